@@ -199,6 +199,17 @@ typedef struct organ_kernels {
      * +0 and c stays as it was otherwise. `scratch`: ORGAN_PRODUCT_SCRATCH bytes, 64-byte aligned, contents irrelevant before and after. */
     void (*product)(const organ_product *product, void *scratch);
 
+    /* The sum of fma(a[k], b[k], sum) over the lanes; of a NaN only that it is one is the same on every ISA, here and below. */
+    double (*dot_f64)(const double *a, const double *b, size_t n);
+    /* y[k] = fma(factor, x[k], y[k]) */
+    void (*add_scaled_f64)(double *y, double factor, const double *x, size_t n);
+    /* L^T of A = L L^T in the place of A (n x n row by row), on and above the diagonal; what is below it stays. Element (i, j) loses
+     * L^T(k, i) L^T(k, j) for each k < i in order, fused, and is divided by the square root of (i, i). Ends where that is not above 0. */
+    void (*cholesky_f32)(float *a, size_t n);
+    /* x becomes A^-1 x, given what cholesky_f32 made of A: each z(i) = x(i) / L(i, i) is taken from the x below it, fused, in order of i;
+     * then from the last on x(i) = (z(i) - sum over the lanes of fma(L^T(i, j), x(j), sum), j > i) / L(i, i). */
+    void (*solve_f32)(const float *factor, size_t n, float *x);
+
     /* Number of elements that are +0 or -0. */
     uint64_t (*zeros_16)(const uint16_t *values, size_t n); /* BF16 and F16 */
     uint64_t (*zeros_32)(const float *values, size_t n);

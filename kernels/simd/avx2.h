@@ -262,6 +262,7 @@ INLINE f64x16 f64_of_f32(f32x16 a)
 INLINE f64x16 f64_add(f64x16 a, f64x16 b) { EACH_QUARTER(_mm256_add_pd(a.q[k], b.q[k])); }
 INLINE f64x16 f64_sub(f64x16 a, f64x16 b) { EACH_QUARTER(_mm256_sub_pd(a.q[k], b.q[k])); }
 INLINE f64x16 f64_mul(f64x16 a, f64x16 b) { EACH_QUARTER(_mm256_mul_pd(a.q[k], b.q[k])); }
+INLINE f64x16 f64_fma(f64x16 a, f64x16 b, f64x16 c) { EACH_QUARTER(_mm256_fmadd_pd(a.q[k], b.q[k], c.q[k])); }
 INLINE f64x16 f64_exp(f64x16 a) { EACH_QUARTER(Sleef_finz_expd4_u10avx2(a.q[k])); }
 INLINE f64x16 f64_log2(f64x16 a) { EACH_QUARTER(Sleef_finz_log2d4_u10avx2(a.q[k])); }
 INLINE f64x16 f64_one_nan(f64x16 a)

@@ -163,6 +163,10 @@ INLINE f64x16 f64_of_f32(f32x16 a)
 INLINE f64x16 f64_add(f64x16 a, f64x16 b) { return EACH_HALF(_mm512_add_pd, a, b); }
 INLINE f64x16 f64_sub(f64x16 a, f64x16 b) { return EACH_HALF(_mm512_sub_pd, a, b); }
 INLINE f64x16 f64_mul(f64x16 a, f64x16 b) { return EACH_HALF(_mm512_mul_pd, a, b); }
+INLINE f64x16 f64_fma(f64x16 a, f64x16 b, f64x16 c)
+{
+    return (f64x16){_mm512_fmadd_pd(a.lo, b.lo, c.lo), _mm512_fmadd_pd(a.hi, b.hi, c.hi)};
+}
 INLINE f64x16 f64_exp(f64x16 a) { return (f64x16){Sleef_finz_expd8_u10avx512f(a.lo), Sleef_finz_expd8_u10avx512f(a.hi)}; }
 INLINE f64x16 f64_log2(f64x16 a) { return (f64x16){Sleef_finz_log2d8_u10avx512f(a.lo), Sleef_finz_log2d8_u10avx512f(a.hi)}; }
 INLINE __m512d half_one_nan(__m512d a)

@@ -216,6 +216,7 @@ INLINE f64x16 f64_of_f32(f32x16 a) { EACH_D(k % 2 ? vcvt_high_f64_f32(a.q[k / 2]
 INLINE f64x16 f64_add(f64x16 a, f64x16 b) { EACH_D(vaddq_f64(a.d[k], b.d[k])); }
 INLINE f64x16 f64_sub(f64x16 a, f64x16 b) { EACH_D(vsubq_f64(a.d[k], b.d[k])); }
 INLINE f64x16 f64_mul(f64x16 a, f64x16 b) { EACH_D(vmulq_f64(a.d[k], b.d[k])); }
+INLINE f64x16 f64_fma(f64x16 a, f64x16 b, f64x16 c) { EACH_D(vfmaq_f64(c.d[k], a.d[k], b.d[k])); }
 INLINE f64x16 f64_exp(f64x16 a) { EACH_D(Sleef_finz_expd2_u10advsimd(a.d[k])); }
 INLINE f64x16 f64_log2(f64x16 a) { EACH_D(Sleef_finz_log2d2_u10advsimd(a.d[k])); }
 INLINE f64x16 f64_one_nan(f64x16 a)

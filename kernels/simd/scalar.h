@@ -214,6 +214,7 @@ INLINE f64x16 f64_of_f32(f32x16 a) { EACH_LANE(f64x16, (double)a.lane[l]); }
 INLINE f64x16 f64_add(f64x16 a, f64x16 b) { EACH_LANE(f64x16, a.lane[l] + b.lane[l]); }
 INLINE f64x16 f64_sub(f64x16 a, f64x16 b) { EACH_LANE(f64x16, a.lane[l] - b.lane[l]); }
 INLINE f64x16 f64_mul(f64x16 a, f64x16 b) { EACH_LANE(f64x16, a.lane[l] * b.lane[l]); }
+INLINE f64x16 f64_fma(f64x16 a, f64x16 b, f64x16 c) { EACH_LANE(f64x16, fma(a.lane[l], b.lane[l], c.lane[l])); } /* a b + c */
 INLINE f64x16 f64_exp(f64x16 a) { EACH_LANE(f64x16, SCALAR_MATH(expd1)(a.lane[l])); }
 INLINE f64x16 f64_log2(f64x16 a) { EACH_LANE(f64x16, SCALAR_MATH(log2d1)(a.lane[l])); }
 INLINE f64x16 f64_one_nan(f64x16 a) { EACH_LANE(f64x16, isnan(a.lane[l]) ? (double)NAN : a.lane[l]); } /* each NaN: 0x7ff8000000000000 */

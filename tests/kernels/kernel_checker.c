@@ -34,6 +34,8 @@ const kernel_family kernel_families[] = {
     {"shapes and bounds of products", check_product_shapes},
     {"products with extreme values", check_product_extremes},
     {"products that are cut", check_product_cuts},
+    {"vectors of FP64", check_vectors},
+    {"small positive definite systems", check_small_systems},
     {"physarum like scalar", check_physarum_same},
     {"physarum like the formula", check_physarum_flow},
     {"physarum at its edges", check_physarum_edges},

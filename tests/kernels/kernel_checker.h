@@ -49,6 +49,8 @@ const char *check_product_ways(const organ_kernels *kernels); /* kernel_product_
 const char *check_product_shapes(const organ_kernels *kernels);
 const char *check_product_extremes(const organ_kernels *kernels);
 const char *check_product_cuts(const organ_kernels *kernels);
+const char *check_vectors(const organ_kernels *kernels); /* kernel_vector_checks.c */
+const char *check_small_systems(const organ_kernels *kernels);
 const char *check_physarum_same(const organ_kernels *kernels); /* kernel_physarum_checks.c */
 const char *check_physarum_flow(const organ_kernels *kernels);
 const char *check_physarum_edges(const organ_kernels *kernels);

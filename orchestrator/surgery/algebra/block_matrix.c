@@ -1,42 +1,36 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/algebra/block_matrix.h"
 
-#include "orchestrator/machine/blas.h"
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/stream/share.h"
+#include "orchestrator/stream/product.h"
+#include "orchestrator/surgery/algebra/multiply.h"
 
-#include <cblas.h>
+#include <stdlib.h>
 
-#define STRIP ((size_t)512) /* rows and columns of a product's parts: they must not depend on the number of threads */
-#define PANEL ((size_t)256)
-
-typedef struct product {
-    const organ_block_matrix *h;
-    const float *matrix;
-    size_t rows, panels;
-    float *result;
-} product;
-
-static void multiply_part(void *context, size_t index, size_t worker)
+organ_status organ_block_multiply(const organ_engine *engine, const organ_block_matrix *h, const float *matrix, size_t rows, float *result,
+                                  organ_error *error)
 {
-    const product *const p = context;
-    const size_t n = p->h->size, block = p->h->block, per_block = (block + PANEL - 1) / PANEL;
-    const size_t row = index / p->panels * STRIP, at = index % p->panels, start = at / per_block * block;
-    const size_t width = organ_lesser(block, n - start), col = at % per_block * PANEL;
-    (void)worker;
-    organ_blas_begin();
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)organ_lesser(STRIP, p->rows - row), (int)organ_lesser(PANEL, width - col),
-                (int)width, 1, p->matrix + row * n + start, (int)n, p->h->values + start * block + col, (int)width, 0,
-                p->result + row * n + start + col, (int)n);
-    organ_blas_end();
-}
-
-void organ_block_multiply(const organ_engine *engine, const organ_block_matrix *h, const float *matrix, size_t rows, float *result)
-{
-    const size_t whole = h->size / h->block, rest = h->size % h->block;
-    product p = {.h = h, .matrix = matrix, .rows = rows, .result = result};
-    p.panels = whole * ((h->block + PANEL - 1) / PANEL) + (rest + PANEL - 1) / PANEL;
-    organ_share(engine, NULL, (rows + STRIP - 1) / STRIP * p.panels, multiply_part, &p);
+    const size_t n = h->size, blocks = (n + h->block - 1) / h->block;
+    organ_product *const products = calloc(blocks + 1, sizeof *products);
+    void *const scratch = aligned_alloc(64, organ_products_scratch(engine));
+    const bool done = products && scratch;
+    for (size_t b = 0; b < blocks && done; b++) {
+        const size_t start = b * h->block, width = organ_lesser(h->block, n - start);
+        products[b] = (organ_product){.m = rows,
+                                      .n = width,
+                                      .k = width,
+                                      .a = organ_by_rows(matrix + start, n),
+                                      .b = organ_by_columns(h->values + start * h->block, width),
+                                      .c = result + start,
+                                      .c_stride = n};
+    }
+    if (done)
+        organ_products_run(engine, NULL, products, blocks, scratch);
+    else
+        organ_fail_memory(error, "products with second moments");
+    free(products);
+    free(scratch);
+    return error->status;
 }
 
 float organ_block_diagonal(const organ_block_matrix *h, size_t j)

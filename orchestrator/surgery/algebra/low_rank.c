@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/algebra/low_rank_job.h"
 
-#include "orchestrator/machine/blas.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/product.h"
+#include "orchestrator/surgery/algebra/eigen.h"
 #include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/multiply.h"
 
-#include <cblas.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -15,7 +16,7 @@
 /* ---- decomposed whole ---- */
 
 typedef struct whole {
-    float *matrix; /* rows one behind the other: for LAPACK the transposed matrix */
+    float *matrix; /* rows one behind the other: the columns of the transposed matrix */
     size_t cols;
 } whole;
 
@@ -26,30 +27,6 @@ static void copy_strip(void *context, const organ_strip *strip, size_t worker)
     memcpy(w->matrix + strip->index * ORGAN_STRIP_ROWS * w->cols, strip->values, strip->rows * w->cols * sizeof *w->matrix);
 }
 
-/* The first svd->rank of all k: W^T = V diag(sigma) U^T. */
-static bool decompose_whole(float *matrix, organ_svd *svd)
-{
-    const size_t m = svd->rows, n = svd->cols, k = organ_lesser(m, n);
-    float *v = organ_floats(n, k), *ut = organ_floats(k, m), *sigma = organ_floats(k, 1);
-    bool done = v && ut && sigma;
-    if (done) {
-        organ_blas_begin();
-        done = organ_dense_svd(matrix, n, m, v, sigma, ut);
-        organ_blas_end();
-    }
-    if (done) {
-        memcpy(svd->sigma, sigma, svd->rank * sizeof *sigma);
-        memcpy(svd->vt, v, svd->rank * n * sizeof *v);
-        for (size_t i = 0; i < m; i++)
-            for (size_t r = 0; r < svd->rank; r++)
-                svd->u[r * m + i] = ut[i * k + r];
-    }
-    free(v);
-    free(ut);
-    free(sigma);
-    return done;
-}
-
 static organ_status run_whole(organ_strips *strips, size_t rank, organ_svd *svd, organ_error *error)
 {
     const organ_rows *matrix = organ_strips_matrix(strips);
@@ -57,7 +34,8 @@ static organ_status run_whole(organ_strips *strips, size_t rank, organ_svd *svd,
     const organ_strip_work work = {.context = &w, .each = copy_strip};
     if (!w.matrix || !organ_svd_make(svd, (size_t)matrix->rows, (size_t)matrix->cols, rank))
         organ_fail_memory(error, matrix->name);
-    else if (organ_strips_run(strips, &work, error) == ORGAN_OK && !decompose_whole(w.matrix, svd))
+    else if (organ_strips_run(strips, &work, error) == ORGAN_OK && /* W^T = V diag(sigma) U^T */
+             !organ_dense_svd(organ_strips_engine(strips)->kernels, w.matrix, svd->cols, svd->rows, svd->rank, svd->vt, svd->sigma, svd->u))
         organ_fail_errno(error, ENOMEM, "%s: decomposition of %zu x %zu", matrix->name, svd->rows, svd->cols);
     free(w.matrix);
     return error->status;
@@ -119,8 +97,10 @@ double organ_svd_residual(const organ_svd *svd)
 typedef struct remains {
     const float *b, *a;
     size_t rank, cols;
-    float *product, *gap; /* per worker: ORGAN_STRIP_ROWS x PANEL */
-    double *sums;         /* per strip */
+    const organ_kernels *kernels;
+    float *product, *gap; /* per worker: ORGAN_STRIP_ROWS x PANEL, PANEL */
+    unsigned char *scratch;
+    double *sums; /* per strip */
 } remains;
 
 static void measure_strip(void *context, const organ_strip *strip, size_t worker)
@@ -131,10 +111,14 @@ static void measure_strip(void *context, const organ_strip *strip, size_t worker
     double sum = 0;
     for (size_t from = 0; from < r->cols; from += PANEL) {
         const size_t n = organ_lesser(PANEL, r->cols - from);
-        organ_blas_begin();
-        cblas_sgemm(CblasColMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)strip->rows, (int)r->rank, 1, r->a + from, (int)r->cols, b,
-                    (int)r->rank, 0, product, (int)n);
-        organ_blas_end();
+        const organ_product part = {.m = strip->rows,
+                                    .n = n,
+                                    .k = r->rank,
+                                    .a = organ_by_rows(b, r->rank),
+                                    .b = organ_by_columns(r->a + from, r->cols),
+                                    .c = product,
+                                    .c_stride = n};
+        r->kernels->product(&part, r->scratch + worker * ORGAN_PRODUCT_SCRATCH);
         for (size_t i = 0; i < strip->rows; i++) {
             for (size_t j = 0; j < n; j++)
                 gap[j] = strip->values[i * r->cols + from + j] - product[i * n + j];
@@ -149,13 +133,14 @@ organ_status organ_residual(organ_strips *strips, const float *b, const float *a
     const organ_rows *matrix = organ_strips_matrix(strips);
     const size_t workers = organ_workers_count(organ_strips_engine(strips)->workers);
     const size_t count = (size_t)((matrix->rows + ORGAN_STRIP_ROWS - 1) / ORGAN_STRIP_ROWS);
-    remains r = {.b = b, .a = a, .rank = rank, .cols = (size_t)matrix->cols};
+    remains r = {.b = b, .a = a, .rank = rank, .cols = (size_t)matrix->cols, .kernels = organ_strips_engine(strips)->kernels};
     r.product = organ_floats(workers, ORGAN_STRIP_ROWS * PANEL);
     r.gap = organ_floats(workers, PANEL);
     r.sums = calloc(count, sizeof *r.sums);
+    r.scratch = aligned_alloc(64, organ_products_scratch(organ_strips_engine(strips)));
     const organ_strip_work work = {.context = &r, .each = measure_strip};
     *rest = 0;
-    if (!r.product || !r.gap || !r.sums)
+    if (!r.product || !r.gap || !r.sums || !r.scratch)
         organ_fail_memory(error, matrix->name);
     else if (organ_strips_run(strips, &work, error) == ORGAN_OK)
         for (size_t k = 0; k < count; k++)
@@ -163,5 +148,6 @@ organ_status organ_residual(organ_strips *strips, const float *b, const float *a
     free(r.product);
     free(r.gap);
     free(r.sums);
+    free(r.scratch);
     return error->status;
 }

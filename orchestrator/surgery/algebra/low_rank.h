@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * Room surgery/algebra: matrices that need not fit into memory. In go rows of weights, out come factors (here), products (block_matrix.h),
- * bands (matrix_bands.h) and strips (strips.h) of them; random numbers (philox.h), room for arrays (floats.h), and the name that a matrix
- * has in another model (counterpart.h).
+ * bands (matrix_bands.h) and strips (strips.h) of them; dense decompositions (eigen.h, orthonormal.h, cholesky.h) over products
+ * (multiply.h); random numbers (philox.h), room for arrays (floats.h), and the name that a matrix has in another model (counterpart.h).
  *
  * Here: the best approximation of a matrix by one of low rank: truncated singular value decomposition, of a matrix that is read row by row
- * and never held beyond the memory, or of a product of two factors. Stands on BLAS and LAPACK: the same bits for any number of threads and
- * any memory, on one kind of CPU. */
+ * and never held beyond the memory, or of a product of two factors. The same bits on every machine, for any number of threads and any
+ * memory. */
 #ifndef ORGAN_LOW_RANK_H
 #define ORGAN_LOW_RANK_H
 
@@ -28,7 +28,7 @@ void organ_svd_free(organ_svd *svd); /* leaves an empty one; allowed on a zeroed
 typedef struct organ_low_rank_options {
     size_t rank; /* at least 1; more than the matrix has is as many as it has */
     uint64_t seed;
-    bool exact; /* the whole matrix by LAPACK, which must fit the memory */
+    bool exact; /* the whole matrix decomposed, which must fit the memory */
 } organ_low_rank_options;
 
 /* The best approximation of that rank, by block Krylov iteration with a thick restart (Musco & Musco 2015; its vectors are among those of
@@ -50,6 +50,7 @@ organ_status organ_residual(organ_strips *strips, const float *b, const float *a
 /* The whole decomposition of B A, with B out x inner and A inner x in, both row by row: from QR decompositions of both, so that the product
  * is never formed. svd->rank is min(out, inner, in); its energy, captured and passes are zero. Any thread, one thread's work. Values must
  * be finite. ORGAN_USAGE for an empty factor, ORGAN_IO without memory; then *svd is empty. */
-organ_status organ_factored_svd(const float *b, const float *a, size_t out, size_t inner, size_t in, organ_svd *svd, organ_error *error);
+organ_status organ_factored_svd(const organ_kernels *kernels, const float *b, const float *a, size_t out, size_t inner, size_t in,
+                                organ_svd *svd, organ_error *error);
 
 #endif

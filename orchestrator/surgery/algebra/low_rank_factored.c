@@ -2,13 +2,13 @@
  * B = Q1 R1 and A^T = Q2 R2 give B A = Q1 (R1 R2^T) Q2^T: what is left to decompose has the size of the inner dimension. */
 #include "orchestrator/surgery/algebra/low_rank_job.h"
 
-#include "orchestrator/machine/blas.h"
 #include "orchestrator/machine/extent.h"
+#include "orchestrator/surgery/algebra/eigen.h"
 #include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/multiply.h"
+#include "orchestrator/surgery/algebra/orthonormal.h"
 
-#include <cblas.h>
 #include <errno.h>
-#include <lapacke.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,63 +21,60 @@ void organ_svd_free(organ_svd *svd)
     *svd = (organ_svd){0};
 }
 
-/* Q (rows x k) R (k x cols), k = min(rows, cols); `q` comes as the matrix, columns one behind the other. */
+/* `count` vectors of n values as Q R: the vectors of Q take their place, rt becomes R^T, count x k with k = min(count, n). */
 typedef struct qr {
-    size_t rows, cols, k;
-    float *q, *r;
+    size_t count, n, k;
+    float *q, *rt;
 } qr;
 
-static bool decompose(qr *f)
+static qr make_qr(size_t count, size_t n)
 {
-    const int rows = (int)f->rows, cols = (int)f->cols, k = (int)f->k;
-    float *tau = organ_floats(f->k, 1);
-    bool done = tau && LAPACKE_sgeqrf(LAPACK_COL_MAJOR, rows, cols, f->q, rows, tau) == 0;
-    for (size_t c = 0; done && c < f->cols; c++)
-        for (size_t r = 0; r < f->k; r++)
-            f->r[c * f->k + r] = r <= c ? f->q[c * f->rows + r] : 0.0f;
-    done = done && LAPACKE_sorgqr(LAPACK_COL_MAJOR, rows, k, k, f->q, rows, tau) == 0;
-    free(tau);
-    return done;
+    const size_t k = organ_lesser(count, n);
+    return (qr){count, n, k, organ_floats(count, n), organ_floats(count, k)};
 }
 
-bool organ_orthonormal(float *matrix, size_t rows, size_t cols, float *r)
+static void free_qr(qr *f)
 {
-    float *mine = r ? r : organ_floats(cols, cols);
-    qr f = {rows, cols, cols, matrix, mine};
-    const bool done = mine && decompose(&f);
-    if (!r)
-        free(mine);
-    return done;
+    free(f->q);
+    free(f->rt);
 }
 
-/* U (out x k), sigma, V^T (k x in) of Q1 (R1 R2^T) Q2^T. */
-static bool join(const qr *b, const qr *a, organ_svd *svd)
+/* Combinations of the vectors of Q: `count` rows of k factors each. */
+static void combine(const organ_kernels *kernels, const qr *f, const float *factors, size_t count, float *to, void *scratch)
+{
+    const organ_product product = {
+        .m = count, .n = f->n, .k = f->k, .a = organ_by_rows(factors, f->k), .b = organ_by_columns(f->q, f->n), .c = to, .c_stride = f->n};
+    kernels->product(&product, scratch);
+}
+
+/* U, sigma, V of Q1 (R1 R2^T) Q2^T. */
+static bool join(const organ_kernels *kernels, const qr *b, const qr *a, organ_svd *svd)
 {
     const size_t k = svd->rank;
-    const int p = (int)b->k, q = (int)a->k, inner = (int)b->cols;
-    float *core = organ_floats(b->k, a->k), *left = organ_floats(b->k, k), *right = organ_floats(k, a->k);
-    bool done = core && left && right;
+    float *core = organ_floats(b->k, a->k), *left = organ_floats(k, b->k), *right = organ_floats(k, a->k);
+    void *scratch = aligned_alloc(64, ORGAN_PRODUCT_SCRATCH);
+    /* Columns one behind the other: rows of R2 R1^T. */
+    const organ_product product = {.m = a->k,
+                                   .n = b->k,
+                                   .k = b->count,
+                                   .a = organ_by_columns(a->rt, a->k),
+                                   .b = organ_by_columns(b->rt, b->k),
+                                   .c = core,
+                                   .c_stride = b->k};
+    bool done = core && left && right && scratch;
     if (done) {
-        cblas_sgemm(CblasColMajor, CblasNoTrans, CblasTrans, p, q, inner, 1, b->r, p, a->r, q, 0, core, p);
-        done = organ_dense_svd(core, b->k, a->k, left, svd->sigma, right);
+        kernels->product(&product, scratch);
+        done = organ_dense_svd(kernels, core, b->k, a->k, k, left, svd->sigma, right);
     }
     if (done) {
-        cblas_sgemm(CblasColMajor, CblasNoTrans, CblasNoTrans, (int)b->rows, (int)k, p, 1, b->q, (int)b->rows, left, p, 0, svd->u,
-                    (int)b->rows);
-        /* V = Q2 right^T, and its columns one behind the other are the rows of V^T. */
-        cblas_sgemm(CblasColMajor, CblasNoTrans, CblasTrans, (int)a->rows, (int)k, q, 1, a->q, (int)a->rows, right, (int)k, 0, svd->vt,
-                    (int)a->rows);
+        combine(kernels, b, left, k, svd->u, scratch);
+        combine(kernels, a, right, k, svd->vt, scratch);
     }
     free(core);
     free(left);
     free(right);
+    free(scratch);
     return done;
-}
-
-bool organ_dense_svd(float *matrix, size_t rows, size_t cols, float *u, float *sigma, float *vt)
-{
-    const int m = (int)rows, n = (int)cols, k = m < n ? m : n;
-    return LAPACKE_sgesdd(LAPACK_COL_MAJOR, 'S', m, n, matrix, m, sigma, u, m, vt, k) == 0;
 }
 
 bool organ_svd_make(organ_svd *svd, size_t rows, size_t cols, size_t rank)
@@ -89,27 +86,24 @@ bool organ_svd_make(organ_svd *svd, size_t rows, size_t cols, size_t rank)
     return svd->sigma && svd->u && svd->vt;
 }
 
-organ_status organ_factored_svd(const float *b, const float *a, size_t out, size_t inner, size_t in, organ_svd *svd, organ_error *error)
+organ_status organ_factored_svd(const organ_kernels *kernels, const float *b, const float *a, size_t out, size_t inner, size_t in,
+                                organ_svd *svd, organ_error *error)
 {
     *svd = (organ_svd){0};
     if (out == 0 || inner == 0 || in == 0 || out > INT_MAX || inner > INT_MAX || in > INT_MAX)
         return organ_fail(error, ORGAN_USAGE, "a product of %zu x %zu and %zu x %zu has no decomposition", out, inner, inner, in);
-    qr left = {out, inner, organ_lesser(out, inner), organ_floats(out, inner), organ_floats(organ_lesser(out, inner), inner)};
-    qr right = {in, inner, organ_lesser(in, inner), organ_floats(in, inner), organ_floats(organ_lesser(in, inner), inner)};
-    bool done = organ_svd_make(svd, out, in, organ_lesser(left.k, right.k)) && left.q && left.r && right.q && right.r;
+    qr left = make_qr(inner, out), right = make_qr(inner, in);
+    bool done = organ_svd_make(svd, out, in, organ_lesser(left.k, right.k)) && left.q && left.rt && right.q && right.rt;
     if (done) {
         for (size_t i = 0; i < out; i++)
             for (size_t k = 0; k < inner; k++)
                 left.q[k * out + i] = b[i * inner + k];
         memcpy(right.q, a, inner * in * sizeof *a); /* rows of A are columns of A^T */
-        organ_blas_begin();
-        done = decompose(&left) && decompose(&right) && join(&left, &right, svd);
-        organ_blas_end();
+        done = organ_orthonormal(kernels, left.q, inner, out, out, left.rt) &&
+               organ_orthonormal(kernels, right.q, inner, in, in, right.rt) && join(kernels, &left, &right, svd);
     }
-    free(left.q);
-    free(left.r);
-    free(right.q);
-    free(right.r);
+    free_qr(&left);
+    free_qr(&right);
     if (!done) {
         organ_svd_free(svd);
         return organ_fail_errno(error, ENOMEM, "decomposition of a product of %zu x %zu and %zu x %zu", out, inner, inner, in);

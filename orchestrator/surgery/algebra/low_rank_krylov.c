@@ -4,15 +4,16 @@
  * alone and summed in the order of its strips, so that the bits depend on nothing else. */
 #include "orchestrator/surgery/algebra/low_rank_job.h"
 
-#include "orchestrator/machine/blas.h"
 #include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/product.h"
 #include "orchestrator/stream/share.h"
+#include "orchestrator/surgery/algebra/eigen.h"
 #include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/multiply.h"
+#include "orchestrator/surgery/algebra/orthonormal.h"
 #include "orchestrator/surgery/algebra/philox.h"
 
-#include <cblas.h>
 #include <errno.h>
-#include <lapacke.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,113 +26,139 @@
 typedef struct krylov {
     organ_strips *strips;
     size_t m, n, rank, l, b, most; /* vectors kept, vectors of a block, and columns that the basis has room for */
-    size_t k;                      /* columns of the basis that H knows */
-    float *basis;                  /* n x most; V in the first k, and a new block in the next b */
-    float *block;                  /* n x b: W^T W of the new block, then the next new block */
-    float *image;                  /* m x l; W of the new block in the first b */
-    float *h;                      /* most x most, leading dimension `most`; symmetric */
-    float *c, *values;             /* most x most for what becomes of H, and its eigenvalues, ascending */
-    float scale;                   /* a power of two: what is decomposed is W times it, whose squares are numbers too */
-    float *scratch;                /* per worker: PANEL x l */
-    size_t c_rows, c_from;         /* of a shared product: rows of `c`, and the first column of the basis in it */
+    size_t k;                      /* vectors of the basis that H knows */
+    float *basis;                  /* most vectors of n values; V in the first k, and a new block in the next b */
+    float *block;                  /* b vectors: W^T W of the new block, then the next new block */
+    float *image;                  /* l vectors of m values; W of the new block in the first b */
+    float *h;                      /* most x most; symmetric */
+    float *c;                      /* most x most: what the vectors of the block have of those of the basis, a row each */
+    float *best;                   /* l x most: the best vectors in the space of the basis, the best first */
+    double *square, *values;       /* most x most and most: what becomes of H, and its eigenvalues, descending */
+    double *vectors;               /* l x most */
+    double *room;                  /* of the eigenvectors */
+    int halves[2];                 /* what is decomposed is W times 2^(their sum), whose squares are numbers too */
+    float *panels;                 /* per worker: PANEL x l */
+    unsigned char *scratch;        /* of products */
     const float *source;           /* what the matrix is multiplied by, and how many vectors they are */
     size_t width;
+    bool back;
     uint64_t seed;
     unsigned passes;
 } krylov;
 
 static size_t panels_of(size_t n) { return (n + PANEL - 1) / PANEL; }
 
-/* C = alpha op(A) B + beta C, on any thread. */
-static void multiply(bool transposed, size_t m, size_t n, size_t k, float alpha, const float *a, size_t a_lead, const float *b,
-                     size_t b_lead, float beta, float *c, size_t c_lead)
-{
-    organ_blas_begin();
-    cblas_sgemm(CblasColMajor, transposed ? CblasTrans : CblasNoTrans, CblasNoTrans, (int)m, (int)n, (int)k, alpha, a, (int)a_lead, b,
-                (int)b_lead, beta, c, (int)c_lead);
-    organ_blas_end();
-}
-
 /* ---- over the matrix ---- */
 
-/* Rows of W lie one behind the other: for BLAS a strip is its transpose, n x rows. */
+static void scale_values(float *values, size_t n, int exponent)
+{
+    for (size_t k = 0; k < n && exponent != 0; k++)
+        values[k] = ldexpf(values[k], exponent);
+}
+
+/* W of all vectors of the source, for the rows of a strip. */
 static void map_strip(void *context, const organ_strip *strip, size_t worker)
 {
     const krylov *const y = context;
-    (void)worker;
-    multiply(true, strip->rows, y->width, y->n, y->scale, strip->values, y->n, y->source, y->n, 0,
-             y->image + strip->index * ORGAN_STRIP_ROWS, y->m);
+    float *const image = y->image + strip->index * ORGAN_STRIP_ROWS;
+    const organ_product product = {.m = y->width,
+                                   .n = strip->rows,
+                                   .k = y->n,
+                                   .a = organ_by_rows(y->source, y->n),
+                                   .b = organ_by_rows(strip->values, y->n),
+                                   .c = image,
+                                   .c_stride = y->m};
+    organ_strips_engine(y->strips)->kernels->product(&product, y->scratch + worker * ORGAN_PRODUCT_SCRATCH);
+    for (size_t k = 0; k < y->width && y->halves[0] != 0; k++) {
+        scale_values(image + k * y->m, strip->rows, y->halves[1]);
+        scale_values(image + k * y->m, strip->rows, y->back ? y->halves[0] : 0);
+    }
 }
 
-/* Some rows of W^T (W V), to which each strip adds in order. */
-static void map_back(void *context, size_t task, const organ_strip *strips, size_t count)
+/* Some columns of W^T (W V), to which each strip adds in order. */
+static void map_back(void *context, size_t task, const organ_strip *strips, size_t count, size_t worker)
 {
     const krylov *const y = context;
-    const size_t from = task * PANEL, rows = organ_lesser(PANEL, y->n - from);
-    for (size_t k = 0; k < count; k++)
-        multiply(false, rows, y->b, strips[k].rows, y->scale, strips[k].values + from, y->n, y->image + strips[k].index * ORGAN_STRIP_ROWS,
-                 y->m, strips[k].index ? 1 : 0, y->block + from, y->n);
+    const size_t from = task * PANEL;
+    for (size_t k = 0; k < count; k++) {
+        const organ_product product = {.m = y->b,
+                                       .n = organ_lesser(PANEL, y->n - from),
+                                       .k = strips[k].rows,
+                                       .a = organ_by_rows(y->image + strips[k].index * ORGAN_STRIP_ROWS, y->m),
+                                       .b = organ_by_columns(strips[k].values + from, y->n),
+                                       .c = y->block + from,
+                                       .c_stride = y->n,
+                                       .into = strips[k].index ? ORGAN_PRODUCT_ADD : ORGAN_PRODUCT_SET};
+        organ_strips_engine(y->strips)->kernels->product(&product, y->scratch + worker * ORGAN_PRODUCT_SCRATCH);
+    }
 }
 
-/* block = W^T W source, of b vectors; or image = W source alone, of l. */
-static organ_status pass(krylov *y, const float *source, bool back, organ_error *error)
+/* block = W^T W of the b vectors of the source; or image = W of its l vectors alone. */
+static organ_status pass(krylov *y, float *source, bool back, organ_error *error)
 {
     const organ_strip_work work = {.context = y, .each = map_strip, .after = back ? map_back : NULL, .tasks = panels_of(y->n)};
     y->source = source;
+    y->back = back;
     y->width = back ? y->b : y->l;
     y->passes++;
-    return organ_strips_run(y->strips, &work, error);
+    scale_values(source, y->width * y->n, y->halves[0]);
+    organ_strips_run(y->strips, &work, error);
+    scale_values(source, y->width * y->n, -y->halves[0]);
+    if (back)
+        scale_values(y->block, y->b * y->n, y->halves[1]);
+    return error->status;
 }
 
 /* ---- in the space of the basis ---- */
 
-/* Some rows of V^T block. */
-static void project_part(void *context, size_t task, size_t worker)
-{
-    const krylov *const y = context;
-    const size_t from = task * PANEL, rows = organ_lesser(PANEL, y->c_rows - from);
-    (void)worker;
-    multiply(true, rows, y->b, y->n, 1, y->basis + from * y->n, y->n, y->block, y->n, 0, y->c + from, y->most);
-}
-
-/* Some rows of block - V (V^T block). */
-static void subtract_part(void *context, size_t task, size_t worker)
-{
-    const krylov *const y = context;
-    const size_t from = task * PANEL, rows = organ_lesser(PANEL, y->n - from);
-    (void)worker;
-    multiply(false, rows, y->b, y->c_rows, -1, y->basis + from, y->n, y->c, y->most, 1, y->block + from, y->n);
-}
-
-/* Makes the block orthogonal to the first `columns` of the basis; c becomes what it had of them. */
-static void make_orthogonal(krylov *y, size_t columns)
+/* Makes the block orthogonal to the first `count` vectors of the basis; c becomes what it had of them. */
+static void make_orthogonal(krylov *y, size_t count)
 {
     const organ_engine *const engine = organ_strips_engine(y->strips);
-    y->c_rows = columns;
-    organ_share(engine, NULL, panels_of(columns), project_part, y);
-    organ_share(engine, NULL, panels_of(y->n), subtract_part, y);
+    const organ_product project = {.m = y->b,
+                                   .n = count,
+                                   .k = y->n,
+                                   .a = organ_by_rows(y->block, y->n),
+                                   .b = organ_by_rows(y->basis, y->n),
+                                   .c = y->c,
+                                   .c_stride = y->most};
+    const organ_product subtract = {.m = y->b,
+                                    .n = y->n,
+                                    .k = count,
+                                    .a = organ_by_rows(y->c, y->most),
+                                    .b = organ_by_columns(y->basis, y->n),
+                                    .c = y->block,
+                                    .c_stride = y->n,
+                                    .into = ORGAN_PRODUCT_SUBTRACT};
+    organ_products_run(engine, NULL, &project, 1, y->scratch);
+    organ_products_run(engine, NULL, &subtract, 1, y->scratch);
 }
 
-/* Some rows of V c, for l columns from c_from on, in the place of the first l of V. */
+/* Some values of the best l vectors, in the place of the first l of the basis. */
 static void rotate_part(void *context, size_t task, size_t worker)
 {
     const krylov *const y = context;
-    const size_t from = task * PANEL, rows = organ_lesser(PANEL, y->n - from);
-    float *const part = y->scratch + worker * PANEL * y->l;
-    multiply(false, rows, y->l, y->k, 1, y->basis + from, y->n, y->c + y->c_from * y->most, y->most, 0, part, rows);
-    for (size_t column = 0; column < y->l; column++)
-        memcpy(y->basis + column * y->n + from, part + column * rows, rows * sizeof *part);
+    const size_t from = task * PANEL, width = organ_lesser(PANEL, y->n - from);
+    float *const part = y->panels + worker * PANEL * y->l;
+    const organ_product product = {.m = y->l,
+                                   .n = width,
+                                   .k = y->k,
+                                   .a = organ_by_rows(y->best, y->most),
+                                   .b = organ_by_columns(y->basis + from, y->n),
+                                   .c = part,
+                                   .c_stride = width};
+    organ_strips_engine(y->strips)->kernels->product(&product, y->scratch + worker * ORGAN_PRODUCT_SCRATCH);
+    for (size_t k = 0; k < y->l; k++)
+        memcpy(y->basis + k * y->n + from, part + k * width, width * sizeof *part);
 }
 
-/* Eigenvalues of H, and its eigenvectors in c if they are wanted. */
-static bool analyse(krylov *y, bool vectors)
+/* Eigenvalues of H, and the first `wanted` eigenvectors. */
+static bool analyse(krylov *y, size_t wanted)
 {
-    for (size_t column = 0; column < y->k; column++)
-        memcpy(y->c + column * y->most, y->h + column * y->most, y->k * sizeof *y->c);
-    organ_blas_begin();
-    const int info = LAPACKE_ssyevd(LAPACK_COL_MAJOR, vectors ? 'V' : 'N', 'U', (int)y->k, y->c, (int)y->most, y->values);
-    organ_blas_end();
-    return info == 0;
+    for (size_t i = 0; i < y->k; i++)
+        for (size_t j = 0; j < y->k; j++)
+            y->square[i * y->k + j] = (double)y->h[i * y->most + j];
+    return organ_symmetric_eigen(organ_strips_engine(y->strips)->kernels, y->square, y->k, wanted, y->values, y->vectors, y->room);
 }
 
 /* What the best `rank` vectors of the basis capture. */
@@ -139,20 +166,22 @@ static double captured(const krylov *y)
 {
     double sum = 0;
     for (size_t k = 0; k < organ_lesser(y->rank, y->k); k++)
-        sum += (double)y->values[y->k - 1 - k];
+        sum += y->values[k];
     return sum;
 }
 
-/* The best l vectors of the basis take its place, the best last; H becomes diagonal. */
+/* The best l vectors of the basis take its place; H becomes diagonal. */
 static bool keep_best(krylov *y)
 {
-    if (!analyse(y, true))
+    if (!analyse(y, y->l))
         return false;
-    y->c_from = y->k - y->l;
+    for (size_t i = 0; i < y->l; i++)
+        for (size_t j = 0; j < y->k; j++)
+            y->best[i * y->most + j] = (float)y->vectors[i * y->k + j];
     organ_share(organ_strips_engine(y->strips), NULL, panels_of(y->n), rotate_part, y);
-    for (size_t column = 0; column < y->l; column++) {
-        memset(y->h + column * y->most, 0, y->l * sizeof *y->h);
-        y->h[column * y->most + column] = y->values[y->c_from + column];
+    for (size_t i = 0; i < y->l; i++) {
+        memset(y->h + i * y->most, 0, y->l * sizeof *y->h);
+        y->h[i * y->most + i] = (float)y->values[i];
     }
     y->k = y->l;
     return true;
@@ -162,27 +191,24 @@ static bool keep_best(krylov *y)
 static void grow(krylov *y)
 {
     const size_t k = y->k, b = y->b, lead = y->most;
-    for (size_t column = 0; column < b; column++)
-        for (size_t row = 0; row < k + b; row++) {
-            const float value = row < k ? y->c[column * lead + row] : (y->c[column * lead + row] + y->c[(row - k) * lead + k + column]) / 2;
-            y->h[(k + column) * lead + row] = value;
-            y->h[row * lead + k + column] = value;
+    for (size_t i = 0; i < b; i++)
+        for (size_t j = 0; j < k + b; j++) {
+            const float value = j < k ? y->c[i * lead + j] : (y->c[i * lead + j] + y->c[(j - k) * lead + k + i]) / 2;
+            y->h[(k + i) * lead + j] = value;
+            y->h[j * lead + k + i] = value;
         }
     y->k += b;
 }
 
 static bool orthonormal_block(krylov *y, float *r)
 {
-    organ_blas_begin();
-    const bool done = organ_orthonormal(y->block, y->n, y->b, r);
-    organ_blas_end();
-    return done;
+    return organ_orthonormal(organ_strips_engine(y->strips)->kernels, y->block, y->b, y->n, y->n, r);
 }
 
-/* Columns of which nothing but rounding was left become random ones; R says which. What is lost is far below what ends the iteration. */
+/* Vectors of which nothing but rounding was left become random ones; R says which. What is lost is far below what ends the iteration. */
 static bool replace_nothing(krylov *y, const float *r)
 {
-    const double nothing = 1e-6 * (double)y->values[y->k - 1];
+    const double nothing = 1e-6 * y->values[0];
     bool any = false;
     for (size_t k = 0; k < y->b; k++)
         if (!(fabs((double)r[k * y->b + k]) > nothing)) {
@@ -217,13 +243,14 @@ static organ_status krylov_no_memory(const krylov *y, organ_error *error)
  * FP32, that pass is made again. */
 static organ_status extend(krylov *y, organ_error *error)
 {
-    const float *const fresh = y->basis + y->k * y->n;
+    float *const fresh = y->basis + y->k * y->n;
     if (pass(y, fresh, true, error))
         return error->status;
     const double norm = sqrt(organ_strips_energy(y->strips));
     if (y->passes > 1 || norm == 0 || (norm > 0x1p-20 && norm < 0x1p20))
         return ORGAN_OK;
-    y->scale = ldexpf(1, -ilogb(norm));
+    y->halves[0] = -ilogb(norm) / 2;
+    y->halves[1] = -ilogb(norm) - y->halves[0];
     return pass(y, fresh, true, error);
 }
 
@@ -238,8 +265,8 @@ static organ_status iterate(krylov *y, organ_error *error)
             return error->status;
         make_orthogonal(y, y->k + y->b);
         grow(y);
-        done = analyse(y, false);
-        const double now = captured(y), energy = organ_strips_energy(y->strips) * (double)y->scale * (double)y->scale;
+        done = analyse(y, 0);
+        const double now = captured(y), energy = ldexp(organ_strips_energy(y->strips), 2 * (y->halves[0] + y->halves[1]));
         if (y->k >= y->l && !(now - before >= ENOUGH * energy))
             break;
         before = now;
@@ -248,60 +275,72 @@ static organ_status iterate(krylov *y, organ_error *error)
     return done ? ORGAN_OK : krylov_no_memory(y, error);
 }
 
-/* From W X = Q R, X the best l vectors of the basis, and R = P diag(sigma) S^T: U = Q P and V = X S, each for the first `rank`. */
+/* The first `rank` of combinations of vectors of n values: factors are rows of l. */
+static void combine(const krylov *y, const float *factors, const float *vectors, size_t n, float *to)
+{
+    const organ_product product = {
+        .m = y->rank, .n = n, .k = y->l, .a = organ_by_rows(factors, y->l), .b = organ_by_columns(vectors, n), .c = to, .c_stride = n};
+    organ_products_run(organ_strips_engine(y->strips), NULL, &product, 1, y->scratch);
+}
+
+/* From W X = Q R, X the best l vectors of the basis, and R^T = S diag(sigma) P^T: U = Q P and V = X S, each for the first `rank`. */
 static organ_status finish(krylov *y, organ_svd *svd, organ_error *error)
 {
-    const size_t l = y->l, r = y->rank;
-    float *triangle = organ_floats(l, l), *p = organ_floats(l, l), *st = organ_floats(l, l), *sigma = organ_floats(l, 1);
-    bool done = triangle && p && st && sigma && organ_svd_make(svd, y->m, y->n, r) && keep_best(y);
+    const organ_kernels *const kernels = organ_strips_engine(y->strips)->kernels;
+    const size_t l = y->l;
+    float *triangle = organ_floats(l, l), *p = organ_floats(y->rank, l), *s = organ_floats(y->rank, l);
+    bool done = triangle && p && s && organ_svd_make(svd, y->m, y->n, y->rank) && keep_best(y);
     if (done && pass(y, y->basis, false, error) == ORGAN_OK) {
-        organ_blas_begin();
-        done = organ_orthonormal(y->image, y->m, l, triangle) && organ_dense_svd(triangle, l, l, p, sigma, st);
+        done = organ_orthonormal(kernels, y->image, l, y->m, y->m, triangle) &&
+               organ_dense_svd(kernels, triangle, l, l, y->rank, p, svd->sigma, s);
         if (done) {
-            cblas_sgemm(CblasColMajor, CblasNoTrans, CblasNoTrans, (int)y->m, (int)r, (int)l, 1, y->image, (int)y->m, p, (int)l, 0, svd->u,
-                        (int)y->m);
-            cblas_sgemm(CblasColMajor, CblasNoTrans, CblasTrans, (int)y->n, (int)r, (int)l, 1, y->basis, (int)y->n, st, (int)l, 0, svd->vt,
-                        (int)y->n);
-            for (size_t k = 0; k < r; k++)
-                svd->sigma[k] = sigma[k] / y->scale;
+            combine(y, p, y->image, y->m, svd->u);
+            combine(y, s, y->basis, y->n, svd->vt);
+            scale_values(svd->sigma, y->rank, -y->halves[0]);
+            scale_values(svd->sigma, y->rank, -y->halves[1]);
         }
-        organ_blas_end();
     }
     free(triangle);
     free(p);
-    free(st);
-    free(sigma);
+    free(s);
     svd->passes = y->passes;
     return done ? error->status : krylov_no_memory(y, error);
+}
+
+static bool take_memory(krylov *y)
+{
+    const organ_engine *const engine = organ_strips_engine(y->strips);
+    y->basis = organ_floats(y->n, y->most);
+    y->block = organ_floats(y->n, y->b);
+    y->image = organ_floats(y->m, y->l);
+    y->h = organ_floats(y->most, y->most);
+    y->c = organ_floats(y->b, y->most);
+    y->best = organ_floats(y->l, y->most);
+    y->panels = organ_floats(organ_workers_count(engine->workers), PANEL * y->l);
+    y->scratch = aligned_alloc(64, organ_products_scratch(engine));
+    y->square = calloc(y->most, y->most * sizeof *y->square);
+    y->values = calloc(y->most, sizeof *y->values);
+    y->vectors = calloc(y->l, y->most * sizeof *y->vectors);
+    y->room = calloc(y->most, ORGAN_EIGEN_ROOM * sizeof *y->room);
+    return y->basis && y->block && y->image && y->h && y->c && y->best && y->panels && y->scratch && y->square && y->values && y->vectors &&
+           y->room;
 }
 
 organ_status organ_krylov(organ_strips *strips, size_t rank, size_t oversampling, uint64_t seed, organ_svd *svd, organ_error *error)
 {
     const organ_rows *matrix = organ_strips_matrix(strips);
-    krylov y = {.strips = strips,
-                .m = (size_t)matrix->rows,
-                .n = (size_t)matrix->cols,
-                .rank = rank,
-                .l = rank + oversampling,
-                .scale = 1,
-                .seed = seed};
+    krylov y = {
+        .strips = strips, .m = (size_t)matrix->rows, .n = (size_t)matrix->cols, .rank = rank, .l = rank + oversampling, .seed = seed};
     y.b = (y.l + 1) / 2;
     y.most = organ_lesser(3 * y.l, organ_lesser(y.m, y.n) - y.b); /* one more block must be orthogonal to all of them */
-    y.basis = organ_floats(y.n, y.most);
-    y.block = organ_floats(y.n, y.b);
-    y.image = organ_floats(y.m, y.l);
-    y.h = organ_floats(y.most, y.most);
-    y.c = organ_floats(y.most, y.most);
-    y.values = organ_floats(y.most, 1);
-    y.scratch = organ_floats(organ_workers_count(organ_strips_engine(strips)->workers), PANEL * y.l);
-    if (!y.basis || !y.block || !y.image || !y.h || !y.c || !y.values || !y.scratch)
+    if (!take_memory(&y))
         krylov_no_memory(&y, error);
     else {
         organ_philox_uniform(seed, 0, 0, y.block, y.n * y.b);
         if (iterate(&y, error) == ORGAN_OK)
             finish(&y, svd, error);
     }
-    float *const parts[] = {y.basis, y.block, y.image, y.h, y.c, y.values, y.scratch};
+    void *const parts[] = {y.basis, y.block, y.image, y.h, y.c, y.best, y.panels, y.scratch, y.square, y.values, y.vectors, y.room};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
         free(parts[k]);
     return error->status;

@@ -188,8 +188,7 @@ static void go_through(void *context, size_t worker)
 static void do_after(void *context, size_t task, size_t worker)
 {
     const passage *const p = context;
-    (void)worker;
-    p->work->after(p->work->context, task, p->set, p->set_count);
+    p->work->after(p->work->context, task, p->set, p->set_count, worker);
 }
 
 static organ_status run_set(passage *p, organ_error *error)

@@ -41,7 +41,7 @@ typedef struct organ_strip_work {
     void (*each)(void *context, const organ_strip *strip, size_t worker); /* any order */
     /* NULL, or called for every task = 0 .. tasks-1 whenever each of strips[0 .. count) has been through `each`: sets of strips that follow
      * one another, in order. */
-    void (*after)(void *context, size_t task, const organ_strip *strips, size_t count);
+    void (*after)(void *context, size_t task, const organ_strip *strips, size_t count, size_t worker);
     size_t tasks;
 } organ_strip_work;
 

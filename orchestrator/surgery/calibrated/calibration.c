@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT
- * Tokens are gathered into chunks of one size, whatever the calls bring: the sums do not depend on them. Each chunk's products are FP32,
- * panel by panel, and are added to sums in FP64. */
+ * Tokens are gathered into chunks of one size, whatever the calls bring: the sums do not depend on them. Products of 256 tokens are FP32
+ * and are added to sums in FP64. */
 #include "orchestrator/surgery/calibrated/calibration.h"
 
-#include "orchestrator/machine/blas.h"
 #include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/product.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/multiply.h"
 #include "orchestrator/surgery/calibrated/saliency.h"
 
-#include <cblas.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -17,7 +17,6 @@
 
 #define PANEL         ORGAN_CALIBRATION_BLOCK
 #define CHUNK         ((size_t)512) /* tokens */
-#define TOKENS_A_GO   ((size_t)128)
 #define MOST_FEATURES ((size_t)1 << 20)
 #define LARGEST_INPUT 1e15f /* the sum of a chunk's squares is far from the largest FP32 */
 
@@ -36,13 +35,13 @@ struct organ_calibration {
     double *sum_room;
     const float *levels;
     float *own_levels;
-    float *chunk[2]; /* CHUNK x features: behind pruned layers, in the donor */
-    size_t held;     /* tokens in the chunk */
-    float *products; /* per worker: PANEL x PANEL */
-    float *shift;    /* CHUNK x rows: what the chunk's outputs in the donor are more than behind pruned layers; NULL without weights */
+    float *chunk[2];        /* CHUNK x features: behind pruned layers, in the donor */
+    size_t held;            /* tokens in the chunk */
+    unsigned char *scratch; /* of products */
+    float *shift; /* CHUNK x rows: what the chunk's outputs in the donor are more than behind pruned layers; NULL without weights */
     panel *panels;
     size_t panel_count;
-    int singular; /* a tile that LAPACK could not invert */
+    int singular; /* a tile that has no inverse */
     bool finished;
 };
 
@@ -63,56 +62,44 @@ static void add_panel(void *context, size_t index, size_t worker)
     organ_calibration *const c = context;
     const panel *const p = &c->panels[index];
     const size_t features = c->options.features, block = c->moments.block, start = p->row / block * block;
-    const size_t width = organ_lesser(block, features - start), rows = organ_lesser(PANEL, features - p->row),
-                 cols = organ_lesser(PANEL, features - p->col);
+    const size_t width = organ_lesser(block, features - start);
     double *const sums = (p->cross ? c->c : c->h) + start * block;
-    float *const product = c->products + worker * PANEL * PANEL;
-    organ_blas_begin();
-    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)rows, (int)cols, (int)c->held, 1, c->chunk[p->cross ? 1 : 0] + p->row,
-                (int)features, c->chunk[0] + p->col, (int)features, 0, product, (int)PANEL);
-    organ_blas_end();
-    for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < cols; j++)
-            sums[(p->row - start + i) * width + p->col - start + j] += (double)product[i * PANEL + j];
+    const organ_product product = {.m = organ_lesser(PANEL, features - p->row),
+                                   .n = organ_lesser(PANEL, features - p->col),
+                                   .k = c->held,
+                                   .a = organ_by_columns(c->chunk[p->cross ? 1 : 0] + p->row, features),
+                                   .b = organ_by_columns(c->chunk[0] + p->col, features),
+                                   .c = sums + (p->row - start) * width + p->col - start,
+                                   .c_stride = width,
+                                   .wide = true,
+                                   .into = ORGAN_PRODUCT_ADD};
+    c->engine->kernels->product(&product, c->scratch + worker * ORGAN_PRODUCT_SCRATCH);
 }
 
-/* A part of (X_d - X_p) W^T; X_d has become the difference. */
-static void shift_part(void *context, size_t index, size_t worker)
-{
-    organ_calibration *const c = context;
-    const size_t n = c->options.features, rows = c->options.rows, across = (rows + PANEL - 1) / PANEL;
-    const size_t token = index / across * TOKENS_A_GO, row = index % across * PANEL;
-    (void)worker;
-    organ_blas_begin();
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)organ_lesser(TOKENS_A_GO, c->held - token),
-                (int)organ_lesser(PANEL, rows - row), (int)n, 1, c->chunk[1] + token * n, (int)n, c->options.weights + row * n, (int)n, 0,
-                c->shift + token * rows + row, (int)rows);
-    organ_blas_end();
-}
-
-static void bend_part(void *context, size_t index, size_t worker)
-{
-    organ_calibration *const c = context;
-    const size_t n = c->options.features, across = (n + PANEL - 1) / PANEL;
-    const size_t row = index / across * PANEL, col = index % across * PANEL;
-    const size_t rows = organ_lesser(PANEL, c->options.rows - row), cols = organ_lesser(PANEL, n - col);
-    float *const product = c->products + worker * PANEL * PANEL;
-    organ_blas_begin();
-    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)rows, (int)cols, (int)c->held, 1, c->shift + row, (int)c->options.rows,
-                c->chunk[0] + col, (int)n, 0, product, (int)PANEL);
-    organ_blas_end();
-    for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < cols; j++)
-            c->bent[(row + i) * n + col + j] += (double)product[i * PANEL + j];
-}
-
+/* What the chunk's outputs in the donor are more, (X_d - X_p) W^T, and what that is of the inputs. */
 static void bend(organ_calibration *c)
 {
-    const size_t n = c->options.features, rows = c->options.rows, panels = (rows + PANEL - 1) / PANEL;
+    const size_t n = c->options.features, rows = c->options.rows;
+    const organ_product shift = {.m = c->held,
+                                 .n = rows,
+                                 .k = n,
+                                 .a = organ_by_rows(c->chunk[1], n),
+                                 .b = organ_by_rows(c->options.weights, n),
+                                 .c = c->shift,
+                                 .c_stride = rows};
+    const organ_product bent = {.m = rows,
+                                .n = n,
+                                .k = c->held,
+                                .a = organ_by_columns(c->shift, rows),
+                                .b = organ_by_columns(c->chunk[0], n),
+                                .c = c->bent,
+                                .c_stride = n,
+                                .wide = true,
+                                .into = ORGAN_PRODUCT_ADD};
     for (size_t k = 0; k < c->held * n; k++)
         c->chunk[1][k] -= c->chunk[0][k];
-    organ_share(c->engine, NULL, (c->held + TOKENS_A_GO - 1) / TOKENS_A_GO * panels, shift_part, c);
-    organ_share(c->engine, NULL, panels * ((n + PANEL - 1) / PANEL), bend_part, c);
+    organ_products_run(c->engine, NULL, &shift, 1, c->scratch);
+    organ_products_run(c->engine, NULL, &bent, 1, c->scratch);
 }
 
 static void add_chunk(organ_calibration *c)
@@ -164,14 +151,14 @@ static bool take_memory(organ_calibration *c)
     c->levels = c->options.levels ? c->options.levels : c->own_levels;
     c->chunk[0] = organ_floats(CHUNK, n);
     c->chunk[1] = c->options.two_streams ? organ_floats(CHUNK, n) : NULL;
-    c->products = organ_floats(organ_workers_count(c->engine->workers), PANEL * PANEL);
+    c->scratch = aligned_alloc(64, organ_products_scratch(c->engine));
     c->panels = calloc(2 * panels * across, sizeof *c->panels);
     if (c->sum_room) {
         double *const s = c->sum_room;
         c->sums = (organ_saliency_sums){s, s + n, s + 2 * n, s + 3 * n, s + 4 * n};
     }
     return c->h && (c->c || !c->options.two_streams || (c->bent && c->shift)) && c->factors && c->sum_room && c->levels && c->chunk[0] &&
-           (c->chunk[1] || !c->options.two_streams) && c->products && c->panels;
+           (c->chunk[1] || !c->options.two_streams) && c->scratch && c->panels;
 }
 
 bool organ_calibration_takes_weights(size_t rows, size_t features) { return rows < features / 2; }
@@ -222,12 +209,13 @@ static void free_work(organ_calibration *c)
     free(c->own_levels);
     free(c->chunk[0]);
     free(c->chunk[1]);
-    free(c->products);
+    free(c->scratch);
     free(c->shift);
     free(c->panels);
     c->sum_room = NULL;
     c->levels = NULL;
-    c->own_levels = c->shift = c->products = c->chunk[0] = c->chunk[1] = NULL;
+    c->scratch = NULL;
+    c->own_levels = c->shift = c->chunk[0] = c->chunk[1] = NULL;
     c->panels = NULL;
 }
 
@@ -292,8 +280,8 @@ static void settle_tile(void *context, size_t index, size_t worker)
     (void)worker;
     for (size_t j = first; j < first + width; j++)
         organ_saliency_settle(&c->sums, j, c->moments.tokens, &c->factors[j], &c->factors[n + j]);
-    if (!organ_saliency_contribution(h, stride, width, c->moments.tokens, ORGAN_CALIBRATION_DAMPING * c->moments.mean_diagonal,
-                                     c->factors + 2 * n + first))
+    if (!organ_saliency_contribution(c->engine->kernels, h, stride, width, c->moments.tokens,
+                                     ORGAN_CALIBRATION_DAMPING * c->moments.mean_diagonal, c->factors + 2 * n + first))
         __atomic_store_n(&c->singular, 1, __ATOMIC_RELAXED);
 }
 

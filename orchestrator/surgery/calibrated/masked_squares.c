@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/calibrated/masked_squares.h"
 
-#include "orchestrator/machine/blas.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/floats.h"
@@ -116,13 +115,11 @@ static void begin_rows(void *context, size_t index, size_t worker)
         p[k] = keep[k] ? 0.0f : v[k];
         v[k] = keep[k] ? v[k] : 0.0f;
     }
-    organ_blas_begin();
     for (size_t i = 0; i < rows; i++)
         organ_preconditioner_remove(s->preconditioner, first + i, s->before + at + i * n, keep + i * n, scratch);
     organ_preconditioner_multiply(s->preconditioner, rows, p, z, scratch);
     add(z, 1, s->r + at, rows * n);
     organ_preconditioner_solve(s->preconditioner, first, rows, z, keep, z, scratch);
-    organ_blas_end();
     for (size_t k = 0; k < rows * n; k++) {
         p[k] = z[k] - p[k];
         v[k] += z[k];
@@ -147,9 +144,7 @@ static void turn_rows(void *context, size_t index, size_t worker)
                  at = first * n;
     float *const scratch = s->room + worker * (ROWS_A_GO * n + s->scratch), *const p = s->p + own * n;
     settle_rows(s, index, worker);
-    organ_blas_begin();
     organ_preconditioner_solve(s->preconditioner, first, rows, s->r + at, s->keep + at, p, scratch);
-    organ_blas_end();
     for (size_t i = 0; i < rows; i++)
         s->rz[own + i] = dot(s->r + at + i * n, p + i * n, n);
 }
@@ -174,9 +169,7 @@ static void aim_rows(void *context, size_t index, size_t worker)
     const size_t n = s->h.size, own = index * ROWS_A_GO, rows = organ_lesser(ROWS_A_GO, s->count - own), first = s->from + own,
                  at = first * n;
     float *const z = s->room + worker * (ROWS_A_GO * n + s->scratch);
-    organ_blas_begin();
     organ_preconditioner_solve(s->preconditioner, first, rows, s->r + at, s->keep + at, z, z + ROWS_A_GO * n);
-    organ_blas_end();
     for (size_t i = 0; i < rows; i++) {
         const double next = dot(s->r + at + i * n, z + i * n, n);
         const float beta = s->rz[own + i] > 0 ? (float)(next / s->rz[own + i]) : 0.0f;
@@ -198,7 +191,8 @@ static organ_status solve_together(organ_masked_squares *s, unsigned products, o
             return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", s->name);
         if (k > 0)
             organ_share(s->engine, NULL, parts, k == 1 ? turn_rows : aim_rows, s);
-        organ_block_multiply(s->engine, &s->h, s->p, s->count, s->hp);
+        if (organ_block_multiply(s->engine, &s->h, s->p, s->count, s->hp, error))
+            return error->status;
         if (k > 0)
             organ_share(s->engine, NULL, parts, step_rows, s);
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Least squares over the weights that a mask keeps, as the mask shrinks: V H = T on the kept weights of each row, all others zero, by
- * preconditioned conjugate gradients. Stands on BLAS: the same bits for any number of threads, on one kind of CPU. */
+ * preconditioned conjugate gradients. The same bits on every machine and for any number of threads. */
 #ifndef ORGAN_MASKED_SQUARES_H
 #define ORGAN_MASKED_SQUARES_H
 
@@ -9,7 +9,7 @@
 typedef struct organ_masked_squares organ_masked_squares;
 
 /* For matrices of rows x h->size, none masked yet. h is positive definite and must outlive it, name (for messages) too. ORGAN_IO without
- * memory; ORGAN_BAD_INPUT where H is nothing that LAPACK can work with. */
+ * memory; ORGAN_BAD_INPUT where H is not finite. */
 organ_status organ_masked_squares_create(const organ_engine *engine, const organ_block_matrix *h, size_t rows, const char *name,
                                          organ_masked_squares **squares, organ_error *error);
 void organ_masked_squares_destroy(organ_masked_squares *squares); /* NULL is allowed */

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/calibrated/preconditioner.h"
 
-#include "orchestrator/machine/blas.h"
 #include "orchestrator/machine/extent.h"
+#include "orchestrator/surgery/algebra/eigen.h"
 #include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/multiply.h"
+#include "orchestrator/surgery/algebra/orthonormal.h"
 #include "orchestrator/surgery/algebra/philox.h"
 
-#include <cblas.h>
 #include <errno.h>
-#include <lapacke.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,9 +16,10 @@
 #define DIRECTIONS       ((size_t)64) /* of a whole H */
 #define DIRECTIONS_BLOCK ((size_t)16) /* of a block of a block-diagonal one */
 #define OVERSAMPLED      ((size_t)16) /* more that are followed and not used */
-#define PASSES           3            /* of subspace iteration, and one more for the values */
-#define LEAST_GAP        1e-3f        /* a direction as strong as the rest counts for nothing */
-#define LEAST_SHARE      1e-4f        /* of mu in Lambda - mu: keeps the k x k matrices far from singular in FP32 */
+#define MOST_FOLLOWED    (DIRECTIONS + OVERSAMPLED)
+#define PASSES           3     /* of subspace iteration, and one more for the values */
+#define LEAST_GAP        1e-3f /* a direction as strong as the rest counts for nothing */
+#define LEAST_SHARE      1e-4f /* of mu in Lambda - mu: keeps the k x k matrices far from singular in FP32 */
 
 typedef struct part {
     size_t start, width, k; /* columns of the block, directions */
@@ -28,80 +29,122 @@ typedef struct part {
 } part;
 
 struct organ_preconditioner {
+    const organ_kernels *kernels;
     const char *name;
     organ_block_matrix h;
     size_t rows, part_count, directions, squares; /* over all blocks; numbers a row */
     part *parts;
     float *root, *inverse; /* sqrt(diag H), and 1 / that */
     float *u;              /* size x k of its part: row j begins at at[part] + (j - start) * k */
+    float *directions_of;  /* the same turned: k x width, from at[part] on */
     size_t *at;
     float *gap; /* Lambda - mu, per direction */
-    /* Per row and part a k x k matrix E + (masked U)^T (masked U), E = mu / (Lambda - mu): its Cholesky factor on and below the diagonal,
-     * by columns, the matrix itself above it; then its diagonal. */
+    /* Per row and part a k x k matrix E + (masked U)^T (masked U), E = mu / (Lambda - mu): L^T of its Cholesky factor on and above
+     * the diagonal, the matrix itself below it; then its diagonal. */
     float *square;
 };
 
 /* ---- directions ---- */
 
 /* The scaled H: rows of q times D^-1 H D^-1. */
-static void multiply_scaled(const organ_engine *engine, const organ_preconditioner *c, float *q, size_t count, float *product)
+static organ_status multiply_scaled(const organ_engine *engine, const organ_preconditioner *c, float *q, size_t count, float *product,
+                                    organ_error *error)
 {
     const size_t n = c->h.size;
     for (size_t i = 0; i < count; i++)
         for (size_t j = 0; j < n; j++)
             q[i * n + j] *= c->inverse[j];
-    organ_block_multiply(engine, &c->h, q, count, product);
+    if (organ_block_multiply(engine, &c->h, q, count, product, error))
+        return error->status;
     for (size_t i = 0; i < count; i++)
         for (size_t j = 0; j < n; j++) {
             q[i * n + j] *= c->root[j];
             product[i * n + j] *= c->inverse[j];
         }
+    return ORGAN_OK;
 }
 
 static size_t followed(const part *p) { return organ_lesser(p->k + OVERSAMPLED, p->width); }
 
-/* Orthonormal rows, each part for itself; LAPACK sees them as columns. */
+/* Orthonormal rows, each part for itself. */
 static bool orthonormalise(const organ_preconditioner *c, float *q)
 {
-    float tau[DIRECTIONS + OVERSAMPLED];
     bool done = true;
-    organ_blas_begin();
     for (size_t b = 0; b < c->part_count && done; b++) {
         const part *const p = &c->parts[b];
-        const int m = (int)p->width, k = (int)followed(p), lead = (int)c->h.size;
-        done = LAPACKE_sgeqrf(LAPACK_COL_MAJOR, m, k, q + p->start, lead, tau) == 0 &&
-               LAPACKE_sorgqr(LAPACK_COL_MAJOR, m, k, k, q + p->start, lead, tau) == 0;
+        done = organ_orthonormal(c->kernels, q + p->start, followed(p), p->width, c->h.size, NULL);
     }
-    organ_blas_end();
     return done;
 }
 
+/* Of one part's products of q with the scaled H. */
+typedef struct ritz {
+    float small[MOST_FOLLOWED * MOST_FOLLOWED];
+    double square[MOST_FOLLOWED * MOST_FOLLOWED], vectors[DIRECTIONS * MOST_FOLLOWED], values[MOST_FOLLOWED];
+    double room[ORGAN_EIGEN_ROOM * MOST_FOLLOWED];
+    _Alignas(64) unsigned char scratch[ORGAN_PRODUCT_SCRATCH];
+} ritz;
+
+/* The greatest values first, and the vectors of the first k. false where they are not finite. */
+static bool find_ritz(const organ_preconditioner *c, const part *p, const float *q, const float *s, ritz *r)
+{
+    const size_t f = followed(p), n = c->h.size;
+    const organ_product product = {.m = f,
+                                   .n = f,
+                                   .k = p->width,
+                                   .a = organ_by_rows(q + p->start, n),
+                                   .b = organ_by_rows(s + p->start, n),
+                                   .c = r->small,
+                                   .c_stride = f};
+    c->kernels->product(&product, r->scratch);
+    for (size_t i = 0; i < f * f; i++)
+        r->square[i] = (double)r->small[i];
+    return organ_symmetric_eigen(c->kernels, r->square, f, p->k, r->values, r->vectors, r->room);
+}
+
 /* U and Lambda of a part from its orthonormal rows q and their products s with the scaled H. */
-static bool find_part(organ_preconditioner *c, size_t index, const float *q, const float *s)
+static bool find_part(organ_preconditioner *c, size_t index, const float *q, const float *s, ritz *r)
 {
     part *const p = &c->parts[index];
     const size_t f = followed(p), n = c->h.size;
-    float ritz[(DIRECTIONS + OVERSAMPLED) * (DIRECTIONS + OVERSAMPLED)], lambda[DIRECTIONS + OVERSAMPLED];
     double sum = 0;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)f, (int)f, (int)p->width, 1, q + p->start, (int)n, s + p->start, (int)n, 0,
-                ritz, (int)f);
-    if (LAPACKE_ssyev(LAPACK_ROW_MAJOR, 'V', 'U', (int)f, ritz, (int)f, lambda) != 0)
+    if (!find_ritz(c, p, q, s, r))
         return false;
     for (size_t d = 0; d < p->k; d++)
-        sum += (double)lambda[f - 1 - d];
+        sum += r->values[d];
     /* The trace of the scaled H is its width. */
     p->mu = (float)fmax(((double)p->width - sum) / (double)(p->width - p->k), 1e-6);
     for (size_t d = 0; d < p->k; d++)
-        c->gap[p->first + d] = fmaxf(lambda[f - 1 - d] - p->mu, LEAST_GAP * p->mu);
-    /* Column f - 1 - d of ritz is direction d. */
+        c->gap[p->first + d] = fmaxf((float)r->values[d] - p->mu, LEAST_GAP * p->mu);
     for (size_t j = 0; j < p->width; j++)
         for (size_t d = 0; d < p->k; d++) {
             double x = 0;
             for (size_t e = 0; e < f; e++)
-                x += (double)q[e * n + p->start + j] * (double)ritz[e * f + f - 1 - d];
+                x += (double)q[e * n + p->start + j] * r->vectors[d * f + e];
             c->u[c->at[index] + j * p->k + d] = (float)x;
+            c->directions_of[c->at[index] + d * p->width + j] = (float)x;
         }
     return true;
+}
+
+static organ_status follow(const organ_engine *engine, organ_preconditioner *c, float *q, float *s, size_t count, ritz *r,
+                           organ_error *error)
+{
+    const size_t n = c->h.size;
+    organ_philox_normal(n, 0, 0, q, count * n);
+    for (int k = 0; k < PASSES; k++) {
+        if (multiply_scaled(engine, c, q, count, s, error))
+            return error->status;
+        memcpy(q, s, count * n * sizeof *q);
+        if (!orthonormalise(c, q))
+            return organ_fail_memory(error, c->name);
+    }
+    if (multiply_scaled(engine, c, q, count, s, error))
+        return error->status;
+    for (size_t b = 0; b < c->part_count; b++)
+        if (!find_part(c, b, q, s, r))
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: the second moments of the inputs have no eigenvectors", c->name);
+    return ORGAN_OK;
 }
 
 static organ_status find_directions(const organ_engine *engine, organ_preconditioner *c, organ_error *error)
@@ -111,26 +154,14 @@ static organ_status find_directions(const organ_engine *engine, organ_preconditi
     for (size_t b = 0; b < c->part_count; b++)
         count = followed(&c->parts[b]) > count ? followed(&c->parts[b]) : count;
     float *q = organ_floats(count, n), *s = organ_floats(count, n);
-    bool done = true;
-    if (!q || !s)
+    ritz *r = aligned_alloc(64, (sizeof *r + 63) / 64 * 64);
+    if (!q || !s || !r)
         organ_fail_errno(error, ENOMEM, "%s: directions of %zu inputs", c->name, n);
-    else {
-        organ_philox_normal(n, 0, 0, q, count * n);
-        for (int k = 0; k < PASSES && done; k++) {
-            multiply_scaled(engine, c, q, count, s);
-            memcpy(q, s, count * n * sizeof *q);
-            done = orthonormalise(c, q);
-        }
-        multiply_scaled(engine, c, q, count, s);
-        organ_blas_begin();
-        for (size_t b = 0; b < c->part_count && done; b++)
-            done = find_part(c, b, q, s);
-        organ_blas_end();
-        if (!done)
-            organ_fail(error, ORGAN_BAD_INPUT, "%s: the second moments of the inputs have no eigenvectors", c->name);
-    }
+    else
+        follow(engine, c, q, s, count, r, error);
     free(q);
     free(s);
+    free(r);
     return error->status;
 }
 
@@ -177,7 +208,8 @@ organ_status organ_preconditioner_create(const organ_engine *engine, const organ
     organ_preconditioner *c = calloc(1, sizeof *c);
     if (!c)
         return organ_fail_memory(error, name);
-    *c = (organ_preconditioner){.name = name, .h = *h, .rows = rows, .part_count = (h->size + h->block - 1) / h->block};
+    *c = (organ_preconditioner){
+        .kernels = engine->kernels, .name = name, .h = *h, .rows = rows, .part_count = (h->size + h->block - 1) / h->block};
     c->parts = calloc(c->part_count, sizeof *c->parts);
     c->at = calloc(c->part_count, sizeof *c->at);
     c->root = organ_floats(h->size, 1);
@@ -189,10 +221,11 @@ organ_status organ_preconditioner_create(const organ_engine *engine, const organ
             c->inverse[j] = 1.0f / c->root[j];
         }
         c->u = organ_floats(h->size, DIRECTIONS);
+        c->directions_of = organ_floats(h->size, DIRECTIONS);
         c->gap = organ_floats(c->directions + 1, 1);
         c->square = organ_floats(rows, c->squares + 1);
     }
-    if (!c->u || !c->gap || !c->square)
+    if (!c->u || !c->directions_of || !c->gap || !c->square)
         organ_fail_errno(error, ENOMEM, "%s: preconditioner of %zu x %zu", name, rows, h->size);
     else if (find_directions(engine, c, error) == ORGAN_OK) {
         begin_squares(c);
@@ -212,6 +245,7 @@ void organ_preconditioner_destroy(organ_preconditioner *c)
     free(c->root);
     free(c->inverse);
     free(c->u);
+    free(c->directions_of);
     free(c->gap);
     free(c->square);
     free(c);
@@ -222,8 +256,11 @@ void organ_preconditioner_destroy(organ_preconditioner *c)
 size_t organ_preconditioner_scratch(const organ_preconditioner *c, size_t rows)
 {
     const size_t gathered = organ_lesser(c->h.block, c->h.size) * DIRECTIONS, shares = rows * c->directions;
-    return gathered > shares ? gathered : shares;
+    return ORGAN_PRODUCT_SCRATCH / sizeof(float) + (organ_larger(gathered, shares) + 15) / 16 * 16;
 }
+
+/* Behind what a product takes. */
+static float *own_scratch(float *scratch) { return scratch + ORGAN_PRODUCT_SCRATCH / sizeof(float); }
 
 /* The rows of U that go, one behind the other; how many. */
 static size_t gather(const organ_preconditioner *c, size_t index, const uint8_t *before, const uint8_t *keep, float *rows)
@@ -240,43 +277,77 @@ void organ_preconditioner_remove(organ_preconditioner *c, size_t row, const uint
 {
     for (size_t b = 0; b < c->part_count; b++) {
         const part *const p = &c->parts[b];
-        const size_t k = p->k, count = gather(c, b, before, keep, scratch);
+        const size_t k = p->k, count = gather(c, b, before, keep, own_scratch(scratch));
         float *const square = square_of(c, row, p), *const diagonal = square + k * k;
         if (count == 0 || k == 0)
             continue;
         for (size_t d = 0; d < k; d++)
             square[d * (k + 1)] = diagonal[d];
-        cblas_ssyrk(CblasColMajor, CblasUpper, CblasNoTrans, (int)k, (int)count, -1, scratch, (int)k, 1, square, (int)k);
+        const organ_product loss = {.m = k,
+                                    .n = k,
+                                    .k = count,
+                                    .a = organ_by_columns(own_scratch(scratch), k),
+                                    .b = organ_by_columns(own_scratch(scratch), k),
+                                    .c = square,
+                                    .c_stride = k,
+                                    .into = ORGAN_PRODUCT_SUBTRACT};
+        c->kernels->product(&loss, scratch);
         for (size_t d = 0; d < k; d++) {
             diagonal[d] = square[d * (k + 1)];
             for (size_t e = d + 1; e < k; e++)
                 square[d * k + e] = square[e * k + d];
         }
-        LAPACKE_spotrf_work(LAPACK_COL_MAJOR, 'L', (int)k, square, (int)k);
+        c->kernels->cholesky_f32(square, k);
     }
+}
+
+/* shares (rows x k) = x U, of rows of the part. */
+static void project(const organ_preconditioner *c, size_t index, size_t rows, const float *x, float *shares, void *scratch)
+{
+    const part *const p = &c->parts[index];
+    const organ_product product = {.m = rows,
+                                   .n = p->k,
+                                   .k = p->width,
+                                   .a = organ_by_rows(x, c->h.size),
+                                   .b = organ_by_columns(c->u + c->at[index], p->k),
+                                   .c = shares,
+                                   .c_stride = p->k};
+    c->kernels->product(&product, scratch);
+}
+
+/* x += or -= shares U^T */
+static void bring_back(const organ_preconditioner *c, size_t index, size_t rows, const float *shares, float *x, organ_product_into into,
+                       void *scratch)
+{
+    const part *const p = &c->parts[index];
+    const organ_product product = {.m = rows,
+                                   .n = p->width,
+                                   .k = p->k,
+                                   .a = organ_by_rows(shares, p->k),
+                                   .b = organ_by_columns(c->directions_of + c->at[index], p->width),
+                                   .c = x,
+                                   .c_stride = c->h.size,
+                                   .into = into};
+    c->kernels->product(&product, scratch);
 }
 
 void organ_preconditioner_multiply(const organ_preconditioner *c, size_t rows, const float *matrix, float *product, float *scratch)
 {
     const size_t n = c->h.size;
+    float *const shares = own_scratch(scratch);
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < n; j++)
             product[i * n + j] = matrix[i * n + j] * c->root[j];
     for (size_t b = 0; b < c->part_count; b++) {
         const part *const p = &c->parts[b];
-        float *const x = product + p->start;
-        const float *const u = c->u + c->at[b];
-        if (p->k)
-            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)p->k, (int)p->width, 1, x, (int)n, u, (int)p->k, 0,
-                        scratch, (int)p->k);
-        for (size_t i = 0; i < rows; i++)
+        project(c, b, rows, product + p->start, shares, scratch);
+        for (size_t i = 0; i < rows; i++) {
             for (size_t d = 0; d < p->k; d++)
-                scratch[i * p->k + d] *= c->gap[p->first + d];
-        if (p->k)
-            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)p->width, (int)p->k, 1, scratch, (int)p->k, u, (int)p->k,
-                        p->mu, x, (int)n);
-        else
-            cblas_sscal((int)p->width, p->mu, x, 1);
+                shares[i * p->k + d] *= c->gap[p->first + d];
+            for (size_t j = p->start; j < p->start + p->width; j++)
+                product[i * n + j] *= p->mu;
+        }
+        bring_back(c, b, rows, shares, product + p->start, ORGAN_PRODUCT_ADD, scratch);
     }
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < n; j++)
@@ -287,17 +358,13 @@ void organ_preconditioner_multiply(const organ_preconditioner *c, size_t rows, c
 static void solve_part(const organ_preconditioner *c, size_t index, size_t first, size_t rows, float *x, float *scratch)
 {
     const part *const p = &c->parts[index];
-    const float *const u = c->u + c->at[index];
-    const int k = (int)p->k, n = (int)c->h.size;
-    if (k == 0)
+    float *const shares = own_scratch(scratch);
+    if (p->k == 0)
         return;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, k, (int)p->width, 1, x, n, u, k, 0, scratch, k);
-    for (size_t i = 0; i < rows; i++) {
-        const float *const factor = square_of(c, first + i, p);
-        cblas_strsv(CblasColMajor, CblasLower, CblasNoTrans, CblasNonUnit, k, factor, k, scratch + i * p->k, 1);
-        cblas_strsv(CblasColMajor, CblasLower, CblasTrans, CblasNonUnit, k, factor, k, scratch + i * p->k, 1);
-    }
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)rows, (int)p->width, k, -1, scratch, k, u, k, 1, x, n);
+    project(c, index, rows, x, shares, scratch);
+    for (size_t i = 0; i < rows; i++)
+        c->kernels->solve_f32(square_of(c, first + i, p), p->k, shares + i * p->k);
+    bring_back(c, index, rows, shares, x, ORGAN_PRODUCT_SUBTRACT, scratch);
 }
 
 /* y = a x z where it is kept, else 0. */

@@ -11,16 +11,15 @@ typedef struct organ_preconditioner organ_preconditioner;
 
 /* Finds the directions (64 of a whole H, 16 of each block of a block-diagonal one, fewer of a narrow one) by subspace iteration: four
  * products of about as many rows with H. Starts with empty masks for `rows` rows. h must outlive it. ORGAN_IO without memory: 4 k (k + 1)
- * bytes a row and block, 4 k a column. ORGAN_BAD_INPUT where LAPACK fails; `name` is for messages. */
+ * bytes a row and block, 8 k a column. ORGAN_BAD_INPUT where H is not finite; `name` is for messages. */
 organ_status organ_preconditioner_create(const organ_engine *engine, const organ_block_matrix *h, size_t rows, const char *name,
                                          organ_preconditioner **made, organ_error *error);
 void organ_preconditioner_destroy(organ_preconditioner *preconditioner); /* NULL is allowed */
 
-/* Numbers of scratch that the functions below take for `rows` rows. */
+/* Numbers of scratch that the functions below take for `rows` rows, a multiple of 16; it is 64-byte aligned. */
 size_t organ_preconditioner_scratch(const organ_preconditioner *preconditioner, size_t rows);
 
-/* Takes columns out of the mask of one row: those where `before` is 1 and `keep` 0 (h.size each). Different rows at the same time. Between
- * organ_blas_begin and organ_blas_end, as the two below. */
+/* Takes columns out of the mask of one row: those where `before` is 1 and `keep` 0 (h.size each). Different rows at the same time. */
 void organ_preconditioner_remove(organ_preconditioner *preconditioner, size_t row, const uint8_t *before, const uint8_t *keep,
                                  float *scratch);
 

@@ -68,12 +68,11 @@ static organ_status measure(const organ_matrix_job *job, float *before, organ_er
     const organ_block_matrix moments = {job->cols, job->moments->block, h};
     if (!product || !h)
         organ_fail_errno(error, ENOMEM, "%s: output error of %zu x %zu", job->options->name, job->rows, job->cols);
-    else {
-        organ_block_multiply(job->engine, &moments, before, job->rows, product);
+    else if (organ_block_multiply(job->engine, &moments, before, job->rows, product, error) == ORGAN_OK) {
         const double whole = weighted_norm(before, product, n);
         for (size_t k = 0; k < n; k++)
             before[k] -= job->weights[k];
-        organ_block_multiply(job->engine, &moments, before, job->rows, product);
+        organ_block_multiply(job->engine, &moments, before, job->rows, product, error);
         job->report->output_error = whole > 0 ? weighted_norm(before, product, n) / whole : 0;
     }
     free(product);

@@ -63,9 +63,9 @@ static organ_status prepare_squares(staged *s, organ_error *error)
     float *const bent = organ_expand_moments(job->engine, job->moments, DONOR_SHARE, -DONOR_SHARE, 0);
     if (!bent)
         return organ_fail_errno(error, ENOMEM, "%s: physarum v2 of %zu x %zu", job->options->name, job->rows, job->cols);
-    organ_block_multiply(job->engine, &(organ_block_matrix){job->cols, m->block, bent}, job->weights, job->rows, residual);
+    organ_block_multiply(job->engine, &(organ_block_matrix){job->cols, m->block, bent}, job->weights, job->rows, residual, error);
     free(bent);
-    return ORGAN_OK;
+    return error->status;
 }
 
 static organ_status compensate(const staged *s, unsigned count, organ_error *error)

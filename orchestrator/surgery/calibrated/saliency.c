@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/calibrated/saliency.h"
 
-#include "orchestrator/machine/blas.h"
+#include "orchestrator/surgery/algebra/cholesky.h"
 #include "orchestrator/surgery/algebra/philox.h"
 
-#include <lapacke.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -82,23 +81,19 @@ void organ_saliency_settle(const organ_saliency_sums *sums, size_t feature, uint
     *stability = square > 0 ? (float)fmin(1, mean * mean / square) : 1.0f;
 }
 
-bool organ_saliency_contribution(const double *h, size_t stride, size_t width, uint64_t tokens, double damping, float *contribution)
+bool organ_saliency_contribution(const organ_kernels *kernels, const double *h, size_t stride, size_t width, uint64_t tokens,
+                                 double damping, float *contribution)
 {
-    const int n = (int)width;
-    double *inverse = malloc(width * width * sizeof *inverse);
-    bool done = inverse != NULL;
+    double *const room = malloc((2 * width * width + width) * sizeof *room), *const diagonal = room + 2 * width * width;
+    bool done = room != NULL;
     for (size_t i = 0; done && i < width; i++)
-        for (size_t j = i; j < width; j++) /* row by row above the diagonal is column by column below it */
-            inverse[i * width + j] = h[i * stride + j] / (double)tokens + (i == j ? damping : 0);
-    if (done) {
-        organ_blas_begin();
-        done = LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'L', n, inverse, n) == 0 && LAPACKE_dpotri(LAPACK_COL_MAJOR, 'L', n, inverse, n) == 0;
-        organ_blas_end();
-    }
+        for (size_t j = i; j < width; j++)
+            room[j * width + i] = h[i * stride + j] / (double)tokens + (i == j ? damping : 0);
+    done = done && organ_inverse_diagonal(kernels, room, width, room + width * width, diagonal);
     for (size_t i = 0; done && i < width; i++) {
         const double own = h[i * stride + i] / (double)tokens + damping;
-        contribution[i] = (float)fmin(1, 1 / sqrt(own * inverse[i * width + i]));
+        contribution[i] = (float)fmin(1, 1 / sqrt(own * diagonal[i]));
     }
-    free(inverse);
+    free(room);
     return done;
 }

@@ -3,9 +3,7 @@
 #ifndef ORGAN_SALIENCY_H
 #define ORGAN_SALIENCY_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "kernels/kernels.h"
 
 #define ORGAN_INPUT_NOISE    0.1           /* sigma, of act_norm */
 #define ORGAN_SALIENCY_BLOCK ((size_t)256) /* features that are worked on together, at most */
@@ -42,7 +40,8 @@ void organ_saliency_settle(const organ_saliency_sums *sums, size_t feature, uint
 
 /* The contribution of `width` inputs (at most ORGAN_SALIENCY_BLOCK) from the upper triangle of their H, `stride` numbers a row; tokens
  * and damping (a number on the diagonal of H / tokens) as in organ_input_moments (calibration.h). false where the matrix is not positive
- * definite. Calls LAPACK between organ_blas_begin and organ_blas_end. */
-bool organ_saliency_contribution(const double *h, size_t stride, size_t width, uint64_t tokens, double damping, float *contribution);
+ * definite, or without memory. */
+bool organ_saliency_contribution(const organ_kernels *kernels, const double *h, size_t stride, size_t width, uint64_t tokens,
+                                 double damping, float *contribution);
 
 #endif

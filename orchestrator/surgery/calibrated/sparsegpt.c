@@ -2,15 +2,15 @@
  * SparseGPT (Frantar & Alistarh 2023): columns from left to right, what a killed weight did is taken over by those to its right. */
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
 
-#include "orchestrator/machine/blas.h"
 #include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/product.h"
 #include "orchestrator/stream/share.h"
+#include "orchestrator/surgery/algebra/cholesky.h"
 #include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/multiply.h"
 #include "orchestrator/surgery/calibrated/expand_moments.h"
 
-#include <cblas.h>
 #include <errno.h>
-#include <lapacke.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -20,29 +20,31 @@
 
 typedef struct sweep {
     const organ_matrix_job *job;
-    float *factor;       /* U with H^-1 = U^T U, blocks as H has them: on and above the diagonal */
-    float *scores;       /* rows x COLUMNS */
-    uint8_t *kept;       /* rows x COLUMNS */
-    float *errors;       /* per worker: STRIP x COLUMNS */
+    float *factor; /* U with H^-1 = U^T U, blocks as H has them: on and above the diagonal */
+    float *scores; /* rows x COLUMNS */
+    uint8_t *kept; /* rows x COLUMNS */
+    float *errors; /* per worker: STRIP x COLUMNS */
+    unsigned char *scratch;
     size_t first, n;     /* columns of the pass */
     size_t start, width; /* of the block of H that they lie in */
     const float *u;      /* that block's factor at (first, first) */
 } sweep;
 
 /* U of one block in place, from the whole H. An input that is never there would make it singular: its weights do nothing and become 0. */
-static bool factorise(float *h, size_t width, float mean)
+static organ_status factorise(const sweep *s, float *h, organ_error *error)
 {
-    const int n = (int)width;
-    for (size_t j = 0; j < width; j++) {
-        float *const own = &h[j * (width + 1)];
+    const float mean = (float)s->job->moments->mean_diagonal;
+    bool definite = false;
+    for (size_t j = 0; j < s->width; j++) {
+        float *const own = &h[j * (s->width + 1)];
         *own = (*own == 0 ? mean : *own) + (float)DAMPING * mean;
     }
-    organ_blas_begin();
-    /* For LAPACK, by columns, the upper triangle is the lower one, and H^-1 = L L^T with U = L^T. */
-    const bool done = LAPACKE_spotrf(LAPACK_COL_MAJOR, 'L', n, h, n) == 0 && LAPACKE_spotri(LAPACK_COL_MAJOR, 'L', n, h, n) == 0 &&
-                      LAPACKE_spotrf(LAPACK_COL_MAJOR, 'L', n, h, n) == 0;
-    organ_blas_end();
-    return done;
+    if (!organ_inverse_factor(s->job->engine, h, s->width, &definite))
+        return organ_fail_memory(error, s->job->options->name);
+    if (!definite)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the second moments of inputs %zu to %zu cannot be inverted (mean square %g)",
+                          s->job->options->name, s->start, s->start + s->width - 1, s->job->moments->mean_diagonal);
+    return ORGAN_OK;
 }
 
 static void score_rows(void *context, size_t index, size_t worker)
@@ -93,10 +95,15 @@ static void sweep_rows(void *context, size_t index, size_t worker)
         sweep_row(s, row + i, errors + i * s->n);
     if (rest == 0)
         return;
-    organ_blas_begin();
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)rest, (int)s->n, -1, errors, (int)s->n, s->u + s->n,
-                (int)s->width, 1, s->job->weights + row * cols + s->first + s->n, (int)cols);
-    organ_blas_end();
+    const organ_product product = {.m = rows,
+                                   .n = rest,
+                                   .k = s->n,
+                                   .a = organ_by_rows(errors, s->n),
+                                   .b = organ_by_columns(s->u + s->n, s->width),
+                                   .c = s->job->weights + row * cols + s->first + s->n,
+                                   .c_stride = cols,
+                                   .into = ORGAN_PRODUCT_SUBTRACT};
+    s->job->engine->kernels->product(&product, s->scratch + worker * ORGAN_PRODUCT_SCRATCH);
 }
 
 static void clear_dead_inputs(const organ_matrix_job *job)
@@ -112,9 +119,8 @@ static organ_status sweep_block(sweep *s, organ_error *error)
     const organ_matrix_job *const job = s->job;
     const size_t strips = (job->rows + STRIP - 1) / STRIP;
     float *const factor = s->factor + s->start * job->moments->block;
-    if (!factorise(factor, s->width, (float)job->moments->mean_diagonal))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the second moments of inputs %zu to %zu cannot be inverted (mean square %g)",
-                          job->options->name, s->start, s->start + s->width - 1, job->moments->mean_diagonal);
+    if (factorise(s, factor, error))
+        return error->status;
     for (s->first = s->start; s->first < s->start + s->width; s->first += COLUMNS) {
         if (organ_stop_asked(job->engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", job->options->name);
@@ -136,7 +142,8 @@ organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
     s.scores = organ_floats(job->rows, COLUMNS);
     s.kept = malloc(job->rows * COLUMNS);
     s.errors = organ_floats(organ_workers_count(job->engine->workers), STRIP * COLUMNS);
-    if (!s.factor || !s.scores || !s.kept || !s.errors)
+    s.scratch = aligned_alloc(64, organ_products_scratch(job->engine));
+    if (!s.factor || !s.scores || !s.kept || !s.errors || !s.scratch)
         organ_fail_errno(error, ENOMEM, "%s: sparsegpt of %zu x %zu", job->options->name, job->rows, job->cols);
     else {
         clear_dead_inputs(job);
@@ -149,5 +156,6 @@ organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
     free(s.scores);
     free(s.kept);
     free(s.errors);
+    free(s.scratch);
     return error->status;
 }

@@ -2,12 +2,10 @@
 #include "orchestrator/surgery/lora/factors.h"
 
 #include "formats/base/memory_watch.h"
-#include "orchestrator/machine/blas.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/weight_reader.h"
 #include "orchestrator/stream/widen.h"
 
-#include <cblas.h>
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>
@@ -135,20 +133,17 @@ organ_status organ_lora_factors_placed(const organ_adapter *adapter, const organ
 
 /* ---- norms ---- */
 
-/* gram (r x r, upper triangle) += the inner products of the r vectors in values: rows of a strip of A, or columns of one of B. */
-static void add_gram(double *gram, size_t r, const double *values, size_t n, bool columns)
+/* gram (r x r, upper triangle) += the inner products of r vectors of n values. */
+static void add_gram(const organ_kernels *kernels, double *gram, size_t r, const double *values, size_t n)
 {
-    organ_blas_begin();
-    if (columns)
-        cblas_dsyrk(CblasRowMajor, CblasUpper, CblasTrans, (int)r, (int)n, 1, values, (int)r, 1, gram, (int)r);
-    else
-        cblas_dsyrk(CblasRowMajor, CblasUpper, CblasNoTrans, (int)r, (int)n, 1, values, (int)n, 1, gram, (int)r);
-    organ_blas_end();
+    for (size_t i = 0; i < r; i++)
+        for (size_t j = i; j < r; j++)
+            gram[i * r + j] += kernels->dot_f64(values + i * n, values + j * n, n);
 }
 
-double organ_lora_energy(const organ_lora_factors *f)
+double organ_lora_energy(const organ_lora_factors *f, const organ_kernels *kernels)
 {
-    enum { STRIP = 1024 };
+    enum { STRIP = 256 };
     const size_t r = f->rank;
     double *const grams = calloc(2 * r, r * sizeof(double)), *const strip = malloc(STRIP * r * sizeof(double));
     double sum = 0;
@@ -162,13 +157,14 @@ double organ_lora_energy(const organ_lora_factors *f)
         for (size_t k = 0; k < r; k++)
             for (size_t j = 0; j < n; j++)
                 strip[k * n + j] = (double)f->a[k * f->in + at + j];
-        add_gram(grams, r, strip, n, false);
+        add_gram(kernels, grams, r, strip, n);
     }
     for (size_t at = 0; at < f->out; at += STRIP) {
         const size_t n = f->out - at < STRIP ? f->out - at : STRIP;
-        for (size_t k = 0; k < n * r; k++)
-            strip[k] = (double)f->b[at * r + k];
-        add_gram(grams + r * r, r, strip, n, true);
+        for (size_t j = 0; j < n; j++)
+            for (size_t k = 0; k < r; k++)
+                strip[k * n + j] = (double)f->b[(at + j) * r + k];
+        add_gram(kernels, grams + r * r, r, strip, n);
     }
     for (size_t i = 0; i < r; i++)
         for (size_t j = i; j < r; j++)

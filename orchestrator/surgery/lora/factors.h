@@ -31,7 +31,7 @@ organ_status organ_adapter_values(const organ_adapter *adapter, const organ_tens
                                   organ_error *error);
 
 /* ||B A||^2 in FP64, without forming the product: the sum of the products of B^T B and A A^T. Negative without memory. */
-double organ_lora_energy(const organ_lora_factors *factors);
+double organ_lora_energy(const organ_lora_factors *factors, const organ_kernels *kernels);
 
 /* Frobenius norm of a tensor of an adapter in a type that can be widened; *norm is negative for other types, and not finite where values
  * are not. */

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * W + scale B A, strip by strip. Products have shapes that the weight alone decides, so the bits do not depend on threads or memory. */
+ * W + scale B A, strip by strip. */
 #include "orchestrator/surgery/lora/merge_job.h"
 
-#include "orchestrator/machine/blas.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/stream/widen.h"
+#include "orchestrator/surgery/algebra/multiply.h"
 
-#include <cblas.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -15,6 +14,7 @@
 
 /* About so many values of a product are computed at once; a row at least. */
 #define BLOCK_VALUES ((size_t)1 << 18)
+_Static_assert(BLOCK_VALUES * sizeof(float) >= ORGAN_PRODUCT_SCRATCH, "the room for the codes does for a product before");
 
 typedef struct run {
     organ_merge_job *job;
@@ -29,16 +29,19 @@ static size_t rows_at_once(size_t cols) { return cols < BLOCK_VALUES ? BLOCK_VAL
 static size_t scratch_bytes(const run *r) { return 2 * r->block * sizeof(float) + ORGAN_PUT_SCRATCH; }
 
 /* D = B A of these rows of the weight. */
-static void product(const organ_merge_part *part, uint64_t first, size_t rows, size_t cols, float *d)
+static void multiply(const organ_kernels *kernels, const organ_merge_part *part, uint64_t first, size_t rows, size_t cols, float *d,
+                     void *scratch)
 {
     const organ_lora_factors *const f = &part->factors;
-    const int r = (int)f->rank, m = (int)rows, n = (int)cols;
-    organ_blas_begin();
-    if (part->transposed)
-        cblas_sgemm(CblasRowMajor, CblasTrans, CblasTrans, m, n, r, 1, f->a + first, (int)f->in, f->b, r, 0, d, n);
-    else
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, n, r, 1, f->b + first * f->rank, r, f->a, (int)f->in, 0, d, n);
-    organ_blas_end();
+    const organ_product product = {.m = rows,
+                                   .n = cols,
+                                   .k = f->rank,
+                                   .a = part->transposed ? organ_by_columns(f->a + first, f->in)
+                                                         : organ_by_rows(f->b + first * f->rank, f->rank),
+                                   .b = part->transposed ? organ_by_rows(f->b, f->rank) : organ_by_columns(f->a, f->in),
+                                   .c = d,
+                                   .c_stride = cols};
+    kernels->product(&product, scratch);
 }
 
 /* What the merge changed, in the type that is written: both sides are rounded, so that the error of dequantising does not count. */
@@ -97,7 +100,7 @@ static void merge_block(const run *r, const organ_merge_part *part, organ_dtype 
     }
     const float scale = (float)part->scale;
     float *const sum = codes; /* until it is rounded */
-    product(part, first, rows, cols, d);
+    multiply(kernels, part, first, rows, cols, d, codes);
     for (size_t k = 0; k < n; k++)
         d[k] = d[k] * scale;
     if (part->row_norms)
@@ -247,7 +250,7 @@ static organ_status replace(run *r, organ_merge_part *part, organ_error *error)
     const organ_matrices m = organ_tensor_matrices(t);
     const size_t cols = (size_t)m.cols, step = rows_at_once(cols), width = organ_dtype_describe(t->dtype)->bytes;
     float *const values = aligned_alloc(4096, (step * cols * sizeof(float) + 4095) / 4096 * 4096);
-    void *const raw = malloc(step * cols * width), *const scratch = malloc(scratch_bytes(r));
+    void *const raw = malloc(step * cols * width), *const scratch = aligned_alloc(64, (scratch_bytes(r) + 63) / 64 * 64);
     if (!values || !raw || !scratch)
         organ_fail_memory(error, t->name);
     else if (part->pair)

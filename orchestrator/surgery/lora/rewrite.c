@@ -116,12 +116,12 @@ static organ_status survey_row(const organ_lora_rewrite *rw, organ_lora_row *row
     organ_lora_factors f;
     organ_svd svd = {0};
     if (organ_lora_factors_read(rw->adapter, row->pair, rw->engine->kernels, row->pair->scale, &f, error) == ORGAN_OK) {
-        const double energy = organ_lora_energy(&f);
+        const double energy = organ_lora_energy(&f, rw->engine->kernels);
         row->norm = sqrt(energy);
         row->rank = row->pair->rank < rw->most ? row->pair->rank : rw->most;
         if (energy < 0)
             organ_fail_memory(error, row->pair->module);
-        else if (rw->energy > 0 && organ_factored_svd(f.b, f.a, f.out, f.rank, f.in, &svd, error) == ORGAN_OK)
+        else if (rw->energy > 0 && organ_factored_svd(rw->engine->kernels, f.b, f.a, f.out, f.rank, f.in, &svd, error) == ORGAN_OK)
             row->rank = rank_of(rw, &svd);
     }
     organ_svd_free(&svd);
@@ -168,10 +168,11 @@ static void take_leading(const organ_svd *svd, size_t rank, size_t padded, float
     }
 }
 
-static organ_status cut_factors(organ_lora_row *row, const organ_lora_factors *f, size_t padded, organ_lora_factors *to, organ_error *error)
+static organ_status cut_factors(const organ_kernels *kernels, organ_lora_row *row, const organ_lora_factors *f, size_t padded,
+                                organ_lora_factors *to, organ_error *error)
 {
     organ_svd svd;
-    if (organ_factored_svd(f->b, f->a, f->out, f->rank, f->in, &svd, error) != ORGAN_OK)
+    if (organ_factored_svd(kernels, f->b, f->a, f->out, f->rank, f->in, &svd, error) != ORGAN_OK)
         return error->status;
     const size_t rank = (size_t)row->rank < svd.rank ? (size_t)row->rank : svd.rank;
     const double all = tail_energy(&svd, 0);
@@ -213,7 +214,7 @@ static organ_status make_factors(const organ_lora_rewrite *rw, organ_lora_row *r
         if (!to->a || !to->b)
             organ_fail_memory(error, row->pair->module);
         else if (is_cut(rw, row))
-            cut_factors(row, &f, padded, to, error);
+            cut_factors(rw->engine->kernels, row, &f, padded, to, error);
         else {
             memcpy(to->a, f.a, f.rank * f.in * sizeof(float));
             for (size_t i = 0; i < f.out; i++)

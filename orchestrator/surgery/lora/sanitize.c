@@ -54,7 +54,7 @@ static organ_status drop_pair(job *j, const organ_adapter_pair *pair, const char
     organ_lora_factors f;
     double energy = -1;
     if (organ_lora_factors_read(j->adapter, pair, j->rewrite.engine->kernels, pair->scale, &f, error) == ORGAN_OK &&
-        (energy = organ_lora_energy(&f)) < 0)
+        (energy = organ_lora_energy(&f, j->rewrite.engine->kernels)) < 0)
         organ_fail_memory(error, j->options->adapter);
     organ_lora_factors_free(&f);
     if (error->status || note_dropped(j, pair->a, why, sqrt(energy), "scale B A", error))

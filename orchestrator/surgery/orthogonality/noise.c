@@ -5,16 +5,15 @@
  * threads nor memory. */
 #include "orchestrator/surgery/orthogonality/job.h"
 
-#include "orchestrator/machine/blas.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/weight_reader.h"
 #include "orchestrator/surgery/algebra/floats.h"
 #include "orchestrator/surgery/algebra/low_rank.h"
+#include "orchestrator/surgery/algebra/multiply.h"
 #include "orchestrator/surgery/lora/factors.h"
 #include "orchestrator/surgery/orthogonality/chance.h"
 
-#include <cblas.h>
 #include <errno.h>
 #include <float.h>
 #include <limits.h>
@@ -61,7 +60,7 @@ static organ_status load_factors(stage *s, organ_error *error)
     s->inner = (size_t)m->pair->rank;
     if (organ_lora_factors_placed(s->job->adapter, m->pair, m->transposed, s->job->engine->kernels, &s->b, &s->a, error))
         return error->status;
-    if (organ_factored_svd(s->b, s->a, m->rows, s->inner, m->cols, &s->svd, error))
+    if (organ_factored_svd(s->job->engine->kernels, s->b, s->a, m->rows, s->inner, m->cols, &s->svd, error))
         return error->status;
     /* Directions that only rounding has put there are none. */
     const float floor = s->svd.sigma[0] * FLT_EPSILON * (float)s->inner;
@@ -97,14 +96,7 @@ static organ_status rows_of(const organ_orthogonality_job *job, const organ_nois
     return error->status;
 }
 
-/* Vectors that U_k has at most. */
-static size_t most_vectors(const organ_orthogonality_job *job, const organ_noise_module *m)
-{
-    const size_t rank = organ_lesser((size_t)m->pair->rank, organ_lesser(m->rows, m->cols));
-    return job->options->top_k ? organ_lesser(job->options->top_k, rank) : rank;
-}
-
-/* Reading needs a unit of both models and the reader's own room, a block needs its K and its U^T N. */
+/* Reading needs a unit of both models and the reader's own room, a block needs its K and what a product takes. */
 static organ_status find_room(const organ_orthogonality_job *job, const organ_noise_module *m, room *r, organ_error *error)
 {
     size_t reader = 0;
@@ -117,8 +109,7 @@ static organ_status find_room(const organ_orthogonality_job *job, const organ_no
         reader = organ_larger(reader, scratch);
     }
     const size_t reading = 2 * rounded(r->unit_rows * m->cols * sizeof(float)) + rounded(reader);
-    const size_t block =
-        (rounded(r->strip_rows * sizeof(float)) + rounded(most_vectors(job, m) * sizeof(float))) * organ_lesser(BLOCK_COLS, m->cols);
+    const size_t block = ORGAN_PRODUCT_SCRATCH + rounded(r->strip_rows * organ_lesser(BLOCK_COLS, m->cols) * sizeof(float));
     r->worker = rounded(organ_larger(reading, block));
     r->strips = job->noises * rounded(r->strip_rows * m->cols * sizeof(float));
     return error->status;
@@ -270,29 +261,35 @@ static double between(const stage *s, size_t col, size_t width)
 }
 
 /* U^T N of the block, added to what the strips before gave. */
-static void add_inside(stage *s, size_t n, size_t col, size_t width, float *part)
+static void add_inside(stage *s, size_t n, size_t col, size_t width, void *scratch)
 {
     const organ_noise_module *const m = s->module;
-    const float *const noise = s->noise[n] + col;
-    organ_blas_begin();
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)m->k, (int)width, (int)s->rows, 1, s->svd.u + s->first, (int)m->rows, noise,
-                (int)m->cols, 0, part, (int)width);
-    organ_blas_end();
-    for (size_t k = 0; k < m->k; k++)
-        for (size_t c = 0; c < width; c++)
-            s->inside[n][k * m->cols + col + c] += (double)part[k * width + c];
+    const organ_product part = {.m = m->k,
+                                .n = width,
+                                .k = s->rows,
+                                .a = organ_by_rows(s->svd.u + s->first, m->rows),
+                                .b = organ_by_columns(s->noise[n] + col, m->cols),
+                                .c = s->inside[n] + col,
+                                .c_stride = m->cols,
+                                .wide = true,
+                                .into = ORGAN_PRODUCT_ADD};
+    s->job->engine->kernels->product(&part, scratch);
 }
 
 static void sum_block(stage *s, size_t block, unsigned char *scratch)
 {
     const organ_noise_module *const m = s->module;
     const size_t col = block * BLOCK_COLS, width = organ_lesser(BLOCK_COLS, m->cols - col);
-    float *const change = (float *)(void *)scratch, *const part = change + rounded(s->strip_rows * sizeof(float)) / sizeof(float) * width;
+    float *const change = (float *)(void *)(scratch + ORGAN_PRODUCT_SCRATCH);
     block_sums *const to = &s->sums[block];
-    organ_blas_begin();
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)s->rows, (int)width, (int)s->inner, 1, s->b + s->first * s->inner,
-                (int)s->inner, s->a + col, (int)m->cols, 0, change, (int)width);
-    organ_blas_end();
+    const organ_product product = {.m = s->rows,
+                                   .n = width,
+                                   .k = s->inner,
+                                   .a = organ_by_rows(s->b + s->first * s->inner, s->inner),
+                                   .b = organ_by_columns(s->a + col, m->cols),
+                                   .c = change,
+                                   .c_stride = width};
+    s->job->engine->kernels->product(&product, scratch);
     for (size_t n = 0; n < s->job->noises; n++) {
         lanes l = {0};
         for (size_t r = 0; r < s->rows; r++)
@@ -300,7 +297,7 @@ static void sum_block(stage *s, size_t block, unsigned char *scratch)
         to->change = fold_lanes(l.change);
         to->noise[n] = (organ_noise_sums){.square = fold_lanes(l.square), .dot = fold_lanes(l.dot), .signs = fold_lanes(l.signs)};
         if (m->k)
-            add_inside(s, n, col, width, part);
+            add_inside(s, n, col, width, scratch);
     }
     to->between = s->job->noises > 1 ? between(s, col, width) : 0;
 }

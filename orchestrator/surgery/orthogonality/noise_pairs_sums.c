@@ -3,14 +3,13 @@
  * and are folded in order, so the bits depend on neither threads nor memory. */
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
 
-#include "orchestrator/machine/blas.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/weight_reader.h"
+#include "orchestrator/surgery/algebra/multiply.h"
 #include "orchestrator/surgery/lora/factors.h"
 #include "orchestrator/surgery/orthogonality/chance.h"
 
-#include <cblas.h>
 #include <errno.h>
 #include <float.h>
 #include <math.h>
@@ -61,7 +60,8 @@ static organ_status find_room(const organ_pairs_job *job, const organ_pairs_modu
         organ_weight_reader_size(job->model[k], m->weight[k], kernels, *unit_rows, &scratch, error);
         reader = organ_larger(reader, scratch);
     }
-    *bytes = (job->sources + (m->pair != NULL)) * rounded(*unit_rows * m->cols * sizeof(float)) + rounded(reader);
+    *bytes = (job->sources + (m->pair != NULL)) * rounded(*unit_rows * m->cols * sizeof(float)) +
+             rounded(organ_larger(reader, m->pair ? ORGAN_PRODUCT_SCRATCH : 0));
     return error->status;
 }
 
@@ -188,13 +188,17 @@ static organ_status read_source(stage *s, size_t source, size_t first, size_t ro
 }
 
 /* Rows of K. */
-static void multiply(const stage *s, size_t first, size_t rows, float *to)
+static void multiply(const stage *s, size_t first, size_t rows, float *to, void *scratch)
 {
     const size_t inner = (size_t)s->module->pair->rank, cols = s->module->cols;
-    organ_blas_begin();
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)cols, (int)inner, 1, s->b + first * inner, (int)inner, s->a,
-                (int)cols, 0, to, (int)cols);
-    organ_blas_end();
+    const organ_product product = {.m = rows,
+                                   .n = cols,
+                                   .k = inner,
+                                   .a = organ_by_rows(s->b + first * inner, inner),
+                                   .b = organ_by_columns(s->a, cols),
+                                   .c = to,
+                                   .c_stride = cols};
+    s->job->engine->kernels->product(&product, scratch);
 }
 
 static organ_status sum_unit(stage *s, size_t unit, unsigned char *scratch, organ_error *error)
@@ -210,7 +214,7 @@ static organ_status sum_unit(stage *s, size_t unit, unsigned char *scratch, orga
     }
     if (s->b) {
         float *const to = (float *)(void *)(scratch + s->job->sources * bytes);
-        multiply(s, first, rows, to);
+        multiply(s, first, rows, to, scratch + s->buffers * bytes);
         values[ORGAN_PAIR_SOURCES] = to;
     }
     s->sums[unit] = (unit_sums){{{0}}};

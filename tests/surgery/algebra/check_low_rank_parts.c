@@ -136,7 +136,7 @@ START_TEST(products_are_decomposed_whole)
         float *b = noise_matrix(k, out, inner), *a = noise_matrix(100 + k, inner, in), *w = product(b, a, out, inner, in);
         organ_svd svd;
         organ_error error = {0};
-        ck_assert_msg(organ_factored_svd(b, a, out, inner, in, &svd, &error) == ORGAN_OK, "%s", error.message);
+        ck_assert_msg(organ_factored_svd(organ_kernels_scalar, b, a, out, inner, in, &svd, &error) == ORGAN_OK, "%s", error.message);
         const size_t least = out < in ? out : in;
         ck_assert_uint_eq(svd.rank, least < inner ? least : inner);
         ck_assert(svd.rows == out && svd.cols == in);
@@ -157,15 +157,15 @@ START_TEST(products_of_zeros_and_of_lesser_rank)
     float b[12 * 4] = {0}, a[4 * 9] = {0};
     organ_svd svd;
     organ_error error = {0};
-    ck_assert_int_eq(organ_factored_svd(b, a, 12, 4, 9, &svd, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_factored_svd(organ_kernels_scalar, b, a, 12, 4, 9, &svd, &error), ORGAN_OK);
     ck_assert(svd.rank == 4 && norm_of(svd.sigma, 4) == 0 && worst_angle(svd.u, 12, 4) < 1e-5);
     organ_svd_free(&svd);
     b[5] = 2;
     a[10] = 3; /* one entry: of b (1, 1), of a (1, 1) */
-    ck_assert_int_eq(organ_factored_svd(b, a, 12, 4, 9, &svd, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_factored_svd(organ_kernels_scalar, b, a, 12, 4, 9, &svd, &error), ORGAN_OK);
     ck_assert(fabs((double)svd.sigma[0] - 6) < 1e-5 && norm_of(svd.sigma + 1, 3) < 1e-6);
     organ_svd_free(&svd);
-    ck_assert_int_eq(organ_factored_svd(b, a, 12, 0, 9, &svd, &error), ORGAN_USAGE);
+    ck_assert_int_eq(organ_factored_svd(organ_kernels_scalar, b, a, 12, 0, 9, &svd, &error), ORGAN_USAGE);
     ck_assert_ptr_null(svd.u);
 }
 END_TEST

@@ -22,5 +22,6 @@ double norm_of(const float *values, size_t n);
 Suite *low_rank_random_suite(void);
 Suite *low_rank_factored_suite(void);
 Suite *low_rank_whole_suite(void);
+Suite *decompositions_suite(void);
 
 #endif

@@ -271,7 +271,8 @@ START_TEST(blocks_are_multiplied_each_alone)
     organ_philox_normal(3, 0, 0, h, 2 * B * B + 88 * 88);
     organ_philox_normal(3, 1, 0, m, 3 * N);
     const organ_block_matrix blocks = {N, B, h};
-    organ_block_multiply(&engine, &blocks, m, 3, product);
+    organ_error error = {0};
+    ck_assert_int_eq(organ_block_multiply(&engine, &blocks, m, 3, product, &error), ORGAN_OK);
     for (size_t i = 0; i < 3; i++)
         for (size_t j = 0; j < N; j++) {
             const size_t start = j / B * B, width = N - start < B ? N - start : B;

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT
+ * H = R R^T with R upper triangular, from the last column to the first, then U = R^-1: H^-1 = R^-T R^-1. In blocks of columns, products of
+ * what is to the right of them or above; a block on the diagonal is inverted in FP64. */
+#include "orchestrator/surgery/algebra/cholesky.h"
+
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/product.h"
+#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/multiply.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCK ((size_t)128) /* columns; part of what the bits depend on */
+
+typedef struct inversion {
+    const organ_engine *engine;
+    float *h;
+    size_t n;
+    double *square, *inverse; /* BLOCK x BLOCK: a block on the diagonal, read backwards, and its factor's inverse */
+    float *factor;            /* per block BLOCK x BLOCK: the inverse of R's block */
+    float *panel;             /* n x BLOCK */
+    void *scratch;
+    organ_product *products; /* one for each block above */
+} inversion;
+
+/* L of A = L L^T, row by row, in the place of A. */
+static bool factorise(const organ_kernels *kernels, double *a, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        double *const row = a + i * n;
+        for (size_t j = 0; j < i; j++)
+            row[j] = (row[j] - kernels->dot_f64(row, a + j * n, j)) / a[j * n + j];
+        const double left = row[i] - kernels->dot_f64(row, row, i);
+        if (!(left > 0) || !isfinite(left))
+            return false;
+        row[i] = sqrt(left);
+    }
+    return true;
+}
+
+/* L^-1, row by row, with zeros above the diagonal. */
+static void invert(const organ_kernels *kernels, const double *l, size_t n, double *inverse)
+{
+    memset(inverse, 0, n * n * sizeof *inverse);
+    for (size_t i = 0; i < n; i++) {
+        double *const row = inverse + i * n;
+        for (size_t j = 0; j < i; j++)
+            kernels->add_scaled_f64(row, -l[i * n + j], inverse + j * n, j + 1);
+        row[i] = 1;
+        for (size_t j = 0; j <= i; j++)
+            row[j] /= l[i * n + i];
+    }
+}
+
+bool organ_inverse_diagonal(const organ_kernels *kernels, double *a, size_t n, double *room, double *diagonal)
+{
+    if (!factorise(kernels, a, n))
+        return false;
+    invert(kernels, a, n, room);
+    memset(diagonal, 0, n * sizeof *diagonal);
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j <= i; j++)
+            diagonal[j] += room[i * n + j] * room[i * n + j];
+    return true;
+}
+
+/* ---- R ---- */
+
+/* `factor` becomes R^-1 of the block at (from, from), upper triangular: with the last row and column as the first, R is L. */
+static bool invert_block(const inversion *x, size_t from, size_t width)
+{
+    const organ_kernels *const kernels = x->engine->kernels;
+    float *const block = x->h + from * (x->n + 1), *const factor = x->factor + from * BLOCK;
+    for (size_t i = 0; i < width; i++)
+        for (size_t j = 0; j <= i; j++)
+            x->square[i * width + j] = (double)block[(width - 1 - i) * x->n + width - 1 - j];
+    if (!factorise(kernels, x->square, width))
+        return false;
+    invert(kernels, x->square, width, x->inverse);
+    for (size_t i = 0; i < width; i++)
+        for (size_t j = 0; j < width; j++)
+            factor[i * BLOCK + j] = j < i ? 0.0f : (float)x->inverse[(width - 1 - i) * width + width - 1 - j];
+    return true;
+}
+
+static void multiply(const inversion *x, const organ_product *products, size_t count)
+{
+    organ_products_run(x->engine, NULL, products, count, x->scratch);
+}
+
+/* Columns from..from + width of R, above the diagonal: what is right of them is done. */
+static bool factorise_columns(const inversion *x, size_t from, size_t width)
+{
+    float *const column = x->h + from;
+    const size_t right = from + width;
+    const organ_product loss = {.m = right,
+                                .n = width,
+                                .k = x->n - right,
+                                .a = organ_by_rows(x->h + right, x->n),
+                                .b = organ_by_rows(x->h + from * x->n + right, x->n),
+                                .c = column,
+                                .c_stride = x->n,
+                                .into = ORGAN_PRODUCT_SUBTRACT};
+    multiply(x, &loss, 1);
+    if (!invert_block(x, from, width))
+        return false;
+    for (size_t i = 0; i < from; i++)
+        memcpy(x->panel + i * BLOCK, column + i * x->n, width * sizeof *column);
+    /* R_above = H_above R^-T */
+    const organ_product above = {.m = from,
+                                 .n = width,
+                                 .k = width,
+                                 .a = organ_by_rows(x->panel, BLOCK),
+                                 .b = organ_by_rows(x->factor + from * BLOCK, BLOCK),
+                                 .c = column,
+                                 .c_stride = x->n};
+    multiply(x, &above, 1);
+    return true;
+}
+
+/* ---- its inverse ---- */
+
+/* Above the block of columns: - U (what is left of it, done) R U(block). */
+static void invert_columns(const inversion *x, size_t from, size_t width)
+{
+    float *const column = x->h + from;
+    size_t count = 0;
+    for (size_t row = 0; row < from; row += BLOCK) {
+        const size_t rows = organ_lesser(BLOCK, from - row);
+        x->products[count++] = (organ_product){.m = rows,
+                                               .n = width,
+                                               .k = from - row,
+                                               .a = organ_by_rows(x->h + row * (x->n + 1), x->n),
+                                               .b = organ_by_columns(column + row * x->n, x->n),
+                                               .c = x->panel + row * BLOCK,
+                                               .c_stride = BLOCK};
+    }
+    multiply(x, x->products, count);
+    for (size_t i = 0; i < from; i++)
+        memset(column + i * x->n, 0, width * sizeof *column);
+    const organ_product rest = {.m = from,
+                                .n = width,
+                                .k = width,
+                                .a = organ_by_rows(x->panel, BLOCK),
+                                .b = organ_by_columns(x->factor + from * BLOCK, BLOCK),
+                                .c = column,
+                                .c_stride = x->n,
+                                .into = ORGAN_PRODUCT_SUBTRACT};
+    multiply(x, &rest, 1);
+    for (size_t i = 0; i < width; i++)
+        memcpy(column + (from + i) * x->n, x->factor + (from + i) * BLOCK, width * sizeof *column);
+}
+
+bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *definite)
+{
+    const size_t blocks = (n + BLOCK - 1) / BLOCK;
+    inversion x = {.engine = engine, .h = h, .n = n};
+    x.square = malloc(BLOCK * BLOCK * sizeof *x.square);
+    x.inverse = malloc(BLOCK * BLOCK * sizeof *x.inverse);
+    x.factor = organ_floats(blocks * BLOCK, BLOCK);
+    x.panel = organ_floats(n, BLOCK);
+    x.scratch = aligned_alloc(64, organ_products_scratch(engine));
+    x.products = calloc(blocks + 1, sizeof *x.products);
+    const bool done = x.square && x.inverse && x.factor && x.panel && x.scratch && x.products;
+    *definite = done;
+    for (size_t b = blocks; b-- > 0 && *definite;)
+        *definite = factorise_columns(&x, b * BLOCK, organ_lesser(BLOCK, n - b * BLOCK));
+    for (size_t b = 0; b < blocks && *definite; b++)
+        invert_columns(&x, b * BLOCK, organ_lesser(BLOCK, n - b * BLOCK));
+    void *const parts[] = {x.square, x.inverse, x.factor, x.panel, x.scratch, x.products};
+    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
+        free(parts[k]);
+    return done;
+}

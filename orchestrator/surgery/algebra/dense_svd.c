@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT
+ * From the eigenvectors V of A^T A: the columns of A V are orthogonal but for rounding, and made so in FP64 their lengths are the singular
+ * values. Values far below the greatest have an error of 1e-8 of it, less than A has from being FP32. */
+#include "orchestrator/surgery/algebra/eigen.h"
+
+#include "orchestrator/surgery/algebra/vectors64.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* X, tall: A or its transpose, in FP64, columns one behind the other. */
+typedef struct tall {
+    size_t rows, cols;
+    double *x, *square, *values, *right, *left, *room;
+} tall;
+
+static void copy_in(const tall *t, const float *a, bool turned)
+{
+    for (size_t c = 0; c < t->cols; c++)
+        for (size_t r = 0; r < t->rows; r++)
+            t->x[c * t->rows + r] = (double)(turned ? a[r * t->cols + c] : a[c * t->rows + r]);
+}
+
+/* Strips of columns stay in the cache while all others meet them. */
+static void square(const organ_kernels *kernels, const tall *t)
+{
+    enum { STRIP = 8 };
+    for (size_t from = 0; from < t->cols; from += STRIP)
+        for (size_t c = 0; c < from + STRIP && c < t->cols; c++)
+            for (size_t r = from > c ? from : c; r < from + STRIP && r < t->cols; r++)
+                t->square[r * t->cols + c] = kernels->dot_f64(t->x + r * t->rows, t->x + c * t->rows, t->rows);
+}
+
+/* left = X V, made orthonormal; its lengths are the singular values, which descend but for rounding. */
+static void multiply(const organ_kernels *kernels, const tall *t, size_t wanted)
+{
+    memset(t->left, 0, wanted * t->rows * sizeof *t->left);
+    for (size_t c = 0; c < t->cols; c++)
+        for (size_t k = 0; k < wanted; k++)
+            kernels->add_scaled_f64(t->left + k * t->rows, t->right[k * t->cols + c], t->x + c * t->rows, t->rows);
+    for (size_t k = 0; k < wanted; k++) {
+        const double length = organ_orthonormal_next(kernels, t->left, k, t->rows);
+        t->values[k] = k > 0 ? fmin(length, t->values[k - 1]) : length;
+    }
+}
+
+static void copy_out(const double *from, size_t n, float *to)
+{
+    for (size_t k = 0; k < n; k++)
+        to[k] = (float)from[k];
+}
+
+bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, size_t cols, size_t wanted, float *u, float *sigma,
+                     float *v)
+{
+    const bool turned = rows < cols;
+    tall t = {.rows = turned ? cols : rows, .cols = turned ? rows : cols};
+    t.x = malloc((t.rows * t.cols + 1) * sizeof *t.x);
+    t.square = malloc((t.cols * t.cols + 1) * sizeof *t.square);
+    t.values = malloc((t.cols + 1) * sizeof *t.values);
+    t.right = malloc((wanted * t.cols + 1) * sizeof *t.right);
+    t.left = malloc((wanted * t.rows + 1) * sizeof *t.left);
+    t.room = malloc((ORGAN_EIGEN_ROOM * t.cols + 1) * sizeof *t.room);
+    bool done = t.x && t.square && t.values && t.right && t.left && t.room;
+    if (done) {
+        copy_in(&t, a, turned);
+        square(kernels, &t);
+        done = organ_symmetric_eigen(kernels, t.square, t.cols, wanted, t.values, t.right, t.room);
+    }
+    if (done) {
+        multiply(kernels, &t, wanted);
+        copy_out(t.values, wanted, sigma);
+        copy_out(t.left, wanted * t.rows, turned ? v : u);
+        copy_out(t.right, wanted * t.cols, turned ? u : v);
+    }
+    double *const parts[] = {t.x, t.square, t.values, t.right, t.left, t.room};
+    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
+        free(parts[k]);
+    return done;
+}

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT
+ * Householder's reduction to three diagonals, the implicit QL method for the values (Martin & Wilkinson 1968), inverse iteration for the
+ * vectors, each kept orthogonal to those whose values are near. */
+#include "orchestrator/surgery/algebra/eigen.h"
+
+#include "orchestrator/surgery/algebra/vectors64.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define MOST_STEPS 60   /* of QL for one value: a few are usual */
+#define SOLVES     3    /* of inverse iteration: one finds the vector, the others take away what rounding left of its neighbours */
+#define STARTS     8    /* random vectors that are tried for one eigenvector */
+#define NEAR       1e-3 /* values nearer than this share of the greatest: their vectors come out orthogonal only if they are made so */
+
+typedef struct eigen {
+    const organ_kernels *kernels;
+    size_t n;
+    double *a;      /* row i: the reflector that made zeros of it, once it is reduced */
+    double *scale;  /* of the reflectors: half their square, 0 for none */
+    double *d, *e;  /* diagonal, and beside it: e[i] stands between i - 1 and i; both within 1 */
+    double *work;   /* 5 n */
+    double unit;    /* by which d and e were divided */
+    double *values; /* of the scaled matrix, descending */
+} eigen;
+
+/* ---- three diagonals ---- */
+
+/* The reflector that brings row i to its last element before the diagonal: in the row's place. */
+static void make_reflector(eigen *x, size_t i)
+{
+    double *const row = x->a + i * x->n, most = organ_greatest(row, i);
+    x->scale[i] = 0;
+    x->e[i] = isfinite(most) ? row[i - 1] : most;
+    if (i == 1 || most == 0 || !isfinite(most))
+        return;
+    for (size_t k = 0; k < i; k++)
+        row[k] /= most;
+    const double square = x->kernels->dot_f64(row, row, i), before = row[i - 1], length = before > 0 ? -sqrt(square) : sqrt(square);
+    x->e[i] = most * length;
+    row[i - 1] = before - length;
+    x->scale[i] = square - before * length;
+}
+
+/* Rows below i lose v w^T + w v^T of the last step, and meet this step's v: product = A v. One time through memory for both. */
+static void update_and_multiply(const eigen *x, size_t i, const double *v, const double *w, double *product)
+{
+    const double *const next = x->a + i * x->n;
+    memset(product, 0, i * sizeof *product);
+    for (size_t r = 0; r < i; r++) {
+        double *const row = x->a + r * x->n;
+        if (v) {
+            x->kernels->add_scaled_f64(row, -v[r], w, r + 1);
+            x->kernels->add_scaled_f64(row, -w[r], v, r + 1);
+        }
+        if (x->scale[i] != 0) {
+            x->kernels->add_scaled_f64(product, next[r], row, r);
+            product[r] += x->kernels->dot_f64(row, next, r + 1);
+        }
+    }
+}
+
+static void reduce(eigen *x)
+{
+    double *w = x->work, *product = x->work + x->n;
+    const double *v = NULL;
+    for (size_t i = x->n; i-- > 0;) {
+        double *const row = x->a + i * x->n;
+        if (v) {
+            x->kernels->add_scaled_f64(row, -v[i], w, i + 1);
+            x->kernels->add_scaled_f64(row, -w[i], v, i + 1);
+        }
+        x->d[i] = row[i];
+        if (i == 0)
+            break;
+        make_reflector(x, i);
+        update_and_multiply(x, i, v, w, product);
+        v = NULL;
+        if (x->scale[i] == 0)
+            continue;
+        for (size_t k = 0; k < i; k++)
+            product[k] /= x->scale[i];
+        const double along = x->kernels->dot_f64(row, product, i) / (2 * x->scale[i]);
+        x->kernels->add_scaled_f64(product, -along, row, i);
+        double *const spare = w;
+        w = product;
+        product = spare;
+        v = row;
+    }
+    x->e[0] = 0;
+}
+
+/* ---- values ---- */
+
+/* Powers of two, so that squares of all are numbers. false where one is not finite. */
+static bool scale_diagonals(eigen *x)
+{
+    int exponent = 0;
+    const double own = organ_greatest(x->d, x->n), beside = organ_greatest(x->e, x->n);
+    if (!isfinite(own) || !isfinite(beside))
+        return false;
+    (void)frexp(fmax(own, beside), &exponent);
+    x->unit = ldexp(1, exponent);
+    for (size_t k = 0; k < x->n; k++) {
+        x->d[k] = ldexp(x->d[k], -exponent);
+        x->e[k] = ldexp(x->e[k], -exponent);
+    }
+    return true;
+}
+
+/* Where the block that begins with `from` ends: beside that diagonal value stands nothing. */
+static size_t end_of_block(const double *d, const double *beside, size_t n, size_t from)
+{
+    size_t m = from;
+    while (m + 1 < n && !(fabs(beside[m]) <= DBL_EPSILON / 2 * fmax(fabs(d[m]) + fabs(d[m + 1]), 0x1p-10)))
+        m++;
+    return m;
+}
+
+/* One step of QL with Wilkinson's shift on the block from..m. */
+static void step(double *d, double *beside, size_t from, size_t m)
+{
+    double g = (d[from + 1] - d[from]) / (2 * beside[from]);
+    const double root = sqrt(g * g + 1);
+    double sine = 1, cosine = 1, shift = 0;
+    g = d[m] - d[from] + beside[from] / (g + (g < 0 ? -root : root));
+    for (size_t i = m; i-- > from;) {
+        const double f = sine * beside[i], b = cosine * beside[i], r = sqrt(f * f + g * g);
+        beside[i + 1] = r;
+        if (r == 0) {
+            d[i + 1] -= shift;
+            beside[m] = 0;
+            return;
+        }
+        sine = f / r;
+        cosine = g / r;
+        g = d[i + 1] - shift;
+        const double t = (d[i] - g) * sine + 2 * cosine * b;
+        shift = sine * t;
+        d[i + 1] = g + shift;
+        g = cosine * t - b;
+    }
+    d[from] -= shift;
+    beside[from] = g;
+    beside[m] = 0;
+}
+
+static bool find_values(eigen *x)
+{
+    double *const beside = x->work, *const d = x->values;
+    memcpy(d, x->d, x->n * sizeof *d);
+    memcpy(beside, x->e + 1, (x->n - 1) * sizeof *beside);
+    beside[x->n - 1] = 0;
+    for (size_t from = 0; from < x->n; from++) {
+        size_t m;
+        for (int steps = 0; (m = end_of_block(d, beside, x->n, from)) != from; steps++) {
+            if (steps == MOST_STEPS)
+                return false;
+            step(d, beside, from, m);
+        }
+    }
+    for (size_t k = 1; k < x->n; k++) {
+        const double value = d[k];
+        size_t at = k;
+        for (; at > 0 && d[at - 1] < value; at--)
+            d[at] = d[at - 1];
+        d[at] = value;
+    }
+    return true;
+}
+
+/* ---- vectors ---- */
+
+/* T - shift as L U, rows exchanged where the lower is the greater: U has three diagonals. */
+typedef struct factors {
+    double *upper[3], *lower;
+    double *exchanged; /* 1 where the row and the next one were, else 0 */
+} factors;
+
+static void factorise(const eigen *x, double shift, const factors *f)
+{
+    const size_t n = x->n;
+    double here = x->d[0] - shift, right = n > 1 ? x->e[1] : 0;
+    for (size_t k = 0; k < n; k++) {
+        const double below = k + 1 < n ? x->e[k + 1] : 0, next = k + 1 < n ? x->d[k + 1] - shift : 0, after = k + 2 < n ? x->e[k + 2] : 0;
+        const bool exchange = fabs(below) > fabs(here);
+        if (!exchange && fabs(here) < DBL_EPSILON / 2)
+            here = DBL_EPSILON / 2;
+        const double factor = exchange ? here / below : below / here;
+        f->upper[0][k] = exchange ? below : here;
+        f->upper[1][k] = exchange ? next : right;
+        f->upper[2][k] = exchange ? after : 0;
+        f->lower[k] = factor;
+        f->exchanged[k] = exchange;
+        here = exchange ? right - factor * next : next - factor * right;
+        right = exchange ? -factor * after : after;
+    }
+}
+
+static void solve(const factors *f, size_t n, double *z)
+{
+    for (size_t k = 0; k + 1 < n; k++) {
+        const double first = f->exchanged[k] != 0 ? z[k + 1] : z[k], second = f->exchanged[k] != 0 ? z[k] : z[k + 1];
+        z[k] = first;
+        z[k + 1] = second - f->lower[k] * first;
+    }
+    for (size_t k = n; k-- > 0;) {
+        const double one = k + 1 < n ? f->upper[1][k] * z[k + 1] : 0, two = k + 2 < n ? f->upper[2][k] * z[k + 2] : 0;
+        z[k] = (z[k] - one - two) / f->upper[0][k];
+    }
+}
+
+/* From a random vector. Returns how much the last solve has lengthened it, which is one over the residual. */
+static double iterate(const eigen *x, const factors *f, double *vectors, size_t first, size_t at, uint64_t seed)
+{
+    double *const z = vectors + at * x->n, length = 0;
+    organ_any_vector(seed, z, x->n);
+    organ_orthonormal_next(x->kernels, vectors + first * x->n, at - first, x->n);
+    for (int k = 0; k < SOLVES; k++) {
+        solve(f, x->n, z);
+        length = organ_greatest(z, x->n);
+        if (!isfinite(length))
+            return 0;
+        organ_orthonormal_next(x->kernels, vectors + first * x->n, at - first, x->n);
+    }
+    return length;
+}
+
+static bool find_vectors(eigen *x, size_t wanted, double *vectors)
+{
+    const size_t n = x->n;
+    const double enough = 1e-3 / (DBL_EPSILON * (double)n * sqrt((double)n));
+    const factors f = {{x->work, x->work + n, x->work + 2 * n}, x->work + 3 * n, x->work + 4 * n};
+    double shift = x->values[0] + 1;
+    size_t first = 0; /* of those that are near */
+    bool done = true;
+    for (size_t k = 0; k < wanted && done; k++) {
+        shift = fmin(x->values[k], shift - 4 * DBL_EPSILON); /* equal shifts would give equal vectors */
+        while (x->values[first] - x->values[k] > NEAR)
+            first++;
+        factorise(x, shift, &f);
+        done = false;
+        for (uint64_t start = 0; start < STARTS && !done; start++)
+            done = iterate(x, &f, vectors, first, k, start * n + k + 1) >= enough;
+    }
+    return done;
+}
+
+/* Eigenvectors of the three diagonals become those of the matrix. */
+static void turn_back(const eigen *x, size_t wanted, double *vectors)
+{
+    enum { TOGETHER = 8 };
+    for (size_t from = 0; from < wanted; from += TOGETHER)
+        for (size_t i = 1; i < x->n; i++)
+            for (size_t k = from; k < from + TOGETHER && k < wanted && x->scale[i] != 0; k++) {
+                double *const z = vectors + k * x->n;
+                const double along = x->kernels->dot_f64(x->a + i * x->n, z, i) / x->scale[i];
+                x->kernels->add_scaled_f64(z, -along, x->a + i * x->n, i);
+            }
+}
+
+bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, size_t wanted, double *values, double *vectors, double *room)
+{
+    if (n == 0)
+        return true;
+    eigen x = {.kernels = kernels, .n = n, .a = a, .values = values};
+    x.scale = room;
+    x.d = room + n;
+    x.e = room + 2 * n;
+    x.work = room + 3 * n;
+    x.scale[0] = 0;
+    reduce(&x);
+    bool done = scale_diagonals(&x) && find_values(&x) && (wanted == 0 || find_vectors(&x, wanted, vectors));
+    if (done && wanted > 0)
+        turn_back(&x, wanted, vectors);
+    for (size_t k = 0; k < n && done; k++)
+        values[k] *= x.unit;
+    return done;
+}
