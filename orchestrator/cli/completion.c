@@ -15,25 +15,33 @@ void organ_completion_brief(const char *help, char brief[ORGAN_BRIEF_ROOM])
     snprintf(brief, ORGAN_BRIEF_ROOM, "%.*s", (int)length, help);
 }
 
-const char *organ_completion_family(const organ_verb *verb, char family[ORGAN_FAMILY_ROOM])
+/* The first word of a verb of two, "" for others; gives the second or only word. */
+static const char *split_name(const organ_verb *verb, char family[ORGAN_FAMILY_ROOM])
 {
     const char *const space = strchr(verb->name, ' ');
     snprintf(family, ORGAN_FAMILY_ROOM, "%.*s", space ? (int)(space - verb->name) : 0, verb->name);
     return space ? space + 1 : verb->name;
 }
 
-bool organ_completion_opens_family(const organ_verb_table *table, size_t verb)
+bool organ_completion_opens_family(const organ_verb_table *table, size_t verb, char family[ORGAN_FAMILY_ROOM])
 {
-    char family[ORGAN_FAMILY_ROOM], other[ORGAN_FAMILY_ROOM];
-    organ_completion_family(table->verbs[verb], family);
+    char other[ORGAN_FAMILY_ROOM];
+    split_name(table->verbs[verb], family);
     for (size_t k = 0; k < verb; k++)
-        if (organ_completion_family(table->verbs[k], other) && strcmp(family, other) == 0)
+        if (split_name(table->verbs[k], other) && strcmp(family, other) == 0)
             return false;
     return *family != '\0';
 }
 
-const char *organ_completion_about_family(const organ_verb_table *table, size_t verb)
+void organ_completion_words(FILE *out, const organ_verb_table *table, const char *of, organ_completion_word *put)
 {
-    const char *const section = organ_verb_section_at(table, table->verbs[verb]);
-    return section ? section : table->verbs[verb]->summary;
+    char family[ORGAN_FAMILY_ROOM];
+    size_t number = 0;
+    for (size_t k = 0; k < table->count; k++) {
+        const char *const word = split_name(table->verbs[k], family), *const section = organ_verb_section_at(table, table->verbs[k]);
+        if (strcmp(family, of) == 0)
+            put(out, of, number++, word, table->verbs[k]->summary);
+        else if (!*of && organ_completion_opens_family(table, k, family))
+            put(out, of, number++, family, section ? section : table->verbs[k]->summary);
+    }
 }

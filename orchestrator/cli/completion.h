@@ -18,14 +18,13 @@ void organ_completion_fish(FILE *out, const organ_verb_table *table);
 #define ORGAN_BRIEF_ROOM 96
 void organ_completion_brief(const char *help, char brief[ORGAN_BRIEF_ROOM]);
 
-/* The first word of a verb of two, "" for others; and its second or only word. */
+/* Whether it is the first verb of two words in the table that begins with its first word, which is put into `family`. */
 #define ORGAN_FAMILY_ROOM 32
-const char *organ_completion_family(const organ_verb *verb, char family[ORGAN_FAMILY_ROOM]);
+bool organ_completion_opens_family(const organ_verb_table *table, size_t verb, char family[ORGAN_FAMILY_ROOM]);
 
-/* Whether it is the first verb of its family in the table, so that each family is named once. */
-bool organ_completion_opens_family(const organ_verb_table *table, size_t verb);
-
-/* What the verbs of a family are about, by the first of them: the section that they stand in. */
-const char *organ_completion_about_family(const organ_verb_table *table, size_t verb);
+/* Puts the words that may come first (`of` is ""), each family once, which is about the section that its first verb stands in; or the
+ * second words of a family. */
+typedef void organ_completion_word(FILE *out, const char *of, size_t number, const char *word, const char *about); /* number: from 0 */
+void organ_completion_words(FILE *out, const organ_verb_table *table, const char *of, organ_completion_word *put);
 
 #endif

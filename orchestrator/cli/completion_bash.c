@@ -47,26 +47,24 @@ static void put_bash_verb(FILE *out, const organ_verb *verb)
     fputs(") ;;\n", out);
 }
 
+static void put_bash_word(FILE *out, const char *of, size_t number, const char *word, const char *about)
+{
+    (void)of;
+    (void)about;
+    fprintf(out, "%s%s", number ? " " : "", word);
+}
+
 static void put_families(FILE *out, const organ_verb_table *table)
 {
-    char family[ORGAN_FAMILY_ROOM], other[ORGAN_FAMILY_ROOM];
+    char family[ORGAN_FAMILY_ROOM];
     fputs("\n_organ_verbs='", out);
-    for (size_t k = 0; k < table->count; k++) {
-        const char *const word = organ_completion_family(table->verbs[k], family);
-        if (!*family || organ_completion_opens_family(table, k))
-            fprintf(out, "%s%s", k ? " " : "", *family ? family : word);
-    }
+    organ_completion_words(out, table, "", put_bash_word);
     fputs("'\ndeclare -gA _organ_families=(", out);
     for (size_t k = 0; k < table->count; k++) {
-        organ_completion_family(table->verbs[k], family);
-        if (!organ_completion_opens_family(table, k))
+        if (!organ_completion_opens_family(table, k, family))
             continue;
         fprintf(out, "[%s]='", family);
-        for (size_t n = k; n < table->count; n++) {
-            const char *const word = organ_completion_family(table->verbs[n], other);
-            if (strcmp(other, family) == 0)
-                fprintf(out, "%s%s", n > k ? " " : "", word);
-        }
+        organ_completion_words(out, table, family, put_bash_word);
         fputs("' ", out);
     }
     fputs(")\n", out);

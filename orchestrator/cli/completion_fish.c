@@ -65,33 +65,27 @@ static void put_fish_operands(FILE *out, const organ_verb *verb)
 
 ORGAN_EMBEDDED(organ_fish_template, "orchestrator/cli/completion.fish")
 
-static void put_fish_words(FILE *out, const organ_verb_table *table, const char *of)
+static void put_fish_word(FILE *out, const char *of, size_t number, const char *word, const char *about)
 {
-    char family[ORGAN_FAMILY_ROOM];
-    for (size_t k = 0; k < table->count; k++) {
-        const char *const word = organ_completion_family(table->verbs[k], family);
-        const bool opens = !*of && organ_completion_opens_family(table, k);
-        if (strcmp(family, of) != 0 && !opens)
-            continue;
-        if (*of)
-            fprintf(out, "complete -c organ -n '__organ_behind %s; or __organ_behind help %s; or __organ_behind manual %s' -a %s -d ", of,
-                    of, of, word);
-        else
-            fprintf(out, "    printf '%%s\\t%%s\\n' %s ", opens ? family : word);
-        put_fish_quoted(out, opens ? organ_completion_about_family(table, k) : table->verbs[k]->summary);
-        fputc('\n', out);
-    }
+    (void)number;
+    if (*of)
+        fprintf(out, "complete -c organ -n '__organ_behind %s; or __organ_behind help %s; or __organ_behind manual %s' -a %s -d ", of, of,
+                of, word);
+    else
+        fprintf(out, "    printf '%%s\\t%%s\\n' %s ", word);
+    put_fish_quoted(out, about);
+    fputc('\n', out);
 }
 
 void organ_completion_fish(FILE *out, const organ_verb_table *table)
 {
     char family[ORGAN_FAMILY_ROOM];
     const char *const rest = organ_embedded_part(out, organ_fish_template);
-    put_fish_words(out, table, "");
+    organ_completion_words(out, table, "", put_fish_word);
     organ_embedded_part(out, rest);
     for (size_t k = 0; k < table->count; k++)
-        if (organ_completion_opens_family(table, k) && organ_completion_family(table->verbs[k], family))
-            put_fish_words(out, table, family);
+        if (organ_completion_opens_family(table, k, family))
+            organ_completion_words(out, table, family, put_fish_word);
     for (size_t v = 0; v < table->count; v++) {
         fputc('\n', out);
         put_fish_operands(out, table->verbs[v]);

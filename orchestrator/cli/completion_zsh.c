@@ -79,24 +79,13 @@ static void put_zsh_verb(FILE *out, const organ_verb *verb)
     fputs(" ;;\n", out);
 }
 
-static void put_summary(FILE *out, const char *word, const char *summary)
+static void put_zsh_word(FILE *out, const char *of, size_t number, const char *word, const char *about)
 {
+    (void)of;
+    (void)number;
     fprintf(out, "        '%s:", word);
-    put_zsh_text(out, summary, "\\");
+    put_zsh_text(out, about, "\\");
     fputs("'\n", out);
-}
-
-/* The words that may come first, each family once; or the second words of a family. */
-static void put_zsh_words(FILE *out, const organ_verb_table *table, const char *of)
-{
-    char family[ORGAN_FAMILY_ROOM];
-    for (size_t k = 0; k < table->count; k++) {
-        const char *const word = organ_completion_family(table->verbs[k], family);
-        if (strcmp(family, of) == 0)
-            put_summary(out, word, table->verbs[k]->summary);
-        else if (!*of && organ_completion_opens_family(table, k))
-            put_summary(out, family, organ_completion_about_family(table, k));
-    }
 }
 
 ORGAN_EMBEDDED(organ_zsh_template, "orchestrator/cli/completion.zsh")
@@ -105,14 +94,13 @@ void organ_completion_zsh(FILE *out, const organ_verb_table *table)
 {
     char family[ORGAN_FAMILY_ROOM];
     const char *rest = organ_embedded_part(out, organ_zsh_template);
-    put_zsh_words(out, table, "");
+    organ_completion_words(out, table, "", put_zsh_word);
     rest = organ_embedded_part(out, rest);
     for (size_t k = 0; k < table->count; k++) {
-        if (!organ_completion_opens_family(table, k))
+        if (!organ_completion_opens_family(table, k, family))
             continue;
-        organ_completion_family(table->verbs[k], family);
         fprintf(out, "    %s) verbs=(\n", family);
-        put_zsh_words(out, table, family);
+        organ_completion_words(out, table, family, put_zsh_word);
         fputs("        ) ;;\n", out);
     }
     rest = organ_embedded_part(out, rest);

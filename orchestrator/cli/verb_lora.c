@@ -96,9 +96,7 @@ static const organ_option merge_options[] = {
     CHOICE("dtype", "bf16|f16|f32", lora_merge.dtype,
            "the type of merged weights and of what was packed; if not given, merged weights keep theirs and packed ones become bf16"),
     SHARD_SIZE(lora_merge.most),
-    RESUME(lora_merge.resume),
-    FORCE(lora_merge.force, "OUT"),
-    DRY_RUN(lora_merge.dry_run, "find a place for every key and say what would be merged")};
+    WRITING(lora_merge, "OUT", "find a place for every key and say what would be merged")};
 
 RUN(merge, organ_lora_merge, lora_merge)
 

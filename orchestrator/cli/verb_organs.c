@@ -9,9 +9,7 @@
 
 static const organ_option extract_options[] = {
     OUTPUT("DIR", extract.output, "the organ directory to make; it appears when it is whole", .required = true),
-    RESUME(extract.resume),
-    FORCE(extract.force, "DIR"),
-    DRY_RUN(extract.dry_run, "say what would be in DIR")};
+    WRITING(extract, "DIR", "say what would be in DIR")};
 
 WORK(extract_work) { return organ_extract(&call->extract, progress, call->stop, report, error); }
 RUN_WORK(extract, organ_run_light)
@@ -41,9 +39,7 @@ const organ_verb organ_extract_verb = {
 static const organ_option assemble_options[] = {
     OUTPUT("OUT", assemble.output,
            "X.gguf or X.safetensors: one file; any other name: a directory with the donor's files as they were cut", .required = true),
-    RESUME(assemble.resume),
-    FORCE(assemble.force, "OUT"),
-    DRY_RUN(assemble.dry_run, "say which files there would be")};
+    WRITING(assemble, "OUT", "say which files there would be")};
 
 WORK(assemble_work) { return organ_assemble(&call->assemble, progress, call->stop, report, error); }
 RUN_WORK(assemble, organ_run_light)
@@ -79,18 +75,14 @@ static const organ_option graft_options[] = {
     OUTPUT("C", graft.output, "the copy to make, of the format of B: .gguf, .safetensors, or a directory", .required = true),
     TYPES("type", graft.types, "what is taken: skeleton is attention, organ feed-forward and experts; if not given, all"),
     LAYERS_OPTION("source"), MAP_OPTION,
-    RESUME(graft.resume),
-    FORCE(graft.force, "C"),
-    DRY_RUN(graft.dry_run, "say whether it fits and what would be grafted")};
+    WRITING(graft, "C", "say whether it fits and what would be grafted")};
 static const organ_option chimera_options[] = {
     MODEL("base", "A", graft.target, "the model that gives the body", .required = true),
     MODEL("donor", "B", graft.source, "the model that gives the rest", .required = true),
     TYPES("take", graft.types, "what is taken from the donor", .required = true),
     LAYERS_OPTION("donor"), MAP_OPTION,
     OUTPUT("C", graft.output, "the model to make, of the format of the base", .required = true),
-    RESUME(graft.resume),
-    FORCE(graft.force, "C"),
-    DRY_RUN(graft.dry_run, "say whether it fits and what would be taken")};
+    WRITING(graft, "C", "say whether it fits and what would be taken")};
 
 /* A graft itself only moves bytes: what its engine has of threads and memory is for the evaluation. */
 WORK(graft_work)

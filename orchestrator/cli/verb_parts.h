@@ -39,6 +39,8 @@
 #define FORCE(member, what) \
     FLAG("force", member, "replace " what " if it is a model, an adapter or an output of organ and has nothing else in it", .letter = 'f')
 #define DRY_RUN(member, what) FLAG("dry-run", member, "write nothing, only " what, .letter = 'n')
+/* What every verb has that writes a model and can be resumed. */
+#define WRITING(of, what, dry) RESUME(of.resume), FORCE(of.force, what), DRY_RUN(of.dry_run, dry)
 #define SHARD_SIZE(member) \
     BYTES("max-shard-size", "SIZE", member, "begin a new file where the next tensor would make one longer than this", \
           .range = {1, 16384.0 * 1073741824.0}, .fallback = "5G")

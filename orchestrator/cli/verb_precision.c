@@ -13,9 +13,7 @@ static const organ_option dequantize_options[] = {
     CHOICE("dtype", "bf16|f16|f32", dequantize.dtype,
            "the type of what was packed; tensors that are plain keep theirs", .fallback = "bf16"),
     SHARD_SIZE(dequantize.most),
-    RESUME(dequantize.resume),
-    FORCE(dequantize.force, "OUT"),
-    DRY_RUN(dequantize.dry_run, "say what would be dequantised")};
+    WRITING(dequantize, "OUT", "say what would be dequantised")};
 
 RUN(dequantize, organ_dequantize_model, dequantize)
 
@@ -52,9 +50,7 @@ static const organ_option quantize_options[] = {
          .letter = 's', .required = true, .choices = "fp8-block128|fp8-tensor|fp8-channel|int4-group128|int4-group64|int4-group32"),
     TEXT("targets", "GLOB,...", quantize.targets, "quantise the matrices whose names match one of these instead of the projections"),
     SHARD_SIZE(quantize.most),
-    RESUME(quantize.resume),
-    FORCE(quantize.force, "OUT"),
-    DRY_RUN(quantize.dry_run, "say what would be quantised")};
+    WRITING(quantize, "OUT", "say what would be quantised")};
 
 RUN(quantize, organ_quantize_model, quantize)
 

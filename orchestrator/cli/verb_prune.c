@@ -14,9 +14,7 @@ static const organ_option prune_options[] = {
     TEXT("method", "NAME", calibrated.method,
          "how to choose what is killed", .fallback = "physarum-v1", .choices = "physarum-v1|physarum-v2|magnitude|wanda|sparsegpt"),
     TEXT("targets", "GLOB,...", prune.targets, "prune the tensors whose names match one of these instead of the projections"),
-    RESUME(prune.resume),
-    FORCE(prune.force, "OUT"),
-    DRY_RUN(prune.dry_run, "say what would be pruned")};
+    WRITING(prune, "OUT", "say what would be pruned")};
 static const organ_option calibration_options[] = {
     INPUT("calibration", "FILE", calibrated.calibration,
           "the text to go by, for physarum-v2, wanda and sparsegpt; not one that is scored afterwards"),

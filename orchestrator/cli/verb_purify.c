@@ -16,9 +16,7 @@ static const organ_option purify_options[] = {
     REAL("strength", "S", purify.strength, "which part of the noise is removed", .range = {0, 1}, .fallback = "0.1"),
     TYPES("type", purify.types, "purify all tensors of these kinds instead of the projections"),
     TEXT("layers", "RANGE,...", purify.layers, "only in these layers, for example 5-20 or 0-3,8"),
-    RESUME(purify.resume),
-    FORCE(purify.force, "OUT"),
-    DRY_RUN(purify.dry_run, "say what would be purified")};
+    WRITING(purify, "OUT", "say what would be purified")};
 
 RUN(purify, organ_purify, purify)
 
