@@ -6,23 +6,15 @@
 #include <jansson.h>
 #include <stdlib.h>
 
-const char *organ_status_name(organ_status status)
+/* "bad input" */
+static const char *status_name(organ_status status)
 {
-    switch (status) {
-    case ORGAN_OK:
-        return "done";
-    case ORGAN_CHECK_FAILED:
-        return "check failed";
-    case ORGAN_USAGE:
-        return "usage";
-    case ORGAN_BAD_INPUT:
-        return "bad input";
-    case ORGAN_IO:
-        return "input or output";
-    case ORGAN_INTERRUPTED:
-        return "interrupted";
-    }
-    return "unknown";
+    static const char *const names[] = {[ORGAN_OK] = "done",
+                                        [ORGAN_CHECK_FAILED] = "check failed",
+                                        [ORGAN_USAGE] = "usage",
+                                        [ORGAN_BAD_INPUT] = "bad input",
+                                        [ORGAN_IO] = "input or output"};
+    return status == ORGAN_INTERRUPTED ? "interrupted" : names[status];
 }
 
 /* One write, so that lines of two programs on one pipe do not mix. Without memory the line is left out. */
@@ -69,6 +61,6 @@ void organ_event_note(FILE *out, const char *text)
 
 void organ_event_error(FILE *out, const organ_error *error)
 {
-    put_event_line(out, json_pack("{s:s, s:s, s:i, s:o}", "event", "error", "status", organ_status_name(error->status), "code",
+    put_event_line(out, json_pack("{s:s, s:s, s:i, s:o}", "event", "error", "status", status_name(error->status), "code",
                                   (int)error->status, "message", visible_or_null(error->message)));
 }

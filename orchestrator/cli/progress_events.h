@@ -28,7 +28,4 @@ void organ_event_end(FILE *out, const organ_event_stage *stage);
 void organ_event_note(FILE *out, const char *text);
 void organ_event_error(FILE *out, const organ_error *error);
 
-/* What a status is called: "bad input". */
-const char *organ_status_name(organ_status status);
-
 #endif

@@ -310,24 +310,31 @@ static void read_next(organ_shelf *shelf, char *path, bool asked_for)
     pthread_mutex_lock(&shelf->lock);
 }
 
-static void *read_models(void *context)
+/* Does steps as long as there are any, and waits to be called where there is none. */
+static void *do_steps(organ_shelf *shelf, bool (*step)(organ_shelf *shelf))
 {
-    organ_shelf *const shelf = context;
     organ_http_step_back();
     pthread_mutex_lock(&shelf->lock);
-    while (!shelf->resting) {
-        bool asked_for;
-        /* Evicted catalogs that are still in use count against the limit: wait until they are released. */
-        char *const path = shelf->loose ? NULL : next_to_read(shelf, &asked_for);
-        if (path)
-            read_next(shelf, path, asked_for);
-        else
+    while (!shelf->resting)
+        if (!step(shelf))
             pthread_cond_wait(&shelf->called, &shelf->lock);
-        free(path);
-    }
     pthread_mutex_unlock(&shelf->lock);
     return NULL;
 }
+
+static bool read_wanted(organ_shelf *shelf)
+{
+    bool asked_for;
+    /* Evicted catalogs that are still in use count against the limit: wait until they are released. */
+    char *const path = shelf->loose ? NULL : next_to_read(shelf, &asked_for);
+    if (!path)
+        return false;
+    read_next(shelf, path, asked_for);
+    free(path);
+    return true;
+}
+
+static void *read_models(void *context) { return do_steps(context, read_wanted); }
 
 /* ---- the thread that walks ---- */
 
@@ -349,10 +356,12 @@ static void keep_summaries(organ_found *now, organ_found *before)
     }
 }
 
-static void walk_once(organ_shelf *shelf)
+static bool walk_once(organ_shelf *shelf)
 {
     organ_error fault = {0};
     organ_found found = {0};
+    if (!shelf->walk_wanted)
+        return false;
     shelf->walk_wanted = false;
     shelf->walking = true;
     pthread_mutex_unlock(&shelf->lock);
@@ -370,21 +379,10 @@ static void walk_once(organ_shelf *shelf)
     pthread_mutex_unlock(&shelf->lock);
     tell_listener(shelf);
     pthread_mutex_lock(&shelf->lock);
+    return true;
 }
 
-static void *walk_root(void *context)
-{
-    organ_shelf *const shelf = context;
-    organ_http_step_back();
-    pthread_mutex_lock(&shelf->lock);
-    while (!shelf->resting)
-        if (shelf->walk_wanted)
-            walk_once(shelf);
-        else
-            pthread_cond_wait(&shelf->called, &shelf->lock);
-    pthread_mutex_unlock(&shelf->lock);
-    return NULL;
-}
+static void *walk_root(void *context) { return do_steps(context, walk_once); }
 
 /* ---- the list ---- */
 

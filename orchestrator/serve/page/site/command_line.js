@@ -2,7 +2,7 @@
 // The command line that does the same as a form.
 
 // As a POSIX shell reads it.
-export function quoted(word) {
+function quoted(word) {
     return /^[A-Za-z0-9_\/.:=,+@%-]+$/.test(word) ? word : "'" + word.replaceAll("'", "'\\''") + "'";
 }
 

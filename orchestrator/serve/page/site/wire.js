@@ -4,7 +4,7 @@
 const API = "/api/v1";
 
 // `status` is that of HTTP, 0 where there was no answer; `faults` are the server's remarks about single values of a request.
-export class Fault extends Error {
+class Fault extends Error {
     constructor(status, title, message, faults) {
         super(message);
         this.status = status;
