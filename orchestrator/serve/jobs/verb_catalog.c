@@ -42,6 +42,15 @@ const char *organ_operand_key(const organ_operand *operand, char key[64])
     return key;
 }
 
+organ_option organ_operand_as_option(const organ_operand *operand, char key[64])
+{
+    return (organ_option){.name = organ_operand_key(operand, key),
+                          .value = organ_operand_repeats(operand) ? ORGAN_VALUE_WORDS : ORGAN_VALUE_TEXT,
+                          .required = !operand->optional,
+                          .help = operand->help,
+                          .names = operand->names};
+}
+
 /* ---- schemas ---- */
 
 /* Segments that are not empty and do not begin with a dot, without backslashes and control characters: what the jail lets in. */
@@ -125,21 +134,14 @@ static json_t *option_schema(const organ_option *option)
     return schema;
 }
 
-static json_t *operand_schema(const organ_operand *operand)
-{
-    json_t *const schema = organ_operand_repeats(operand) ? words_schema(operand->names, 1) : text_schema(operand->names);
-    json_object_set_new(schema, "description", json_string(operand->help));
-    return schema;
-}
-
 static json_t *arguments_schema(const organ_verb *verb)
 {
     json_t *const properties = json_object(), *const required = json_array(), *const together = json_object();
     char key[64], before[64] = "";
     for (size_t k = 0; k < verb->operand_count; k++) {
-        organ_operand_key(&verb->operands[k], key);
-        json_object_set_new(properties, key, operand_schema(&verb->operands[k]));
-        if (!verb->operands[k].optional)
+        const organ_option operand = organ_operand_as_option(&verb->operands[k], key);
+        json_object_set_new(properties, key, option_schema(&operand));
+        if (operand.required)
             json_array_append_new(required, json_string(key));
         else if (k > 0) /* an operand cannot be given without the one before it */
             json_object_set_new(together, key, json_pack("[s]", before));

@@ -140,38 +140,37 @@ static json_t *number_word(reader *r, const char *field, const organ_option *opt
 
 /* ---- options and operands ---- */
 
-static void add_option(reader *r, const organ_option *option, json_t *word)
+/* Takes over the word: the value of an option, or alone where there is no name. */
+static void add_word(json_t *to, const char *name, json_t *word)
 {
-    if (word)
-        json_array_append_new(r->options, json_sprintf("--%s=%s", option->name, json_string_value(word)));
+    if (word && name)
+        json_array_append_new(to, json_sprintf("--%s=%s", name, json_string_value(word)));
+    else if (word)
+        json_array_append(to, word);
     json_decref(word);
 }
 
-static void each_word(reader *r, const char *field, const json_t *value, organ_names names, const organ_option *option)
+static void each_word(reader *r, json_t *to, const char *field, const json_t *value, const organ_option *option)
 {
+    const size_t takes = option->takes ? option->takes : 1;
     if (!json_is_array(value) || json_array_size(value) == 0 || json_array_size(value) > ORGAN_MOST_WORDS) {
         fault(r, 422, field, "must be an array of 1 to %d texts", ORGAN_MOST_WORDS);
         return;
     }
-    const size_t takes = option && option->takes ? option->takes : 1;
     if (json_array_size(value) % takes != 0)
         fault(r, 422, field, "has %zu texts, but %zu belong together", json_array_size(value), takes);
     for (size_t k = 0; k < json_array_size(value); k++) {
         char item[160];
         snprintf(item, sizeof item, "%s/%zu", field, k);
-        json_t *const word = text_word(r, item, json_array_get(value, k), names);
-        if (option && k % takes == 0)
-            add_option(r, option, word);
-        else if (option && word)
-            json_array_append_new(r->options, word);
-        else if (word)
-            json_array_append_new(r->operands, word);
+        add_word(to, to == r->options && k % takes == 0 ? option->name : NULL, text_word(r, item, json_array_get(value, k), option->names));
     }
 }
 
-static void read_option(reader *r, const organ_option *option)
+/* An option, or an operand, which has no name on the command line; the words go to the list of those. */
+static void read_argument(reader *r, json_t *to, const organ_option *option)
 {
     const json_t *const value = json_object_get(r->arguments, option->name);
+    const char *const name = to == r->options ? option->name : NULL;
     char field[96];
     snprintf(field, sizeof field, "/arguments/%s", option->name);
     if (!value && option->required)
@@ -182,32 +181,16 @@ static void read_option(reader *r, const organ_option *option)
         if (!json_is_boolean(value))
             fault(r, 422, field, "is %s, but must be true or false", json_kind(value));
         else if (json_is_true(value))
-            json_array_append_new(r->options, json_sprintf("--%s", option->name));
-    } else if (option->value == ORGAN_VALUE_WORDS) {
-        each_word(r, field, value, option->names, option);
-    } else if (option->value == ORGAN_VALUE_TEXT && option->choices && json_is_string(value) &&
-               !organ_option_has_choice(option, json_string_value(value), strlen(json_string_value(value)))) {
+            json_array_append_new(to, json_sprintf("--%s", name));
+    } else if (option->value == ORGAN_VALUE_WORDS)
+        each_word(r, to, field, value, option);
+    else if (option->value != ORGAN_VALUE_TEXT)
+        add_word(to, name, number_word(r, field, option, value));
+    else if (option->choices && json_is_string(value) &&
+             !organ_option_has_choice(option, json_string_value(value), strlen(json_string_value(value))))
         fault(r, 422, field, "is '%.60s', but must be one of %s", json_string_value(value), option->choices);
-    } else {
-        add_option(r, option,
-                   option->value == ORGAN_VALUE_TEXT ? text_word(r, field, value, option->names) : number_word(r, field, option, value));
-    }
-}
-
-static void read_operand(reader *r, const organ_operand *operand)
-{
-    char key[64], field[96];
-    const json_t *const value = json_object_get(r->arguments, organ_operand_key(operand, key));
-    snprintf(field, sizeof field, "/arguments/%s", key);
-    if (!value && !operand->optional)
-        fault(r, 422, field, "is missing: %s", operand->help);
-    else if (value && organ_operand_repeats(operand))
-        each_word(r, field, value, operand->names, NULL);
-    else if (value) {
-        json_t *const word = text_word(r, field, value, operand->names);
-        if (word)
-            json_array_append_new(r->operands, word);
-    }
+    else
+        add_word(to, name, text_word(r, field, value, option->names));
 }
 
 /* An operand that was left out cannot be followed by one that was given. */
@@ -289,11 +272,14 @@ static void read_request(reader *r, const organ_verb *const *verbs, size_t count
         return;
     refuse_unknown(r);
     refuse_gaps(r);
-    for (size_t k = 0; k < r->words->verb->operand_count; k++)
-        read_operand(r, &r->words->verb->operands[k]);
+    for (size_t k = 0; k < r->words->verb->operand_count; k++) {
+        char own[64];
+        const organ_option operand = organ_operand_as_option(&r->words->verb->operands[k], own);
+        read_argument(r, r->operands, &operand);
+    }
     const organ_option *option;
     for (size_t k = 0; (option = organ_job_option(r->words->verb, k)); k++)
-        read_option(r, option);
+        read_argument(r, r->options, option);
 }
 
 /* A dry run writes nothing; --delete-after writes (deletes) what it reads. */
