@@ -3,9 +3,9 @@
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/memory_watch.h"
-#include "orchestrator/stream/widen.h"
+#include "orchestrator/surgery/lora/factors.h"
+#include "orchestrator/surgery/output/globs.h"
 
-#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,38 +29,21 @@ static const char *last_word(const char *module)
     return dot ? dot + 1 : module;
 }
 
-static bool matches_glob(const char *glob, const organ_weight *weight, const char *module)
+/* By its name, its module, or the last word of that; marks all patterns that match. */
+static bool is_named(organ_globs *globs, const organ_weight *weight, const char *module)
 {
-    return fnmatch(glob, weight->name, 0) == 0 || fnmatch(glob, module, 0) == 0 || fnmatch(glob, last_word(module), 0) == 0;
-}
-
-/* Marks in `used` the patterns that match. */
-static bool is_named(const char *globs, const organ_weight *weight, const char *module, bool *used)
-{
-    bool named = false;
-    size_t k = 0;
-    for (const char *from = globs; *from; k++) {
-        const size_t length = strcspn(from, ",");
-        char glob[512];
-        snprintf(glob, sizeof glob, "%.*s", (int)(length < sizeof glob ? length : sizeof glob - 1), from);
-        if (length > 0 && matches_glob(glob, weight, module))
-            named = used[k] = true;
-        from += length + (from[length] == ',');
-    }
-    return named;
+    const bool named = organ_globs_match(globs, weight->name), is_module = organ_globs_match(globs, module);
+    return organ_globs_match(globs, last_word(module)) || named || is_module;
 }
 
 static bool is_linear(const organ_weight *weight) { return weight->rank == 2 && weight->anatomy.role != ORGAN_ROLE_EMBED; }
 
-static bool is_meant(const organ_lora_job *job, const organ_weight *weight, const char *module, bool *used)
+static bool is_meant(const organ_lora_job *job, const organ_weight *weight, const char *module, organ_globs *globs)
 {
     if (!is_linear(weight) || weight->elements == 0)
         return false;
-    return job->options->modules ? is_named(job->options->modules, weight, module, used)
-                                 : organ_role_describe(weight->anatomy.role)->projection;
+    return job->options->modules ? is_named(globs, weight, module) : organ_role_describe(weight->anatomy.role)->projection;
 }
-
-static bool has_numbers(const organ_weight *w) { return w->scheme != ORGAN_SCHEME_PLAIN || organ_can_widen(w->codes->dtype); }
 
 static bool same_shape(const organ_weight *a, const organ_weight *b)
 {
@@ -87,18 +70,18 @@ static void add_other(organ_lora_job *job, const organ_weight *base, const organ
         other->why = "the base does not have it";
     else if (!same_shape(base, tuned))
         other->why = "its shape differs";
-    else if (!has_numbers(base) || !has_numbers(tuned))
+    else if (!organ_weight_has_numbers(base) || !organ_weight_has_numbers(tuned))
         other->why = "its type is not computed with";
 }
 
-static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned, bool *used, organ_error *error)
+static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned, organ_globs *globs, organ_error *error)
 {
     const organ_weight *const base = organ_weights_named(job->base_weights, tuned->name);
     bool memory = true;
     char *module = module_of(tuned->name, &memory);
     if (!memory)
         return organ_fail_memory(error, job->tuned->path);
-    if (module && base && has_numbers(base) && has_numbers(tuned) && is_meant(job, tuned, module, used)) {
+    if (module && base && organ_weight_has_numbers(base) && organ_weight_has_numbers(tuned) && is_meant(job, tuned, module, globs)) {
         const uint64_t least = base->shape[0] < base->shape[1] ? base->shape[0] : base->shape[1], most = job->options->rank;
         job->modules[job->module_count++] = (organ_lora_module){
             .base = base, .tuned = tuned, .name = module, .rank = job->options->dry_run ? (size_t)(least < most ? least : most) : 0};
@@ -110,35 +93,24 @@ static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned,
     return ORGAN_OK;
 }
 
-/* Each pattern must name a linear layer. */
-static organ_status check_patterns(const organ_lora_job *job, const bool *used, organ_error *error)
-{
-    size_t k = 0;
-    for (const char *from = job->options->modules; from && *from; k++) {
-        const size_t length = strcspn(from, ",");
-        if (length > 0 && !used[k])
-            return organ_fail(error, ORGAN_USAGE, "--modules: no linear layer that both models have matches '%.*s'", (int)length, from);
-        from += length + (from[length] == ',');
-    }
-    return ORGAN_OK;
-}
-
 organ_status organ_lora_plan(organ_lora_job *job, organ_error *error)
 {
     const organ_weights *const b = job->base_weights, *const t = job->tuned_weights;
-    bool *const used = calloc(job->options->modules ? strlen(job->options->modules) + 1 : 1, sizeof *used);
+    organ_globs globs;
+    if (organ_globs_read(job->options->modules, &globs, error))
+        return error->status;
     job->modules = calloc(t->count + 1, sizeof *job->modules);
     job->others = calloc(b->count + t->count + 1, sizeof *job->others);
-    if (!used || !job->modules || !job->others)
+    if (!job->modules || !job->others)
         organ_fail_memory(error, job->tuned->path);
     for (size_t k = 0; k < t->count && !error->status; k++)
-        place_weight(job, &t->weights[k], used, error);
+        place_weight(job, &t->weights[k], &globs, error);
     for (size_t k = 0; k < b->count && !error->status; k++)
         if (!organ_weights_named(t, b->weights[k].name))
             add_other(job, &b->weights[k], NULL);
-    if (!error->status)
-        check_patterns(job, used, error);
-    free(used);
+    if (!error->status && organ_globs_unused(&globs))
+        organ_fail(error, ORGAN_USAGE, "--modules: no linear layer that both models have matches '%s'", organ_globs_unused(&globs));
+    organ_globs_free(&globs);
     if (!error->status && job->module_count == 0)
         organ_fail(error, ORGAN_BAD_INPUT, "%s and %s have no linear layer of one name: are they a base and what was made of it?",
                    job->base->path, job->tuned->path);

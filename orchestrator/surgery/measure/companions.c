@@ -81,8 +81,12 @@ char *organ_companions_path(const organ_companions *c, size_t file)
 static organ_status settle_file(const char *temporary, const char *path, const char *folder, organ_error *error)
 {
     const int file = open(temporary, O_RDONLY | O_CLOEXEC), directory = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (file < 0 || directory < 0 || fsync(file) || rename(temporary, path) || fsync(directory))
-        organ_fail_errno(error, errno, "%s: cannot be written", path);
+    if (file < 0 || fsync(file))
+        organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", temporary);
+    else if (rename(temporary, path))
+        organ_fail_errno(error, errno, "%s: cannot be given its name", path);
+    else if (directory < 0 || fsync(directory))
+        organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", folder);
     if (file >= 0)
         close(file);
     if (directory >= 0)

@@ -4,10 +4,10 @@
 #define ORGAN_SHARD_LIST_H
 
 #include "formats/safetensors/safetensors.h"
-#include "orchestrator/stream/journal.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/surgery/measure/companions.h"
+#include "orchestrator/surgery/measure/stream.h"
 
 #include <jansson.h>
 
@@ -20,8 +20,8 @@ typedef struct shard_list {
     organ_shards index;
     size_t count;
     const char **names;
-    organ_journal journal;
-    char *journal_path, *kept; /* the latter: how paths of files that keep companions begin */
+    organ_measure_journal journal;
+    char *kept; /* how paths of files that keep companions begin */
     organ_companions companions;
     json_t *done; /* name of a shard -> {"shard", "bytes", "version", "tensors": [...], ...} as it was written down */
     size_t waiting, broken;

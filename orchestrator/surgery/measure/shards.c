@@ -17,7 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -93,35 +92,21 @@ static void take_lines(shard_list *s, const json_t *lines)
 
 static organ_status open_journal(shard_list *s, const char *directory, organ_error *error)
 {
-    char *folder = NULL;
-    json_t *lines = NULL;
-    const unsigned long long key = (unsigned long long)XXH3_64bits(s->path, strlen(s->path));
-    if (asprintf(&folder, "%s/organ", directory) < 0)
-        return organ_fail_memory(error, directory);
-    if (asprintf(&s->journal_path, "%s/shards-%016llx.jsonl", folder, key) < 0)
-        s->journal_path = NULL;
-    if (asprintf(&s->kept, "%s/shards-%016llx-companions", folder, key) < 0)
+    if (organ_measure_journal_open(directory, "shards", s->path, &s->journal, error))
+        return error->status;
+    if (asprintf(&s->kept, "%.*s-companions", (int)(strlen(s->journal.path) - strlen(".jsonl")), s->journal.path) < 0) {
         s->kept = NULL;
-    if (!s->journal_path || !s->kept) {
-        organ_fail_memory(error, directory);
-    } else if (mkdir(folder, 0777) && errno != EEXIST)
-        organ_fail_errno(error, errno, "%s: cannot be made", folder);
-    else if (organ_journal_open(s->journal_path, &s->journal, &lines, error) == ORGAN_OK) {
-        if (flock(s->journal.fd, LOCK_EX | LOCK_NB))
-            organ_fail(error, ORGAN_USAGE, "%s: another process is measuring this model", s->journal_path);
-        else
-            take_lines(s, lines);
+        return organ_fail_memory(error, directory);
     }
-    json_decref(lines);
-    free(folder);
-    return error->status;
+    take_lines(s, s->journal.lines);
+    return ORGAN_OK;
 }
 
 static organ_status append_line(const shard_list *s, json_t *line, organ_error *error)
 {
     if (!line)
-        return organ_fail_memory(error, s->journal_path);
-    organ_journal_append(&s->journal, line, error);
+        return organ_fail_memory(error, s->journal.path);
+    organ_journal_append(&s->journal.journal, line, error);
     json_decref(line);
     return error->status;
 }
@@ -156,8 +141,8 @@ static organ_status write_down(shard_list *s, const organ_model *shard, const or
                                 SET_TEXT("format", shard->format), SET_TEXT("architecture", shard->config.architecture),
                                 SET_TEXT("model_type", shard->config.model_type));
     json_t *record = json_deep_copy(line);
-    if (append_line(s, line, error) == ORGAN_OK && fsync(s->journal.fd))
-        organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", s->journal_path);
+    if (append_line(s, line, error) == ORGAN_OK && fsync(s->journal.journal.fd))
+        organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", s->journal.path);
     json_object_set_new(record, "tensors", tensors);
     json_object_set_new(s->done, shard->files[0].name, record);
     return error->status;
@@ -373,7 +358,7 @@ static organ_status go_through(shard_list *s, organ_error *error)
 organ_status organ_measure_shards(const char *path, const char *directory, const organ_engine *engine, const organ_progress *progress,
                                   json_t **entry, char **journal, organ_error *error)
 {
-    shard_list s = {.engine = engine, .progress = progress, .journal = {.fd = -1}, .done = json_object()};
+    shard_list s = {.engine = engine, .progress = progress, .journal = {.journal = {.fd = -1}}, .done = json_object()};
     size_t length = strlen(path);
     *entry = NULL;
     *journal = NULL;
@@ -386,12 +371,11 @@ organ_status organ_measure_shards(const char *path, const char *directory, const
              organ_companions_find(&s.index, s.kept, &s.companions, error) == ORGAN_OK && keep_companions(&s, error) == ORGAN_OK &&
              go_through(&s, error) == ORGAN_OK && organ_shards_entry(&s, entry, error) == ORGAN_OK) {
         organ_companions_forget(&s.companions);
-        *journal = s.journal_path;
-        s.journal_path = NULL;
+        *journal = s.journal.path;
+        s.journal.path = NULL;
     }
-    organ_journal_close(&s.journal);
+    organ_measure_journal_close(&s.journal);
     json_decref(s.done);
-    free(s.journal_path);
     free(s.kept);
     organ_companions_free(&s.companions);
     organ_shards_release(&s.index);

@@ -4,7 +4,6 @@
 
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/surgery/measure/document.h"
-#include "orchestrator/surgery/measure/stream.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
 
 #include <stdio.h>
@@ -63,7 +62,7 @@ static organ_status take_weight(shard_list *s, const json_t *line, remembered *r
         return organ_fail(
             error, ORGAN_BAD_INPUT,
             "%s: a line of it is no weight, or was written by a version that did not unpack weights: remove it and measure anew",
-            s->journal_path);
+            s->journal.path);
     weight->anatomy = organ_anatomy_of(name);
     r->tensors[r->count] = (organ_tensor){.name = tensor, .dtype = (organ_dtype)dtype, .anatomy = weight->anatomy};
     weight->codes = &r->tensors[r->count];

@@ -3,7 +3,6 @@
 
 #include "formats/remote/remote.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/stream/journal.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -20,10 +19,8 @@
 struct organ_measure_stream {
     const organ_model *model;
     const organ_progress *progress;
-    bool seed;           /* the older measure, too */
-    char *folder, *path; /* of the journal */
-    organ_journal journal;
-    json_t *lines; /* that it had */
+    bool seed; /* the older measure, too */
+    organ_measure_journal is;
 };
 
 /* ---- one tensor ---- */
@@ -120,21 +117,48 @@ static json_t *head_json(const organ_model *model, bool seed)
 
 static organ_status begin_anew(organ_measure_stream *s, const json_t *head, organ_error *error)
 {
-    if (json_array_size(s->lines) > 0)
-        organ_progress_note(s->progress, "%s: the model is not the one that was measured so far: it is measured anew", s->path);
-    json_array_clear(s->lines);
-    return organ_journal_clear(&s->journal, error) == ORGAN_OK ? organ_journal_append(&s->journal, head, error) : error->status;
+    if (json_array_size(s->is.lines) > 0)
+        organ_progress_note(s->progress, "%s: the model is not the one that was measured so far: it is measured anew", s->is.path);
+    json_array_clear(s->is.lines);
+    return organ_journal_clear(&s->is.journal, error) == ORGAN_OK ? organ_journal_append(&s->is.journal, head, error) : error->status;
 }
 
 static organ_status check_head(organ_measure_stream *s, organ_error *error)
 {
     json_t *head = head_json(s->model, s->seed);
     if (!head)
-        return organ_fail_memory(error, s->path);
-    if (!json_equal(head, json_array_get(s->lines, 0)))
+        return organ_fail_memory(error, s->is.path);
+    if (!json_equal(head, json_array_get(s->is.lines, 0)))
         begin_anew(s, head, error);
     json_decref(head);
     return error->status;
+}
+
+organ_status organ_measure_journal_open(const char *directory, const char *name, const char *model, organ_measure_journal *opened,
+                                        organ_error *error)
+{
+    char *folder = NULL;
+    const unsigned long long key = (unsigned long long)XXH3_64bits(model, strlen(model));
+    *opened = (organ_measure_journal){.journal = {.fd = -1}};
+    if (asprintf(&folder, "%s/organ", directory) < 0)
+        return organ_fail_memory(error, directory);
+    if (asprintf(&opened->path, "%s/%s-%016llx.jsonl", folder, name, key) < 0) {
+        opened->path = NULL;
+        organ_fail_memory(error, directory);
+    } else if (mkdir(folder, 0777) && errno != EEXIST)
+        organ_fail_errno(error, errno, "%s: cannot be made", folder);
+    else if (organ_journal_open(opened->path, &opened->journal, &opened->lines, error) == ORGAN_OK &&
+             flock(opened->journal.fd, LOCK_EX | LOCK_NB))
+        organ_fail(error, ORGAN_USAGE, "%s: another process is measuring this model", opened->path);
+    free(folder);
+    return error->status;
+}
+
+void organ_measure_journal_close(organ_measure_journal *opened)
+{
+    organ_journal_close(&opened->journal);
+    json_decref(opened->lines);
+    free(opened->path);
 }
 
 organ_status organ_measure_stream_open(const organ_model *model, bool seed, const char *directory, const organ_progress *progress,
@@ -143,21 +167,9 @@ organ_status organ_measure_stream_open(const organ_model *model, bool seed, cons
     organ_measure_stream *s = *result = calloc(1, sizeof *s);
     if (!s)
         return organ_fail_memory(error, directory);
-    *s = (organ_measure_stream){.model = model, .progress = progress, .seed = seed, .journal = {.fd = -1}};
-    if (asprintf(&s->folder, "%s/organ", directory) < 0)
-        s->folder = NULL;
-    const unsigned long long key = (unsigned long long)XXH3_64bits(model->path, strlen(model->path));
-    if (!s->folder || asprintf(&s->path, "%s/measure-%016llx.jsonl", s->folder, key) < 0) {
-        s->path = NULL;
-        organ_fail_memory(error, directory);
-    } else if (mkdir(s->folder, 0777) && errno != EEXIST)
-        organ_fail_errno(error, errno, "%s: cannot be made", s->folder);
-    else if (organ_journal_open(s->path, &s->journal, &s->lines, error) == ORGAN_OK) {
-        if (flock(s->journal.fd, LOCK_EX | LOCK_NB))
-            organ_fail(error, ORGAN_USAGE, "%s: another process is measuring this model", s->path);
-        else
-            check_head(s, error);
-    }
+    *s = (organ_measure_stream){.model = model, .progress = progress, .seed = seed};
+    if (organ_measure_journal_open(directory, "measure", model->path, &s->is, error) == ORGAN_OK)
+        check_head(s, error);
     if (error->status) {
         organ_measure_stream_close(s);
         *result = NULL;
@@ -165,7 +177,7 @@ organ_status organ_measure_stream_open(const organ_model *model, bool seed, cons
     return error->status;
 }
 
-const char *organ_measure_stream_path(const organ_measure_stream *stream) { return stream->path; }
+const char *organ_measure_stream_path(const organ_measure_stream *stream) { return stream->is.path; }
 
 void organ_measure_stream_forget(const char *path)
 {
@@ -183,10 +195,7 @@ void organ_measure_stream_close(organ_measure_stream *s)
 {
     if (!s)
         return;
-    organ_journal_close(&s->journal);
-    json_decref(s->lines);
-    free(s->folder);
-    free(s->path);
+    organ_measure_journal_close(&s->is);
     free(s);
 }
 
@@ -195,7 +204,7 @@ static size_t take_over(const organ_measure_stream *s, const bool *chosen, organ
 {
     size_t k, count = 0;
     json_t *line;
-    json_array_foreach(s->lines, k, line)
+    json_array_foreach(s->is.lines, k, line)
     {
         const char *name = json_string_value(json_object_get(line, "tensor"));
         const organ_tensor *tensor = name ? organ_model_find(s->model, name) : NULL;
@@ -212,8 +221,8 @@ static organ_status write_down(void *context, const organ_weight *weight, const 
     const organ_measure_stream *s = context;
     json_t *line = ORGAN_OBJECT(SET_TEXT("tensor", weight->codes->name), SET("z", organ_z_json(z)));
     if (!line)
-        return organ_fail_memory(error, s->path);
-    organ_journal_append(&s->journal, line, error);
+        return organ_fail_memory(error, s->is.path);
+    organ_journal_append(&s->is.journal, line, error);
     json_decref(line);
     return error->status;
 }

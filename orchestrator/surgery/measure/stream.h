@@ -4,10 +4,24 @@
 #ifndef ORGAN_MEASURE_STREAM_H
 #define ORGAN_MEASURE_STREAM_H
 
+#include "orchestrator/stream/journal.h"
 #include "orchestrator/surgery/measure/z_measure.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
 
 #include <jansson.h>
+
+/* A journal of what was measured. */
+typedef struct organ_measure_journal {
+    organ_journal journal;
+    char *path;
+    json_t *lines; /* that it had */
+} organ_measure_journal;
+
+/* Opens that of a model, "KIND-DIGITS.jsonl", in directory/organ, which is made if need be. To be closed whatever it returns. ORGAN_IO;
+ * ORGAN_USAGE if another process measures the model into that directory. */
+organ_status organ_measure_journal_open(const char *directory, const char *kind, const char *model, organ_measure_journal *journal,
+                                        organ_error *error);
+void organ_measure_journal_close(organ_measure_journal *journal);
 
 typedef struct organ_measure_stream organ_measure_stream;
 

@@ -4,7 +4,6 @@
 #include "orchestrator/surgery/algebra/counterpart.h"
 #include "orchestrator/surgery/lora/factors.h"
 
-#include <fnmatch.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,25 +81,8 @@ const organ_weight *organ_module_weight(const organ_module_place *place, const o
     return NULL;
 }
 
-bool organ_module_is_meant(const char *globs, const char *module, bool *used)
+organ_status organ_modules_all_used(const organ_globs *globs, const char *path, organ_error *error)
 {
-    bool meant = !globs;
-    char *list = globs ? strdup(globs) : NULL, *rest = NULL;
-    size_t k = 0;
-    for (const char *glob = list ? strtok_r(list, ",", &rest) : NULL; glob; glob = strtok_r(NULL, ",", &rest), k++)
-        if (fnmatch(glob, module, 0) == 0)
-            meant = used[k] = true;
-    free(list);
-    return meant;
-}
-
-organ_status organ_module_patterns_used(const char *globs, const bool *used, const char *path, organ_error *error)
-{
-    char *list = globs ? strdup(globs) : NULL, *rest = NULL;
-    size_t k = 0;
-    for (const char *glob = list ? strtok_r(list, ",", &rest) : NULL; glob; glob = strtok_r(NULL, ",", &rest), k++)
-        if (!used[k])
-            organ_fail(error, ORGAN_USAGE, "--modules: no module of %s has a name that matches '%s'", path, glob);
-    free(list);
-    return error->status;
+    const char *const unused = organ_globs_unused(globs);
+    return unused ? organ_fail(error, ORGAN_USAGE, "--modules: no module of %s has a name that matches '%s'", path, unused) : ORGAN_OK;
 }

@@ -4,6 +4,7 @@
 #define ORGAN_MODULE_MATCH_H
 
 #include "formats/weights/weights.h"
+#include "orchestrator/surgery/output/globs.h"
 
 /* A module, and the shape that its weight must have in every model. */
 typedef struct organ_module_place {
@@ -30,11 +31,7 @@ const organ_weight *organ_module_weight(const organ_module_place *place, const o
 /* ORGAN_BAD_INPUT with all misfits where there are any; `path` is what does not fit. */
 organ_status organ_misfits_end(const organ_misfits *misfits, const char *path, organ_error *error);
 
-/* Whether a module is meant by a comma-separated list of shell patterns on names, or by none; marks in `used` the patterns that match, one
- * flag a pattern (strlen(globs) + 1 are enough). */
-bool organ_module_is_meant(const char *globs, const char *module, bool *used);
-
 /* ORGAN_USAGE, naming it, where a pattern matched no module of `path`: it is a slip. */
-organ_status organ_module_patterns_used(const char *globs, const bool *used, const char *path, organ_error *error);
+organ_status organ_modules_all_used(const organ_globs *globs, const char *path, organ_error *error);
 
 #endif

@@ -18,11 +18,11 @@ static void find_weights(organ_pairs_job *job, organ_pairs_module *m, const orga
     }
 }
 
-static void match_pair(organ_pairs_job *job, size_t index, bool *used, organ_misfits *misfits, organ_error *error)
+static void match_pair(organ_pairs_job *job, size_t index, organ_globs *globs, organ_misfits *misfits, organ_error *error)
 {
     const organ_adapter_pair *const pair = &job->adapter->pairs[index];
     const bool turned = pair->embedding || job->adapter->fan_in_fan_out;
-    if (!organ_module_is_meant(job->options->modules, pair->module, used))
+    if (!organ_globs_match(globs, pair->module))
         return;
     organ_pairs_module *const m = &job->modules[job->count++];
     *m = (organ_pairs_module){.name = strdup(pair->module), .pair = pair, .anatomy = &pair->anatomy, .index = index, .transposed = turned};
@@ -41,15 +41,14 @@ static char *module_of(const char *name)
     return strndup(name, length > 7 && strcmp(name + length - 7, ".weight") == 0 ? length - 7 : length);
 }
 
-static void match_weight(organ_pairs_job *job, size_t index, bool *used, organ_misfits *misfits, organ_error *error)
+static void match_weight(organ_pairs_job *job, size_t index, organ_globs *globs, organ_misfits *misfits, organ_error *error)
 {
     const organ_weight *const clean = &job->weights[ORGAN_CLEAN_A]->weights[index];
     char *const module = module_of(clean->name);
     if (!module)
         organ_fail_memory(error, job->options->clean[0]);
     if (!module || clean->rank < 2 || !organ_weight_has_numbers(clean) || clean->elements == 0 ||
-        !(job->options->modules ? organ_module_is_meant(job->options->modules, module, used)
-                                : organ_role_describe(clean->anatomy.role)->projection)) {
+        !(job->options->modules ? organ_globs_match(globs, module) : organ_role_describe(clean->anatomy.role)->projection)) {
         free(module);
         return;
     }
@@ -80,18 +79,19 @@ static int by_layer(const void *a, const void *b)
 
 organ_status organ_pairs_match(organ_pairs_job *job, organ_error *error)
 {
-    const char *const globs = job->options->modules, *const path = job->adapter ? job->adapter->path : job->options->clean[0];
+    const char *const path = job->adapter ? job->adapter->path : job->options->clean[0];
     const size_t most = job->adapter ? job->adapter->pair_count : job->weights[ORGAN_CLEAN_A]->count;
     organ_misfits misfits = {.said_by = job->adapter ? "the adapter" : job->options->clean[0]};
-    bool *const used = calloc((globs ? strlen(globs) : 0) + 1, sizeof *used);
-    job->modules = calloc(most + 1, sizeof *job->modules);
-    if (!used || !job->modules)
+    organ_globs globs;
+    if (organ_globs_read(job->options->modules, &globs, error))
+        return error->status;
+    if (!(job->modules = calloc(most + 1, sizeof *job->modules)))
         organ_fail_memory(error, job->options->clean[0]);
     for (size_t k = 0; k < most && !error->status; k++)
-        (job->adapter ? match_pair : match_weight)(job, k, used, &misfits, error);
+        (job->adapter ? match_pair : match_weight)(job, k, &globs, &misfits, error);
     if (!error->status)
-        organ_module_patterns_used(globs, used, path, error);
-    free(used);
+        organ_modules_all_used(&globs, path, error);
+    organ_globs_free(&globs);
     if (!error->status && job->count == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s", path,
                           job->adapter ? "the adapter changes no module" : "no projection to compare: --modules names other matrices");

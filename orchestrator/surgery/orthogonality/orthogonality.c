@@ -13,17 +13,8 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* ---- what belongs together ---- */
-
-/* A pattern that matches nothing is a slip. */
-static organ_status all_used(const organ_orthogonality_job *job, const bool *used, organ_error *error)
-{
-    if (organ_module_patterns_used(job->options->modules, used, job->adapter->path, error))
-        return error->status;
-    return job->count ? ORGAN_OK : organ_fail(error, ORGAN_BAD_INPUT, "%s: the adapter changes no module", job->adapter->path);
-}
 
 static void match_module(organ_orthogonality_job *job, size_t index, organ_misfits *c)
 {
@@ -39,21 +30,22 @@ static void match_module(organ_orthogonality_job *job, size_t index, organ_misfi
         m->noisy[n] = organ_module_weight(&place, job->noisy_weights[n], job->noisy[n], c);
 }
 
-static organ_status match(organ_orthogonality_job *job, organ_error *error)
+static organ_status match_modules(organ_orthogonality_job *job, organ_error *error)
 {
-    const char *const globs = job->options->modules;
+    const organ_adapter *const adapter = job->adapter;
     organ_misfits misfits = {.said_by = "the adapter"};
-    job->modules = calloc(job->adapter->pair_count + 1, sizeof *job->modules);
-    bool *const used = calloc((globs ? strlen(globs) : 0) + 1, sizeof *used);
-    if (!job->modules || !used)
-        organ_fail_memory(error, job->adapter->path);
-    for (size_t k = 0; !error->status && k < job->adapter->pair_count; k++)
-        if (organ_module_is_meant(globs, job->adapter->pairs[k].module, used))
+    organ_globs globs;
+    if (organ_globs_read(job->options->modules, &globs, error))
+        return error->status;
+    if (!(job->modules = calloc(adapter->pair_count + 1, sizeof *job->modules)))
+        organ_fail_memory(error, adapter->path);
+    for (size_t k = 0; !error->status && k < adapter->pair_count; k++)
+        if (organ_globs_match(&globs, adapter->pairs[k].module))
             match_module(job, k, &misfits);
-    if (!error->status)
-        all_used(job, used, error);
-    free(used);
-    return organ_misfits_end(&misfits, job->adapter->path, error);
+    if (!error->status && organ_modules_all_used(&globs, adapter->path, error) == ORGAN_OK && job->count == 0)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: the adapter changes no module", adapter->path);
+    organ_globs_free(&globs);
+    return organ_misfits_end(&misfits, adapter->path, error);
 }
 
 /* ---- the inputs ---- */
@@ -71,7 +63,7 @@ static organ_status open_inputs(organ_orthogonality_job *job, organ_error *error
         organ_compared_model_open(&in, o->noisy, &job->noisy[0], &job->noisy_weights[0], error) ||
         (o->noisy2 && organ_compared_model_open(&in, o->noisy2, &job->noisy[1], &job->noisy_weights[1], error)))
         return error->status;
-    return match(job, error);
+    return match_modules(job, error);
 }
 
 /* ---- the run ---- */

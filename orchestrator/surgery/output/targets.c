@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/output/targets.h"
 
+#include "orchestrator/surgery/output/globs.h"
 #include "orchestrator/surgery/output/plain_only.h"
 
-#include <fnmatch.h>
 #include <stdlib.h>
-#include <string.h>
 
 static bool is_matrix(const organ_tensor *tensor) { return tensor->rank >= 2 && tensor->elements > 0; }
 
@@ -15,20 +14,16 @@ static void choose_projections(const organ_model *model, bool *chosen)
         chosen[t] = is_matrix(&model->tensors[t]) && organ_role_describe(model->tensors[t].anatomy.role)->projection;
 }
 
-static organ_status choose_matching(const organ_model *model, const char *globs, bool *chosen, organ_error *error)
+static organ_status choose_matching(const organ_model *model, const char *list, bool *chosen, organ_error *error)
 {
-    char *list = strdup(globs), *rest = NULL;
-    if (!list)
-        return organ_fail_memory(error, "--targets");
-    for (const char *glob = strtok_r(list, ",", &rest); glob && !error->status; glob = strtok_r(NULL, ",", &rest)) {
-        size_t found = 0;
-        for (size_t t = 0; t < model->tensor_count; t++)
-            if (is_matrix(&model->tensors[t]) && fnmatch(glob, model->tensors[t].name, 0) == 0)
-                found += chosen[t] = true;
-        if (found == 0)
-            organ_fail(error, ORGAN_USAGE, "--targets: no matrix of %s has a name that matches '%s'", model->path, glob);
-    }
-    free(list);
+    organ_globs globs;
+    if (organ_globs_read(list, &globs, error))
+        return error->status;
+    for (size_t t = 0; t < model->tensor_count; t++)
+        chosen[t] = is_matrix(&model->tensors[t]) && organ_globs_match(&globs, model->tensors[t].name);
+    if (organ_globs_unused(&globs))
+        organ_fail(error, ORGAN_USAGE, "--targets: no matrix of %s has a name that matches '%s'", model->path, organ_globs_unused(&globs));
+    organ_globs_free(&globs);
     return error->status;
 }
 
