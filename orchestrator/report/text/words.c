@@ -157,34 +157,38 @@ static void put_joined(FILE *out, const json_t *array, const char *between, orga
     }
 }
 
-static bool put_number(FILE *out, double x, const char *form)
+/* Without a minus before a rounded 0; digits 0: about three of them, or an exponent. */
+static const char *rounded(double x, int digits, char out[ORGAN_NUMBER_ROOM])
 {
-    char text[32];
+    const double size = fabs(x);
+    if (digits == 0)
+        snprintf(out, ORGAN_NUMBER_ROOM, size == 0 ? "%.0f" : size < 0.001 || size >= 1e6 ? "%.2e" : size < 100 ? "%.3f" : "%.0f", x);
+    else
+        snprintf(out, ORGAN_NUMBER_ROOM, "%.*f", digits, x);
+    return out + (*out == '-' && strspn(out, "-0.") == strlen(out));
+}
+
+const char *organ_number_form(double x, const char *form, char out[ORGAN_NUMBER_ROOM])
+{
+    const size_t room = ORGAN_NUMBER_ROOM;
+    const char last = *form ? form[strlen(form) - 1] : ' ';
     if (strcmp(form, "count") == 0)
-        fputs(organ_count_text(x > 0 ? (uint64_t)x : 0, text), out);
-    else if (strcmp(form, "bytes") == 0)
-        fputs(organ_quantity_text(x > 0 ? (uint64_t)x : 0, text), out);
-    else if (strcmp(form, "percent") == 0 || strcmp(form, "share") == 0)
-        fputs(organ_percent_text(*form == 's' ? 100 * x : x, text), out);
-    else if (strcmp(form, "time") == 0)
-        fputs(organ_duration_text(x, text), out);
-    else if (form[0] == '%')
-        fprintf(out, form[strlen(form) - 1] == 'f' ? "%.*f %%" : "%.*f", atoi(form + 2), 100 * x);
-    else if (*form == '.') {
-        const int digits = atoi(form + 1);
-        switch (form[strlen(form) - 1]) {
-        case 'f':
-            fprintf(out, "%.*f", digits, x);
-            break;
-        case 'e':
-            fprintf(out, "%.*e", digits, x);
-            break;
-        default:
-            fprintf(out, "%.*g", digits, x);
-        }
-    } else
-        return false;
-    return true;
+        return organ_count_text(x > 0 ? (uint64_t)x : 0, out);
+    if (strcmp(form, "bytes") == 0)
+        return organ_quantity_text(x > 0 ? (uint64_t)x : 0, out);
+    if (strcmp(form, "percent") == 0 || strcmp(form, "share") == 0)
+        return organ_percent_text(*form == 's' ? 100 * x : x, out);
+    if (strcmp(form, "time") == 0)
+        return organ_duration_text(x, out);
+    if (*form == '~')
+        return rounded(x, atoi(form + 1), out);
+    if (*form == '%')
+        snprintf(out, room, last == 'f' ? "%.*f %%" : "%.*f", atoi(form + 2), 100 * x);
+    else if (*form == '.')
+        snprintf(out, room, last == 'f' ? "%.*f" : last == 'e' ? "%.*e" : "%.*g", atoi(form + 1), x);
+    else
+        return ORGAN_FIELD_MISSING;
+    return out;
 }
 
 /* Decimals that show two digits of an error: 4 to 6, of a percentage 2 to 4. */
@@ -247,6 +251,7 @@ static double sum_of(const json_t *rows, const char *key)
 
 static void put_value(FILE *out, const organ_scope *scope, const json_t *value, const char *form, organ_words_for to)
 {
+    char number[ORGAN_NUMBER_ROOM];
     if (!*form || strcmp(form, "code") == 0)
         put_plain(out, value, *form, to);
     else if (strcmp(form, "size") == 0)
@@ -269,8 +274,8 @@ static void put_value(FILE *out, const organ_scope *scope, const json_t *value, 
         organ_shell_word(out, organ_json_text(value, ""));
     else if (!json_is_number(value))
         fputs("-", out);
-    else if (!put_number(out, json_number_value(value), form))
-        fputs(ORGAN_FIELD_MISSING, out);
+    else
+        fputs(organ_number_form(json_number_value(value), form, number), out);
 }
 
 /* ---- braces ---- */

@@ -4,7 +4,7 @@
  *   {path}               the member: a string as it is, a number with all its digits, null as "-"
  *   {path:FORM}          the same in a form:
  *     count 1,450   bytes 1.4 GB   time 1.2 s   percent 21.89 %   share (of 1) 21.89 %   %.4f (of 1) 21.8910 %   %.4 (of 1) 21.8910
- *     .3f .2e .4g          as printf has them
+ *     .3f .2e .4g ~2       as printf has them; ~: organ_number_form
  *     size                 how many elements an array has; -20: how many more than 20, or than the member of a path
  *     sum.KEY              of the members KEY of an array; true is 1
  *     s                    "s" unless the member, of an array its size, is 1
@@ -49,6 +49,11 @@ const json_t *organ_scope_at(const organ_scope *scope, const char *path);
 
 /* NULL holds. */
 bool organ_scope_holds(const organ_scope *scope, const char *condition);
+
+/* A number in one of these forms, from count to .4g, or ~2: with so many decimals, and no minus before a rounded 0; ~0: about three digits,
+ * or an exponent. Written to `out`; ORGAN_FIELD_MISSING for another form. */
+#define ORGAN_NUMBER_ROOM 400
+const char *organ_number_form(double x, const char *form, char out[ORGAN_NUMBER_ROOM]);
 
 /* The words as a string, for the caller to free; "" for NULL. NULL without memory, which counts as a refusal. */
 char *organ_words_text(const organ_scope *scope, const char *words, organ_words_for form);

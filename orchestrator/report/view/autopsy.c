@@ -230,8 +230,8 @@ static const organ_field roles[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_SHORT
                                     FIELD_MAYBE_GENERAL("max", "max", 3),
                                     FIELD_PERCENT("zeros", "zero_percent"),
                                     FIELD_COUNT("findings", "findings"),
-                                    FIELD_IF("other", SHARE, "mean error", "against_other.mean_relative_error", 0, ORGAN_FIELD_MAYBE),
-                                    FIELD_IF("other", SHARE, "largest", "against_other.largest_relative_error", 0, ORGAN_FIELD_MAYBE)};
+                                    FIELD_IF("other", "mean error", "against_other.mean_relative_error", "share", ORGAN_FIELD_MAYBE),
+                                    FIELD_IF("other", "largest", "against_other.largest_relative_error", "share", ORGAN_FIELD_MAYBE)};
 static const organ_field tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                       FIELD_TEXT("stored", "stored", ORGAN_FIELD_SHORTENS),
                                       FIELD_MAYBE_GENERAL("mean", "mean", 3),
@@ -241,8 +241,8 @@ static const organ_field tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_S
                                       FIELD_MAYBE_GENERAL("kurtosis", "kurtosis", 3),
                                       FIELD_PERCENT("zeros", "zero_percent"),
                                       FIELD_WORDS("levels", "{levels>-1?{levels:count}|{levels?more|-}}", 0),
-                                      FIELD_IF("other", SHARE, "error", "against_other.relative_error", 0, ORGAN_FIELD_MAYBE),
-                                      FIELD_IF("other", GENERAL, "cosine", "against_other.cosine", 3, ORGAN_FIELD_MAYBE)};
+                                      FIELD_IF("other", "error", "against_other.relative_error", "share", ORGAN_FIELD_MAYBE),
+                                      FIELD_IF("other", "cosine", "against_other.cosine", ".3g", ORGAN_FIELD_MAYBE)};
 static const organ_field limits[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_CODE),
                                      FIELD_TEXT("limit", "limit", 0),
                                      FIELD_GENERAL("|mean|", "mean", 3),

@@ -37,7 +37,7 @@ static const organ_field groups[] = {FIELD_TEXT("group", "group", 0), FIELD_COUN
 static const organ_field tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                       FIELD_TEXT("from", "from", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                       FIELD_TEXT("written as", "dtype", 0), FIELD_TEXT("was", "source_dtype", 0),
-                                      FIELD_IF("!dry_run", TEXT, "XXH3", "xxh3", 0, ORGAN_FIELD_CODE)};
+                                      FIELD_IF("!dry_run", "XXH3", "xxh3", NULL, ORGAN_FIELD_CODE)};
 static const organ_field mismatches[] = {FIELD_NUMBER("number"), FIELD_WORDS("mismatch", "{.}", ORGAN_FIELD_LEFT | ORGAN_FIELD_SHORTENS)};
 static const organ_block sentences[] = {SAY(ON_ALL, NULL, "{.}")};
 

@@ -20,7 +20,7 @@ enum { MOST_WEIGHTS = 1000 };
 static const organ_field roles[] = {
     FIELD_WORDS("role", "{role}{projection? *}", ORGAN_FIELD_LEFT), FIELD_TEXT("group", "group", ORGAN_FIELD_MAYBE),
     /* weights that are one tensor each need no count of their own */
-    FIELD_IF("!totals.weights=totals.tensors", COUNT, "weights", "weights", 0, 0), FIELD_COUNT("tensors", "tensors"),
+    FIELD_IF("!totals.weights=totals.tensors", "weights", "weights", "count", 0), FIELD_COUNT("tensors", "tensors"),
     FIELD_COUNT("elements", "elements"), FIELD_BYTES("size", "bytes"), FIELD_WORDS("dtype", "{dtypes?{dtypes:words}}", ORGAN_FIELD_LEFT),
     FIELD_WORDS("shape",
                 "{shapes?[{shapes.0.shape:join}]{shapes>1? x{shapes.0.tensors}, [{shapes.1.shape:join}] x{shapes.1.tensors}}"

@@ -22,9 +22,9 @@ static const organ_field projections[] = {FIELD_TEXT("projection", "role", ORGAN
                                           FIELD_COUNT("modules", "modules"),
                                           FIELD_WORDS("rank", "{modules?" RANK_WORDS "|-}", 0),
                                           FIELD_WORDS("parameters", "{modules?{parameters:count}|-}", 0),
-                                          FIELD_IF("!dry_run", WORDS, "change", "{modules?{change:share}|-}", 0, 0),
-                                          FIELD_IF("!dry_run", WORDS, "explained", "{modules?{explained:share}|-}", 0, 0),
-                                          FIELD_IF("!dry_run", WORDS, "least", "{modules?{least_explained:share}|-}", 0, 0)};
+                                          FIELD_WORDS_IF("!dry_run", "change", "{modules?{change:share}|-}", 0),
+                                          FIELD_WORDS_IF("!dry_run", "explained", "{modules?{explained:share}|-}", 0),
+                                          FIELD_WORDS_IF("!dry_run", "least", "{modules?{least_explained:share}|-}", 0)};
 static const organ_field modules[] = {FIELD_TEXT("module", "module", ORGAN_FIELD_CODE),
                                       FIELD_TEXT("base stored as", "base_stored", 0),
                                       FIELD_COUNT("rank", "rank"),

@@ -19,16 +19,16 @@ static const organ_field roles[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_SHORT
                                     FIELD_COUNT("modules", "modules"),
                                     FIELD_WORDS("rank", RANK_WORDS, 0),
                                     FIELD_COUNT("weights", "elements"),
-                                    FIELD_IF("!dry_run", SHARE, "arrived", "share", 0, 0),
-                                    FIELD_IF("!dry_run", SHARE, "least", "least", 0, 0)};
+                                    FIELD_IF("!dry_run", "arrived", "share", "share", 0),
+                                    FIELD_IF("!dry_run", "least", "least", "share", 0)};
 static const organ_field modules[] = {FIELD_TEXT("module", "module", ORGAN_FIELD_CODE),
                                       FIELD_TEXT("stored as", "stored", 0),
                                       FIELD_TEXT("written as", "dtype", 0),
                                       FIELD_COUNT("rank", "rank"),
                                       FIELD_GENERAL("scale", "scale", 6),
-                                      FIELD_IF("!dry_run", GENERAL, "norm of the change", "delta_norm", 4, 0),
-                                      FIELD_IF("!dry_run", SHARE, "arrived", "arrived", 0, 0),
-                                      FIELD_IF("!dry_run", SHARE, "rounding error", "rounding_error", 0, 0)};
+                                      FIELD_IF("!dry_run", "norm of the change", "delta_norm", ".4g", 0),
+                                      FIELD_IF("!dry_run", "arrived", "arrived", "share", 0),
+                                      FIELD_IF("!dry_run", "rounding error", "rounding_error", "share", 0)};
 static const organ_field unplaced[] = {FIELD_TEXT("tensor of the adapter", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                        FIELD_TEXT("why", "reason", 0)};
 

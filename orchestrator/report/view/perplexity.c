@@ -114,8 +114,8 @@ const organ_view organ_perplexity_view = {.schema = "organ.perplexity/1",
 
 static const organ_field evaluations[] = {
     FIELD_TEXT("model", "model.name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
-    FIELD_IF("models.*.experiment.name", WORDS, "experiment", "{experiment.name?{experiment.name}|-}", 0,
-             ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),
+    FIELD_WORDS_IF("models.*.experiment.name", "experiment", "{experiment.name?{experiment.name}|-}",
+                   ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),
     FIELD_WORDS("method", "{comparison?{method?{method}|-}|donor}", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),
     FIELD_MAYBE_FIXED("% target", "sparsity.target.percent", 2),
     FIELD_MAYBE_FIXED("% full", "sparsity.full.percent", 2),
@@ -138,8 +138,8 @@ static const organ_field page_fields[] = {
     FIELD_MAYBE_FIXED("bits/byte", "figures.bits_per_byte", 4),
     FIELD_MAYBE_FIXED("KL", "comparison.kl_divergence", 5),
     FIELD_WORDS("top-1 %", NOT_FIRST("top1_agreement", "%.2"), 0),
-    FIELD_IF("experiment.style=lm-eval", FIXED, "per word", "figures.word_perplexity", 4, ORGAN_FIELD_MAYBE),
-    FIELD_IF("experiment.style=lm-eval", FIXED, "per byte", "figures.byte_perplexity", 6, ORGAN_FIELD_MAYBE)};
+    FIELD_IF("experiment.style=lm-eval", "per word", "figures.word_perplexity", ".4f", ORGAN_FIELD_MAYBE),
+    FIELD_IF("experiment.style=lm-eval", "per byte", "figures.byte_perplexity", ".6f", ORGAN_FIELD_MAYBE)};
 
 static const organ_item evaluation_merits[] = {
     {NULL, "perplexity of the donor{models.0.figures.perplexity:~deviation}", "{models.0.figures.perplexity:figure}"},

@@ -50,9 +50,9 @@ static const organ_field weights[] = {FIELD_TEXT("weight", "name", ORGAN_FIELD_C
                                       FIELD_WORDS("shape", "{shape:shape}", ORGAN_FIELD_LEFT),
                                       FIELD_COUNT("before", "bytes_before"),
                                       FIELD_COUNT("after", "bytes_after"),
-                                      FIELD_IF("totals.infinite|totals.nan|weights.*.note", COUNT, "infinite", "infinite", 0, 0),
-                                      FIELD_IF("totals.infinite|totals.nan|weights.*.note", COUNT, "NaN", "nan", 0, 0),
-                                      FIELD_IF("weights.*.note", TEXT, "note", "note", 0, ORGAN_FIELD_MAYBE)};
+                                      FIELD_IF("totals.infinite|totals.nan|weights.*.note", "infinite", "infinite", "count", 0),
+                                      FIELD_IF("totals.infinite|totals.nan|weights.*.note", "NaN", "nan", "count", 0),
+                                      FIELD_IF("weights.*.note", "note", "note", NULL, ORGAN_FIELD_MAYBE)};
 
 /* How many weights of each role are in each scheme. */
 static organ_table *kinds_table(const json_t *report)

@@ -18,9 +18,9 @@ static const organ_item merits[] = {
 static const organ_field roles[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                     FIELD_COUNT("tensors", "tensors"),
                                     FIELD_COUNT("weights", "elements"),
-                                    FIELD_IF("!dry_run", PERCENT, "energy removed", "energy_removed_percent", 0, 0),
-                                    FIELD_IF("!dry_run", FIXED, "theta before", "theta_before", 2, 0),
-                                    FIELD_IF("!dry_run", FIXED, "theta after", "theta_after", 2, 0)};
+                                    FIELD_IF("!dry_run", "energy removed", "energy_removed_percent", "percent", 0),
+                                    FIELD_IF("!dry_run", "theta before", "theta_before", ".2f", 0),
+                                    FIELD_IF("!dry_run", "theta after", "theta_after", ".2f", 0)};
 
 static const organ_field tensors[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_CODE),   FIELD_TEXT("type", "dtype", 0),
                                       FIELD_GENERAL("energy before", "energy_before", 6), FIELD_GENERAL("energy after", "energy_after", 6),

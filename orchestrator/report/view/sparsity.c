@@ -175,7 +175,7 @@ static const organ_field tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_S
                                       FIELD_WORDS("shape", "{shape:shape}", 0),
                                       FIELD_COUNT("zero before", "zero_before"),
                                       FIELD_COUNT("killed", "killed"),
-                                      FIELD_IF("schema=organ.audit/1", COUNT, "changed", "changed", 0, 0),
+                                      FIELD_IF("schema=organ.audit/1", "changed", "changed", "count", 0),
                                       FIELD_COUNT("of", "elements"),
                                       FIELD_PERCENT("percent", "percent")};
 static const organ_block one_tensor[] = {

@@ -110,7 +110,7 @@ END_TEST
 /* ---- views ---- */
 
 static const organ_field fields[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_CODE), FIELD_COUNT("n", "n"),
-                                     FIELD_IF("no", COUNT, "not there", "n", 0, 0), FIELD_WORDS("twice", "{n}{n}", 0)};
+                                     FIELD_IF("no", "not there", "n", "count", 0), FIELD_WORDS("twice", "{n}{n}", 0)};
 static const organ_field few[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_CODE), FIELD_COUNT("n", "n")};
 static const organ_item items[] = {{NULL, "name", "{name}"}, {"no", "never", "{gone}"}, {"yes", "count of {one}", "{count:count}"}};
 static const organ_item merits[] = {{NULL, "of all", "{share:share}"}, {"no", "never", "{gone}"}};
