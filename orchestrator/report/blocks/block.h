@@ -33,7 +33,6 @@ typedef enum organ_block_kind {
     ORGAN_BLOCK_ITEM,     /* a line of a list */
     ORGAN_BLOCK_TABLE,    /* of rows */
     ORGAN_BLOCK_ITEMS,    /* a table of names and values */
-    ORGAN_BLOCK_BUILT,    /* a table that a function makes */
     ORGAN_BLOCK_MERITS,   /* the few figures that a reader came for; on a page */
     ORGAN_BLOCK_CHECKS,   /* `rows` of {"check", "ok", "detail"} */
     ORGAN_BLOCK_CAUTIONS, /* `rows` of sentences that must be read, together under their title; files and pages */
@@ -70,8 +69,11 @@ typedef struct organ_item {
     const char *when, *name, *value;
 } organ_item;
 typedef struct organ_items_of {
-    const char *name, *value; /* titles */
-    organ_align align;        /* of the values */
+    const char *name;  /* the title of the names; NULL: there are none */
+    const char *value; /* words: the title of the values */
+    organ_align align; /* of the values */
+    const char *of;   /* a path of rows: values are of each of them, beside each other, but for those behind the fourth; NULL: of the row */
+    const char *list; /* of ITEMS an array of each row, a sentence a line behind the items; NULL: none */
     const char *caption;
     const organ_item *items; /* with MERITS the name is what the value means */
     size_t count;
@@ -88,6 +90,8 @@ typedef struct organ_bars_of {
     bool sums;              /* rows of one name are one bar, their sum */
     bool bytes;             /* numbers of bytes, in a unit that stands behind the label and the values */
     const char *low, *high; /* members that the whisker spans; NULL: none */
+    const char *error;      /* or the member that it goes as far to both sides as; NULL: none */
+    bool ascending;         /* by their first values */
     const char *depth;      /* the member that is the depth of the bar; NULL: 0 */
     const char *remark;     /* words about the row, behind the value; NULL: none */
     const char *spread;     /* rows whose first value spans the whisker of the bar of the same name: a path; NULL: none */
@@ -171,8 +175,9 @@ struct organ_block {
     const char *when; /* NULL: always */
     const char *lead; /* on a terminal: "  " unless given */
     const char *words;
-    const char *rows;  /* a path */
+    const char *rows;  /* a path; of a table also several with a blank between them, each of an object */
     const char *where; /* a condition on each of the rows; NULL: all of them */
+    const char *same;  /* words: rows about which they are the same are one, the first, with "count", how many; NULL: all of them */
     const char *new;   /* only rows in which this member is another text than in the row before that is meant; NULL: all of them */
     const organ_table_of *table;
     const organ_items_of *items;
@@ -183,10 +188,9 @@ struct organ_block {
     const organ_curves_of *curves;
     const organ_points_of *points;
     const organ_block *blocks;
-    size_t count;     /* of the blocks */
-    size_t most;      /* rows of EACH; 0: all */
-    const char *rest; /* said where EACH has more rows: a template over {"more", "all", "most"} */
-    organ_table *(*build)(const json_t *row);
+    size_t count;                       /* of the blocks */
+    size_t most;                        /* rows of EACH; 0: all */
+    const char *rest;                   /* said where EACH has more rows: a template over {"more", "all", "most"} */
     json_t *(*make)(const json_t *row); /* NULL without memory */
     char *(*draw)(const json_t *row);   /* an SVG; NULL fails the page */
 };
@@ -226,7 +230,6 @@ typedef struct organ_view {
 #define ITEMS(places, if_, ...)            BLOCK(ITEMS, places, if_, .items = &(const organ_items_of){__VA_ARGS__})
 #define ITEM_LIST(list)                    .items = (list), .count = sizeof(list) / sizeof *(list)
 #define MERITS(if_, list)                  BLOCK(MERITS, ON_PAGE, if_, .items = &(const organ_items_of){ITEM_LIST(list)})
-#define BUILT(places, if_, function, text) BLOCK(BUILT, places, if_, .build = (function), .words = (text))
 #define CHECKS(places, if_, path)          BLOCK(CHECKS, places, if_, .rows = (path))
 #define CAUTIONS(places, if_, path, title) BLOCK(CAUTIONS, places, if_, .rows = (path), .words = (title))
 #define TERMS(places, if_, path, of, mean) BLOCK(TERMS, places, if_, .rows = (path), .lead = (of), .words = (mean))

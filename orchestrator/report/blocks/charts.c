@@ -73,6 +73,10 @@ static void take_row(organ_ranking_bar *bar, const organ_bars_of *look, const js
         bar->low = organ_block_number(row, look->low, look->factor);
         bar->high = organ_block_number(row, look->high, look->factor);
     }
+    if (look->error && organ_block_number(row, look->error, look->factor) > 0) {
+        bar->low = bar->value[0] - organ_block_number(row, look->error, look->factor);
+        bar->high = bar->value[0] + organ_block_number(row, look->error, look->factor);
+    }
     if (look->depth)
         bar->depth = (unsigned)organ_json_count(row, look->depth);
 }
@@ -87,6 +91,12 @@ static void set_unit(organ_ranking_bar *bars, size_t count, char unit[16])
     for (size_t k = 0; k < count; k++)
         for (size_t v = 0; v < 2; v++)
             bars[k].value[v] *= factor;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const double x = ((const organ_ranking_bar *)a)->value[0], y = ((const organ_ranking_bar *)b)->value[0];
+    return isnan(x) || isnan(y) ? isnan(x) - isnan(y) : x < y ? -1 : x > y;
 }
 
 static void put_bars(organ_walk *walk, const organ_bars_of *look, organ_ranking_bar *bars, size_t count)
@@ -126,6 +136,8 @@ void organ_bars_put(organ_walk *walk, const organ_block *block)
         if (look->remark && !bar->remark)
             bar->remark = remark_of(walk, row, look->remark);
     }
+    if (bars && look->ascending)
+        qsort(bars, count, sizeof *bars, by_value);
     put_bars(walk, look, bars, count);
     json_decref(rows);
 }

@@ -38,7 +38,7 @@ extern const organ_block_place organ_place_terminal, organ_place_markdown, organ
 /* Notes that the report, or the page, cannot be made. */
 void organ_block_lacks_memory(organ_walk *walk);
 
-/* The rows of a block that are meant (`where`, `new`), to be given back; NULL: there are none. */
+/* The rows of a block that are meant (`where`, `same`, `new`), to be given back; NULL: there are none. */
 json_t *organ_block_rows(organ_walk *walk, const organ_block *block);
 
 /* Charts of a page. */

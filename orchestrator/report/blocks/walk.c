@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-enum { MOST_MERITS = 8 };
+enum { MOST_MERITS = 8, ITEM_COLUMNS = 4 };
 
 /* The words as they stand in the place, for the caller to free; NULL: there was no memory, which the walk notes. */
 static char *words_of(organ_walk *walk, const char *words)
@@ -73,19 +73,55 @@ static void put_table(organ_walk *walk, const organ_block *block)
     free(total);
 }
 
+/* The columns of the values: of the row, or of each of the first rows of a path; how many. */
+static size_t value_rows(const organ_walk *walk, const organ_items_of *look, const json_t *rows[ITEM_COLUMNS])
+{
+    const json_t *const of = look->of ? organ_scope_at(&walk->scope, look->of) : NULL;
+    const size_t count = json_array_size(of) < ITEM_COLUMNS ? json_array_size(of) : ITEM_COLUMNS;
+    for (size_t k = 0; k < count; k++)
+        rows[k] = json_array_get(of, k);
+    if (look->of)
+        return count;
+    rows[0] = walk->scope.row;
+    return 1;
+}
+
+/* The sentences that each row has, beside each other. */
+static void list_rows(organ_table *table, const char *list, const json_t *const *rows, size_t count)
+{
+    size_t most = 0;
+    for (size_t k = 0; k < count; k++)
+        most = json_array_size(organ_json_at(rows[k], list)) > most ? json_array_size(organ_json_at(rows[k], list)) : most;
+    for (size_t at = 0; at < most; at++)
+        for (size_t k = 0; k < count; k++)
+            organ_table_cell(table, "%s", organ_json_text(json_array_get(organ_json_at(rows[k], list), at), ""));
+}
+
 static void put_items(organ_walk *walk, const organ_block *block)
 {
     const organ_items_of *const look = block->items;
-    const organ_column columns[] = {{look->name, ORGAN_LEFT, false, false}, {look->value, look->align, false, false}};
-    organ_table *const table = organ_table_create(columns, 2);
-    for (size_t k = 0; k < look->count; k++) {
-        if (!organ_scope_holds(&walk->scope, look->items[k].when))
-            continue;
-        /* A table escapes its cells itself. */
-        organ_table_take(table, organ_words_text(&walk->scope, look->items[k].name, ORGAN_WORDS_PAGE));
-        organ_table_take(table, organ_words_text(&walk->scope, look->items[k].value, ORGAN_WORDS_PAGE));
+    const json_t *rows[ITEM_COLUMNS];
+    char *titles[ITEM_COLUMNS];
+    organ_column columns[ITEM_COLUMNS + 1] = {{look->name, ORGAN_LEFT, false, false}};
+    const size_t names = look->name != NULL, count = value_rows(walk, look, rows);
+    for (size_t k = 0; k < count; k++) {
+        titles[k] = organ_words_text(&(organ_scope){walk->scope.report, rows[k]}, look->value, ORGAN_WORDS_PAGE);
+        columns[names + k] = (organ_column){titles[k] ? titles[k] : "", look->align, false, false};
     }
+    organ_table *const table = organ_table_create(columns, names + count);
+    for (size_t i = 0; i < look->count; i++) {
+        if (!organ_scope_holds(&walk->scope, look->items[i].when))
+            continue;
+        if (names) /* a table escapes its cells itself */
+            organ_table_take(table, organ_words_text(&walk->scope, look->items[i].name, ORGAN_WORDS_PAGE));
+        for (size_t k = 0; k < count; k++)
+            organ_table_take(table, organ_words_text(&(organ_scope){walk->scope.report, rows[k]}, look->items[i].value, ORGAN_WORDS_PAGE));
+    }
+    if (look->list)
+        list_rows(table, look->list, rows, count);
     put_made(walk, table, look->caption);
+    for (size_t k = 0; k < count; k++)
+        free(titles[k]);
 }
 
 static void put_merits(organ_walk *walk, const organ_block *block)
@@ -198,18 +234,16 @@ static void put_made_of(organ_walk *walk, const organ_block *block)
     json_decref(made);
 }
 
-static void put_built(organ_walk *walk, const organ_block *block) { put_made(walk, block->build(walk->scope.row), block->words); }
-
 static void (*const put_kind[])(organ_walk *walk, const organ_block *block) = {
-    [ORGAN_BLOCK_HEADING] = put_words,       [ORGAN_BLOCK_LINES] = put_words,         [ORGAN_BLOCK_SECTION] = put_words,
-    [ORGAN_BLOCK_SAY] = put_words,           [ORGAN_BLOCK_WARN] = put_words,          [ORGAN_BLOCK_COMMAND] = put_words,
-    [ORGAN_BLOCK_ITEM] = put_words,          [ORGAN_BLOCK_TABLE] = put_table,         [ORGAN_BLOCK_ITEMS] = put_items,
-    [ORGAN_BLOCK_BUILT] = put_built,         [ORGAN_BLOCK_MERITS] = put_merits,       [ORGAN_BLOCK_CHECKS] = put_list,
-    [ORGAN_BLOCK_CAUTIONS] = put_list,       [ORGAN_BLOCK_TERMS] = put_list,          [ORGAN_BLOCK_BARS] = organ_bars_put,
-    [ORGAN_BLOCK_MAP] = organ_map_put,       [ORGAN_BLOCK_PANELS] = organ_panels_put, [ORGAN_BLOCK_GRID] = organ_grid_put,
-    [ORGAN_BLOCK_CURVES] = organ_curves_put, [ORGAN_BLOCK_POINTS] = organ_points_put, [ORGAN_BLOCK_ENDING] = put_ending,
-    [ORGAN_BLOCK_FIGURE] = put_figure,       [ORGAN_BLOCK_PART] = put_part,           [ORGAN_BLOCK_MADE] = put_made_of,
-    [ORGAN_BLOCK_EACH] = walk_each,          [ORGAN_BLOCK_TOGETHER] = walk_together};
+    [ORGAN_BLOCK_HEADING] = put_words,       [ORGAN_BLOCK_LINES] = put_words,     [ORGAN_BLOCK_SECTION] = put_words,
+    [ORGAN_BLOCK_SAY] = put_words,           [ORGAN_BLOCK_WARN] = put_words,      [ORGAN_BLOCK_COMMAND] = put_words,
+    [ORGAN_BLOCK_ITEM] = put_words,          [ORGAN_BLOCK_TABLE] = put_table,     [ORGAN_BLOCK_ITEMS] = put_items,
+    [ORGAN_BLOCK_MERITS] = put_merits,       [ORGAN_BLOCK_CHECKS] = put_list,     [ORGAN_BLOCK_CAUTIONS] = put_list,
+    [ORGAN_BLOCK_TERMS] = put_list,          [ORGAN_BLOCK_BARS] = organ_bars_put, [ORGAN_BLOCK_MAP] = organ_map_put,
+    [ORGAN_BLOCK_PANELS] = organ_panels_put, [ORGAN_BLOCK_GRID] = organ_grid_put, [ORGAN_BLOCK_CURVES] = organ_curves_put,
+    [ORGAN_BLOCK_POINTS] = organ_points_put, [ORGAN_BLOCK_ENDING] = put_ending,   [ORGAN_BLOCK_FIGURE] = put_figure,
+    [ORGAN_BLOCK_PART] = put_part,           [ORGAN_BLOCK_MADE] = put_made_of,    [ORGAN_BLOCK_EACH] = walk_each,
+    [ORGAN_BLOCK_TOGETHER] = walk_together};
 
 static void walk_blocks(organ_walk *walk, const organ_block *blocks, size_t count)
 {

@@ -205,16 +205,58 @@ organ_status organ_text_write(const char *path, const char *text, organ_error *e
 
 /* ---- reading what surgery made ---- */
 
-const json_t *organ_json_at(const json_t *json, const char *path)
+double organ_json_amount(const json_t *value)
 {
-    while (json && *path) {
-        const size_t length = strcspn(path, ".");
-        char key[64];
-        snprintf(key, sizeof key, "%.*s", (int)length, path);
-        json = json_object_get(json, key);
-        path += length + (path[length] == '.');
+    return json_is_array(value) ? (double)json_array_size(value) : json_is_true(value) ? 1 : json_number_value(value);
+}
+
+bool organ_json_has_something(const json_t *value)
+{
+    if (json_is_string(value))
+        return json_string_length(value) > 0;
+    return json_is_object(value) ? json_object_size(value) > 0 : organ_json_amount(value) != 0;
+}
+
+/* The member of the first element that has something there. Recursion is as deep as a constant path. */
+static const json_t *first_at(const json_t *array, const char *path)
+{
+    for (size_t k = 0; k < json_array_size(array); k++) {
+        const json_t *const value = organ_json_at(json_array_get(array, k), path);
+        if (organ_json_has_something(value))
+            return value;
     }
-    return json;
+    return NULL;
+}
+
+/* The first element that is called that: by any of its members. */
+static const json_t *element_called(const json_t *array, const char *name)
+{
+    const char *key;
+    json_t *value;
+    for (size_t k = 0; k < json_array_size(array); k++)
+        json_object_foreach(json_array_get(array, k), key, value)
+        {
+            if (json_is_string(value) && strcmp(json_string_value(value), name) == 0)
+                return json_array_get(array, k);
+        }
+    return NULL;
+}
+
+const json_t *organ_json_at(const json_t *at, const char *path)
+{
+    while (at && *path) {
+        char key[128];
+        const size_t length = strcspn(path, ".");
+        snprintf(key, sizeof key, "%.*s", (int)length, path);
+        path += length + (path[length] == '.');
+        if (!json_is_array(at))
+            at = json_object_get(at, key);
+        else if (strcmp(key, "*") == 0)
+            return first_at(at, path);
+        else
+            at = *key == '@' ? element_called(at, key + 1) : json_array_get(at, strtoul(key, NULL, 10));
+    }
+    return at;
 }
 
 const char *organ_json_text(const json_t *json, const char *path)

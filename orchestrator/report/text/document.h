@@ -7,6 +7,7 @@
 #include "formats/base/status.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 ORGAN_API_BEGIN
@@ -28,12 +29,17 @@ json_t *organ_document_string(const char *s);
 organ_status organ_document_write(const char *path, const json_t *document, organ_error *error);
 organ_status organ_text_write(const char *path, const char *text, organ_error *error);
 
-/* The value at a path of keys: organ_json_at(report, "totals.target.killed"). NULL if there is none. */
+/* The value at a path of keys: organ_json_at(report, "totals.target.killed"). Of an array a number is an element, "*" the first element
+ * where the rest of the path is something, "@NAME" the first that has NAME as one of its members. NULL if there is none. */
 const json_t *organ_json_at(const json_t *json, const char *path);
 /* The same as what it should be: "" and 0 where it is not there or something else; an integer is also a real number. */
 const char *organ_json_text(const json_t *json, const char *path);
 unsigned long long organ_json_count(const json_t *json, const char *path);
 double organ_json_real(const json_t *json, const char *path);
+/* How many elements an array has; true is 1; else the number, 0 for what is none. */
+double organ_json_amount(const json_t *value);
+/* Whether there is something: not null, false, 0 or empty. */
+bool organ_json_has_something(const json_t *value);
 /* A number; NAN where there is none. */
 double organ_json_number(const json_t *json, const char *path);
 

@@ -26,57 +26,16 @@ static const char *name_of(const char *s, size_t length, char *out, size_t size)
 
 /* ---- paths and conditions ---- */
 
-static double amount_of(const json_t *value)
-{
-    return json_is_array(value) ? (double)json_array_size(value) : json_is_true(value) ? 1 : json_number_value(value);
-}
-
-static bool is_something(const json_t *value)
-{
-    if (json_is_string(value))
-        return json_string_length(value) > 0;
-    if (json_is_object(value))
-        return json_object_size(value) > 0;
-    return json_is_true(value) || amount_of(value) != 0;
-}
-
-/* The member of the first element that has something there. Recursion is as deep as a constant path. */
-static const json_t *first_at(const json_t *array, const char *path);
-
-static const json_t *walk_path(const json_t *at, const char *path)
-{
-    while (at && *path) {
-        char key[LONGEST_PATH];
-        const size_t length = strcspn(path, ".");
-        name_of(path, length, key, sizeof key);
-        path += length + (path[length] == '.');
-        if (strcmp(key, "*") == 0 && json_is_array(at))
-            return first_at(at, path);
-        at = json_is_array(at) ? json_array_get(at, strtoul(key, NULL, 10)) : json_object_get(at, key);
-    }
-    return at;
-}
-
-static const json_t *first_at(const json_t *array, const char *path)
-{
-    for (size_t k = 0; k < json_array_size(array); k++) {
-        const json_t *const value = walk_path(json_array_get(array, k), path);
-        if (is_something(value))
-            return value;
-    }
-    return NULL;
-}
-
 const json_t *organ_scope_at(const organ_scope *scope, const char *path)
 {
     const bool whole = *path == '/';
-    return walk_path(whole ? scope->report : scope->row, path + (whole || strcmp(path, ".") == 0));
+    return organ_json_at(whole ? scope->report : scope->row, path + (whole || strcmp(path, ".") == 0));
 }
 
 /* A number that is written out, or the member that a path names. */
 static double amount_named(const organ_scope *scope, const char *named)
 {
-    return isdigit((unsigned char)*named) || *named == '-' ? strtod(named, NULL) : amount_of(organ_scope_at(scope, named));
+    return isdigit((unsigned char)*named) || *named == '-' ? strtod(named, NULL) : organ_json_amount(organ_scope_at(scope, named));
 }
 
 static bool term_holds(const organ_scope *scope, const char *term, size_t length)
@@ -89,14 +48,15 @@ static bool term_holds(const organ_scope *scope, const char *term, size_t length
     while (end < length && term[end] != '=' && term[end] != '>')
         end++;
     const json_t *const value = organ_scope_at(scope, name_of(term, end, path, sizeof path));
-    bool holds = is_something(value);
+    bool holds = organ_json_has_something(value);
     if (end < length) {
         name_of(term + end + 1, length - end - 1, wanted, sizeof wanted);
         if (json_is_string(value))
             holds = strcmp(json_string_value(value), wanted) == 0;
         else {
             const double other = amount_named(scope, wanted);
-            holds = value && !json_is_null(value) && (term[end] == '=' ? amount_of(value) == other : amount_of(value) > other);
+            holds =
+                value && !json_is_null(value) && (term[end] == '=' ? organ_json_amount(value) == other : organ_json_amount(value) > other);
         }
     }
     return holds != negated;
@@ -245,8 +205,17 @@ static double sum_of(const json_t *rows, const char *key)
 {
     double sum = 0;
     for (size_t k = 0; k < json_array_size(rows); k++)
-        sum += amount_of(walk_path(json_array_get(rows, k), key));
+        sum += organ_json_amount(organ_json_at(json_array_get(rows, k), key));
     return sum;
+}
+
+/* `form` is of the numbers' key, and behind a colon of the sum. */
+static void put_sum(FILE *out, const json_t *rows, const char *form)
+{
+    char key[LONGEST_FORM], text[ORGAN_NUMBER_ROOM];
+    const size_t length = strcspn(form, ":");
+    const double sum = sum_of(rows, name_of(form, length, key, sizeof key));
+    fputs(organ_number_form(sum, form[length] ? form + length + 1 : ".15g", text), out);
 }
 
 static void put_value(FILE *out, const organ_scope *scope, const json_t *value, const char *form, organ_words_for to)
@@ -257,11 +226,11 @@ static void put_value(FILE *out, const organ_scope *scope, const json_t *value, 
     else if (strcmp(form, "size") == 0)
         fprintf(out, "%zu", json_array_size(value));
     else if (*form == '-')
-        fprintf(out, "%.0f", amount_of(value) - amount_named(scope, form + 1));
+        fprintf(out, "%.0f", organ_json_amount(value) - amount_named(scope, form + 1));
     else if (strncmp(form, "sum.", 4) == 0)
-        fprintf(out, "%.15g", sum_of(value, form + 4));
+        put_sum(out, value, form + 4);
     else if (strcmp(form, "s") == 0)
-        fputs(amount_of(value) == 1 ? "" : "s", out);
+        fputs(organ_json_amount(value) == 1 ? "" : "s", out);
     else if (strcmp(form, "join") == 0 || strcmp(form, "shape") == 0 || strcmp(form, "words") == 0)
         put_joined(out, value, *form == 'j' ? ", " : *form == 's' ? " x " : " ", to);
     else if (strcmp(form, "model") == 0)

@@ -6,7 +6,7 @@
  *     count 1,450   bytes 1.4 GB   time 1.2 s   percent 21.89 %   share (of 1) 21.89 %   %.4f (of 1) 21.8910 %   %.4 (of 1) 21.8910
  *     .3f .2e .4g ~2       as printf has them; ~: organ_number_form
  *     size                 how many elements an array has; -20: how many more than 20, or than the member of a path
- *     sum.KEY              of the members KEY of an array; true is 1
+ *     sum.KEY              of the members KEY of an array; true is 1; sum.KEY:count: in that form
  *     s                    "s" unless the member, of an array its size, is 1
  *     join                 strings of an array with commas; words: with spaces; shape: 64 x 320
  *     code, shell          set as code; as one word of a command line
@@ -19,8 +19,8 @@
  *   {condition?A}        A, which may have braces itself, where the condition holds
  *   {condition?A|B}      else B
  *
- * A path is of the row that the sentence is about, of the whole report behind a slash: "/parameters.dtype"; "." is the row itself; a number
- * is an element of an array, "*" the first element where the rest of the path is something. A member that is not there is shown as
+ * A path (organ_json_at) is of the row that the sentence is about, of the whole report behind a slash: "/parameters.dtype"; "." is the row
+ * itself. A member that is not there is shown as
  * ORGAN_FIELD_MISSING, which no report may contain.
  *
  * A condition is a path: it holds where the member is there and is not null, false, 0 or empty. "!path": where that does not hold;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * organ.autopsy/1 */
 #include "formats/tensor/tensor.h"
+#include "orchestrator/report/blocks/walk.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/parts.h"
@@ -115,39 +116,9 @@ static bool has_near(const json_t *places, const char *value, const char *limit,
 
 /* ---- findings and remarks ---- */
 
-/* What makes two remarks one: what is said, and for a note of the reader its words too. NULL without memory. */
-static char *sense_of(const json_t *row, bool notes)
-{
-    const char *const kind = organ_json_text(row, "kind");
-    const bool note = notes && (strcmp(kind, "note") == 0 || strcmp(kind, "unread") == 0);
-    char *text = NULL;
-    return asprintf(&text, "%s\n%s\n%s", organ_json_text(row, "what"), organ_json_text(row, "cause"),
-                    note ? organ_json_text(row, "value") : "") < 0
-               ? NULL
-               : text;
-}
-
-/* The first row of each sense with "count", how many rows have it; without remarks of what is expected. */
-static json_t *senses_of(const json_t *rows, bool notes)
-{
-    json_t *const senses = json_array(), *const known = json_object();
-    for (size_t k = 0; k < json_array_size(rows); k++) {
-        const json_t *const row = json_array_get(rows, k);
-        char *const sense = strcmp(organ_json_text(row, "kind"), "expected") != 0 ? sense_of(row, notes) : NULL;
-        json_t *const first = sense ? json_object_get(known, sense) : NULL;
-        if (first)
-            json_integer_set(json_object_get(first, "count"), json_integer_value(json_object_get(first, "count")) + 1);
-        else if (sense) {
-            json_t *const made = json_copy((json_t *)(uintptr_t)row);
-            ORGAN_ADD(made, SET_COUNT("count", 1));
-            json_array_append_new(senses, made);
-            json_object_set(known, sense, made);
-        }
-        free(sense);
-    }
-    json_decref(known);
-    return senses;
-}
+/* What makes two remarks one: what is said, and for a note of the reader its words too; without remarks of what is expected. */
+#define SENSE   "{what}\n{cause}"
+#define UNUSUAL "!kind=expected"
 
 /* "4 q_proj, 1 embed": roles with weights outside of what is expected. */
 static json_t *unexpected_of(const json_t *roles)
@@ -201,12 +172,14 @@ static json_t *autopsy_of(const json_t *report)
 {
     const json_t *const findings = json_object_get(report, "findings");
     json_t *const made = json_copy((json_t *)(uintptr_t)report), *const names = json_object();
-    json_t *const senses = senses_of(json_object_get(report, "remarks"), true), *const matrices = places_of(report, true, NULL);
+    json_t *const senses = organ_rows_alike(report, json_object_get(report, "remarks"), UNUSUAL, SENSE "\n{kind=note|kind=unread?{value}}"),
+                  *const matrices = places_of(report, true, NULL);
     for (size_t k = 0; k < json_array_size(findings); k++)
         json_object_set_new(names, organ_json_text(json_array_get(findings, k), "tensor"), json_true());
     if (made)
-        ORGAN_ADD(made, SET_COUNT("hidden", hidden_of(senses)), SET("senses", senses), SET("causes", senses_of(findings, false)),
-                  SET("reasons", senses_of(json_object_get(report, "remarks"), false)),
+        ORGAN_ADD(made, SET_COUNT("hidden", hidden_of(senses)), SET("senses", senses),
+                  SET("causes", organ_rows_alike(report, findings, UNUSUAL, SENSE)),
+                  SET("reasons", organ_rows_alike(report, json_object_get(report, "remarks"), UNUSUAL, SENSE)),
                   SET("unexpected", unexpected_of(json_object_get(report, "roles"))),
                   SET_FLAG("one_unexpected", sum_of(json_object_get(report, "roles")) == 1),
                   SET("limits", ranges_of(json_object_get(report, "ranges"))), SET("sick", places_of(report, false, names)),
@@ -371,13 +344,8 @@ static const organ_block remarks[] = {
     EACH(ON_TERMINAL, "senses", BLOCKS_OF(remark), .most = MOST_SHOWN),
     SAY(ON_TERMINAL, "hidden", "And {hidden} more remarks; --json has all of them."),
     EACH(ON_MARKDOWN, "senses", BLOCKS_OF(remark)),
-    {.kind = ORGAN_BLOCK_TABLE,
-     .on = ON_PAGE,
-     .when = "senses",
-     .rows = "remarks",
-     .where = "!kind=expected",
-     .table = &(const organ_table_of){FIELDS(marks), .most = MOST_ROWS, .what = "remarks",
-                                      .caption = "Remarks: unusual, but no fault by itself"}},
+    TABLE_WHERE(ON_PAGE, "senses", "remarks", UNUSUAL, FIELDS(marks), .most = MOST_ROWS, .what = "remarks",
+                .caption = "Remarks: unusual, but no fault by itself"),
     TABLE(ON_PAGE, "reasons", "reasons", FIELDS(causes), .most = MOST_CAUSES),
     EACH(ON_ALL, "notes", BLOCKS(SAY_AFTER(ON_TERMINAL | ON_PAGE, NULL, "  note     ", "{.}"), ITEM(ON_MARKDOWN, NULL, "{.}"))),
     SAY(ON_MARKDOWN, "!remarks&!notes", "None."),

@@ -13,7 +13,8 @@ enum { MOST_KINDS = 24 };
 static const json_t *models_of(const json_t *report) { return organ_json_at(report, "models"); }
 static const json_t *model_at(const json_t *report, size_t m) { return json_array_get(models_of(report), m); }
 
-const char *organ_kind_name(const json_t *model)
+/* The kind of a model: its experiment where that has a name, else its method. */
+static const char *kind_name(const json_t *model)
 {
     const char *const method = organ_json_text(model, "method"), *const name = organ_json_text(model, "experiment.name");
     return *name ? name : *method ? method : "no log";
@@ -38,7 +39,7 @@ static int by_sparsity(const void *a, const void *b)
 static void name_kinds(cloud *c)
 {
     for (size_t m = 1; m < json_array_size(models_of(c->report)); m++) {
-        const char *const method = organ_kind_name(model_at(c->report, m));
+        const char *const method = kind_name(model_at(c->report, m));
         size_t k = 0;
         while (k < c->kind_count && strcmp(c->kinds[k], method) != 0)
             k++;
@@ -51,7 +52,7 @@ static void name_kinds(cloud *c)
 static unsigned kind_of(const cloud *c, const json_t *model)
 {
     unsigned k = 0;
-    while (k + 1 < c->kind_count && strcmp(c->kinds[k], organ_kind_name(model)) != 0)
+    while (k + 1 < c->kind_count && strcmp(c->kinds[k], kind_name(model)) != 0)
         k++;
     return k;
 }

@@ -5,9 +5,6 @@
 
 #include <jansson.h>
 
-/* The kind of a model in charts: its experiment where that has a name, else its method. */
-const char *organ_kind_name(const json_t *model);
-
 /* SVG, for the caller to free; NULL without memory. */
 char *organ_perplexity_cloud(const json_t *report);
 char *organ_divergence_cloud(const json_t *report);

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/view/evaluation.h"
 
-#include <stdlib.h>
-
 #define FIGURE_WORDS(member) "{figures." member "?{figures." member ":.4f}|too large}"
 
 static const organ_item experiment[] = {
@@ -18,24 +16,12 @@ const organ_block organ_experiment_blocks[ORGAN_EXPERIMENT_BLOCKS] = {
     ITEMS(ON_PAGE, NULL, .name = "what", .value = "here", ITEM_LIST(experiment),
           .caption = "What has to be the same wherever these numbers are set beside others")};
 
-/* Both models in one table: a row each. */
-static organ_table *models_table(const json_t *evaluation)
-{
-    static const organ_field fields[] = {
-        FIELD_TEXT("model", "is", ORGAN_FIELD_SHORTENS), FIELD_WORDS("perplexity", "{figures.perplexity:measured}", 0),
-        FIELD_WORDS("bits/byte", FIGURE_WORDS("bits_per_byte"), 0), FIELD_WORDS("per word", FIGURE_WORDS("word_perplexity"), 0),
-        FIELD_WORDS("per byte", FIGURE_WORDS("byte_perplexity"), 0)};
-    const organ_scope scope = {evaluation, evaluation};
-    const size_t count = organ_scope_holds(&scope, "experiment.style=lm-eval") ? 5 : 3;
-    char *const before = organ_words_text(&scope, "before: {before.is} {before.model.name}", ORGAN_WORDS_PAGE);
-    organ_table *const table = organ_field_table(fields, count, NULL, 0);
-    if (!before)
-        organ_table_take(table, NULL);
-    organ_field_row(table, fields, count, before ? before : "", organ_scope_at(&scope, "before"));
-    organ_field_row(table, fields, count, "after", organ_scope_at(&scope, "after"));
-    free(before);
-    return table;
-}
+#define LM_EVAL "evaluation.experiment.style=lm-eval"
+static const organ_field models[] = {
+    FIELD_WORDS("model", "{model?before: {is} {model.name}|after}", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),
+    FIELD_WORDS("perplexity", "{figures.perplexity:measured}", 0), FIELD_WORDS("bits/byte", FIGURE_WORDS("bits_per_byte"), 0),
+    FIELD_WORDS_IF(LM_EVAL, "per word", FIGURE_WORDS("word_perplexity"), 0),
+    FIELD_WORDS_IF(LM_EVAL, "per byte", FIGURE_WORDS("byte_perplexity"), 0)};
 
 static const organ_item comparison[] = {{NULL, "difference in perplexity", "{comparison.difference:+measured}"},
                                         {NULL, "ratio of perplexities", "{comparison.ratio:measured}"},
@@ -49,7 +35,8 @@ const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS] = {
     SAY(ON_MARKDOWN, "not_evaluated", "> **Not evaluated.** The output is whole, but: {not_evaluated}"),
     WARN(ON_PAGE, "not_evaluated", "The output is whole, but it was not evaluated: {not_evaluated}"),
     SAY(ON_MARKDOWN, NULL, EXPERIMENT_WORDS),
-    BUILT(ON_ALL, "comparison", models_table, "Perplexity before and after, on the same tokens, with standard errors"),
+    TABLE(ON_ALL, "comparison", "before after", FIELDS(models),
+          .caption = "Perplexity before and after, on the same tokens, with standard errors"),
     ITEMS(ON_ALL, "comparison", .name = "after beside before", .value = "value", .align = ORGAN_RIGHT, ITEM_LIST(comparison),
           .caption = "What changed; errors are those of paired tokens"),
     SAY(ON_TERMINAL, NULL, "{comparison|not_evaluated?|Would be evaluated before and after, on the same tokens. }" EXPERIMENT_WORDS),

@@ -24,20 +24,8 @@ enum {
 /* ---- tables ---- */
 
 /* 1,234 or 123-4,567, with ">" before what is more than was counted. */
-static void levels_of(organ_table *table, const json_t *object, const char *from, const char *to)
-{
-    const unsigned long long least = organ_json_count(object, from), most = organ_json_count(object, to);
-    const char *const more = json_is_true(json_object_get(object, "more_levels")) ? ">" : "";
-    if (most == 0)
-        organ_table_cell(table, "-");
-    else if (least == most)
-        organ_table_cell(table, "%s%llu", more, most);
-    else
-        organ_table_cell(table, "%llu-%s%llu", least, more, most);
-}
-
-static void levels_cell(organ_table *table, const json_t *row) { levels_of(table, row, "levels", "levels"); }
-static void level_range_cell(organ_table *table, const json_t *row) { levels_of(table, row, "levels_min", "levels_max"); }
+#define LEVELS      "{levels?{more_levels?>}{levels}|-}"
+#define LEVEL_RANGE "{levels_max?{levels_min=levels_max?|{levels_min}-}{more_levels?>}{levels_max}|-}"
 
 static const organ_field roles[] = {FIELD_TEXT("role", "role", 0),
                                     FIELD_COUNT("tensors", "tensors"),
@@ -46,7 +34,7 @@ static const organ_field roles[] = {FIELD_TEXT("role", "role", 0),
                                     FIELD_FIXED("min", "theta_min", 2),
                                     FIELD_FIXED("max", "theta_max", 2),
                                     FIELD_FIXED("signal", "signal_mean", 3),
-                                    FIELD_BY("levels", level_range_cell, 0)};
+                                    FIELD_WORDS("levels", LEVEL_RANGE, 0)};
 static const organ_field layers[] = {FIELD_COUNT("layer", "layer"),
                                      FIELD_COUNT("tensors", "tensors"),
                                      FIELD_FIXED("theta mean", "theta_mean", 2),
@@ -68,7 +56,7 @@ static const organ_field tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_S
                                       FIELD_FIXED("K", "K", 3),
                                       FIELD_FIXED("C", "C", 3),
                                       FIELD_FIXED("dI/dlog2s", "dI_dlog2s", 3),
-                                      FIELD_BY("levels", levels_cell, 0)};
+                                      FIELD_WORDS("levels", LEVELS, 0)};
 static const organ_field others[] = {OTHERS_FIELDS};
 
 /* What a fold of tensors has by the older measure; `object` leads to it from a row. */
@@ -182,20 +170,16 @@ static json_t *means_of(const json_t *model)
 static const char *const groups[] = {"skeleton", "organ", "embed", "norm", "other", NULL};
 
 #define INDICATOR(key, label, path, only, said, seen)                                                                                      \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_POINTS, .on = ON_PAGE, .rows = (path), .where = (only), .points = &(const organ_points_of)                     \
-        {                                                                                                                                  \
-            .look = {.title = "E and " key,                                                                                                \
-                     .listed = true,                                                                                                       \
-                     .subtitle = said,                                                                                                     \
-                     .description = "Indicators of the Z-measure against each other, both from 0 (noise) to 1, by part of the model. "     \
-                                    "The table of tensors has the numbers.",                                                               \
-                     .x_label = "E, from the entropy",                                                                                     \
-                     .y_label = key ", from the " label,                                                                                   \
-                     .kinds = groups},                                                                                                     \
-            .name = "name", .x = "E", .y = key, .kind = "group", .named = 3, .caption = (seen)                                             \
-        }                                                                                                                                  \
-    }
+    POINTS(NULL, path, only,                                                                                                               \
+           .look = {.title = "E and " key,                                                                                                 \
+                    .listed = true,                                                                                                        \
+                    .subtitle = said,                                                                                                      \
+                    .description = "Indicators of the Z-measure against each other, both from 0 (noise) to 1, by part of the model. "      \
+                                   "The table of tensors has the numbers.",                                                                \
+                    .x_label = "E, from the entropy",                                                                                      \
+                    .y_label = key ", from the " label,                                                                                    \
+                    .kinds = groups},                                                                                                      \
+           .name = "name", .x = "E", .y = key, .kind = "group", .named = 3, .caption = (seen))
 #define INDICATORS(path, only, said)                                                                                                       \
     INDICATOR("K", "kurtosis", path, only, said, "Noise stands at the lower left. Far up are tensors whose few large values stand out."),  \
         INDICATOR("C", "spacings of the quantiles", path, only, said,                                                                      \
@@ -236,22 +220,16 @@ static const organ_block page_blocks[] = {
           .caption = "Theta of every layer in degrees: the mean over its tensors, that weighted by elements, and the mean of its skeleton, "
                      "organs and norms."),
     SECTION(ON_PAGE, NULL, "Roles"),
-    {.kind = ORGAN_BLOCK_BARS,
-     .on = ON_PAGE,
-     .rows = "roles",
-     .where = "theta_mean>-1",
-     .bars = &(const organ_bars_of){.look = {.title = "Theta by role",
-                                             .subtitle = "mean over the tensors; the whisker goes from the least to the most",
-                                             .description = "A bar for each role: the mean theta of its tensors in degrees.",
-                                             .value_label = "theta, degrees",
-                                             .series = {"mean theta", NULL},
-                                             .digits = 3,
-                                             .unit = "°"},
-                                    .name = "role",
-                                    .values = {"theta_mean"},
-                                    .low = "theta_min",
-                                    .high = "theta_max",
-                                    .caption = "Mean theta of every role; the whisker goes from its least to its highest tensor."}},
+    BARS_WHERE(NULL, "roles", "theta_mean>-1",
+               .look = {.title = "Theta by role",
+                        .subtitle = "mean over the tensors; the whisker goes from the least to the most",
+                        .description = "A bar for each role: the mean theta of its tensors in degrees.",
+                        .value_label = "theta, degrees",
+                        .series = {"mean theta", NULL},
+                        .digits = 3,
+                        .unit = "°"},
+               .name = "role", .values = {"theta_mean"}, .low = "theta_min", .high = "theta_max",
+               .caption = "Mean theta of every role; the whisker goes from its least to its highest tensor."),
     ROLES_TABLE(ON_PAGE, "Theta in degrees by role, then by part of the model. Levels are distinct values of a tensor: few are the mark of "
                          "quantisation, not of signal."),
     SECTION(ON_PAGE, "with_theta", "Entropy, kurtosis and coherence"),

@@ -28,26 +28,8 @@ static void params_cell(organ_table *table, const json_t *model)
         organ_table_cell(table, "%.*f%c", amount < 9.995 ? 2 : amount < 99.95 ? 1 : 0, amount, units[unit]);
 }
 
-static double theta_of(const json_t *model, const char *name)
-{
-    const json_t *const groups = organ_json_at(model, "groups");
-    for (size_t k = 0; k < json_array_size(groups); k++)
-        if (strcmp(organ_json_text(json_array_get(groups, k), "group"), name) == 0)
-            return organ_json_number(json_array_get(groups, k), "theta_mean");
-    return NAN;
-}
-
-static void group_cell(organ_table *table, const json_t *model, const char *name)
-{
-    const double theta = theta_of(model, name);
-    organ_table_cell(table, isnan(theta) ? "-" : "%.2f", theta);
-}
-
-static void skeleton_cell(organ_table *table, const json_t *model) { group_cell(table, model, "skeleton"); }
-static void organ_cell(organ_table *table, const json_t *model) { group_cell(table, model, "organ"); }
-static void embed_cell(organ_table *table, const json_t *model) { group_cell(table, model, "embed"); }
-static void norm_cell(organ_table *table, const json_t *model) { group_cell(table, model, "norm"); }
-static void other_cell(organ_table *table, const json_t *model) { group_cell(table, model, "other"); }
+#define THETA_OF(group)    "groups.@" group ".theta_mean"
+#define FIELD_GROUP(group) FIELD_MAYBE_FIXED(group, THETA_OF(group), 2)
 
 const organ_field organ_ranking_fields[ORGAN_RANKING_FIELDS] = {FIELD_NUMBER("#"),
                                                                 FIELD_TEXT("model", "model.name", ORGAN_FIELD_SHORTENS),
@@ -57,11 +39,11 @@ const organ_field organ_ranking_fields[ORGAN_RANKING_FIELDS] = {FIELD_NUMBER("#"
                                                                 FIELD_FIXED("signal", "signal_mean", 3),
                                                                 FIELD_COUNT("tensors", "with_theta")};
 const organ_field organ_group_fields[ORGAN_GROUP_FIELDS] = {FIELD_TEXT("model", "model.name", ORGAN_FIELD_SHORTENS),
-                                                            FIELD_BY("skeleton", skeleton_cell, 0),
-                                                            FIELD_BY("organ", organ_cell, 0),
-                                                            FIELD_BY("embed", embed_cell, 0),
-                                                            FIELD_BY("norm", norm_cell, 0),
-                                                            FIELD_BY("other", other_cell, 0)};
+                                                            FIELD_GROUP("skeleton"),
+                                                            FIELD_GROUP("organ"),
+                                                            FIELD_GROUP("embed"),
+                                                            FIELD_GROUP("norm"),
+                                                            FIELD_GROUP("other")};
 static const organ_field kin_fields[] = {FIELD_TEXT("model", "model", ORGAN_FIELD_SHORTENS), FIELD_TEXT("relation", "relation", 0),
                                          FIELD_TEXT("other model", "of", ORGAN_FIELD_SHORTENS), FIELD_COUNT("shared tensors", "shared"),
                                          FIELD_COUNT("of", "tensors")};
@@ -116,9 +98,13 @@ static json_t *model_row(const json_t *models, const organ_kin *own, size_t mode
         SET_HELD("elements", json_object_get(entry, "elements")), SET_COUNT("depth", own->depth), SET("layers", depths_of(entry)),
         SET_IF(chimera, "from_donor", json_integer((json_int_t)own->from_donor)),
         SET_IF(chimera, "donor", json_string(name_of(models, chimera ? own->donor : 0))));
-    static const char *const groups[] = {"skeleton", "organ", "embed", "norm", "other"};
+    static const char *const groups[][2] = {{"skeleton", THETA_OF("skeleton")},
+                                            {"organ", THETA_OF("organ")},
+                                            {"embed", THETA_OF("embed")},
+                                            {"norm", THETA_OF("norm")},
+                                            {"other", THETA_OF("other")}};
     for (size_t g = 0; g < sizeof groups / sizeof *groups; g++)
-        ORGAN_ADD(row, SET_REAL_OF(groups[g], true, theta_of(entry, groups[g])));
+        ORGAN_ADD(row, SET_REAL_OF(groups[g][0], true, organ_json_number(entry, groups[g][1])));
     return row;
 }
 

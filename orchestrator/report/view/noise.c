@@ -2,7 +2,7 @@
  * organ.orthogonality/1 */
 #include "orchestrator/report/view/noise.h"
 
-#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/views.h"
 
 #include <math.h>
@@ -80,77 +80,34 @@ static json_t *extreme_of(const json_t *modules, const char *key, const char *wh
                 : json_null();
 }
 
-/* The modules, each with what noise n has of it as its member "this"; NULL without memory. */
+/* The modules, each with what noise n has of it as its member "this". */
 static json_t *modules_of_noise(const json_t *report, size_t n)
 {
     const json_t *const modules = organ_json_at(report, "modules");
     json_t *const rows = json_array();
-    bool whole = rows != NULL;
-    for (size_t k = 0; k < json_array_size(modules) && whole; k++) {
-        json_t *const module = json_array_get(modules, k), *const this = json_array_get(organ_json_at(module, "noise"), n);
-        json_t *const row = json_is_object(module) ? json_copy(module) : json_object();
-        whole = row && (!this || json_object_set(row, "this", this) == 0);
-        whole = json_array_append_new(rows, row) == 0 && whole;
+    for (size_t k = 0; k < json_array_size(modules); k++) {
+        json_t *const row = json_copy(json_array_get(modules, k)), *const this = json_array_get(organ_json_at(row, "noise"), n);
+        ORGAN_ADD(row, SET_IF(this, "this", json_incref(this)));
+        json_array_append_new(rows, row);
     }
-    if (whole)
-        return rows;
-    json_decref(rows);
-    return NULL;
+    return rows;
 }
 
-/* A noise as the report has it, with "modules", "extremes", and whether it is the second one. */
-static json_t *noise_of(const json_t *report, size_t n)
-{
-    json_t *const modules = modules_of_noise(report, n);
-    json_t *const found = json_array_get(organ_json_at(report, "noises"), n);
-    json_t *const noise = json_is_object(found) ? json_copy(found) : json_object();
-    json_t *const extremes =
-        json_pack("[o, o, o]", extreme_of(modules, "cosine", "Largest cosine"), extreme_of(modules, "ratio", "Most noise for its adapter"),
-                  extreme_of(modules, "leakage_over_expected", "Most leakage over expectation"));
-    const bool whole = modules && noise && extremes && json_object_set(noise, "modules", modules) == 0 &&
-                       json_object_set(noise, "extremes", extremes) == 0 && json_object_set_new(noise, "second", json_boolean(n > 0)) == 0;
-    json_decref(modules);
-    json_decref(extremes);
-    if (whole)
-        return noise;
-    json_decref(noise);
-    return NULL;
-}
-
-/* {"noises": [...]} */
+/* {"noises": [...]}: as the report has them, with "modules", "extremes", and whether it is the second one. */
 static json_t *noises_of(const json_t *report)
 {
-    json_t *noises = json_array();
-    for (size_t n = 0; noises && n < json_array_size(organ_json_at(report, "noises")); n++)
-        if (json_array_append_new(noises, noise_of(report, n)) != 0) {
-            json_decref(noises);
-            noises = NULL;
-        }
-    return json_pack("{s:o}", "noises", noises);
-}
-
-/* What each noise was found to be, side by side. */
-static organ_table *verdict_table(const json_t *report)
-{
-    enum { MOST_NOISES = 2 };
-    const json_t *const noises = organ_json_at(report, "noises");
-    organ_column columns[MOST_NOISES];
-    size_t rows = 0;
-    const size_t count = json_array_size(noises) < MOST_NOISES ? json_array_size(noises) : MOST_NOISES;
-    for (size_t n = 0; n < count; n++) {
-        const json_t *const noise = json_array_get(noises, n);
-        const size_t sentences = json_array_size(organ_json_at(noise, "verdict.sentences"));
-        columns[n] = (organ_column){organ_json_text(noise, "noisy.name"), ORGAN_LEFT, false, false};
-        rows = sentences > rows ? sentences : rows;
+    const json_t *const found = organ_json_at(report, "noises");
+    json_t *const noises = json_array();
+    for (size_t n = 0; n < json_array_size(found); n++) {
+        json_t *const noise = json_copy(json_array_get(found, n)), *const modules = modules_of_noise(report, n);
+        ORGAN_ADD(noise,
+                  SET("extremes", json_pack("[o, o, o]", extreme_of(modules, "cosine", "Largest cosine"),
+                                            extreme_of(modules, "ratio", "Most noise for its adapter"),
+                                            extreme_of(modules, "leakage_over_expected", "Most leakage over expectation"))),
+                  SET("modules", modules), SET_FLAG("second", n > 0));
+        json_array_append_new(noises, noise);
     }
-    organ_table *const table = organ_table_create(columns, count);
-    for (size_t n = 0; n < count; n++)
-        organ_table_cell(table, "Stored as %s.", organ_json_text(json_array_get(noises, n), "stored_as"));
-    for (size_t k = 0; k < rows; k++)
-        for (size_t n = 0; n < count; n++)
-            organ_table_cell(table, "%s",
-                             organ_json_text(json_array_get(organ_json_at(json_array_get(noises, n), "verdict.sentences"), k), ""));
-    return table;
+    return ORGAN_OBJECT(SET("noises", noises));
 }
 
 /* ---- the view ---- */
@@ -163,6 +120,7 @@ static organ_table *verdict_table(const json_t *report)
         "noises." n ".total.leakage_over_expected>-2", "leakage beside its expectation, {noises." n ".noisy.name}",                        \
             "{noises." n ".total.leakage_over_expected:.3g}"                                                                               \
     }
+static const organ_item stored[] = {{NULL, NULL, "Stored as {stored_as}."}};
 static const organ_item merits[] = {NOISE_MERITS("0"), NOISE_MERITS("1")};
 
 /* A comparison of noises, and what one with an adapter has beside it. */
@@ -231,7 +189,8 @@ static const organ_block blocks[] = {
     SAY(ON_MARKDOWN, NULL, "Definition {definition}. Adapter of rank {adapter.r}, {modules:size} modules compared."),
     MERITS(NULL, merits),
     SECTION(ON_PAGE, NULL, "Verdict"),
-    BUILT(ON_PAGE, "noises", verdict_table, "What each noise was found to be"),
+    ITEMS(ON_PAGE, "noises", .of = "noises", .value = "{noisy.name}", ITEM_LIST(stored), .list = "verdict.sentences",
+          .caption = "What each noise was found to be"),
     WARN(ON_PAGE, NULL, ABOUT_WEIGHTS),
     SAY(ON_PAGE, NULL, "Clean: {clean:model}."),
     SAY(ON_PAGE, NULL, "Adapter: {run.adapter}, rank {adapter.r}, {modules:size} of {adapter.modules} modules compared."),

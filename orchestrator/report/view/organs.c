@@ -17,21 +17,11 @@ enum { MOST_CHANGED = 1000 };
 
 /* ---- extract ---- */
 
-static unsigned long long sum_of(const json_t *rows, const char *key)
-{
-    unsigned long long sum = 0;
-    for (size_t k = 0; k < json_array_size(rows); k++)
-        sum += organ_json_count(json_array_get(rows, k), key);
-    return sum;
-}
-
-/* The report with "sizes", "cells" (anatomy.h) and the sums over its sources. */
+/* The report with "sizes", "cells" (anatomy.h). */
 static json_t *extracted(const json_t *report)
 {
-    const json_t *const sources = json_object_get(report, "sources");
     json_t *const whole = json_copy((json_t *)(uintptr_t)report);
-    ORGAN_ADD(whole, SET("sizes", organ_size_rows(json_object_get(report, "folders"), "group")), SET("cells", organ_layer_cells(report)),
-              SET_COUNT("header_bytes", sum_of(sources, "header_bytes")), SET_COUNT("gap_bytes", sum_of(sources, "gap_bytes")));
+    ORGAN_ADD(whole, SET("sizes", organ_size_rows(json_object_get(report, "folders"), "group")), SET("cells", organ_layer_cells(report)));
     return whole;
 }
 
@@ -50,8 +40,8 @@ static const organ_block extract_all[] = {
     TABLE_WHERE(ON_ALL, NULL, "folders", "tensors", FIELDS(folders), .total = "all tensors", .total_row = "totals",
                 .caption = "What lies in each folder."),
     BYTES_MAP,
-    SAY(ON_TERMINAL, NULL, "Headers: {sources:size}, {header_bytes:bytes}, kept in header/ as they are."),
-    SAY(ON_TERMINAL, "gap_bytes", "Between tensors: {gap_bytes:bytes} that are not zeros, kept there too."),
+    SAY(ON_TERMINAL, NULL, "Headers: {sources:size}, {sources:sum.header_bytes:bytes}, kept in header/ as they are."),
+    SAY(ON_TERMINAL, "sources.*.gap_bytes", "Between tensors: {sources:sum.gap_bytes:bytes} that are not zeros, kept there too."),
     SECTION(ON_PAGE, NULL, "Sources"),
     TABLE(ON_PAGE, NULL, "sources", FIELDS(sources),
           .caption = "The files that were taken apart: their headers are kept in header/, and so is what stands between tensors and is not "

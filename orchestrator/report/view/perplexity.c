@@ -51,35 +51,16 @@ static const organ_block model_figures[] = {
 };
 
 /* One model, or two beside each other. */
-static organ_table *figures_table(const json_t *report)
-{
-    static const organ_item figures[] = {
-        {NULL, "perplexity", "{figures.perplexity:~measured}"},
-        {NULL, "mean -ln p", "{figures.nll:~measured}"},
-        {NULL, "bits per byte", "{figures.bits_per_byte:~measured}"},
-        {"/experiment.style=lm-eval", "perplexity per word", "{figures.word_perplexity:~measured}"},
-        {"/experiment.style=lm-eval", "perplexity per byte", "{figures.byte_perplexity:~measured}"},
-        {"/models.1", "difference to the first", "{comparison?{comparison.difference:+~measured}}"},
-        {"/models.1", "ratio to the first", "{comparison?{comparison.ratio:~measured}}"},
-        {"/models.1", "KL divergence from the first, nats per token", "{comparison?{comparison.kl_divergence:~measured}}"},
-        {"/models.1", "same top token, %", "{comparison?{comparison.top1_agreement:%~measured}}"}};
-    const json_t *const models = json_object_get(report, "models");
-    const size_t count = json_array_size(models) > 1 ? 2 : 1;
-    const organ_column columns[] = {{"figure", ORGAN_LEFT, false, false},
-                                    {organ_json_text(json_array_get(models, 0), "model.name"), ORGAN_RIGHT, false, false},
-                                    {organ_json_text(json_array_get(models, 1), "model.name"), ORGAN_RIGHT, false, false}};
-    organ_table *const table = organ_table_create(columns, 1 + count);
-    for (size_t k = 0; k < sizeof figures / sizeof *figures; k++) {
-        if (!organ_scope_holds(&(organ_scope){report, report}, figures[k].when))
-            continue;
-        organ_table_cell(table, "%s", figures[k].name);
-        for (size_t m = 0; m < count; m++) {
-            organ_table_take(table,
-                             organ_words_text(&(organ_scope){report, json_array_get(models, m)}, figures[k].value, ORGAN_WORDS_PAGE));
-        }
-    }
-    return table;
-}
+static const organ_item figures[] = {
+    {NULL, "perplexity", "{figures.perplexity:~measured}"},
+    {NULL, "mean -ln p", "{figures.nll:~measured}"},
+    {NULL, "bits per byte", "{figures.bits_per_byte:~measured}"},
+    {"/experiment.style=lm-eval", "perplexity per word", "{figures.word_perplexity:~measured}"},
+    {"/experiment.style=lm-eval", "perplexity per byte", "{figures.byte_perplexity:~measured}"},
+    {"/models.1", "difference to the first", "{comparison?{comparison.difference:+~measured}}"},
+    {"/models.1", "ratio to the first", "{comparison?{comparison.ratio:~measured}}"},
+    {"/models.1", "KL divergence from the first, nats per token", "{comparison?{comparison.kl_divergence:~measured}}"},
+    {"/models.1", "same top token, %", "{comparison?{comparison.top1_agreement:%~measured}}"}};
 
 static const organ_item perplexity_merits[] = {
     {NULL, "perplexity{models.1? of the first}{models.0.figures.perplexity:~deviation}", "{models.0.figures.perplexity:figure}"},
@@ -94,7 +75,8 @@ static const organ_block perplexity_blocks[] = {
     BEGINNING,
     SECTION(ON_PAGE, NULL, "Figures"),
     EACH(ON_PAGE, "models", BLOCKS(SAY(ON_PAGE, NULL, "{comparison?Beside|Model}: {model:model}."))),
-    BUILT(ON_PAGE, NULL, figures_table, "What was measured, with standard errors"),
+    ITEMS(ON_PAGE, NULL, .name = "figure", .of = "models", .value = "{model.name}", .align = ORGAN_RIGHT, ITEM_LIST(figures),
+          .caption = "What was measured, with standard errors"),
     EACH(ON_TEXT, "models", BLOCKS_OF(model_figures)),
     SAY(ON_TERMINAL, "models>1",
         "Difference and ratio: the second model beside the first. KL divergence: of the second from the first, in nats per token."),
@@ -146,51 +128,6 @@ static const organ_item evaluation_merits[] = {
     {NULL, "bits per byte{models.0.figures.bits_per_byte:~deviation}", "{models.0.figures.bits_per_byte:figure}"},
     {NULL, "tokens scored", "{experiment.tokens_scored:count}"}};
 
-static int by_difference(const void *a, const void *b)
-{
-    const double x = organ_json_number(*(json_t *const *)a, "value"), y = organ_json_number(*(json_t *const *)b, "value");
-    return isnan(x) || isnan(y) ? isnan(x) - isnan(y) : x < y ? -1 : x > y;
-}
-
-/* The models but the first, from the least difference to the most: {"costs": [{"name", "value", "low", "high", "what", "killed"}]}. */
-static json_t *costs_of(const json_t *report)
-{
-    const json_t *const models = json_object_get(report, "models");
-    const size_t count = json_array_size(models) > 0 ? json_array_size(models) - 1 : 0;
-    json_t **const rows = calloc(count + 1, sizeof *rows), *const costs = json_array();
-    bool whole = rows && costs;
-    for (size_t k = 0; k < count && whole; k++) {
-        const json_t *const model = json_array_get(models, k + 1);
-        const double value = organ_json_number(model, "comparison.difference"),
-                     error = organ_json_number(model, "comparison.difference_error");
-        const double killed = organ_json_number(model, "sparsity.target.percent");
-        rows[k] = json_pack("{s:s, s:o, s:o, s:o, s:s, s:o}", "name", organ_json_text(model, "model.name"), "value",
-                            isfinite(value) ? json_real(value) : json_null(), "low", error > 0 ? json_real(value - error) : json_null(),
-                            "high", error > 0 ? json_real(value + error) : json_null(), "what", organ_kind_name(model), "killed",
-                            isfinite(killed) ? json_real(killed) : json_null());
-        whole = rows[k] != NULL;
-    }
-    if (whole)
-        qsort(rows, count, sizeof *rows, by_difference);
-    for (size_t k = 0; rows && k < count; k++)
-        whole = json_array_append_new(costs, rows[k]) == 0 && whole;
-    free(rows);
-    json_t *const made = whole ? json_pack("{s:O}", "costs", costs) : NULL;
-    json_decref(costs);
-    return made;
-}
-
-static const organ_block costs[] = {
-    BARS(NULL, "costs",
-         .look = {.title = "What it cost in perplexity",
-                  .subtitle = "perplexity less that of the donor, on the same tokens, with one standard error to each side",
-                  .description = "Difference in perplexity of each model to the donor, from the least to the most.",
-                  .value_label = "difference in perplexity",
-                  .series = {"difference to the donor", NULL},
-                  .digits = 5},
-         .name = "name", .values = {"value"}, .low = "low", .high = "high", .remark = "{killed>-1?{what}, {killed:.4g} % killed}",
-         .caption = "Errors are those of paired tokens, which are much smaller than those of each perplexity by itself.")};
-
 static const organ_block evaluation_blocks[] = {
     HEADING("Evaluation: what was done to {models.0.model.name}"),
     MERITS(NULL, evaluation_merits),
@@ -215,7 +152,17 @@ static const organ_block evaluation_blocks[] = {
            "Only models at the same sparsity compare methods; how sure the differences are is in the next chart."),
     FIGURE("models.*.sparsity.target", organ_divergence_cloud,
            "Separates methods where perplexity hardly does: it counts every change of the predictions, for better or worse."),
-    MADE(ON_PAGE, NULL, costs_of, BLOCKS_OF(costs)),
+    BARS_WHERE(NULL, "models", "comparison",
+               .look = {.title = "What it cost in perplexity",
+                        .subtitle = "perplexity less that of the donor, on the same tokens, with one standard error to each side",
+                        .description = "Difference in perplexity of each model to the donor, from the least to the most.",
+                        .value_label = "difference in perplexity",
+                        .series = {"difference to the donor", NULL},
+                        .digits = 5},
+               .name = "model.name", .values = {"comparison.difference"}, .error = "comparison.difference_error", .ascending = true,
+               .remark = "{sparsity.target.percent>-1?{experiment.name?{experiment.name}|{method?{method}|no log}}, "
+                         "{sparsity.target.percent:.4g} % killed}",
+               .caption = "Errors are those of paired tokens, which are much smaller than those of each perplexity by itself."),
     PERPLEXITY_END("EVALUATION_REPORT.md"),
 };
 

@@ -54,41 +54,8 @@ static const organ_field weights[] = {FIELD_TEXT("weight", "name", ORGAN_FIELD_C
                                       FIELD_IF("totals.infinite|totals.nan|weights.*.note", "NaN", "nan", "count", 0),
                                       FIELD_IF("weights.*.note", "note", "note", NULL, ORGAN_FIELD_MAYBE)};
 
-/* How many weights of each role are in each scheme. */
-static organ_table *kinds_table(const json_t *report)
-{
-    enum { MOST_KINDS = 200 };
-    static const organ_column columns[] = {
-        {"role", ORGAN_LEFT, false, true}, {"scheme", ORGAN_LEFT, false, false}, {"weights", ORGAN_RIGHT, false, false}};
-    struct {
-        const char *role, *scheme;
-        unsigned long long weights;
-    } kinds[MOST_KINDS];
-    const json_t *const rows = organ_json_at(report, "weights");
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    size_t count = 0;
-    for (size_t k = 0; k < json_array_size(rows); k++) {
-        const char *const role = organ_json_text(json_array_get(rows, k), "role");
-        const char *const scheme = organ_json_text(json_array_get(rows, k), "scheme");
-        size_t at = 0;
-        while (at < count && (strcmp(kinds[at].role, role) != 0 || strcmp(kinds[at].scheme, scheme) != 0))
-            at++;
-        if (at == MOST_KINDS)
-            continue;
-        if (at == count) {
-            kinds[count].role = role;
-            kinds[count].scheme = scheme;
-            kinds[count++].weights = 0;
-        }
-        kinds[at].weights++;
-    }
-    for (size_t k = 0; k < count; k++) {
-        organ_table_cell(table, "%s", kinds[k].role);
-        organ_table_cell(table, "%s", kinds[k].scheme);
-        organ_table_count(table, kinds[k].weights);
-    }
-    return table;
-}
+static const organ_field kinds[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_CODE), FIELD_TEXT("scheme", "scheme", 0),
+                                    FIELD_COUNT("weights", "count")};
 
 static const organ_block dequantize_blocks[] = {
     LINES(NULL, MADE_WORDS("Dequantised", "model") "\nas {parameters.dtype}\n\n"),
@@ -110,7 +77,8 @@ static const organ_block dequantize_blocks[] = {
     TABLE(ON_PAGE, "schemes", "schemes", FIELDS(schemes), .total = "all packed", .total_row = "totals",
           .caption = "Packed weights by scheme"),
     SIZES("weights"),
-    BUILT(ON_PAGE, "weights", kinds_table, "Schemes by role"),
+    BLOCK(TABLE, ON_PAGE, "weights", .rows = "weights", .same = "{role}\n{scheme}",
+          .table = &(const organ_table_of){FIELDS(kinds), .caption = "Schemes by role"}),
     EACH(ON_TERMINAL, "strays", BLOCKS(SAY(ON_TERMINAL, NULL, "Not converted: {tensor}. It {why}.")), .where = "!dropped"),
     TOGETHER(
         ON_TERMINAL, NULL, "strays",

@@ -14,7 +14,8 @@ static const char document[] =
     "\"d.1/OUT.gguf\","
     " \"figure\": 20.69228, \"figure_error\": 0.123456, \"part\": {\"count\": 2, \"text\": \"in\\u001b\"},"
     " \"model\": {\"name\": \"tiny\", \"architecture\": \"Q\", \"format\": \"gguf\", \"files\": 1, \"bytes\": 9900000},"
-    " \"rows\": [{\"role\": \"q\", \"n\": 3, \"note\": \"\"}, {\"role\": \"k\", \"n\": 4, \"note\": \"odd\"}], \"sum\": {\"n\": 7}, "
+    " \"rows\": [{\"role\": \"q\", \"n\": 3, \"note\": \"\", \"told\": [\"one\", \"two\"]}, {\"role\": \"k\", \"n\": 4, \"note\": \"odd\", "
+    "\"zero\": -0.01, \"told\": [\"three\"]}], \"sum\": {\"n\": 7, \"zero\": 0.25}, "
     "\"stars\": {\"*\": 5},"
     " \"again\": [{\"why\": \"a\", \"at\": 1}, {\"why\": \"\", \"at\": 2}, {\"why\": \"a\", \"at\": 3}, {\"why\": \"b\", \"at\": 4, "
     "\"ok\": true},"
@@ -53,6 +54,7 @@ static const struct {
     {"{list:words}", "x y"},
     {"{list:size} {list:join} {list:-1} {shape:shape} {list.1}", "2 x, y 1 64 x 320 y"},
     {"{count:-part.count} {list:-one} {count:-gone}", "1450101 1 1450103"},
+    {"{again:sum.at:.2f} {again.@b.at} {rows.@q.n} {rows.@z.n}", "15.00 4 3 (no member)"},
     {"{rows:sum.n} {empty:sum.n} {rows:sum.gone} {again:sum.ok}", "7 0 0 2"},
     {"{stars.*} {rows.*.note}", "5 odd"},
     {"weight{one:s} {one} weight{count:s} item{list:s} item{empty:s}", "weight 1 weights items items"},
@@ -113,6 +115,10 @@ static const organ_field fields[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_CODE
                                      FIELD_IF("no", "not there", "n", "count", 0), FIELD_WORDS("twice", "{n}{n}", 0)};
 static const organ_field few[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_CODE), FIELD_COUNT("n", "n")};
 static const organ_item items[] = {{NULL, "name", "{name}"}, {"no", "never", "{gone}"}, {"yes", "count of {one}", "{count:count}"}};
+static const organ_item of_rows[] = {{NULL, "n of {/name}", "{n}"}, {"no", "never", "{gone}"}, {"yes", "half", "{n:.1f}"}};
+static const organ_item unnamed[] = {{NULL, NULL, "It is {n}."}};
+static const organ_field kinds_of[] = {FIELD_TEXT("why", "why", 0), FIELD_COUNT("first", "at"), FIELD_COUNT("n", "count")};
+static const organ_field numbers[] = {FIELD_COUNT("n", "n"), FIELD_ROUNDED("about", "n", 0), FIELD_ROUNDED("zero", "zero", 1)};
 static const organ_item merits[] = {{NULL, "of all", "{share:share}"}, {"no", "never", "{gone}"}};
 static const organ_block each[] = {ITEM(ON_ALL, NULL, "{role:code} of {/name}")};
 static const organ_block part[] = {SAY(ON_ALL, NULL, "Part {count}.")};
@@ -157,6 +163,10 @@ static const organ_block blocks[] = {
     EACH(ON_ALL, "again", BLOCKS(SAY(ON_ALL, NULL, "{why} {at}.")), .where = "why", .new = "why", .most = 2),
     LINES_ON(ON_PAGE, NULL, "{name}\n\nbelow\n"),
     TERMS(ON_FILES, NULL, "definitions", "letter", "meaning"),
+    ITEMS(ON_TERMINAL, NULL, .name = "what", .of = "rows", .value = "of {role}", .align = ORGAN_RIGHT, ITEM_LIST(of_rows), .list = "more"),
+    ITEMS(ON_TERMINAL, NULL, .of = "rows", .value = "{role}", ITEM_LIST(unnamed), .list = "told"),
+    BLOCK(TABLE, ON_TERMINAL, NULL, .rows = "again", .where = "why", .same = "{why}", .table = &(const organ_table_of){FIELDS(kinds_of)}),
+    TABLE(ON_TERMINAL, NULL, "sum rows.1", FIELDS(numbers)),
     DEFINITIONS,
     PAGE_ENDING,
     SAY(ON_PAGE, NULL, "Behind the ending."),
@@ -201,7 +211,24 @@ START_TEST(a_view_is_written_for_a_terminal)
                            "  k     4\n"
                            "  all   7\n\n"
                            "  Read this:\n  - x\n  - y\n\n"
-                           "  1 of 2, k.\n  a 1.\n  b 4.\n");
+                           "  1 of 2, k.\n  a 1.\n  b 4.\n"
+                           "  what       of q  of k\n"
+                           "  ---------------------\n"
+                           "  n of a_b*     3     4\n"
+                           "  half        3.0   4.0\n\n"
+                           "  q         k\n"
+                           "  ------------------\n"
+                           "  It is 3.  It is 4.\n"
+                           "  one       three\n"
+                           "  two\n\n"
+                           "  why  first  n\n"
+                           "  -------------\n"
+                           "  a        1  3\n"
+                           "  b        4  1\n\n"
+                           "  n  about  zero\n"
+                           "  --------------\n"
+                           "  7  7.000   0.2\n"
+                           "  4  4.000   0.0\n\n");
     free(text);
     ck_assert_int_eq(organ_view_terminal(&view, report, &page, true, &text, &error), ORGAN_OK);
     ck_assert_ptr_nonnull(strstr(text, "  NOTE  noted\n  Every tensor.\n"));
@@ -281,7 +308,8 @@ static const char charted[] =
     "{\"rows\": [{\"role\": \"q\", \"layer\": 0, \"part\": 0.25, \"low\": 0.1, \"more\": \"odd\", \"list\": [7.25, null]},"
     " {\"role\": \"q\", \"layer\": 1, \"part\": 0.5, \"low\": 0.2, \"list\": [1, 2, 3]},"
     " {\"role\": \"k\", \"layer\": 0, \"part\": null, \"low\": 0.15}, {\"role\": \"q\", \"layer\": null, \"part\": 0.125}],"
-    " \"sizes\": [{\"role\": \"a\", \"bytes\": 2500000}, {\"role\": \"b\", \"bytes\": 500000}], \"none\": []}";
+    " \"sizes\": [{\"role\": \"a\", \"bytes\": 2500000}, {\"role\": \"b\", \"bytes\": 500000}], \"costs\": [{\"name\": \"dear\", \"x\": 8, "
+    "\"e\": 0.5}, {\"name\": \"unknown\"}, {\"name\": \"cheap\", \"x\": 2}], \"none\": []}";
 
 static const char *const columns[] = {"part", "nowhere", "low", NULL};
 static const char *const kinds[] = {"k", "q", "other", NULL};
@@ -318,6 +346,8 @@ static const organ_block charts[] = {
                                     .remark = "{more?so {more}}",
                                     .depth = "layer",
                                     .caption = "With remarks"}},
+    BARS(NULL, "costs", .look = {.title = "Costs", .description = "d", .value_label = "v", .series = {"cost"}, .digits = 3}, .name = "name",
+         .values = {"x"}, .error = "e", .ascending = true, .caption = "In order"),
     GRID(NULL, "rows",
          .look = {.title = "Grid", .description = "d", .row_label = "role", .column_label = "what", .value_label = "v", .high = 90},
          .name = "role", .members = columns, .factor = 100, .step = 15, .floor = 30, .caption = "A grid"),
@@ -353,20 +383,24 @@ START_TEST(charts_are_drawn_of_rows)
     ck_assert_ptr_nonnull(strstr(text, ">size, MB</text>"));
     ck_assert_ptr_nonnull(strstr(text, ">0.50 MB</text>"));
     ck_assert_ptr_nonnull(strstr(text, ">of 2 sizes<"));
-    size_t whiskers = 0; /* of Sums and Ends; those of Sizes have no ends */
+    size_t whiskers = 0; /* of Sums, Ends and Costs; those of Sizes have no ends */
     for (const char *at = text; (at = strstr(at, ">whisker from<")); at++)
         whiskers++;
-    ck_assert_uint_eq(whiskers, 2);
+    ck_assert_uint_eq(whiskers, 3);
+    const char *const cheap = strstr(text, ">cheap</text>"), *const dear = strstr(text, ">dear</text>"),
+                      *const unknown = strstr(text, ">unknown</text>");
+    ck_assert(cheap && dear && unknown && cheap < dear && dear < unknown);
+    ck_assert_ptr_nonnull(strstr(dear, "<td>7.5</td><td>8.5</td>"));
     ck_assert_ptr_nonnull(strstr(text, "Figure 4. From 0"));
     ck_assert_ptr_nonnull(strstr(text, ">room, MB</text>"));
     ck_assert_ptr_nonnull(strstr(text, "so odd"));
     ck_assert_ptr_nonnull(strstr(text, ">low</text>"));
     ck_assert_ptr_null(strstr(text, "nowhere"));
     ck_assert_ptr_nonnull(strstr(text, "7.25"));
-    ck_assert_ptr_nonnull(strstr(text, "Figure 8. Of roles"));
-    ck_assert_ptr_nonnull(strstr(text, "Figure 9. Of members"));
+    ck_assert_ptr_nonnull(strstr(text, "Figure 9. Of roles"));
+    ck_assert_ptr_nonnull(strstr(text, "Figure 10. Of members"));
     ck_assert_ptr_null(strstr(text, "No lines"));
-    ck_assert_ptr_nonnull(strstr(text, "Figure 10. Far out"));
+    ck_assert_ptr_nonnull(strstr(text, "Figure 11. Far out"));
     ck_assert_ptr_nonnull(strstr(text, ">4 rows"));
     ck_assert_ptr_null(strstr(text, "class=\"lead\""));
     free(text);
