@@ -6,7 +6,7 @@
 #include "orchestrator/cli/progress_events.h"
 #include "orchestrator/cli/terminal.h"
 #include "orchestrator/cli/verb_table.h"
-#include "orchestrator/report/text/report_parts.h"
+#include "orchestrator/machine/shell_word.h"
 
 #include <errno.h>
 #include <fcntl.h>

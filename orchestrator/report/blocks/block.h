@@ -4,13 +4,8 @@
 #ifndef ORGAN_BLOCK_H
 #define ORGAN_BLOCK_H
 
-#include "orchestrator/report/text/field_table.h"
-#include "orchestrator/report/text/words.h"
-#include "orchestrator/report/html/page.h"
-#include "orchestrator/report/svg/chart.h"
-#include "orchestrator/report/svg/heat_map.h"
-#include "orchestrator/report/svg/ranking.h"
-#include "orchestrator/report/svg/scatter.h"
+#include "orchestrator/report/svg/svg.h"
+#include "orchestrator/report/text/report_text.h"
 
 /* Where a block stands. */
 enum {
@@ -198,7 +193,7 @@ struct organ_block {
 /* A document and its view. */
 typedef struct organ_view {
     const char *schema;                    /* "organ.purify/1" */
-    const char *kind, *title, *lead;       /* of the page, as organ_html_create has them */
+    const char *kind, *title, *lead;       /* of the page, templates; what is reported, of what, and what came out */
     json_t *(*make)(const json_t *report); /* the document with what only its view needs, which blocks are about; NULL: they are about it */
     const organ_block *blocks;
     size_t count;

@@ -2,7 +2,7 @@
 #include "orchestrator/report/blocks/layer_map.h"
 
 #include "formats/tensor/tensor.h"
-#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/report_text.h"
 
 #include <limits.h>
 #include <math.h>

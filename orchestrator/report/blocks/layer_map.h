@@ -3,7 +3,7 @@
 #ifndef ORGAN_LAYER_MAP_H
 #define ORGAN_LAYER_MAP_H
 
-#include "orchestrator/report/svg/heat_map.h"
+#include "orchestrator/report/svg/svg.h"
 
 #include <jansson.h>
 

@@ -4,6 +4,7 @@
 #include "orchestrator/report/blocks/place.h"
 #include "orchestrator/report/blocks/walk.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/report_text.h"
 
 #include <math.h>
 #include <stdlib.h>

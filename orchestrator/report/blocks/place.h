@@ -4,6 +4,7 @@
 #define ORGAN_BLOCK_PLACE_H
 
 #include "orchestrator/report/blocks/block.h"
+#include "orchestrator/report/html/page.h"
 
 typedef struct organ_block_place organ_block_place;
 
@@ -40,6 +41,9 @@ void organ_block_lacks_memory(organ_walk *walk);
 
 /* The rows of a block that are meant (`where`, `same`, `new`), to be given back; NULL: there are none. */
 json_t *organ_block_rows(organ_walk *walk, const organ_block *block);
+
+/* A table of {"check", "ok", "detail"}. */
+organ_table *organ_block_checks(const json_t *checks);
 
 /* Charts of a page. */
 void organ_bars_put(organ_walk *walk, const organ_block *block);

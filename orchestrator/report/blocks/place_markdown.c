@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/blocks/place.h"
+#include "orchestrator/report/text/document.h"
 
-#include "orchestrator/report/text/report_parts.h"
+#include <stdint.h>
 
 /* An empty line between blocks, but not between the items of a list. */
 static void begin_block(organ_walk *walk, bool item)
@@ -25,19 +26,39 @@ static void markdown_table(organ_walk *walk, organ_table *table, const char *cap
 {
     (void)caption;
     begin_block(walk, false);
-    organ_table_emit(table, walk->out, NULL, walk->error);
+    organ_table_markdown(table, walk->out, walk->error);
+    organ_table_destroy(table);
+}
+
+/* A list of an object of terms and what they mean. */
+static void put_terms(FILE *out, const json_t *terms)
+{
+    const char *term;
+    json_t *sentence;
+    json_object_foreach((json_t *)(uintptr_t)terms, term, sentence)
+    {
+        fprintf(out, "- **%s**: ", term);
+        organ_markdown_text(out, organ_json_text(sentence, ""), false);
+        fputc('\n', out);
+    }
 }
 
 static void markdown_list(organ_walk *walk, const organ_block *block, const json_t *rows)
 {
+    if (block->kind == ORGAN_BLOCK_CHECKS) {
+        markdown_table(walk, organ_block_checks(rows), NULL);
+        return;
+    }
     begin_block(walk, false);
-    if (block->kind == ORGAN_BLOCK_CHECKS)
-        organ_table_emit(organ_checks_table(rows), walk->out, NULL, walk->error);
-    else if (block->kind == ORGAN_BLOCK_TERMS)
-        organ_terms_list(walk->out, rows);
-    else {
-        fprintf(walk->out, "> **%s.**\n>\n", block->words);
-        organ_sentences_list(walk->out, "> - ", rows);
+    if (block->kind == ORGAN_BLOCK_TERMS) {
+        put_terms(walk->out, rows);
+        return;
+    }
+    fprintf(walk->out, "> **%s.**\n>\n", block->words);
+    for (size_t k = 0; k < json_array_size(rows); k++) {
+        fputs("> - ", walk->out);
+        organ_markdown_text(walk->out, organ_json_text(json_array_get(rows, k), ""), false);
+        fputc('\n', walk->out);
     }
 }
 

@@ -2,7 +2,7 @@
 #include "orchestrator/report/blocks/place.h"
 
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/report/text/report_parts.h"
+#include "orchestrator/report/text/report_text.h"
 
 static void say_after(const organ_walk *walk, const char *lead, const char *text)
 {
@@ -32,13 +32,15 @@ static void terminal_words(organ_walk *walk, const organ_block *block, const cha
 static void terminal_table(organ_walk *walk, organ_table *table, const char *caption)
 {
     (void)caption;
-    organ_table_emit(table, walk->out, walk->page, walk->error);
+    organ_table_print(table, walk->out, walk->page, walk->error);
+    organ_table_destroy(table);
+    fputc('\n', walk->out);
 }
 
 static void terminal_list(organ_walk *walk, const organ_block *block, const json_t *rows)
 {
     if (block->kind == ORGAN_BLOCK_CHECKS)
-        organ_table_emit(organ_checks_table(rows), walk->out, walk->page, walk->error);
+        terminal_table(walk, organ_block_checks(rows), NULL);
     if (block->kind != ORGAN_BLOCK_CAUTIONS)
         return;
     fprintf(walk->out, "  %s:\n", block->words);

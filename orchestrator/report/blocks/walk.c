@@ -4,9 +4,8 @@
 #include "formats/base/memory_watch.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/blocks/place.h"
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/report/text/report_parts.h"
+#include "orchestrator/report/text/report_text.h"
 
 #include <stdint.h>
 #include <stdlib.h>

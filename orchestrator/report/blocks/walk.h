@@ -12,9 +12,6 @@ organ_status organ_view_markdown(const organ_view *view, const json_t *report, c
 /* The definitions and the run of the report stand at the end. */
 organ_status organ_view_page(const organ_view *view, const json_t *report, char **text, organ_error *error);
 
-/* The rows that `where` holds for as `same` of a block makes them. NULL without memory. */
-json_t *organ_rows_alike(const json_t *report, const json_t *rows, const char *where, const char *same);
-
 /* A chart by itself, for the caller to free; *svg is NULL on error. Without rows in layers its panel says so. ORGAN_IO without memory. */
 organ_status organ_panels_svg(const organ_panels_of *panels, const json_t *report, char **svg, organ_error *error);
 

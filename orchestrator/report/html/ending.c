@@ -3,6 +3,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/html/page.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/report_text.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,10 +3,9 @@
 
 #include "formats/model/recognise.h"
 #include "orchestrator/report/html/style.h"
-#include "orchestrator/report/svg/numbers.h"
-#include "orchestrator/report/svg/parts.h"
+#include "orchestrator/report/svg/svg.h"
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/report/text/markup.h"
+#include "orchestrator/report/text/report_text.h"
 
 #include <ctype.h>
 #include <stdarg.h>

@@ -4,7 +4,7 @@
 #ifndef ORGAN_HTML_PAGE_H
 #define ORGAN_HTML_PAGE_H
 
-#include "orchestrator/report/text/text_table.h"
+#include "orchestrator/report/text/report_text.h"
 
 #include <jansson.h>
 

@@ -2,9 +2,8 @@
 #include "orchestrator/report/svg/chart.h"
 
 #include "orchestrator/report/svg/chart_scale.h"
-#include "orchestrator/report/svg/numbers.h"
 #include "orchestrator/report/svg/parts.h"
-#include "orchestrator/report/text/text.h"
+#include "orchestrator/report/text/report_text.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -8,12 +8,6 @@
 
 #define ORGAN_SVG_LOOKS 6
 
-/* The rules that all charts share, without <style>. A page that holds several charts has them once. */
-extern const char organ_svg_style[];
-
-/* The rules of heat maps: oc-q0 to oc-q20 of a scale, oc-d0 to oc-d20 of a diverging one, oc-tq0 ... for text in such a cell. */
-extern const char organ_svg_heat_style[];
-
 /* The beginning of a document: the element with title and description, the style with `more_style` ("": none), the paper. An end tag is
  * left to the caller. */
 void organ_svg_begin(FILE *out, double width, double height, const char *title, const char *description, const char *more_style);
@@ -46,5 +40,19 @@ unsigned organ_svg_shape(unsigned look);
 
 /* A marker by look; the path is left open for a <title>. */
 void organ_svg_marker(FILE *out, unsigned look, double x, double y);
+
+/* ---- the numbers of a figure ---- */
+
+/* What a figure shows, as text inside it: for those who do not see it, and for those who want the number and not its place. It stands
+ * between <metadata> and </metadata>, a row a line, cells apart by tabs, the first row naming the columns; a page makes a table of it. */
+void organ_svg_numbers_begin(FILE *out);
+void organ_svg_numbers_end(FILE *out);
+
+/* The next cell of the row; NULL and what is not finite: empty. */
+void organ_svg_numbers_text(FILE *out, const char *s);
+void organ_svg_numbers_value(FILE *out, double value);
+
+/* Ends the row. */
+void organ_svg_numbers_row(FILE *out);
 
 #endif

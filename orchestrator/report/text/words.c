@@ -5,7 +5,6 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/shell_word.h"
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/report/text/model_line.h"
 #include "orchestrator/report/text/text_table.h"
 
 #include <ctype.h>
@@ -201,6 +200,19 @@ static void put_stem(FILE *out, const char *path, organ_words_for to)
     free(stem);
 }
 
+/* "tiny-qwen2 (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB)" of an object like report.donor. */
+static void put_model(FILE *out, const json_t *model)
+{
+    char size[16], count[32];
+    const unsigned long long files = organ_json_count(model, "files");
+    const char *const architecture = organ_json_text(model, "architecture");
+    organ_text_visible(out, organ_json_text(model, "name"));
+    fputs(" (", out);
+    organ_text_visible(out, architecture);
+    fprintf(out, "%s%s, %s file%s, %s)", *architecture ? ", " : "", organ_json_text(model, "format"), organ_count_text(files, count),
+            files == 1 ? "" : "s", organ_quantity_text(organ_json_count(model, "bytes"), size));
+}
+
 static double sum_of(const json_t *rows, const char *key)
 {
     double sum = 0;
@@ -234,7 +246,7 @@ static void put_value(FILE *out, const organ_scope *scope, const json_t *value, 
     else if (strcmp(form, "join") == 0 || strcmp(form, "shape") == 0 || strcmp(form, "words") == 0)
         put_joined(out, value, *form == 'j' ? ", " : *form == 's' ? " x " : " ", to);
     else if (strcmp(form, "model") == 0)
-        organ_model_line(out, value);
+        put_model(out, value);
     else if (strcmp(form, "module") == 0)
         put_text(out, module_of(organ_json_text(value, "")), false, to);
     else if (strcmp(form, "stem") == 0)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * organ.autopsy/1 */
 #include "formats/tensor/tensor.h"
-#include "orchestrator/report/blocks/walk.h"
-#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/blocks/blocks.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/parts.h"
 #include "orchestrator/report/view/views.h"
 

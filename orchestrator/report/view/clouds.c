@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/view/clouds.h"
 
-#include "orchestrator/report/svg/scatter.h"
+#include "orchestrator/report/svg/svg.h"
 #include "orchestrator/report/text/document.h"
 
 #include <math.h>

@@ -3,7 +3,7 @@
 #ifndef ORGAN_EVALUATION_VIEW_H
 #define ORGAN_EVALUATION_VIEW_H
 
-#include "orchestrator/report/blocks/block.h"
+#include "orchestrator/report/blocks/blocks.h"
 
 enum { ORGAN_EVALUATION_BLOCKS = 13 };
 extern const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * organ.fleet/1. Where the document has a member "measure", an organ.measure/1 of the same models, its page has all that this tells as
  * well. As Markdown it is only what stands behind the measure. */
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/measure.h"
 #include "orchestrator/report/view/parts.h"
 #include "orchestrator/report/view/views.h"

@@ -2,8 +2,9 @@
 #include "orchestrator/report/view/html_report.h"
 
 #include "formats/base/memory_watch.h"
-#include "orchestrator/report/blocks/walk.h"
+#include "orchestrator/report/blocks/blocks.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/views.h"
 
 #include <stdio.h>

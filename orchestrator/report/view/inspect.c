@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * organ.inspect/1 */
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/anatomy.h"
 #include "orchestrator/report/view/views.h"
 

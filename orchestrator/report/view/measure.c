@@ -3,9 +3,9 @@
 #include "orchestrator/report/view/measure.h"
 
 #include "formats/tensor/tensor.h"
-#include "orchestrator/report/blocks/layer_map.h"
-#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/blocks/blocks.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/parts.h"
 #include "orchestrator/report/view/views.h"
 

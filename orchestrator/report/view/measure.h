@@ -3,7 +3,7 @@
 #ifndef ORGAN_MEASURE_VIEW_H
 #define ORGAN_MEASURE_VIEW_H
 
-#include "orchestrator/report/blocks/block.h"
+#include "orchestrator/report/blocks/blocks.h"
 
 /* What no reader of theta may miss. */
 #define MEASURE_CAUTION                                                                                                                    \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Several measured models side by side, on a page. */
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/measure.h"
 #include "orchestrator/report/view/measure_kin.h"
 

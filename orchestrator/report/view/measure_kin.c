@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/view/measure_kin.h"
 
-#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/report_text.h"
 
 #include <errno.h>
 #include <math.h>

@@ -3,6 +3,7 @@
 #include "orchestrator/report/view/noise.h"
 
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/views.h"
 
 #include <math.h>

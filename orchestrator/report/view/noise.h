@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * What views of noises share: of orthogonality and of two pairs; and the plots of an organ.orthogonality/1. */
+ * What views of noises share: of orthogonality and of two pairs. */
 #ifndef ORGAN_NOISE_VIEW_H
 #define ORGAN_NOISE_VIEW_H
 
-#include "orchestrator/report/blocks/block.h"
+#include "orchestrator/report/blocks/blocks.h"
 
 enum { EVERY_NOISE_MODULE = 1500 }; /* rows of a table of modules on a page */
 
@@ -32,13 +32,5 @@ void organ_noise_within_cell(organ_table *table, const json_t *row);
 
 /* The tables where the verdicts begin. */
 #define THRESHOLDS SECTION(ON_FILES, NULL, "Where the verdicts begin"), TERMS(ON_FILES, NULL, "thresholds", "verdict on", "begins where")
-
-/* A plot is a file beside the report too. */
-typedef struct organ_noise_plot {
-    const char *name; /* "magnitude.svg" */
-    const organ_panels_of *panels;
-} organ_noise_plot;
-enum { ORGAN_NOISE_PLOTS = 3 };
-extern const organ_noise_plot organ_noise_plots[ORGAN_NOISE_PLOTS];
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * organ.extract/1 and organ.assemble/1 */
 #include "formats/tensor/tensor.h"
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/anatomy.h"
 #include "orchestrator/report/view/views.h"
 

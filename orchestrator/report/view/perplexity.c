@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * organ.perplexity/1 and organ.evaluate/1 */
-#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/report_text.h"
 #include "orchestrator/report/view/clouds.h"
 #include "orchestrator/report/view/parts.h"
 #include "orchestrator/report/view/views.h"

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/view/shares.h"
 
-#include "orchestrator/report/svg/chart.h"
+#include "orchestrator/report/svg/svg.h"
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/report/text/report_parts.h"
 
 #include <math.h>
 #include <stdlib.h>

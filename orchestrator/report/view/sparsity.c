@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/view/sparsity.h"
 
-#include "orchestrator/report/svg/chart.h"
+#include "orchestrator/report/svg/svg.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/report_text.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/sparsity.h"
 

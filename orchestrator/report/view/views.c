@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/view/views.h"
 
-#include "orchestrator/report/blocks/walk.h"
+#include "orchestrator/report/blocks/blocks.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/report_text.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
 #ifndef ORGAN_VIEWS_H
 #define ORGAN_VIEWS_H
 
-#include "orchestrator/report/blocks/block.h"
+#include "orchestrator/report/blocks/blocks.h"
 
 /* The one list of them, sorted by the names of their schemas, as messages list them: organ_NAME_view is of organ.NAME/1. */
 /* clang-format off: a view a line */
@@ -47,5 +47,13 @@ const organ_view *organ_view_of(const json_t *report);
 organ_status organ_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error);
 organ_status organ_report_tensors(const json_t *report, const organ_page *page, char **text, organ_error *error);
 organ_status organ_report_markdown(const json_t *report, char **text, organ_error *error);
+
+/* Plots of an organ.orthogonality/1 that are files beside the report too. */
+typedef struct organ_noise_plot {
+    const char *name; /* "magnitude.svg" */
+    const organ_panels_of *panels;
+} organ_noise_plot;
+enum { ORGAN_NOISE_PLOTS = 3 };
+extern const organ_noise_plot organ_noise_plots[ORGAN_NOISE_PLOTS];
 
 #endif

@@ -2,7 +2,7 @@
 #include "orchestrator/serve/jobs/words.h"
 
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/report/text/report_parts.h"
+#include "orchestrator/machine/shell_word.h"
 #include "orchestrator/report/text/text.h"
 #include "orchestrator/serve/jobs/verb_catalog.h"
 

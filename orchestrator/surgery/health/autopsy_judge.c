@@ -5,7 +5,7 @@
 
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/report/text/report_parts.h"
+#include "orchestrator/machine/shell_word.h"
 
 #include <math.h>
 #include <stdarg.h>

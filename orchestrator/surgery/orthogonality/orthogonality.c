@@ -3,8 +3,7 @@
 
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/report/blocks/walk.h"
-#include "orchestrator/report/view/noise.h"
+#include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/orthogonality/inputs.h"
 #include "orchestrator/surgery/orthogonality/module_match.h"
 #include "orchestrator/surgery/output/output_reports.h"

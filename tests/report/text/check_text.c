@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of orchestrator/report/text/text.c and text_table.c: what is shown to people, and where it ends. */
-#include "orchestrator/report/text/report_parts.h"
+#include "orchestrator/machine/shell_word.h"
 #include "orchestrator/report/text/text_table.h"
 
 #include <check.h>

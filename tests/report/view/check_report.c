@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of orchestrator/report: documents, and the reports that are made of them. */
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/report/text/report_parts.h"
+#include "orchestrator/machine/shell_word.h"
 #include "orchestrator/report/view/sparsity.h"
 #include "orchestrator/report/view/views.h"
 
