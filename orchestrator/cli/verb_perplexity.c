@@ -42,8 +42,8 @@ RUN(perplexity, organ_perplexity, perplexity)
 const organ_verb organ_perplexity_verb = {
     .name = "perplexity",
     .summary = "how well a model predicts a text, alone or beside another",
-    .about = "Runs the model over the text, layer by layer: one layer's weights are in memory at a time, in FP32, whatever type they are "
-             "stored in. Perplexity is exp of the mean of -ln p over the scored tokens.\n"
+    .about = "Runs the model over the text, layer by layer: one layer's weights are in memory at a time; all is computed in FP32, whatever "
+             "type they are stored in. Perplexity is exp of the mean of -ln p over the scored tokens.\n"
              PROTOCOLS "\n"
              "hf: windows of --context tokens side by side, the last one shorter; every token but the first of a window is scored. BOS "
              "stands once before the text where the model's tokenizer puts one.\n"

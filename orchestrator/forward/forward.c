@@ -34,12 +34,15 @@ static organ_status find_layers(organ_forward *f, organ_error *error)
     for (unsigned k = 0; k < f->config.layers; k++) {
         if (organ_forward_plan_make(f, k, &f->plans[k], error))
             return error->status;
-        f->most_floats = f->plans[k].floats > f->most_floats ? f->plans[k].floats : f->most_floats;
+        for (int wide = 0; wide < 2; wide++)
+            f->most_bytes[wide] = f->plans[k].bytes[wide] > f->most_bytes[wide] ? f->plans[k].bytes[wide] : f->most_bytes[wide];
     }
     return ORGAN_OK;
 }
 
-static bool holds_a_token(void *forward, uint64_t memory) { return organ_forward_fits(forward, memory, 1, 0); }
+static bool fits(const organ_forward *f, uint64_t memory, bool wide, size_t together, uint64_t bytes);
+static bool holds_a_token(void *forward, uint64_t memory) { return fits(forward, memory, false, 1, 0); }
+static bool holds_a_wide_token(void *forward, uint64_t memory) { return fits(forward, memory, true, 1, 0); }
 
 organ_status organ_forward_open(const organ_model *model, const organ_engine *engine, organ_forward **forward, organ_error *error)
 {
@@ -55,7 +58,8 @@ organ_status organ_forward_open(const organ_model *model, const organ_engine *en
         organ_forward_close(f);
         return error->status;
     }
-    f->least_memory = organ_memory_enough(0, holds_a_token, f);
+    f->least_memory[0] = organ_memory_enough(0, holds_a_token, f);
+    f->least_memory[1] = organ_memory_enough(0, holds_a_wide_token, f);
     *forward = f;
     return ORGAN_OK;
 }
@@ -148,41 +152,44 @@ organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, c
 
 /* Bytes of so much memory that the pass leaves, where the workers take so many while a layer runs, and the output head so many instead;
  * 0: none. */
-static uint64_t left_of(const organ_forward *f, uint64_t memory, size_t context, uint64_t workers, uint64_t head)
+static uint64_t left_of(const organ_forward *f, uint64_t memory, bool wide, size_t context, uint64_t workers, uint64_t head)
 {
     const organ_forward_config *c = &f->config;
     const size_t group = context > FORWARD_GROUP ? context : FORWARD_GROUP;
     const uint64_t running = room_for(c, group) * (uint64_t)sizeof(float) + workers, reading = organ_forward_reading(memory);
-    const uint64_t layer = (uint64_t)f->most_floats * sizeof(float) + (running > reading ? running : reading);
+    const uint64_t layer = f->most_bytes[wide] + (running > reading ? running : reading);
     const uint64_t taken = layer > head ? layer : head;
     return taken >= memory ? 0 : memory - taken;
 }
 
-static uint64_t left_beside(const organ_forward *f, size_t context, uint64_t workers, uint64_t head)
-{
-    return left_of(f, f->engine->memory, context, workers, head);
-}
-
-size_t organ_forward_batch(const organ_forward *f, size_t context)
+size_t organ_forward_batch(const organ_forward *f, size_t context, bool wide)
 {
     const uint64_t token = f->config.hidden * sizeof(float);
-    const uint64_t tokens = left_beside(f, context, worker_bytes(f), organ_forward_head_bytes(f)) / token;
+    const uint64_t tokens = left_of(f, f->engine->memory, wide, context, worker_bytes(f), organ_forward_head_bytes(f)) / token;
     return context == 0 || tokens < context ? 0 : tokens < SIZE_MAX / token ? (size_t)tokens : SIZE_MAX / (size_t)token;
 }
 
-bool organ_forward_fits(const organ_forward *f, uint64_t memory, size_t together, uint64_t bytes)
+static bool fits(const organ_forward *f, uint64_t memory, bool wide, size_t together, uint64_t bytes)
 {
-    const uint64_t left = left_of(f, memory, together, worker_bytes(f), organ_forward_head_bytes(f)),
+    const uint64_t left = left_of(f, memory, wide, together, worker_bytes(f), organ_forward_head_bytes(f)),
                    states = together * f->config.hidden * sizeof(float);
     return left > bytes && left - bytes >= states;
 }
 
-uint64_t organ_forward_spare(const organ_forward *f, size_t context) { return left_beside(f, context, f->engine->memory / 16, 0); }
+bool organ_forward_fits(const organ_forward *f, uint64_t memory, size_t together, uint64_t bytes)
+{
+    return fits(f, memory, false, together, bytes);
+}
+
+uint64_t organ_forward_spare(const organ_forward *f, size_t context)
+{
+    return left_of(f, f->engine->memory, true, context, f->engine->memory / 16, 0);
+}
 
 uint64_t organ_forward_left(const organ_forward *f, uint64_t memory, size_t context)
 {
-    const uint64_t here = left_of(f, memory, context, worker_bytes(f), organ_forward_head_bytes(f));
-    const uint64_t anywhere = left_of(f, memory, context, memory / 16, 0);
+    const uint64_t here = left_of(f, memory, true, context, worker_bytes(f), organ_forward_head_bytes(f));
+    const uint64_t anywhere = left_of(f, memory, true, context, memory / 16, 0);
     return here < anywhere ? here : anywhere;
 }
 
@@ -191,13 +198,13 @@ static organ_status run_layers(organ_forward *f, const organ_windows *windows, f
 {
     for (unsigned k = 0; k < f->config.layers; k++) {
         organ_layer *layer;
-        if (organ_layer_load(f, (int32_t)k, &layer, error))
+        if (organ_layer_load(f, (int32_t)k, false, &layer, error))
             return error->status;
         organ_layer_run(f, layer, windows, hidden, NULL, error);
         organ_layer_free(layer);
         if (error->status)
             return error->status;
-        organ_progress_advance(progress, (uint64_t)f->plans[k].floats * sizeof(float), NULL, NULL);
+        organ_progress_advance(progress, f->plans[k].bytes[0], NULL, NULL);
     }
     return ORGAN_OK;
 }
@@ -208,7 +215,7 @@ organ_status organ_forward_run(organ_forward *forward, const organ_windows *wind
     const size_t tokens = windows->begin[windows->count];
     uint64_t bytes = 0;
     for (unsigned k = 0; k < forward->config.layers; k++)
-        bytes += (uint64_t)forward->plans[k].floats * sizeof(float);
+        bytes += forward->plans[k].bytes[0];
     float *hidden = organ_forward_floats(tokens * (size_t)forward->config.hidden, error);
     if (!hidden)
         return error->status;

@@ -43,12 +43,13 @@ typedef struct organ_tap {
 /* hidden: tokens x hidden_size. ORGAN_BAD_INPUT for a token beyond the vocabulary. */
 organ_status organ_forward_embed(organ_forward *forward, const organ_windows *windows, float *hidden, organ_error *error);
 
-/* The FP32 weights of a layer. A caller may change them (pruning) between two runs. */
+/* The weights of a layer: BF16 and F16 as they are stored, all else in FP32; or all in FP32 (`wide`), for a caller that changes them
+ * (pruning) between two runs. */
 typedef struct organ_layer organ_layer;
-organ_status organ_layer_load(organ_forward *forward, int32_t layer, organ_layer **loaded, organ_error *error);
+organ_status organ_layer_load(organ_forward *forward, int32_t layer, bool wide, organ_layer **loaded, organ_error *error);
 void organ_layer_free(organ_layer *layer); /* NULL is allowed */
-/* The weight of that plain name, rows x cols row-major, or NULL; of stacked experts all, one below the other, or as "NAME[E]" one. Rows of
- * Q and K of GGUF files of the llama kind are in the order of Hugging Face. */
+/* Of a wide layer the weight of that plain name, rows x cols row-major, or NULL; of stacked experts all, one below the other, or as
+ * "NAME[E]" one. Rows of Q and K of GGUF files of the llama kind are in the order of Hugging Face. */
 float *organ_layer_weight(organ_layer *layer, const char *tensor, uint64_t *rows, uint64_t *cols);
 
 /* Carries the batch through the layer, in place. `tap` may be NULL. */
@@ -82,9 +83,9 @@ void organ_forward_past_close(organ_forward_past *past); /* NULL is allowed */
 organ_status organ_forward_continue(organ_forward *forward, organ_forward_past *past, const uint32_t *tokens, size_t count, void *context,
                                     void (*each)(void *context, size_t k, float *logits), organ_error *error);
 
-/* How many tokens a batch may have so that one layer's weights, activations and buffers stay inside the engine's memory; 0: not even one
- * window of `context` tokens does. */
-size_t organ_forward_batch(const organ_forward *forward, size_t context);
+/* How many tokens a batch may have so that one layer's weights (`wide`: even if they were in FP32), activations and buffers stay inside the
+ * engine's memory; 0: not even one window of `context` tokens does. */
+size_t organ_forward_batch(const organ_forward *forward, size_t context, bool wide);
 
 /* Bytes of the engine's memory that a layer and what it takes leave to others, the same for every number of threads: a sixteenth of the
  * memory is set aside for what each thread takes. 0: none. */

@@ -40,7 +40,8 @@ typedef struct forward_slot {
     const organ_weight *weight;
     uint64_t rows, cols;      /* of all its matrices, one below the other */
     uint64_t matrices;        /* above 1: stacked experts */
-    size_t at;                /* floats */
+    organ_real type;          /* as which it is held: as it is stored, or FP32 where a product does not take that */
+    size_t at[2];             /* bytes; [1]: where all is held in FP32 */
     unsigned turned_head_dim; /* rows of each head of so many are in llama.cpp's order; 0: they are not */
 } forward_slot;
 
@@ -55,7 +56,7 @@ typedef struct forward_plan {
     forward_slot *slots;
     forward_view parts[PART_COUNT];
     forward_view *experts; /* gate, up, down of each expert */
-    size_t floats;
+    size_t bytes[2];       /* [1]: where all is held in FP32 */
 } forward_plan;
 
 /* Rows of the tables for the positions of windows of one kind. */
@@ -86,20 +87,21 @@ struct organ_forward {
     const organ_weight *embedding, *norm, *output;
     float *norm_values;
     forward_rotation rotation, rotation_local;
-    size_t most_floats;    /* of a layer */
-    uint64_t least_memory; /* with which one token goes through */
+    size_t most_bytes[2];     /* of a layer; [1]: of one in FP32 */
+    uint64_t least_memory[2]; /* with which one token goes through */
 };
 
 struct organ_layer {
     const organ_forward *forward;
     const forward_plan *plan;
-    bool windowed;
-    float *values;
+    bool windowed, wide; /* wide: all is held in FP32 */
+    unsigned char *values;
 };
 
 /* A linear layer of a loaded layer. */
 typedef struct forward_linear {
-    const float *w, *bias;
+    organ_factor w;
+    const float *bias;
     size_t in, out;
 } forward_linear;
 
@@ -110,7 +112,10 @@ void organ_forward_plan_release(forward_plan *plan);
 /* The weight of that name, of rank 1 (rows 0) or 2. NULL if it is missing or has another shape. */
 const organ_weight *organ_forward_weight_named(const organ_forward *forward, const char *name, uint64_t rows, uint64_t cols,
                                                organ_error *error);
-/* NULL where the layer has no such part. */
+/* The type that a weight is held in, and what reading it as that is called. */
+organ_real organ_forward_type(const organ_weight *weight);
+organ_dtype organ_forward_dtype(organ_real type);
+/* Of a part of rank 1; NULL where the layer has no such part. */
 const float *organ_forward_values(const organ_layer *layer, forward_part part);
 forward_linear organ_forward_linear_of(const organ_layer *layer, forward_view view, size_t out);
 

@@ -3,6 +3,7 @@
  * rows for the head. */
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/product.h"
 #include "orchestrator/stream/weight_reader.h"
 
 #include <errno.h>
@@ -117,19 +118,20 @@ static void multiply_block(void *context, size_t index, size_t worker)
     const organ_forward_config *c = &j->forward->config;
     const size_t hidden = (size_t)c->hidden, words = (size_t)c->vocabulary, first = index * HEAD_BLOCK;
     const size_t count = organ_lesser(HEAD_BLOCK, words - first);
+    const organ_real type = organ_forward_type(j->forward->output);
     float *const packed = j->scratch + worker * j->scratch_floats, *const values = packed + ORGAN_PRODUCT_SCRATCH / sizeof(float),
-                 *const scratch = values + HEAD_BLOCK * hidden;
+                 *const scratch = values + HEAD_BLOCK * hidden * organ_real_bytes(type) / sizeof(float);
     const organ_product product = {.m = j->tokens,
                                    .n = count,
                                    .k = hidden,
                                    .a = {.values = j->normed, .type = ORGAN_REAL_F32, .stride = hidden},
-                                   .b = {.values = values, .type = ORGAN_REAL_F32, .stride = hidden},
+                                   .b = {.values = values, .type = type, .stride = hidden},
                                    .c = j->logits + first,
                                    .c_stride = words};
     organ_error error = {0};
     if (faulty(j))
         return;
-    if (organ_weight_read(j->reader, first, count, ORGAN_F32, values, scratch, &error)) {
+    if (organ_weight_read(j->reader, first, count, organ_forward_dtype(type), values, scratch, &error)) {
         keep_error(j, &error);
         return;
     }
@@ -157,8 +159,8 @@ uint64_t organ_forward_head_bytes(const organ_forward *f)
 {
     const uint64_t hidden = f->config.hidden, held = held_tokens(f), workers = organ_workers_count(f->engine->workers);
     /* a block of words and, at most as large, its codes */
-    const uint64_t block = ORGAN_PRODUCT_SCRATCH / sizeof(float) + HEAD_BLOCK * 2 * hidden;
-    return (held * (hidden + f->config.vocabulary) + workers * block) * sizeof(float);
+    const uint64_t block = HEAD_BLOCK * 2 * hidden * organ_real_bytes(organ_forward_type(f->output));
+    return held * (hidden + f->config.vocabulary) * sizeof(float) + workers * (ORGAN_PRODUCT_SCRATCH + block);
 }
 
 static organ_status give_rows(row_job *j, float *normed, const float *hidden, const size_t *rows, organ_error *error)
@@ -173,6 +175,13 @@ static organ_status give_rows(row_job *j, float *normed, const float *hidden, co
     return organ_forward_share(f->engine, j->tokens, give_row, j, error);
 }
 
+/* Of a worker: packed parts of a product, a block of words. */
+static size_t block_floats(const organ_forward *f)
+{
+    const size_t block = HEAD_BLOCK * (size_t)f->config.hidden * organ_real_bytes(organ_forward_type(f->output));
+    return (ORGAN_PRODUCT_SCRATCH + block) / sizeof(float);
+}
+
 organ_status organ_forward_logits(organ_forward *forward, const float *hidden, const size_t *rows, size_t count, void *context,
                                   void (*each)(void *context, size_t k, float *logits), organ_error *error)
 {
@@ -184,8 +193,7 @@ organ_status organ_forward_logits(organ_forward *forward, const float *hidden, c
     float *normed = organ_forward_floats(held * width, error);
     j.normed = normed;
     j.logits = organ_forward_floats(organ_lesser(count, held) * forward->config.vocabulary, error);
-    if (normed && j.logits &&
-        open_rows(&j, forward->output, HEAD_BLOCK, ORGAN_PRODUCT_SCRATCH / sizeof(float) + HEAD_BLOCK * width, error) == ORGAN_OK)
+    if (normed && j.logits && open_rows(&j, forward->output, HEAD_BLOCK, block_floats(forward), error) == ORGAN_OK)
         for (; j.first < count && error->status == ORGAN_OK; j.first += held) {
             j.tokens = organ_lesser(held, count - j.first);
             give_rows(&j, normed, hidden, rows + j.first, error);

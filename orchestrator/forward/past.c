@@ -42,7 +42,7 @@ static unsigned holdable(const organ_forward *f, size_t together, uint64_t taken
 {
     unsigned held = 0;
     while (held < f->config.layers) {
-        taken += (uint64_t)f->plans[held].floats * sizeof(float);
+        taken += f->plans[held].bytes[0];
         if (!organ_forward_fits(f, f->engine->memory, together, taken))
             break;
         held++;
@@ -93,7 +93,7 @@ static organ_status run_layers(organ_forward *f, organ_forward_past *past, const
         float *const keys = past->values + 2 * k * past->layer_floats;
         const forward_keys before = {keys, keys + past->layer_floats, past->count};
         organ_layer *layer = past->layers[k];
-        if (!layer && organ_layer_load(f, (int32_t)k, &layer, error))
+        if (!layer && organ_layer_load(f, (int32_t)k, false, &layer, error))
             return error->status;
         organ_forward_layer_run(f, layer, windows, &before, hidden, NULL, error);
         if (k < past->held)

@@ -2,6 +2,7 @@
  * Where the parts of a layer are among the weights of the model. */
 #include "formats/base/arena.h"
 #include "orchestrator/forward/job.h"
+#include "orchestrator/stream/product.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -113,9 +114,13 @@ static forward_view add_stack(builder *b, const char *part, uint64_t matrices, u
         organ_fail_errno(b->error, ENOMEM, "cannot allocate the plan of layer %u", b->layer);
         return none;
     }
-    plan->slots[plan->count] =
-        (forward_slot){.weight = weight, .rows = matrices * (rows ? rows : 1), .cols = cols, .matrices = matrices, .at = plan->floats};
-    plan->floats += (size_t)(weight->elements + 15) / 16 * 16;
+    forward_slot *const slot = &plan->slots[plan->count];
+    *slot = (forward_slot){.weight = weight, .rows = matrices * (rows ? rows : 1), .cols = cols, .matrices = matrices};
+    slot->type = organ_forward_type(weight);
+    for (int wide = 0; wide < 2; wide++) {
+        slot->at[wide] = plan->bytes[wide];
+        plan->bytes[wide] += ((size_t)weight->elements * organ_real_bytes(wide ? ORGAN_REAL_F32 : slot->type) + 63) / 64 * 64;
+    }
     return (forward_view){plan->count++, 0};
 }
 

@@ -37,7 +37,7 @@ organ_status organ_forward_products_add(forward_products *products, const float 
         .n = linear.out,
         .k = linear.in,
         .a = {.values = x, .type = ORGAN_REAL_F32, .stride = linear.in},
-        .b = {.values = linear.w, .type = ORGAN_REAL_F32, .stride = linear.in},
+        .b = linear.w,
         .c = y,
         .c_stride = linear.out,
         .into = linear.bias ? ORGAN_PRODUCT_ADD : ORGAN_PRODUCT_SET,

@@ -27,10 +27,12 @@ static cut cut_of(const dealing *d, const organ_product *p)
     return (cut){columns, across, down * across};
 }
 
+size_t organ_real_bytes(organ_real type) { return type == ORGAN_REAL_F32 ? sizeof(float) : sizeof(uint16_t); }
+
 organ_factor organ_factor_from(organ_factor operand, size_t row)
 {
-    const size_t bytes = operand.type == ORGAN_REAL_F32 ? sizeof(float) : sizeof(uint16_t);
-    operand.values = (const unsigned char *)operand.values + row * (operand.transposed ? 1 : operand.stride) * bytes;
+    const size_t rows = row * (operand.transposed ? 1 : operand.stride);
+    operand.values = (const unsigned char *)operand.values + rows * organ_real_bytes(operand.type);
     return operand;
 }
 

@@ -8,6 +8,8 @@
 /* Bytes of scratch that organ_products_run takes: ORGAN_PRODUCT_SCRATCH for each worker. */
 size_t organ_products_scratch(const organ_engine *engine);
 
+size_t organ_real_bytes(organ_real type);
+
 /* The operand from a row on: a part of a product begins there. */
 organ_factor organ_factor_from(organ_factor operand, size_t row);
 

@@ -376,7 +376,7 @@ organ_status organ_calibrated_layers(organ_calibrated_job *job, organ_error *err
         return organ_fail_memory(error, job->base.donor->path);
     for (int32_t l = 0; l <= last && !stopped(job, l, error); l++) {
         organ_layer *layer = NULL;
-        if (organ_layer_load(job->forward, l, &layer, error) != ORGAN_OK)
+        if (organ_layer_load(job->forward, l, true, &layer, error) != ORGAN_OK)
             return error->status;
         prune_layer(job, layer, l, error);
         if (!error->status && l < last)

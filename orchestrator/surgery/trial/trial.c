@@ -152,7 +152,8 @@ static size_t longest_window(const organ_perplexity_plan *plan)
 }
 
 /* A forward pass has all the memory where there is one model. Else it has half, and the hidden states of all models and the logits of the
- * first have a quarter each. False where that holds no window. */
+ * first have a quarter each. False where that holds no window. How a model that is yet to be made will be held is not known: in FP32 at
+ * most. */
 static bool divide_memory(organ_trial *trial, uint64_t memory, size_t longest)
 {
     const size_t inputs = trial->plan.begin[trial->plan.windows];
@@ -162,7 +163,7 @@ static bool divide_memory(organ_trial *trial, uint64_t memory, size_t longest)
     trial->engine.memory = trial->count > 1 ? memory / 2 : memory;
     for (size_t m = 0; m < trial->count; m++) {
         const organ_forward_config *const config = organ_forward_describe(trial->models[m].forward);
-        const size_t batch = organ_forward_batch(trial->models[m].forward, longest);
+        const size_t batch = organ_forward_batch(trial->models[m].forward, longest, trial->made);
         least = batch < least ? batch : least;
         states += config->hidden * sizeof(float);
         row = config->vocabulary * sizeof(float);
@@ -270,7 +271,7 @@ static organ_status carry(void *context, const organ_windows *windows, organ_err
         organ_layer *layer = NULL;
         if (organ_stop_asked(trial->engine.stop))
             organ_fail(error, ORGAN_INTERRUPTED, "stopped before layer %u", l);
-        else if (organ_layer_load(m->forward, (int32_t)l, &layer, error) == ORGAN_OK)
+        else if (organ_layer_load(m->forward, (int32_t)l, false, &layer, error) == ORGAN_OK)
             organ_layer_run(m->forward, layer, windows, m->hidden, NULL, error);
         organ_layer_free(layer);
         organ_progress_advance(trial->progress, m->bytes * (l + 1) / layers - m->bytes * l / layers, NULL, NULL);

@@ -275,7 +275,7 @@ static double distance(session *donor, const char *pruned, const organ_windows *
     session *const both[2] = {donor, &other};
     for (int k = 0; k < 2; k++) {
         ck_assert_int_eq(organ_forward_embed(both[k]->forward, windows, states[k], &error), ORGAN_OK);
-        ck_assert_int_eq(organ_layer_load(both[k]->forward, 0, &layer[k], &error), ORGAN_OK);
+        ck_assert_int_eq(organ_layer_load(both[k]->forward, 0, false, &layer[k], &error), ORGAN_OK);
         ck_assert_int_eq(organ_layer_run(both[k]->forward, layer[k], windows, states[k], NULL, &error), ORGAN_OK);
         organ_layer_free(layer[k]);
     }
