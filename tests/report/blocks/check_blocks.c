@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of orchestrator/report/blocks and text/words: what templates say, and the three ways through a view. */
 #include "orchestrator/report/blocks/walk.h"
+#include "tests/kit/condition_rig.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -302,6 +303,33 @@ START_TEST(a_view_is_drawn_as_a_page)
 }
 END_TEST
 
+static const organ_block asking[] = {
+    SAY(ON_ALL, "yes&!null|one=1", "{name?{rows.*.note=odd?a|b}|{typed?c}}"),
+    EACH(ON_ALL, "rows", BLOCKS(SAY(ON_ALL, "/count>1", "{n>2?{note?x}}"), SAY(ON_ALL, "nothing=1", "")), .where = "role=q&wrong"),
+    PART(ON_ALL, "part", BLOCKS(SAY(ON_ALL, "count", ""), SAY(ON_ALL, "name", "{/name?x}"))),
+    PART(ON_ALL, "nowhere", BLOCKS(SAY(ON_ALL, "inside", ""))),
+};
+static const organ_view asked = {.schema = "organ.test/1", .kind = "Test", .title = "{empty?x}{absent?y}", BLOCKS_OF(asking)};
+
+START_TEST(conditions_that_name_nothing_are_found)
+{
+    static const char *const bad[] = {"typed", "wrong", "nothing", "inside"};
+    json_t *const report = open_document(), *const paths = condition_paths(&asked);
+    const char *path;
+    json_t *met;
+    size_t missing = 0;
+    condition_paths_meet(paths, &asked, report);
+    for (size_t k = 0; k < COUNT(bad); k++)
+        ck_assert_msg(json_is_false(json_object_get(paths, bad[k])), "%s", bad[k]);
+    ck_assert(json_is_false(json_object_get(paths, "absent")));
+    json_object_foreach(paths, path, met) { missing += json_is_false(met); }
+    ck_assert_uint_eq(missing, COUNT(bad) + 1);
+    ck_assert_uint_eq(json_object_size(paths), 17);
+    json_decref(report);
+    json_decref(paths);
+}
+END_TEST
+
 /* ---- charts ---- */
 
 static const char charted[] =
@@ -433,6 +461,7 @@ int main(void)
     tcase_add_test(views, a_view_is_written_for_a_terminal);
     tcase_add_test(views, a_view_is_written_as_markdown);
     tcase_add_test(views, a_view_is_drawn_as_a_page);
+    tcase_add_test(views, conditions_that_name_nothing_are_found);
     tcase_add_test(views, charts_are_drawn_of_rows);
     tcase_add_test(views, panels_are_of_the_row_and_have_edges);
     suite_add_tcase(suite, words);

@@ -6,6 +6,7 @@
 #include "orchestrator/report/view/html_report.h"
 #include "orchestrator/surgery/measure/fleet.h"
 #include "orchestrator/surgery/measure/measure.h"
+#include "tests/kit/condition_rig.h"
 #include "tests/kit/html_reader.h"
 #include "tests/report/view/html_rig.h"
 #include "tests/report/view/kin_suite.h"
@@ -457,6 +458,27 @@ START_TEST(no_memory)
 }
 END_TEST
 
+START_TEST(conditions_name_members)
+{
+    const char *const parts = scratch_path("parts"), *const mixed = scratch_path("mixed.gguf"), *const pure = scratch_path("pure");
+    json_t *const taken = extracted(QWEN, parts), *const mix = grafted(Q8, BF16, mixed, false);
+    json_t *const reports[] = {taken,
+                               mix,
+                               assembled(parts, scratch_path("whole")),
+                               grafted(Q8, BF16, scratch_path("none.gguf"), true),
+                               measured((const char *const[]){Q8}, 1),
+                               measured((const char *const[]){Q8, BF16, mixed}, 3),
+                               purified(QWEN, pure, 0.1, false),
+                               purified(QWEN, scratch_path("none"), 0.1, true),
+                               inspected(Q8),
+                               inspected(QWEN),
+                               inspected("fixtures/precision/fp8-block128")};
+    conditions_must_name_members(reports, sizeof reports / sizeof *reports);
+    for (size_t k = 0; k < sizeof reports / sizeof *reports; k++)
+        json_decref(reports[k]);
+}
+END_TEST
+
 static int print_fleet(void)
 {
     organ_error error = {0};
@@ -480,7 +502,7 @@ int main(int argc, char **argv)
          {page_of_a_measured_model, wells_are_outlined, chimeras_stand_beside_their_bodies, page_of_a_purification, pages_of_parts,
           page_of_a_graft, layers_add_up, page_of_an_inspection, page_of_a_fleet, pages_lie_beside_the_other_views}},
         {"size", {pages_stay_below_a_megabyte}},
-        {"anything", {hostile_names_anywhere, any_member_may_be_anything, no_memory}},
+        {"anything", {hostile_names_anywhere, any_member_may_be_anything, no_memory, conditions_name_members}},
     };
     return run_suites(
         (Suite *const[]){suite_of("html_models", cases, sizeof cases / sizeof *cases, html_setup, html_teardown), kin_suite(), NULL});

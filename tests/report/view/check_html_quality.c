@@ -18,6 +18,7 @@
 #include "orchestrator/surgery/text/generate.h"
 #include "orchestrator/surgery/text/tokenize.h"
 
+#include "tests/kit/condition_rig.h"
 #include "tests/kit/html_reader.h"
 #include "tests/kit/memory_rig.h"
 #include "tests/kit/run_rig.h"
@@ -437,6 +438,9 @@ START_TEST(no_memory)
 }
 END_TEST
 
+START_TEST(conditions_name_members) { conditions_must_name_members(documents, DOCUMENTS); }
+END_TEST
+
 /* The documents are made once: all tests stand in one case. */
 int main(void)
 {
@@ -448,6 +452,7 @@ int main(void)
                                                 &a_thousand_tensors_stay_below_a_megabyte,
                                                 &names_may_hold_anything,
                                                 &any_member_may_be_anything,
+                                                &conditions_name_members,
                                                 &no_memory};
     Suite *const suite = suite_create("html quality");
     TCase *const one = tcase_create("pages");

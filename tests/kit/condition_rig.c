@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/kit/condition_rig.h"
+
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/view/views.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A walk through a view; without a document the scope is empty. */
+typedef struct walk {
+    json_t *paths;
+    organ_scope scope;
+} walk;
+
+/* ---- paths ---- */
+
+/* Whether the member is there, be it null; of "*" in any of the elements. */
+static bool is_there(const json_t *at, const char *path)
+{
+    while (at && *path) {
+        char key[128];
+        const size_t length = strcspn(path, ".");
+        snprintf(key, sizeof key, "%.*s", (int)length, path);
+        path += length + (path[length] == '.');
+        if (json_is_array(at) && strcmp(key, "*") == 0) {
+            for (size_t k = 0; k < json_array_size(at); k++)
+                if (is_there(json_array_get(at, k), path))
+                    return true;
+            return false;
+        }
+        at = organ_json_at(at, key);
+    }
+    return at;
+}
+
+static void note_path(const walk *w, const char *path, size_t length)
+{
+    char name[128];
+    snprintf(name, sizeof name, "%.*s", (int)length, path);
+    const bool whole = *name == '/';
+    if (!json_object_get(w->paths, name))
+        json_object_set_new(w->paths, name, json_false());
+    if (is_there(whole ? w->scope.report : w->scope.row, name + (whole || strcmp(name, ".") == 0)))
+        json_object_set_new(w->paths, name, json_true());
+}
+
+static void note_condition(const walk *w, const char *condition, size_t length)
+{
+    for (size_t at = 0; at < length; at++) {
+        at += condition[at] == '!';
+        const char *const term = condition + at;
+        const size_t end = strcspn(term, "&|"), left = length - at, whole = end < left ? end : left, path = strcspn(term, "=>");
+        note_path(w, term, path < whole ? path : whole);
+        at += whole;
+    }
+}
+
+static void note_when(const walk *w, const char *condition)
+{
+    if (condition)
+        note_condition(w, condition, strlen(condition));
+}
+
+/* Where the place that begins here ends: its "?", or its closing brace. */
+static size_t place_end(const char *words, char stop)
+{
+    size_t depth = 0, k = 0;
+    for (; words[k] && (depth > 0 || (words[k] != stop && words[k] != '}')); k++) {
+        depth += words[k] == '{';
+        depth -= words[k] == '}';
+    }
+    return k;
+}
+
+static void note_words(const walk *w, const char *words)
+{
+    for (const char *at = words ? strchr(words, '{') : NULL; at; at = strchr(at + 1, '{')) {
+        const size_t end = place_end(at + 1, '?');
+        if (at[1 + end] == '?')
+            note_condition(w, at + 1, end);
+    }
+}
+
+/* ---- blocks ---- */
+
+static walk about(const walk *w, const json_t *row) { return (walk){w->paths, {w->scope.report, row}}; }
+
+static const json_t *rows_of(const walk *w, const organ_block *block)
+{
+    return block->rows && w->scope.row ? organ_scope_at(&w->scope, block->rows) : w->scope.row;
+}
+
+/* The rows of a table: those of a path, or the objects at several. To be released. */
+static json_t *table_rows(const walk *w, const organ_block *block)
+{
+    if (!block->rows || !strchr(block->rows, ' '))
+        return json_incref((json_t *)(uintptr_t)rows_of(w, block));
+    json_t *const rows = json_array();
+    char *const paths = strdup(block->rows), *rest;
+    for (const char *path = strtok_r(paths, " ", &rest); path && w->scope.row; path = strtok_r(NULL, " ", &rest))
+        json_array_append(rows, (json_t *)(uintptr_t)organ_scope_at(&w->scope, path));
+    free(paths);
+    return rows;
+}
+
+/* Words and a condition of each row; once without any, so that what they name is known. */
+static void note_rows(const walk *w, const json_t *rows, const char *where, const char *words)
+{
+    const walk none = about(w, NULL);
+    note_when(&none, where);
+    note_words(&none, words);
+    for (size_t k = 0; k < json_array_size(rows); k++) {
+        const walk one = about(w, json_array_get(rows, k));
+        note_when(&one, where);
+        note_words(&one, words);
+    }
+}
+
+static void note_table(const walk *w, const organ_table_of *table, const json_t *rows)
+{
+    const walk whole = about(w, w->scope.report);
+    note_words(w, table->total);
+    note_words(w, table->caption);
+    for (size_t k = 0; k < table->count; k++) {
+        note_when(&whole, table->fields[k].when);
+        note_rows(w, rows, NULL, table->fields[k].words);
+        if (table->total_row && w->scope.row) {
+            const walk total = about(w, organ_scope_at(&w->scope, table->total_row));
+            note_words(&total, table->fields[k].words);
+        }
+    }
+}
+
+static void note_items(const walk *w, const organ_items_of *items)
+{
+    const json_t *const of = items->of && w->scope.row ? organ_scope_at(&w->scope, items->of) : NULL;
+    note_words(w, items->caption);
+    for (size_t k = 0; k < items->count; k++) {
+        note_when(w, items->items[k].when);
+        note_words(w, items->items[k].name);
+        if (items->of)
+            note_rows(w, of, NULL, items->items[k].value);
+        else
+            note_words(w, items->items[k].value);
+    }
+}
+
+static void note_chart(const walk *w, const organ_block *block, const json_t *rows)
+{
+    if (block->bars) {
+        note_words(w, block->bars->look.subtitle);
+        note_words(w, block->bars->look.series[1]);
+        note_words(w, block->bars->caption);
+        note_rows(w, rows, NULL, block->bars->remark);
+    }
+    if (block->map) {
+        note_words(w, block->map->look.title);
+        note_words(w, block->map->caption);
+    }
+    if (block->curves)
+        note_rows(w, rows, block->curves->only, NULL);
+    if (block->points) {
+        note_words(w, block->points->look.subtitle);
+        note_words(w, block->points->caption);
+    }
+}
+
+static void visit(const walk *w, const organ_block *blocks, size_t count);
+
+static void visit_inside(const walk *w, const organ_block *block, const json_t *rows)
+{
+    if (block->kind == ORGAN_BLOCK_EACH) {
+        for (size_t k = 0; k < json_array_size(rows); k++) {
+            const walk one = about(w, json_array_get(rows, k));
+            visit(&one, block->blocks, block->count);
+        }
+        return;
+    }
+    json_t *const made = block->kind == ORGAN_BLOCK_MADE && w->scope.row ? block->make(w->scope.row)
+                         : block->kind == ORGAN_BLOCK_TOGETHER && rows   ? json_pack("{s:O}", "rows", rows)
+                                                                         : json_incref((json_t *)(uintptr_t)rows);
+    if (json_is_object(made)) {
+        const walk one = about(w, made);
+        visit(&one, block->blocks, block->count);
+    }
+    json_decref(made);
+}
+
+static void visit(const walk *w, const organ_block *blocks, size_t count)
+{
+    const walk none = about(w, NULL);
+    for (const organ_block *block = blocks; block < blocks + count; block++) {
+        const json_t *const rows = rows_of(w, block);
+        note_when(w, block->when);
+        note_words(w, block->words);
+        note_rows(w, rows, block->where, block->same);
+        note_chart(w, block, rows);
+        if (block->table) {
+            json_t *const of_table = table_rows(w, block);
+            note_table(w, block->table, of_table);
+            json_decref(of_table);
+        }
+        if (block->items)
+            note_items(w, block->items);
+        if (block->blocks && !w->scope.row)
+            visit(&none, block->blocks, block->count);
+        else if (block->blocks)
+            visit_inside(w, block, rows);
+    }
+}
+
+static void visit_view(json_t *paths, const organ_view *view, const json_t *report)
+{
+    const walk whole = {paths, {report, report}};
+    json_t *const made = report && view->make ? view->make(report) : json_incref((json_t *)(uintptr_t)report);
+    const walk w = {paths, {report, made}};
+    note_words(&whole, view->kind);
+    note_words(&whole, view->title);
+    note_words(&whole, view->lead);
+    visit(&w, view->blocks, view->count);
+    json_decref(made);
+}
+
+json_t *condition_paths(const organ_view *view)
+{
+    json_t *const paths = json_object();
+    ck_assert_ptr_nonnull(paths);
+    visit_view(paths, view, NULL);
+    return paths;
+}
+
+void condition_paths_meet(json_t *paths, const organ_view *view, const json_t *report) { visit_view(paths, view, report); }
+
+/* ---- all views ---- */
+
+/* What is there where something happened that the documents of these tests do not tell of: "schema path". */
+static const char *const rare[] = {"organ.autopsy/1 dry_run", /* asked for by words that several views share */
+                                   "organ.autopsy/1 known",
+                                   "organ.dequantize/1 dropped",
+                                   "organ.evaluate/1 experiment.name",
+                                   "organ.evaluate/1 models.*.experiment.name",
+                                   "organ.inspect/1 dropped",
+                                   "organ.lora_sanitize/1 modules.*.sigma.1",
+                                   "organ.measure/1 models.0.seed",
+                                   "organ.measure/1 others",
+                                   "organ.measure/1 seed",
+                                   "organ.noise_pairs/1 change.adapter",
+                                   "organ.noise_pairs/1 change.tuned",
+                                   "organ.quantize/1 dropped",
+                                   "organ.tokenize/1 ids"};
+/* Of "evaluation", which the documents of operations have with --evaluate alone. */
+static const char *const evaluated[] = {"comparison",
+                                        "evaluation.experiment.style",
+                                        "experiment.text.tokens",
+                                        "experiment.text.utf8",
+                                        "figures.bits_per_byte",
+                                        "figures.byte_perplexity",
+                                        "figures.word_perplexity",
+                                        "model",
+                                        "not_evaluated"};
+
+static bool is_rare(const char *schema, const char *path)
+{
+    char name[160];
+    snprintf(name, sizeof name, "%s %s", schema, path);
+    for (size_t k = 0; k < sizeof rare / sizeof *rare; k++)
+        if (strcmp(rare[k], name) == 0)
+            return true;
+    return false;
+}
+
+static bool is_evaluated(const char *path)
+{
+    for (size_t k = 0; k < sizeof evaluated / sizeof *evaluated; k++)
+        if (strcmp(evaluated[k], path) == 0)
+            return true;
+    return false;
+}
+
+/* Adds a line for each path that is rare and there, or that no document has and is not rare. */
+static void put_wrong(FILE *out, const char *schema, json_t *paths)
+{
+    const char *path;
+    json_t *met;
+    json_object_foreach(paths, path, met)
+    {
+        if (json_is_true(met) == is_rare(schema, path) && (json_is_true(met) || !is_evaluated(path)))
+            fprintf(out, "\n%s %s%s", schema, path, json_is_true(met) ? ", which is not rare" : "");
+    }
+}
+
+void conditions_must_name_members(json_t *const *documents, size_t count)
+{
+    char *wrong = NULL;
+    size_t size;
+    FILE *const out = open_memstream(&wrong, &size);
+    ck_assert_ptr_nonnull(out);
+    for (size_t v = 0; v < ORGAN_VIEWS; v++) {
+        json_t *const paths = condition_paths(organ_views[v]);
+        size_t own = 0;
+        for (size_t k = 0; k < count; k++)
+            if (organ_view_of(documents[k]) == organ_views[v]) {
+                condition_paths_meet(paths, organ_views[v], documents[k]);
+                own++;
+            }
+        if (own > 0)
+            put_wrong(out, organ_views[v]->schema, paths);
+        json_decref(paths);
+    }
+    fclose(out);
+    ck_assert_msg(*wrong == '\0', "conditions name what no document has:%s", wrong);
+    free(wrong);
+}
