@@ -67,8 +67,7 @@ static json_t *assemble_document(void *context)
     json_t *const changed = dry ? json_null() : organ_json_rows(w->layout.piece_count, changed_json, &w->layout);
     json_t *const run = organ_output_run(&w->made.output, bytes);
     const bool same = a->model->manifest && !a->merged && !w->layout.changed && json_is_array(changed) && json_array_size(changed) == 0;
-    if (run)
-        ORGAN_ADD(run, SET_BYTES("directory", a->options->directory));
+    ORGAN_ADD(run, SET_BYTES("directory", a->options->directory));
     return ORGAN_OBJECT(SET_TEXT("schema", "organ.assemble/1"), SET_TEXT("organ", ORGAN_VERSION), SET_FLAG("dry_run", dry),
                         SET("model", organ_model_json(a->model)), SET_TEXT("format", w->layout.format),
                         SET("files", organ_json_rows(w->layout.file_count, file_json, &w->layout)),
@@ -90,7 +89,6 @@ static organ_status assemble(void *job, json_t **report, organ_error *error)
         organ_layout_copy(a->model, &w->layout, error) || check_assembled(a, error) || (w->made.output.single && make_one(a, error)))
         return error->status;
     w->model = a->model;
-    w->made.output.like = organ_output_like(a->model);
     return organ_layout_output_make(w, report, error);
 }
 

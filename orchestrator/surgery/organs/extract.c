@@ -36,8 +36,7 @@ static json_t *extract_document(void *context)
     const organ_layout_output *const w = &e->written;
     const organ_amount all = organ_layout_amount(&w->layout, ORGAN_ALL_GROUPS, NULL);
     json_t *const run = organ_output_run(&w->made.output, all.bytes);
-    if (run)
-        ORGAN_ADD(run, SET_BYTES("model", e->options->model));
+    ORGAN_ADD(run, SET_BYTES("model", e->options->model));
     return ORGAN_OBJECT(
         SET_TEXT("schema", "organ.extract/1"), SET_TEXT("organ", ORGAN_VERSION), SET_FLAG("dry_run", e->options->dry_run),
         SET("model", organ_model_json(e->model)), SET("folders", organ_json_rows(ORGAN_ALL_GROUPS, folder_json, &w->layout)),
@@ -55,7 +54,6 @@ static organ_status extract(void *job, json_t **report, organ_error *error)
         organ_layout_copy(e->model, &w->layout, error))
         return error->status;
     w->model = e->model;
-    w->made.output.like = organ_output_like(e->model);
     return organ_layout_output_make(w, report, error);
 }
 

@@ -91,8 +91,7 @@ static json_t *graft_document(organ_graft_job *job)
                   SET("by_layer", organ_layout_by_layer_json(layout, job->source)), SET_FLAG("header_anew", job->anew),
                   SET("metadata", json_incref(job->metadata)), SET("notes", json_incref(job->notes)),
                   SET("tensors", organ_json_rows(layout->piece_count, tensor_json, job)));
-    if (run)
-        ORGAN_ADD(run, SET_BYTES("source", o->source), SET_BYTES("target", o->target));
+    ORGAN_ADD(run, SET_BYTES("source", o->source), SET_BYTES("target", o->target));
     ORGAN_ADD(document, SET("run", run));
     return document;
 }

@@ -57,10 +57,8 @@ organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **w
  * format cannot hold one of them. */
 organ_status organ_layout_name(organ_layout *layout, const char *name, bool anew, organ_gguf_writer *writer, organ_error *error);
 
-/* organ_by_layer_json of the pieces, with those grafted that `giver` gives (NULL: without), and organ_by_group_json. NULL without memory.
- */
+/* organ_by_layer_json of the pieces, with those grafted that `giver` gives (NULL: without). NULL without memory. */
 json_t *organ_layout_by_layer_json(const organ_layout *layout, const organ_model *giver);
-json_t *organ_layout_by_group_json(const organ_layout *layout);
 
 /* What some pieces amount to. */
 typedef struct organ_amount {

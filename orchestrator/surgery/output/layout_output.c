@@ -69,6 +69,7 @@ organ_status organ_layout_output_make(organ_layout_output *w, json_t **report, o
 {
     organ_layout *const layout = &w->layout;
     *report = NULL;
+    w->made.output.like = organ_output_like(w->model);
     if ((!w->made.output.single && organ_beside_list(w->model, &w->root, &w->beside, error)) ||
         organ_layout_plan(layout, w->model, w->apart, error))
         return error->status;

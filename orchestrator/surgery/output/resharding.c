@@ -355,8 +355,6 @@ organ_shard_piece organ_piece_same(const organ_tensor *tensor)
     return (organ_shard_piece){.name = tensor->name, .dtype = tensor->dtype, .rank = tensor->rank, .shape = tensor->shape, .same = tensor};
 }
 
-const char *organ_resharding_entry(const organ_resharding *r) { return r->index ? ORGAN_INDEX_NAME : r->files[0].is.name; }
-
 /* ---- the files ---- */
 
 /* A file of the right size stays where `stays`. */

@@ -74,8 +74,7 @@ void organ_resharding_free(organ_resharding *plan); /* NULL is allowed; closes t
 size_t organ_resharding_files(const organ_resharding *plan);
 const char *organ_resharding_file(const organ_resharding *plan, size_t file, uint64_t *bytes); /* its name and size */
 uint64_t organ_resharding_bytes(const organ_resharding *plan);                                 /* of all files, the index included */
-uint64_t organ_resharding_total(const organ_resharding *plan);    /* of the tensors alone: total_size of the index */
-const char *organ_resharding_entry(const organ_resharding *plan); /* the file to open the model by: the index or the only file */
+uint64_t organ_resharding_total(const organ_resharding *plan); /* of the tensors alone: total_size of the index */
 
 /* For reports: [{"name", "bytes"}] of the files; {"tensors", "bytes"} of the pieces that stay as they are, after a plan. */
 json_t *organ_resharding_files_json(const organ_resharding *plan);

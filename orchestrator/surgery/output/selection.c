@@ -5,7 +5,8 @@
 
 #define ALL_GROUPS ((1u << (ORGAN_GROUP_OTHER + 1)) - 1)
 
-bool organ_layer_number(const char **text, int32_t *layer)
+/* Reads a whole layer number at *text and steps behind it; false if there is none below 2^31. */
+static bool read_layer(const char **text, int32_t *layer)
 {
     const char *at = *text;
     int64_t number = 0;
@@ -18,13 +19,14 @@ bool organ_layer_number(const char **text, int32_t *layer)
     return true;
 }
 
-bool organ_layer_span_read(const char **text, organ_layer_span *span)
+/* "5-20" or "5" at *text, stepping behind it; false where that is not what stands there or it runs backwards. */
+static bool read_span(const char **text, organ_layer_span *span)
 {
     const char *at = *text;
-    if (!organ_layer_number(&at, &span->from))
+    if (!read_layer(&at, &span->from))
         return false;
     span->to = span->from;
-    if (*at == '-' && (at++, !organ_layer_number(&at, &span->to)))
+    if (*at == '-' && (at++, !read_layer(&at, &span->to)))
         return false;
     *text = at;
     return span->to >= span->from;
@@ -54,7 +56,7 @@ static organ_status read_layers(const char *layers, organ_selection *selection, 
         if (selection->span_count == ORGAN_SELECTION_SPANS)
             return organ_fail(error, ORGAN_USAGE, "--layers has more than %d ranges", ORGAN_SELECTION_SPANS);
         const char *at = word;
-        if (!organ_layer_span_read(&at, &selection->spans[selection->span_count++]) || (*at && *at != ','))
+        if (!read_span(&at, &selection->spans[selection->span_count++]) || (*at && *at != ','))
             return organ_fail(error, ORGAN_USAGE, "--layers has '%.200s', but it takes numbers and ranges such as 5-20 or 0-3,8", word);
         if (!*at)
             return ORGAN_OK;
@@ -88,7 +90,7 @@ organ_status organ_layer_map_parse(const char *text, organ_layer_map *map, organ
         const char *at = word;
         if (map->count == ORGAN_SELECTION_SPANS)
             return organ_fail(error, ORGAN_USAGE, "--map has more than %d ranges", ORGAN_SELECTION_SPANS);
-        if (!organ_layer_span_read(&at, &from) || *at++ != ':' || !organ_layer_span_read(&at, &to) || (*at && *at != ','))
+        if (!read_span(&at, &from) || *at++ != ':' || !read_span(&at, &to) || (*at && *at != ','))
             return organ_fail(error, ORGAN_USAGE, "--map has '%.200s', but it takes pairs of ranges such as 5-20:6-21 or 3:7,4:9", word);
         if (from.to - from.from != to.to - to.from)
             return organ_fail(error, ORGAN_USAGE, "--map has '%.200s': %d-%d and %d-%d are not as many layers", word, (int)from.from,

@@ -25,12 +25,6 @@ organ_status organ_selection_parse(const char *types, const char *layers, organ_
 /* With spans given, tensors outside of layers (embedding, output, final norm) are not selected. */
 bool organ_selected(const organ_selection *selection, const organ_tensor *tensor);
 
-/* Reads a whole layer number at *text and steps behind it; false if there is none below 2^31. */
-bool organ_layer_number(const char **text, int32_t *layer);
-
-/* "5-20" or "5" at *text, stepping behind it; false where that is not what stands there or it runs backwards. */
-bool organ_layer_span_read(const char **text, organ_layer_span *span);
-
 /* Where layers of one model go in another. All zero leaves every layer where it is. */
 typedef struct organ_layer_map {
     size_t count;

@@ -58,9 +58,6 @@ typedef struct organ_quantize_job {
     organ_quantize_part **todo; /* and the parts that are not done, by the items of a pass */
 } organ_quantize_job;
 
-/* The bytes that a scale takes: F32 of blocks, BF16 else. */
-size_t organ_quantize_scale_bytes(const organ_quantize_scheme *scheme);
-
 /* Puts codes and scales of all parts into place. */
 organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error);
 

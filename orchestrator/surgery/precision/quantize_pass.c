@@ -33,7 +33,8 @@ typedef struct bench {
 
 static size_t align(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
-size_t organ_quantize_scale_bytes(const organ_quantize_scheme *scheme) { return scheme->scale_of == ORGAN_SCALE_BLOCK ? 4 : 2; }
+/* The bytes that a scale takes: F32 of blocks, BF16 else. */
+static size_t scale_bytes(const organ_quantize_scheme *scheme) { return scheme->scale_of == ORGAN_SCALE_BLOCK ? 4 : 2; }
 
 static size_t pending_room(size_t groups) { return align(groups * 4) + PENDING; }
 
@@ -66,7 +67,7 @@ static bench bench_of(const organ_quantize_job *job, const organ_weight_strip *s
     for (size_t g = 0; g < b.groups; g++)
         b.middle[g] = 8.0f;
     const uint64_t row = job->scheme->scale_of == ORGAN_SCALE_BLOCK ? strip->first / job->scheme->size : strip->first;
-    b.pending_at = row * part->groups * organ_quantize_scale_bytes(job->scheme);
+    b.pending_at = row * part->groups * scale_bytes(job->scheme);
     return b;
 }
 
@@ -110,7 +111,7 @@ static float settle_scale(const bench *b, float greatest, unsigned char *stored)
 /* The scales of a band of rows, from the greatest magnitude in each group of its columns. */
 static organ_status make_scales(bench *b, const float *values, size_t rows, organ_error *error)
 {
-    const size_t size = organ_quantize_scale_bytes(b->job->scheme);
+    const size_t size = scale_bytes(b->job->scheme);
     unsigned char stored[4];
     if (b->job->scheme->scale_of == ORGAN_SCALE_TENSOR) {
         b->scales[0] = settle_scale(b, b->part->greatest, stored);

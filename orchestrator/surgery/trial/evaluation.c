@@ -74,22 +74,13 @@ void organ_evaluation_run(organ_evaluation *e, const char *path)
         json_object_set_new(e->document, "not_evaluated", organ_document_string(fault->message));
 }
 
-int organ_evaluation_tell(const organ_evaluation *e, json_t *report)
+json_t *organ_evaluated_json(const organ_evaluation *e, json_t *report)
 {
     json_t *const run = json_object_get(report, "run");
     if (!e->options)
-        return 0;
-    if (!report || json_object_set(report, "evaluation", e->document))
-        return -1;
-    return e->run && run ? json_object_set(run, "evaluation", e->run) : 0;
-}
-
-json_t *organ_evaluated_json(const organ_evaluation *e, json_t *report)
-{
-    if (organ_evaluation_tell(e, report) == 0)
         return report;
-    json_decref(report);
-    return NULL;
+    ORGAN_ADD(run, SET_IF(e->run, "evaluation", json_incref(e->run)));
+    return organ_json_joined(report, ORGAN_OBJECT(SET("evaluation", json_incref(e->document))));
 }
 
 organ_status organ_evaluation_end(const organ_evaluation *e, organ_error *error)

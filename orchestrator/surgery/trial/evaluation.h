@@ -30,10 +30,8 @@ organ_status organ_evaluation_prepare(organ_evaluation *evaluation, organ_error 
  * is kept for organ_evaluation_end, so that the finished output is not lost for it. */
 void organ_evaluation_run(organ_evaluation *evaluation, const char *path);
 
-/* Adds "evaluation" to a report, and to its "run" what varies from run to run. -1 without memory, else 0. */
-int organ_evaluation_tell(const organ_evaluation *evaluation, json_t *report);
-
-/* The same for a report as it is made: `report` again, or NULL, released, without memory. */
+/* Adds "evaluation" to a report as it is made, and to its "run" what varies from run to run: `report` again, or NULL, released, without
+ * memory. */
 json_t *organ_evaluated_json(const organ_evaluation *evaluation, json_t *report);
 
 /* After the output has its name: the status of a fault, with a message that says that the output is whole. */
