@@ -44,22 +44,28 @@ static organ_status check_apart(const char *path, const char *model, organ_error
     return error->status;
 }
 
+/* The models that an operand or an option names. */
+static organ_status check_argument(const char *path, const organ_option *argument, const void *values, organ_error *error)
+{
+    const void *const at = (const char *)values + argument->offset;
+    const organ_words *const words = argument->value == ORGAN_VALUE_WORDS ? at : NULL;
+    if (argument->names != ORGAN_NAMES_MODEL)
+        return ORGAN_OK;
+    if (!words)
+        return check_apart(path, *(const char *const *)at, error);
+    for (size_t k = 0; k < words->count && !error->status; k++)
+        check_apart(path, words->word[k], error);
+    return error->status;
+}
+
 organ_status organ_html_file_check_apart(const char *path, const organ_verb *verb, const void *values, organ_error *error)
 {
     for (size_t k = 0; k < verb->operand_count && !error->status; k++) {
-        const organ_operand *const operand = &verb->operands[k];
-        const void *const at = (const char *)values + operand->offset;
-        if (operand->names != ORGAN_NAMES_MODEL)
-            continue;
-        if (!organ_operand_repeats(operand))
-            check_apart(path, *(const char *const *)at, error);
-        else
-            for (size_t w = 0; w < ((const organ_words *)at)->count && !error->status; w++)
-                check_apart(path, ((const organ_words *)at)->word[w], error);
+        const organ_option operand = organ_operand_as_option(&verb->operands[k]);
+        check_argument(path, &operand, values, error);
     }
     const organ_option *option;
     for (size_t k = 0; !error->status && (option = organ_verb_option_at(verb, k)); k++)
-        if (option->names == ORGAN_NAMES_MODEL && option->value == ORGAN_VALUE_TEXT)
-            check_apart(path, *(const char *const *)((const char *)values + option->offset), error);
+        check_argument(path, option, values, error);
     return error->status;
 }

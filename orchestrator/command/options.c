@@ -232,6 +232,16 @@ const organ_option *organ_verb_option_at(const organ_verb *verb, size_t k)
     return NULL;
 }
 
+organ_option organ_operand_as_option(const organ_operand *operand)
+{
+    return (organ_option){.name = operand->name,
+                          .value = organ_operand_repeats(operand) ? ORGAN_VALUE_WORDS : ORGAN_VALUE_TEXT,
+                          .required = !operand->optional,
+                          .help = operand->help,
+                          .offset = operand->offset,
+                          .names = operand->names};
+}
+
 static const organ_option *find_long(const organ_verb *verb, const char *name, size_t length)
 {
     const organ_option *option;

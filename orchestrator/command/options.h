@@ -100,6 +100,8 @@ const organ_option *organ_verb_option_at(const organ_verb *verb, size_t k);
 const organ_option *organ_verb_option(const organ_verb *verb, const char *name); /* NULL: it has none of that name */
 
 bool organ_operand_repeats(const organ_operand *operand); /* "MODEL..." */
+
+organ_option organ_operand_as_option(const organ_operand *operand); /* what may be given for it is the same */
 bool organ_in_range(const organ_range *range, double number);
 
 /* The k-th choice of an option; false behind the last. */

@@ -122,6 +122,7 @@ mkdir models && cp -rL tiny-qwen2 models/a
 refused 2 "reports cannot go into the directory of the input" fleet models -o models/a/out
 refused 2 "reports cannot go into the directory of the input" inspect o --html o/page.html
 refused 2 "reports cannot go into the directory of the input" audit tiny-qwen2 o --html o/organ/page.html
+refused 2 "reports cannot go into the directory of the input" orthogonality --pair tiny-qwen2 o --pair o tiny-qwen2 --html o/page.html
 refused 2 "cannot be the input" lora sanitize "$model/../tiny-lora" --base base -o base --force
 ends 0 measure one.safetensors -o reports --quiet
 ends 0 measure one.safetensors -o reports --quiet

@@ -42,13 +42,11 @@ const char *organ_operand_key(const organ_operand *operand, char key[64])
     return key;
 }
 
-organ_option organ_operand_as_option(const organ_operand *operand, char key[64])
+organ_option organ_job_operand(const organ_operand *operand, char key[64])
 {
-    return (organ_option){.name = organ_operand_key(operand, key),
-                          .value = organ_operand_repeats(operand) ? ORGAN_VALUE_WORDS : ORGAN_VALUE_TEXT,
-                          .required = !operand->optional,
-                          .help = operand->help,
-                          .names = operand->names};
+    organ_option option = organ_operand_as_option(operand);
+    option.name = organ_operand_key(operand, key);
+    return option;
 }
 
 /* ---- schemas ---- */
@@ -139,7 +137,7 @@ static json_t *arguments_schema(const organ_verb *verb)
     json_t *const properties = json_object(), *const required = json_array(), *const together = json_object();
     char key[64], before[64] = "";
     for (size_t k = 0; k < verb->operand_count; k++) {
-        const organ_option operand = organ_operand_as_option(&verb->operands[k], key);
+        const organ_option operand = organ_job_operand(&verb->operands[k], key);
         json_object_set_new(properties, key, option_schema(&operand));
         if (operand.required)
             json_array_append_new(required, json_string(key));

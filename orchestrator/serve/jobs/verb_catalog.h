@@ -19,8 +19,8 @@ const organ_option *organ_job_option(const organ_verb *verb, size_t k);
 /* The member of "arguments" that gives the operand: "MODEL" for "MODEL...". */
 const char *organ_operand_key(const organ_operand *operand, char key[64]);
 
-/* An operand as an option of the name that its key is: what may be given for it is the same. */
-organ_option organ_operand_as_option(const organ_operand *operand, char key[64]);
+/* The operand as an option of that name. */
+organ_option organ_job_operand(const organ_operand *operand, char key[64]);
 
 /* {"name", "summary", "resumable", "dry_run"} of every verb that can be a job. NULL without memory. */
 json_t *organ_verb_list(const organ_verb *const *verbs, size_t count);

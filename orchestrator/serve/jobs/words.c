@@ -274,7 +274,7 @@ static void read_request(reader *r, const organ_verb *const *verbs, size_t count
     refuse_gaps(r);
     for (size_t k = 0; k < r->words->verb->operand_count; k++) {
         char own[64];
-        const organ_option operand = organ_operand_as_option(&r->words->verb->operands[k], own);
+        const organ_option operand = organ_job_operand(&r->words->verb->operands[k], own);
         read_argument(r, r->operands, &operand);
     }
     const organ_option *option;
