@@ -72,10 +72,11 @@ static bool add_absence(json_t *rows, const char *what, char *which, const char 
 static bool add_idle(json_t *rows, const plan *p)
 {
     char *slower = NULL, *siblings = NULL, *cores = NULL;
-    const bool done = organ_topology_idle(p->topology, p->threads, &cores, &slower, &siblings) &&
-                      add_absence(rows, "CPU", cores, "core without a worker: fewer threads than cores");
-    const bool next = add_absence(rows, "CPU", done ? slower : NULL, "slower kind of core without a worker: fewer threads than cores");
-    return add_absence(rows, "CPU", next ? siblings : NULL, "second hardware thread of a core: fewer threads than CPUs");
+    bool done = organ_topology_idle(p->topology, p->threads, &cores, &slower, &siblings);
+    /* Each list is taken over, also where another one got no memory. */
+    done = add_absence(rows, "CPU", cores, "core without a worker: fewer threads than cores") && done;
+    done = add_absence(rows, "CPU", slower, "slower kind of core without a worker: fewer threads than cores") && done;
+    return add_absence(rows, "CPU", siblings, "second hardware thread of a core: fewer threads than CPUs") && done;
 }
 
 static json_t *left_out_rows(const plan *p)
