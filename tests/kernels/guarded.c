@@ -6,8 +6,18 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { PERIOD = 1 << 15 }; /* of junk() */
-static unsigned char junk(size_t at, unsigned seed) { return (unsigned char)((at * 2654435761u + seed * 40503u) >> 7); }
+enum { PERIOD = 1 << 15, SEEDS = 32 };
+
+/* Junk of a seed, which repeats after PERIOD bytes; made once, for thousands of small buffers are filled and compared with it. */
+static const unsigned char *junk_of(unsigned seed)
+{
+    static unsigned char junk[SEEDS][PERIOD], made[SEEDS];
+    unsigned char *const mine = junk[seed % SEEDS];
+    for (size_t at = 0; at < PERIOD && !made[seed % SEEDS]; at++)
+        mine[at] = (unsigned char)((at * 2654435761u + seed % SEEDS * 40503u) >> 7);
+    made[seed % SEEDS] = 1;
+    return mine;
+}
 
 guarded guarded_create(size_t bytes, enum guarded_side side, unsigned seed)
 {
@@ -20,24 +30,24 @@ guarded guarded_create(size_t bytes, enum guarded_side side, unsigned seed)
     }
     b.data = side == GUARD_BEFORE ? b.map + page : b.map + page + inner - bytes;
     const size_t end = page + inner;
-    for (size_t k = page; k < end && k < page + PERIOD; k++)
-        b.map[k] = junk(k, seed);
-    for (size_t k = page + PERIOD; k < end; k += PERIOD)
-        memcpy(b.map + k, b.map + k - PERIOD, end - k < PERIOD ? end - k : PERIOD);
+    for (size_t k = page; k < end; k += PERIOD - k % PERIOD)
+        memcpy(b.map + k, junk_of(seed) + k % PERIOD, end - k < PERIOD - k % PERIOD ? end - k : PERIOD - k % PERIOD);
     return b;
+}
+
+static int is_junk(const guarded *b, size_t from, size_t end, unsigned seed)
+{
+    for (size_t k = from; k < end; k += PERIOD - k % PERIOD)
+        if (memcmp(b->map + k, junk_of(seed) + k % PERIOD, end - k < PERIOD - k % PERIOD ? end - k : PERIOD - k % PERIOD) != 0)
+            return 0;
+    return 1;
 }
 
 int guarded_intact(const guarded *b, unsigned seed)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE), end = b->map_bytes - page;
     const size_t first = (size_t)(b->data - b->map), last = first + b->bytes;
-    for (size_t k = page; k < first; k++)
-        if (b->map[k] != junk(k, seed))
-            return 0;
-    for (size_t k = last; k < end; k++)
-        if (b->map[k] != junk(k, seed))
-            return 0;
-    return 1;
+    return is_junk(b, page, first, seed) && is_junk(b, last, end, seed);
 }
 
 void guarded_destroy(guarded *b)

@@ -19,12 +19,24 @@ double reference_magnitude(small_float type, unsigned code)
     return exponent == 0 ? ldexp(fraction / one, 1 - bias) : ldexp(1 + fraction / one, exponent - bias);
 }
 
+/* Of every code, made once: a search asks for seventeen. */
+static const double *magnitudes_of(small_float type)
+{
+    static double magnitudes[2][1 << 15];
+    static int made[2];
+    const int which = type.fraction_bits == reference_f16.fraction_bits;
+    for (unsigned code = 0; code < 1 << 15 && !made[which]; code++)
+        magnitudes[which][code] = reference_magnitude(type, code);
+    made[which] = 1;
+    return magnitudes[which];
+}
+
 uint32_t reference_widen(small_float type, uint16_t code)
 {
     const uint32_t sign = (uint32_t)(code & 0x8000) << 16, magnitude = code & 0x7fff, infinity = reference_infinity(type);
     if (magnitude >= infinity)
         return sign | 0x7f800000 | (magnitude > infinity ? 0x400000 | (magnitude - infinity) << (23 - type.fraction_bits) : 0);
-    const float value = (float)reference_magnitude(type, magnitude);
+    const float value = (float)magnitudes_of(type)[magnitude];
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
     return sign | bits;
@@ -36,18 +48,19 @@ uint16_t reference_narrow(small_float type, uint32_t bits)
     unsigned low = 0, high = reference_infinity(type);
     if (magnitude > 0x7f800000) /* sign, the upper bits of the payload, quiet */
         return (uint16_t)(sign | high | (magnitude & 0x7fffff) >> (23 - type.fraction_bits) | 1u << (type.fraction_bits - 1));
+    const double *const magnitudes = magnitudes_of(type);
     float value;
     memcpy(&value, &magnitude, sizeof value);
-    if (value >= reference_magnitude(type, high))
+    if (value >= magnitudes[high])
         return (uint16_t)(sign | high);
     while (high - low > 1) { /* magnitude(low) <= value < magnitude(high) */
         const unsigned middle = (low + high) / 2;
-        if (reference_magnitude(type, middle) <= value)
+        if (magnitudes[middle] <= value)
             low = middle;
         else
             high = middle;
     }
-    const double down = value - reference_magnitude(type, low), up = reference_magnitude(type, high) - value;
+    const double down = value - magnitudes[low], up = magnitudes[high] - value;
     return (uint16_t)(sign | (down < up || (down == up && low % 2 == 0) ? low : high));
 }
 
