@@ -238,11 +238,12 @@ neon() {
         report neon build 0 1 "$EPOCHREALTIME" "$scratch/log"
         return
     fi
-    elsewhere neon CC="$cc" AR="$ar" || return
+    # Nobody debugs what is emulated.
+    elsewhere neon CC="$cc" AR="$ar" CFLAGS="${CFLAGS:-} ${emulator:+-g0}" || return
     # What is emulated for minutes although all it stands on is emulated too (forward, physarum_v2, prune, html) runs there only where it is named.
     suites=$(programs | grep -vxE -e "${SUITES:+-}(prune_calibrated|prune_imatrix|prune_bands|html_quality|names|evaluation|measure_packed)")
     # qemu-user 7.2 can hang in fork() of a program with shared libraries; tests that fork by themselves do it seldom enough.
-    in_tree neon build/neon "$suites" "CK_TIMEOUT_MULTIPLIER=100 CK_FORK=no" "$emulator"
+    in_tree neon build/neon "$suites" "CK_TIMEOUT_MULTIPLIER=100 CK_FORK=no ${emulator:+EMULATED=yes}" "$emulator"
     if wanted bytes; then later neon bytes . "EMULATOR=$emulator" "bash $scratch/bytes"; fi
 }
 

@@ -2,6 +2,7 @@
  * Kernels over transcendental functions: like scalar to the bit, scalar like long double within the rounding of its formula, and scalar's
  * own bits as a digest that is the same on every machine with FMA. */
 #include "tests/kernels/kernel_checker.h"
+#include "tests/kit/emulated.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,9 +74,12 @@ static void fill_sweep(float *values, float *ups)
     values[1] = 0, values[3] = -0.0f, values[5] = INFINITY, values[7] = -INFINITY, values[9] = NAN;
 }
 
+/* A long double of aarch64 is computed by the compiler's library: on an emulated processor one value in 13 is compared. The digests of all
+ * are those of machines that compare each. */
 static const char *check_against_expectation(int which, const float *in, const float *up, const float *out)
 {
-    for (size_t k = 0; k < SWEEP; k++) {
+    const size_t step = sample_if_emulated(1, 13);
+    for (size_t k = 0; k < SWEEP; k += step) {
         const expectation e = expect(which, in[k], up[k]);
         if (isnan(e.value) || isinf(in[k]))
             continue;
@@ -114,7 +118,8 @@ const char *check_math_values(const organ_kernels *k)
                 fault =
                     kernel_fault("%s(%a): %a, scalar %a", names[which], (double)sweep_in[j], (double)sweep_out[j], (double)sweep_scalar[j]);
     }
-    return fault ? fault : check_math_tolerance(k);
+    /* What has the bits of scalar is as exact as scalar, which is asked by its own name. */
+    return fault || strcmp(k->isa, "scalar") != 0 ? fault : check_math_tolerance(k);
 }
 
 /* Taken from what this check prints, after check_math_values had passed. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The physarum tile: every table like scalar to the bit, even in what it leaves in its scratch; scalar like the formula in FP64. */
 #include "tests/kernels/kernel_checker.h"
+#include "tests/kit/emulated.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,11 +133,12 @@ const char *check_physarum_same(const organ_kernels *k)
     static const organ_physarum_params params[] = {{30, 2, 1, 6},      {0, 2, 1, 6},    {1, 2, 0, 6},
                                                    {5, 2, 0.7f, 2.5f}, {4, 1.7f, 1, 6}, {3, 3.5f, 2, 40}};
     static float values[256 * 260];
+    const size_t step = sample_if_emulated(1, 5); /* the first and the last of the parameters */
     const char *fault = NULL;
     samples random = {5};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
         for (int type = 0; type < TYPES; type++)
-            for (size_t p = 0; p < sizeof params / sizeof *params && !fault; p++) {
+            for (size_t p = 0; p < sizeof params / sizeof *params && !fault; p += step) {
                 const tile t = {type, shapes[s][0], shapes[s][1], shapes[s][1] + 3 * (p % 2), params[p]};
                 if (shapes[s][0] * shapes[s][1] > 20000 && p > 0 && type != BF16) /* the reference takes its time */
                     continue;
@@ -177,9 +179,10 @@ const char *check_physarum_flow(const organ_kernels *k)
                                  {F32, 200, 77, 77, {30, 2, 0, 6}},
                                  {F32, 100, 256, 256, {10, 2, 0.5f, 9}},
                                  {F32, 64, 100, 100, {10, 1.5f, 1, 6}}};
+    const int step = (int)sample_if_emulated(1, SAMPLE_SHAPES);
     const char *fault = NULL;
     for (size_t s = 0; s < sizeof tiles / sizeof *tiles; s++)
-        for (int shape = 0; shape < SAMPLE_SHAPES && !fault; shape++)
+        for (int shape = 0; shape < SAMPLE_SHAPES && !fault; shape += step)
             fault = check_flow(k, &tiles[s], (enum sample_shape)shape);
     return fault;
 }
@@ -214,16 +217,17 @@ const char *check_physarum_edges(const organ_kernels *k)
 
 const char *check_physarum_large(const organ_kernels *k)
 {
-    enum { SIDE = 4096, PERIOD = 77777 }; /* the samples repeat, but no two rows are alike */
-    static outcome expected;              /* the same for every table */
+    enum { PERIOD = 77777 }; /* the samples repeat, but no two rows are alike */
+    static outcome expected; /* the same for every table */
     static int known;
-    const tile t = {BF16, SIDE, SIDE, SIDE, {2, 2, 1, 6}};
-    float *values = malloc(sizeof *values * SIDE * SIDE);
+    const size_t side = sample_if_emulated(4096, 1024);
+    const tile t = {BF16, side, side, side, {2, 2, 1, 6}};
+    float *values = malloc(sizeof *values * side * side);
     samples random = {9};
     if (!values)
         abort();
     samples_fill(&random, UNIFORM, values, PERIOD);
-    for (size_t at = PERIOD; at < SIDE * SIDE; at++)
+    for (size_t at = PERIOD; at < side * side; at++)
         values[at] = values[at - PERIOD];
     values[12345] = 3e30f; /* all that flows flows here */
     if (!known++)

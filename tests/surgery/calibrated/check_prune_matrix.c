@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Pruning a matrix, whatever the method: what the mask must be, the same bits however it is cut, and what is refused. */
 #include "tests/surgery/calibrated/physarum_v2_rig.h"
+#include "tests/kit/emulated.h"
 #include "tests/kit/suite_table.h"
 #include "tests/kit/require.h"
 
@@ -41,7 +42,7 @@ START_TEST(sparsity_is_what_was_asked_for)
 {
     static const double percents[] = {1, 22, 50, 83.5, 97};
     for (size_t m = 0; m < 4; m++)
-        for (size_t k = 0; k < 5; k++) {
+        for (size_t k = 0; k < 5; k += sample_if_emulated(1, 2)) {
             pruned p = must_prune((organ_prune_matrix_options){.method = methods[m], .sparsity = percents[k], .effort = 0.2});
             uint64_t zeros = 0, masked = 0;
             for (size_t w = 0; w < LAYER_WEIGHTS; w++) {
@@ -198,7 +199,7 @@ START_TEST(threads_and_calls_do_not_show)
         const bool blocks = m == 4;
         const organ_prune_matrix_options options = {.method = methods[m % 4], .sparsity = 50};
         pruned first = {0};
-        for (size_t k = 0; k < 3; k++) {
+        for (size_t k = 0; k < 3; k += sample_if_emulated(1, 2)) {
             organ_engine other = make_engine(threads[k], blocks ? 1 << 20 : 1 << 30);
             organ_calibration *c = calibrate(&other, &given, true, calls[k]);
             pruned p = prune_layer(&other, &given, c, options);

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT
+ * What sweeps over everything takes minutes on an emulated processor: tests/run_tests.sh sets EMULATED there, and the tests that ask here
+ * take samples, after a line that says so. On a real processor, under sanitizers too, a sweep is always whole. */
+#ifndef ORGAN_TESTS_EMULATED_H
+#define ORGAN_TESTS_EMULATED_H
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* `whole`, or `sample` on an emulated processor. */
+static inline size_t sample_if_emulated(size_t whole, size_t sample)
+{
+    static int told;
+    if (!getenv("EMULATED"))
+        return whole;
+    if (!told++)
+        puts("emulated: samples of what is swept whole on a real processor");
+    return sample;
+}
+
+#endif
