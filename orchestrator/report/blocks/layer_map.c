@@ -167,8 +167,6 @@ bool organ_layer_map_settle(organ_layer_map *map)
     return true;
 }
 
-bool organ_layer_map_is_empty(const organ_layer_map *map) { return map && !map->failed && map->count == 0; }
-
 char *organ_layer_map_svg(const organ_layer_map *map, const organ_heat_map *look)
 {
     if (!map || map->failed || map->layers == 0)

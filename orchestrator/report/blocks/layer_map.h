@@ -46,9 +46,6 @@ void organ_layer_map_mark(organ_layer_map *map, long long layer, const char *rol
 /* Nothing can be added any more. false without memory, or if there is nothing to show. */
 bool organ_layer_map_settle(organ_layer_map *map);
 
-/* Nothing was added, and that is no fault. */
-bool organ_layer_map_is_empty(const organ_layer_map *map);
-
 /* Roles downwards, layers across. `look` has the words and the scale, for rows "role" if it has no row_label; layers, roles, values and
  * marks come from the map. NULL without memory or cells. */
 char *organ_layer_map_svg(const organ_layer_map *map, const organ_heat_map *look);

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/text/text_table.h"
 
-#include "orchestrator/machine/quantity.h"
-
 #include <ctype.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,12 +74,6 @@ void organ_table_cell(organ_table *table, const char *format, ...)
     va_start(args, format);
     organ_table_take(table, vasprintf(&text, format, args) < 0 ? NULL : text);
     va_end(args);
-}
-
-void organ_table_count(organ_table *table, unsigned long long count)
-{
-    char text[32];
-    organ_table_cell(table, "%s", organ_count_text(count, text));
 }
 
 void organ_table_totals(organ_table *table)

@@ -24,7 +24,6 @@ void organ_table_destroy(organ_table *table);
 /* Adds the next cell, row by row from left to right. Control characters and invalid UTF-8 are made visible. */
 void organ_table_cell(organ_table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void organ_table_take(organ_table *table, char *text); /* the text is freed; NULL: there was no memory for it, which printing reports */
-void organ_table_count(organ_table *table, unsigned long long count); /* 1,450,103,613 */
 
 /* Where the table comes in parts, one begins with this column. */
 void organ_table_part_at(organ_table *table, size_t column);

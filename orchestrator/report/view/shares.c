@@ -2,7 +2,7 @@
 #include "orchestrator/report/view/shares.h"
 
 #include "orchestrator/report/svg/svg.h"
-#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -13,23 +13,18 @@ enum { MOST_ROLES = 32 };
 static const json_t *modules_of(const json_t *report) { return json_object_get(report, "modules"); }
 static const char *role_of(const json_t *row) { return organ_json_text(row, "role"); }
 
-/* Whether no row before this one has its "role". */
-static bool role_is_new(const json_t *rows, size_t row)
-{
-    const char *const role = organ_json_text(json_array_get(rows, row), "role");
-    for (size_t k = 0; k < row; k++)
-        if (strcmp(organ_json_text(json_array_get(rows, k), "role"), role) == 0)
-            return false;
-    return true;
-}
-
 /* The roles of the modules in the order in which they come; as many as there is room for. */
 static size_t roles_of(const json_t *modules, const char *roles[MOST_ROLES])
 {
     size_t count = 0;
-    for (size_t k = 0; k < json_array_size(modules) && count < MOST_ROLES; k++)
-        if (role_is_new(modules, k))
-            roles[count++] = role_of(json_array_get(modules, k));
+    for (size_t k = 0; k < json_array_size(modules) && count < MOST_ROLES; k++) {
+        const char *const role = role_of(json_array_get(modules, k));
+        size_t known = 0;
+        while (known < count && strcmp(roles[known], role) != 0)
+            known++;
+        roles[known] = role;
+        count += known == count;
+    }
     return count;
 }
 
@@ -67,8 +62,6 @@ static void fold_module(share_fold *f, const json_t *row, const organ_share_of *
     f->most = fmax(f->most, share);
 }
 
-static json_t *number_or_null(double x) { return isfinite(x) ? json_real(x) : json_null(); }
-
 /* The modules of a role, all of them for NULL. */
 static json_t *fold_role(const json_t *modules, const char *role, const organ_share_of *of)
 {
@@ -76,23 +69,20 @@ static json_t *fold_role(const json_t *modules, const char *role, const organ_sh
     for (size_t k = 0; k < json_array_size(modules); k++)
         if (!role || strcmp(role_of(json_array_get(modules, k)), role) == 0)
             fold_module(&f, json_array_get(modules, k), of);
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "role", role ? role : "", "modules", f.modules, "elements",
-                     f.elements, "rank_from", f.rank.from, "rank_to", f.rank.to, "before_from", f.before.from, "before_to", f.before.to,
-                     "share", number_or_null(f.kept / f.energy), "least", number_or_null(f.least), "most", number_or_null(f.most));
+    return ORGAN_OBJECT(SET_TEXT("role", role ? role : ""), SET_COUNT("modules", f.modules), SET_COUNT("elements", f.elements),
+                        SET_COUNT("rank_from", f.rank.from), SET_COUNT("rank_to", f.rank.to), SET_COUNT("before_from", f.before.from),
+                        SET_COUNT("before_to", f.before.to), SET_REAL_OF("share", true, f.kept / f.energy),
+                        SET_REAL_OF("least", true, f.least), SET_REAL_OF("most", true, f.most));
 }
 
 json_t *organ_share_roles(const json_t *report, const organ_share_of *of)
 {
     const char *roles[MOST_ROLES];
-    const json_t *const modules = modules_of(report);
-    const size_t count = roles_of(modules, roles);
-    json_t *rows = json_array();
-    for (size_t k = 0; rows && k < count; k++)
-        if (json_array_append_new(rows, fold_role(modules, roles[k], of)) != 0) {
-            json_decref(rows);
-            rows = NULL;
-        }
-    return json_pack("{s:o, s:o}", "rows", rows, "total", fold_role(modules, NULL, of));
+    const size_t count = roles_of(modules_of(report), roles);
+    json_t *const rows = json_array();
+    for (size_t k = 0; k < count; k++)
+        json_array_append_new(rows, fold_role(modules_of(report), roles[k], of));
+    return ORGAN_OBJECT(SET("rows", rows), SET("total", fold_role(modules_of(report), NULL, of)));
 }
 
 /* ---- over the rank ---- */

@@ -142,7 +142,7 @@ static organ_table *table_of(const char *text)
     static const organ_column columns[] = {{"a & b", ORGAN_LEFT, true, true}, {"<n>", ORGAN_RIGHT, false, false}};
     organ_table *const table = organ_table_create(columns, 2);
     organ_table_cell(table, "%s", text);
-    organ_table_count(table, 1234);
+    organ_table_cell(table, "1,234");
     organ_table_totals(table);
     organ_table_cell(table, "all");
     organ_table_cell(table, "%s", text);
