@@ -5,6 +5,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/output_reports.h"
 #include "orchestrator/surgery/output/operation.h"
+#include "orchestrator/surgery/output/tally.h"
 
 #include <fnmatch.h>
 #include <math.h>
@@ -106,7 +107,7 @@ static json_t *run_json(const organ_autopsy_job *job)
     return ORGAN_OBJECT(SET_BYTES("model", job->options->model), SET_BYTES_OF("other", job->options->other),
                         SET_REAL("seconds", round(seconds * 1e3) / 1e3),
                         SET_REAL("bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0), SET_COUNT("bytes", bytes),
-                        SET_TEXT("cpu_isa", job->engine->kernels->isa), SET_COUNT("threads", organ_workers_count(job->engine->workers)));
+                        SET_ENGINE(job->engine));
 }
 
 /* ---- files ---- */

@@ -300,8 +300,7 @@ static json_t *dissection_report(const fleet *f, double seconds)
                                    SET_COUNT("failed", f->failed), SET_COUNT("bytes", bytes), SET_COUNT("tensors", tensors))),
         SET("run", ORGAN_OBJECT(SET_BYTES("directory", f->options->directory), SET_BYTES("output", f->options->output),
                                 SET_FLAG("extracted", !f->options->no_extract), SET_COUNT("unchanged", f->reused),
-                                SET_REAL("seconds", organ_milliseconds(seconds)), SET_TEXT("cpu_isa", f->engine->kernels->isa),
-                                SET_COUNT("threads", organ_workers_count(f->engine->workers)))));
+                                SET_REAL("seconds", organ_milliseconds(seconds)), SET_ENGINE(f->engine))));
 }
 
 static json_t *z_report(const fleet *f)

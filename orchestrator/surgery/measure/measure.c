@@ -9,6 +9,7 @@
 #include "orchestrator/surgery/measure/z_subjects.h"
 #include "orchestrator/surgery/output/output_reports.h"
 #include "orchestrator/surgery/output/selection.h"
+#include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/output/operation.h"
 
 #include <math.h>
@@ -151,7 +152,7 @@ static json_t *run_json(const measuring *m)
     const double seconds = organ_seconds_now() - m->started;
     return ORGAN_OBJECT(SET_REAL("seconds", organ_milliseconds(seconds)),
                         SET_REAL("bytes_per_second", seconds > 0 ? round((double)m->bytes / seconds) : 0.0), SET_COUNT("bytes", m->bytes),
-                        SET_TEXT("cpu_isa", m->engine->kernels->isa), SET_COUNT("threads", organ_workers_count(m->engine->workers)));
+                        SET_ENGINE(m->engine));
 }
 
 /* The shards of a model one by one, each deleted when it is measured. */

@@ -24,6 +24,8 @@ double organ_billionth(double x);
 /* Members of a row: "role" and "layer" (null: in none) of an organ_anatomy. */
 #define SET_PLACE(anatomy)    SET_TEXT("role", organ_anatomy_role_name(anatomy)), SET_INDEX("layer", (anatomy)->layer)
 #define SET_DTYPE(key, dtype) SET_TEXT(key, organ_dtype_describe(dtype)->name)
+/* Members of "run": "cpu_isa" and "threads" of an organ_engine. */
+#define SET_ENGINE(engine) SET_TEXT("cpu_isa", (engine)->kernels->isa), SET_COUNT("threads", organ_workers_count((engine)->workers))
 
 /* An array of what `row` makes of `context` and each row of the anatomy; NULL is no row. */
 json_t *organ_anatomy_rows_json(organ_json_row *row, const void *context);

@@ -271,8 +271,7 @@ static json_t *run_json(const audit *a)
         bytes += 2 * a->pairs[k].tensor->bytes;
     return ORGAN_OBJECT(SET_BYTES("donor", a->options->donor), SET_BYTES("pruned", a->options->pruned),
                         SET_REAL("seconds", organ_milliseconds(seconds)),
-                        SET_REAL("bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0),
-                        SET_TEXT("cpu_isa", a->engine->kernels->isa), SET_COUNT("threads", organ_workers_count(a->engine->workers)));
+                        SET_REAL("bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0), SET_ENGINE(a->engine));
 }
 
 /* The targets; with `present`, those that the copy has. The count is at most that of the targets. NULL without memory. */

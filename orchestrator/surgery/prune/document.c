@@ -108,12 +108,12 @@ static json_t *run_json(const organ_prune_job *job, const organ_output *output)
     uint64_t killed = 0;
     for (size_t f = 0; f < job->donor->file_count; f++)
         json_array_append_new(shards, shard_json(job, f, &killed));
-    return ORGAN_OBJECT(
-        SET_BYTES("donor", job->options->donor), SET_BYTES("output", job->options->output), SET_TEXT("started", started),
-        SET_REAL("seconds", organ_milliseconds(seconds)), SET_BYTES("host", host), SET_TEXT("cpu_isa", engine->kernels->isa),
-        SET_COUNT("threads", organ_workers_count(engine->workers)), SET_COUNT("pinned", organ_workers_pinned(engine->workers)),
-        SET_COUNT("memory", engine->memory), SET_FLAG("resumed", output->publish.resumed),
-        SET_REAL("bytes_per_second", seconds > 0 ? round((double)job->pruned_bytes / seconds) : 0.0), SET("shards", shards));
+    return ORGAN_OBJECT(SET_BYTES("donor", job->options->donor), SET_BYTES("output", job->options->output), SET_TEXT("started", started),
+                        SET_REAL("seconds", organ_milliseconds(seconds)), SET_BYTES("host", host), SET_ENGINE(engine),
+                        SET_COUNT("pinned", organ_workers_pinned(engine->workers)), SET_COUNT("memory", engine->memory),
+                        SET_FLAG("resumed", output->publish.resumed),
+                        SET_REAL("bytes_per_second", seconds > 0 ? round((double)job->pruned_bytes / seconds) : 0.0),
+                        SET("shards", shards));
 }
 
 static int add_coverage_tiles(json_t *document, const organ_prune_job *job)

@@ -152,10 +152,9 @@ static json_t *document(const generation *g)
         SET("prompt", ORGAN_OBJECT(SET_TEXT("text", g->prompt_text), SET("ids", organ_ids_json(g->ids, g->prompt)))),
         SET("generated", ORGAN_OBJECT(SET_TEXT("text", g->text), SET("ids", organ_ids_json(g->ids + g->prompt, made)))),
         SET_TEXT("stopped", g->ended ? "eos" : "length"),
-        SET("run",
-            ORGAN_OBJECT(SET_REAL("seconds", organ_milliseconds(g->seconds)),
-                         SET_REAL("tokens_per_second", g->seconds > 0 ? round((double)made / g->seconds * 10) / 10 : 0.0),
-                         SET_TEXT("cpu_isa", g->engine->kernels->isa), SET_COUNT("threads", organ_workers_count(g->engine->workers)))));
+        SET("run", ORGAN_OBJECT(SET_REAL("seconds", organ_milliseconds(g->seconds)),
+                                SET_REAL("tokens_per_second", g->seconds > 0 ? round((double)made / g->seconds * 10) / 10 : 0.0),
+                                SET_ENGINE(g->engine))));
 }
 
 static organ_status generate(void *context, json_t **report, organ_error *error)

@@ -108,7 +108,6 @@ json_t *organ_trial_run_json(const organ_trial *trial)
     return ORGAN_OBJECT(SET_BYTES("text", trial->options->text), SET_REAL("seconds", organ_milliseconds(trial->seconds)),
                         SET_REAL("tokens_per_second", trial->seconds > 0 ? round(inputs / trial->seconds * 10) / 10 : 0.0),
                         SET_COUNT("batches", organ_perplexity_batches(&trial->plan, trial->batch_tokens)),
-                        SET_COUNT("batch_tokens", trial->batch_tokens), SET_COUNT("memory", trial->memory),
-                        SET_TEXT("cpu_isa", trial->engine.kernels->isa), SET_COUNT("threads", organ_workers_count(trial->engine.workers)),
+                        SET_COUNT("batch_tokens", trial->batch_tokens), SET_COUNT("memory", trial->memory), SET_ENGINE(&trial->engine),
                         SET_BYTES_OF("output", trial->options->output));
 }
