@@ -19,7 +19,7 @@
 /* What organ_adapter hides: what it points to. */
 typedef struct state {
     organ_adapter adapter; /* the first member: the state is found by it */
-    organ_adapter_config config;
+    organ_adapter_rules rules;
     organ_model *model;
     organ_adapter_pair *pairs;
     const organ_tensor **rest;
@@ -66,23 +66,24 @@ static organ_status look_for(state *s, const char *name, char **path, bool *ther
 
 static organ_status open_files(state *s, organ_error *error)
 {
-    char *config, *single, *index, *pickle;
-    bool has_config = false, has_single = false, has_index = false, has_pickle = false;
-    if (look_for(s, ORGAN_ADAPTER_CONFIG, &config, &has_config, error) != ORGAN_OK ||
-        look_for(s, ORGAN_ADAPTER_WEIGHTS, &single, &has_single, error) != ORGAN_OK ||
-        look_for(s, INDEX_NAME, &index, &has_index, error) != ORGAN_OK || look_for(s, PICKLE_NAME, &pickle, &has_pickle, error) != ORGAN_OK)
-        return error->status;
-    if (!has_single && !has_index && has_pickle)
+    enum { CONFIG, SINGLE, INDEX, PICKLE, KINDS };
+    static const char *const names[KINDS] = {ORGAN_ADAPTER_CONFIG, ORGAN_ADAPTER_WEIGHTS, INDEX_NAME, PICKLE_NAME};
+    char *paths[KINDS];
+    bool has[KINDS];
+    for (size_t k = 0; k < KINDS; k++)
+        if (look_for(s, names[k], &paths[k], &has[k], error) != ORGAN_OK)
+            return error->status;
+    if (!has[SINGLE] && !has[INDEX] && has[PICKLE])
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: is a Python pickle, which can run any code when it is read, so it is not: load the "
                           "adapter with peft and save it again with safe_serialization=True",
-                          pickle);
-    if (!has_single && !has_index)
+                          paths[PICKLE]);
+    if (!has[SINGLE] && !has[INDEX])
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: no adapter here: there is no " ORGAN_ADAPTER_WEIGHTS, s->adapter.path);
-    if (!has_config)
+    if (!has[CONFIG])
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: no adapter here: there is no " ORGAN_ADAPTER_CONFIG, s->adapter.path);
-    if (organ_adapter_config_read(config, ORGAN_ADAPTER_CONFIG, &s->config, error) == ORGAN_OK)
-        organ_model_open(has_single ? single : index, &s->model, error);
+    if (organ_adapter_config_read(paths[CONFIG], ORGAN_ADAPTER_CONFIG, &s->adapter, &s->rules, error) == ORGAN_OK)
+        organ_model_open(paths[has[SINGLE] ? SINGLE : INDEX], &s->model, error);
     return error->status;
 }
 
@@ -193,7 +194,7 @@ static organ_status finish_pair(state *s, organ_adapter_pair *pair, organ_error 
     int64_t rank;
     if (!pair->a || !pair->b)
         return fail_tensor(s, pair->a ? pair->a : pair->b, pair->a ? "there is no lora_B for it" : "there is no lora_A for it", error);
-    if (organ_adapter_config_of(&s->config, pair->module, &rank, &pair->scale, error) != ORGAN_OK)
+    if (organ_adapter_rules_of(&s->rules, &s->adapter, pair->module, &rank, &pair->scale, error) != ORGAN_OK)
         return error->status;
     pair->rank = pair->a->shape[0];
     pair->in_features = pair->a->shape[1];
@@ -224,7 +225,7 @@ static int by_layer_and_name(const void *left, const void *right)
 
 static organ_status finish_pairs(state *s, organ_error *error)
 {
-    if (organ_adapter_config_room(&s->config, s->adapter.pair_count, error) != ORGAN_OK)
+    if (organ_adapter_rules_room(&s->rules, s->adapter.pair_count, error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; k < s->adapter.pair_count; k++)
         if (finish_pair(s, &s->pairs[k], error) != ORGAN_OK)
@@ -244,23 +245,15 @@ organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ
     state *const s = calloc(1, sizeof *s);
     if (!s)
         return organ_fail_memory(error, path);
-    s->config.base = "";
     if (find_directory(s, path, error) != ORGAN_OK || open_files(s, error) != ORGAN_OK || sort_out(s, error) != ORGAN_OK ||
         finish_pairs(s, error) != ORGAN_OK) {
         organ_adapter_close(&s->adapter);
         return error->status;
     }
-    organ_adapter *const a = *adapter = &s->adapter;
-    a->model = s->model;
-    a->config = s->config.json;
-    a->r = s->config.r;
-    a->alpha = s->config.alpha;
-    a->rslora = s->config.rslora;
-    a->dora = s->config.dora;
-    a->fan_in_fan_out = s->config.fan_in_fan_out;
-    a->base = s->config.base;
-    a->pairs = s->pairs;
-    a->rest = s->rest;
+    s->adapter.model = s->model;
+    s->adapter.pairs = s->pairs;
+    s->adapter.rest = s->rest;
+    *adapter = &s->adapter;
     return ORGAN_OK;
 }
 
@@ -270,7 +263,8 @@ void organ_adapter_close(organ_adapter *adapter)
     if (!s)
         return;
     organ_model_close(s->model);
-    organ_adapter_config_release(&s->config);
+    organ_adapter_rules_release(&s->rules);
+    json_decref(s->adapter.config);
     organ_name_table_release(&s->names);
     organ_arena_release(&s->arena);
     free(s->pairs);

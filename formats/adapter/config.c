@@ -3,6 +3,7 @@
 
 #include "formats/base/input_file.h"
 #include "formats/base/json_text.h"
+#include "formats/base/path.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <errno.h>
@@ -33,27 +34,11 @@ typedef struct organ_adapter_patterns {
     pcre2_match_context *context;
 } organ_adapter_patterns;
 
-/* A document and where messages find the text of its fields. */
-typedef struct source {
-    const organ_json_text *text;
-    const json_t *object;
-} source;
-
-static organ_status fail_config_field(const source *from, const char *key, const char *expected, organ_error *error)
+static organ_status read_flag(const organ_json_object *from, const char *key, bool *flag, organ_error *error)
 {
-    const organ_json_span all = {0, from->text->length}, value = organ_json_member(from->text, all, key);
-    const size_t length = value.end - value.begin;
-    if (length == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is missing; it should be %s", from->text->label, key, expected);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is %.*s, not %s", from->text->label, key, (int)(length > 120 ? 120 : length),
-                      from->text->bytes + value.begin, expected);
-}
-
-static organ_status read_flag(const source *from, const char *key, bool *flag, organ_error *error)
-{
-    const json_t *const value = json_object_get(from->object, key);
-    if (value && !json_is_null(value) && !json_is_boolean(value))
-        return fail_config_field(from, key, "true or false", error);
+    const json_t *const value = organ_json_value(from, key);
+    if (value && !json_is_boolean(value))
+        return organ_json_refuse(from, key, "true or false", error);
     *flag = json_is_true(value);
     return ORGAN_OK;
 }
@@ -100,7 +85,8 @@ static organ_status compile_pattern(const organ_adapter_patterns *patterns, patt
                       (const char *)why);
 }
 
-static organ_status fill_patterns(const source *from, json_t *object, bool whole, organ_adapter_patterns *patterns, organ_error *error)
+static organ_status fill_patterns(const organ_json_object *from, json_t *object, bool whole, organ_adapter_patterns *patterns,
+                                  organ_error *error)
 {
     const char *key;
     json_t *value;
@@ -110,7 +96,7 @@ static organ_status fill_patterns(const source *from, json_t *object, bool whole
         *p = (pattern){.key = key, .length = strlen(key), .value = json_number_value(value)};
         if (whole ? !json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > INT32_MAX
                   : !is_finite_number(value))
-            return fail_config_field(from, patterns->field, whole ? "an object of whole numbers above 0" : "an object of numbers", error);
+            return organ_json_refuse(from, patterns->field, whole ? "an object of whole numbers above 0" : "an object of numbers", error);
         if (is_plain(key))
             continue;
         patterns->expressions++;
@@ -120,13 +106,14 @@ static organ_status fill_patterns(const source *from, json_t *object, bool whole
     return ORGAN_OK;
 }
 
-static organ_status read_patterns(const source *from, const char *field, bool whole, organ_adapter_patterns **out, organ_error *error)
+static organ_status read_patterns(const organ_json_object *from, const char *field, bool whole, organ_adapter_patterns **out,
+                                  organ_error *error)
 {
-    json_t *const object = json_object_get(from->object, field);
+    json_t *const object = json_object_get(from->tree, field);
     if (!object || json_is_null(object) || (json_is_object(object) && json_object_size(object) == 0))
         return ORGAN_OK;
     if (!json_is_object(object))
-        return fail_config_field(from, field, "an object", error);
+        return organ_json_refuse(from, field, "an object", error);
     organ_adapter_patterns *const patterns = *out = calloc(1, sizeof *patterns);
     if (!patterns || !(patterns->list = calloc(json_object_size(object), sizeof *patterns->list)) ||
         !(patterns->match = pcre2_match_data_create(1, NULL)) || !(patterns->context = pcre2_match_context_create(NULL)))
@@ -185,14 +172,14 @@ static organ_status find_value(const organ_adapter_patterns *patterns, const cha
     return ORGAN_OK;
 }
 
-organ_status organ_adapter_config_of(const organ_adapter_config *config, const char *module, int64_t *rank, double *scale,
-                                     organ_error *error)
+organ_status organ_adapter_rules_of(const organ_adapter_rules *rules, const organ_adapter *adapter, const char *module, int64_t *rank,
+                                    double *scale, organ_error *error)
 {
-    double r = (double)config->r, alpha = config->alpha;
-    if (find_value(config->ranks, module, &r, error) != ORGAN_OK || find_value(config->alphas, module, &alpha, error) != ORGAN_OK)
+    double r = (double)adapter->r, alpha = adapter->alpha;
+    if (find_value(rules->ranks, module, &r, error) != ORGAN_OK || find_value(rules->alphas, module, &alpha, error) != ORGAN_OK)
         return error->status;
     *rank = (int64_t)r;
-    *scale = alpha / (config->rslora ? sqrt(r) : r);
+    *scale = alpha / (adapter->rslora ? sqrt(r) : r);
     return ORGAN_OK;
 }
 
@@ -205,23 +192,21 @@ static organ_status check_room(const organ_adapter_patterns *patterns, size_t mo
                       patterns->label, patterns->field, patterns->count, patterns->expressions, modules);
 }
 
-organ_status organ_adapter_config_room(const organ_adapter_config *config, size_t modules, organ_error *error)
+organ_status organ_adapter_rules_room(const organ_adapter_rules *rules, size_t modules, organ_error *error)
 {
-    if (check_room(config->ranks, modules, error) != ORGAN_OK)
-        return error->status;
-    return check_room(config->alphas, modules, error);
+    return check_room(rules->ranks, modules, error) == ORGAN_OK ? check_room(rules->alphas, modules, error) : error->status;
 }
 
 /* ---- the document ---- */
 
 /* What makes of the factors something else than W + scale B A. */
-static organ_status refuse_others(const source *from, organ_error *error)
+static organ_status refuse_others(const organ_json_object *from, organ_error *error)
 {
     static const char *const fields[] = {"use_qalora",  "use_bdlora",  "target_parameters", "layer_replication", "alora_invocation_tokens",
                                          "kasa_config", "arrow_config"};
     for (size_t k = 0; k < sizeof fields / sizeof *fields; k++) {
-        const json_t *const value = json_object_get(from->object, fields[k]);
-        if (value && !json_is_null(value) && !json_is_false(value) && !(json_is_array(value) && json_array_size(value) == 0) &&
+        const json_t *const value = organ_json_value(from, fields[k]);
+        if (value && !json_is_false(value) && !(json_is_array(value) && json_array_size(value) == 0) &&
             !(json_is_object(value) && json_object_size(value) == 0))
             return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is set: such an adapter is more than W + scale B A, and not understood",
                               from->text->label, fields[k]);
@@ -229,75 +214,69 @@ static organ_status refuse_others(const source *from, organ_error *error)
     return ORGAN_OK;
 }
 
-static organ_status read_words(const source *from, organ_error *error)
+static organ_status read_words(const organ_json_object *from, organ_error *error)
 {
-    static const char *const names[] = {"modules_to_save", "target_modules"};
-    for (size_t k = 0; k < 2; k++) {
-        const json_t *const value = json_object_get(from->object, names[k]);
-        if (value && !json_is_null(value) && !is_words(value) && !(k == 1 && organ_json_plain(value)))
-            return fail_config_field(from, names[k], k == 1 ? "a string or a list of strings" : "a list of strings", error);
-    }
-    const json_t *const bias = json_object_get(from->object, "bias");
-    const char *const word = organ_json_plain(bias);
-    if (bias && !json_is_null(bias) && !(word && (!strcmp(word, "none") || !strcmp(word, "all") || !strcmp(word, "lora_only"))))
-        return fail_config_field(from, "bias", "\"none\", \"all\" or \"lora_only\"", error);
+    static const char *const biases[] = {"none", "all", "lora_only", NULL};
+    const json_t *const saved = organ_json_value(from, "modules_to_save"), *const targets = organ_json_value(from, "target_modules");
+    const json_t *const bias = organ_json_value(from, "bias");
+    if (saved && !is_words(saved))
+        return organ_json_refuse(from, "modules_to_save", "a list of strings", error);
+    if (targets && !is_words(targets) && !organ_json_plain(targets))
+        return organ_json_refuse(from, "target_modules", "a string or a list of strings", error);
+    if (bias && !(organ_json_plain(bias) && organ_is_one_of(organ_json_plain(bias), biases)))
+        return organ_json_refuse(from, "bias", "\"none\", \"all\" or \"lora_only\"", error);
     return ORGAN_OK;
 }
 
-static organ_status read_numbers(const source *from, organ_adapter_config *config, organ_error *error)
+static organ_status read_numbers(const organ_json_object *from, organ_adapter *adapter, organ_error *error)
 {
-    const json_t *const type = json_object_get(from->object, "peft_type"), *const r = json_object_get(from->object, "r");
-    const json_t *const alpha = json_object_get(from->object, "lora_alpha");
-    const json_t *const base = json_object_get(from->object, "base_model_name_or_path");
-    const char *const word = organ_json_plain(type);
-    if (!word || strcmp(word, "LORA") != 0)
-        return fail_config_field(from, "peft_type", "\"LORA\"", error);
+    const json_t *const r = organ_json_value(from, "r"), *const alpha = organ_json_value(from, "lora_alpha");
+    const json_t *const base = organ_json_value(from, "base_model_name_or_path");
+    const char *const type = organ_json_plain(organ_json_value(from, "peft_type"));
+    if (!type || strcmp(type, "LORA") != 0)
+        return organ_json_refuse(from, "peft_type", "\"LORA\"", error);
     if (!json_is_integer(r) || json_integer_value(r) < 1 || json_integer_value(r) > INT32_MAX)
-        return fail_config_field(from, "r", "a whole number above 0", error);
+        return organ_json_refuse(from, "r", "a whole number above 0", error);
     if (!is_finite_number(alpha))
-        return fail_config_field(from, "lora_alpha", "a number", error);
-    if (base && !json_is_null(base) && !organ_json_plain(base))
-        return fail_config_field(from, "base_model_name_or_path", "a string", error);
-    config->r = json_integer_value(r);
-    config->alpha = json_number_value(alpha);
-    config->base = organ_json_plain(base) ? organ_json_plain(base) : "";
+        return organ_json_refuse(from, "lora_alpha", "a number", error);
+    if (base && !organ_json_plain(base))
+        return organ_json_refuse(from, "base_model_name_or_path", "a string", error);
+    adapter->r = json_integer_value(r);
+    adapter->alpha = json_number_value(alpha);
+    adapter->base = base ? organ_json_plain(base) : "";
     return ORGAN_OK;
 }
 
-static organ_status read_adapter_config(const source *from, organ_adapter_config *config, organ_error *error)
+static organ_status read_adapter_config(const organ_json_object *from, organ_adapter *adapter, organ_adapter_rules *rules,
+                                        organ_error *error)
 {
     bool ignored;
-    if (!json_is_object(from->object))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not an object", from->text->label);
-    if (read_numbers(from, config, error) == ORGAN_OK && read_flag(from, "use_rslora", &config->rslora, error) == ORGAN_OK &&
-        read_flag(from, "use_dora", &config->dora, error) == ORGAN_OK &&
-        read_flag(from, "fan_in_fan_out", &config->fan_in_fan_out, error) == ORGAN_OK &&
+    if (read_numbers(from, adapter, error) == ORGAN_OK && read_flag(from, "use_rslora", &adapter->rslora, error) == ORGAN_OK &&
+        read_flag(from, "use_dora", &adapter->dora, error) == ORGAN_OK &&
+        read_flag(from, "fan_in_fan_out", &adapter->fan_in_fan_out, error) == ORGAN_OK &&
         read_flag(from, "lora_bias", &ignored, error) == ORGAN_OK && read_words(from, error) == ORGAN_OK &&
-        refuse_others(from, error) == ORGAN_OK && read_patterns(from, "rank_pattern", true, &config->ranks, error) == ORGAN_OK)
-        read_patterns(from, "alpha_pattern", false, &config->alphas, error);
+        refuse_others(from, error) == ORGAN_OK && read_patterns(from, "rank_pattern", true, &rules->ranks, error) == ORGAN_OK)
+        read_patterns(from, "alpha_pattern", false, &rules->alphas, error);
     return error->status;
 }
 
-organ_status organ_adapter_config_read(const char *path, const char *label, organ_adapter_config *config, organ_error *error)
+organ_status organ_adapter_config_read(const char *path, const char *label, organ_adapter *adapter, organ_adapter_rules *rules,
+                                       organ_error *error)
 {
     char *bytes;
-    size_t length;
-    *config = (organ_adapter_config){.base = ""};
-    if (organ_input_load(path, label, CONFIG_LIMIT, &bytes, &length, error) != ORGAN_OK)
+    organ_json_text text = {.label = label};
+    if (organ_input_load(path, label, CONFIG_LIMIT, &bytes, &text.length, error) != ORGAN_OK)
         return error->status;
-    const organ_json_text text = {label, bytes, length};
-    if (organ_json_parse(&text, (organ_json_span){0, length}, NULL, &config->json, error) == ORGAN_OK) {
-        const source from = {&text, config->json};
-        read_adapter_config(&from, config, error);
-    }
+    text.bytes = bytes;
+    if (organ_json_parse_object(&text, &adapter->config, error) == ORGAN_OK)
+        read_adapter_config(&(organ_json_object){&text, {0, text.length}, adapter->config}, adapter, rules, error);
     free(bytes);
     return error->status;
 }
 
-void organ_adapter_config_release(organ_adapter_config *config)
+void organ_adapter_rules_release(organ_adapter_rules *rules)
 {
-    free_patterns(config->ranks);
-    free_patterns(config->alphas);
-    json_decref(config->json);
-    *config = (organ_adapter_config){.base = ""};
+    free_patterns(rules->ranks);
+    free_patterns(rules->alphas);
+    *rules = (organ_adapter_rules){0};
 }

@@ -210,6 +210,15 @@ organ_status organ_json_parse(const organ_json_text *text, organ_json_span span,
     return parse_value(text, span, what, PARSE_FLAGS | JSON_REJECT_DUPLICATES, value, error);
 }
 
+organ_status organ_json_parse_object(const organ_json_text *text, json_t **object, organ_error *error)
+{
+    if (organ_json_parse(text, (organ_json_span){0, text->length}, NULL, object, error) != ORGAN_OK || json_is_object(*object))
+        return error->status;
+    json_decref(*object);
+    *object = NULL;
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not an object", text->label);
+}
+
 organ_status organ_json_check(const organ_json_text *text, organ_json_span span, const char *what, organ_error *error)
 {
     json_t *value = NULL;
@@ -241,4 +250,21 @@ const char *organ_json_plain(const json_t *value)
 {
     const char *text = json_string_value(value);
     return text && strlen(text) == json_string_length(value) ? text : NULL;
+}
+
+const json_t *organ_json_value(const organ_json_object *object, const char *name)
+{
+    const json_t *const value = json_object_get(object->tree, name);
+    return json_is_null(value) ? NULL : value;
+}
+
+organ_status organ_json_refuse(const organ_json_object *object, const char *name, const char *expected, organ_error *error)
+{
+    const organ_json_text *const text = object->text;
+    const organ_json_span value = organ_json_member(text, object->span, name);
+    const size_t length = value.end - value.begin;
+    if (length == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is missing; it should be %s", text->label, name, expected);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is %.*s, not %s", text->label, name, (int)(length > 120 ? 120 : length),
+                      text->bytes + value.begin, expected);
 }

@@ -48,6 +48,9 @@ void organ_json_walk_leave(organ_json_walk *walk);
  * value in messages ("tensor 'x'"), NULL: the whole document; a member at fault is named besides. The caller releases *value. */
 organ_status organ_json_parse(const organ_json_text *text, organ_json_span span, const char *what, json_t **value, organ_error *error);
 
+/* The whole text as one object: "FILE: is not an object" where it is another value. */
+organ_status organ_json_parse_object(const organ_json_text *text, json_t **object, organ_error *error);
+
 /* Whether it is a value at all, for text that is not used: duplicate keys and numbers of any length pass. Holds at most ORGAN_JSON_VALUES
  * values, too. */
 organ_status organ_json_check(const organ_json_text *text, organ_json_span span, const char *what, organ_error *error);
@@ -61,5 +64,20 @@ organ_json_span organ_json_member(const organ_json_text *text, organ_json_span s
 
 /* The text of a string without NUL in it; NULL for anything else. */
 const char *organ_json_plain(const json_t *value);
+
+/* ---- objects whose members are known by name ---- */
+
+/* An object of a document: where it stands in the text, and its tree. */
+typedef struct organ_json_object {
+    const organ_json_text *text;
+    organ_json_span span;
+    const json_t *tree;
+} organ_json_object;
+
+/* The value of the member; NULL where it is absent or null. */
+const json_t *organ_json_value(const organ_json_object *object, const char *name);
+
+/* ORGAN_BAD_INPUT "FILE: NAME is VALUE, not EXPECTED" with the value as it is written, "FILE: NAME is missing; it should be EXPECTED". */
+organ_status organ_json_refuse(const organ_json_object *object, const char *name, const char *expected, organ_error *error);
 
 #endif

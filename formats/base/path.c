@@ -10,6 +10,13 @@ bool organ_ends_with(const char *name, const char *end)
     return length > tail && memcmp(name + length - tail, end, tail) == 0;
 }
 
+bool organ_is_one_of(const char *word, const char *const *words)
+{
+    while (*words && strcmp(word, *words) != 0)
+        words++;
+    return *words != NULL;
+}
+
 const char *organ_path_name(const char *path)
 {
     const char *const slash = strrchr(path, '/');

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Paths and names of files as text. */
+ * Paths, names of files and words as text. */
 #ifndef ORGAN_PATH_H
 #define ORGAN_PATH_H
 
@@ -9,6 +9,9 @@
 
 /* Whether `name` ends with `end` and is longer than it. */
 bool organ_ends_with(const char *name, const char *end);
+
+/* Whether `word` is one of `words`, which a NULL ends. */
+bool organ_is_one_of(const char *word, const char *const *words);
 
 /* The last segment of the path: what follows its last '/', or all of it. */
 const char *organ_path_name(const char *path);

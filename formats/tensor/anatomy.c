@@ -39,103 +39,49 @@ static const char *const expert_names[ORGAN_ROLE_COUNT][2] = {
 typedef enum place { TOP, LAYER } place;
 
 /* The table of names. A pattern is the end of a module's name, whole words between dots, without the numbers of layer and expert and
- * without ".weight", ".bias" or "_bias"; where it begins with '*' the last word only has to end so. The first row that fits counts. */
+ * without ".weight", ".bias" or "_bias"; where it begins with '*' the last word only has to end so. The first row that fits counts.
+ * Rows have the names of Hugging Face first, where most architectures share them; then those of Mixtral and of Meta and Mistral themselves
+ * (1 = gate, 2 = down, 3 = up) and of Granite; then those of GGUF, where all architectures share theirs. */
 static const struct row {
     place where;
-    const char *pattern;
     organ_role role;
+    const char *patterns[20]; /* NULL ends them */
 } table[] = {
-    /* Llama, Mistral, Qwen, Gemma, Phi-3, OLMo, GLM, DeepSeek, gpt-oss, ... */
-    {LAYER, "self_attn.q_proj", ORGAN_ROLE_Q},
-    {LAYER, "self_attn.k_proj", ORGAN_ROLE_K},
-    {LAYER, "self_attn.v_proj", ORGAN_ROLE_V},
-    {LAYER, "self_attn.qkv_proj", ORGAN_ROLE_QKV},
-    {LAYER, "self_attn.o_proj", ORGAN_ROLE_O},
-    {LAYER, "self_attn.gate_proj", ORGAN_ROLE_ATTENTION},
-    {LAYER, "gate_proj", ORGAN_ROLE_GATE},
-    {LAYER, "up_proj", ORGAN_ROLE_UP},
-    {LAYER, "gate_up_proj", ORGAN_ROLE_GATE_UP},
-    {LAYER, "down_proj", ORGAN_ROLE_DOWN},
-    /* Latent attention of DeepSeek: low-rank pairs, whose product is the projection; and attention sinks */
-    {LAYER, "self_attn.q_a_proj", ORGAN_ROLE_ATTENTION},
-    {LAYER, "self_attn.q_b_proj", ORGAN_ROLE_ATTENTION},
-    {LAYER, "self_attn.kv_a_proj_with_mqa", ORGAN_ROLE_ATTENTION},
-    {LAYER, "self_attn.kv_b_proj", ORGAN_ROLE_ATTENTION},
-    {LAYER, "self_attn.embed_q", ORGAN_ROLE_ATTENTION}, /* the two halves of kv_b_proj, head by head, in MLX */
-    {LAYER, "self_attn.unembed_out", ORGAN_ROLE_ATTENTION},
-    {LAYER, "self_attn.sinks", ORGAN_ROLE_ATTENTION},
-    /* Mixtral, and the layout of Meta and Mistral themselves: 1 = gate, 2 = down, 3 = up */
-    {LAYER, "experts.w1", ORGAN_ROLE_GATE},
-    {LAYER, "experts.w2", ORGAN_ROLE_DOWN},
-    {LAYER, "experts.w3", ORGAN_ROLE_UP},
-    {LAYER, "feed_forward.w1", ORGAN_ROLE_GATE},
-    {LAYER, "feed_forward.w2", ORGAN_ROLE_DOWN},
-    {LAYER, "feed_forward.w3", ORGAN_ROLE_UP},
-    {LAYER, "attention.wq", ORGAN_ROLE_Q},
-    {LAYER, "attention.wk", ORGAN_ROLE_K},
-    {LAYER, "attention.wv", ORGAN_ROLE_V},
-    {LAYER, "attention.wo", ORGAN_ROLE_O},
-    /* Granite: all experts in one 3-D tensor, and its shared one */
-    {LAYER, "block_sparse_moe.input_linear", ORGAN_ROLE_GATE_UP},
-    {LAYER, "block_sparse_moe.output_linear", ORGAN_ROLE_DOWN},
-    {LAYER, "shared_mlp.input_linear", ORGAN_ROLE_GATE_UP},
-    {LAYER, "shared_mlp.output_linear", ORGAN_ROLE_DOWN},
+    {LAYER, ORGAN_ROLE_Q, {"self_attn.q_proj", "attention.wq", "attn_q"}},
+    {LAYER, ORGAN_ROLE_K, {"self_attn.k_proj", "attention.wk", "attn_k"}},
+    {LAYER, ORGAN_ROLE_V, {"self_attn.v_proj", "attention.wv", "attn_v"}},
+    {LAYER, ORGAN_ROLE_QKV, {"self_attn.qkv_proj", "attn_qkv"}},
+    {LAYER, ORGAN_ROLE_O, {"self_attn.o_proj", "attention.wo", "attn_output"}},
+    /* Gates and sinks; latent attention of DeepSeek and Kimi: low-rank pairs, whose product is the projection. embed_q and unembed_out are
+     * the two halves of kv_b_proj, head by head, in MLX. */
+    {LAYER,
+     ORGAN_ROLE_ATTENTION,
+     {"self_attn.gate_proj", "self_attn.sinks", "self_attn.q_a_proj", "self_attn.q_b_proj", "self_attn.kv_a_proj_with_mqa",
+      "self_attn.kv_b_proj", "self_attn.embed_q", "self_attn.unembed_out", "attn_gate", "attn_sinks", "attn_q_a", "attn_q_b",
+      "attn_kv_a_mqa", "attn_kv_b", "attn_k_b", "attn_v_b"}},
+    /* Plain, numbered, shared, and all experts in one 3-D tensor */
+    {LAYER, ORGAN_ROLE_GATE, {"gate_proj", "experts.w1", "feed_forward.w1", "ffn_gate", "ffn_gate_exps", "ffn_gate_shexp"}},
+    {LAYER, ORGAN_ROLE_UP, {"up_proj", "experts.w3", "feed_forward.w3", "ffn_up", "ffn_up_exps", "ffn_up_shexp"}},
+    {LAYER, ORGAN_ROLE_GATE_UP, {"gate_up_proj", "block_sparse_moe.input_linear", "shared_mlp.input_linear", "ffn_gate_up_exps"}},
+    {LAYER,
+     ORGAN_ROLE_DOWN,
+     {"down_proj", "experts.w2", "feed_forward.w2", "block_sparse_moe.output_linear", "shared_mlp.output_linear", "ffn_down",
+      "ffn_down_exps", "ffn_down_shexp"}},
     /* What chooses the experts */
-    {LAYER, "mlp.gate", ORGAN_ROLE_ROUTER},
-    {LAYER, "mlp.gate.wg", ORGAN_ROLE_ROUTER},
-    {LAYER, "mlp.router", ORGAN_ROLE_ROUTER},
-    {LAYER, "feed_forward.router", ORGAN_ROLE_ROUTER},
-    {LAYER, "feed_forward.gate", ORGAN_ROLE_ROUTER},
-    {LAYER, "block_sparse_moe.gate", ORGAN_ROLE_ROUTER},
-    {LAYER, "block_sparse_moe.router.layer", ORGAN_ROLE_ROUTER},
-    {LAYER, "shared_expert_gate", ORGAN_ROLE_ROUTER},
-    {LAYER, "e_score_correction", ORGAN_ROLE_ROUTER},
-    /* Normalisations: input_layernorm, post_attention_layernorm, pre_feedforward_layernorm, q_norm, kv_a_layernorm, attention_norm, ... */
-    {LAYER, "*norm", ORGAN_ROLE_NORM},
-    {TOP, "*norm", ORGAN_ROLE_NORM},
-    /* Embeddings; the prediction layers of DeepSeek carry their own */
-    {TOP, "embed_tokens", ORGAN_ROLE_EMBED},
-    {TOP, "embed_tokens_per_layer", ORGAN_ROLE_EMBED},
-    {TOP, "tok_embeddings", ORGAN_ROLE_EMBED},
-    {TOP, "lm_head", ORGAN_ROLE_OUTPUT},
-    {TOP, "output", ORGAN_ROLE_OUTPUT},
-    {LAYER, "embed_tokens", ORGAN_ROLE_EMBED},
-    {LAYER, "shared_head.head", ORGAN_ROLE_OUTPUT},
-    /* GGUF, where all architectures share their names. Attention: plain, of Phi-3 and others (fused), latent of DeepSeek and Kimi */
-    {LAYER, "attn_q", ORGAN_ROLE_Q},
-    {LAYER, "attn_k", ORGAN_ROLE_K},
-    {LAYER, "attn_v", ORGAN_ROLE_V},
-    {LAYER, "attn_qkv", ORGAN_ROLE_QKV},
-    {LAYER, "attn_output", ORGAN_ROLE_O},
-    {LAYER, "attn_gate", ORGAN_ROLE_ATTENTION},
-    {LAYER, "attn_sinks", ORGAN_ROLE_ATTENTION},
-    {LAYER, "attn_q_a", ORGAN_ROLE_ATTENTION},
-    {LAYER, "attn_q_b", ORGAN_ROLE_ATTENTION},
-    {LAYER, "attn_kv_a_mqa", ORGAN_ROLE_ATTENTION},
-    {LAYER, "attn_kv_b", ORGAN_ROLE_ATTENTION},
-    {LAYER, "attn_k_b", ORGAN_ROLE_ATTENTION},
-    {LAYER, "attn_v_b", ORGAN_ROLE_ATTENTION},
-    /* Feed-forward: plain (in old Mixtral files numbered), all experts in one 3-D tensor, shared experts */
-    {LAYER, "ffn_gate", ORGAN_ROLE_GATE},
-    {LAYER, "ffn_up", ORGAN_ROLE_UP},
-    {LAYER, "ffn_down", ORGAN_ROLE_DOWN},
-    {LAYER, "ffn_gate_exps", ORGAN_ROLE_GATE},
-    {LAYER, "ffn_up_exps", ORGAN_ROLE_UP},
-    {LAYER, "ffn_down_exps", ORGAN_ROLE_DOWN},
-    {LAYER, "ffn_gate_up_exps", ORGAN_ROLE_GATE_UP},
-    {LAYER, "ffn_gate_shexp", ORGAN_ROLE_GATE},
-    {LAYER, "ffn_up_shexp", ORGAN_ROLE_UP},
-    {LAYER, "ffn_down_shexp", ORGAN_ROLE_DOWN},
-    {LAYER, "ffn_gate_inp", ORGAN_ROLE_ROUTER},
-    {LAYER, "ffn_gate_inp_shexp", ORGAN_ROLE_ROUTER},
-    {LAYER, "exp_probs_b", ORGAN_ROLE_ROUTER},
-    {LAYER, "attn_norm_2", ORGAN_ROLE_NORM},
-    {LAYER, "ffn_norm_exps", ORGAN_ROLE_NORM},
-    {LAYER, "nextn.shared_head_head", ORGAN_ROLE_OUTPUT},
-    {TOP, "token_embd", ORGAN_ROLE_EMBED},
-    {TOP, "per_layer_token_embd", ORGAN_ROLE_EMBED},
-    {TOP, "token_types", ORGAN_ROLE_EMBED},
-    {TOP, "position_embd", ORGAN_ROLE_EMBED},
+    {LAYER,
+     ORGAN_ROLE_ROUTER,
+     {"mlp.gate", "mlp.gate.wg", "mlp.router", "feed_forward.router", "feed_forward.gate", "block_sparse_moe.gate",
+      "block_sparse_moe.router.layer", "shared_expert_gate", "e_score_correction", "ffn_gate_inp", "ffn_gate_inp_shexp", "exp_probs_b"}},
+    /* input_layernorm, post_attention_layernorm, pre_feedforward_layernorm, q_norm, kv_a_layernorm, attention_norm, ... */
+    {LAYER, ORGAN_ROLE_NORM, {"*norm", "attn_norm_2", "ffn_norm_exps"}},
+    {TOP, ORGAN_ROLE_NORM, {"*norm"}},
+    /* The prediction layers of DeepSeek carry embeddings of their own. */
+    {LAYER, ORGAN_ROLE_EMBED, {"embed_tokens"}},
+    {LAYER, ORGAN_ROLE_OUTPUT, {"shared_head.head", "nextn.shared_head_head"}},
+    {TOP,
+     ORGAN_ROLE_EMBED,
+     {"embed_tokens", "embed_tokens_per_layer", "tok_embeddings", "token_embd", "per_layer_token_embd", "token_types", "position_embd"}},
+    {TOP, ORGAN_ROLE_OUTPUT, {"lm_head", "output"}},
 };
 
 /* Words that the number of an expert follows in GGUF files of Mixtral that were made before experts were stacked. */
@@ -150,49 +96,17 @@ static const char *const ladders[] = {"layers", "h", "blocks", "blk"};
 
 /* What the tensors of a packed weight are called: after the last dot of the name, or, where there is none of the module's own, after an
  * underscore ("experts.down_proj_scales"). */
-static const struct leaf {
-    const char *name;
-    bool codes;
-} leaves[] = {
-    {"weight_packed", true},
-    {"qweight", true},
-    {"blocks", true},
-    {"weight_scale", false},
-    {"weight_scale_inv", false},
-    {"weight_scale_2", false},
-    {"weight_zero_point", false},
-    {"weight_shape", false},
-    {"weight_g_idx", false},
-    {"weight_global_scale", false},
-    {"qzeros", false},
-    {"scales", false},
-    {"biases", false},
-    {"g_idx", false},
-    {"qscale_weight", false},
-    {"scale_weight", false},
-    {"scale", false},
-    {"scale_inv", false},
-    {"zero_point", false},
-    {"global_scale", false},
-    {"input_scale", false},
-    {"input_scale_inv", false},
-    {"input_global_scale", false},
-    {"input_zero_point", false},
-    {"input_amax", false},
-    {"activation_scale", false},
-    {"act_scale", false},
-    {"qscale_act", false},
-    {"scale_input", false},
-    {"output_scale", false},
-    {"output_zero_point", false},
-    {"k_scale", false},
-    {"v_scale", false},
-    {"q_scale", false},
-    {"kv_scale", false},
-    {"k_zero_point", false},
-    {"v_zero_point", false},
-    {"q_zero_point", false},
-};
+static const char *const leaves[] = {
+    /* codes */
+    "weight_packed", "qweight", "blocks",
+    /* companions */
+    "weight_scale", "weight_scale_inv", "weight_scale_2", "weight_zero_point", "weight_shape", "weight_g_idx", "weight_global_scale",
+    "qzeros", "scales", "biases", "g_idx", "qscale_weight", "scale_weight", "scale", "scale_inv", "zero_point", "global_scale",
+    /* of activations and caches */
+    "input_scale", "input_scale_inv", "input_global_scale", "input_zero_point", "input_amax", "activation_scale", "act_scale", "qscale_act",
+    "scale_input", "output_scale", "output_zero_point", "k_scale", "v_scale", "q_scale", "kv_scale", "k_zero_point", "v_zero_point",
+    "q_zero_point"};
+enum { CODES = 3 }; /* come first */
 
 /* A name taken apart: perhaps a trunk and "layers.N.", then [module, end), then perhaps ".weight" or a bias suffix. */
 typedef struct parts {
@@ -322,20 +236,21 @@ static organ_role role_of_parts(const parts *p, char module[MODULE])
 {
     if (!p->in_trunk || !write_module(p, module, MODULE))
         return ORGAN_ROLE_OTHER;
-    for (size_t k = 0; k < sizeof table / sizeof *table; k++)
-        if (table[k].where == (p->has_layer ? LAYER : TOP) && fits_pattern(module, table[k].pattern))
-            return table[k].role;
+    for (const struct row *row = table; row < table + sizeof table / sizeof *table; row++)
+        for (const char *const *pattern = row->patterns; row->where == (p->has_layer ? LAYER : TOP) && *pattern; pattern++)
+            if (fits_pattern(module, *pattern))
+                return row->role;
     return ORGAN_ROLE_OTHER;
 }
 
 /* Cuts the leaf of a packed weight off [name, *end) and returns it; NULL if it has none. */
-static const struct leaf *cut_leaf(const char *name, const char **end)
+static const char *const *cut_leaf(const char *name, const char **end)
 {
-    const struct leaf *found = NULL;
+    const char *const *found = NULL;
     const char *best = *end;
     for (size_t k = 0; k < sizeof leaves / sizeof *leaves; k++) {
         const char *at = *end;
-        if (cut_suffix(name, &at, leaves[k].name) && (at[-1] == '.' || at[-1] == '_') && at < best) {
+        if (cut_suffix(name, &at, leaves[k]) && (at[-1] == '.' || at[-1] == '_') && at < best) {
             best = at;
             found = &leaves[k];
         }
@@ -348,9 +263,9 @@ bool organ_anatomy_companion(const char *tensor_name, size_t *length)
 {
     const char *end = tensor_name + strlen(tensor_name);
     const bool plain = cut_suffix(tensor_name, &end, ".weight");
-    const struct leaf *const leaf = plain ? NULL : cut_leaf(tensor_name, &end);
+    const char *const *const leaf = plain ? NULL : cut_leaf(tensor_name, &end);
     *length = (size_t)(end - tensor_name);
-    return leaf && !leaf->codes;
+    return leaf && leaf >= leaves + CODES;
 }
 
 /* Whether the module is in an expert, by the words of its name. */
@@ -381,9 +296,9 @@ const char *organ_group_name(organ_group group)
 }
 
 /* Norms are not packed, and routers have parameters that are called scale: such a tensor is none of a packed weight. */
-static bool can_have(organ_role role, const struct leaf *leaf)
+static bool can_have(organ_role role, const char *leaf)
 {
-    return role != ORGAN_ROLE_NORM && !(role == ORGAN_ROLE_ROUTER && strcmp(leaf->name, "scale") == 0);
+    return role != ORGAN_ROLE_NORM && !(role == ORGAN_ROLE_ROUTER && strcmp(leaf, "scale") == 0);
 }
 
 /* Of a name whose module, written out, is `module`. */
@@ -404,13 +319,14 @@ organ_anatomy organ_anatomy_of(const char *tensor_name)
     const char *end = tensor_name + strlen(tensor_name);
     parts p = take_name_apart(tensor_name, end);
     const organ_role role = role_of_parts(&p, module);
-    const struct leaf *const leaf = role == ORGAN_ROLE_OTHER && !p.bias ? cut_leaf(tensor_name, &end) : NULL;
+    const char *const *const leaf = role == ORGAN_ROLE_OTHER && !p.bias ? cut_leaf(tensor_name, &end) : NULL;
     if (!leaf)
         return anatomy_of(&p, module, role, false);
     const parts whole = p;
     p = take_name_apart(tensor_name, end);
     const organ_role owner = role_of_parts(&p, module);
-    return can_have(owner, leaf) && !p.bias ? anatomy_of(&p, module, owner, !leaf->codes) : anatomy_of(&whole, "", ORGAN_ROLE_OTHER, false);
+    return can_have(owner, *leaf) && !p.bias ? anatomy_of(&p, module, owner, leaf >= leaves + CODES)
+                                             : anatomy_of(&whole, "", ORGAN_ROLE_OTHER, false);
 }
 
 unsigned organ_anatomy_row(const organ_anatomy *anatomy) { return 3 * (unsigned)anatomy->role + (unsigned)anatomy->experts; }

@@ -50,86 +50,74 @@ const organ_hf_config organ_hf_config_unknown = {.hidden_size = -1,
                                                  .vocab_size = -1,
                                                  .num_experts = -1};
 
-/* A document and where in it fields are looked for: at the top, or in the text model of a multimodal one. */
-typedef struct source {
-    const organ_json_text *text;
-    organ_json_span span;
-    const json_t *object;
-} source;
-
-static organ_status fail_config_field(const source *from, const char *key, const char *expected, organ_error *error)
-{
-    const organ_json_span value = organ_json_member(from->text, from->span, key);
-    const size_t length = value.end - value.begin;
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is %.*s, not %s", from->text->label, key, (int)(length > 120 ? 120 : length),
-                      from->text->bytes + value.begin, expected);
-}
-
-static organ_status read_word(const source *from, const char *key, const json_t *value, char *out, size_t room, organ_error *error)
+static organ_status read_word(const organ_json_object *from, const char *key, const json_t *value, char *out, size_t room,
+                              organ_error *error)
 {
     const char *word = organ_json_plain(value);
-    if (!word)
-        return fail_config_field(from, key, "a string", error);
-    if (strlen(word) >= room)
-        return fail_config_field(from, key, "a short string", error);
+    if (!word || strlen(word) >= room)
+        return organ_json_refuse(from, key, word ? "a short string" : "a string", error);
     strcpy(out, word);
     return ORGAN_OK;
 }
 
 /* A list gives one value per layer: no single size can be told, which is what -1 says. */
-static organ_status read_size(const source *from, const char *key, const json_t *value, int64_t *out, organ_error *error)
+static organ_status read_size(const organ_json_object *from, const char *key, const json_t *value, int64_t *out, organ_error *error)
 {
     if (json_is_array(value))
         return ORGAN_OK;
     if (!json_is_integer(value) || json_integer_value(value) < 0)
-        return fail_config_field(from, key, "a whole number from 0", error);
+        return organ_json_refuse(from, key, "a whole number from 0", error);
     *out = json_integer_value(value);
     return ORGAN_OK;
 }
 
-static organ_status read_config_field(const source *from, const struct field *field, organ_hf_config *config, organ_error *error)
+static organ_status read_config_field(const organ_json_object *from, const struct field *field, organ_hf_config *config, organ_error *error)
 {
-    const json_t *value = json_object_get(from->object, field->key);
+    const json_t *value = organ_json_value(from, field->key);
     void *out = (char *)config + field->at;
-    if (!value || json_is_null(value))
+    if (!value)
         return ORGAN_OK;
     if (field->kind == WORD)
         return *(char *)out ? ORGAN_OK : read_word(from, field->key, value, out, field->room, error);
     if (field->kind == SIZE)
         return *(int64_t *)out >= 0 ? ORGAN_OK : read_size(from, field->key, value, out, error);
     if (!json_is_boolean(value))
-        return fail_config_field(from, field->key, "true or false", error);
+        return organ_json_refuse(from, field->key, "true or false", error);
     *(bool *)out |= json_is_true(value);
     return ORGAN_OK;
 }
 
-static organ_status read_architecture(const source *from, organ_hf_config *config, organ_error *error)
+static organ_status read_architecture(const organ_json_object *from, organ_hf_config *config, organ_error *error)
 {
-    const json_t *list = json_object_get(from->object, "architectures");
-    if (!list || json_is_null(list) || *config->architecture)
+    const json_t *list = organ_json_value(from, "architectures");
+    if (!list || *config->architecture)
         return ORGAN_OK;
     if (!json_is_array(list))
-        return fail_config_field(from, "architectures", "a list of strings", error);
+        return organ_json_refuse(from, "architectures", "a list of strings", error);
     if (json_array_size(list) == 0)
         return ORGAN_OK;
     return read_word(from, "architectures", json_array_get(list, 0), config->architecture, sizeof config->architecture, error);
 }
 
-static organ_status read_quantisation(const source *from, organ_hf_config *config, organ_error *error)
+/* A member that is an object; its tree is NULL where there is none. */
+static organ_json_object enter_member(const organ_json_object *from, const char *key, organ_error *error)
 {
-    const json_t *object = json_object_get(from->object, "quantization_config");
-    if (!object || json_is_null(object) || *config->quant_method)
-        return ORGAN_OK;
-    if (!json_is_object(object))
-        return fail_config_field(from, "quantization_config", "an object", error);
-    const source inner = {from->text, organ_json_member(from->text, from->span, "quantization_config"), object};
-    const json_t *method = json_object_get(object, "quant_method");
-    if (!method || json_is_null(method))
-        return ORGAN_OK;
-    return read_word(&inner, "quant_method", method, config->quant_method, sizeof config->quant_method, error);
+    const json_t *value = organ_json_value(from, key);
+    if (value && !json_is_object(value))
+        organ_json_refuse(from, key, "an object", error);
+    return (organ_json_object){from->text, organ_json_member(from->text, from->span, key), json_is_object(value) ? value : NULL};
 }
 
-static organ_status read_source(const source *from, organ_hf_config *config, organ_error *error)
+static organ_status read_quantisation(const organ_json_object *from, organ_hf_config *config, organ_error *error)
+{
+    if (*config->quant_method)
+        return ORGAN_OK;
+    const organ_json_object inner = enter_member(from, "quantization_config", error);
+    const json_t *method = organ_json_value(&inner, "quant_method");
+    return method ? read_word(&inner, "quant_method", method, config->quant_method, sizeof config->quant_method, error) : error->status;
+}
+
+static organ_status read_source(const organ_json_object *from, organ_hf_config *config, organ_error *error)
 {
     if (read_architecture(from, config, error) == ORGAN_OK)
         read_quantisation(from, config, error);
@@ -138,24 +126,17 @@ static organ_status read_source(const source *from, organ_hf_config *config, org
     return error->status;
 }
 
+/* Fields at the top, or in the text model of a multimodal one. */
 static organ_status read_document(const organ_json_text *text, organ_hf_config *config, organ_error *error)
 {
-    const organ_json_span all = {0, text->length};
-    json_t *root;
-    if (organ_json_parse(text, all, NULL, &root, error) != ORGAN_OK)
+    json_t *root = NULL;
+    if (organ_json_parse_object(text, &root, error) != ORGAN_OK)
         return error->status;
-    if (!json_is_object(root)) {
-        json_decref(root);
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not an object", text->label);
-    }
-    const source top = {text, all, root};
-    read_source(&top, config, error);
-    const json_t *nested = json_object_get(root, "text_config");
-    if (!error->status && nested && !json_is_object(nested) && !json_is_null(nested))
-        fail_config_field(&top, "text_config", "an object", error);
-    if (!error->status && json_is_object(nested)) {
-        const source inner = {text, organ_json_member(text, all, "text_config"), nested};
-        read_source(&inner, config, error);
+    const organ_json_object top = {text, {0, text->length}, root};
+    if (read_source(&top, config, error) == ORGAN_OK) {
+        const organ_json_object inner = enter_member(&top, "text_config", error);
+        if (inner.tree)
+            read_source(&inner, config, error);
     }
     json_decref(root);
     return error->status;
