@@ -181,8 +181,7 @@ organ_status organ_weight_check_alone(organ_weight_search *search, const organ_t
         return ORGAN_OK;
     }
     return organ_weight_fail(search, codes, error, "is %s and quantised (%s: %s), but there is no '%.150s_scale_inv' and no '%.150s_scale'",
-                             type, organ_quant_config_file(search->config), organ_quant_config_method(search->config), codes->name,
-                             codes->name);
+                             type, search->config->file, search->config->method, codes->name, codes->name);
 }
 
 /* A tensor that is called as the plain one is. */

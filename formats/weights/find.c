@@ -95,14 +95,14 @@ static organ_status check_method(const organ_weight_search *search, const organ_
 {
     static const char *const known[] = {"",      "fp8",      "fbgemm_fp8", "compressed-tensors", "gptq", "awq", "mxfp4",
                                         "quark", "modelopt", "auto-round", "intel/auto-round",   "mlx"};
-    const char *const method = organ_quant_config_method(search->config);
+    const char *const method = search->config->method;
     if (!is_packed_type(tensor->dtype) || tensor->rank < 2)
         return ORGAN_OK;
     for (size_t k = 0; k < sizeof known / sizeof *known; k++)
         if (strcmp(method, known[k]) == 0)
             return ORGAN_OK;
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: quant_method is '%.60s', a method whose tensors ('%.200s') cannot be read",
-                      organ_quant_config_file(search->config), method, tensor->name);
+                      search->config->file, method, tensor->name);
 }
 
 /* What belongs to no packed weight stands alone or is a stray. */
@@ -141,7 +141,7 @@ static organ_status find_all(organ_weight_search *search, organ_error *error)
         return error->status;
     if (!plain && (find_packed_weights(search, error) != ORGAN_OK || enter_names(search, error) != ORGAN_OK))
         return error->status;
-    search->found.method = search->config ? organ_quant_config_method(search->config) : "";
+    search->found.method = search->config ? search->config->method : "";
     if (find_rest(search, search->found.packed > 0 || *search->found.method, error) != ORGAN_OK)
         return error->status;
     search->as_tensors = plain;

@@ -116,7 +116,7 @@ static organ_status find_group(const organ_weight_search *search, organ_weight *
                                organ_error *error)
 {
     const uint64_t words = last_axis(weight->codes), groups = last_axis(weight->scale), all = words * WORD_BITS, product = all / groups;
-    const char *const file = organ_quant_config_file(search->config);
+    const char *const file = search->config->file;
     uint64_t bits = (uint64_t)said->bits;
     char numbers[64];
     *group = said->group_size > 0 ? (uint64_t)said->group_size : 0;
@@ -174,13 +174,13 @@ static organ_status check_mode(const organ_weight_search *search, const organ_we
     const bool known = floats || *said->format == '\0' || strcmp(said->format, "affine") == 0;
     if (!known)
         return organ_weight_fail(search, weight->codes, error, "is of MLX in mode '%.60s' (%s), which cannot be read", said->format,
-                                 organ_quant_config_file(search->config));
+                                 search->config->file);
     if (floats && !bytes)
         return organ_weight_fail(search, weight->scale, error, "is %s, but the scales of mode %s (%s) are U8",
-                                 organ_dtype_describe(weight->scale->dtype)->name, said->format, organ_quant_config_file(search->config));
+                                 organ_dtype_describe(weight->scale->dtype)->name, said->format, search->config->file);
     if (bytes && strcmp(said->format, "affine") == 0)
         return organ_weight_fail(search, weight->scale, error, "is U8, but the scales of mode affine (%s) are BF16 or F16 or F32",
-                                 organ_quant_config_file(search->config));
+                                 search->config->file);
     return ORGAN_OK;
 }
 
@@ -199,7 +199,7 @@ organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tens
     if (!module)
         return organ_fail_memory(error, search->model->path);
     /* Another method's config tells what the model was before it became one of MLX. */
-    if (strcmp(organ_quant_config_method(search->config), "mlx") == 0 &&
+    if (strcmp(search->config->method, "mlx") == 0 &&
         (organ_quant_config_of(search->config, module, false, &said, &named, error) != ORGAN_OK ||
          organ_quant_config_spares(search->config, module, false, &spared, error) != ORGAN_OK))
         return error->status;
@@ -208,7 +208,7 @@ organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tens
     *met = true;
     if (!weight.scale)
         return organ_weight_fail(search, tensor, error, "is U32 and quantised%s%s, but there is no '%.200s'", named ? " by " : "",
-                                 named ? organ_quant_config_file(search->config) : "", search->name);
+                                 named ? search->config->file : "", search->name);
     if (check_axes(search, &weight, error) != ORGAN_OK || check_mode(search, &weight, said, error) != ORGAN_OK)
         return error->status;
     return weight.scale->dtype == ORGAN_U8 ? add_floats(search, &weight, said, error) : add_affine(search, &weight, stem, said, error);

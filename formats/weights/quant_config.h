@@ -4,7 +4,11 @@
 #ifndef ORGAN_QUANT_CONFIG_H
 #define ORGAN_QUANT_CONFIG_H
 
+#include "formats/base/arena.h"
 #include "formats/model/model.h"
+#include "formats/weights/quant_rules.h"
+
+#include <jansson.h>
 
 /* What is said of the weights of some modules. */
 typedef struct organ_quant_group {
@@ -16,7 +20,17 @@ typedef struct organ_quant_group {
     uint64_t block_rows, block_cols; /* 0 where nothing is said */
 } organ_quant_group;
 
-typedef struct organ_quant_config organ_quant_config;
+typedef struct organ_quant_config {
+    const char *file;   /* that was read: "config.json", "" if there is none */
+    const char *method; /* quant_method, "" if there is none */
+    const char *layout; /* in small letters: checkpoint_format (or format) of GPTQ, version (or format) of AWQ; "" where nothing is said */
+    const char *pack_dtype; /* of GPTQ: "int32"; "" where nothing is said */
+    json_t *root;           /* owns all texts that are used as they are */
+    organ_quant_group all;
+    organ_quant_rules targets, spared; /* values of targets: organ_quant_group, NULL for "as it is" */
+    bool grouped;                      /* only what a group means is quantised */
+    organ_arena arena;
+} organ_quant_config;
 
 /* Reads quantization_config of config.json, at its top or in its text_config, or else what hf_quant_config.json, quantize_config.json or
  * quant_config.json beside it says. Of a model with weights in U32 words it is MLX's `quantization` first, or a quantization_config without
@@ -25,13 +39,6 @@ typedef struct organ_quant_config organ_quant_config;
  * ORGAN_IO. *config is NULL on error. */
 organ_status organ_quant_config_read(const organ_model *model, organ_quant_config **config, organ_error *error);
 void organ_quant_config_free(organ_quant_config *config); /* NULL is allowed */
-
-const char *organ_quant_config_file(const organ_quant_config *config);   /* the file that was read: "config.json", "" if there is none */
-const char *organ_quant_config_method(const organ_quant_config *config); /* quant_method, "" if there is none */
-
-/* The layout by its name in small letters: checkpoint_format (or format) of GPTQ, version (or format) of AWQ; "" where nothing is said. */
-const char *organ_quant_config_layout(const organ_quant_config *config);
-const char *organ_quant_config_pack_dtype(const organ_quant_config *config); /* of GPTQ: "int32"; "" where nothing is said */
 
 /* What is said of the weight of `module` ("model.layers.0.mlp.up_proj"): of the group that means it, else of all. *named: a group or the
  * config as a whole does mean it. `embedding`: the module is one, which classes of linear layers do not mean. ORGAN_BAD_INPUT if patterns

@@ -9,65 +9,71 @@
 
 #define GROUP_MOST ((json_int_t)1 << 31)
 
-organ_status organ_quant_no_memory(const organ_quant_scope *at, organ_error *error) { return organ_fail_memory(error, at->config->file); }
-
-organ_status organ_quant_fail_value(const organ_quant_scope *at, const char *key, const json_t *value, const char *expected,
-                                    organ_error *error)
+void organ_quant_fail_value(const organ_quant_scope *at, const char *key, const json_t *value, const char *expected)
 {
     char *const text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-    organ_fail(error, ORGAN_BAD_INPUT, "%s: %.300s%s%s is %.100s, not %s", at->config->file, at->path, *at->path ? "." : "", key,
+    organ_fail(at->error, ORGAN_BAD_INPUT, "%s: %.300s%s%s is %.100s, not %s", at->config->file, at->path, *at->path ? "." : "", key,
                text ? text : "?", expected);
     free(text);
-    return error->status;
 }
 
 const json_t *organ_quant_member(const organ_quant_scope *at, const char *key)
 {
     const json_t *const value = json_object_get(at->object, key);
-    return value && !json_is_null(value) ? value : NULL;
+    return json_is_null(value) ? NULL : value;
 }
 
-organ_status organ_quant_enter(const organ_quant_scope *at, const char *key, organ_quant_scope *inner, organ_error *error)
+organ_quant_scope organ_quant_enter(const organ_quant_scope *at, const char *key)
 {
+    organ_quant_scope inner = {.config = at->config, .error = at->error, .path = ""};
     const json_t *const value = organ_quant_member(at, key);
-    *inner = (organ_quant_scope){.config = at->config, .path = ""};
-    if (!value)
-        return ORGAN_OK;
-    if (!json_is_object(value))
-        return organ_quant_fail_value(at, key, value, "an object", error);
+    if (value && !json_is_object(value))
+        organ_quant_fail_value(at, key, value, "an object");
+    if (!value || at->error->status)
+        return inner;
     const size_t length = strlen(at->path) + strlen(key) + 2;
     char *const path = organ_arena_take(&at->config->arena, length);
-    if (!path)
-        return organ_quant_no_memory(at, error);
-    snprintf(path, length, "%s%s%s", at->path, *at->path ? "." : "", key);
-    *inner = (organ_quant_scope){at->config, path, value};
-    return ORGAN_OK;
+    if (path) {
+        snprintf(path, length, "%s%s%s", at->path, *at->path ? "." : "", key);
+        inner.path = path;
+        inner.object = value;
+    } else {
+        organ_fail_memory(at->error, at->config->file);
+    }
+    return inner;
 }
 
-organ_status organ_quant_read_word(const organ_quant_scope *at, const char *key, const char **out, organ_error *error)
+void organ_quant_read_word(const organ_quant_scope *at, const char *key, const char **out)
 {
     const json_t *const value = organ_quant_member(at, key);
-    if (!value)
-        return ORGAN_OK;
-    const char *const word = organ_json_plain(value);
-    if (!word)
-        return organ_quant_fail_value(at, key, value, "a string", error);
-    *out = word;
-    return ORGAN_OK;
+    if (value && !organ_json_plain(value))
+        organ_quant_fail_value(at, key, value, "a string");
+    else if (value)
+        *out = organ_json_plain(value);
 }
 
-organ_status organ_quant_read_term(const organ_quant_scope *at, const char *key, const char **out, organ_error *error)
+void organ_quant_read_term(const organ_quant_scope *at, const char *key, const char **out)
 {
     const char *word = NULL;
-    if (organ_quant_read_word(at, key, &word, error) != ORGAN_OK || !word)
-        return error->status;
-    char *const copy = organ_arena_copy(&at->config->arena, word, strlen(word));
-    if (!copy)
-        return organ_quant_no_memory(at, error);
-    for (char *s = copy; *s; s++)
+    organ_quant_read_word(at, key, &word);
+    char *const copy = word ? organ_arena_copy(&at->config->arena, word, strlen(word)) : NULL;
+    if (word && !copy)
+        organ_fail_memory(at->error, at->config->file);
+    for (char *s = copy; s && *s; s++)
         *s = (char)tolower((unsigned char)*s);
-    *out = copy;
-    return ORGAN_OK;
+    *out = copy ? copy : *out;
+}
+
+organ_quant_group *organ_quant_new_group(const organ_quant_scope *at, const char *name, const organ_quant_group *like)
+{
+    organ_quant_group *const group = organ_arena_take(&at->config->arena, sizeof *group);
+    if (!group) {
+        organ_fail_memory(at->error, at->config->file);
+        return NULL;
+    }
+    *group = *like;
+    group->name = name;
+    return group;
 }
 
 /* Two sides of a block, [rows, columns] or "128x128" as it was written once; zeros where they are not two whole numbers. */
@@ -106,14 +112,12 @@ static const char *set_field(organ_quant_group *group, organ_quant_kind kind, co
     return NULL;
 }
 
-organ_status organ_quant_read_fields(const organ_quant_scope *at, const organ_quant_field *fields, organ_quant_group *group,
-                                     organ_error *error)
+void organ_quant_read_fields(const organ_quant_scope *at, const organ_quant_field *fields, organ_quant_group *group)
 {
     for (; fields->key; fields++) {
         const json_t *const value = organ_quant_member(at, fields->key);
         const char *const expected = value ? set_field(group, fields->kind, value) : NULL;
         if (expected)
-            return organ_quant_fail_value(at, fields->key, value, expected, error);
+            organ_quant_fail_value(at, fields->key, value, expected);
     }
-    return ORGAN_OK;
 }

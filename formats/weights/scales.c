@@ -35,7 +35,7 @@ organ_status organ_weight_check_symmetry(organ_weight_search *search, const orga
 {
     if (group->symmetric == 0 && !weight->zero)
         return organ_weight_fail(search, weight->codes, error, "is asymmetric (%s), but there is no '%.200s_zero_point'",
-                                 organ_quant_config_file(search->config), weight->name);
+                                 search->config->file, weight->name);
     if (group->symmetric == 1 && weight->zero)
         organ_weight_disagree(search, weight, "symmetric", 1, 0, 0, 0);
     return ORGAN_OK;
@@ -78,8 +78,7 @@ organ_status organ_weight_groups(organ_weight_search *search, const organ_weight
                                  groups, cols);
     return organ_weight_fail(search, weight->scale, error,
                              "has %" PRIu64 " groups for %" PRIu64 " columns, but group_size %" PRId64 " of %s makes them %" PRIu64, groups,
-                             cols, said, organ_quant_config_file(search->config),
-                             parts(cols, said < 0 || (uint64_t)said > cols ? cols : (uint64_t)said));
+                             cols, said, search->config->file, parts(cols, said < 0 || (uint64_t)said > cols ? cols : (uint64_t)said));
 }
 
 /* One scale for everything, or one for each matrix of a stack. */
@@ -112,7 +111,7 @@ static organ_status fail_grid(const organ_weight_search *search, const organ_wei
     if (group->block_rows == 0 && group->group_size != 0)
         return organ_weight_fail(search, weight->scale, error,
                                  "has shape %s, but a weight of shape %s with group_size %" PRId64 " (%s) has a row of scales for each row",
-                                 has, whole, group->group_size, organ_quant_config_file(search->config));
+                                 has, whole, group->group_size, search->config->file);
     if (group->block_rows == 0)
         return organ_weight_fail(search, weight->scale, error,
                                  "has shape %s for a weight of shape %s: the block size is ambiguous, and no config "
@@ -121,8 +120,8 @@ static organ_status fail_grid(const organ_weight_search *search, const organ_wei
     const uint64_t grid[2] = {parts(m.rows, group->block_rows), parts(m.cols, group->block_cols)};
     return organ_weight_fail(search, weight->scale, error,
                              "has shape %s, but a weight of shape %s in blocks of %" PRIu64 " x %" PRIu64 " (%s) needs %s%s", has, whole,
-                             group->block_rows, group->block_cols, organ_quant_config_file(search->config),
-                             organ_weight_axes(2, grid, needs), weight->rank > 2 ? " for each matrix" : "");
+                             group->block_rows, group->block_cols, search->config->file, organ_weight_axes(2, grid, needs),
+                             weight->rank > 2 ? " for each matrix" : "");
 }
 
 /* rows x cols scales for each matrix. */

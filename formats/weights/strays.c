@@ -106,8 +106,8 @@ static void write_note(const organ_weight_search *search, const organ_weight_not
     write_value(note->what, note->found, found);
     if (note->count > 1)
         snprintf(others, sizeof others, " and %zu other%s", note->count - 1, note->count > 2 ? "s" : "");
-    snprintf(out, size, "%s says %s %s, but the tensors of '%.300s'%s say %s: the tensors are believed",
-             organ_quant_config_file(search->config), note->what, said, note->first, others, found);
+    snprintf(out, size, "%s says %s %s, but the tensors of '%.300s'%s say %s: the tensors are believed", search->config->file, note->what,
+             said, note->first, others, found);
 }
 
 static organ_status add_note(organ_weight_search *search, const char *text, organ_error *error)

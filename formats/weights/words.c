@@ -92,8 +92,7 @@ static organ_status find_bits(const organ_weight_search *search, organ_weight *w
     if (weight->bits && !layouts(cols, weight->bits, words))
         return organ_weight_fail(search, weight->codes, error,
                                  "has %" PRIu64 " words in a row, but %" PRIu64 " codes ('%.150s') of %u bits (%s) need %" PRIu64, words,
-                                 cols, weight->shape_tensor->name, weight->bits, organ_quant_config_file(search->config),
-                                 dense_words(cols, weight->bits));
+                                 cols, weight->shape_tensor->name, weight->bits, search->config->file, dense_words(cols, weight->bits));
     if (weight->bits)
         return ORGAN_OK;
     for (unsigned bits = 1; bits <= 8; bits++)
@@ -222,7 +221,7 @@ organ_status organ_weight_settle_words(organ_weight_search *search, organ_error 
 static organ_scheme find_layout(organ_weight_search *search, const organ_weight *weight, organ_error *error)
 {
     const uint64_t *const q = weight->codes->shape, *const z = weight->zero->shape, *const s = weight->scale->shape;
-    const char *const method = organ_quant_config_method(search->config), *const layout = organ_quant_config_layout(search->config);
+    const char *const method = search->config->method, *const layout = search->config->layout;
     const organ_scheme said = !strstr(method, "awq")        ? ORGAN_SCHEME_GPTQ
                               : strcmp(layout, "gemv") == 0 ? ORGAN_SCHEME_AWQ_GEMV
                                                             : ORGAN_SCHEME_AWQ_GEMM;
@@ -277,7 +276,7 @@ static organ_status add_gptq(organ_weight_search *search, organ_weight *weight, 
     const uint64_t out = weight->codes->shape[1], groups = weight->scale->shape[0];
     uint64_t in = 0;
     weight->transposed = true;
-    weight->labelled_v2 = strcmp(organ_quant_config_layout(search->config), "gptq_v2") == 0;
+    weight->labelled_v2 = strcmp(search->config->layout, "gptq_v2") == 0;
     weight->rank = 2; /* messages before the shape is known */
     weight->shape = weight->codes->shape;
     if (organ_weight_expect(search, weight, weight->scale, 2, (const uint64_t[]){groups, out}, error) != ORGAN_OK ||
@@ -327,16 +326,15 @@ static organ_status add_gemv(organ_weight_search *search, organ_weight *weight, 
 static organ_status check_layout(const organ_weight_search *search, const organ_tensor *codes, organ_error *error)
 {
     static const char *const known[] = {"", "gptq", "gptq_v2", "gemm", "gemv"};
-    const char *const layout = organ_quant_config_layout(search->config), *const pack = organ_quant_config_pack_dtype(search->config);
+    const char *const layout = search->config->layout, *const pack = search->config->pack_dtype;
     bool found = false;
     for (size_t k = 0; k < sizeof known / sizeof *known; k++)
         found = found || strcmp(layout, known[k]) == 0;
     if (!found)
-        return organ_weight_fail(search, codes, error, "is in the layout '%.60s' (%s), which cannot be read", layout,
-                                 organ_quant_config_file(search->config));
+        return organ_weight_fail(search, codes, error, "is in the layout '%.60s' (%s), which cannot be read", layout, search->config->file);
     if (*pack && strcmp(pack, "int32") != 0)
         return organ_weight_fail(search, codes, error, "is packed in '%.60s' (pack_dtype, %s), which cannot be read: only int32 can", pack,
-                                 organ_quant_config_file(search->config));
+                                 search->config->file);
     if (codes->dtype != ORGAN_I32)
         return organ_weight_fail(search, codes, error, "is %s: codes of GPTQ and AWQ can only be read from I32 words%s",
                                  organ_dtype_describe(codes->dtype)->name,
@@ -374,7 +372,7 @@ static organ_status find_qweight(organ_weight_search *search, const organ_tensor
         return error->status;
     if (weight.scheme != ORGAN_SCHEME_GPTQ && group->bits != 0 && group->bits != AWQ_BITS)
         return organ_weight_fail(search, codes, error, "is AWQ of %d bits (%s), which cannot be read: only 4 can", group->bits,
-                                 organ_quant_config_file(search->config));
+                                 search->config->file);
     const organ_status status = weight.scheme == ORGAN_SCHEME_GPTQ       ? add_gptq(search, &weight, group, error)
                                 : weight.scheme == ORGAN_SCHEME_AWQ_GEMM ? add_gemm(search, &weight, group, error)
                                                                          : add_gemv(search, &weight, group, error);
