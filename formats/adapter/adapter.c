@@ -133,7 +133,7 @@ static organ_status check_factor(const state *s, const organ_tensor *t, organ_er
 {
     char why[160];
     if (t->dtype != ORGAN_F32 && t->dtype != ORGAN_F16 && t->dtype != ORGAN_BF16 && t->dtype != ORGAN_F64) {
-        snprintf(why, sizeof why, "dtype is %s, a factor is F32, F16, BF16 or F64", organ_dtype_describe(t->dtype)->name);
+        snprintf(why, sizeof why, "dtype is %s, a factor is F32, F16, BF16 or F64", organ_dtype_name(t->dtype));
         return fail_tensor(s, t, why, error);
     }
     if (t->rank == 2 && t->shape[0] > 0 && t->shape[1] > 0)

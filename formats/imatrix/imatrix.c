@@ -70,7 +70,7 @@ static organ_status add_pair(organ_imatrix_state *s, const char *name, const org
     for (int k = 0; k < 2; k++)
         if (both[k]->dtype != ORGAN_F32 || both[k]->elements == 0)
             return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' has %" PRIu64 " elements of type %s; it must have some, of F32",
-                              s->file.name, both[k]->name, both[k]->elements, organ_dtype_describe(both[k]->dtype)->name);
+                              s->file.name, both[k]->name, both[k]->elements, organ_dtype_name(both[k]->dtype));
     if (sums->elements % counts->elements)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: tensor '%s' has %" PRIu64 " elements, which do not divide among the %" PRIu64 " of '%s'", s->file.name,

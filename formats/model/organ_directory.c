@@ -228,7 +228,7 @@ static organ_status check_agreement(const reading *r, const organ_tensor *tensor
         get_count(r, tensor->name, object, "offset", &offset, error) || get_count(r, tensor->name, object, "bytes", &bytes, error))
         return error->status;
     const char *const wrong = strcmp(source, donor->name)                                    ? "source"
-                              : strcmp(dtype, organ_dtype_describe(tensor->dtype)->name)     ? "dtype"
+                              : strcmp(dtype, organ_dtype_name(tensor->dtype))               ? "dtype"
                               : !says_shape(json_object_get(object, "shape"), tensor)        ? "shape"
                               : offset != tensor->offset                                     ? "offset"
                               : bytes != tensor->bytes                                       ? "bytes"

@@ -140,8 +140,8 @@ static organ_status read_offsets(const entry *e, organ_tensor *tensor, organ_err
                           e->name, end, e->from->data_bytes);
     if (end - begin != tensor->bytes) {
         char reason[120];
-        snprintf(reason, sizeof reason, " of %s takes %" PRIu64 " bytes, but data_offsets span %" PRIu64,
-                 organ_dtype_describe(tensor->dtype)->name, tensor->bytes, end - begin);
+        snprintf(reason, sizeof reason, " of %s takes %" PRIu64 " bytes, but data_offsets span %" PRIu64, organ_dtype_name(tensor->dtype),
+                 tensor->bytes, end - begin);
         return fail_entry_field(e, "shape", reason, error);
     }
     tensor->offset = e->from->file->data_offset + begin;

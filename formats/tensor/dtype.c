@@ -56,6 +56,7 @@ static const organ_dtype_info dtypes[ORGAN_DTYPE_COUNT] = {
 /* clang-format on */
 
 const organ_dtype_info *organ_dtype_describe(organ_dtype dtype) { return &dtypes[dtype]; }
+const char *organ_dtype_name(organ_dtype dtype) { return dtypes[dtype].name; }
 
 bool organ_dtype_is_fp8(organ_dtype dtype)
 {

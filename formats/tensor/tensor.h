@@ -78,6 +78,7 @@ typedef struct organ_dtype_info {
 
 /* `dtype` is a member of the enum below ORGAN_DTYPE_COUNT. */
 const organ_dtype_info *organ_dtype_describe(organ_dtype dtype);
+const char *organ_dtype_name(organ_dtype dtype);
 
 /* One of the floats of 8 bits: E4M3, E5M2 and their FNUZ kinds. */
 bool organ_dtype_is_fp8(organ_dtype dtype);

@@ -15,7 +15,7 @@ static const organ_dtype exponents[] = {ORGAN_U8, ORGAN_F8_E8M0, ORGAN_DTYPE_COU
 static bool is_exponents(const organ_tensor *scale) { return scale->dtype == ORGAN_U8 || scale->dtype == ORGAN_F8_E8M0; }
 
 /* The scale of a weight that is called as the plain one is; two of them would leave open which is meant. */
-static organ_status find_scale(organ_weight_search *search, const organ_tensor *codes, const organ_tensor **scale, organ_error *error)
+static organ_status find_scale(organ_weight_search *search, const organ_tensor *codes, const organ_tensor **scale)
 {
     static const char *const ends[] = {"_scale_inv", "_scale", "scale", "qscale_weight", "scale_weight"};
     const size_t length = strlen(codes->name), stem = length - strlen("weight");
@@ -24,7 +24,7 @@ static organ_status find_scale(organ_weight_search *search, const organ_tensor *
     for (size_t k = 0; k < (module ? 5 : 2); k++) {
         const organ_tensor *const found = organ_weight_relative(search, codes->name, k < 2 ? length : stem, ends[k]);
         if (found && *scale)
-            return organ_weight_fail(search, codes, error, "has two scales, '%.150s' and '%.150s'", (*scale)->name, found->name);
+            return organ_weight_fail(search, codes, "has two scales, '%.150s' and '%.150s'", (*scale)->name, found->name);
         if (found)
             *scale = found;
     }
@@ -32,25 +32,25 @@ static organ_status find_scale(organ_weight_search *search, const organ_tensor *
 }
 
 /* Pairs of codes along the last axis of the codes, scales for `size` of them. */
-static organ_status add_pairs(organ_weight_search *search, organ_weight *weight, uint64_t size, organ_error *error)
+static organ_status add_pairs(organ_weight_search *search, organ_weight *weight, uint64_t size)
 {
     const organ_tensor *const codes = weight->codes, *const scale = weight->scale;
     const unsigned rank = codes->rank;
     uint64_t wanted[8];
     if (rank < 2 || rank > 4)
-        return organ_weight_fail(search, codes, error, "has %u axes, but a matrix or a stack of them is expected", rank);
+        return organ_weight_fail(search, codes, "has %u axes, but a matrix or a stack of them is expected", rank);
     const uint64_t cols = codes->shape[rank - 1] * 2;
-    if (organ_weight_shape(search, weight, rank - 2, codes->shape, codes->shape[rank - 2], cols, error) != ORGAN_OK)
-        return error->status;
+    if (organ_weight_shape(search, weight, rank - 2, codes->shape, codes->shape[rank - 2], cols))
+        return search->error->status;
     if (cols % size != 0)
-        return organ_weight_fail(search, codes, error, "has %" PRIu64 " codes in a row, which is no multiple of %" PRIu64, cols, size);
+        return organ_weight_fail(search, codes, "has %" PRIu64 " codes in a row, which is no multiple of %" PRIu64, cols, size);
     /* Six bits a code: three bytes for four of them, and 24 for a scale. */
     if (size == MX_GROUP && scale->rank == rank && codes->shape[rank - 1] == 24 * scale->shape[rank - 1])
-        return organ_weight_fail(search, codes, error, "is in the layout mxfp6-pack-quantized, which cannot be read");
+        return organ_weight_fail(search, codes, "is in the layout mxfp6-pack-quantized, which cannot be read");
     memcpy(wanted, codes->shape, (rank - 1) * sizeof *wanted);
     wanted[rank - 1] = cols / size;
-    if (organ_weight_expect(search, weight, scale, rank, wanted, error) != ORGAN_OK)
-        return error->status;
+    if (organ_weight_expect(search, weight, scale, rank, wanted))
+        return search->error->status;
     weight->bits = 4;
     weight->block_rows = 1;
     weight->block_cols = size;
@@ -59,46 +59,43 @@ static organ_status add_pairs(organ_weight_search *search, organ_weight *weight,
 }
 
 /* The scale of the scales of NVFP4: one, or one for each matrix of a stack. */
-static organ_status find_global(organ_weight_search *search, organ_weight *weight, size_t length, organ_error *error)
+static organ_status find_global(organ_weight_search *search, organ_weight *weight, size_t length)
 {
     const organ_tensor *const divisor = organ_weight_relative(search, weight->codes->name, length, "_global_scale");
     const organ_tensor *const factor = organ_weight_relative(search, weight->codes->name, length, "_scale_2");
     const organ_tensor *const global = weight->global = divisor ? divisor : factor;
     weight->divides = divisor != NULL;
     if (!global)
-        return organ_weight_fail(search, weight->codes, error,
-                                 "is NVFP4, but its tensor scale is missing: there is no '%.*s_global_scale' and no '%.*s_scale_2'",
-                                 (int)(length > 150 ? 150 : length), weight->codes->name, (int)(length > 150 ? 150 : length),
-                                 weight->codes->name);
+        return organ_weight_fail(
+            search, weight->codes, "is NVFP4, but its tensor scale is missing: there is no '%.*s_global_scale' and no '%.*s_scale_2'",
+            (int)(length > 150 ? 150 : length), weight->codes->name, (int)(length > 150 ? 150 : length), weight->codes->name);
     if (divisor && factor)
-        return organ_weight_fail(search, weight->codes, error, "has two tensor scales, '%.150s' and '%.150s'", divisor->name, factor->name);
+        return organ_weight_fail(search, weight->codes, "has two tensor scales, '%.150s' and '%.150s'", divisor->name, factor->name);
     if (global->dtype != ORGAN_F32)
-        return organ_weight_fail(search, global, error, "is %s, but a tensor scale of NVFP4 is F32",
-                                 organ_dtype_describe(global->dtype)->name);
+        return organ_weight_fail(search, global, "is %s, but a tensor scale of NVFP4 is F32", organ_dtype_name(global->dtype));
     const uint64_t stack = weight->codes->rank > 2 ? weight->codes->elements / weight->codes->shape[weight->codes->rank - 1] /
                                                          weight->codes->shape[weight->codes->rank - 2]
                                                    : 1;
     if (global->elements != 1 && global->elements != stack)
-        return organ_weight_fail(search, global, error, "has %" PRIu64 " values, but one is expected%s", global->elements,
+        return organ_weight_fail(search, global, "has %" PRIu64 " values, but one is expected%s", global->elements,
                                  stack > 1 ? " or one for each matrix" : "");
     return ORGAN_OK;
 }
 
 /* Codes of four bits: `length` bytes of the codes' name come before "_scale". */
-static organ_status add_fp4(organ_weight_search *search, organ_weight *weight, size_t length, organ_error *error)
+static organ_status add_fp4(organ_weight_search *search, organ_weight *weight, size_t length)
 {
     if (weight->codes->elements == 0)
-        return organ_weight_fail(search, weight->codes, error, "has no elements");
+        return organ_weight_fail(search, weight->codes, "has no elements");
     if (is_exponents(weight->scale)) {
         weight->scheme = ORGAN_SCHEME_MXFP4;
-        return add_pairs(search, weight, MX_GROUP, error);
+        return add_pairs(search, weight, MX_GROUP);
     }
     weight->scheme = ORGAN_SCHEME_NVFP4;
     if (weight->scale->dtype != ORGAN_F8_E4M3)
-        return organ_weight_fail(search, weight->scale, error,
-                                 "is %s, but the scales of 4-bit floats are F8_E4M3 (NVFP4), U8 or F8_E8M0 (MXFP4)",
-                                 organ_dtype_describe(weight->scale->dtype)->name);
-    return find_global(search, weight, length, error) == ORGAN_OK ? add_pairs(search, weight, NVFP4_GROUP, error) : error->status;
+        return organ_weight_fail(search, weight->scale, "is %s, but the scales of 4-bit floats are F8_E4M3 (NVFP4), U8 or F8_E8M0 (MXFP4)",
+                                 organ_dtype_name(weight->scale->dtype));
+    return find_global(search, weight, length) == ORGAN_OK ? add_pairs(search, weight, NVFP4_GROUP) : search->error->status;
 }
 
 /* Exponents for 32 values of a row: MXFP8, unless the config states other blocks. */
@@ -116,34 +113,32 @@ static bool is_mxfp8(const organ_weight *weight, const organ_quant_group *group)
     return s->shape[rank - 1] == weight->shape[rank - 1] / MX_GROUP;
 }
 
-static organ_status add_fp8(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group, organ_error *error)
+static organ_status add_fp8(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     weight->scheme = is_mxfp8(weight, group) ? ORGAN_SCHEME_MXFP8 : ORGAN_SCHEME_FP8;
     if (weight->scheme == ORGAN_SCHEME_MXFP8) {
         weight->block_rows = 1;
         weight->block_cols = MX_GROUP;
-    } else if (organ_weight_scale_type(search, weight, fp8_scales, error) != ORGAN_OK ||
-               organ_weight_grid(search, weight, group, error) != ORGAN_OK) {
-        return error->status;
+    } else if (organ_weight_scale_type(search, weight, fp8_scales) || organ_weight_grid(search, weight, group)) {
+        return search->error->status;
     }
     organ_weight_add(search, weight);
     return ORGAN_OK;
 }
 
-static organ_status add_int8(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group, organ_error *error)
+static organ_status add_int8(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     weight->scheme = ORGAN_SCHEME_INT8;
-    if (organ_weight_scale_type(search, weight, float_scales, error) != ORGAN_OK ||
-        organ_weight_grid(search, weight, group, error) != ORGAN_OK)
-        return error->status;
+    if (organ_weight_scale_type(search, weight, float_scales) || organ_weight_grid(search, weight, group))
+        return search->error->status;
     weight->zero = organ_weight_relative(search, weight->codes->name, strlen(weight->codes->name), "_zero_point");
-    if (organ_weight_check_symmetry(search, weight, group, error) != ORGAN_OK)
-        return error->status;
+    if (organ_weight_check_symmetry(search, weight, group))
+        return search->error->status;
     if (weight->zero && weight->zero->dtype != ORGAN_I8)
-        return organ_weight_fail(search, weight->zero, error, "is %s, but the zero points of I8 codes are I8",
-                                 organ_dtype_describe(weight->zero->dtype)->name);
-    if (weight->zero && organ_weight_expect(search, weight, weight->zero, weight->scale->rank, weight->scale->shape, error) != ORGAN_OK)
-        return error->status;
+        return organ_weight_fail(search, weight->zero, "is %s, but the zero points of I8 codes are I8",
+                                 organ_dtype_name(weight->zero->dtype));
+    if (weight->zero && organ_weight_expect(search, weight, weight->zero, weight->scale->rank, weight->scale->shape))
+        return search->error->status;
     organ_weight_add(search, weight);
     return ORGAN_OK;
 }
@@ -154,60 +149,60 @@ static bool is_codes(organ_dtype t)
     return organ_dtype_is_fp8(t) || t == ORGAN_U8 || t == ORGAN_I8 || t == ORGAN_F4 || t == ORGAN_F6_E2M3 || t == ORGAN_F6_E3M2;
 }
 
-organ_status organ_weight_check_alone(organ_weight_search *search, const organ_tensor *codes, organ_error *error)
+organ_status organ_weight_check_alone(organ_weight_search *search, const organ_tensor *codes)
 {
     const organ_quant_group *group;
     const organ_tensor *scale;
     bool named, spared;
     const bool words = codes->dtype == ORGAN_I32 || codes->dtype == ORGAN_U32 || codes->dtype == ORGAN_I16 || codes->dtype == ORGAN_U16;
-    if (!(is_codes(codes->dtype) || words) || codes->rank < 2 || find_scale(search, codes, &scale, error) != ORGAN_OK)
-        return error->status;
-    const char *const type = organ_dtype_describe(codes->dtype)->name;
+    if (!(is_codes(codes->dtype) || words) || codes->rank < 2 || find_scale(search, codes, &scale))
+        return search->error->status;
+    const char *const type = organ_dtype_name(codes->dtype);
     if (scale)
-        return organ_weight_fail(search, codes, error, "is %s and has a scale, '%.200s': no scheme that is known has such codes", type,
+        return organ_weight_fail(search, codes, "is %s and has a scale, '%.200s': no scheme that is known has such codes", type,
                                  scale->name);
     if (words)
         return ORGAN_OK;
     const size_t length = strlen(codes->name) - (organ_ends_with(codes->name, ".weight") ? strlen(".weight") : 0);
     const char *const module = organ_weight_name(search, codes->name, length, "");
     if (!module)
-        return organ_weight_shape(search, &(organ_weight){.codes = codes}, 0, NULL, 1, 1, error);
-    if (organ_weight_group(search, codes->name, &group, &named, error) != ORGAN_OK ||
-        organ_quant_config_spares(search->config, module, codes->anatomy.role == ORGAN_ROLE_EMBED, &spared, error) != ORGAN_OK)
-        return error->status;
+        return organ_weight_shape(search, &(organ_weight){.codes = codes}, 0, NULL, 1, 1);
+    if (organ_weight_group(search, codes->name, &group, &named) ||
+        organ_quant_config_spares(search->config, module, codes->anatomy.role == ORGAN_ROLE_EMBED, &spared, search->error))
+        return search->error->status;
     if (!named || spared) {
         search->alone = search->alone ? search->alone : codes->name;
         search->alone_count++;
         return ORGAN_OK;
     }
-    return organ_weight_fail(search, codes, error, "is %s and quantised (%s: %s), but there is no '%.150s_scale_inv' and no '%.150s_scale'",
-                             type, search->config->file, search->config->method, codes->name, codes->name);
+    return organ_weight_fail(search, codes, "is %s and quantised (%s: %s), but there is no '%.150s_scale_inv' and no '%.150s_scale'", type,
+                             search->config->file, search->config->method, codes->name, codes->name);
 }
 
 /* A tensor that is called as the plain one is. */
-static organ_status find_under_own_name(organ_weight_search *search, const organ_tensor *tensor, bool *met, organ_error *error)
+static organ_status find_under_own_name(organ_weight_search *search, const organ_tensor *tensor, bool *met)
 {
     organ_weight weight = organ_weight_plain(tensor);
     const organ_quant_group *group;
     bool named;
-    if (find_scale(search, tensor, &weight.scale, error) != ORGAN_OK)
-        return error->status;
+    if (find_scale(search, tensor, &weight.scale))
+        return search->error->status;
     if (!weight.scale)
         return ORGAN_OK;
     *met = true;
     const bool exponent_scales = weight.scale->dtype == ORGAN_F8_E8M0 || weight.scale->dtype == ORGAN_U8;
     if (tensor->dtype == ORGAN_U8 || (tensor->dtype == ORGAN_I8 && exponent_scales))
-        return add_fp4(search, &weight, strlen(tensor->name), error);
+        return add_fp4(search, &weight, strlen(tensor->name));
     if (tensor->elements == 0)
-        return organ_weight_fail(search, tensor, error, "has no elements");
-    if (organ_weight_group(search, tensor->name, &group, &named, error) != ORGAN_OK)
-        return error->status;
-    return organ_dtype_is_fp8(tensor->dtype) ? add_fp8(search, &weight, group, error) : add_int8(search, &weight, group, error);
+        return organ_weight_fail(search, tensor, "has no elements");
+    if (organ_weight_group(search, tensor->name, &group, &named))
+        return search->error->status;
+    return organ_dtype_is_fp8(tensor->dtype) ? add_fp8(search, &weight, group) : add_int8(search, &weight, group);
 }
 
 /* *_blocks and *_scales of gpt-oss. The names of its first release have a dot and its tensors their axes as they are stored; transformers
  * exchanges the last two. */
-static organ_status find_blocks(organ_weight_search *search, const organ_tensor *tensor, bool *met, organ_error *error)
+static organ_status find_blocks(organ_weight_search *search, const organ_tensor *tensor, bool *met)
 {
     const bool first = organ_ends_with(tensor->name, ".blocks");
     const size_t length = strlen(tensor->name) - strlen("_blocks");
@@ -219,13 +214,13 @@ static organ_status find_blocks(organ_weight_search *search, const organ_tensor 
         return ORGAN_OK;
     *met = true;
     if (!weight.scale)
-        return organ_weight_fail(search, tensor, error, "has no scales: there is no '%s'", search->name);
+        return organ_weight_fail(search, tensor, "has no scales: there is no '%s'", search->name);
     const uint64_t out = tensor->shape[1], in = tensor->shape[2] * MX_GROUP;
     weight.name = organ_weight_name(search, tensor->name, length, "");
-    if (organ_weight_scale_type(search, &weight, exponents, error) != ORGAN_OK ||
-        organ_weight_shape(search, &weight, 1, tensor->shape, first ? out : in, first ? in : out, error) != ORGAN_OK ||
-        organ_weight_expect(search, &weight, weight.scale, 3, tensor->shape, error) != ORGAN_OK)
-        return error->status;
+    if (organ_weight_scale_type(search, &weight, exponents) ||
+        organ_weight_shape(search, &weight, 1, tensor->shape, first ? out : in, first ? in : out) ||
+        organ_weight_expect(search, &weight, weight.scale, 3, tensor->shape))
+        return search->error->status;
     weight.block_rows = first ? 1 : MX_GROUP;
     weight.block_cols = first ? MX_GROUP : 1;
     organ_weight_add(search, &weight);
@@ -233,24 +228,24 @@ static organ_status find_blocks(organ_weight_search *search, const organ_tensor 
 }
 
 /* weight_packed of bytes: the 4-bit floats of compressed-tensors. */
-static organ_status find_packed_bytes(organ_weight_search *search, const organ_tensor *tensor, bool *met, organ_error *error)
+static organ_status find_packed_bytes(organ_weight_search *search, const organ_tensor *tensor, bool *met)
 {
     const size_t length = strlen(tensor->name) - strlen("_packed");
     *met = true;
     organ_weight weight = {.name = organ_weight_name(search, tensor->name, length, ""), .codes = tensor};
     weight.scale = organ_weight_relative(search, tensor->name, length, "_scale");
     if (!weight.scale)
-        return organ_weight_fail(search, tensor, error, "has no scales: there is no '%s'", search->name);
-    return add_fp4(search, &weight, length, error);
+        return organ_weight_fail(search, tensor, "has no scales: there is no '%s'", search->name);
+    return add_fp4(search, &weight, length);
 }
 
-organ_status organ_weight_find_bytes(organ_weight_search *search, const organ_tensor *tensor, bool *met, organ_error *error)
+organ_status organ_weight_find_bytes(organ_weight_search *search, const organ_tensor *tensor, bool *met)
 {
     if (tensor->dtype == ORGAN_U8 && organ_ends_with(tensor->name, ".weight_packed"))
-        return find_packed_bytes(search, tensor, met, error);
-    if (tensor->dtype == ORGAN_U8 && find_blocks(search, tensor, met, error) != ORGAN_OK)
-        return error->status;
+        return find_packed_bytes(search, tensor, met);
+    if (tensor->dtype == ORGAN_U8 && find_blocks(search, tensor, met))
+        return search->error->status;
     if (*met || (tensor->dtype != ORGAN_U8 && tensor->dtype != ORGAN_I8 && !organ_dtype_is_fp8(tensor->dtype)))
         return ORGAN_OK;
-    return find_under_own_name(search, tensor, met, error);
+    return find_under_own_name(search, tensor, met);
 }

@@ -28,7 +28,7 @@ static bool is_plain_model(const organ_model *model)
 
 /* ---- GGUF: block types are read as they are, but NVFP4 may have a tensor scale beside it, which multiplies ---- */
 
-static organ_status find_gguf_scale(organ_weight_search *search, const organ_tensor *tensor, organ_error *error)
+static organ_status find_gguf_scale(organ_weight_search *search, const organ_tensor *tensor)
 {
     const size_t length = strlen(tensor->name);
     organ_weight weight = organ_weight_plain(tensor);
@@ -42,71 +42,68 @@ static organ_status find_gguf_scale(organ_weight_search *search, const organ_ten
         return ORGAN_OK;
     const uint64_t stack = organ_tensor_matrices(tensor).count;
     if (weight.global->dtype != ORGAN_F32 || (weight.global->elements != 1 && weight.global->elements != stack))
-        return organ_weight_fail(search, weight.global, error,
+        return organ_weight_fail(search, weight.global,
                                  "is %s of %" PRIu64 " values, but the tensor scale of '%.200s' is F32, one or one for each of %" PRIu64,
-                                 organ_dtype_describe(weight.global->dtype)->name, weight.global->elements, tensor->name, stack);
+                                 organ_dtype_name(weight.global->dtype), weight.global->elements, tensor->name, stack);
     organ_weight_add(search, &weight);
     return ORGAN_OK;
 }
 
 /* ---- all of them ---- */
 
-static organ_status find_packed_weights(organ_weight_search *search, organ_error *error)
+static organ_status find_packed_weights(organ_weight_search *search)
 {
     const organ_model *const model = search->model;
     for (size_t k = 0; !model->gguf && k < model->tensor_count; k++)
-        if (organ_weight_refuse(search, &model->tensors[k], error) != ORGAN_OK)
-            return error->status;
+        if (organ_weight_refuse(search, &model->tensors[k]))
+            return search->error->status;
     for (size_t k = 0; k < model->tensor_count; k++) {
         const organ_tensor *const tensor = &model->tensors[k];
         bool met = false;
         if (model->gguf) {
-            if (find_gguf_scale(search, tensor, error) != ORGAN_OK)
-                return error->status;
+            if (find_gguf_scale(search, tensor))
+                return search->error->status;
             continue;
         }
-        if (organ_weight_find_words(search, tensor, &met, error) != ORGAN_OK)
-            return error->status;
-        if (!met && organ_weight_find_mlx(search, tensor, &met, error) != ORGAN_OK)
-            return error->status;
-        if (!met && organ_weight_find_bytes(search, tensor, &met, error) != ORGAN_OK)
-            return error->status;
+        if (organ_weight_find_words(search, tensor, &met))
+            return search->error->status;
+        if (!met && organ_weight_find_mlx(search, tensor, &met))
+            return search->error->status;
+        if (!met && organ_weight_find_bytes(search, tensor, &met))
+            return search->error->status;
     }
     search->found.packed = search->count;
-    return organ_weight_settle_words(search, error);
+    return organ_weight_settle_words(search);
 }
 
-static organ_status enter_names(organ_weight_search *search, organ_error *error)
+static organ_status enter_names(organ_weight_search *search)
 {
     organ_name_table_release(&search->names);
     for (size_t k = 0; k < search->count; k++) {
         const size_t *const at = organ_name_table_put(&search->names, search->weights[k].name, k);
         if (!at)
-            return weights_no_memory(search->model, error);
+            return weights_no_memory(search->model, search->error);
         if (*at != k)
-            return organ_weight_fail(search, search->weights[k].codes, error, "and '%.200s' are both the weight '%.200s'",
+            return organ_weight_fail(search, search->weights[k].codes, "and '%.200s' are both the weight '%.200s'",
                                      search->weights[*at].codes->name, search->weights[k].name);
     }
     return ORGAN_OK;
 }
 
 /* An unknown method may store packed codes in tensors that look plain. */
-static organ_status check_method(const organ_weight_search *search, const organ_tensor *tensor, organ_error *error)
+static organ_status check_method(const organ_weight_search *search, const organ_tensor *tensor)
 {
     static const char *const known[] = {"",      "fp8",      "fbgemm_fp8", "compressed-tensors", "gptq", "awq", "mxfp4",
-                                        "quark", "modelopt", "auto-round", "intel/auto-round",   "mlx"};
+                                        "quark", "modelopt", "auto-round", "intel/auto-round",   "mlx",  NULL};
     const char *const method = search->config->method;
-    if (!is_packed_type(tensor->dtype) || tensor->rank < 2)
+    if (!is_packed_type(tensor->dtype) || tensor->rank < 2 || organ_is_one_of(method, known))
         return ORGAN_OK;
-    for (size_t k = 0; k < sizeof known / sizeof *known; k++)
-        if (strcmp(method, known[k]) == 0)
-            return ORGAN_OK;
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: quant_method is '%.60s', a method whose tensors ('%.200s') cannot be read",
+    return organ_fail(search->error, ORGAN_BAD_INPUT, "%s: quant_method is '%.60s', a method whose tensors ('%.200s') cannot be read",
                       search->config->file, method, tensor->name);
 }
 
 /* What belongs to no packed weight stands alone or is a stray. */
-static organ_status find_rest(organ_weight_search *search, bool quantised, organ_error *error)
+static organ_status find_rest(organ_weight_search *search, bool quantised)
 {
     const organ_model *const model = search->model;
     for (size_t k = 0; k < model->tensor_count; k++) {
@@ -119,9 +116,8 @@ static organ_status find_rest(organ_weight_search *search, bool quantised, organ
             search->strays[search->found.stray_count++] = (organ_stray){tensor, dropped, why};
             continue;
         }
-        if (search->config &&
-            (check_method(search, tensor, error) != ORGAN_OK || organ_weight_check_alone(search, tensor, error) != ORGAN_OK))
-            return error->status;
+        if (search->config && (check_method(search, tensor) || organ_weight_check_alone(search, tensor)))
+            return search->error->status;
         search->weights[search->count++] = organ_weight_plain(tensor);
     }
     return ORGAN_OK;
@@ -133,31 +129,31 @@ static int by_codes(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static organ_status find_all(organ_weight_search *search, organ_error *error)
+static organ_status find_all(organ_weight_search *search)
 {
     const organ_model *const model = search->model;
     const bool plain = !model->gguf && is_plain_model(model);
-    if (!plain && !model->gguf && organ_quant_config_read(model, &search->config, error) != ORGAN_OK)
-        return error->status;
-    if (!plain && (find_packed_weights(search, error) != ORGAN_OK || enter_names(search, error) != ORGAN_OK))
-        return error->status;
+    if (!plain && !model->gguf && organ_quant_config_read(model, &search->config, search->error))
+        return search->error->status;
+    if (!plain && (find_packed_weights(search) || enter_names(search)))
+        return search->error->status;
     search->found.method = search->config ? search->config->method : "";
-    if (find_rest(search, search->found.packed > 0 || *search->found.method, error) != ORGAN_OK)
-        return error->status;
+    if (find_rest(search, search->found.packed > 0 || *search->found.method))
+        return search->error->status;
     search->as_tensors = plain;
     if (!plain) {
         qsort(search->weights, search->count, sizeof *search->weights, by_codes);
-        if (enter_names(search, error) != ORGAN_OK)
-            return error->status;
+        if (enter_names(search))
+            return search->error->status;
     }
     /* A GGUF tensor with its scale beside it is still one that is read as it is. */
     search->found.packed = model->gguf ? 0 : search->found.packed;
     search->found.count = search->count;
     search->found.weights = search->weights;
     search->found.strays = search->strays;
-    organ_weight_write_notes(search, error);
+    organ_weight_write_notes(search);
     search->found.notes = search->sentences;
-    return error->status;
+    return search->error->status;
 }
 
 static size_t longest_name(const organ_model *model)
@@ -177,15 +173,17 @@ organ_status organ_weights_find(const organ_model *model, organ_weights **weight
     if (!search)
         return weights_no_memory(model, error);
     search->model = model;
+    search->error = error;
     search->weights = calloc(model->tensor_count + 1, sizeof *search->weights);
     search->strays = calloc(model->tensor_count + 1, sizeof *search->strays);
     search->taken = calloc(model->tensor_count + 1, sizeof *search->taken);
     search->name = malloc(longest_name(model) + 64);
     const bool room = search->weights && search->strays && search->taken && search->name;
     if (room)
-        find_all(search, error);
+        find_all(search);
     else
         weights_no_memory(model, error);
+    search->error = NULL;
     if (!error->status)
         *weights = &search->found;
     else

@@ -24,35 +24,35 @@ enum { FLOAT_MODES = sizeof float_modes / sizeof *float_modes };
 #define WORDS_MOST ((uint64_t)1 << 40)
 
 /* Codes and scales have the same axes but the last. */
-static organ_status check_axes(const organ_weight_search *search, const organ_weight *weight, organ_error *error)
+static organ_status check_axes(const organ_weight_search *search, const organ_weight *weight)
 {
     const organ_tensor *const codes = weight->codes, *const scale = weight->scale;
     const unsigned rank = codes->rank;
     char words[128], groups[128];
     if (rank < 2 || rank > 4)
-        return organ_weight_fail(search, codes, error, "has %u axes, but a matrix or a stack of them is expected", rank);
+        return organ_weight_fail(search, codes, "has %u axes, but a matrix or a stack of them is expected", rank);
     bool same = scale->rank == rank;
     for (unsigned k = 0; same && k + 1 < rank; k++)
         same = scale->shape[k] == codes->shape[k];
     if (!same)
-        return organ_weight_fail(search, scale, error, "has shape %s, but '%.200s' has %s: all axes but the last are expected to be alike",
+        return organ_weight_fail(search, scale, "has shape %s, but '%.200s' has %s: all axes but the last are expected to be alike",
                                  organ_weight_axes(scale->rank, scale->shape, groups), codes->name,
                                  organ_weight_axes(rank, codes->shape, words));
     if (codes->elements == 0 || scale->elements == 0 || codes->shape[rank - 1] > WORDS_MOST)
-        return organ_weight_fail(search, codes, error, "has %" PRIu64 " words for %" PRIu64 " scales", codes->elements, scale->elements);
+        return organ_weight_fail(search, codes, "has %" PRIu64 " words for %" PRIu64 " scales", codes->elements, scale->elements);
     return ORGAN_OK;
 }
 
 static uint64_t last_axis(const organ_tensor *tensor) { return tensor->shape[tensor->rank - 1]; }
 
 /* Rows of so many groups of codes. */
-static organ_status add_rows(organ_weight_search *search, organ_weight *weight, uint64_t group, organ_error *error)
+static organ_status add_rows(organ_weight_search *search, organ_weight *weight, uint64_t group)
 {
     const organ_tensor *const codes = weight->codes;
     const unsigned lead = codes->rank - 2;
     const uint64_t cols = last_axis(codes) * WORD_BITS / weight->bits;
-    if (organ_weight_shape(search, weight, lead, codes->shape, codes->shape[lead], cols, error) != ORGAN_OK)
-        return error->status;
+    if (organ_weight_shape(search, weight, lead, codes->shape, codes->shape[lead], cols))
+        return search->error->status;
     weight->block_rows = 1;
     weight->block_cols = group;
     organ_weight_add(search, weight);
@@ -61,7 +61,7 @@ static organ_status add_rows(organ_weight_search *search, organ_weight *weight, 
 
 /* ---- mxfp4, mxfp8, nvfp4: scales are bytes ---- */
 
-static organ_status add_floats(organ_weight_search *search, organ_weight *weight, const organ_quant_group *said, organ_error *error)
+static organ_status add_floats(organ_weight_search *search, organ_weight *weight, const organ_quant_group *said)
 {
     const uint64_t words = last_axis(weight->codes), groups = last_axis(weight->scale);
     const float_mode *found = NULL, *named = NULL;
@@ -71,16 +71,16 @@ static organ_status add_floats(organ_weight_search *search, organ_weight *weight
         named = strcmp(said->format, mode->name) == 0 ? mode : named;
     }
     if (!found || (named && named != found))
-        return organ_weight_fail(search, weight->codes, error, "has %" PRIu64 " words and %" PRIu64 " scales of a byte in a row%s%s%s: %s",
-                                 words, groups, named ? ", but is " : "", named ? named->name : "", named ? " by its config" : "",
+        return organ_weight_fail(search, weight->codes, "has %" PRIu64 " words and %" PRIu64 " scales of a byte in a row%s%s%s: %s", words,
+                                 groups, named ? ", but is " : "", named ? named->name : "", named ? " by its config" : "",
                                  found ? "these have the sizes of another mode"
                                        : "neither mxfp4 (4 words for a scale) nor mxfp8 (8) nor "
                                          "nvfp4 (2) has such groups");
     if (weight->bias)
-        return organ_weight_fail(search, weight->bias, error, "are biases of a weight of mode %s, which has none", found->name);
+        return organ_weight_fail(search, weight->bias, "are biases of a weight of mode %s, which has none", found->name);
     weight->scheme = found->scheme;
     weight->bits = found->bits;
-    return add_rows(search, weight, found->group, error);
+    return add_rows(search, weight, found->group);
 }
 
 /* ---- affine ---- */
@@ -112,8 +112,7 @@ static const char *numbers_text(const organ_quant_group *said, char out[64])
     return out;
 }
 
-static organ_status find_group(const organ_weight_search *search, organ_weight *weight, const organ_quant_group *said, uint64_t *group,
-                               organ_error *error)
+static organ_status find_group(const organ_weight_search *search, organ_weight *weight, const organ_quant_group *said, uint64_t *group)
 {
     const uint64_t words = last_axis(weight->codes), groups = last_axis(weight->scale), all = words * WORD_BITS, product = all / groups;
     const char *const file = search->config->file;
@@ -121,19 +120,19 @@ static organ_status find_group(const organ_weight_search *search, organ_weight *
     char numbers[64];
     *group = said->group_size > 0 ? (uint64_t)said->group_size : 0;
     if (all % groups != 0)
-        return organ_weight_fail(search, weight->codes, error, "has %" PRIu64 " words in a row, which are no %" PRIu64 " equal groups",
-                                 words, groups);
+        return organ_weight_fail(search, weight->codes, "has %" PRIu64 " words in a row, which are no %" PRIu64 " equal groups", words,
+                                 groups);
     if (bits == 0 && *group > 0 && product % *group == 0)
         bits = product / *group;
     if (bits > 0 && *group == 0 && product % bits == 0)
         *group = product / bits;
     if (bits == 0 && *group == 0 && !guess(product, &bits, group))
-        return organ_weight_fail(search, weight->codes, error,
+        return organ_weight_fail(search, weight->codes,
                                  "has %" PRIu64 " words and %" PRIu64 " scales in a row: no config states the bits of a code, "
                                  "and more than one fits or none does",
                                  words, groups);
     if (said->group_size < 0 || bits == 0 || bits > 8 || bits * *group != product)
-        return organ_weight_fail(search, weight->codes, error,
+        return organ_weight_fail(search, weight->codes,
                                  "has %" PRIu64 " words and %" PRIu64 " scales in a row, which are %" PRIu64 " bits for each scale: "
                                  "that is no group of codes by %s (%s)",
                                  words, groups, product, numbers_text(said, numbers), file);
@@ -141,31 +140,28 @@ static organ_status find_group(const organ_weight_search *search, organ_weight *
     return ORGAN_OK;
 }
 
-static organ_status add_affine(organ_weight_search *search, organ_weight *weight, size_t stem, const organ_quant_group *said,
-                               organ_error *error)
+static organ_status add_affine(organ_weight_search *search, organ_weight *weight, size_t stem, const organ_quant_group *said)
 {
     static const organ_dtype floats[] = {ORGAN_BF16, ORGAN_F16, ORGAN_F32, ORGAN_DTYPE_COUNT};
     const organ_tensor *const scale = weight->scale, *const bias = weight->bias;
     uint64_t group;
-    if (organ_weight_scale_type(search, weight, floats, error) != ORGAN_OK)
-        return error->status;
+    if (organ_weight_scale_type(search, weight, floats))
+        return search->error->status;
     if (!bias)
-        return organ_weight_fail(search, weight->codes, error, "is of MLX and affine, but there is no '%.*sbiases'",
+        return organ_weight_fail(search, weight->codes, "is of MLX and affine, but there is no '%.*sbiases'",
                                  (int)(stem > 200 ? 200 : stem), weight->codes->name);
     if (bias->dtype != scale->dtype)
-        return organ_weight_fail(search, bias, error, "is %s, but its scales '%.200s' are %s", organ_dtype_describe(bias->dtype)->name,
-                                 scale->name, organ_dtype_describe(scale->dtype)->name);
+        return organ_weight_fail(search, bias, "is %s, but its scales '%.200s' are %s", organ_dtype_name(bias->dtype), scale->name,
+                                 organ_dtype_name(scale->dtype));
     weight->rank = scale->rank; /* for the message, until the shape of the weight is known */
     weight->shape = scale->shape;
-    if (organ_weight_expect(search, weight, bias, scale->rank, scale->shape, error) != ORGAN_OK ||
-        find_group(search, weight, said, &group, error) != ORGAN_OK)
-        return error->status;
+    if (organ_weight_expect(search, weight, bias, scale->rank, scale->shape) || find_group(search, weight, said, &group))
+        return search->error->status;
     weight->dense_words = true;
-    return add_rows(search, weight, group, error);
+    return add_rows(search, weight, group);
 }
 
-static organ_status check_mode(const organ_weight_search *search, const organ_weight *weight, const organ_quant_group *said,
-                               organ_error *error)
+static organ_status check_mode(const organ_weight_search *search, const organ_weight *weight, const organ_quant_group *said)
 {
     const bool bytes = weight->scale->dtype == ORGAN_U8;
     bool floats = false;
@@ -173,18 +169,18 @@ static organ_status check_mode(const organ_weight_search *search, const organ_we
         floats = floats || strcmp(said->format, float_modes[k].name) == 0;
     const bool known = floats || *said->format == '\0' || strcmp(said->format, "affine") == 0;
     if (!known)
-        return organ_weight_fail(search, weight->codes, error, "is of MLX in mode '%.60s' (%s), which cannot be read", said->format,
+        return organ_weight_fail(search, weight->codes, "is of MLX in mode '%.60s' (%s), which cannot be read", said->format,
                                  search->config->file);
     if (floats && !bytes)
-        return organ_weight_fail(search, weight->scale, error, "is %s, but the scales of mode %s (%s) are U8",
-                                 organ_dtype_describe(weight->scale->dtype)->name, said->format, search->config->file);
+        return organ_weight_fail(search, weight->scale, "is %s, but the scales of mode %s (%s) are U8",
+                                 organ_dtype_name(weight->scale->dtype), said->format, search->config->file);
     if (bytes && strcmp(said->format, "affine") == 0)
-        return organ_weight_fail(search, weight->scale, error, "is U8, but the scales of mode affine (%s) are BF16 or F16 or F32",
+        return organ_weight_fail(search, weight->scale, "is U8, but the scales of mode affine (%s) are BF16 or F16 or F32",
                                  search->config->file);
     return ORGAN_OK;
 }
 
-organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tensor *tensor, bool *met, organ_error *error)
+organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tensor *tensor, bool *met)
 {
     static const organ_quant_group nothing = {.name = "", .format = "", .symmetric = -1};
     const organ_quant_group *said = &nothing;
@@ -197,19 +193,18 @@ organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tens
     weight.scale = organ_weight_relative(search, tensor->name, stem, "scales");
     const char *const module = organ_weight_name(search, tensor->name, stem - 1, "");
     if (!module)
-        return organ_fail_memory(error, search->model->path);
+        return organ_fail_memory(search->error, search->model->path);
     /* Another method's config tells what the model was before it became one of MLX. */
-    if (strcmp(search->config->method, "mlx") == 0 &&
-        (organ_quant_config_of(search->config, module, false, &said, &named, error) != ORGAN_OK ||
-         organ_quant_config_spares(search->config, module, false, &spared, error) != ORGAN_OK))
-        return error->status;
+    if (strcmp(search->config->method, "mlx") == 0 && (organ_quant_config_of(search->config, module, false, &said, &named, search->error) ||
+                                                       organ_quant_config_spares(search->config, module, false, &spared, search->error)))
+        return search->error->status;
     if (!weight.scale && !weight.bias && (!named || spared))
         return ORGAN_OK;
     *met = true;
     if (!weight.scale)
-        return organ_weight_fail(search, tensor, error, "is U32 and quantised%s%s, but there is no '%.200s'", named ? " by " : "",
+        return organ_weight_fail(search, tensor, "is U32 and quantised%s%s, but there is no '%.200s'", named ? " by " : "",
                                  named ? search->config->file : "", search->name);
-    if (check_axes(search, &weight, error) != ORGAN_OK || check_mode(search, &weight, said, error) != ORGAN_OK)
-        return error->status;
-    return weight.scale->dtype == ORGAN_U8 ? add_floats(search, &weight, said, error) : add_affine(search, &weight, stem, said, error);
+    if (check_axes(search, &weight) || check_mode(search, &weight, said))
+        return search->error->status;
+    return weight.scale->dtype == ORGAN_U8 ? add_floats(search, &weight, said) : add_affine(search, &weight, stem, said);
 }

@@ -13,20 +13,15 @@ const organ_tensor *organ_weight_relative(organ_weight_search *search, const cha
     return organ_model_find(search->model, search->name);
 }
 
-void organ_weight_take(organ_weight_search *search, const organ_tensor *tensor)
-{
-    if (tensor)
-        search->taken[tensor - search->model->tensors] = true;
-}
-
-organ_status organ_weight_fail(const organ_weight_search *search, const organ_tensor *tensor, organ_error *error, const char *format, ...)
+organ_status organ_weight_fail(const organ_weight_search *search, const organ_tensor *tensor, const char *format, ...)
 {
     char reason[600];
     va_list args;
     va_start(args, format);
     vsnprintf(reason, sizeof reason, format, args);
     va_end(args);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%.200s' %s", search->model->files[tensor->file].name, tensor->name, reason);
+    return organ_fail(search->error, ORGAN_BAD_INPUT, "%s: tensor '%.200s' %s", search->model->files[tensor->file].name, tensor->name,
+                      reason);
 }
 
 const char *organ_weight_axes(unsigned rank, const uint64_t *shape, char *out)
@@ -53,17 +48,16 @@ void organ_weight_disagree(organ_weight_search *search, const organ_weight *weig
     search->notes[search->note_count++] = (organ_weight_note){what, {said0, said1}, {found0, found1}, weight->name, 1};
 }
 
-organ_status organ_weight_group(organ_weight_search *search, const char *name, const organ_quant_group **group, bool *named,
-                                organ_error *error)
+organ_status organ_weight_group(organ_weight_search *search, const char *name, const organ_quant_group **group, bool *named)
 {
     if (!name) /* organ_weight_name had no memory for it */
-        return organ_fail_memory(error, search->model->path);
+        return organ_fail_memory(search->error, search->model->path);
     /* Not search->name, which a caller may hold: the name of the module is the weight's without ".weight". */
     const size_t length = strlen(name) - (organ_ends_with(name, ".weight") ? strlen(".weight") : 0);
     const char *const module = organ_weight_name(search, name, length, "");
     if (!module)
-        return organ_fail_memory(error, search->model->path);
-    return organ_quant_config_of(search->config, module, organ_anatomy_of(name).role == ORGAN_ROLE_EMBED, group, named, error);
+        return organ_fail_memory(search->error, search->model->path);
+    return organ_quant_config_of(search->config, module, organ_anatomy_of(name).role == ORGAN_ROLE_EMBED, group, named, search->error);
 }
 
 const char *organ_weight_name(organ_weight_search *search, const char *stem, size_t length, const char *leaf)
@@ -77,11 +71,11 @@ const char *organ_weight_name(organ_weight_search *search, const char *stem, siz
 }
 
 organ_status organ_weight_shape(organ_weight_search *search, organ_weight *weight, unsigned lead, const uint64_t *axes, uint64_t rows,
-                                uint64_t cols, organ_error *error)
+                                uint64_t cols)
 {
     uint64_t *const shape = organ_arena_take(&search->arena, (lead + 2) * sizeof *shape);
     if (!shape || !weight->name)
-        return organ_fail_memory(error, search->model->path);
+        return organ_fail_memory(search->error, search->model->path);
     bool fits = true;
     weight->elements = 1;
     for (unsigned k = 0; k < lead + 2; k++) {
@@ -93,18 +87,17 @@ organ_status organ_weight_shape(organ_weight_search *search, organ_weight *weigh
     weight->anatomy = organ_anatomy_of(weight->name);
     char text[128];
     return fits ? ORGAN_OK
-                : organ_weight_fail(search, weight->codes, error, "holds codes of a weight of shape %s, which cannot be",
+                : organ_weight_fail(search, weight->codes, "holds codes of a weight of shape %s, which cannot be",
                                     organ_weight_axes(weight->rank, shape, text));
 }
 
-void organ_weight_add(organ_weight_search *search, const organ_weight *weight)
+organ_status organ_weight_add(organ_weight_search *search, const organ_weight *weight)
 {
+    if (search->error->status)
+        return search->error->status;
     search->weights[search->count++] = *weight;
-    organ_weight_take(search, weight->codes);
-    organ_weight_take(search, weight->scale);
-    organ_weight_take(search, weight->zero);
-    organ_weight_take(search, weight->g_idx);
-    organ_weight_take(search, weight->global);
-    organ_weight_take(search, weight->shape_tensor);
-    organ_weight_take(search, weight->bias);
+    for (size_t k = 0; k < ORGAN_WEIGHT_TENSORS; k++)
+        if (organ_weight_tensor(weight, k))
+            search->taken[organ_weight_tensor(weight, k) - search->model->tensors] = true;
+    return ORGAN_OK;
 }

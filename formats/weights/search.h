@@ -10,6 +10,8 @@
 #include "formats/weights/quant_config.h"
 #include "formats/weights/weights.h"
 
+#include <string.h>
+
 #define ORGAN_NOTES_MOST 64
 
 /* What a config says and the tensors do not, said once for all weights of which it is so. */
@@ -24,6 +26,7 @@ typedef struct organ_weight_note {
 typedef struct organ_weight_search {
     organ_weights found; /* the first member: the search is found by it */
     const organ_model *model;
+    organ_error *error;    /* of the call; the first fault */
     organ_weight *weights; /* room for one per tensor */
     size_t count;
     organ_stray *strays; /* likewise */
@@ -46,12 +49,14 @@ typedef struct organ_weight_search {
 /* The tensor named by the first `length` bytes of `stem` and `leaf`, or NULL. */
 const organ_tensor *organ_weight_relative(organ_weight_search *search, const char *stem, size_t length, const char *leaf);
 
-/* Makes it a companion of a weight; NULL is allowed. */
-void organ_weight_take(organ_weight_search *search, const organ_tensor *tensor);
-
 /* ORGAN_BAD_INPUT: "FILE: tensor 'NAME' ..." */
-organ_status organ_weight_fail(const organ_weight_search *search, const organ_tensor *tensor, organ_error *error, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+organ_status organ_weight_fail(const organ_weight_search *search, const organ_tensor *tensor, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static inline uint64_t organ_divide_up(uint64_t whole, uint64_t part) { return whole / part + (whole % part != 0); }
+
+/* Whether the first `count` axes are alike. */
+static inline bool organ_same_axes(const uint64_t *a, const uint64_t *b, unsigned count) { return memcmp(a, b, count * sizeof *a) == 0; }
 
 /* "[4096, 32]"; `out` has 128 bytes. */
 const char *organ_weight_axes(unsigned rank, const uint64_t *shape, char *out);
@@ -60,63 +65,60 @@ void organ_weight_disagree(organ_weight_search *search, const organ_weight *weig
                            uint64_t found0, uint64_t found1);
 
 /* What the config says of this weight. */
-organ_status organ_weight_group(organ_weight_search *search, const char *name, const organ_quant_group **group, bool *named,
-                                organ_error *error);
+organ_status organ_weight_group(organ_weight_search *search, const char *name, const organ_quant_group **group, bool *named);
 
 /* The first `length` bytes of `stem` and `leaf`, which live as long as the weights; NULL if there is no memory. */
 const char *organ_weight_name(organ_weight_search *search, const char *stem, size_t length, const char *leaf);
 
 /* Gives the weight a shape: `lead` leading axes, then rows and columns, and what follows from it. ORGAN_BAD_INPUT where it cannot be. */
 organ_status organ_weight_shape(organ_weight_search *search, organ_weight *weight, unsigned lead, const uint64_t *axes, uint64_t rows,
-                                uint64_t cols, organ_error *error);
+                                uint64_t cols);
 
-/* Appends it and takes its tensors. */
-void organ_weight_add(organ_weight_search *search, const organ_weight *weight);
+/* Appends it and takes its tensors, unless there was an error. */
+organ_status organ_weight_add(organ_weight_search *search, const organ_weight *weight);
 
 /* ---- scales.c ---- */
 
 /* What weight->scale is for: sets block_rows and block_cols from the shapes of weight and scale and what the config says. */
-organ_status organ_weight_grid(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group, organ_error *error);
+organ_status organ_weight_grid(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group);
 
 /* Groups of columns: *size from their number. `group` may be NULL. */
 organ_status organ_weight_groups(organ_weight_search *search, const organ_weight *weight, uint64_t groups, const organ_quant_group *group,
-                                 uint64_t *size, organ_error *error);
+                                 uint64_t *size);
 
 /* The scale has one of the types, ORGAN_DTYPE_COUNT at the end. */
-organ_status organ_weight_scale_type(const organ_weight_search *search, const organ_weight *weight, const organ_dtype *types,
-                                     organ_error *error);
+organ_status organ_weight_scale_type(const organ_weight_search *search, const organ_weight *weight, const organ_dtype *types);
 
 /* There are zero points where the config promises them. */
-organ_status organ_weight_check_symmetry(organ_weight_search *search, const organ_weight *weight, const organ_quant_group *group,
-                                         organ_error *error);
+organ_status organ_weight_check_symmetry(organ_weight_search *search, const organ_weight *weight, const organ_quant_group *group);
 
 /* The tensor has exactly this shape. */
 organ_status organ_weight_expect(const organ_weight_search *search, const organ_weight *weight, const organ_tensor *tensor, unsigned rank,
-                                 const uint64_t *shape, organ_error *error);
+                                 const uint64_t *shape);
 
 /* ---- what a tensor may be: each adds the weight whose codes the tensor is and sets *met, or leaves both ---- */
 
-organ_status organ_weight_find_bytes(organ_weight_search *search, const organ_tensor *tensor, bool *met, organ_error *error);
-organ_status organ_weight_find_words(organ_weight_search *search, const organ_tensor *tensor, bool *met, organ_error *error);
+organ_status organ_weight_find_bytes(organ_weight_search *search, const organ_tensor *tensor, bool *met);
+organ_status organ_weight_find_words(organ_weight_search *search, const organ_tensor *tensor, bool *met);
 
 /* ---- mlx.c: as those above ---- */
-organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tensor *tensor, bool *met, organ_error *error);
+organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tensor *tensor, bool *met);
 
 /* Codes without a scale stand alone where no config means them; else the scale got lost, which is ORGAN_BAD_INPUT. */
-organ_status organ_weight_check_alone(organ_weight_search *search, const organ_tensor *codes, organ_error *error);
+organ_status organ_weight_check_alone(organ_weight_search *search, const organ_tensor *codes);
 
 /* Weights whose words leave open how they are laid out are as the others of the model. */
-organ_status organ_weight_settle_words(organ_weight_search *search, organ_error *error);
+organ_status organ_weight_settle_words(organ_weight_search *search);
 
 /* ---- strays.c ---- */
 
 /* Layouts that cannot be read, by the names of their tensors. */
-organ_status organ_weight_refuse(const organ_weight_search *search, const organ_tensor *tensor, organ_error *error);
+organ_status organ_weight_refuse(const organ_weight_search *search, const organ_tensor *tensor);
 
 /* What a tensor that belongs to no weight is: why it is a stray, or NULL if it is a plain weight. The names of packed weights are known. */
 const char *organ_weight_stray(organ_weight_search *search, const organ_tensor *tensor, bool *dropped);
 
 /* A sentence for each note; ORGAN_IO if there is no memory. */
-organ_status organ_weight_write_notes(organ_weight_search *search, organ_error *error);
+organ_status organ_weight_write_notes(organ_weight_search *search);
 
 #endif

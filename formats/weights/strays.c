@@ -22,7 +22,7 @@ static bool has_one_of(const char *name, const char *const *leaves, size_t count
     return false;
 }
 
-organ_status organ_weight_refuse(const organ_weight_search *search, const organ_tensor *tensor, organ_error *error)
+organ_status organ_weight_refuse(const organ_weight_search *search, const organ_tensor *tensor)
 {
     static const struct layout {
         const char *leaf, *name;
@@ -41,8 +41,7 @@ organ_status organ_weight_refuse(const organ_weight_search *search, const organ_
     };
     for (size_t k = 0; k < sizeof layouts / sizeof *layouts; k++)
         if (organ_ends_with(tensor->name, layouts[k].leaf) && (layouts[k].dtype == ORGAN_DTYPE_COUNT || layouts[k].dtype == tensor->dtype))
-            return organ_weight_fail(search, tensor, error, "belongs to a weight in the layout '%s', which cannot be read",
-                                     layouts[k].name);
+            return organ_weight_fail(search, tensor, "belongs to a weight in the layout '%s', which cannot be read", layouts[k].name);
     return ORGAN_OK;
 }
 
@@ -110,30 +109,30 @@ static void write_note(const organ_weight_search *search, const organ_weight_not
              said, note->first, others, found);
 }
 
-static organ_status add_note(organ_weight_search *search, const char *text, organ_error *error)
+static organ_status add_note(organ_weight_search *search, const char *text)
 {
     const char *const copy = organ_arena_copy(&search->arena, text, strlen(text));
     if (!copy)
-        return organ_fail_memory(error, search->model->path);
+        return organ_fail_memory(search->error, search->model->path);
     search->sentences[search->found.note_count++] = copy;
     return ORGAN_OK;
 }
 
-organ_status organ_weight_write_notes(organ_weight_search *search, organ_error *error)
+organ_status organ_weight_write_notes(organ_weight_search *search)
 {
     char text[700];
     search->sentences = organ_arena_take(&search->arena, (ORGAN_NOTES_MOST + 1) * sizeof *search->sentences);
     if (!search->sentences)
-        return organ_fail_memory(error, search->model->path);
+        return organ_fail_memory(search->error, search->model->path);
     for (size_t k = 0; k < search->note_count; k++) {
         write_note(search, &search->notes[k], text, sizeof text);
-        if (add_note(search, text, error) != ORGAN_OK)
-            return error->status;
+        if (add_note(search, text))
+            return search->error->status;
     }
     if (!search->alone)
         return ORGAN_OK;
     snprintf(text, sizeof text, "%zu weight%s of a type for codes %s no scales and %s taken at face value, the first is '%.300s'",
              search->alone_count, search->alone_count > 1 ? "s" : "", search->alone_count > 1 ? "have" : "has",
              search->alone_count > 1 ? "are" : "is", search->alone);
-    return add_note(search, text, error);
+    return add_note(search, text);
 }

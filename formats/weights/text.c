@@ -8,19 +8,23 @@
 
 static const struct scheme {
     const char *name;  /* of the scheme */
-    const char *codes; /* what a person calls the codes; NULL: by their type or number of bits */
+    const char *codes; /* what a person calls the codes, before their bits where it tells_bits; NULL: by their type */
+    bool integers, tells_bits;
 } schemes[ORGAN_SCHEME_COUNT] = {
-    [ORGAN_SCHEME_PLAIN] = {"plain", NULL},         [ORGAN_SCHEME_FP8] = {"fp8", NULL},
-    [ORGAN_SCHEME_INT8] = {"int8", "INT8"},         [ORGAN_SCHEME_PACKED] = {"pack-quantized", NULL},
-    [ORGAN_SCHEME_MXFP8] = {"mxfp8", "MXFP8 E4M3"}, [ORGAN_SCHEME_MXFP4] = {"mxfp4", "MXFP4"},
-    [ORGAN_SCHEME_NVFP4] = {"nvfp4", "NVFP4"},      [ORGAN_SCHEME_GPTQ] = {"gptq", NULL},
-    [ORGAN_SCHEME_AWQ_GEMM] = {"awq-gemm", NULL},   [ORGAN_SCHEME_AWQ_GEMV] = {"awq-gemv", NULL},
-    [ORGAN_SCHEME_MLX] = {"mlx-affine", NULL},
+    [ORGAN_SCHEME_PLAIN] = {"plain", NULL, false, false},
+    [ORGAN_SCHEME_FP8] = {"fp8", NULL, false, false},
+    [ORGAN_SCHEME_INT8] = {"int8", "INT8", true, false},
+    [ORGAN_SCHEME_PACKED] = {"pack-quantized", "", true, true},
+    [ORGAN_SCHEME_MXFP8] = {"mxfp8", "MXFP8 E4M3", false, false},
+    [ORGAN_SCHEME_MXFP4] = {"mxfp4", "MXFP4", false, false},
+    [ORGAN_SCHEME_NVFP4] = {"nvfp4", "NVFP4", false, false},
+    [ORGAN_SCHEME_GPTQ] = {"gptq", "GPTQ ", true, true},
+    [ORGAN_SCHEME_AWQ_GEMM] = {"awq-gemm", "AWQ gemm ", true, true},
+    [ORGAN_SCHEME_AWQ_GEMV] = {"awq-gemv", "AWQ gemv ", true, true},
+    [ORGAN_SCHEME_MLX] = {"mlx-affine", "MLX ", false, true},
 };
 
 const char *organ_scheme_name(organ_scheme scheme) { return schemes[scheme].name; }
-
-static const char *dtype_name(const organ_tensor *tensor) { return organ_dtype_describe(tensor->dtype)->name; }
 
 static const char *fp8_name(organ_dtype dtype)
 {
@@ -33,17 +37,10 @@ static const char *fp8_name(organ_dtype dtype)
 /* What the codes are: "FP8 E4M3", "INT4", "GPTQ INT4". */
 static void put_codes(const organ_weight *weight, FILE *out)
 {
-    const char *const maker = weight->scheme == ORGAN_SCHEME_GPTQ       ? "GPTQ "
-                              : weight->scheme == ORGAN_SCHEME_AWQ_GEMM ? "AWQ gemm "
-                              : weight->scheme == ORGAN_SCHEME_AWQ_GEMV ? "AWQ gemv "
-                              : weight->scheme == ORGAN_SCHEME_MLX      ? "MLX "
-                                                                        : "";
-    if (weight->scheme == ORGAN_SCHEME_FP8)
-        fputs(fp8_name(weight->codes->dtype), out);
-    else if (schemes[weight->scheme].codes)
-        fputs(schemes[weight->scheme].codes, out);
-    else
-        fprintf(out, "%sINT%u", maker, weight->bits);
+    const struct scheme *const scheme = &schemes[weight->scheme];
+    fputs(scheme->codes ? scheme->codes : fp8_name(weight->codes->dtype), out);
+    if (scheme->tells_bits)
+        fprintf(out, "INT%u", weight->bits);
 }
 
 /* How many values a scale is for. Of a transposed weight a group lies along the rows as they are stored. */
@@ -61,34 +58,28 @@ static void put_block(const organ_weight *weight, FILE *out)
         fprintf(out, ", block %" PRIu64 " x %" PRIu64, weight->block_rows, weight->block_cols);
 }
 
-static bool is_integer(organ_scheme scheme)
-{
-    return scheme == ORGAN_SCHEME_INT8 || scheme == ORGAN_SCHEME_PACKED || scheme == ORGAN_SCHEME_GPTQ || scheme == ORGAN_SCHEME_AWQ_GEMM ||
-           scheme == ORGAN_SCHEME_AWQ_GEMV;
-}
-
 /* MXFP4, MXFP8 and NVFP4 store their scales as bytes, under more than one name of a type. */
 static const char *scale_name(const organ_weight *weight)
 {
     const bool exponents = weight->scheme == ORGAN_SCHEME_MXFP4 || weight->scheme == ORGAN_SCHEME_MXFP8;
     if (weight->scheme == ORGAN_SCHEME_NVFP4)
-        return organ_dtype_describe(ORGAN_F8_E4M3)->name;
-    return exponents ? "E8M0" : dtype_name(weight->scale);
+        return organ_dtype_name(ORGAN_F8_E4M3);
+    return exponents ? "E8M0" : organ_dtype_name(weight->scale->dtype);
 }
 
 static void put_weight(const organ_weight *weight, FILE *out)
 {
     if (weight->scheme == ORGAN_SCHEME_PLAIN) {
-        fputs(dtype_name(weight->codes), out);
+        fputs(organ_dtype_name(weight->codes->dtype), out);
         if (weight->global)
-            fprintf(out, ", %s tensor scale", dtype_name(weight->global));
+            fprintf(out, ", %s tensor scale", organ_dtype_name(weight->global->dtype));
         return;
     }
     put_codes(weight, out);
     put_block(weight, out);
     if (weight->scheme == ORGAN_SCHEME_GPTQ)
         fputs(", zero points", out); /* which symmetric weights have too: all alike */
-    else if (is_integer(weight->scheme))
+    else if (schemes[weight->scheme].integers)
         fputs(weight->zero ? ", asymmetric" : ", symmetric", out);
     if (weight->g_idx)
         fputs(", group index", out);

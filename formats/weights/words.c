@@ -16,12 +16,10 @@ enum { DENSE = 1, PADDED = 2 }; /* how codes of so many bits may lie in words */
 
 static const organ_dtype scales[] = {ORGAN_F16, ORGAN_BF16, ORGAN_F32, ORGAN_DTYPE_COUNT};
 
-static uint64_t parts(uint64_t whole, uint64_t part) { return whole / part + (whole % part != 0); }
-
 static bool is_sane(uint64_t codes) { return codes > 0 && codes <= MOST_CODES; }
 
-static uint64_t dense_words(uint64_t codes, unsigned bits) { return parts(codes * bits, WORD_BITS); }
-static uint64_t padded_words(uint64_t codes, unsigned bits) { return parts(codes, WORD_BITS / bits); }
+static uint64_t dense_words(uint64_t codes, unsigned bits) { return organ_divide_up(codes * bits, WORD_BITS); }
+static uint64_t padded_words(uint64_t codes, unsigned bits) { return organ_divide_up(codes, WORD_BITS / bits); }
 
 /* Which layouts have so many words. */
 static unsigned layouts(uint64_t codes, unsigned bits, uint64_t words)
@@ -32,39 +30,36 @@ static unsigned layouts(uint64_t codes, unsigned bits, uint64_t words)
 /* Codes that fit into one word, or fill words without rest, lie the same in both layouts. */
 static bool is_one_layout(uint64_t codes, unsigned bits) { return WORD_BITS % bits == 0 || codes <= WORD_BITS / bits; }
 
-static organ_status expect_type(const organ_weight_search *search, const organ_tensor *tensor, organ_dtype type, organ_dtype other,
-                                organ_error *error)
+static organ_status expect_type(const organ_weight_search *search, const organ_tensor *tensor, organ_dtype type, organ_dtype other)
 {
     if (tensor->dtype == type || tensor->dtype == other)
         return ORGAN_OK;
-    return organ_weight_fail(search, tensor, error, "is %s, but %s%s%s is expected", organ_dtype_describe(tensor->dtype)->name,
-                             organ_dtype_describe(type)->name, type == other ? "" : " or ",
-                             type == other ? "" : organ_dtype_describe(other)->name);
+    return organ_weight_fail(search, tensor, "is %s, but %s%s%s is expected", organ_dtype_name(tensor->dtype), organ_dtype_name(type),
+                             type == other ? "" : " or ", type == other ? "" : organ_dtype_name(other));
 }
 
 static organ_status require_companion(organ_weight_search *search, const organ_tensor *codes, size_t length, const char *leaf,
-                                      const organ_tensor **out, organ_error *error)
+                                      const organ_tensor **out)
 {
     *out = organ_weight_relative(search, codes->name, length, leaf);
-    return *out ? ORGAN_OK : organ_weight_fail(search, codes, error, "lacks a companion: there is no '%.300s'", search->name);
+    return *out ? ORGAN_OK : organ_weight_fail(search, codes, "lacks a companion: there is no '%.300s'", search->name);
 }
 
 /* ---- pack-quantized ---- */
 
 /* The numbers in weight_shape: of a matrix two, of a stack three. */
-static organ_status read_weight_shape(organ_weight_search *search, const organ_weight *weight, uint64_t shape[3], organ_error *error)
+static organ_status read_weight_shape(organ_weight_search *search, const organ_weight *weight, uint64_t shape[3])
 {
     const organ_tensor *const t = weight->shape_tensor, *const codes = weight->codes;
     const size_t width = t->dtype == ORGAN_I64 ? 8 : 4;
     unsigned char bytes[24];
     int64_t values[3];
-    if (expect_type(search, t, ORGAN_I64, ORGAN_I32, error) != ORGAN_OK)
-        return error->status;
+    if (expect_type(search, t, ORGAN_I64, ORGAN_I32))
+        return search->error->status;
     if (t->rank != 1 || t->shape[0] != codes->rank)
-        return organ_weight_fail(search, t, error, "has %" PRIu64 " numbers, but '%.200s' has %u axes", t->elements, codes->name,
-                                 codes->rank);
-    if (organ_model_read(search->model, t->file, bytes, codes->rank * width, t->offset, error) != ORGAN_OK)
-        return error->status;
+        return organ_weight_fail(search, t, "has %" PRIu64 " numbers, but '%.200s' has %u axes", t->elements, codes->name, codes->rank);
+    if (organ_model_read(search->model, t->file, bytes, codes->rank * width, t->offset, search->error))
+        return search->error->status;
     for (unsigned k = 0; k < codes->rank; k++) {
         int32_t narrow;
         memcpy(&narrow, bytes + k * width, sizeof narrow);
@@ -72,10 +67,10 @@ static organ_status read_weight_shape(organ_weight_search *search, const organ_w
         if (width == 8)
             memcpy(&values[k], bytes + k * width, 8);
         if (values[k] < 1)
-            return organ_weight_fail(search, t, error, "says axis %u is %" PRId64 ", not a number from 1", k, values[k]);
+            return organ_weight_fail(search, t, "says axis %u is %" PRId64 ", not a number from 1", k, values[k]);
         shape[k] = (uint64_t)values[k];
         if (k + 1 < codes->rank && shape[k] != codes->shape[k])
-            return organ_weight_fail(search, t, error, "says axis %u is %" PRIu64 ", but '%.200s' has %" PRIu64, k, shape[k], codes->name,
+            return organ_weight_fail(search, t, "says axis %u is %" PRIu64 ", but '%.200s' has %" PRIu64, k, shape[k], codes->name,
                                      codes->shape[k]);
     }
     return ORGAN_OK;
@@ -83,14 +78,14 @@ static organ_status read_weight_shape(organ_weight_search *search, const organ_w
 
 /* The one number of bits that makes so many words of so many codes. */
 static organ_status find_bits(const organ_weight_search *search, organ_weight *weight, uint64_t cols, uint64_t words,
-                              const organ_quant_group *group, organ_error *error)
+                              const organ_quant_group *group)
 {
     unsigned found = 0, count = 0;
     weight->bits = (unsigned)group->bits;
     if (!is_sane(cols))
-        return organ_weight_fail(search, weight->shape_tensor, error, "says that a row has %" PRIu64 " codes", cols);
+        return organ_weight_fail(search, weight->shape_tensor, "says that a row has %" PRIu64 " codes", cols);
     if (weight->bits && !layouts(cols, weight->bits, words))
-        return organ_weight_fail(search, weight->codes, error,
+        return organ_weight_fail(search, weight->codes,
                                  "has %" PRIu64 " words in a row, but %" PRIu64 " codes ('%.150s') of %u bits (%s) need %" PRIu64, words,
                                  cols, weight->shape_tensor->name, weight->bits, search->config->file, dense_words(cols, weight->bits));
     if (weight->bits)
@@ -103,7 +98,7 @@ static organ_status find_bits(const organ_weight_search *search, organ_weight *w
     weight->bits = found;
     if (count == 1)
         return ORGAN_OK;
-    return organ_weight_fail(search, weight->codes, error,
+    return organ_weight_fail(search, weight->codes,
                              "has %" PRIu64 " words in a row for %" PRIu64 " codes: no config states the bits of a code, and %s", words,
                              cols, count ? "several numbers are possible" : "no number makes so many");
 }
@@ -122,57 +117,54 @@ static unsigned possible_layouts(const organ_weight *weight, bool *same)
 }
 
 /* Zero points are packed along the rows. */
-static organ_status check_zero(const organ_weight_search *search, const organ_weight *weight, organ_error *error)
+static organ_status check_zero(const organ_weight_search *search, const organ_weight *weight)
 {
     const organ_tensor *const zero = weight->zero, *const scale = weight->scale;
     const uint64_t rows = weight->shape[weight->rank - 2];
-    if (expect_type(search, zero, ORGAN_I32, ORGAN_I32, error) != ORGAN_OK)
-        return error->status;
+    if (expect_type(search, zero, ORGAN_I32, ORGAN_I32))
+        return search->error->status;
     if (weight->block_rows != 1 || scale->rank != weight->rank)
-        return organ_weight_fail(search, zero, error, "are zero points, but the scales are not for groups or rows");
+        return organ_weight_fail(search, zero, "are zero points, but the scales are not for groups or rows");
     uint64_t wanted[3] = {weight->shape[0], 0, 0};
     wanted[weight->rank - 2] = dense_words(rows, weight->bits);
     wanted[weight->rank - 1] = scale->shape[scale->rank - 1];
     if (zero->rank == weight->rank && layouts(rows, weight->bits, zero->shape[zero->rank - 2]))
         wanted[weight->rank - 2] = zero->shape[zero->rank - 2];
-    return organ_weight_expect(search, weight, zero, weight->rank, wanted, error);
+    return organ_weight_expect(search, weight, zero, weight->rank, wanted);
 }
 
-static organ_status check_index(const organ_weight_search *search, const organ_weight *weight, organ_error *error)
+/* It need not have one. */
+static organ_status check_index(const organ_weight_search *search, const organ_weight *weight)
 {
-    const uint64_t cols = weight->shape[weight->rank - 1];
-    if (expect_type(search, weight->g_idx, ORGAN_I32, ORGAN_I32, error) != ORGAN_OK)
-        return error->status;
-    return organ_weight_expect(search, weight, weight->g_idx, 1, &cols, error);
+    if (weight->g_idx && expect_type(search, weight->g_idx, ORGAN_I32, ORGAN_I32) == ORGAN_OK)
+        organ_weight_expect(search, weight, weight->g_idx, 1, &weight->shape[weight->rank - 1]);
+    return search->error->status;
 }
 
 /* What goes with the codes once the shape is known. */
-static organ_status check_packed(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group, organ_error *error)
+static organ_status check_packed(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     bool same;
-    if (organ_weight_scale_type(search, weight, scales, error) != ORGAN_OK || organ_weight_grid(search, weight, group, error) != ORGAN_OK)
-        return error->status;
+    if (organ_weight_scale_type(search, weight, scales) || organ_weight_grid(search, weight, group))
+        return search->error->status;
     if (weight->block_rows != 1 && weight->scale->elements != 1) {
         uint64_t wanted[3] = {weight->shape[0], weight->shape[weight->rank - 2], 0};
         wanted[weight->rank - 2] = weight->shape[weight->rank - 2];
         wanted[weight->rank - 1] = weight->scale->shape[weight->scale->rank - 1];
-        return organ_weight_expect(search, weight, weight->scale, weight->rank, wanted, error);
+        return organ_weight_expect(search, weight, weight->scale, weight->rank, wanted);
     }
-    if (organ_weight_check_symmetry(search, weight, group, error) != ORGAN_OK)
-        return error->status;
-    if ((weight->zero && check_zero(search, weight, error) != ORGAN_OK) ||
-        (weight->g_idx && check_index(search, weight, error) != ORGAN_OK))
-        return error->status;
+    if (organ_weight_check_symmetry(search, weight, group) || (weight->zero && check_zero(search, weight)) || check_index(search, weight))
+        return search->error->status;
     const unsigned possible = possible_layouts(weight, &same);
     if (!possible)
-        return organ_weight_fail(search, weight->zero, error, "is packed in another way than '%.200s'", weight->codes->name);
+        return organ_weight_fail(search, weight->zero, "is packed in another way than '%.200s'", weight->codes->name);
     weight->dense_words = !same && possible == DENSE;
     if (!same && possible != (DENSE | PADDED))
         search->layouts_seen |= possible;
     return ORGAN_OK;
 }
 
-static organ_status find_packed_words(organ_weight_search *search, const organ_tensor *codes, organ_error *error)
+static organ_status find_packed_words(organ_weight_search *search, const organ_tensor *codes)
 {
     const size_t length = strlen(codes->name) - strlen("_packed");
     organ_weight weight = {.scheme = ORGAN_SCHEME_PACKED, .codes = codes};
@@ -180,25 +172,23 @@ static organ_status find_packed_words(organ_weight_search *search, const organ_t
     bool named;
     uint64_t shape[3];
     if (codes->rank < 2 || codes->rank > 3)
-        return organ_weight_fail(search, codes, error, "has %u axes, but a matrix or a stack of them is expected", codes->rank);
+        return organ_weight_fail(search, codes, "has %u axes, but a matrix or a stack of them is expected", codes->rank);
     weight.name = organ_weight_name(search, codes->name, length, "");
-    if (require_companion(search, codes, length, "_scale", &weight.scale, error) != ORGAN_OK ||
-        require_companion(search, codes, length, "_shape", &weight.shape_tensor, error) != ORGAN_OK ||
-        organ_weight_group(search, weight.name, &group, &named, error) != ORGAN_OK ||
-        read_weight_shape(search, &weight, shape, error) != ORGAN_OK)
-        return error->status;
+    if (require_companion(search, codes, length, "_scale", &weight.scale) ||
+        require_companion(search, codes, length, "_shape", &weight.shape_tensor) ||
+        organ_weight_group(search, weight.name, &group, &named) || read_weight_shape(search, &weight, shape))
+        return search->error->status;
     weight.zero = organ_weight_relative(search, codes->name, length, "_zero_point");
     weight.g_idx = organ_weight_relative(search, codes->name, length, "_g_idx");
     const uint64_t cols = shape[codes->rank - 1], words = codes->shape[codes->rank - 1];
-    if (find_bits(search, &weight, cols, words, group, error) != ORGAN_OK ||
-        organ_weight_shape(search, &weight, codes->rank - 2, codes->shape, shape[codes->rank - 2], cols, error) != ORGAN_OK ||
-        check_packed(search, &weight, group, error) != ORGAN_OK)
-        return error->status;
-    organ_weight_add(search, &weight);
-    return ORGAN_OK;
+    if (find_bits(search, &weight, cols, words, group) ||
+        organ_weight_shape(search, &weight, codes->rank - 2, codes->shape, shape[codes->rank - 2], cols) ||
+        check_packed(search, &weight, group))
+        return search->error->status;
+    return organ_weight_add(search, &weight);
 }
 
-organ_status organ_weight_settle_words(organ_weight_search *search, organ_error *error)
+organ_status organ_weight_settle_words(organ_weight_search *search)
 {
     for (size_t k = 0; k < search->count; k++) {
         organ_weight *const weight = &search->weights[k];
@@ -206,7 +196,7 @@ organ_status organ_weight_settle_words(organ_weight_search *search, organ_error 
         if (weight->scheme != ORGAN_SCHEME_PACKED || possible_layouts(weight, &same) != (DENSE | PADDED) || same)
             continue;
         if (search->layouts_seen != DENSE && search->layouts_seen != PADDED)
-            return organ_weight_fail(search, weight->codes, error,
+            return organ_weight_fail(search, weight->codes,
                                      "has as many words with codes of %u bits running across them as without: the layout is ambiguous",
                                      weight->bits);
         weight->dense_words = search->layouts_seen == DENSE;
@@ -218,7 +208,7 @@ organ_status organ_weight_settle_words(organ_weight_search *search, organ_error 
 
 /* The companions of a qweight are matrices, which looks can tell apart: one word holds codes of 32 / bits rows (GPTQ), of eight columns
  * (AWQ gemm), or of eight columns with the scales of a row padded (AWQ gemv). */
-static organ_scheme find_layout(organ_weight_search *search, const organ_weight *weight, organ_error *error)
+static organ_scheme find_layout(organ_weight_search *search, const organ_weight *weight)
 {
     const uint64_t *const q = weight->codes->shape, *const z = weight->zero->shape, *const s = weight->scale->shape;
     const char *const method = search->config->method, *const layout = search->config->layout;
@@ -229,7 +219,7 @@ static organ_scheme find_layout(organ_weight_search *search, const organ_weight 
                          s[0] == q[0] && z[0] == q[0] && s[1] / AWQ_CODES == z[1] && s[1] % AWQ_CODES == 0};
     const unsigned count = (unsigned)fits[0] + fits[1] + fits[2];
     if (count > 1 && !*method)
-        organ_weight_fail(search, weight->codes, error, "may be GPTQ or AWQ by its shapes, and no config says which");
+        organ_weight_fail(search, weight->codes, "may be GPTQ or AWQ by its shapes, and no config says which");
     if (count != 1 || fits[said - ORGAN_SCHEME_GPTQ])
         return said;
     const organ_scheme found = fits[0] ? ORGAN_SCHEME_GPTQ : fits[1] ? ORGAN_SCHEME_AWQ_GEMM : ORGAN_SCHEME_AWQ_GEMV;
@@ -249,8 +239,7 @@ static bool explains(const organ_weight *weight, unsigned bits, uint64_t *in)
 }
 
 /* Bits that contradict the config are accepted only where the length of g_idx confirms the number of inputs. */
-static organ_status find_gptq_bits(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group, uint64_t *in,
-                                   organ_error *error)
+static organ_status find_gptq_bits(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group, uint64_t *in)
 {
     const unsigned said = (unsigned)group->bits;
     unsigned found = said && explains(weight, said, in) ? said : 0;
@@ -259,19 +248,19 @@ static organ_status find_gptq_bits(organ_weight_search *search, organ_weight *we
             found = bits;
     weight->bits = found;
     if (found == 1 || (found > 4 && found < 8))
-        return organ_weight_fail(search, weight->codes, error, "has codes of %u bits: the bit-plane layout of GPTQ cannot be read", found);
+        return organ_weight_fail(search, weight->codes, "has codes of %u bits: the bit-plane layout of GPTQ cannot be read", found);
     if (found && said && found != said)
         organ_weight_disagree(search, weight, "bits", said, 0, found, 0);
     if (found)
         return ORGAN_OK;
     char q[128], z[128], s[128];
-    return organ_weight_fail(search, weight->codes, error, "has shape %s, qzeros %s, scales %s%s: codes of %s bits cannot be packed so",
+    return organ_weight_fail(search, weight->codes, "has shape %s, qzeros %s, scales %s%s: codes of %s bits cannot be packed so",
                              organ_weight_axes(2, weight->codes->shape, q), organ_weight_axes(2, weight->zero->shape, z),
                              organ_weight_axes(2, weight->scale->shape, s), weight->g_idx ? " and a g_idx" : "",
                              said ? (const char *[]){"0", "1", "2", "3", "4", "5", "6", "7", "8"}[said] : "2, 3, 4 or 8");
 }
 
-static organ_status add_gptq(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group, organ_error *error)
+static organ_status add_gptq(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     const uint64_t out = weight->codes->shape[1], groups = weight->scale->shape[0];
     uint64_t in = 0;
@@ -279,72 +268,67 @@ static organ_status add_gptq(organ_weight_search *search, organ_weight *weight, 
     weight->labelled_v2 = strcmp(search->config->layout, "gptq_v2") == 0;
     weight->rank = 2; /* messages before the shape is known */
     weight->shape = weight->codes->shape;
-    if (organ_weight_expect(search, weight, weight->scale, 2, (const uint64_t[]){groups, out}, error) != ORGAN_OK ||
-        organ_weight_expect(search, weight, weight->zero, 2, (const uint64_t[]){groups, weight->zero->shape[1]}, error) != ORGAN_OK ||
-        find_gptq_bits(search, weight, group, &in, error) != ORGAN_OK ||
-        organ_weight_shape(search, weight, 0, NULL, out, in, error) != ORGAN_OK)
-        return error->status;
-    if (weight->g_idx && check_index(search, weight, error) != ORGAN_OK)
-        return error->status;
-    return organ_weight_groups(search, weight, groups, group, &weight->block_cols, error);
+    if (organ_weight_expect(search, weight, weight->scale, 2, (const uint64_t[]){groups, out}) ||
+        organ_weight_expect(search, weight, weight->zero, 2, (const uint64_t[]){groups, weight->zero->shape[1]}) ||
+        find_gptq_bits(search, weight, group, &in) || organ_weight_shape(search, weight, 0, NULL, out, in))
+        return search->error->status;
+    if (weight->g_idx && check_index(search, weight))
+        return search->error->status;
+    return organ_weight_groups(search, weight, groups, group, &weight->block_cols);
 }
 
-static organ_status add_gemm(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group, organ_error *error)
+static organ_status add_gemm(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     const uint64_t *const q = weight->codes->shape;
     const uint64_t groups = weight->scale->shape[0], out = q[1] * AWQ_CODES;
     weight->transposed = true;
-    if (organ_weight_shape(search, weight, 0, NULL, out, q[0], error) != ORGAN_OK ||
-        organ_weight_expect(search, weight, weight->scale, 2, (const uint64_t[]){groups, out}, error) != ORGAN_OK ||
-        organ_weight_expect(search, weight, weight->zero, 2, (const uint64_t[]){groups, q[1]}, error) != ORGAN_OK)
-        return error->status;
-    return organ_weight_groups(search, weight, groups, group, &weight->block_cols, error);
+    if (organ_weight_shape(search, weight, 0, NULL, out, q[0]) ||
+        organ_weight_expect(search, weight, weight->scale, 2, (const uint64_t[]){groups, out}) ||
+        organ_weight_expect(search, weight, weight->zero, 2, (const uint64_t[]){groups, q[1]}))
+        return search->error->status;
+    return organ_weight_groups(search, weight, groups, group, &weight->block_cols);
 }
 
 /* Scales and zero points of a row are padded, more the shorter the groups: how many groups there are only the config can tell. */
-static organ_status add_gemv(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group, organ_error *error)
+static organ_status add_gemv(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group)
 {
     const uint64_t out = weight->codes->shape[0], in = weight->codes->shape[1] * AWQ_CODES;
-    if (organ_weight_shape(search, weight, 0, NULL, out, in, error) != ORGAN_OK)
-        return error->status;
+    if (organ_weight_shape(search, weight, 0, NULL, out, in))
+        return search->error->status;
     if (group->group_size == 0)
-        return organ_weight_fail(search, weight->codes, error, "is AWQ gemv, whose group_size only a config can tell, and there is none");
+        return organ_weight_fail(search, weight->codes, "is AWQ gemv, whose group_size only a config can tell, and there is none");
     const uint64_t size = group->group_size < 0 || (uint64_t)group->group_size > in ? in : (uint64_t)group->group_size;
     /* calculate_zeros_width of llm-awq: a row has a multiple of so many words of zero points. */
     const uint64_t multiple = size >= 128 ? 1 : size == 64 ? 2 : 4;
-    const uint64_t width = parts(parts(in / size, AWQ_CODES), multiple) * multiple;
+    const uint64_t width = organ_divide_up(organ_divide_up(in / size, AWQ_CODES), multiple) * multiple;
     weight->block_cols = size;
     if (in % size != 0)
-        return organ_weight_fail(search, weight->codes, error, "has %" PRIu64 " columns, which is no multiple of group_size %" PRIu64, in,
-                                 size);
-    if (organ_weight_expect(search, weight, weight->zero, 2, (const uint64_t[]){out, width}, error) != ORGAN_OK)
-        return error->status;
-    return organ_weight_expect(search, weight, weight->scale, 2, (const uint64_t[]){out, width * AWQ_CODES}, error);
+        return organ_weight_fail(search, weight->codes, "has %" PRIu64 " columns, which is no multiple of group_size %" PRIu64, in, size);
+    if (organ_weight_expect(search, weight, weight->zero, 2, (const uint64_t[]){out, width}))
+        return search->error->status;
+    return organ_weight_expect(search, weight, weight->scale, 2, (const uint64_t[]){out, width * AWQ_CODES});
 }
 
 /* Words of other types, and layouts that the config names, are for the kernels of one maker. */
-static organ_status check_layout(const organ_weight_search *search, const organ_tensor *codes, organ_error *error)
+static organ_status check_layout(const organ_weight_search *search, const organ_tensor *codes)
 {
-    static const char *const known[] = {"", "gptq", "gptq_v2", "gemm", "gemv"};
+    static const char *const known[] = {"", "gptq", "gptq_v2", "gemm", "gemv", NULL};
     const char *const layout = search->config->layout, *const pack = search->config->pack_dtype;
-    bool found = false;
-    for (size_t k = 0; k < sizeof known / sizeof *known; k++)
-        found = found || strcmp(layout, known[k]) == 0;
-    if (!found)
-        return organ_weight_fail(search, codes, error, "is in the layout '%.60s' (%s), which cannot be read", layout, search->config->file);
+    if (!organ_is_one_of(layout, known))
+        return organ_weight_fail(search, codes, "is in the layout '%.60s' (%s), which cannot be read", layout, search->config->file);
     if (*pack && strcmp(pack, "int32") != 0)
-        return organ_weight_fail(search, codes, error, "is packed in '%.60s' (pack_dtype, %s), which cannot be read: only int32 can", pack,
+        return organ_weight_fail(search, codes, "is packed in '%.60s' (pack_dtype, %s), which cannot be read: only int32 can", pack,
                                  search->config->file);
     if (codes->dtype != ORGAN_I32)
-        return organ_weight_fail(search, codes, error, "is %s: codes of GPTQ and AWQ can only be read from I32 words%s",
-                                 organ_dtype_describe(codes->dtype)->name,
+        return organ_weight_fail(search, codes, "is %s: codes of GPTQ and AWQ can only be read from I32 words%s",
+                                 organ_dtype_name(codes->dtype),
                                  codes->dtype == ORGAN_I8    ? " (this may be the layout of bitblas)"
                                  : codes->dtype == ORGAN_I16 ? " (this may be the layout gemv_fast)"
                                                              : "");
     return ORGAN_OK;
 }
 
-static organ_status find_qweight(organ_weight_search *search, const organ_tensor *codes, organ_error *error)
+static organ_status find_qweight(organ_weight_search *search, const organ_tensor *codes)
 {
     const size_t length = strlen(codes->name) - strlen("qweight");
     organ_weight weight = {.codes = codes, .bits = AWQ_BITS, .block_rows = 1};
@@ -352,46 +336,43 @@ static organ_status find_qweight(organ_weight_search *search, const organ_tensor
     bool named;
     weight.name = organ_weight_name(search, codes->name, length, "weight");
     if (!weight.name)
-        return organ_weight_shape(search, &weight, 0, NULL, 1, 1, error);
-    if (check_layout(search, codes, error) != ORGAN_OK ||
-        require_companion(search, codes, length, "scales", &weight.scale, error) != ORGAN_OK ||
-        require_companion(search, codes, length, "qzeros", &weight.zero, error) != ORGAN_OK ||
-        organ_weight_scale_type(search, &weight, scales, error) != ORGAN_OK ||
-        expect_type(search, weight.zero, ORGAN_I32, ORGAN_I32, error) != ORGAN_OK ||
-        organ_weight_group(search, weight.name, &group, &named, error) != ORGAN_OK)
-        return error->status;
+        return organ_weight_shape(search, &weight, 0, NULL, 1, 1);
+    if (check_layout(search, codes) || require_companion(search, codes, length, "scales", &weight.scale) ||
+        require_companion(search, codes, length, "qzeros", &weight.zero) || organ_weight_scale_type(search, &weight, scales) ||
+        expect_type(search, weight.zero, ORGAN_I32, ORGAN_I32) || organ_weight_group(search, weight.name, &group, &named))
+        return search->error->status;
     const organ_tensor *const all[] = {codes, weight.scale, weight.zero};
     for (size_t k = 0; k < 3; k++)
         if (all[k]->rank != 2 || !is_sane(all[k]->elements))
-            return organ_weight_fail(search, all[k], error, "has %u axes and %" PRIu64 " elements, but a matrix is expected", all[k]->rank,
+            return organ_weight_fail(search, all[k], "has %u axes and %" PRIu64 " elements, but a matrix is expected", all[k]->rank,
                                      all[k]->elements);
-    weight.scheme = find_layout(search, &weight, error);
+    weight.scheme = find_layout(search, &weight);
     if (weight.scheme == ORGAN_SCHEME_GPTQ)
         weight.g_idx = organ_weight_relative(search, codes->name, length, "g_idx");
-    if (error->status)
-        return error->status;
+    if (search->error->status)
+        return search->error->status;
     if (weight.scheme != ORGAN_SCHEME_GPTQ && group->bits != 0 && group->bits != AWQ_BITS)
-        return organ_weight_fail(search, codes, error, "is AWQ of %d bits (%s), which cannot be read: only 4 can", group->bits,
+        return organ_weight_fail(search, codes, "is AWQ of %d bits (%s), which cannot be read: only 4 can", group->bits,
                                  search->config->file);
-    const organ_status status = weight.scheme == ORGAN_SCHEME_GPTQ       ? add_gptq(search, &weight, group, error)
-                                : weight.scheme == ORGAN_SCHEME_AWQ_GEMM ? add_gemm(search, &weight, group, error)
-                                                                         : add_gemv(search, &weight, group, error);
-    if (status == ORGAN_OK)
-        organ_weight_add(search, &weight);
-    return status;
+    if (weight.scheme == ORGAN_SCHEME_GPTQ)
+        add_gptq(search, &weight, group);
+    else if (weight.scheme == ORGAN_SCHEME_AWQ_GEMM)
+        add_gemm(search, &weight, group);
+    else
+        add_gemv(search, &weight, group);
+    return organ_weight_add(search, &weight);
 }
 
-organ_status organ_weight_find_words(organ_weight_search *search, const organ_tensor *tensor, bool *met, organ_error *error)
+organ_status organ_weight_find_words(organ_weight_search *search, const organ_tensor *tensor, bool *met)
 {
     if (organ_ends_with(tensor->name, ".qweight")) {
         *met = true;
-        return find_qweight(search, tensor, error);
+        return find_qweight(search, tensor);
     }
     if (!organ_ends_with(tensor->name, ".weight_packed") || tensor->dtype == ORGAN_U8)
         return ORGAN_OK;
     *met = true;
     if (tensor->dtype != ORGAN_I32)
-        return organ_weight_fail(search, tensor, error, "is %s, but packed weights are I32 or U8",
-                                 organ_dtype_describe(tensor->dtype)->name);
-    return find_packed_words(search, tensor, error);
+        return organ_weight_fail(search, tensor, "is %s, but packed weights are I32 or U8", organ_dtype_name(tensor->dtype));
+    return find_packed_words(search, tensor);
 }

@@ -52,7 +52,7 @@ organ_status organ_weight_grid_make(const organ_weight_reader *r, const organ_te
     const uint64_t cols = r->groups;
     if (!has_floats(r, tensor))
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' of '%s': has type %s, which scales and zero points are not stored as",
-                          tensor->name, r->weight->name, organ_dtype_describe(tensor->dtype)->name);
+                          tensor->name, r->weight->name, organ_dtype_name(tensor->dtype));
     *grid = (weight_grid){.tensor = tensor, .element = organ_dtype_describe(tensor->dtype)->bytes, .cols = (size_t)cols};
     grid->block_rows = r->weight->block_rows ? r->weight->block_rows : 1;
     grid->rows = weight_up(shape->rows, grid->block_rows);
@@ -103,7 +103,7 @@ organ_status organ_weight_load_global(organ_weight_reader *r, organ_error *error
         return ORGAN_OK;
     if (tensor->dtype != ORGAN_F32 || (tensor->elements != 1 && tensor->elements != count))
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %" PRIu64 " elements of type %s, expected 1 of type F32", tensor->name,
-                          tensor->elements, organ_dtype_describe(tensor->dtype)->name);
+                          tensor->elements, organ_dtype_name(tensor->dtype));
     if (!(r->global = malloc(count * sizeof *r->global)))
         return organ_fail_errno(error, ENOMEM, "tensor '%s'", tensor->name);
     if (organ_weight_fetch(r, tensor, 0, (size_t)tensor->elements * sizeof *r->global, r->global, error))
@@ -121,7 +121,7 @@ organ_status organ_weight_load_g_idx(organ_weight_reader *r, organ_error *error)
         return ORGAN_OK;
     if (tensor->dtype != ORGAN_I32 || tensor->elements != n)
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %" PRIu64 " elements of type %s, expected %zu of type I32",
-                          tensor->name, tensor->elements, organ_dtype_describe(tensor->dtype)->name, n);
+                          tensor->name, tensor->elements, organ_dtype_name(tensor->dtype), n);
     if (!(r->g_idx = malloc(n * sizeof *r->g_idx)))
         return organ_fail_errno(error, ENOMEM, "tensor '%s'", tensor->name);
     if (organ_weight_fetch(r, tensor, 0, n * sizeof *r->g_idx, r->g_idx, error))

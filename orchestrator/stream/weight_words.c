@@ -82,10 +82,9 @@ static organ_status prepare_words(organ_weight_reader *r, organ_error *error)
                           r->shape.rows);
     if (w->codes->dtype != ORGAN_I32 || (w->zero && w->zero->dtype != ORGAN_I32))
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': words of type %s, expected I32", w->codes->name,
-                          organ_dtype_describe(w->codes->dtype)->name);
+                          organ_dtype_name(w->codes->dtype));
     if (w->scale->dtype != ORGAN_F16 && w->scale->dtype != ORGAN_BF16 && w->scale->dtype != ORGAN_F32)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': scales of type %s", w->scale->name,
-                          organ_dtype_describe(w->scale->dtype)->name);
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': scales of type %s", w->scale->name, organ_dtype_name(w->scale->dtype));
     if (check_elements(r, w->codes, count * stored_rows(r) * across, "words", error) ||
         check_elements(r, w->scale, count * r->groups * r->shape.rows, "scales", error) ||
         (w->zero && check_elements(r, w->zero, count * r->groups * (is_awq(r) ? across : zero_words(r)), "words", error)))
