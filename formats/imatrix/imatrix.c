@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/base/input_file.h"
 #include "formats/base/path.h"
 #include "formats/gguf/file.h"
 #include "formats/imatrix/parts.h"
@@ -115,17 +114,12 @@ static organ_status read_gguf(organ_imatrix_state *s, organ_error *error)
 
 static organ_status open_file(organ_imatrix_state *s, const char *path, organ_error *error)
 {
-    struct stat info;
     s->file = (organ_model_file){.path = organ_arena_copy(&s->arena, path, strlen(path)), .fd = -1};
     if (!s->file.path)
         return organ_fail_memory(error, path);
     s->file.name = *organ_path_name(path) ? organ_path_name(s->file.path) : s->file.path;
-    if (organ_input_open(path, &s->file.fd, &info, error) != ORGAN_OK)
+    if (organ_model_file_open_here(&s->file, error) != ORGAN_OK)
         return error->status;
-    s->file.size = (uint64_t)info.st_size;
-    s->file.modified = info.st_mtim;
-    s->file.device = info.st_dev;
-    s->file.inode = info.st_ino;
     s->view = (organ_imatrix){.path = s->file.path, .format = "GGUF", .bytes = s->file.size, .chunks = -1, .chunk_size = -1};
     return ORGAN_OK;
 }

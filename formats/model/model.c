@@ -76,13 +76,7 @@ static organ_status open_file(state *s, organ_model_file *file, organ_error *err
         return open_remote(s, file, error);
     if (named_by(s, file) && access(file->path, F_OK) != 0 && errno == ENOENT)
         return fail_missing(s, file, lstat(file->path, &info) == 0 ? " (the symbolic link leads nowhere)" : "", error);
-    if (organ_input_open(file->path, &file->fd, &info, error) != ORGAN_OK)
-        return error->status;
-    file->size = (uint64_t)info.st_size;
-    file->modified = info.st_mtim;
-    file->device = info.st_dev;
-    file->inode = info.st_ino;
-    return ORGAN_OK;
+    return organ_model_file_open_here(file, error);
 }
 
 /* The header of the first file is kept. */

@@ -5,6 +5,22 @@
 
 #include <inttypes.h>
 
+void organ_model_file_take(organ_model_file *file, const struct stat *info)
+{
+    file->size = (uint64_t)info->st_size;
+    file->modified = info->st_mtim;
+    file->device = info->st_dev;
+    file->inode = info->st_ino;
+}
+
+organ_status organ_model_file_open_here(organ_model_file *file, organ_error *error)
+{
+    struct stat info;
+    if (organ_input_open(file->path, &file->fd, &info, error) == ORGAN_OK)
+        organ_model_file_take(file, &info);
+    return error->status;
+}
+
 organ_status organ_model_file_read(const organ_model_file *file, void *to, size_t bytes, uint64_t offset, organ_error *error)
 {
     if (file->remote)

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 /* ---- what a URL names ---- */
 
@@ -60,6 +61,12 @@ organ_status organ_http_unchanged(organ_http_file *file, organ_error *error);
 organ_status organ_http_load(organ_http *http, const char *name, size_t limit, char **bytes, size_t *length, organ_error *error);
 
 /* ---- files of a model, on this machine or at a URL ---- */
+
+/* Size, time of modification and place of a file on this machine, by which it is told from another. */
+void organ_model_file_take(organ_model_file *file, const struct stat *info);
+
+/* Opens file->path for reading and takes these. */
+organ_status organ_model_file_open_here(organ_model_file *file, organ_error *error);
 
 /* Exactly `bytes` from `offset` of a file that is open. ORGAN_BAD_INPUT if it ends before; see organ_input_read and organ_http_read. */
 organ_status organ_model_file_read(const organ_model_file *file, void *to, size_t bytes, uint64_t offset, organ_error *error);
