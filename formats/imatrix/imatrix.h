@@ -8,7 +8,6 @@
 #include "formats/base/status.h"
 #include "formats/tensor/tensor.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 

@@ -4,7 +4,6 @@
 #define ORGAN_HTTP_ADDRESS_H
 
 #include <stdbool.h>
-#include <stdint.h>
 #include <sys/socket.h>
 
 /* False for loopback, link-local, private, shared (carrier), multicast and reserved addresses of IPv4 and IPv6, and for such an IPv4

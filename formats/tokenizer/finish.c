@@ -118,9 +118,9 @@ static void make_digest(organ_tokenizer *t)
         if (t->tokens[k].text && !t->tokens[k].unused)
             words += hash_text(t->tokens[k].text, t->tokens[k].bytes, k);
     for (size_t k = 0; k < t->merge_slots; k++) {
-        const organ_merge *m = &t->merges[k];
-        if (m->left != ORGAN_NO_ID)
-            merges += hash_numbers((const uint64_t[]){m->left, m->right, m->rank, m->made}, 4);
+        uint32_t left, right;
+        if (organ_merge_is_of_tokens(&t->merges[k], &left, &right))
+            merges += hash_numbers((const uint64_t[]){left, right, t->merges[k].rank, t->merges[k].made}, 4);
     }
     for (size_t k = 0; k < t->raw.count; k++) {
         const organ_added *a = &t->raw.items[k];

@@ -96,8 +96,10 @@ typedef struct organ_token {
     bool unused; /* a place kept free in a GGUF file */
 } organ_token;
 
+/* What two tokens are merged to; of two characters that stand beside each other in what merges make only that. */
 typedef struct organ_merge {
-    uint32_t left, right, rank, made;
+    uint64_t pair; /* 0: the slot is free */
+    uint32_t rank, made;
 } organ_merge;
 
 typedef struct organ_added {
@@ -127,10 +129,8 @@ struct organ_tokenizer {
     size_t token_count, token_room;
     uint32_t *slots; /* text -> id + 1, open addressing */
     size_t slot_count, named;
-    organ_merge *merges; /* (left, right) -> rank and product; a free slot has left ORGAN_NO_ID */
+    organ_merge *merges; /* open addressing */
     size_t merge_slots, merge_count;
-    uint64_t *pairs; /* characters that stand beside each other in what merges make; 0 is free */
-    size_t pair_slots, pair_count;
     bool whole_words;       /* a word may not be cut where no merge can reach across */
     uint32_t letters[2048]; /* ids of the single characters below U+0800 */
     uint32_t byte_ids[256];
@@ -152,6 +152,7 @@ organ_status organ_tokenizer_finish(organ_tokenizer *t, organ_error *error);
 
 uint32_t organ_tokenizer_id(const organ_tokenizer *t, const char *text, size_t bytes); /* ORGAN_NO_ID: none */
 const organ_merge *organ_tokenizer_pair(const organ_tokenizer *t, uint32_t left, uint32_t right);
+bool organ_merge_is_of_tokens(const organ_merge *slot, uint32_t *left, uint32_t *right);
 bool organ_tokenizer_beside(const organ_tokenizer *t, uint32_t left, uint32_t right); /* characters */
 
 /* A character of valid UTF-8 and its length. */

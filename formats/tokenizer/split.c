@@ -3,7 +3,6 @@
 #include "formats/tokenizer/parts.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* More steps than any pattern in use takes for a word; a pattern that needs more would not come to an end. */

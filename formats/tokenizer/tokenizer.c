@@ -43,7 +43,6 @@ void organ_tokenizer_close(organ_tokenizer *t)
     free(t->tokens);
     free(t->slots);
     free(t->merges);
-    free(t->pairs);
     free(t->raw.items);
     free(t->normalized.items);
     organ_arena_release(&t->arena);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 #include <xxhash.h>
 
 bool organ_bytes_add(organ_bytes *bytes, const char *from, size_t count)
@@ -37,15 +38,7 @@ uint32_t organ_utf8_at(const char *s, size_t *length)
     return code;
 }
 
-size_t organ_utf8_put(uint32_t code, char *to)
-{
-    const size_t length = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
-    static const unsigned char lead[] = {0, 0, 0xC0, 0xE0, 0xF0};
-    for (size_t k = length; k-- > 1; code >>= 6)
-        to[k] = (char)(0x80 | (code & 0x3F));
-    to[0] = (char)(lead[length] | code);
-    return length;
-}
+size_t organ_utf8_put(uint32_t code, char *to) { return (size_t)utf8proc_encode_char((utf8proc_int32_t)code, (utf8proc_uint8_t *)to); }
 
 uint32_t organ_letter_of(unsigned char byte)
 {
@@ -157,63 +150,45 @@ void organ_tokenizer_ready(organ_tokenizer *t)
 
 /* ---- pairs ---- */
 
-static uint64_t mixed(uint64_t key, uint64_t seed) { return XXH3_64bits_withSeed(&key, sizeof key, seed); }
+/* Pairs of tokens and pairs of characters, none of which is 0. */
+enum { OF_TOKENS = 1, OF_CHARACTERS = 2 };
+static uint64_t pair_of(unsigned what, uint32_t left, uint32_t right) { return (uint64_t)what << 62 | (uint64_t)left << 31 | right; }
 
-static organ_merge *merge_slot(const organ_tokenizer *t, uint32_t left, uint32_t right)
+bool organ_merge_is_of_tokens(const organ_merge *slot, uint32_t *left, uint32_t *right)
 {
-    for (size_t at = mixed((uint64_t)left << 32 | right, t->seed) & (t->merge_slots - 1);; at = (at + 1) & (t->merge_slots - 1)) {
-        organ_merge *slot = &t->merges[at];
-        if (slot->left == ORGAN_NO_ID || (slot->left == left && slot->right == right))
-            return slot;
+    *left = (uint32_t)(slot->pair >> 31 & INT32_MAX);
+    *right = (uint32_t)(slot->pair & INT32_MAX);
+    return slot->pair >> 62 == OF_TOKENS;
+}
+
+static organ_merge *slot_of_pair(const organ_tokenizer *t, uint64_t pair)
+{
+    size_t at = XXH3_64bits_withSeed(&pair, sizeof pair, t->seed) & (t->merge_slots - 1);
+    while (t->merges[at].pair && t->merges[at].pair != pair)
+        at = (at + 1) & (t->merge_slots - 1);
+    return &t->merges[at];
+}
+
+static bool put_pair(organ_tokenizer *t, organ_merge merge)
+{
+    if (t->merge_count >= t->merge_slots / 2) {
+        const organ_merge *const old = t->merges;
+        const size_t old_count = t->merge_slots, count = old_count ? old_count * 2 : 1024;
+        organ_merge *const larger = calloc(count, sizeof *larger);
+        if (!larger)
+            return false;
+        t->merges = larger;
+        t->merge_slots = count;
+        for (size_t k = 0; k < old_count; k++)
+            if (old[k].pair)
+                *slot_of_pair(t, old[k].pair) = old[k];
+        free((void *)old);
     }
-}
-
-static bool grow_merges(organ_tokenizer *t)
-{
-    organ_merge *const old = t->merges;
-    const size_t old_count = t->merge_slots;
-    const size_t count = old_count ? old_count * 2 : 1024;
-    organ_merge *const larger = malloc(count * sizeof *larger);
-    if (!larger)
-        return false;
-    for (size_t k = 0; k < count; k++)
-        larger[k].left = ORGAN_NO_ID;
-    t->merges = larger;
-    t->merge_slots = count;
-    for (size_t k = 0; k < old_count; k++)
-        if (old[k].left != ORGAN_NO_ID)
-            *merge_slot(t, old[k].left, old[k].right) = old[k];
-    free(old);
+    organ_merge *const slot = slot_of_pair(t, merge.pair);
+    t->merge_count += slot->pair == 0;
+    *slot = merge;
     return true;
 }
-
-static uint64_t *pair_slot(const organ_tokenizer *t, uint64_t key)
-{
-    size_t at = mixed(key, t->seed) & (t->pair_slots - 1);
-    while (t->pairs[at] && t->pairs[at] != key)
-        at = (at + 1) & (t->pair_slots - 1);
-    return &t->pairs[at];
-}
-
-static bool grow_pairs(organ_tokenizer *t)
-{
-    uint64_t *const old = t->pairs;
-    const size_t old_count = t->pair_slots;
-    const size_t count = old_count ? old_count * 2 : 1024;
-    uint64_t *const larger = calloc(count, sizeof *larger);
-    if (!larger)
-        return false;
-    t->pairs = larger;
-    t->pair_slots = count;
-    for (size_t k = 0; k < old_count; k++)
-        if (old[k])
-            *pair_slot(t, old[k]) = old[k];
-    free(old);
-    return true;
-}
-
-/* A key that is never 0. */
-static uint64_t pair_key(uint32_t left, uint32_t right) { return ((uint64_t)left << 32 | right) + 1; }
 
 static bool note_pairs(organ_tokenizer *t, const organ_token *token)
 {
@@ -221,13 +196,8 @@ static bool note_pairs(organ_tokenizer *t, const organ_token *token)
     size_t length;
     for (size_t at = 0; at < token->bytes; at += length) {
         const uint32_t code = organ_utf8_at(token->text + at, &length);
-        if (before != ORGAN_NO_ID) {
-            if (t->pair_count >= t->pair_slots / 2 && !grow_pairs(t))
-                return false;
-            uint64_t *slot = pair_slot(t, pair_key(before, code));
-            t->pair_count += *slot == 0;
-            *slot = pair_key(before, code);
-        }
+        if (before != ORGAN_NO_ID && !put_pair(t, (organ_merge){.pair = pair_of(OF_CHARACTERS, before, code)}))
+            return false;
         before = code;
     }
     return true;
@@ -241,26 +211,24 @@ static bool is_byte_token(const organ_tokenizer *t, uint32_t id)
 
 bool organ_tokenizer_merge(organ_tokenizer *t, uint32_t left, uint32_t right, uint32_t rank, uint32_t made)
 {
-    if (t->merge_count >= t->merge_slots / 2 && !grow_merges(t))
-        return false;
-    organ_merge *slot = merge_slot(t, left, right);
-    t->merge_count += slot->left == ORGAN_NO_ID;
-    *slot = (organ_merge){left, right, rank, made};
     /* What a byte stands for is not in the name of its token. */
     if (t->byte_fallback && !t->by_scores && (is_byte_token(t, left) || is_byte_token(t, right)))
         t->whole_words = true;
-    return note_pairs(t, &t->tokens[made]);
+    return put_pair(t, (organ_merge){pair_of(OF_TOKENS, left, right), rank, made}) && note_pairs(t, &t->tokens[made]);
+}
+
+static const organ_merge *find_pair(const organ_tokenizer *t, uint64_t pair)
+{
+    const organ_merge *const slot = t->merge_slots ? slot_of_pair(t, pair) : NULL;
+    return slot && slot->pair ? slot : NULL;
 }
 
 const organ_merge *organ_tokenizer_pair(const organ_tokenizer *t, uint32_t left, uint32_t right)
 {
-    if (!t->merge_slots || left == ORGAN_NO_ID || right == ORGAN_NO_ID)
-        return NULL;
-    const organ_merge *slot = merge_slot(t, left, right);
-    return slot->left == ORGAN_NO_ID ? NULL : slot;
+    return left == ORGAN_NO_ID || right == ORGAN_NO_ID ? NULL : find_pair(t, pair_of(OF_TOKENS, left, right));
 }
 
 bool organ_tokenizer_beside(const organ_tokenizer *t, uint32_t left, uint32_t right)
 {
-    return t->pair_slots && *pair_slot(t, pair_key(left, right)) != 0;
+    return find_pair(t, pair_of(OF_CHARACTERS, left, right)) != NULL;
 }

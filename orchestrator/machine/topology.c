@@ -4,7 +4,6 @@
 #include "orchestrator/machine/topology_parts.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
