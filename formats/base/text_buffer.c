@@ -4,12 +4,23 @@
 #include "formats/base/memory_watch.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { FIRST_ROOM = 256 };
+
+char *organ_format(const char *format, ...)
+{
+    char *text;
+    va_list args;
+    va_start(args, format);
+    const int length = vasprintf(&text, format, args);
+    va_end(args);
+    return length < 0 ? NULL : text;
+}
 
 /* Room for `bytes` more and a NUL. */
 static bool make_text_room(organ_text *text, size_t bytes)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * A string that is written like a file. */
+ * Strings that are written: at once by a format, or like a file. */
 #ifndef ORGAN_TEXT_BUFFER_H
 #define ORGAN_TEXT_BUFFER_H
 
@@ -7,6 +7,9 @@
 
 #include <stddef.h>
 #include <stdio.h>
+
+/* A string as printf would write it, for the caller to free; NULL without memory. */
+char *organ_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* It must not be moved: the stream knows its address. After a successful open, finish or discard must follow. ftell works, fseek does not.
  * Unlike open_memstream, the stream keeps in its error flag that a write got no memory. */

@@ -2,6 +2,7 @@
 #include "formats/model/model.h"
 
 #include "formats/base/input_file.h"
+#include "formats/base/text_buffer.h"
 #include "formats/gguf/file.h"
 #include "formats/model/organ_directory.h"
 #include "formats/model/place.h"
@@ -180,12 +181,12 @@ static organ_status check_total(state *s, organ_error *error)
 static organ_status load_beside(const state *s, const char *folder, const char *name, size_t limit, char **bytes, size_t *length,
                                 organ_error *error)
 {
-    char *path;
     *bytes = NULL;
     *length = 0;
     if (s->http)
         return organ_http_load(s->http, name, limit, bytes, length, error);
-    if (asprintf(&path, "%s%s/%s", s->model.directory ? s->model.directory : s->place.directory, folder, name) < 0)
+    char *const path = organ_format("%s%s/%s", s->model.directory ? s->model.directory : s->place.directory, folder, name);
+    if (!path)
         return organ_fail_memory(error, s->place.path);
     if (access(path, F_OK) == 0 || errno != ENOENT)
         organ_input_load(path, name, limit, bytes, length, error);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/remote/remote.h"
 
+#include "formats/base/text_buffer.h"
 #include "formats/remote/curl_library.h"
 #include "formats/remote/http_request.h"
 
@@ -66,10 +67,8 @@ static organ_status take_url(organ_http *http, const char *url, organ_error *err
     while (shown > 0 && (directory ? text[shown - 1] == '/' : text[shown - 1] != '/'))
         shown--;
     const char *const slash = directory ? "/" : "";
-    if (asprintf(&http->base, "%.*s%s", (int)path, url, slash) < 0)
-        http->base = NULL;
-    if (asprintf(&http->shown, "%.*s%s", (int)shown, text ? text : "", slash) < 0)
-        http->shown = NULL;
+    http->base = organ_format("%.*s%s", (int)path, url, slash);
+    http->shown = organ_format("%.*s%s", (int)shown, text ? text : "", slash);
     http->query = query ? strndup(query, strcspn(query, "#")) : strdup("");
     organ_curl.free(text);
     return http->base && http->query && http->shown ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "the URL of the model");
@@ -387,12 +386,6 @@ organ_status organ_http_read(organ_http_file *file, void *to, size_t bytes, uint
     return error->status;
 }
 
-static char *join_three(const char *a, const char *b, const char *c)
-{
-    char *joined = NULL;
-    return asprintf(&joined, "%s%s%s", a, b, c) < 0 ? NULL : joined;
-}
-
 /* The file of that name, of which nothing is known yet. */
 static organ_status make_file(organ_http *http, const char *name, organ_http_file **result, organ_error *error)
 {
@@ -400,8 +393,8 @@ static organ_status make_file(organ_http *http, const char *name, organ_http_fil
     char *encoded = file ? organ_curl.easy_escape(NULL, name, 0) : NULL;
     if (encoded) {
         file->http = http;
-        file->url = join_three(http->base, encoded, http->query);
-        file->shown = join_three(http->shown, name, "");
+        file->url = organ_format("%s%s%s", http->base, encoded, http->query);
+        file->shown = organ_format("%s%s", http->shown, name);
     }
     organ_curl.free(encoded);
     if (file && file->url && file->shown)

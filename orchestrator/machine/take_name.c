@@ -2,6 +2,7 @@
 #include "orchestrator/machine/take_name.h"
 
 #include "formats/base/path.h"
+#include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/machine/shell_word.h"
 
@@ -51,11 +52,10 @@ static char *numbered(const char *path, unsigned number)
     static const char *const endings[] = {".gguf", ".safetensors"};
     const size_t length = strlen(path);
     size_t stem = length;
-    char *name = NULL;
     for (size_t k = 0; k < sizeof endings / sizeof *endings; k++)
         if (organ_ends_with(path, endings[k]))
             stem = length - strlen(endings[k]);
-    return asprintf(&name, "%.*s-%u%s", (int)stem, path, number, path + stem) < 0 ? NULL : name;
+    return organ_format("%.*s-%u%s", (int)stem, path, number, path + stem);
 }
 
 char *organ_name_beside(const char *path)

@@ -2,13 +2,15 @@
 #include "orchestrator/stream/copy_tree.h"
 
 #include "formats/base/arena.h"
+#include "formats/base/path.h"
+#include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/stream/direct_file.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
+#include <fts.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,14 +21,14 @@
 #define DEEPEST 32 /* folders in folders; a model directory has one or two */
 
 typedef struct walk {
-    const char *root;
+    FTS *tree;
     const char *const *skip;
-    size_t skip_count, room;
+    size_t root, skip_count, room; /* root: the bytes of a path before the name in the directory */
     organ_file_list *list;
     organ_error *error;
 } walk;
 
-static bool skipped(const walk *w, const char *name)
+static bool is_skipped(const walk *w, const char *name)
 {
     bool found = fnmatch(".*.organ-partial", name, 0) == 0 || strcmp(name, ORGAN_GROWING_MARK) == 0;
     for (size_t k = 0; k < w->skip_count && !found; k++)
@@ -34,74 +36,49 @@ static bool skipped(const walk *w, const char *name)
     return found;
 }
 
-static void list_file(walk *w, char *name, uint64_t bytes)
+static void list_file(walk *w, const char *path, const struct stat *info)
 {
     organ_file_list *list = w->list;
-    if (!organ_grow(&list->names, list->count, &w->room, sizeof *list->names)) {
-        free(name);
-        organ_fail_errno(w->error, ENOMEM, "%s: cannot list its files", w->root);
+    if (!organ_grow(&list->names, list->count, &w->room, sizeof *list->names) || !(list->names[list->count] = strdup(path + w->root))) {
+        organ_fail_errno(w->error, ENOMEM, "%.*s: cannot list its files", (int)w->root - 1, path);
         return;
     }
-    list->names[list->count++] = name;
-    list->bytes += bytes;
+    list->count++;
+    list->bytes += (uint64_t)info->st_size;
 }
 
-static void list_folder(walk *w, const char *folder, int depth);
-
-/* One entry; takes over `name`, its path relative to the root. */
-static void list_entry(walk *w, char *name, int depth)
+static void visit_entry(walk *w, FTSENT *entry)
 {
-    char *path = NULL;
-    struct stat info, link;
-    if (asprintf(&path, "%s/%s", w->root, name) < 0) {
-        organ_fail_errno(w->error, ENOMEM, "%s", name);
-        free(name);
-        return;
-    }
-    if (lstat(path, &link) || stat(path, &info))
-        organ_fail_errno(w->error, errno, "%s: cannot be copied", path);
-    else if (S_ISREG(info.st_mode)) {
-        list_file(w, name, (uint64_t)info.st_size);
-        name = NULL;
-    } else if (S_ISDIR(link.st_mode))
-        list_folder(w, name, depth + 1);
-    free(name);
-    free(path);
-}
-
-static void list_folder(walk *w, const char *folder, int depth)
-{
-    char *path = NULL;
-    if (asprintf(&path, "%s%s%s", w->root, *folder ? "/" : "", folder) < 0) {
-        organ_fail_errno(w->error, ENOMEM, "%s", folder);
-        return;
-    }
-    DIR *directory = depth < DEEPEST ? opendir(path) : NULL;
-    if (!directory)
-        organ_fail_errno(w->error, depth < DEEPEST ? errno : ELOOP, "%s: cannot be listed", path);
-    for (const struct dirent *entry; directory && !w->error->status && (entry = readdir(directory));) {
-        char *name = NULL;
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        if (asprintf(&name, "%s%s%s", folder, *folder ? "/" : "", entry->d_name) < 0)
-            organ_fail_errno(w->error, ENOMEM, "%s", path);
-        else if (skipped(w, name))
-            free(name);
-        else
-            list_entry(w, name, depth);
-    }
-    if (directory)
-        closedir(directory);
-    free(path);
+    const char *const path = entry->fts_path;
+    const int kind = entry->fts_info;
+    struct stat target;
+    if (entry->fts_level > 0 && is_skipped(w, path + w->root))
+        fts_set(w->tree, entry, FTS_SKIP);
+    else if (kind == FTS_D && entry->fts_level == DEEPEST)
+        organ_fail_errno(w->error, ELOOP, "%s: cannot be listed", path);
+    else if (kind == FTS_DNR || kind == FTS_DC || (entry->fts_level == 0 && kind != FTS_D && kind != FTS_DP))
+        organ_fail_errno(w->error, entry->fts_errno ? entry->fts_errno : ENOTDIR, "%s: cannot be listed", path);
+    else if (kind == FTS_NS || (kind == FTS_SL && stat(path, &target)))
+        organ_fail_errno(w->error, kind == FTS_NS ? entry->fts_errno : errno, "%s: cannot be copied", path);
+    else if (kind == FTS_F || (kind == FTS_SL && S_ISREG(target.st_mode)))
+        list_file(w, path, kind == FTS_F ? entry->fts_statp : &target);
 }
 
 static int by_path(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 organ_status organ_list_files(const char *directory, const char *const *skip, size_t skip_count, organ_file_list *list, organ_error *error)
 {
+    char *const roots[] = {(char *)directory, NULL};
     *list = (organ_file_list){0};
-    walk w = {.root = directory, .skip = skip, .skip_count = skip_count, .list = list, .error = error};
-    list_folder(&w, "", 0);
+    walk w = {.root = organ_path_length(directory) + 1, .skip = skip, .skip_count = skip_count, .list = list, .error = error};
+    errno = 0;
+    w.tree = fts_open(roots, FTS_PHYSICAL | FTS_COMFOLLOW | FTS_NOCHDIR, NULL);
+    for (FTSENT *entry; w.tree && !error->status && (errno = 0, entry = fts_read(w.tree));)
+        visit_entry(&w, entry);
+    if (!error->status && errno)
+        organ_fail_errno(error, errno, "%s: cannot be listed", directory);
+    if (w.tree)
+        fts_close(w.tree);
     if (error->status)
         organ_list_free(list);
     else if (list->count)
@@ -149,21 +126,15 @@ static organ_status copy_open(int from, const char *from_path, const char *to_pa
 
 organ_status organ_copy_file(const char *directory, const char *name, const char *to_directory, const char *to_name, organ_error *error)
 {
-    char *from_path = NULL, *to_path = NULL;
-    if (asprintf(&from_path, "%s/%s", directory, name) < 0)
-        from_path = NULL;
-    if (asprintf(&to_path, "%s/%s", to_directory, to_name) < 0)
-        to_path = NULL;
+    char *const from_path = organ_format("%s/%s", directory, name), *const to_path = organ_format("%s/%s", to_directory, to_name);
+    int from = -1;
     if (!from_path || !to_path)
         organ_fail_memory(error, name);
-    else if (organ_make_folders(to_path, strlen(to_directory), error) == ORGAN_OK) {
-        const int from = open(from_path, O_RDONLY | O_CLOEXEC);
-        if (from < 0)
-            organ_fail_errno(error, errno, "%s: cannot be opened", from_path);
-        else {
-            copy_open(from, from_path, to_path, error);
-            close(from);
-        }
+    else if (organ_make_folders(to_path, strlen(to_directory), error) == ORGAN_OK && (from = open(from_path, O_RDONLY | O_CLOEXEC)) < 0)
+        organ_fail_errno(error, errno, "%s: cannot be opened", from_path);
+    if (from >= 0) {
+        copy_open(from, from_path, to_path, error);
+        close(from);
     }
     free(from_path);
     free(to_path);

@@ -2,6 +2,7 @@
 #include "orchestrator/stream/model_copy.h"
 
 #include "formats/base/input_file.h"
+#include "formats/base/text_buffer.h"
 #include "orchestrator/machine/thread.h"
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/transfer.h"
@@ -39,14 +40,16 @@ struct organ_model_copy {
 /* A donor that was named by its index takes that along: without it the copied shards are no model. */
 static organ_status list_index(const organ_model *donor, organ_file_list *list, organ_error *error)
 {
-    char *path = NULL;
+    char *const path = organ_format("%s/%s", donor->directory, donor->index);
     struct stat info = {0};
     list->names = calloc(1, sizeof *list->names);
-    if (!list->names || !(list->names[0] = strdup(donor->index)) || asprintf(&path, "%s/%s", donor->directory, donor->index) < 0)
-        return organ_fail_memory(error, donor->path);
-    list->count = 1;
-    if (stat(path, &info))
-        organ_fail_errno(error, errno, "%s", path);
+    if (!path || !list->names || !(list->names[0] = strdup(donor->index)))
+        organ_fail_memory(error, donor->path);
+    else {
+        list->count = 1;
+        if (stat(path, &info))
+            organ_fail_errno(error, errno, "%s", path);
+    }
     list->bytes = (uint64_t)info.st_size;
     free(path);
     return error->status;
@@ -131,9 +134,9 @@ static organ_status fill_shard(organ_model_copy *copy, const pair *p, organ_erro
 
 static organ_status copy_other(organ_model_copy *copy, const char *name, organ_error *error)
 {
-    char *to = NULL;
     const bool record = strncmp(name, "organ/", 6) == 0;
-    if (asprintf(&to, "%s%s", record ? "organ/donor/" : "", record ? name + 6 : name) < 0)
+    char *const to = organ_format("%s%s", record ? "organ/donor/" : "", record ? name + 6 : name);
+    if (!to)
         return organ_fail_memory(error, name);
     organ_copy_file(copy->donor->directory, name, copy->publish->partial, to, error);
     free(to);

@@ -2,6 +2,7 @@
 #include "orchestrator/stream/publish.h"
 
 #include "formats/base/path.h"
+#include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/machine/take_name.h"
 #include "orchestrator/stream/journal.h"
@@ -55,8 +56,8 @@ static organ_status split_path(const char *path, organ_publish *publish, organ_e
         publish->parent = strdup(dirname(for_parent));
         if (*path == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, "/") == 0)
             organ_fail(error, ORGAN_USAGE, "'%s' cannot be the name of an output", path);
-        else if (!publish->parent || asprintf(&publish->partial, "%s/.%s.organ-partial", publish->parent, name) < 0)
-            publish->partial = NULL;
+        else if (publish->parent)
+            publish->partial = organ_format("%s/.%s.organ-partial", publish->parent, name);
     }
     free(for_parent);
     free(for_name);
@@ -206,11 +207,7 @@ organ_status organ_publish_begin(const char *final, const char *like, bool resum
     return organ_publish_check(publish->final, like, force, error) ? error->status : make_partial(publish, resume, force, error);
 }
 
-char *organ_publish_path(const organ_publish *publish, const char *name)
-{
-    char *path = NULL;
-    return asprintf(&path, "%s/%s", publish->partial, name) < 0 ? NULL : path;
-}
+char *organ_publish_path(const organ_publish *publish, const char *name) { return organ_format("%s/%s", publish->partial, name); }
 
 /* 0, or an errno. */
 static int sync_folder(const char *path)
@@ -248,10 +245,7 @@ static void free_plan(naming_plan *plan)
 static organ_status plan_name(const organ_publish *publish, const char *name, const char *final, naming_plan *plan, organ_error *error)
 {
     plan->grown = name ? organ_publish_path(publish, name) : strdup(publish->partial);
-    if (final)
-        plan->final = strdup(final);
-    else if (asprintf(&plan->final, "%s/%s", publish->parent, name) < 0)
-        plan->final = NULL;
+    plan->final = final ? strdup(final) : organ_format("%s/%s", publish->parent, name);
     plan->command = plan->grown && plan->final ? organ_take_command(plan->grown, plan->final) : NULL;
     return plan->command ? ORGAN_OK : organ_fail_memory(error, publish->final);
 }
