@@ -9,9 +9,10 @@
 /* Nothing of that size is a header: the largest vocabularies take 30 MB. */
 #define ORGAN_GGUF_HEADER_LIMIT ((size_t)256 << 20)
 
-/* `file` is set by the caller, all else zero at the beginning. */
+/* `file` and `error` are set by the caller, all else zero at the beginning. The first fault is kept: what is read after it is of no use. */
 typedef struct organ_gguf_cursor {
     const organ_model_file *file;
+    organ_error *error;
     bool narrow;          /* version 1: counts and lengths are u32 */
     unsigned char *image; /* the first `held` bytes of the file */
     size_t held;
@@ -22,25 +23,24 @@ typedef struct organ_gguf_cursor {
 /* Bytes of the file from `at` on. */
 uint64_t organ_gguf_left(const organ_gguf_cursor *cursor);
 
-/* The next `bytes`, valid until the next call; NULL with ORGAN_BAD_INPUT if the file ends before them, NULL where `error` is set. `field`
- * says what they would be. */
-const unsigned char *organ_gguf_take(organ_gguf_cursor *cursor, const char *field, uint64_t bytes, organ_error *error);
+/* The next `bytes`, valid until the next call; NULL with ORGAN_BAD_INPUT if the file ends before them, NULL where there is an error.
+ * `field` says what they would be. */
+const unsigned char *organ_gguf_take(organ_gguf_cursor *cursor, const char *field, uint64_t bytes);
 
 /* The next number, little endian; 0 where there is an error, as above. */
-uint64_t organ_gguf_take_number(organ_gguf_cursor *cursor, const char *field, size_t bytes, organ_error *error);
+uint64_t organ_gguf_take_number(organ_gguf_cursor *cursor, const char *field, size_t bytes);
 /* A count or a length: u64, in version 1 u32. */
-uint64_t organ_gguf_take_count(organ_gguf_cursor *cursor, const char *field, organ_error *error);
+uint64_t organ_gguf_take_count(organ_gguf_cursor *cursor, const char *field);
 
 /* The next `length` bytes as text in the arena, with a NUL after it; NULL with an error. What is not UTF-8 or has a NUL in it is refused;
  * `what` calls it in messages: "key". */
-const char *organ_gguf_take_text(organ_gguf_cursor *cursor, const char *what, uint64_t length, organ_arena *arena, organ_error *error);
+const char *organ_gguf_take_text(organ_gguf_cursor *cursor, const char *what, uint64_t length, organ_arena *arena);
 
 /* Bytes of a count or a length in this file. */
 size_t organ_gguf_count_bytes(const organ_gguf_cursor *cursor);
 
 /* ORGAN_BAD_INPUT with file, what is being read, and the sentence. */
-organ_status organ_gguf_refuse(const organ_gguf_cursor *cursor, organ_error *error, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+organ_status organ_gguf_refuse(const organ_gguf_cursor *cursor, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 void organ_gguf_cursor_release(organ_gguf_cursor *cursor);
 
@@ -56,6 +56,6 @@ void organ_gguf_cursor_release(organ_gguf_cursor *cursor);
 size_t organ_gguf_shortest_kv(const organ_gguf_cursor *cursor);
 
 /* Reads `count` key-values into *kvs (for the caller to free, also after an error); keys and values are held by the arena. */
-organ_status organ_gguf_read_values(organ_gguf_cursor *cursor, uint64_t count, organ_arena *arena, organ_gguf_kv **kvs, organ_error *error);
+organ_status organ_gguf_read_values(organ_gguf_cursor *cursor, uint64_t count, organ_arena *arena, organ_gguf_kv **kvs);
 
 #endif

@@ -51,35 +51,35 @@ static const char *mistaken_for(const unsigned char *magic)
     return "";
 }
 
-static organ_status read_version(reader *r, organ_error *error)
+static organ_status read_version(reader *r)
 {
     organ_gguf_cursor *c = &r->cursor;
-    const unsigned char *const magic = organ_gguf_take(c, "magic", 4, error);
+    const unsigned char *const magic = organ_gguf_take(c, "magic", 4);
     if (magic && memcmp(magic, "GGUF", 4) != 0)
-        return organ_gguf_refuse(c, error, "magic is '%.4s', not 'GGUF'%s", (const char *)magic, mistaken_for(magic));
-    const uint32_t version = (uint32_t)organ_gguf_take_number(c, "version", 4, error);
+        return organ_gguf_refuse(c, "magic is '%.4s', not 'GGUF'%s", (const char *)magic, mistaken_for(magic));
+    const uint32_t version = (uint32_t)organ_gguf_take_number(c, "version", 4);
     if (version && (version & 0xFFFF) == 0)
-        return organ_gguf_refuse(c, error, "version 0x%08" PRIx32 " is version %" PRIu32 " of a big-endian file, which is not supported",
-                                 version, __builtin_bswap32(version));
+        return organ_gguf_refuse(c, "version 0x%08" PRIx32 " is version %" PRIu32 " of a big-endian file, which is not supported", version,
+                                 __builtin_bswap32(version));
     if (version < 1 || version > 3)
-        return organ_gguf_refuse(c, error, "version %" PRIu32 " is not known; 1, 2 and 3 are", version);
+        return organ_gguf_refuse(c, "version %" PRIu32 " is not known; 1, 2 and 3 are", version);
     r->header->view.version = version;
     c->narrow = version == 1;
-    return error->status;
+    return r->cursor.error->status;
 }
 
 /* A number of things that take so many bytes each, at least. */
-static uint64_t read_number_of(reader *r, const char *field, size_t shortest, organ_error *error)
+static uint64_t read_number_of(reader *r, const char *field, size_t shortest)
 {
     organ_gguf_cursor *c = &r->cursor;
-    const uint64_t count = organ_gguf_take_count(c, field, error), most = organ_gguf_left(c) / shortest;
+    const uint64_t count = organ_gguf_take_count(c, field), most = organ_gguf_left(c) / shortest;
     if (count > most)
-        organ_gguf_refuse(c, error, "%s is %" PRId64 ", but in the %" PRIu64 " bytes that follow is room for %" PRIu64 " at most", field,
+        organ_gguf_refuse(c, "%s is %" PRId64 ", but in the %" PRIu64 " bytes that follow is room for %" PRIu64 " at most", field,
                           (int64_t)count, organ_gguf_left(c), most);
     return count;
 }
 
-static organ_status read_alignment(reader *r, organ_error *error)
+static organ_status read_alignment(reader *r)
 {
     organ_gguf *view = &r->header->view;
     const organ_gguf_kv *kv = organ_gguf_find(view, "general.alignment");
@@ -89,59 +89,58 @@ static organ_status read_alignment(reader *r, organ_error *error)
     snprintf(r->cursor.where, sizeof r->cursor.where, "key 'general.alignment'");
     int64_t value = 0;
     if (kv->type != ORGAN_GGUF_U32)
-        return organ_gguf_refuse(&r->cursor, error, "is of type %s, not u32", organ_gguf_type_name(kv->type));
+        return organ_gguf_refuse(&r->cursor, "is of type %s, not u32", organ_gguf_type_name(kv->type));
     organ_gguf_integer_at(kv, 0, &value);
     if (!organ_gguf_alignment_is_legal((uint64_t)value))
-        return organ_gguf_refuse(&r->cursor, error, "%" PRId64 " is neither a power of two nor a multiple of 8", value);
+        return organ_gguf_refuse(&r->cursor, "%" PRId64 " is neither a power of two nor a multiple of 8", value);
     view->alignment = (uint64_t)value;
     return ORGAN_OK;
 }
 
 /* ---- tensor infos ---- */
 
-static organ_status read_name(reader *r, organ_tensor *tensor, organ_error *error)
+static organ_status read_name(reader *r, organ_tensor *tensor)
 {
     organ_gguf_cursor *c = &r->cursor;
-    const uint64_t length = organ_gguf_take_count(c, "length of the name", error);
+    const uint64_t length = organ_gguf_take_count(c, "length of the name");
     if (length == 0)
-        return organ_gguf_refuse(c, error, "the name is empty");
+        return organ_gguf_refuse(c, "the name is empty");
     if (length > ORGAN_GGUF_NAME_LIMIT)
-        return organ_gguf_refuse(c, error, "the name has %" PRIu64 " bytes, more than %u", length, ORGAN_GGUF_NAME_LIMIT);
-    tensor->name = organ_gguf_take_text(c, "name", length, &r->list->arena, error);
+        return organ_gguf_refuse(c, "the name has %" PRIu64 " bytes, more than %u", length, ORGAN_GGUF_NAME_LIMIT);
+    tensor->name = organ_gguf_take_text(c, "name", length, &r->list->arena);
     if (tensor->name)
         snprintf(c->where, sizeof c->where, "tensor '%s'", tensor->name);
-    return error->status;
+    return r->cursor.error->status;
 }
 
 /* Numbers are stored fastest axis first; a tensor has its shape the other way round. */
-static void read_dimension(reader *r, unsigned axis, uint64_t *size, int64_t *elements, organ_error *error)
+static void read_dimension(reader *r, unsigned axis, uint64_t *size, int64_t *elements)
 {
-    *size = organ_gguf_take_count(&r->cursor, "dimension", error);
+    *size = organ_gguf_take_count(&r->cursor, "dimension");
     if (*size > INT64_MAX)
-        organ_gguf_refuse(&r->cursor, error, "dimension %u is %" PRId64 ", below 0", axis, (int64_t)*size);
+        organ_gguf_refuse(&r->cursor, "dimension %u is %" PRId64 ", below 0", axis, (int64_t)*size);
     else if (__builtin_mul_overflow(*elements, (int64_t)*size, elements))
-        organ_gguf_refuse(&r->cursor, error, "with dimension %u of %" PRIu64 " the number of elements is beyond %" PRId64, axis, *size,
-                          INT64_MAX);
+        organ_gguf_refuse(&r->cursor, "with dimension %u of %" PRIu64 " the number of elements is beyond %" PRId64, axis, *size, INT64_MAX);
 }
 
-static organ_status read_info_shape(reader *r, organ_tensor *tensor, organ_error *error)
+static organ_status read_info_shape(reader *r, organ_tensor *tensor)
 {
-    const uint32_t rank = (uint32_t)organ_gguf_take_number(&r->cursor, "n_dims", 4, error);
+    const uint32_t rank = (uint32_t)organ_gguf_take_number(&r->cursor, "n_dims", 4);
     if (rank > ORGAN_GGUF_RANK_LIMIT)
-        return organ_gguf_refuse(&r->cursor, error, "n_dims is %" PRIu32 ", more than %u", rank, ORGAN_GGUF_RANK_LIMIT);
+        return organ_gguf_refuse(&r->cursor, "n_dims is %" PRIu32 ", more than %u", rank, ORGAN_GGUF_RANK_LIMIT);
     uint64_t *shape = organ_arena_take(&r->list->arena, ORGAN_GGUF_RANK_LIMIT * sizeof *shape);
     if (!shape)
-        return organ_fail_memory(error, r->cursor.file->name);
+        return organ_fail_memory(r->cursor.error, r->cursor.file->name);
     int64_t elements = 1;
-    for (uint32_t axis = 0; !error->status && axis < rank; axis++)
-        read_dimension(r, axis, &shape[rank - 1 - axis], &elements, error);
+    for (uint32_t axis = 0; !r->cursor.error->status && axis < rank; axis++)
+        read_dimension(r, axis, &shape[rank - 1 - axis], &elements);
     tensor->shape = shape;
     tensor->rank = rank;
     tensor->elements = (uint64_t)elements;
-    return error->status;
+    return r->cursor.error->status;
 }
 
-static organ_status refuse_type(const organ_gguf_cursor *cursor, int32_t type, organ_error *error)
+static organ_status refuse_type(const organ_gguf_cursor *cursor, int32_t type)
 {
     static const struct {
         int32_t type;
@@ -155,124 +154,122 @@ static organ_status refuse_type(const organ_gguf_cursor *cursor, int32_t type, o
     };
     for (size_t k = 0; k < sizeof known / sizeof *known; k++)
         if (known[k].type == type)
-            return organ_gguf_refuse(cursor, error, "type %" PRId32 " is %s, which %s", type, known[k].name, known[k].why);
-    return organ_gguf_refuse(cursor, error, "type %" PRId32 " is not known", type);
+            return organ_gguf_refuse(cursor, "type %" PRId32 " is %s, which %s", type, known[k].name, known[k].why);
+    return organ_gguf_refuse(cursor, "type %" PRId32 " is not known", type);
 }
 
-static organ_status read_dtype(reader *r, organ_tensor *tensor, organ_error *error)
+static organ_status read_dtype(reader *r, organ_tensor *tensor)
 {
-    const int32_t number = (int32_t)organ_gguf_take_number(&r->cursor, "type", 4, error);
+    const int32_t number = (int32_t)organ_gguf_take_number(&r->cursor, "type", 4);
     tensor->dtype = organ_dtype_from_ggml(number);
     if (tensor->dtype == ORGAN_DTYPE_COUNT)
-        return refuse_type(&r->cursor, number, error);
+        return refuse_type(&r->cursor, number);
     const organ_dtype_info *info = organ_dtype_describe(tensor->dtype);
     const uint64_t row = tensor->rank ? tensor->shape[tensor->rank - 1] : 1;
     if (row % info->elements)
-        return organ_gguf_refuse(&r->cursor, error, "rows of %" PRIu64 " elements are not whole blocks of %s (%u)", row, info->name,
+        return organ_gguf_refuse(&r->cursor, "rows of %" PRIu64 " elements are not whole blocks of %s (%u)", row, info->name,
                                  info->elements);
     if (!organ_dtype_bytes(tensor->dtype, tensor->elements, &tensor->bytes))
-        return organ_gguf_refuse(&r->cursor, error, "the bytes of %" PRIu64 " elements of %s are beyond 64 bits", tensor->elements,
-                                 info->name);
-    return error->status;
+        return organ_gguf_refuse(&r->cursor, "the bytes of %" PRIu64 " elements of %s are beyond 64 bits", tensor->elements, info->name);
+    return r->cursor.error->status;
 }
 
 /* Data must lie in the order of the infos, without holes other than the padding. tensor->offset is still counted from its beginning. */
-static organ_status read_offset(reader *r, organ_tensor *tensor, organ_error *error)
+static organ_status read_offset(reader *r, organ_tensor *tensor)
 {
     const uint64_t alignment = r->header->view.alignment;
     const organ_tensor *before = r->list->count > r->first ? &r->list->tensors[r->list->count - 1] : NULL;
-    const uint64_t offset = tensor->offset = organ_gguf_take_number(&r->cursor, "offset", 8, error);
+    const uint64_t offset = tensor->offset = organ_gguf_take_number(&r->cursor, "offset", 8);
     if (offset % alignment)
-        return organ_gguf_refuse(&r->cursor, error, "offset %" PRIu64 " is not a multiple of the alignment %" PRIu64, offset, alignment);
+        return organ_gguf_refuse(&r->cursor, "offset %" PRIu64 " is not a multiple of the alignment %" PRIu64, offset, alignment);
     if (before && offset < before->offset)
-        return organ_gguf_refuse(&r->cursor, error, "offset %" PRIu64 " is out of order: that of tensor '%s' before it is %" PRIu64, offset,
+        return organ_gguf_refuse(&r->cursor, "offset %" PRIu64 " is out of order: that of tensor '%s' before it is %" PRIu64, offset,
                                  before->name, before->offset);
     if (before && offset < r->end)
-        return organ_gguf_refuse(&r->cursor, error, "offset %" PRIu64 " overlaps tensor '%s', which ends at %" PRIu64, offset, before->name,
+        return organ_gguf_refuse(&r->cursor, "offset %" PRIu64 " overlaps tensor '%s', which ends at %" PRIu64, offset, before->name,
                                  r->end);
     if (offset != r->next)
-        return organ_gguf_refuse(&r->cursor, error, "offset %" PRIu64 " leaves a hole: the data before it, padded, ends at %" PRIu64,
-                                 offset, r->next);
+        return organ_gguf_refuse(&r->cursor, "offset %" PRIu64 " leaves a hole: the data before it, padded, ends at %" PRIu64, offset,
+                                 r->next);
     if (__builtin_add_overflow(offset, tensor->bytes, &r->end) || !organ_gguf_pad(r->end, alignment, &r->next))
-        return organ_gguf_refuse(&r->cursor, error, "offset %" PRIu64 " and %" PRIu64 " bytes, padded, are beyond 64 bits", offset,
-                                 tensor->bytes);
-    return error->status;
+        return organ_gguf_refuse(&r->cursor, "offset %" PRIu64 " and %" PRIu64 " bytes, padded, are beyond 64 bits", offset, tensor->bytes);
+    return r->cursor.error->status;
 }
 
-static organ_status enter_name(reader *r, organ_error *error)
+static organ_status enter_name(reader *r)
 {
     const size_t number = r->list->count - 1;
     const size_t *kept = organ_name_table_put(&r->list->names, r->list->tensors[number].name, number);
     if (!kept)
-        return organ_fail_memory(error, r->cursor.file->name);
+        return organ_fail_memory(r->cursor.error, r->cursor.file->name);
     if (*kept == number)
         return ORGAN_OK;
     if (*kept >= r->first)
-        return organ_gguf_refuse(&r->cursor, error, "duplicate name: tensor %zu and tensor %zu of the file", *kept - r->first + 1,
+        return organ_gguf_refuse(&r->cursor, "duplicate name: tensor %zu and tensor %zu of the file", *kept - r->first + 1,
                                  number - r->first + 1);
-    return organ_gguf_refuse(&r->cursor, error, "%s has a tensor of this name too", r->files[r->list->tensors[*kept].file].name);
+    return organ_gguf_refuse(&r->cursor, "%s has a tensor of this name too", r->files[r->list->tensors[*kept].file].name);
 }
 
-static organ_status read_tensor_info(reader *r, organ_error *error)
+static organ_status read_tensor_info(reader *r)
 {
     organ_tensor tensor = {.file = (uint32_t)(r->cursor.file - r->files)};
-    if (read_name(r, &tensor, error) != ORGAN_OK || read_info_shape(r, &tensor, error) != ORGAN_OK ||
-        read_dtype(r, &tensor, error) != ORGAN_OK || read_offset(r, &tensor, error) != ORGAN_OK)
-        return error->status;
+    if (read_name(r, &tensor) != ORGAN_OK || read_info_shape(r, &tensor) != ORGAN_OK || read_dtype(r, &tensor) != ORGAN_OK ||
+        read_offset(r, &tensor) != ORGAN_OK)
+        return r->cursor.error->status;
     tensor.anatomy = organ_anatomy_of(tensor.name);
-    return organ_tensor_list_append(r->list, &tensor, error) == ORGAN_OK ? enter_name(r, error) : error->status;
+    return organ_tensor_list_append(r->list, &tensor, r->cursor.error) == ORGAN_OK ? enter_name(r) : r->cursor.error->status;
 }
 
 /* ---- the whole ---- */
 
 /* Offsets count from the beginning of the file from here on. Where there are no tensors the padding may be there or not. */
-static organ_status place_data(reader *r, organ_error *error)
+static organ_status place_data(reader *r)
 {
     organ_gguf_header *header = r->header;
     uint64_t begin = r->cursor.at;
     snprintf(r->cursor.where, sizeof r->cursor.where, "header");
     if (!organ_gguf_pad(begin, header->view.alignment, &begin))
-        return organ_gguf_refuse(&r->cursor, error, "the beginning of the data is beyond 64 bits");
+        return organ_gguf_refuse(&r->cursor, "the beginning of the data is beyond 64 bits");
     if (header->tensor_count == 0 && begin > r->cursor.file->size)
         begin = r->cursor.file->size;
     header->data_offset = begin;
     if (__builtin_add_overflow(begin, r->end, &header->data_end) || __builtin_add_overflow(begin, r->next, &header->padded_end) ||
         header->padded_end > INT64_MAX)
-        return organ_gguf_refuse(&r->cursor, error, "data of %" PRIu64 " bytes is more than a file can have", r->end);
+        return organ_gguf_refuse(&r->cursor, "data of %" PRIu64 " bytes is more than a file can have", r->end);
     for (size_t k = r->first; k < r->list->count; k++)
         r->list->tensors[k].offset += begin;
     return ORGAN_OK;
 }
 
-static organ_status read_gguf_header(reader *r, organ_error *error)
+static organ_status read_gguf_header(reader *r)
 {
     organ_gguf_header *header = r->header;
     organ_gguf_cursor *c = &r->cursor;
     snprintf(c->where, sizeof c->where, "header");
-    if (read_version(r, error) != ORGAN_OK)
-        return error->status;
+    if (read_version(r) != ORGAN_OK)
+        return r->cursor.error->status;
     const size_t shortest_info = organ_gguf_count_bytes(c) + 1 + 4 + 4 + 8; /* name, rank, type, offset */
-    header->tensor_count = read_number_of(r, "n_tensors", shortest_info, error);
-    r->kv_count = read_number_of(r, "n_kv", organ_gguf_shortest_kv(c), error);
-    if (error->status || organ_gguf_read_values(c, r->kv_count, &header->arena, &header->kvs, error) != ORGAN_OK)
-        return error->status;
+    header->tensor_count = read_number_of(r, "n_tensors", shortest_info);
+    r->kv_count = read_number_of(r, "n_kv", organ_gguf_shortest_kv(c));
+    if (r->cursor.error->status || organ_gguf_read_values(c, r->kv_count, &header->arena, &header->kvs) != ORGAN_OK)
+        return r->cursor.error->status;
     header->view.kvs = header->kvs;
     header->view.kv_count = (size_t)r->kv_count;
     header->view.split_count = 1;
-    read_alignment(r, error);
-    for (uint64_t k = 0; !error->status && k < header->tensor_count; k++) {
+    read_alignment(r);
+    for (uint64_t k = 0; !r->cursor.error->status && k < header->tensor_count; k++) {
         snprintf(c->where, sizeof c->where, "tensor %" PRIu64 " of %" PRIu64, k + 1, header->tensor_count);
-        read_tensor_info(r, error);
+        read_tensor_info(r);
     }
-    return error->status ? error->status : place_data(r, error);
+    return r->cursor.error->status ? r->cursor.error->status : place_data(r);
 }
 
 organ_status organ_gguf_read_header(const organ_model_file *files, size_t index, organ_gguf_header *header, organ_tensor_list *list,
                                     organ_error *error)
 {
-    reader r = {.cursor = {.file = &files[index]}, .files = files, .header = header, .list = list, .first = list->count};
+    reader r = {.cursor = {.file = &files[index], .error = error}, .files = files, .header = header, .list = list, .first = list->count};
     *header = (organ_gguf_header){0};
-    read_gguf_header(&r, error);
+    read_gguf_header(&r);
     organ_gguf_cursor_release(&r.cursor);
     return error->status;
 }

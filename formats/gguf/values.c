@@ -22,30 +22,29 @@ uint64_t organ_gguf_left(const organ_gguf_cursor *cursor) { return cursor->file-
 
 size_t organ_gguf_count_bytes(const organ_gguf_cursor *cursor) { return cursor->narrow ? 4 : 8; }
 
-organ_status organ_gguf_refuse(const organ_gguf_cursor *cursor, organ_error *error, const char *format, ...)
+organ_status organ_gguf_refuse(const organ_gguf_cursor *cursor, const char *format, ...)
 {
     char sentence[600];
     va_list args;
     va_start(args, format);
     vsnprintf(sentence, sizeof sentence, format, args);
     va_end(args);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: %s", cursor->file->name, cursor->where, sentence);
+    return organ_fail(cursor->error, ORGAN_BAD_INPUT, "%s: %s: %s", cursor->file->name, cursor->where, sentence);
 }
 
-static organ_status fail_kv_memory(const organ_gguf_cursor *cursor, organ_error *error)
+static organ_status fail_kv_memory(const organ_gguf_cursor *cursor)
 {
-    return organ_fail_errno(error, ENOMEM, "%s: %s", cursor->file->name, cursor->where);
+    return organ_fail_errno(cursor->error, ENOMEM, "%s: %s", cursor->file->name, cursor->where);
 }
 
 /* Holds the file up to `end` at least, which is not past its end; each time twice as much, so that long headers take few reads. */
-static organ_status hold(organ_gguf_cursor *cursor, size_t end, organ_error *error)
+static organ_status hold(organ_gguf_cursor *cursor, size_t end)
 {
     struct stat info;
     if (end <= cursor->held)
         return ORGAN_OK;
     if (end > ORGAN_GGUF_HEADER_LIMIT)
-        return organ_gguf_refuse(cursor, error, "the header reaches to byte %zu at least, beyond the limit of %zu", end,
-                                 ORGAN_GGUF_HEADER_LIMIT);
+        return organ_gguf_refuse(cursor, "the header reaches to byte %zu at least, beyond the limit of %zu", end, ORGAN_GGUF_HEADER_LIMIT);
     size_t wanted = cursor->held ? 2 * cursor->held : FIRST_READ;
     if (wanted < end)
         wanted = end;
@@ -56,47 +55,47 @@ static organ_status hold(organ_gguf_cursor *cursor, size_t end, organ_error *err
         wanted = there > end ? (size_t)there : end;
     unsigned char *larger = realloc(cursor->image, wanted);
     if (!larger)
-        return organ_fail_errno(error, ENOMEM, "%s: a header of %zu bytes", cursor->file->name, wanted);
+        return organ_fail_errno(cursor->error, ENOMEM, "%s: a header of %zu bytes", cursor->file->name, wanted);
     cursor->image = larger;
-    if (organ_model_file_read(cursor->file, cursor->image + cursor->held, wanted - cursor->held, cursor->held, error) == ORGAN_OK)
+    if (organ_model_file_read(cursor->file, cursor->image + cursor->held, wanted - cursor->held, cursor->held, cursor->error) == ORGAN_OK)
         cursor->held = wanted;
-    return error->status;
+    return cursor->error->status;
 }
 
-const unsigned char *organ_gguf_take(organ_gguf_cursor *cursor, const char *field, uint64_t bytes, organ_error *error)
+const unsigned char *organ_gguf_take(organ_gguf_cursor *cursor, const char *field, uint64_t bytes)
 {
-    if (error->status)
+    if (cursor->error->status)
         return NULL;
     if (bytes > organ_gguf_left(cursor))
-        organ_gguf_refuse(cursor, error, "%s of %" PRIu64 " bytes at byte %zu is past the end of the file (%" PRIu64 ")", field, bytes,
-                          cursor->at, cursor->file->size);
-    else if (hold(cursor, cursor->at + bytes, error) == ORGAN_OK)
+        organ_gguf_refuse(cursor, "%s of %" PRIu64 " bytes at byte %zu is past the end of the file (%" PRIu64 ")", field, bytes, cursor->at,
+                          cursor->file->size);
+    else if (hold(cursor, cursor->at + bytes) == ORGAN_OK)
         cursor->at += bytes;
-    return error->status ? NULL : cursor->image + (cursor->at - bytes);
+    return cursor->error->status ? NULL : cursor->image + (cursor->at - bytes);
 }
 
-uint64_t organ_gguf_take_number(organ_gguf_cursor *cursor, const char *field, size_t bytes, organ_error *error)
+uint64_t organ_gguf_take_number(organ_gguf_cursor *cursor, const char *field, size_t bytes)
 {
-    const unsigned char *const taken = organ_gguf_take(cursor, field, bytes, error);
+    const unsigned char *const taken = organ_gguf_take(cursor, field, bytes);
     return taken ? organ_little_endian(taken, bytes) : 0;
 }
 
-uint64_t organ_gguf_take_count(organ_gguf_cursor *cursor, const char *field, organ_error *error)
+uint64_t organ_gguf_take_count(organ_gguf_cursor *cursor, const char *field)
 {
-    return organ_gguf_take_number(cursor, field, organ_gguf_count_bytes(cursor), error);
+    return organ_gguf_take_number(cursor, field, organ_gguf_count_bytes(cursor));
 }
 
-const char *organ_gguf_take_text(organ_gguf_cursor *cursor, const char *what, uint64_t length, organ_arena *arena, organ_error *error)
+const char *organ_gguf_take_text(organ_gguf_cursor *cursor, const char *what, uint64_t length, organ_arena *arena)
 {
-    const unsigned char *const bytes = organ_gguf_take(cursor, what, length, error);
+    const unsigned char *const bytes = organ_gguf_take(cursor, what, length);
     const char *const text = bytes ? organ_arena_copy(arena, (const char *)bytes, length) : NULL;
     if (!text)
-        fail_kv_memory(cursor, error);
+        fail_kv_memory(cursor);
     else if (strlen(text) != length)
-        organ_gguf_refuse(cursor, error, "the %s '%.*s' has a NUL at byte %zu of %" PRIu64, what, SHOWN, text, strlen(text), length);
+        organ_gguf_refuse(cursor, "the %s '%.*s' has a NUL at byte %zu of %" PRIu64, what, SHOWN, text, strlen(text), length);
     else if (!organ_utf8_valid(text))
-        organ_gguf_refuse(cursor, error, "the %s '%.*s' is not valid UTF-8", what, SHOWN, text);
-    return error->status ? NULL : text;
+        organ_gguf_refuse(cursor, "the %s '%.*s' is not valid UTF-8", what, SHOWN, text);
+    return cursor->error->status ? NULL : text;
 }
 
 void organ_gguf_cursor_release(organ_gguf_cursor *cursor)
@@ -114,69 +113,68 @@ size_t organ_gguf_shortest_kv(const organ_gguf_cursor *cursor)
 }
 
 /* `cursor->where` names the key by its number until it is known to be text. */
-static const char *read_key(organ_gguf_cursor *cursor, organ_arena *arena, organ_error *error)
+static const char *read_key(organ_gguf_cursor *cursor, organ_arena *arena)
 {
-    const uint64_t length = organ_gguf_take_count(cursor, "length of the key", error);
+    const uint64_t length = organ_gguf_take_count(cursor, "length of the key");
     if (length == 0)
-        organ_gguf_refuse(cursor, error, "the key is empty");
+        organ_gguf_refuse(cursor, "the key is empty");
     else if (length > organ_gguf_left(cursor))
-        organ_gguf_refuse(cursor, error, "key length %" PRIu64 " is past the end of the file (%" PRIu64 " bytes follow)", length,
+        organ_gguf_refuse(cursor, "key length %" PRIu64 " is past the end of the file (%" PRIu64 " bytes follow)", length,
                           organ_gguf_left(cursor));
     else if (length > ORGAN_GGUF_KEY_LIMIT)
-        organ_gguf_refuse(cursor, error, "key length %" PRIu64 " is beyond the limit of %u", length, ORGAN_GGUF_KEY_LIMIT);
-    const char *const key = organ_gguf_take_text(cursor, "key", length, arena, error);
+        organ_gguf_refuse(cursor, "key length %" PRIu64 " is beyond the limit of %u", length, ORGAN_GGUF_KEY_LIMIT);
+    const char *const key = organ_gguf_take_text(cursor, "key", length, arena);
     if (key)
         snprintf(cursor->where, sizeof cursor->where, "key '%.*s'", SHOWN, key);
     return key;
 }
 
-static organ_gguf_type read_type(organ_gguf_cursor *cursor, const char *field, organ_error *error)
+static organ_gguf_type read_type(organ_gguf_cursor *cursor, const char *field)
 {
-    const uint32_t number = (uint32_t)organ_gguf_take_number(cursor, field, 4, error);
+    const uint32_t number = (uint32_t)organ_gguf_take_number(cursor, field, 4);
     if (number < ORGAN_GGUF_TYPES)
         return (organ_gguf_type)number;
-    organ_gguf_refuse(cursor, error, "%s %" PRIu32 " is not known, the last one is %d", field, number, ORGAN_GGUF_TYPES - 1);
+    organ_gguf_refuse(cursor, "%s %" PRIu32 " is not known, the last one is %d", field, number, ORGAN_GGUF_TYPES - 1);
     return ORGAN_GGUF_U8;
 }
 
-static void skip_string(organ_gguf_cursor *cursor, organ_error *error)
+static void skip_string(organ_gguf_cursor *cursor)
 {
-    organ_gguf_take(cursor, "a string", organ_gguf_take_count(cursor, "length of a string", error), error);
+    organ_gguf_take(cursor, "a string", organ_gguf_take_count(cursor, "length of a string"));
 }
 
 /* Walks over an array after its element type. */
-static organ_status skip_array(organ_gguf_cursor *cursor, organ_gguf_kv *kv, organ_error *error)
+static organ_status skip_array(organ_gguf_cursor *cursor, organ_gguf_kv *kv)
 {
-    kv->element = read_type(cursor, "element type", error);
-    kv->count = organ_gguf_take_count(cursor, "count of the array", error);
+    kv->element = read_type(cursor, "element type");
+    kv->count = organ_gguf_take_count(cursor, "count of the array");
     if (kv->element == ORGAN_GGUF_ARRAY)
-        return organ_gguf_refuse(cursor, error, "is an array of arrays, which is not supported");
+        return organ_gguf_refuse(cursor, "is an array of arrays, which is not supported");
     if (kv->count > ORGAN_GGUF_ARRAY_LIMIT)
-        return organ_gguf_refuse(cursor, error, "array of %" PRIu64 " elements, beyond the limit of %" PRIu64, kv->count,
-                                 ORGAN_GGUF_ARRAY_LIMIT);
+        return organ_gguf_refuse(cursor, "array of %" PRIu64 " elements, beyond the limit of %" PRIu64, kv->count, ORGAN_GGUF_ARRAY_LIMIT);
     const bool text = kv->element == ORGAN_GGUF_STRING;
     const uint64_t least = kv->count * (text ? organ_gguf_count_bytes(cursor) : organ_gguf_type_bytes(kv->element));
     if (least > organ_gguf_left(cursor))
         return organ_gguf_refuse(
-            cursor, error, "array of %" PRIu64 " %s takes %" PRIu64 " bytes at least, past the end of the file (%" PRIu64 " bytes follow)",
+            cursor, "array of %" PRIu64 " %s takes %" PRIu64 " bytes at least, past the end of the file (%" PRIu64 " bytes follow)",
             kv->count, organ_gguf_type_name(kv->element), least, organ_gguf_left(cursor));
     if (!text)
-        organ_gguf_take(cursor, "array", least, error);
-    for (uint64_t k = 0; text && !error->status && k < kv->count; k++)
-        skip_string(cursor, error);
-    return error->status;
+        organ_gguf_take(cursor, "array", least);
+    for (uint64_t k = 0; text && !cursor->error->status && k < kv->count; k++)
+        skip_string(cursor);
+    return cursor->error->status;
 }
 
-static void skip_value(organ_gguf_cursor *cursor, organ_gguf_kv *kv, organ_error *error)
+static void skip_value(organ_gguf_cursor *cursor, organ_gguf_kv *kv)
 {
     kv->element = kv->type;
     kv->count = 1;
     if (kv->type == ORGAN_GGUF_ARRAY)
-        skip_array(cursor, kv, error);
+        skip_array(cursor, kv);
     else if (kv->type == ORGAN_GGUF_STRING)
-        skip_string(cursor, error);
+        skip_string(cursor);
     else
-        organ_gguf_take(cursor, "value", organ_gguf_type_bytes(kv->type), error);
+        organ_gguf_take(cursor, "value", organ_gguf_type_bytes(kv->type));
 }
 
 /* The value in image[begin .. cursor->at) of a file of version 1, its lengths and count widened from u32 to u64. `out` has room for that.
@@ -206,13 +204,13 @@ static void widen_version_1(const organ_gguf_cursor *cursor, size_t begin, const
 }
 
 /* Keeps the value that was walked over, as version 3 stores it. */
-static organ_status keep_value(const organ_gguf_cursor *cursor, size_t begin, organ_arena *arena, organ_gguf_kv *kv, organ_error *error)
+static organ_status keep_value(const organ_gguf_cursor *cursor, size_t begin, organ_arena *arena, organ_gguf_kv *kv)
 {
     const uint64_t lengths = (kv->type == ORGAN_GGUF_ARRAY) + (kv->element == ORGAN_GGUF_STRING ? kv->count : 0);
     kv->size = cursor->at - begin + (cursor->narrow ? 4 * lengths : 0);
     unsigned char *kept = organ_arena_take(arena, kv->size);
     if (!kept)
-        return fail_kv_memory(cursor, error);
+        return fail_kv_memory(cursor);
     if (cursor->narrow)
         widen_version_1(cursor, begin, kv, kept);
     else
@@ -221,39 +219,39 @@ static organ_status keep_value(const organ_gguf_cursor *cursor, size_t begin, or
     return ORGAN_OK;
 }
 
-static organ_status read_value(organ_gguf_cursor *cursor, organ_arena *arena, organ_gguf_kv *kv, organ_error *error)
+static organ_status read_value(organ_gguf_cursor *cursor, organ_arena *arena, organ_gguf_kv *kv)
 {
-    kv->key = read_key(cursor, arena, error);
-    kv->type = read_type(cursor, "value type", error);
+    kv->key = read_key(cursor, arena);
+    kv->type = read_type(cursor, "value type");
     const size_t begin = cursor->at;
-    skip_value(cursor, kv, error);
-    return error->status ? error->status : keep_value(cursor, begin, arena, kv, error);
+    skip_value(cursor, kv);
+    return cursor->error->status ? cursor->error->status : keep_value(cursor, begin, arena, kv);
 }
 
-static organ_status enter_key(const organ_gguf_cursor *cursor, organ_name_table *keys, const char *key, size_t number, organ_error *error)
+static organ_status enter_key(const organ_gguf_cursor *cursor, organ_name_table *keys, const char *key, size_t number)
 {
     const size_t *kept = organ_name_table_put(keys, key, number);
     if (!kept)
-        return fail_kv_memory(cursor, error);
+        return fail_kv_memory(cursor);
     if (*kept != number)
-        return organ_gguf_refuse(cursor, error, "duplicate key: number %zu and number %zu", *kept + 1, number + 1);
+        return organ_gguf_refuse(cursor, "duplicate key: number %zu and number %zu", *kept + 1, number + 1);
     return ORGAN_OK;
 }
 
-organ_status organ_gguf_read_values(organ_gguf_cursor *cursor, uint64_t count, organ_arena *arena, organ_gguf_kv **kvs, organ_error *error)
+organ_status organ_gguf_read_values(organ_gguf_cursor *cursor, uint64_t count, organ_arena *arena, organ_gguf_kv **kvs)
 {
     organ_name_table keys = {0};
     size_t room = 0;
     *kvs = NULL;
-    for (size_t k = 0; !error->status && k < count; k++) {
+    for (size_t k = 0; !cursor->error->status && k < count; k++) {
         if (!organ_grow(kvs, k, &room, sizeof **kvs)) {
-            fail_kv_memory(cursor, error);
+            fail_kv_memory(cursor);
             break;
         }
         snprintf(cursor->where, sizeof cursor->where, "key %zu of %" PRIu64, k + 1, count);
-        if (read_value(cursor, arena, &(*kvs)[k], error) == ORGAN_OK)
-            enter_key(cursor, &keys, (*kvs)[k].key, k, error);
+        if (read_value(cursor, arena, &(*kvs)[k]) == ORGAN_OK)
+            enter_key(cursor, &keys, (*kvs)[k].key, k);
     }
     organ_name_table_release(&keys);
-    return error->status;
+    return cursor->error->status;
 }
