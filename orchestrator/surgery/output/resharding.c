@@ -6,6 +6,7 @@
 #include "formats/base/name_table.h"
 #include "formats/base/text_buffer.h"
 #include "formats/model/organ_directory.h"
+#include "formats/safetensors/safetensors.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/transfer.h"

@@ -3,6 +3,7 @@
 
 #include "formats/base/input_file.h"
 #include "formats/base/memory_watch.h"
+#include "formats/safetensors/safetensors.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/layout.h"
 #include "orchestrator/surgery/output/output_reports.h"

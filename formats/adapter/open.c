@@ -1,4 +1,5 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ * Finds the files of an adapter and pairs its factors. */
 #include "formats/adapter/adapter.h"
 
 #include "formats/adapter/config.h"
