@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * What every page ends with: the definitions of its terms, and what varies from run to run, whatever members it has. */
 #include "orchestrator/machine/quantity.h"
+#include "formats/base/text_buffer.h"
 #include "orchestrator/report/html/page.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/report_text.h"
@@ -59,9 +60,7 @@ static void value_cell(organ_table *table, const char *key, const json_t *value)
 /* "bytes_per_second" is read as "bytes per second". */
 static void name_cell(organ_table *table, const char *before, const char *key)
 {
-    char *name = NULL;
-    if (asprintf(&name, "%s%s%s", before, *before ? ", " : "", key) < 0)
-        name = NULL;
+    char *name = organ_format("%s%s%s", before, *before ? ", " : "", key);
     for (char *at = name; at && (at = strchr(at, '_'));)
         *at = ' ';
     organ_table_take(table, name);

@@ -2,6 +2,7 @@
 #include "orchestrator/report/text/document.h"
 
 #include "formats/base/memory_watch.h"
+#include "formats/base/text_buffer.h"
 #include "orchestrator/machine/take_name.h"
 #include "orchestrator/report/text/text.h"
 
@@ -134,8 +135,7 @@ static char *draft_name(const char *path, long number)
 {
     const char *const slash = strrchr(path, '/');
     const int directory = slash ? (int)(slash + 1 - path) : 0;
-    char *name = NULL;
-    return asprintf(&name, "%.*s.%ld.%s", directory, path, number, path + directory) < 0 ? NULL : name;
+    return organ_format("%.*s.%ld.%s", directory, path, number, path + directory);
 }
 
 static organ_status open_draft(draft *d, const char *path, organ_error *error)

@@ -2,6 +2,7 @@
 #include "orchestrator/serve/jobs/store.h"
 
 #include "formats/base/memory_watch.h"
+#include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/publish.h"
@@ -53,10 +54,8 @@ double organ_job_stamp(char stamp[32])
 static organ_status enter_directory(const char *parent, const char *name, char **path, organ_error *error)
 {
     struct stat about;
-    if (asprintf(path, "%s/%s", strcmp(parent, "/") == 0 ? "" : parent, name) < 0) {
-        *path = NULL;
+    if (!(*path = organ_format("%s/%s", strcmp(parent, "/") == 0 ? "" : parent, name)))
         return organ_fail_errno(error, ENOMEM, "the directory of jobs");
-    }
     if (mkdir(*path, 0700) != 0 && errno != EEXIST)
         return organ_fail_errno(error, errno, "%s cannot be made", *path);
     if (lstat(*path, &about) != 0)
@@ -96,8 +95,7 @@ void organ_job_store_close(organ_job_store *store)
 
 static char *job_path(const organ_job_store *store, const char *id, const char *name)
 {
-    char *path = NULL;
-    return asprintf(&path, "%s/%s%s%s", store->path, id, *name ? "/" : "", name) < 0 ? NULL : path;
+    return organ_format("%s/%s%s%s", store->path, id, *name ? "/" : "", name);
 }
 
 int organ_job_open(const organ_job_store *store, const char *id, const char *name, int flags)

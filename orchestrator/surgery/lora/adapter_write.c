@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/lora/adapter_write.h"
 
 #include "formats/base/memory_watch.h"
+#include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/copy_tree.h"
 #include "orchestrator/stream/direct_file.h"
@@ -30,10 +31,7 @@ struct organ_adapter_writer {
 
 char *organ_adapter_key(const char *module, char factor, bool embedding)
 {
-    char *key;
-    if (asprintf(&key, "base_model.model.%s.lora_%s%c%s", module, embedding ? "embedding_" : "", factor, embedding ? "" : ".weight") < 0)
-        return NULL;
-    return key;
+    return organ_format("base_model.model.%s.lora_%s%c%s", module, embedding ? "embedding_" : "", factor, embedding ? "" : ".weight");
 }
 
 json_t *organ_adapter_config_make(const char *base, int64_t r, json_t *targets)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/lora/merge_job.h"
 
+#include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
 #include "orchestrator/surgery/output/selection.h"
@@ -82,8 +83,8 @@ static json_t *parameters_json(void *context)
 static json_t *adapter_identity(void *context)
 {
     const organ_merge_job *const job = context;
-    char *config = NULL;
-    if (asprintf(&config, "%s/adapter_config.json", job->adapter->model->directory) < 0)
+    char *const config = organ_format("%s/adapter_config.json", job->adapter->model->directory);
+    if (!config)
         return NULL;
     json_t *const made = ORGAN_OBJECT(SET("adapter", organ_run_files(job->adapter->model, config)));
     free(config);

@@ -2,6 +2,7 @@
  * Which key of the adapter goes where in the base. */
 #include "orchestrator/surgery/lora/merge_job.h"
 
+#include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/widen.h"
 
@@ -71,10 +72,8 @@ static bool is_crossed(const organ_weight *w, const organ_adapter_pair *p)
 
 static const organ_weight *weight_of(const organ_merge_job *job, const char *module, char **name)
 {
-    if (asprintf(name, "%s.weight", module) < 0) {
-        *name = NULL;
+    if (!(*name = organ_format("%s.weight", module)))
         return NULL;
-    }
     return organ_lora_weight(job->weights, *name);
 }
 

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/measure/fleet.h"
 
 #include "formats/base/memory_watch.h"
+#include "formats/base/text_buffer.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/html_report.h"
@@ -35,11 +36,7 @@ typedef struct fleet {
     size_t failed, reused, others; /* the latter: what is no model */
 } fleet;
 
-static char *path_in(const fleet *f, const char *name)
-{
-    char *path = NULL;
-    return asprintf(&path, "%s/%s", f->options->output, name) < 0 ? NULL : path;
-}
+static char *path_in(const fleet *f, const char *name) { return organ_format("%s/%s", f->options->output, name); }
 
 /* Where a model is dissected to: "a/b.gguf" -> "organs/a__b". Two models that would share a folder get the identity behind the name. */
 static char *folder_of(const fleet *f, const organ_fleet_member *member)

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/output/layout.h"
 
 #include "formats/base/input_file.h"
+#include "formats/base/text_buffer.h"
 #include "orchestrator/stream/model_copy.h"
 
 #include <errno.h>
@@ -196,10 +197,8 @@ uint64_t organ_layout_bytes(const organ_layout *layout)
 organ_status organ_beside_list(const organ_model *model, char **root, organ_file_list *list, organ_error *error)
 {
     *list = (organ_file_list){0};
-    if (asprintf(root, "%s%s", model->directory, model->manifest ? "/" ORGAN_FILES_FOLDER : "") < 0) {
-        *root = NULL;
+    if (!(*root = organ_format("%s%s", model->directory, model->manifest ? "/" ORGAN_FILES_FOLDER : "")))
         return organ_fail_memory(error, model->path);
-    }
     if (!model->manifest)
         return organ_model_other_files(model, list, error);
     return access(*root, F_OK) == 0 ? organ_list_files(*root, NULL, 0, list, error) : ORGAN_OK;

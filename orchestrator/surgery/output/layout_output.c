@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/output/layout_output.h"
 
+#include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/surgery/output/tally.h"
 
@@ -10,8 +11,8 @@
 /* The files of a model, and what tells of them beside them. NULL without memory. */
 static json_t *layout_files_json(const organ_model *model)
 {
-    char *about = NULL;
-    if (asprintf(&about, "%s/%s", model->directory, model->manifest ? ORGAN_MANIFEST : "config.json") < 0)
+    char *const about = organ_format("%s/%s", model->directory, model->manifest ? ORGAN_MANIFEST : "config.json");
+    if (!about)
         return NULL;
     json_t *const files = organ_run_files(model, about);
     free(about);

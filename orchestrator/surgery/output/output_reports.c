@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/output/output_reports.h"
 
+#include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/view/html_report.h"
@@ -36,10 +37,8 @@ static organ_status name_beside(const organ_output *output, const organ_report_f
               [MARKDOWN] = {files->markdown, "", (int)strlen(files->markdown)},
               [PAGE] = {files->markdown, ".html", (int)(dot - files->markdown)}};
     for (size_t k = 0; k < ORGAN_OUTPUT_REPORTS && !error->status; k++)
-        if (asprintf(&names[k], "%.*s%.*s%s", stem, name, of[k].length, of[k].text, of[k].ending) < 0) {
-            names[k] = NULL;
+        if (!(names[k] = organ_format("%.*s%.*s%s", stem, name, of[k].length, of[k].text, of[k].ending)))
             organ_fail_memory(error, output->path);
-        }
     return error->status;
 }
 
@@ -70,11 +69,7 @@ static organ_status write_files(const char *json, const char *markdown, const js
 }
 
 /* DIRECTORY/NAME; NULL without memory. */
-static char *in_directory(const char *directory, const char *name)
-{
-    char *path = NULL;
-    return asprintf(&path, "%s/%s", directory, name) < 0 ? NULL : path;
-}
+static char *in_directory(const char *directory, const char *name) { return organ_format("%s/%s", directory, name); }
 
 static organ_status write_into(const char *directory, const organ_report_files *files, const json_t *report, organ_error *error)
 {

@@ -3,6 +3,7 @@
 
 #include "formats/base/input_file.h"
 #include "formats/base/memory_watch.h"
+#include "formats/base/text_buffer.h"
 #include "formats/safetensors/safetensors.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/layout.h"
@@ -102,10 +103,8 @@ static organ_status edit_config(work *w, organ_error *error)
 {
     char *bytes = NULL;
     size_t length = 0;
-    if (asprintf(&w->config_path, "%s/" CONFIG, w->root) < 0) {
-        w->config_path = NULL;
+    if (!(w->config_path = organ_format("%s/" CONFIG, w->root)))
         return organ_fail_memory(error, w->remake->path);
-    }
     if (access(w->config_path, F_OK)) {
         free(w->config_path);
         w->config_path = NULL;
@@ -187,8 +186,8 @@ static organ_status copy_beside(const work *w, const char *to, organ_error *erro
 
 static organ_status write_config(const work *w, const char *to, organ_error *error)
 {
-    char *path = NULL;
-    if (asprintf(&path, "%s/" CONFIG, to) < 0)
+    char *const path = organ_format("%s/" CONFIG, to);
+    if (!path)
         return organ_fail_memory(error, w->remake->path);
     organ_text_write(path, w->config.bytes, error);
     free(path);
@@ -285,8 +284,7 @@ static json_t *identity_of_remake(void *context)
     char *config = NULL;
     if (m->identity)
         made = organ_json_joined(made, m->identity(m->context));
-    if (asprintf(&config, "%s/" CONFIG, m->model->directory) < 0)
-        config = NULL;
+    config = organ_format("%s/" CONFIG, m->model->directory);
     if (!config || json_object_set_new(made, m->model_is, organ_run_files(m->model, config))) {
         json_decref(made);
         made = NULL;
