@@ -2,6 +2,7 @@
 #include "orchestrator/serve/models/scan.h"
 
 #include "formats/base/path.h"
+#include "formats/base/text_buffer.h"
 #include "formats/gguf/file.h"
 #include "formats/model/organ_directory.h"
 #include "formats/safetensors/safetensors.h"
@@ -41,11 +42,7 @@ static const organ_jail_entry *file_named(const folder *f, const char *name)
     return NULL;
 }
 
-static char *join_path(const char *path, const char *name)
-{
-    char *whole = NULL;
-    return asprintf(&whole, "%s%s%s", path, *path ? "/" : "", name) < 0 ? NULL : whole;
-}
+static char *join_path(const char *path, const char *name) { return organ_format("%s%s%s", path, *path ? "/" : "", name); }
 
 /* Takes over `path`; counts the files that end in `end`, and begin with the first `length` bytes of `stem`. */
 static void add_found_model(walk *w, const folder *f, char *path, organ_found_kind kind, const char *stem, size_t length, const char *end)
