@@ -92,6 +92,19 @@ static organ_status read_gguf(state *s, size_t k, size_t count, organ_error *err
     return error->status;
 }
 
+/* Opens the next file and reads its header. */
+static organ_status take_file(state *s, const char *name, const char *path, size_t count, organ_error *error)
+{
+    const size_t k = s->model.file_count++;
+    organ_model_file *const file = &s->files[k];
+    *file = (organ_model_file){.name = organ_arena_copy(&s->list.arena, name, strlen(name)), .path = path, .fd = -1};
+    if (!file->name || !file->path)
+        return organ_fail_memory(error, s->place.path);
+    if (open_file(s, file, error) != ORGAN_OK)
+        return error->status;
+    return s->place.gguf ? read_gguf(s, k, count, error) : organ_safetensors_read(s->files, k, &s->list, error);
+}
+
 /* Opens what is not yet open of these files. */
 static organ_status open_files(state *s, const char *const *names, size_t count, organ_error *error)
 {
@@ -100,23 +113,9 @@ static organ_status open_files(state *s, const char *const *names, size_t count,
         return organ_fail_memory(error, s->place.path);
     s->files = files;
     make_room_for_files(count);
-    for (size_t k = s->model.file_count; k < count; k++) {
-        s->files[k] = (organ_model_file){.name = organ_arena_copy(&s->list.arena, names[k], strlen(names[k])),
-                                         .path = organ_path_join(&s->list.arena, s->place.directory, names[k]),
-                                         .fd = -1};
-        s->model.file_count = k + 1;
-        if (!s->files[k].name || !s->files[k].path)
-            return organ_fail_memory(error, s->place.path);
-        if (open_file(s, &s->files[k], error) != ORGAN_OK)
-            return error->status;
-        if (s->place.gguf)
-            read_gguf(s, k, count, error);
-        else
-            organ_safetensors_read(s->files, k, &s->list, error);
-        if (error->status)
-            return error->status;
-    }
-    return ORGAN_OK;
+    for (size_t k = s->model.file_count; k < count && !error->status; k++)
+        take_file(s, names[k], organ_path_join(&s->list.arena, s->place.directory, names[k]), count, error);
+    return error->status;
 }
 
 /* Files that somebody knows to belong to the one that was named, wherever they are. */
@@ -127,19 +126,11 @@ static organ_status open_also(state *s, organ_error *error)
     if (count && !files)
         return organ_fail_memory(error, s->place.path);
     s->files = count ? files : s->files;
-    for (size_t k = 0; k < count; k++) {
-        const char *const path = s->access->also[k], *const name = organ_path_name(path);
-        organ_model_file *const file = &s->files[s->model.file_count];
-        *file = (organ_model_file){.name = organ_arena_copy(&s->list.arena, name, strlen(name)),
-                                   .path = organ_arena_copy(&s->list.arena, path, strlen(path)),
-                                   .fd = -1};
-        s->model.file_count++;
-        if (!file->name || !file->path)
-            return organ_fail_memory(error, s->place.path);
-        if (open_file(s, file, error) || organ_safetensors_read(s->files, s->model.file_count - 1, &s->list, error))
-            return error->status;
+    for (size_t k = 0; k < count && !error->status; k++) {
+        const char *const path = s->access->also[k];
+        take_file(s, organ_path_name(path), organ_arena_copy(&s->list.arena, path, strlen(path)), count, error);
     }
-    return ORGAN_OK;
+    return error->status;
 }
 
 static void close_files(state *s)
@@ -152,16 +143,11 @@ static void close_files(state *s)
     s->model.file_count = 0;
 }
 
-static organ_status note_problem(state *s, const char *text, organ_error *error)
+/* Adds the sentence to a list. */
+static organ_status note(state *s, const char *text, const char **list, size_t *count, organ_error *error)
 {
-    s->problems[s->model.problem_count] = organ_arena_copy(&s->list.arena, text, strlen(text));
-    return s->problems[s->model.problem_count++] ? ORGAN_OK : organ_fail_memory(error, s->place.path);
-}
-
-static organ_status note_warning(state *s, const char *text, organ_error *error)
-{
-    s->warnings[s->model.warning_count] = organ_arena_copy(&s->list.arena, text, strlen(text));
-    return s->warnings[s->model.warning_count++] ? ORGAN_OK : organ_fail_memory(error, s->place.path);
+    const char *const kept = list[(*count)++] = organ_arena_copy(&s->list.arena, text, strlen(text));
+    return kept ? ORGAN_OK : organ_fail_memory(error, s->place.path);
 }
 
 static organ_status check_total(state *s, organ_error *error)
@@ -174,7 +160,7 @@ static organ_status check_total(state *s, organ_error *error)
     char text[400];
     snprintf(text, sizeof text, "%s: metadata.total_size is %.40s, but the tensors have %" PRIu64 " bytes", s->place.index,
              s->shards.total_size, bytes);
-    return note_warning(s, text, error);
+    return note(s, text, s->warnings, &s->model.warning_count, error);
 }
 
 /* A small file beside the tensors; *bytes is NULL where there is none. An open model may have been lent the directory of another. */
@@ -227,7 +213,7 @@ static organ_status open_shards(state *s, organ_error *error)
     if (!error->status)
         organ_shards_check(&s->shards, &s->list, warning, error);
     if (!error->status && *warning)
-        note_warning(s, warning, error);
+        note(s, warning, s->warnings, &s->model.warning_count, error);
     return error->status ? error->status : check_total(s, error);
 }
 
@@ -285,14 +271,14 @@ static organ_status note_oddities(state *s, organ_error *error)
     if (alignment & (alignment - 1)) {
         snprintf(text, sizeof text, "%s: general.alignment is %" PRIu64 ", which is no power of two: llama.cpp refuses the file",
                  s->files[0].name, alignment);
-        if (note_problem(s, text, error) != ORGAN_OK)
+        if (note(s, text, s->problems, &s->model.problem_count, error) != ORGAN_OK)
             return error->status;
     }
     for (size_t k = 0; k < s->list.count; k++)
         if (strlen(s->list.tensors[k].name) >= ORGAN_GGUF_NAME_LIMIT) {
             snprintf(text, sizeof text, "%s: the name of tensor '%s' has %u bytes: llama.cpp refuses more than %u",
                      s->files[s->list.tensors[k].file].name, s->list.tensors[k].name, ORGAN_GGUF_NAME_LIMIT, ORGAN_GGUF_NAME_LIMIT - 1);
-            return note_problem(s, text, error);
+            return note(s, text, s->problems, &s->model.problem_count, error);
         }
     return ORGAN_OK;
 }
@@ -421,16 +407,10 @@ organ_status organ_model_load(const organ_model *model, const char *name, size_t
 organ_status organ_model_file_open(const organ_model *model, uint32_t file, int *fd, organ_error *error)
 {
     const organ_model_file *const f = &model->files[file];
-    struct stat now;
     *fd = f->fd;
-    if (organ_model_is_here(model, "opened as a file", error) != ORGAN_OK)
+    if (organ_model_is_here(model, "opened as a file", error) != ORGAN_OK || f->fd >= 0)
         return error->status;
-    if (f->fd >= 0 || organ_input_open(f->path, fd, &now, error) != ORGAN_OK)
-        return error->status;
-    if (now.st_dev == f->device && now.st_ino == f->inode && (uint64_t)now.st_size == f->size)
-        return ORGAN_OK;
-    close(*fd);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: was changed or replaced while the model was in use", f->path);
+    return organ_model_file_open_again(f, fd, error);
 }
 
 void organ_model_file_close(const organ_model *model, uint32_t file, int fd)

@@ -4,6 +4,7 @@
 #include "formats/base/input_file.h"
 
 #include <inttypes.h>
+#include <unistd.h>
 
 void organ_model_file_take(organ_model_file *file, const struct stat *info)
 {
@@ -19,6 +20,17 @@ organ_status organ_model_file_open_here(organ_model_file *file, organ_error *err
     if (organ_input_open(file->path, &file->fd, &info, error) == ORGAN_OK)
         organ_model_file_take(file, &info);
     return error->status;
+}
+
+organ_status organ_model_file_open_again(const organ_model_file *file, int *fd, organ_error *error)
+{
+    struct stat now;
+    if (organ_input_open(file->path, fd, &now, error) != ORGAN_OK)
+        return error->status;
+    if (now.st_dev == file->device && now.st_ino == file->inode && (uint64_t)now.st_size == file->size)
+        return ORGAN_OK;
+    close(*fd);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: was changed or replaced while the model was in use", file->path);
 }
 
 organ_status organ_model_file_read(const organ_model_file *file, void *to, size_t bytes, uint64_t offset, organ_error *error)

@@ -68,6 +68,9 @@ void organ_model_file_take(organ_model_file *file, const struct stat *info);
 /* Opens file->path for reading and takes these. */
 organ_status organ_model_file_open_here(organ_model_file *file, organ_error *error);
 
+/* Opens it anew for reading. ORGAN_BAD_INPUT if it is not the file that was opened before. */
+organ_status organ_model_file_open_again(const organ_model_file *file, int *fd, organ_error *error);
+
 /* Exactly `bytes` from `offset` of a file that is open. ORGAN_BAD_INPUT if it ends before; see organ_input_read and organ_http_read. */
 organ_status organ_model_file_read(const organ_model_file *file, void *to, size_t bytes, uint64_t offset, organ_error *error);
 

@@ -2,6 +2,7 @@
 #include "orchestrator/stream/transfer.h"
 
 #include "formats/base/input_file.h"
+#include "formats/remote/remote.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/thread.h"
 #include "orchestrator/stream/direct_file.h"
@@ -130,10 +131,8 @@ static organ_status open_target(hand *h, const organ_transfer *t)
         return ORGAN_OK;
     if (h->file.path)
         organ_direct_close(&h->file);
-    h->file.path = NULL;
-    organ_direct_file file;
-    if (organ_direct_open(t->path, 0666, &file, &h->error) == ORGAN_OK)
-        h->file = file;
+    if (organ_direct_open(t->path, 0666, &h->file, &h->error) != ORGAN_OK)
+        h->file.path = NULL;
     return h->error.status;
 }
 
@@ -141,15 +140,10 @@ static organ_status open_target(hand *h, const organ_transfer *t)
 static organ_status open_source(const organ_transfer *t, int *fd, organ_error *error)
 {
     const organ_model_file *const file = &t->model->files[t->tensor->file];
-    struct stat now;
     *fd = -1;
-    if (file->remote || organ_input_open(file->path, fd, &now, error) != ORGAN_OK)
-        return error->status;
-    posix_fadvise(*fd, (off_t)t->tensor->offset, (off_t)t->tensor->bytes, POSIX_FADV_SEQUENTIAL);
-    if (now.st_dev == file->device && now.st_ino == file->inode && (uint64_t)now.st_size == file->size)
-        return ORGAN_OK;
-    close(*fd);
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: was changed or replaced while the model was in use", file->path);
+    if (!file->remote && organ_model_file_open_again(file, fd, error) == ORGAN_OK)
+        posix_fadvise(*fd, (off_t)t->tensor->offset, (off_t)t->tensor->bytes, POSIX_FADV_SEQUENTIAL);
+    return error->status;
 }
 
 static organ_status read_step(const organ_transfer *t, int fd, void *data, size_t bytes, uint64_t done, organ_error *error)

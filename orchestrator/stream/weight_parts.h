@@ -96,6 +96,14 @@ organ_status organ_weight_fetch_columns(const organ_weight_reader *reader, const
                                         uint64_t width, uint64_t first, size_t n, unsigned char *to, unsigned char *room,
                                         organ_error *error);
 
+/* How the columns are grouped under scales; `across` is the axis of the scale along which the groups are, counted from its last one.
+ * ORGAN_BAD_INPUT without a scale. */
+organ_status organ_weight_find_groups(organ_weight_reader *reader, unsigned across, organ_error *error);
+
+/* Decodes a row of codes with a scale and a zero point for each group. With a g_idx `scale_of` and `zero_of` have room for all columns. */
+void organ_weight_decode(const organ_weight_reader *reader, const unsigned char *codes, const float *scales, const float *zeros,
+                         float *scale_of, float *zero_of, organ_dtype as, void *values);
+
 /* Every type of the decoding kernels. */
 bool organ_weight_writes_all(const organ_weight_reader *reader, organ_dtype as);
 organ_real organ_weight_real(organ_dtype as);
@@ -130,9 +138,6 @@ organ_status organ_weight_load_global(organ_weight_reader *reader, organ_error *
 
 /* Reads and checks the group of each column. */
 organ_status organ_weight_load_g_idx(organ_weight_reader *reader, organ_error *error);
-
-/* Scales or zero points of one row, for each column by itself. */
-void organ_weight_spread(const organ_weight_reader *reader, const float *groups, float *columns);
 
 /* GPTQ: whether zero points are stored less 1, as the data say or else the label. */
 organ_status organ_weight_find_version(organ_weight_reader *reader, char note[256], organ_error *error);

@@ -120,18 +120,8 @@ static organ_status prepare_codes(organ_weight_reader *r, organ_error *error)
 static organ_status prepare_rows(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;
-    const uint64_t cols = r->shape.cols;
     r->code = code_of(w);
-    if (prepare_codes(r, error))
-        return error->status;
-    const uint64_t group = w->block_cols && w->block_cols < cols ? w->block_cols : cols;
-    r->group = (size_t)(group ? group : 1);
-    r->groups = (size_t)weight_up(cols, r->group);
-    if (w->g_idx && w->scale && w->scale->rank) /* a last group may hold fewer columns than the others, in any order */
-        r->groups = (size_t)w->scale->shape[w->scale->rank - 1];
-    if (!w->scale)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has no scales", w->name);
-    if (organ_weight_grid_make(r, w->scale, &r->scale, error))
+    if (prepare_codes(r, error) || organ_weight_find_groups(r, 1, error) || organ_weight_grid_make(r, w->scale, &r->scale, error))
         return error->status;
     /* Biases lie as the scales do, where other schemes have their zero points. */
     if (w->bias && organ_weight_grid_make(r, w->bias, &r->zero, error))
@@ -275,26 +265,17 @@ static void decode_row(const organ_weight_reader *r, const batch_parts *p, const
                        const float *zeros, organ_dtype as, void *values)
 {
     const size_t cols = (size_t)r->shape.cols;
-    size_t group = r->group;
     if (is_loose(r)) {
         organ_unpack_bits(codes, r->weight->bits, r->weight->dense_words, 0, p->loose, cols);
         codes = p->loose;
     }
     if (is_mlx(r)) {
         const organ_real real = organ_weight_real(r->weight->scale->dtype);
-        r->kernels->decode[r->code][real](codes, scales, NULL, group, real == ORGAN_REAL_F32 ? values : p->narrow, cols);
+        r->kernels->decode[r->code][real](codes, scales, NULL, r->group, real == ORGAN_REAL_F32 ? values : p->narrow, cols);
         add_biases(r, p, zeros, values);
         return;
     }
-    if (r->g_idx) {
-        organ_weight_spread(r, scales, p->scale_of);
-        if (zeros)
-            organ_weight_spread(r, zeros, p->zero_of);
-        scales = p->scale_of;
-        zeros = zeros ? p->zero_of : NULL;
-        group = 1;
-    }
-    r->kernels->decode[r->code][organ_weight_real(as)](codes, scales, zeros, group, values, cols);
+    organ_weight_decode(r, codes, scales, zeros, p->scale_of, p->zero_of, as, values);
 }
 
 static organ_status read_rows(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values, unsigned char *scratch,

@@ -168,10 +168,30 @@ organ_status organ_weight_fetch_columns(const organ_weight_reader *r, const orga
     return ORGAN_OK;
 }
 
-void organ_weight_spread(const organ_weight_reader *r, const float *groups, float *columns)
+organ_status organ_weight_find_groups(organ_weight_reader *r, unsigned across, organ_error *error)
 {
-    for (size_t k = 0; k < (size_t)r->shape.cols; k++)
-        columns[k] = groups[r->g_idx[k]];
+    const organ_weight *w = r->weight;
+    const uint64_t cols = r->shape.cols, group = w->block_cols && w->block_cols < cols ? w->block_cols : cols;
+    if (!w->scale)
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has no scales", w->name);
+    r->group = (size_t)(group ? group : 1);
+    r->groups = (size_t)weight_up(cols, r->group);
+    if (w->g_idx && w->scale->rank >= across) /* a last group may hold fewer columns than the others, in any order */
+        r->groups = (size_t)w->scale->shape[w->scale->rank - across];
+    return ORGAN_OK;
+}
+
+void organ_weight_decode(const organ_weight_reader *r, const unsigned char *codes, const float *scales, const float *zeros, float *scale_of,
+                         float *zero_of, organ_dtype as, void *values)
+{
+    const size_t cols = (size_t)r->shape.cols;
+    for (size_t k = 0; r->g_idx && k < cols; k++) {
+        scale_of[k] = scales[r->g_idx[k]];
+        if (zeros)
+            zero_of[k] = zeros[r->g_idx[k]];
+    }
+    r->kernels->decode[r->code][organ_weight_real(as)](codes, r->g_idx ? scale_of : scales, r->g_idx && zeros ? zero_of : zeros,
+                                                       r->g_idx ? 1 : r->group, values, cols);
 }
 
 weight_span organ_weight_span(unsigned bits, bool dense, uint64_t first, uint64_t n)

@@ -67,15 +67,10 @@ static uint64_t zero_words(const organ_weight_reader *r) { return weight_up(r->s
 static organ_status prepare_words(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;
-    const uint64_t cols = r->shape.cols, count = r->shape.count;
-    const uint64_t group = w->block_cols && w->block_cols < cols ? w->block_cols : cols;
+    const uint64_t count = r->shape.count;
     r->code = w->bits == 4 && !is_awq(r) ? ORGAN_CODE_U4 : ORGAN_CODE_U8;
-    r->group = (size_t)(group ? group : 1);
-    r->groups = (size_t)weight_up(cols, r->group);
-    if (!w->scale)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has no scales", w->name);
-    if (w->g_idx && w->scale->rank >= 2)
-        r->groups = (size_t)w->scale->shape[w->scale->rank - 2];
+    if (organ_weight_find_groups(r, 2, error))
+        return error->status;
     const uint64_t across = is_awq(r) ? r->shape.rows / AWQ_CODES : r->shape.rows;
     if (is_awq(r) && r->shape.rows % AWQ_CODES)
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %" PRIu64 " rows, no multiple of the 8 of a word", w->name,
@@ -197,20 +192,6 @@ static const unsigned char *codes_of(const organ_weight_reader *r, const strip_p
     return p->loose;
 }
 
-static void decode_row(const organ_weight_reader *r, const strip_parts *p, size_t k, const unsigned char *codes, organ_dtype as,
-                       void *values)
-{
-    const float *scale = p->scales + k * r->groups, *zero = p->zeros + k * r->groups;
-    organ_decode *decode = r->kernels->decode[r->code][organ_weight_real(as)];
-    if (!r->g_idx) {
-        decode(codes, scale, zero, r->group, values, (size_t)r->shape.cols);
-        return;
-    }
-    organ_weight_spread(r, scale, p->scale_of);
-    organ_weight_spread(r, zero, p->zero_of);
-    decode(codes, p->scale_of, p->zero_of, 1, values, (size_t)r->shape.cols);
-}
-
 static organ_status read_strip(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values, unsigned char *scratch,
                                organ_error *error)
 {
@@ -224,7 +205,8 @@ static organ_status read_strip(const organ_weight_reader *r, const weight_rows *
         return error->status;
     turn_strip(r, &p, (size_t)columns);
     for (size_t k = 0; k < rows->count; k++)
-        decode_row(r, &p, k, codes_of(r, &p, (size_t)(rows->first - first * codes) + k), as, (unsigned char *)values + k * row_bytes);
+        organ_weight_decode(r, codes_of(r, &p, (size_t)(rows->first - first * codes) + k), p.scales + k * r->groups,
+                            p.zeros + k * r->groups, p.scale_of, p.zero_of, as, (unsigned char *)values + k * row_bytes);
     return ORGAN_OK;
 }
 
