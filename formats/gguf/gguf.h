@@ -67,6 +67,9 @@ double organ_gguf_real(const organ_gguf *gguf, const char *key, double fallback)
 /* Not NUL-terminated, any bytes; NULL where absent or not a string. */
 const char *organ_gguf_string(const organ_gguf *gguf, const char *key, size_t *length);
 
+/* Whether the key is this text. */
+bool organ_gguf_says(const organ_gguf *gguf, const char *key, const char *text);
+
 /* The number at `index` of an array, or the value itself at index 0. False if there is none: index beyond the end, text, a float where an
  * integer is asked for, beyond 63 bits. */
 bool organ_gguf_integer_at(const organ_gguf_kv *kv, uint64_t index, int64_t *value);

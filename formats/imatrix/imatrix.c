@@ -18,7 +18,7 @@ static organ_status check_type(const organ_imatrix_state *s, const organ_gguf *g
 {
     size_t length = 0;
     const char *const type = organ_gguf_string(gguf, "general.type", &length);
-    if (type && length == strlen("imatrix") && memcmp(type, "imatrix", length) == 0)
+    if (organ_gguf_says(gguf, "general.type", "imatrix"))
         return ORGAN_OK;
     if (!type)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: is no importance matrix: there is no 'general.type' that says 'imatrix'",

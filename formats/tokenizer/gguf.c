@@ -6,6 +6,8 @@
 #include "formats/base/utf8.h"
 
 #include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,8 +57,19 @@ typedef struct source {
     const organ_model *model;
     const char *label;
     organ_tokenizer *t;
-    bool strips; /* blanks after its special tokens belong to them */
+    bool strips;        /* blanks after its special tokens belong to them */
+    organ_error *error; /* the first fault is kept; what is read after it is of no use */
 } source;
+
+__attribute__((format(printf, 3, 4))) static organ_status refuse_key(const source *s, const char *key, const char *format, ...)
+{
+    char reason[sizeof s->error->message];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(reason, sizeof reason, format, args);
+    va_end(args);
+    return organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s'%s", s->label, key, reason);
+}
 
 /* ---- arrays of strings ---- */
 
@@ -66,13 +79,13 @@ typedef struct strings {
     uint64_t index;
 } strings;
 
-static organ_status begin_strings(const source *s, const char *key, strings *list, organ_error *error)
+static organ_status begin_strings(const source *s, const char *key, strings *list)
 {
     *list = (strings){.kv = organ_gguf_find(s->model->gguf, key), .at = ORGAN_GGUF_ARRAY_HEAD};
     if (!list->kv || list->kv->type != ORGAN_GGUF_ARRAY || list->kv->element != ORGAN_GGUF_STRING)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' is %s", s->label, key, list->kv ? "no array of strings" : "missing");
+        return refuse_key(s, key, " is %s", list->kv ? "no array of strings" : "missing");
     if (list->kv->count == 0 || list->kv->count >= ID_LIMIT)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' has %llu strings", s->label, key, (unsigned long long)list->kv->count);
+        return refuse_key(s, key, " has %llu strings", (unsigned long long)list->kv->count);
     return ORGAN_OK;
 }
 
@@ -87,41 +100,38 @@ static bool valid(const char *text, size_t bytes)
 }
 
 /* The next string, copied with a NUL after it. */
-static organ_status next_string(const source *s, strings *list, organ_bytes *copy, organ_error *error)
+static organ_status next_string(const source *s, strings *list, organ_bytes *copy)
 {
     uint64_t length = 0;
     const size_t left = list->kv->size - list->at;
     if (left >= sizeof length)
         memcpy(&length, list->kv->bytes + list->at, sizeof length);
     if (left < sizeof length || length > left - sizeof length || length > ORGAN_TOKEN_SIZE)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s': string %llu has %llu bytes; at most %u are read", s->label, list->kv->key,
-                          (unsigned long long)list->index, (unsigned long long)length, ORGAN_TOKEN_SIZE);
+        return refuse_key(s, list->kv->key, ": string %llu has %llu bytes; at most %u are read", (unsigned long long)list->index,
+                          (unsigned long long)length, ORGAN_TOKEN_SIZE);
     copy->used = 0;
     if (!organ_bytes_add(copy, (const char *)list->kv->bytes + list->at + sizeof length, (size_t)length) || !organ_bytes_add(copy, "", 1))
-        return organ_fail_memory(error, s->label);
+        return organ_fail_memory(s->error, s->label);
     copy->used--;
     list->at += sizeof length + (size_t)length;
     list->index++;
     if (!valid(copy->data, copy->used))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s': string %llu is not valid UTF-8: '%.80s'", s->label, list->kv->key,
-                          (unsigned long long)list->index - 1, copy->data);
+        return refuse_key(s, list->kv->key, ": string %llu is not valid UTF-8: '%.80s'", (unsigned long long)list->index - 1, copy->data);
     return ORGAN_OK;
 }
 
 /* ---- vocabulary ---- */
 
 /* An array beside the tokens: NULL where it is absent, and `needed` is false. */
-static organ_status array_beside(const source *s, const char *key, bool needed, uint64_t count, const organ_gguf_kv **kv,
-                                 organ_error *error)
+static organ_status array_beside(const source *s, const char *key, bool needed, uint64_t count, const organ_gguf_kv **kv)
 {
     *kv = organ_gguf_find(s->model->gguf, key);
     if (!*kv && !needed)
         return ORGAN_OK;
     if (!*kv || (*kv)->type != ORGAN_GGUF_ARRAY)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' is %s", s->label, key, *kv ? "no array" : "missing");
+        return refuse_key(s, key, " is %s", *kv ? "no array" : "missing");
     if ((*kv)->count != count)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' has %llu values for %llu tokens", s->label, key,
-                          (unsigned long long)(*kv)->count, (unsigned long long)count);
+        return refuse_key(s, key, " has %llu values for %llu tokens", (unsigned long long)(*kv)->count, (unsigned long long)count);
     return ORGAN_OK;
 }
 
@@ -132,103 +142,98 @@ static bool strips_behind(const source *s, const organ_bytes *text)
     return s->strips && strcmp(text->data, "<unk>") != 0 && strcmp(text->data, "<s>") != 0 && strcmp(text->data, "<|endoftext|>") != 0;
 }
 
-static organ_status put_token(const source *s, uint32_t id, const organ_bytes *text, const organ_gguf_kv *types, organ_error *error)
+static organ_status put_token(const source *s, uint32_t id, const organ_bytes *text, const organ_gguf_kv *types)
 {
     int64_t type = NORMAL;
     if (types && !organ_gguf_integer_at(types, id, &type))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s': value %u is no whole number", s->label, types->key, id);
+        return refuse_key(s, types->key, ": value %u is no whole number", id);
     if (!organ_tokenizer_token(s->t, id, text->data, text->used))
-        return organ_fail_memory(error, s->label);
+        return organ_fail_memory(s->error, s->label);
     s->t->tokens[id].unused = type == UNUSED;
     const organ_added added = {
         .text = text->data, .bytes = text->used, .id = id, .special = type != USER_DEFINED, .rstrip = strips_behind(s, text)};
     const bool found = (type == CONTROL || type == USER_DEFINED || type == UNKNOWN) && text->used;
-    return !found || organ_tokenizer_add(s->t, &added) ? ORGAN_OK : organ_fail_memory(error, s->label);
+    return !found || organ_tokenizer_add(s->t, &added) ? ORGAN_OK : organ_fail_memory(s->error, s->label);
 }
 
-static organ_status read_tokens(const source *s, organ_error *error)
+static organ_status read_tokens(const source *s)
 {
     strings list;
     organ_bytes text = {0};
     const organ_gguf_kv *types = NULL;
-    if (begin_strings(s, KEY("tokens"), &list, error) == ORGAN_OK)
-        array_beside(s, KEY("token_type"), false, list.kv->count, &types, error);
-    while (!error->status && list.index < list.kv->count) {
-        if (next_string(s, &list, &text, error) == ORGAN_OK)
-            put_token(s, (uint32_t)list.index - 1, &text, types, error);
+    if (begin_strings(s, KEY("tokens"), &list) == ORGAN_OK)
+        array_beside(s, KEY("token_type"), false, list.kv->count, &types);
+    while (!s->error->status && list.index < list.kv->count) {
+        if (next_string(s, &list, &text) == ORGAN_OK)
+            put_token(s, (uint32_t)list.index - 1, &text, types);
     }
     free(text.data);
-    return error->status;
+    return s->error->status;
 }
 
 /* ---- byte-level ---- */
 
-static organ_status put_merge(const source *s, uint32_t rank, const organ_bytes *text, organ_error *error)
+static organ_status put_merge(const source *s, uint32_t rank, const organ_bytes *text)
 {
     char *blank = memchr(text->data + 1, ' ', text->used ? text->used - 1 : 0);
     if (!blank)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s': string %u is not two words: '%.100s'", s->label, KEY("merges"), rank,
-                          text->data);
+        return refuse_key(s, KEY("merges"), ": string %u is not two words: '%.100s'", rank, text->data);
     const size_t first = (size_t)(blank - text->data), second = text->used - first - 1;
     const uint32_t left = organ_tokenizer_id(s->t, text->data, first), right = organ_tokenizer_id(s->t, blank + 1, second);
     memmove(blank, blank + 1, second);
     const uint32_t made = organ_tokenizer_id(s->t, text->data, first + second);
     if (left == ORGAN_NO_ID || right == ORGAN_NO_ID || made == ORGAN_NO_ID)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: key '%s': string %u names a token that is not in the vocabulary: its parts or '%.*s'", s->label,
-                          KEY("merges"), rank, (int)(first + second > 100 ? 100 : first + second), text->data);
+        return refuse_key(s, KEY("merges"), ": string %u names a token that is not in the vocabulary: its parts or '%.*s'", rank,
+                          (int)(first + second > 100 ? 100 : first + second), text->data);
     /* Of one pair the first counts. */
     if (organ_tokenizer_pair(s->t, left, right))
         return ORGAN_OK;
-    return organ_tokenizer_merge(s->t, left, right, rank, made) ? ORGAN_OK : organ_fail_memory(error, s->label);
+    return organ_tokenizer_merge(s->t, left, right, rank, made) ? ORGAN_OK : organ_fail_memory(s->error, s->label);
 }
 
-static organ_status read_merges(const source *s, organ_error *error)
+static organ_status read_merges(const source *s)
 {
     strings list;
     organ_bytes text = {0};
-    begin_strings(s, KEY("merges"), &list, error);
-    while (!error->status && list.index < list.kv->count) {
-        if (next_string(s, &list, &text, error) == ORGAN_OK)
-            put_merge(s, (uint32_t)list.index - 1, &text, error);
+    begin_strings(s, KEY("merges"), &list);
+    while (!s->error->status && list.index < list.kv->count) {
+        if (next_string(s, &list, &text) == ORGAN_OK)
+            put_merge(s, (uint32_t)list.index - 1, &text);
     }
     free(text.data);
-    return error->status;
+    return s->error->status;
 }
 
-static organ_status choose_cutting(const source *s, organ_error *error)
+static organ_status choose_cutting(const source *s)
 {
     organ_tokenizer *t = s->t;
     size_t length = 0;
     const char *name = organ_gguf_string(s->model->gguf, KEY("pre"), &length);
-    const struct cutting *cutting = NULL;
+    const struct cutting *cutting = cuttings, *const end = cuttings + sizeof cuttings / sizeof *cuttings;
     if (!name)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' is missing: how a text is cut into words is not known", s->label,
-                          KEY("pre"));
-    for (size_t k = 0; k < sizeof cuttings / sizeof *cuttings; k++)
-        if (strlen(cuttings[k].name) == length && memcmp(cuttings[k].name, name, length) == 0)
-            cutting = &cuttings[k];
-    if (!cutting)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s': '%.*s' is not supported", s->label, KEY("pre"),
-                          (int)(length > 80 ? 80 : length), name);
+        return refuse_key(s, KEY("pre"), " is missing: how a text is cut into words is not known");
+    while (cutting < end && !organ_gguf_says(s->model->gguf, KEY("pre"), cutting->name))
+        cutting++;
+    if (cutting == end)
+        return refuse_key(s, KEY("pre"), ": '%.*s' is not supported", (int)(length > 80 ? 80 : length), name);
     t->byte_level = true;
     t->ignore_merges = cutting->ignore_merges;
     t->facts.adds_bos = cutting->adds_bos;
     if (cutting->nfc)
         t->normal[t->normal_count++] = (organ_step){.kind = ORGAN_STEP_NORMAL_FORM};
-    for (size_t k = 0; k < 4 && cutting->patterns[k] && !error->status; k++)
-        organ_tokenizer_split_at(t, s->label, cutting->patterns[k], error);
+    for (size_t k = 0; k < 4 && cutting->patterns[k] && !s->error->status; k++)
+        organ_tokenizer_split_at(t, s->label, cutting->patterns[k], s->error);
     t->cut[t->cut_count++] = (organ_step){.kind = ORGAN_STEP_BYTES};
-    return error->status;
+    return s->error->status;
 }
 
-static organ_status read_byte_level(const source *s, organ_error *error)
+static organ_status read_byte_level(const source *s)
 {
     s->t->facts.kind = "byte-level BPE";
-    if (choose_cutting(s, error) != ORGAN_OK || read_tokens(s, error) != ORGAN_OK)
-        return error->status;
+    if (choose_cutting(s) != ORGAN_OK || read_tokens(s) != ORGAN_OK)
+        return s->error->status;
     organ_tokenizer_ready(s->t);
-    return read_merges(s, error);
+    return read_merges(s);
 }
 
 /* ---- SentencePiece ---- */
@@ -244,21 +249,21 @@ static int by_score(const void *left, const void *right)
     return a->score != b->score ? (a->score < b->score ? 1 : -1) : (a->id > b->id) - (a->id < b->id);
 }
 
-static organ_status read_scores(const source *s, uint32_t *ranks, organ_error *error)
+static organ_status read_scores(const source *s, uint32_t *ranks)
 {
     const uint32_t count = s->t->facts.vocabulary;
     const organ_gguf_kv *kv;
-    if (array_beside(s, KEY("scores"), true, count, &kv, error) != ORGAN_OK)
-        return error->status;
+    if (array_beside(s, KEY("scores"), true, count, &kv) != ORGAN_OK)
+        return s->error->status;
     scored *all = malloc(count * sizeof *all);
     if (!all)
-        return organ_fail_memory(error, s->label);
-    for (uint32_t k = 0; k < count && !error->status; k++) {
+        return organ_fail_memory(s->error, s->label);
+    for (uint32_t k = 0; k < count && !s->error->status; k++) {
         all[k].id = k;
         if (!organ_gguf_real_at(kv, k, &all[k].score) || isnan(all[k].score))
-            organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s': value %u is no number", s->label, KEY("scores"), k);
+            refuse_key(s, KEY("scores"), ": value %u is no number", k);
     }
-    if (!error->status) {
+    if (!s->error->status) {
         qsort(all, count, sizeof *all, by_score);
         for (uint32_t k = 0, rank = 0; k < count; k++) {
             rank += k > 0 && all[k].score != all[k - 1].score;
@@ -266,7 +271,7 @@ static organ_status read_scores(const source *s, uint32_t *ranks, organ_error *e
         }
     }
     free(all);
-    return error->status;
+    return s->error->status;
 }
 
 /* The id of a part of a token; a single character that is no token gets a number after the vocabulary, so that it can be merged. */
@@ -287,7 +292,7 @@ static bool part_id(organ_tokenizer *t, const char *text, size_t bytes, uint32_t
 }
 
 /* Whatever two parts that are tokens make this token: any of them may be merged to it. */
-static organ_status put_parts(const source *s, uint32_t id, uint32_t rank, organ_error *error)
+static organ_status put_parts(const source *s, uint32_t id, uint32_t rank)
 {
     organ_tokenizer *t = s->t;
     const char *text = t->tokens[id].text;
@@ -301,24 +306,23 @@ static organ_status put_parts(const source *s, uint32_t id, uint32_t rank, organ
         uint32_t left, right;
         organ_utf8_at(text + at, &length);
         if (!part_id(t, text, at, &left) || !part_id(t, text + at, bytes - at, &right))
-            return organ_fail_memory(error, s->label);
+            return organ_fail_memory(s->error, s->label);
         if (left != ORGAN_NO_ID && right != ORGAN_NO_ID && !organ_tokenizer_merge(t, left, right, rank, id))
-            return organ_fail_memory(error, s->label);
+            return organ_fail_memory(s->error, s->label);
     }
     return ORGAN_OK;
 }
 
 /* Bytes without a token become the unknown one: without that there is nothing to write. */
-static organ_status check_bytes(const source *s, organ_error *error)
+static organ_status check_bytes(const source *s)
 {
     for (unsigned byte = 0; byte < 256; byte++)
         if (s->t->byte_ids[byte] == ORGAN_NO_ID && s->t->unknown == ORGAN_NO_ID)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s': there is neither '<0x%02X>' nor an unknown token", s->label,
-                              KEY("tokens"), byte);
+            return refuse_key(s, KEY("tokens"), ": there is neither '<0x%02X>' nor an unknown token", byte);
     return ORGAN_OK;
 }
 
-static organ_status read_scored(const source *s, organ_error *error)
+static organ_status read_scored(const source *s)
 {
     organ_tokenizer *t = s->t;
     t->facts.kind = "SentencePiece BPE";
@@ -327,57 +331,46 @@ static organ_status read_scored(const source *s, organ_error *error)
         t->normal[t->normal_count++] = (organ_step){.kind = ORGAN_STEP_PREPEND, .text = " ", .text_bytes = 1};
     t->normal[t->normal_count++] =
         (organ_step){.kind = ORGAN_STEP_REPLACE, .text = " ", .text_bytes = 1, .content = ORGAN_BLANK, .content_bytes = 3};
-    if (read_tokens(s, error) != ORGAN_OK)
-        return error->status;
+    if (read_tokens(s) != ORGAN_OK)
+        return s->error->status;
     organ_tokenizer_ready(t);
     const int64_t unknown = organ_gguf_integer(s->model->gguf, KEY("unknown_token_id"), 0);
     t->unknown = unknown >= 0 && unknown < t->facts.vocabulary ? (uint32_t)unknown : ORGAN_NO_ID;
     uint32_t *ranks = malloc(t->facts.vocabulary * sizeof *ranks);
     if (!ranks)
-        return organ_fail_memory(error, s->label);
-    read_scores(s, ranks, error);
-    for (uint32_t k = 0; k < t->facts.vocabulary && !error->status; k++)
-        put_parts(s, k, ranks[k], error);
+        return organ_fail_memory(s->error, s->label);
+    read_scores(s, ranks);
+    for (uint32_t k = 0; k < t->facts.vocabulary && !s->error->status; k++)
+        put_parts(s, k, ranks[k]);
     free(ranks);
-    return error->status ? error->status : check_bytes(s, error);
+    return s->error->status ? s->error->status : check_bytes(s);
 }
 
 /* ---- all of it ---- */
 
-static organ_status token_key(const source *s, const char *key, int64_t *id, organ_error *error)
+static int64_t token_key(const source *s, const char *key)
 {
-    *id = organ_gguf_integer(s->model->gguf, key, -1);
+    const int64_t id = organ_gguf_integer(s->model->gguf, key, -1);
     /* Some writers put all ones for none. */
-    if (*id == UINT32_MAX)
-        *id = -1;
-    if (*id < s->t->facts.vocabulary)
-        return ORGAN_OK;
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' is %lld, but the vocabulary has %u tokens", s->label, key, (long long)*id,
-                      s->t->facts.vocabulary);
+    if (id != UINT32_MAX && id >= s->t->facts.vocabulary)
+        refuse_key(s, key, " is %lld, but the vocabulary has %u tokens", (long long)id, s->t->facts.vocabulary);
+    return id == UINT32_MAX ? -1 : id;
 }
 
 organ_status organ_tokenizer_from_gguf(const organ_model *model, organ_tokenizer *t, organ_error *error)
 {
-    source s = {.model = model, .label = model->path, .t = t};
-    size_t length = 0, family_length = 0;
-    const char *kind = organ_gguf_string(model->gguf, KEY("model"), &length);
-    const char *family = organ_gguf_string(model->gguf, "general.architecture", &family_length);
-    organ_status status;
-    if (kind && length == 4 && memcmp(kind, "gpt2", 4) == 0)
-        status = read_byte_level(&s, error);
-    else if (kind && length == 5 && memcmp(kind, "llama", 5) == 0) {
-        s.strips = family && family_length == 4 && memcmp(family, "phi3", 4) == 0;
-        status = read_scored(&s, error);
-    } else
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s': '%.*s' is not supported", s.label, KEY("model"),
-                          (int)(length > 80 ? 80 : length), kind ? kind : "");
-    if (status == ORGAN_OK)
-        status = token_key(&s, KEY("bos_token_id"), &t->facts.bos, error);
-    if (status == ORGAN_OK)
-        status = token_key(&s, KEY("eos_token_id"), &t->facts.eos, error);
-    if (status != ORGAN_OK)
-        return status;
-    const int64_t adds = organ_gguf_integer(model->gguf, KEY("add_bos_token"), t->facts.adds_bos);
-    t->facts.adds_bos = adds != 0 && t->facts.bos >= 0;
-    return organ_tokenizer_finish(t, error);
+    source s = {.model = model, .label = model->path, .t = t, .error = error};
+    size_t length = 0;
+    const char *const kind = organ_gguf_string(model->gguf, KEY("model"), &length);
+    s.strips = organ_gguf_says(model->gguf, "general.architecture", "phi3") && organ_gguf_says(model->gguf, KEY("model"), "llama");
+    if (organ_gguf_says(model->gguf, KEY("model"), "gpt2"))
+        read_byte_level(&s);
+    else if (organ_gguf_says(model->gguf, KEY("model"), "llama"))
+        read_scored(&s);
+    else
+        return refuse_key(&s, KEY("model"), ": '%.*s' is not supported", (int)(length > 80 ? 80 : length), kind ? kind : "");
+    t->facts.bos = token_key(&s, KEY("bos_token_id"));
+    t->facts.eos = token_key(&s, KEY("eos_token_id"));
+    t->facts.adds_bos = organ_gguf_integer(model->gguf, KEY("add_bos_token"), t->facts.adds_bos) != 0 && t->facts.bos >= 0;
+    return error->status ? error->status : organ_tokenizer_finish(t, error);
 }
