@@ -19,8 +19,10 @@
 #define SHORTEST_ENTRY ((uint64_t)(4 + 1 + 4 + 4 + 4))
 #define LONGEST_NAME   4096
 
+/* The first fault is kept in `error`; what is read after it is of no use. */
 typedef struct cursor {
     organ_imatrix_state *s;
+    organ_error *error;
     uint64_t at;
     char where[200];
 } cursor;
@@ -32,89 +34,85 @@ bool organ_imatrix_is_old(const organ_imatrix_state *s, uint32_t first)
 
 static uint64_t left(const cursor *c) { return c->s->file.size - c->at; }
 
-static organ_status take_bytes(cursor *c, const char *field, void *to, size_t bytes, organ_error *error)
+static void take_bytes(cursor *c, const char *field, void *to, size_t bytes)
 {
+    const organ_model_file *const file = &c->s->file;
+    if (c->error->status)
+        return;
     if (bytes > left(c))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: %s of %zu bytes at byte %" PRIu64 " is past the end of the file (%" PRIu64 ")",
-                          c->s->file.name, c->where, field, bytes, c->at, c->s->file.size);
-    if (organ_model_file_read(&c->s->file, to, bytes, c->at, error) != ORGAN_OK)
-        return error->status;
-    c->at += bytes;
-    return ORGAN_OK;
+        organ_fail(c->error, ORGAN_BAD_INPUT, "%s: %s: %s of %zu bytes at byte %" PRIu64 " is past the end of the file (%" PRIu64 ")",
+                   file->name, c->where, field, bytes, c->at, file->size);
+    else if (organ_model_file_read(file, to, bytes, c->at, c->error) == ORGAN_OK)
+        c->at += bytes;
 }
 
-static organ_status take_number(cursor *c, const char *field, int32_t least, int32_t most, int32_t *value, organ_error *error)
+/* 0 with an error. */
+static int32_t take_number(cursor *c, const char *field, int32_t least, int32_t most)
 {
-    unsigned char b[4];
-    if (take_bytes(c, field, b, sizeof b, error) != ORGAN_OK)
-        return error->status;
-    *value = (int32_t)organ_little_endian(b, sizeof b);
-    if (*value < least || *value > most)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: %s is %" PRId32 ", not from %" PRId32 " to %" PRId32, c->s->file.name, c->where,
-                          field, *value, least, most);
-    return ORGAN_OK;
+    unsigned char b[4] = {0};
+    take_bytes(c, field, b, sizeof b);
+    const int32_t value = (int32_t)organ_little_endian(b, sizeof b);
+    if (value < least || value > most)
+        organ_fail(c->error, ORGAN_BAD_INPUT, "%s: %s: %s is %" PRId32 ", not from %" PRId32 " to %" PRId32, c->s->file.name, c->where,
+                   field, value, least, most);
+    return c->error->status ? 0 : value;
 }
 
-static organ_status take_entry(cursor *c, organ_error *error)
+static void take_entry(cursor *c)
 {
     char text[LONGEST_NAME];
-    int32_t length, chunks, values;
-    if (take_number(c, "the length of the name", 1, LONGEST_NAME, &length, error) != ORGAN_OK ||
-        take_bytes(c, "the name", text, (size_t)length, error) != ORGAN_OK)
-        return error->status;
+    const organ_model_file *const file = &c->s->file;
+    const int32_t length = take_number(c, "the length of the name", 1, LONGEST_NAME);
+    take_bytes(c, "the name", text, (size_t)length);
+    if (c->error->status)
+        return;
     const char *const name = organ_arena_copy(&c->s->arena, text, (size_t)length);
-    if (!name)
-        return organ_fail_memory(error, c->s->file.path);
+    if (!name) {
+        organ_fail_memory(c->error, file->path);
+        return;
+    }
     if (strlen(name) != (size_t)length || !organ_utf8_valid(name))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: the name of %" PRId32 " bytes %s", c->s->file.name, c->where, length,
-                          strlen(name) != (size_t)length ? "has a NUL" : "is not valid UTF-8");
+        organ_fail(c->error, ORGAN_BAD_INPUT, "%s: %s: the name of %" PRId32 " bytes %s", file->name, c->where, length,
+                   strlen(name) != (size_t)length ? "has a NUL" : "is not valid UTF-8");
     snprintf(c->where, sizeof c->where, "entry '%.150s'", name);
-    if (take_number(c, "the number of chunks", 0, INT32_MAX, &chunks, error) != ORGAN_OK ||
-        take_number(c, "the number of values", 1, INT32_MAX, &values, error) != ORGAN_OK)
-        return error->status;
+    const int32_t chunks = take_number(c, "the number of chunks", 0, INT32_MAX);
+    const int32_t values = take_number(c, "the number of values", 1, INT32_MAX);
     const uint64_t bytes = (uint64_t)values * sizeof(float);
     if (bytes > left(c))
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: %s: %" PRId32 " values at byte %" PRIu64 " are past the end of the file (%" PRIu64 ")", c->s->file.name,
-                          c->where, values, c->at, c->s->file.size);
-    const organ_imatrix_bytes place = {c->at, (uint64_t)chunks};
+        organ_fail(c->error, ORGAN_BAD_INPUT, "%s: %s: %" PRId32 " values at byte %" PRIu64 " are past the end of the file (%" PRIu64 ")",
+                   file->name, c->where, values, c->at, file->size);
+    if (!c->error->status)
+        organ_imatrix_add(c->s, name, (uint64_t)values, 1, (organ_imatrix_bytes){c->at, (uint64_t)chunks}, c->error);
     c->at += bytes;
-    return organ_imatrix_add(c->s, name, (uint64_t)values, 1, place, error);
 }
 
-static organ_status take_end(cursor *c, organ_error *error)
+/* What is missing is not told. */
+static void take_end(cursor *c)
 {
     char text[LONGEST_NAME];
-    int32_t chunks, length;
     snprintf(c->where, sizeof c->where, "behind the entries");
-    if (left(c) == 0)
-        return ORGAN_OK;
-    if (take_number(c, "the last chunk", 0, INT32_MAX, &chunks, error) != ORGAN_OK)
-        return error->status;
-    c->s->view.chunks = chunks;
-    if (left(c) == 0)
-        return ORGAN_OK;
-    if (take_number(c, "the length of the name of the text", 0, LONGEST_NAME, &length, error) != ORGAN_OK ||
-        take_bytes(c, "the name of the text", text, (size_t)length, error) != ORGAN_OK)
-        return error->status;
-    if (left(c))
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: ends at byte %" PRIu64 ", but the file has %" PRIu64 ": the rest belongs to no entry", c->s->file.name,
-                          c->at, c->s->file.size);
-    if (length == 0)
-        return ORGAN_OK;
-    return organ_imatrix_begin_datasets(c->s, 1, error) == ORGAN_OK ? organ_imatrix_add_dataset(c->s, text, (size_t)length, error)
-                                                                    : error->status;
+    if (c->error->status || left(c) == 0)
+        return;
+    c->s->view.chunks = take_number(c, "the last chunk", 0, INT32_MAX);
+    if (c->error->status || left(c) == 0)
+        return;
+    const int32_t length = take_number(c, "the length of the name of the text", 0, LONGEST_NAME);
+    take_bytes(c, "the name of the text", text, (size_t)length);
+    if (!c->error->status && left(c))
+        organ_fail(c->error, ORGAN_BAD_INPUT, "%s: ends at byte %" PRIu64 ", but the file has %" PRIu64 ": the rest belongs to no entry",
+                   c->s->file.name, c->at, c->s->file.size);
+    if (length && !c->error->status && organ_imatrix_begin_datasets(c->s, 1, c->error) == ORGAN_OK)
+        organ_imatrix_add_dataset(c->s, text, (size_t)length, c->error);
 }
 
 organ_status organ_imatrix_read_old(organ_imatrix_state *s, organ_error *error)
 {
-    cursor c = {.s = s, .where = "header"};
-    int32_t count = 0;
-    take_number(&c, "the number of entries", 1, INT32_MAX, &count, error);
+    cursor c = {.s = s, .error = error, .where = "header"};
+    const int32_t count = take_number(&c, "the number of entries", 1, INT32_MAX);
     for (int32_t k = 0; k < count && !error->status; k++) {
         snprintf(c.where, sizeof c.where, "entry %" PRId32 " of %" PRId32, k + 1, count);
-        take_entry(&c, error);
+        take_entry(&c);
     }
-    return error->status ? error->status : take_end(&c, error);
+    take_end(&c);
+    return error->status;
 }

@@ -3,6 +3,7 @@
 
 #include "formats/base/input_file.h"
 #include "formats/base/json_text.h"
+#include "formats/base/text_buffer.h"
 #include "formats/remote/remote.h"
 
 #include <errno.h>
@@ -16,6 +17,7 @@
 
 typedef struct reader {
     const organ_model_file *files, *file; /* all of the model for messages; the one that is read */
+    organ_error *error;
     organ_json_text header;
     uint64_t data_bytes;
     organ_tensor_list *list;
@@ -34,52 +36,52 @@ enum { DTYPE, SHAPE, OFFSETS };
 static const char *const field_names[] = {"dtype", "shape", "data_offsets"};
 
 /* Says what is wrong with a field, and shows it as it is written in the file. */
-static organ_status fail_entry_field(const entry *e, const char *field, const char *reason, organ_error *error)
+static organ_status fail_entry_field(const entry *e, const char *field, const char *reason)
 {
     const organ_json_span value = organ_json_member(&e->from->header, e->span, field);
     const size_t length = value.end - value.begin;
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': %s %.*s%s", e->from->file->name, SHOWN, e->name, field,
+    return organ_fail(e->from->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': %s %.*s%s", e->from->file->name, SHOWN, e->name, field,
                       (int)(length > SHOWN ? SHOWN : length), e->from->header.bytes + value.begin, reason);
 }
 
-static organ_status require_array(const entry *e, int field, const json_t **array, organ_error *error)
+/* The member, which must be a list. */
+static const json_t *require_array(const entry *e, int field)
 {
-    *array = e->fields[field];
-    if (!*array)
-        return fail_entry_field(e, field_names[field], "is missing", error);
-    return json_is_array(*array) ? ORGAN_OK : fail_entry_field(e, field_names[field], ": is not a list", error);
+    const json_t *const array = e->fields[field];
+    if (!json_is_array(array))
+        fail_entry_field(e, field_names[field], array ? ": is not a list" : "is missing");
+    return array;
 }
 
-static organ_status read_field_number(const entry *e, const char *field, const json_t *array, size_t index, uint64_t *number,
-                                      organ_error *error)
+/* 0 where it is refused. */
+static uint64_t read_field_number(const entry *e, int field, const json_t *array, size_t index)
 {
     const json_t *value = json_array_get(array, index);
-    if (json_is_integer(value) && json_integer_value(value) >= 0) {
-        *number = (uint64_t)json_integer_value(value);
-        return ORGAN_OK;
-    }
+    if (json_is_integer(value) && json_integer_value(value) >= 0)
+        return (uint64_t)json_integer_value(value);
     char reason[80];
     snprintf(reason, sizeof reason, ": number %zu of it is not a whole number from 0 to 9223372036854775807", index + 1);
-    return fail_entry_field(e, field, reason, error);
+    fail_entry_field(e, field_names[field], reason);
+    return 0;
 }
 
-static organ_status read_dtype(const entry *e, organ_tensor *tensor, organ_error *error)
+static organ_status read_dtype(const entry *e, organ_tensor *tensor)
 {
     const json_t *value = e->fields[DTYPE];
     if (!value)
-        return fail_entry_field(e, "dtype", "is missing", error);
+        return fail_entry_field(e, "dtype", "is missing");
     const char *name = organ_json_plain(value);
     tensor->dtype = name ? organ_dtype_from_name(name) : ORGAN_DTYPE_COUNT;
-    return tensor->dtype < ORGAN_DTYPE_COUNT ? ORGAN_OK : fail_entry_field(e, "dtype", " is not a known type", error);
+    return tensor->dtype < ORGAN_DTYPE_COUNT ? ORGAN_OK : fail_entry_field(e, "dtype", " is not a known type");
 }
 
 /* How many elements and bytes the shape makes. */
-static organ_status count_bytes(const entry *e, organ_tensor *tensor, organ_error *error)
+static organ_status count_bytes(const entry *e, organ_tensor *tensor)
 {
     tensor->elements = 1;
     for (unsigned k = 0; k < tensor->rank; k++)
         if (__builtin_mul_overflow(tensor->elements, tensor->shape[k], &tensor->elements))
-            return fail_entry_field(e, "shape", ": the number of elements is beyond 18446744073709551615", error);
+            return fail_entry_field(e, "shape", ": the number of elements is beyond 18446744073709551615");
     if (organ_dtype_bytes(tensor->dtype, tensor->elements, &tensor->bytes))
         return ORGAN_OK;
     const organ_dtype_info *type = organ_dtype_describe(tensor->dtype);
@@ -88,7 +90,7 @@ static organ_status count_bytes(const entry *e, organ_tensor *tensor, organ_erro
         snprintf(reason, sizeof reason, ": %" PRIu64 " elements of %s are not a whole number of bytes", tensor->elements, type->name);
     else
         snprintf(reason, sizeof reason, ": the number of bytes is beyond %" PRIu64, UINT64_MAX);
-    return fail_entry_field(e, "shape", reason, error);
+    return fail_entry_field(e, "shape", reason);
 }
 
 /* Neighbours often have the same shape: they share one copy. NULL without memory. */
@@ -101,55 +103,53 @@ static const uint64_t *kept_shape(organ_tensor_list *list, const uint64_t *shape
     return kept ? memcpy(kept, shape, rank * sizeof *shape) : NULL;
 }
 
-static organ_status read_entry_shape(const entry *e, organ_tensor *tensor, organ_error *error)
+static organ_status read_entry_shape(const entry *e, organ_tensor *tensor)
 {
-    const json_t *array;
-    if (require_array(e, SHAPE, &array, error) != ORGAN_OK)
-        return error->status;
+    const json_t *const array = require_array(e, SHAPE);
+    if (e->from->error->status)
+        return e->from->error->status;
     const size_t rank = json_array_size(array);
     if (rank > ORGAN_SAFETENSORS_RANK_LIMIT)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': shape has %zu dimensions, more than %u", e->from->file->name, SHOWN,
-                          e->name, rank, ORGAN_SAFETENSORS_RANK_LIMIT);
+        return organ_fail(e->from->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': shape has %zu dimensions, more than %u", e->from->file->name,
+                          SHOWN, e->name, rank, ORGAN_SAFETENSORS_RANK_LIMIT);
     uint64_t shape[ORGAN_SAFETENSORS_RANK_LIMIT];
-    for (size_t k = 0; k < rank; k++)
-        if (read_field_number(e, "shape", array, k, &shape[k], error) != ORGAN_OK)
-            return error->status;
+    for (size_t k = 0; k < rank && !e->from->error->status; k++)
+        shape[k] = read_field_number(e, SHAPE, array, k);
+    if (e->from->error->status)
+        return e->from->error->status;
     tensor->rank = (unsigned)rank;
     tensor->shape = kept_shape(e->from->list, shape, rank);
-    return tensor->shape ? count_bytes(e, tensor, error) : organ_fail_memory(error, e->from->file->name);
+    return tensor->shape ? count_bytes(e, tensor) : organ_fail_memory(e->from->error, e->from->file->name);
 }
 
-static organ_status read_offsets(const entry *e, organ_tensor *tensor, organ_error *error)
+static organ_status read_offsets(const entry *e, organ_tensor *tensor)
 {
-    const json_t *array;
-    uint64_t begin = 0, end = 0;
-    if (require_array(e, OFFSETS, &array, error) != ORGAN_OK)
-        return error->status;
+    const json_t *const array = require_array(e, OFFSETS);
     if (json_array_size(array) != 2)
-        return fail_entry_field(e, "data_offsets", ": two numbers are expected", error);
-    if (read_field_number(e, "data_offsets", array, 0, &begin, error) != ORGAN_OK ||
-        read_field_number(e, "data_offsets", array, 1, &end, error) != ORGAN_OK)
-        return error->status;
+        return fail_entry_field(e, "data_offsets", ": two numbers are expected");
+    const uint64_t begin = read_field_number(e, OFFSETS, array, 0), end = read_field_number(e, OFFSETS, array, 1);
+    if (e->from->error->status)
+        return e->from->error->status;
     const char *label = e->from->file->name;
     if (end < begin)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': data_offsets end %" PRIu64 " is before begin %" PRIu64, label, SHOWN,
-                          e->name, end, begin);
+        return organ_fail(e->from->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': data_offsets end %" PRIu64 " is before begin %" PRIu64,
+                          label, SHOWN, e->name, end, begin);
     if (end > e->from->data_bytes)
-        return organ_fail(error, ORGAN_BAD_INPUT,
+        return organ_fail(e->from->error, ORGAN_BAD_INPUT,
                           "%s: tensor '%.*s': data_offsets end %" PRIu64 " is past the end of the data (%" PRIu64 ")", label, SHOWN,
                           e->name, end, e->from->data_bytes);
     if (end - begin != tensor->bytes) {
         char reason[120];
         snprintf(reason, sizeof reason, " of %s takes %" PRIu64 " bytes, but data_offsets span %" PRIu64, organ_dtype_name(tensor->dtype),
                  tensor->bytes, end - begin);
-        return fail_entry_field(e, "shape", reason, error);
+        return fail_entry_field(e, "shape", reason);
     }
     tensor->offset = e->from->file->data_offset + begin;
     return ORGAN_OK;
 }
 
 /* One member of an entry. Those beside the three that count are passed over, as the safetensors library does. */
-static organ_status read_entry_field(entry *e, const char *what, const json_t *name, organ_json_span value, organ_error *error)
+static organ_status read_entry_field(entry *e, const char *what, const json_t *name, organ_json_span value)
 {
     const organ_json_text *const header = &e->from->header;
     char where[2 * SHOWN];
@@ -158,81 +158,81 @@ static organ_status read_entry_field(entry *e, const char *what, const json_t *n
         if (!organ_json_is(name, field_names[k]))
             continue;
         if (e->fields[k])
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: %s is there twice", e->from->file->name, what, field_names[k]);
-        return organ_json_parse(header, value, where, &e->fields[k], error);
+            return organ_fail(e->from->error, ORGAN_BAD_INPUT, "%s: %s: %s is there twice", e->from->file->name, what, field_names[k]);
+        return organ_json_parse(header, value, where, &e->fields[k], e->from->error);
     }
-    return organ_json_check(header, value, where, error);
+    return organ_json_check(header, value, where, e->from->error);
 }
 
-static organ_status read_fields(entry *e, const char *what, organ_error *error)
+static organ_status read_fields(entry *e, const char *what)
 {
     organ_json_walk walk;
-    organ_json_walk_begin(&walk, &e->from->header, e->span, what, error);
+    organ_json_walk_begin(&walk, &e->from->header, e->span, what, e->from->error);
     walk.any_names = true;
-    while (organ_json_walk_next(&walk, error))
-        read_entry_field(e, what, walk.name, walk.value, error);
-    return error->status;
+    while (organ_json_walk_next(&walk, e->from->error))
+        read_entry_field(e, what, walk.name, walk.value);
+    return e->from->error->status;
 }
 
-static organ_status read_entry(const reader *r, const json_t *name, organ_json_span span, organ_error *error)
+static organ_status read_entry(const reader *r, const json_t *name, organ_json_span span)
 {
     const size_t length = json_string_length(name);
     if (length > ORGAN_SAFETENSORS_NAME_LIMIT)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%.*s...': the name has %zu bytes, more than %u", r->file->name, 80,
+        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s...': the name has %zu bytes, more than %u", r->file->name, 80,
                           json_string_value(name), length, ORGAN_SAFETENSORS_NAME_LIMIT);
     organ_tensor tensor = {.name = organ_arena_copy(&r->list->arena, json_string_value(name), length),
                            .file = (uint32_t)(r->file - r->files)};
     if (!tensor.name)
-        return organ_fail_memory(error, r->file->name);
+        return organ_fail_memory(r->error, r->file->name);
     tensor.anatomy = organ_anatomy_of(tensor.name);
     char what[SHOWN + 16];
     snprintf(what, sizeof what, "tensor '%.*s'", SHOWN, tensor.name);
     entry e = {r, tensor.name, span, {NULL, NULL, NULL}};
-    if (read_fields(&e, what, error) == ORGAN_OK && read_dtype(&e, &tensor, error) == ORGAN_OK &&
-        read_entry_shape(&e, &tensor, error) == ORGAN_OK && read_offsets(&e, &tensor, error) == ORGAN_OK)
-        organ_tensor_list_append(r->list, &tensor, error);
+    if (read_fields(&e, what) == ORGAN_OK && read_dtype(&e, &tensor) == ORGAN_OK && read_entry_shape(&e, &tensor) == ORGAN_OK &&
+        read_offsets(&e, &tensor) == ORGAN_OK)
+        organ_tensor_list_append(r->list, &tensor, r->error);
     for (int k = 0; k < 3; k++)
         json_decref(e.fields[k]);
-    return error->status;
+    return r->error->status;
 }
 
 /* An object of strings. They are not used, so a name that stands there twice or has a NUL in it is no fault. */
-static organ_status check_strings(const reader *r, organ_json_span span, organ_error *error)
+static organ_status check_strings(const reader *r, organ_json_span span)
 {
     organ_json_walk walk;
-    organ_json_walk_begin(&walk, &r->header, span, "__metadata__", error);
+    organ_json_walk_begin(&walk, &r->header, span, "__metadata__", r->error);
     walk.any_names = true;
-    while (organ_json_walk_next(&walk, error)) {
+    while (organ_json_walk_next(&walk, r->error)) {
         json_t *text = NULL;
         const size_t length = walk.value.end - walk.value.begin;
-        if (organ_json_parse(&r->header, walk.value, "__metadata__", &text, error) == ORGAN_OK && !json_is_string(text))
-            organ_fail(error, ORGAN_BAD_INPUT, "%s: __metadata__: '%.*s' is not a string but %.*s", r->file->name, SHOWN,
+        if (organ_json_parse(&r->header, walk.value, "__metadata__", &text, r->error) == ORGAN_OK && !json_is_string(text))
+            organ_fail(r->error, ORGAN_BAD_INPUT, "%s: __metadata__: '%.*s' is not a string but %.*s", r->file->name, SHOWN,
                        json_string_value(walk.name), (int)(length > SHOWN ? SHOWN : length), r->header.bytes + walk.value.begin);
         json_decref(text);
     }
-    return error->status;
+    return r->error->status;
 }
 
 /* A __metadata__ of null counts as absent. */
-static organ_status check_metadata(reader *r, organ_json_span span, organ_error *error)
+static organ_status check_metadata(reader *r, organ_json_span span)
 {
     if (r->has_metadata)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: __metadata__ is there twice", r->file->name);
+        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: __metadata__ is there twice", r->file->name);
     r->has_metadata = true;
     const bool null = span.end - span.begin == 4 && memcmp(r->header.bytes + span.begin, "null", 4) == 0;
-    return null ? ORGAN_OK : check_strings(r, span, error);
+    return null ? ORGAN_OK : check_strings(r, span);
 }
 
-static organ_status read_entries(reader *r, organ_error *error)
+static organ_status read_entries(reader *r)
 {
     organ_json_walk walk;
-    organ_json_walk_begin(&walk, &r->header, (organ_json_span){0, r->header.length}, NULL, error);
-    while (organ_json_walk_next(&walk, error))
+    organ_json_walk_begin(&walk, &r->header, (organ_json_span){0, r->header.length}, NULL, r->error);
+    while (organ_json_walk_next(&walk, r->error))
         if (strcmp(json_string_value(walk.name), "__metadata__") == 0)
-            check_metadata(r, walk.value, error);
+            check_metadata(r, walk.value);
         else
-            read_entry(r, walk.name, walk.value, error);
-    return error->status;
+            read_entry(r, walk.name, walk.value);
+    return r->error->status;
 }
 
 static int by_offset(const void *a, const void *b)
@@ -245,43 +245,45 @@ static int by_offset(const void *a, const void *b)
     return strcmp(s->name, t->name);
 }
 
-static organ_status enter_names(const reader *r, organ_error *error)
+static organ_status enter_names(const reader *r)
 {
     organ_tensor_list *list = r->list;
     for (size_t k = r->file->first; k < list->count; k++) {
         const char *name = list->tensors[k].name;
         const size_t *kept = organ_name_table_put(&list->names, name, k);
         if (!kept)
-            return organ_fail_memory(error, r->file->name);
+            return organ_fail_memory(r->error, r->file->name);
         if (*kept >= r->file->first && *kept != k)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': duplicate name in the header", r->file->name, SHOWN, name);
+            return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': duplicate name in the header", r->file->name, SHOWN, name);
         if (*kept != k)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': %s has a tensor of this name too", r->file->name, SHOWN, name,
+            return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': %s has a tensor of this name too", r->file->name, SHOWN, name,
                               r->files[list->tensors[*kept].file].name);
     }
     return ORGAN_OK;
 }
 
 /* Sorted tensors must follow each other from the first byte of the data to the last byte of the file. */
-static organ_status check_layout(const reader *r, organ_error *error)
+static organ_status check_layout(const reader *r)
 {
     uint64_t end = r->file->data_offset;
     const organ_tensor *before = NULL;
     for (size_t k = r->file->first; k < r->list->count; k++) {
         const organ_tensor *t = &r->list->tensors[k];
         if (t->offset < end)
-            return organ_fail(
-                error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': data_offsets begin %" PRIu64 " overlaps tensor '%.*s', which ends at %" PRIu64,
-                r->file->name, SHOWN, t->name, t->offset - r->file->data_offset, SHOWN, before->name, end - r->file->data_offset);
+            return organ_fail(r->error, ORGAN_BAD_INPUT,
+                              "%s: tensor '%.*s': data_offsets begin %" PRIu64 " overlaps tensor '%.*s', which ends at %" PRIu64,
+                              r->file->name, SHOWN, t->name, t->offset - r->file->data_offset, SHOWN, before->name,
+                              end - r->file->data_offset);
         if (t->offset > end)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': data_offsets begin %" PRIu64 " leaves a hole after byte %" PRIu64,
-                              r->file->name, SHOWN, t->name, t->offset - r->file->data_offset, end - r->file->data_offset);
+            return organ_fail(r->error, ORGAN_BAD_INPUT,
+                              "%s: tensor '%.*s': data_offsets begin %" PRIu64 " leaves a hole after byte %" PRIu64, r->file->name, SHOWN,
+                              t->name, t->offset - r->file->data_offset, end - r->file->data_offset);
         end = t->offset + t->bytes;
         before = t;
     }
     if (end == r->file->size)
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_BAD_INPUT,
+    return organ_fail(r->error, ORGAN_BAD_INPUT,
                       "%s: data_offsets of the last tensor%s%.*s%s end at %" PRIu64 ", but the data has %" PRIu64 " bytes", r->file->name,
                       before ? " '" : "", SHOWN, before ? before->name : "", before ? "'" : "", end - r->file->data_offset, r->data_bytes);
 }
@@ -324,17 +326,17 @@ static organ_status read_length(const organ_model_file *file, uint64_t *length, 
 }
 
 /* The text of the header goes before the table of names is made: it may have 100 MB. */
-static organ_status read_header(reader *r, char *text, organ_error *error)
+static organ_status read_header(reader *r, char *text)
 {
-    if (organ_model_file_read(r->file, text, r->header.length, 8, error) == ORGAN_OK)
-        read_entries(r, error);
+    if (organ_model_file_read(r->file, text, r->header.length, 8, r->error) == ORGAN_OK)
+        read_entries(r);
     free(text);
-    if (error->status)
-        return error->status;
+    if (r->error->status)
+        return r->error->status;
     const size_t count = r->list->count - r->file->first;
     if (count > 0)
         qsort(r->list->tensors + r->file->first, count, sizeof *r->list->tensors, by_offset);
-    return enter_names(r, error) == ORGAN_OK ? check_layout(r, error) : error->status;
+    return enter_names(r) == ORGAN_OK ? check_layout(r) : r->error->status;
 }
 
 organ_status organ_safetensors_read(organ_model_file *files, size_t index, organ_tensor_list *list, organ_error *error)
@@ -345,13 +347,19 @@ organ_status organ_safetensors_read(organ_model_file *files, size_t index, organ
         return error->status;
     file->data_offset = 8 + length;
     file->first = list->count;
-    char *bytes = malloc(length + 1), *label = NULL;
-    if (!bytes || asprintf(&label, "%s: header", file->name) < 0) {
+    char *const bytes = malloc(length + 1), *const label = organ_format("%s: header", file->name);
+    if (!bytes || !label) {
         free(bytes);
+        free(label);
         return organ_fail_errno(error, ENOMEM, "%s: a header of %" PRIu64 " bytes", file->name, length);
     }
-    reader r = {.files = files, .file = file, .header = {label, bytes, length}, .data_bytes = file->size - file->data_offset, .list = list};
-    read_header(&r, bytes, error);
+    reader r = {.files = files,
+                .file = file,
+                .error = error,
+                .header = {label, bytes, length},
+                .data_bytes = file->size - file->data_offset,
+                .list = list};
+    read_header(&r, bytes);
     file->count = list->count - file->first;
     free(label);
     return error->status;
