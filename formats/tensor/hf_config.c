@@ -103,9 +103,11 @@ static organ_status read_architecture(const organ_json_object *from, organ_hf_co
 static organ_json_object enter_member(const organ_json_object *from, const char *key, organ_error *error)
 {
     const json_t *value = organ_json_value(from, key);
-    if (value && !json_is_object(value))
+    if (json_is_object(value))
+        return (organ_json_object){from->text, organ_json_member(from->text, from->span, key), value};
+    if (value)
         organ_json_refuse(from, key, "an object", error);
-    return (organ_json_object){from->text, organ_json_member(from->text, from->span, key), json_is_object(value) ? value : NULL};
+    return (organ_json_object){.text = from->text};
 }
 
 static organ_status read_quantisation(const organ_json_object *from, organ_hf_config *config, organ_error *error)
