@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/measure/companions.h"
 
 #include "formats/base/path.h"
+#include "formats/base/text_buffer.h"
 #include "orchestrator/surgery/output/resharding.h"
 
 #include <errno.h>
@@ -71,11 +72,7 @@ size_t organ_companions_codes_in(const organ_companions *c, const char *tensor)
     return entry ? c->codes_in[*entry] : ORGAN_AT_HOME;
 }
 
-char *organ_companions_path(const organ_companions *c, size_t file)
-{
-    char *path = NULL;
-    return asprintf(&path, "%s-%zu.safetensors", c->stem, file + 1) < 0 ? NULL : path;
-}
+char *organ_companions_path(const organ_companions *c, size_t file) { return organ_format("%s-%zu.safetensors", c->stem, file + 1); }
 
 /* Onto the disk, and under its name once it is whole. */
 static organ_status settle_file(const char *temporary, const char *path, const char *folder, organ_error *error)

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/measure/fleet_find.h"
 
 #include "formats/base/path.h"
+#include "formats/base/text_buffer.h"
 #include "formats/gguf/file.h"
 #include "formats/model/organ_directory.h"
 #include "formats/safetensors/safetensors.h"
@@ -31,11 +32,7 @@ typedef struct folder {
     int count;
 } folder;
 
-static char *join_path(const char *a, const char *b)
-{
-    char *path = NULL;
-    return asprintf(&path, "%s%s%s", a, *a && *b ? "/" : "", b) < 0 ? NULL : path;
-}
+static char *join_path(const char *a, const char *b) { return organ_format("%s%s%s", a, *a && *b ? "/" : "", b); }
 
 /* Digest of the files of a folder whose names begin with `stem`. */
 static uint64_t identity_of(const char *path, const folder *f, const char *stem, size_t length)

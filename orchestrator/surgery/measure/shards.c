@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/measure/shards.h"
 
 #include "formats/base/path.h"
+#include "formats/base/text_buffer.h"
 #include "formats/gguf/file.h"
 #include "formats/safetensors/safetensors.h"
 #include "orchestrator/report/text/members.h"
@@ -94,10 +95,8 @@ static organ_status open_journal(shard_list *s, const char *directory, organ_err
 {
     if (organ_measure_journal_open(directory, "shards", s->path, &s->journal, error))
         return error->status;
-    if (asprintf(&s->kept, "%.*s-companions", (int)(strlen(s->journal.path) - strlen(".jsonl")), s->journal.path) < 0) {
-        s->kept = NULL;
+    if (!(s->kept = organ_format("%.*s-companions", (int)(strlen(s->journal.path) - strlen(".jsonl")), s->journal.path)))
         return organ_fail_memory(error, directory);
-    }
     take_lines(s, s->journal.lines);
     return ORGAN_OK;
 }

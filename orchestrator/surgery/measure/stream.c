@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/measure/stream.h"
 
+#include "formats/base/text_buffer.h"
 #include "formats/remote/remote.h"
 #include "orchestrator/report/text/members.h"
 
@@ -142,10 +143,9 @@ organ_status organ_measure_journal_open(const char *directory, const char *name,
     *opened = (organ_measure_journal){.journal = {.fd = -1}};
     if (asprintf(&folder, "%s/organ", directory) < 0)
         return organ_fail_memory(error, directory);
-    if (asprintf(&opened->path, "%s/%s-%016llx.jsonl", folder, name, key) < 0) {
-        opened->path = NULL;
+    if (!(opened->path = organ_format("%s/%s-%016llx.jsonl", folder, name, key)))
         organ_fail_memory(error, directory);
-    } else if (mkdir(folder, 0777) && errno != EEXIST)
+    else if (mkdir(folder, 0777) && errno != EEXIST)
         organ_fail_errno(error, errno, "%s: cannot be made", folder);
     else if (organ_journal_open(opened->path, &opened->journal, &opened->lines, error) == ORGAN_OK &&
              flock(opened->journal.fd, LOCK_EX | LOCK_NB))

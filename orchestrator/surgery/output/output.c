@@ -3,6 +3,7 @@
 
 #include "formats/base/memory_watch.h"
 #include "formats/base/path.h"
+#include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
@@ -22,8 +23,7 @@ bool organ_output_is_file(const char *path) { return organ_ends_with(path, ".ggu
 char *organ_output_copy_path(const char *directory, const organ_model *donor, const char *single)
 {
     const char *const name = single ? single : donor->whole_directory ? NULL : donor->index ? donor->index : donor->files[0].name;
-    char *path = NULL;
-    return asprintf(&path, "%s%s%s", directory, name ? "/" : "", name ? name : "") < 0 ? NULL : path;
+    return organ_format("%s%s%s", directory, name ? "/" : "", name ? name : "");
 }
 
 const char *organ_output_name(const organ_output *output) { return organ_path_name(output->path); }
