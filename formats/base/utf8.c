@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/utf8.h"
 
+#include <utf8proc.h>
+
 /* Control characters, and the invisible marks that reorder what stands around them or break its line. */
 static const struct {
     uint32_t first, last;
@@ -14,26 +16,15 @@ bool organ_utf8_hidden(uint32_t code)
     return false;
 }
 
-size_t organ_utf8_decode(const unsigned char *s, uint32_t *out)
+size_t organ_utf8_within(const void *s, size_t left, uint32_t *code)
 {
-    static const unsigned lowest[] = {0, 0, 0x80, 0x800, 0x10000};
-    const size_t length = s[0] < 0x80                   ? 1
-                          : s[0] >= 0xC2 && s[0] < 0xE0 ? 2
-                          : (s[0] & 0xF0) == 0xE0       ? 3
-                          : s[0] >= 0xF0 && s[0] < 0xF5 ? 4
-                                                        : 0;
-    *out = s[0];
-    if (length < 2)
-        return length;
-    uint32_t code = s[0] & (0x7Fu >> length);
-    for (size_t k = 1; k < length; k++) {
-        if ((s[k] & 0xC0) != 0x80)
-            return 0;
-        code = code << 6 | (s[k] & 0x3Fu);
-    }
-    *out = code;
-    return code >= lowest[length] && code <= 0x10FFFF && (code < 0xD800 || code > 0xDFFF) ? length : 0;
+    utf8proc_int32_t found;
+    const utf8proc_ssize_t length = utf8proc_iterate(s, (utf8proc_ssize_t)left, &found);
+    *code = (uint32_t)found;
+    return length > 0 ? (size_t)length : 0;
 }
+
+size_t organ_utf8_decode(const unsigned char *s, uint32_t *code) { return organ_utf8_within(s, 4, code); }
 
 size_t organ_utf8_length(const unsigned char *s)
 {

@@ -35,21 +35,9 @@ static bool marks_to_blanks(const organ_token *token, organ_bytes *piece)
     return true;
 }
 
-/* The byte that the token stands for: "<0x0A>"; -1 for any other. */
-static int byte_named(const organ_tokenizer *t, const organ_token *token)
-{
-    const uint32_t id = (uint32_t)(token - t->tokens);
-    if (!t->byte_fallback || token->bytes != 6 || memcmp(token->text, "<0x", 3) != 0)
-        return -1;
-    for (int value = 0; value < 256; value++)
-        if (t->byte_ids[value] == id)
-            return value;
-    return -1;
-}
-
 static bool make_piece(organ_tokenizer *t, organ_token *token, organ_bytes *piece)
 {
-    const int value = byte_named(t, token);
+    const int value = t->byte_fallback ? organ_tokenizer_byte(t, (uint32_t)(token - t->tokens)) : -1;
     piece->used = 0;
     token->piece = token->text;
     token->piece_bytes = token->bytes;

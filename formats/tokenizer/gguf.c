@@ -91,12 +91,11 @@ static organ_status begin_strings(const source *s, const char *key, strings *lis
 
 static bool valid(const char *text, size_t bytes)
 {
-    for (size_t at = 0, length; at < bytes; at += length) {
-        length = organ_utf8_length((const unsigned char *)text + at);
-        if (length == 0 || length > bytes - at)
-            return false;
+    uint32_t code;
+    size_t at = 0;
+    for (size_t length; at < bytes && (length = organ_utf8_within(text + at, bytes - at, &code)); at += length) {
     }
-    return true;
+    return at == bytes;
 }
 
 /* The next string, copied with a NUL after it. */

@@ -21,23 +21,13 @@ static size_t broken_length(const unsigned char *s, size_t left)
     return length;
 }
 
-/* The length of the valid character at s, 0: there is none within `left` bytes. */
-static size_t whole_length(const unsigned char *s, size_t left)
-{
-    unsigned char last[5] = {0};
-    if (left >= 4)
-        return organ_utf8_length(s);
-    memcpy(last, s, left);
-    const size_t length = organ_utf8_length(last);
-    return length > left ? 0 : length;
-}
-
 bool organ_utf8_mend(const char *text, size_t bytes, organ_bytes *to)
 {
     const unsigned char *s = (const unsigned char *)text;
     size_t good = 0;
+    uint32_t code;
     for (size_t at = 0; at < bytes;) {
-        const size_t length = s[at] < 0x80 ? 1 : whole_length(s + at, bytes - at);
+        const size_t length = s[at] < 0x80 ? 1 : organ_utf8_within(s + at, bytes - at, &code);
         if (length) {
             at += length;
             continue;

@@ -153,6 +153,7 @@ organ_status organ_tokenizer_finish(organ_tokenizer *t, organ_error *error);
 uint32_t organ_tokenizer_id(const organ_tokenizer *t, const char *text, size_t bytes); /* ORGAN_NO_ID: none */
 const organ_merge *organ_tokenizer_pair(const organ_tokenizer *t, uint32_t left, uint32_t right);
 bool organ_merge_is_of_tokens(const organ_merge *slot, uint32_t *left, uint32_t *right);
+int organ_tokenizer_byte(const organ_tokenizer *t, uint32_t id); /* that the token stands for: "<0x0A>"; -1 for any other */
 bool organ_tokenizer_beside(const organ_tokenizer *t, uint32_t left, uint32_t right); /* characters */
 
 /* A character of valid UTF-8 and its length. */

@@ -203,16 +203,17 @@ static bool note_pairs(organ_tokenizer *t, const organ_token *token)
     return true;
 }
 
-static bool is_byte_token(const organ_tokenizer *t, uint32_t id)
+int organ_tokenizer_byte(const organ_tokenizer *t, uint32_t id)
 {
     unsigned value;
-    return t->tokens[id].bytes == 6 && sscanf(t->tokens[id].text, "<0x%2X>", &value) == 1 && t->byte_ids[value & 255] == id;
+    const bool named = t->tokens[id].bytes == 6 && sscanf(t->tokens[id].text, "<0x%2X>", &value) == 1;
+    return named && t->byte_ids[value & 255] == id ? (int)(value & 255) : -1;
 }
 
 bool organ_tokenizer_merge(organ_tokenizer *t, uint32_t left, uint32_t right, uint32_t rank, uint32_t made)
 {
     /* What a byte stands for is not in the name of its token. */
-    if (t->byte_fallback && !t->by_scores && (is_byte_token(t, left) || is_byte_token(t, right)))
+    if (t->byte_fallback && !t->by_scores && (organ_tokenizer_byte(t, left) >= 0 || organ_tokenizer_byte(t, right) >= 0))
         t->whole_words = true;
     return put_pair(t, (organ_merge){pair_of(OF_TOKENS, left, right), rank, made}) && note_pairs(t, &t->tokens[made]);
 }
