@@ -25,7 +25,7 @@ declare -A running=() started=() logs=()
 number=0
 
 # The suites that take longest, and those that begin first, in this order.
-longest="memory_verbs cli_memory kernels cli names cli_perplexity kernel_mutants html_quality cli_lora_extract prune cli_calibrated evaluation cli_help
+longest="memory_verbs cli_same_bits cli_memory kernels cli names cli_perplexity kernel_mutants html_quality cli_lora_extract prune cli_calibrated evaluation cli_help
     html measure prune_calibrated html_models cli_experiments autopsy forward physarum_v2 lora_extract prune_bands tokenizer prune_imatrix
     weights convert lora measure_packed purify precision cli_names weight_pass install pages job_keeper organs orthogonality"
 # They hold a server or a reader to seconds, or measure its memory: one after the other, when nothing else runs.
@@ -33,7 +33,7 @@ alone="http serve cli_serve serve_jobs serve_memory"
 # `quick` is without these.
 slow="cli_memory enough_memory names kernels kernel_mutants memory_verbs evaluation autopsy convert html html_models html_quality http install lora_extract measure
     physarum_v2 prune prune_bands prune_calibrated prune_imatrix purify serve serve_jobs serve_memory tokenizer
-    cli cli_calibrated cli_experiments cli_help cli_lora_extract cli_names cli_perplexity pages"
+    cli cli_calibrated cli_experiments cli_help cli_lora_extract cli_names cli_perplexity cli_same_bits pages"
 
 # A suite is the leader of a group of processes, which ends with it; its files lie in $scratch.
 clean_up() {

@@ -18,7 +18,7 @@ static const organ_option extract_options[] = {
          "no more rank in each module than explains that SHARE of the square of its change: --rank-by energy 0.95, or energy=0.95"),
     TEXT("modules", "GLOB,...", lora_extract.modules,
          "linear layers by name or last word (q_proj); if not given, all projections: q, k, v, o, gate, up, down, also fused ones"),
-    FLAG("exact", lora_extract.exact, "whole singular value decompositions by LAPACK: slow, and each matrix must fit --memory"),
+    FLAG("exact", lora_extract.exact, "whole singular value decompositions: slow, and each matrix must fit --memory"),
     FLAG("save-full", lora_extract.save_full,
          "keep what else changed (embeddings, norms, biases) whole in the adapter; vLLM refuses such an adapter"),
     CHOICE("dtype", "bf16|f16|f32", lora_extract.dtype, "the type of the factors", .fallback = "bf16"),

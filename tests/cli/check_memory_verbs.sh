@@ -117,9 +117,7 @@ sweep 3 prune-imatrix prune "$model" --method wanda --sparsity 20 --imatrix "$fi
 sweep 8 fleet fleet "$area/models" "${t1[@]}" -o f
 
 # ---- memory that runs out in earnest, where hwloc finds the cores ----
-# Some sizes end the program by SIGSEGV before main, from run to run others, so that this runs only where it is named. The constructor of
-# libgfortran, which liblapack of Debian needs, is the cause: without memory it calls _gfortran_os_error, which allocates for its message,
-# fails and calls itself until the stack is full (libgfortran 5, gcc 12). No code of organ has run then, and no setting avoids it.
+# It runs only where it is named: with some sizes a library's constructor ends the program before main, from run to run others.
 if [[ -z $asan && " ${MEMORY_VERBS:-} " == *" exhausted "* ]]; then
     low=0 high=4194304 # KiB; at `high` it works
     while ((high - low > 64)); do

@@ -69,7 +69,7 @@ static bool allow_path(int rules, const char *path, uint64_t what)
     return allowed;
 }
 
-/* The loader and the libraries; time zone; the process itself, whose number stays when it executes; what hwloc, OpenBLAS and the C library
+/* The loader and the libraries; time zone; the process itself, whose number stays when it executes; what hwloc and the C library
  * ask about processors, memory and limits. */
 static bool allow_system(int rules)
 {

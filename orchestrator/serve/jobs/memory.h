@@ -11,8 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Beside --memory: the program with its libraries and the lists of a model, and for each thread its stack, its part of the heap and what
- * BLAS sets aside for it. Measured was a perplexity of --memory 64M: 199 MB with one thread, 893 MB with 8. */
+/* Beside --memory: the program with its libraries and the lists of a model, and for each thread its stack, its part of the heap and
+ * scratch. */
 #define ORGAN_JOB_BASE_BYTES   ((uint64_t)256 << 20)
 #define ORGAN_JOB_THREAD_BYTES ((uint64_t)128 << 20)
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What a linear layer's inputs are like over the calibration tokens: the second moments that pruning by activations stands on. Stands on
- * BLAS and LAPACK: the same bits for any number of threads, on one kind of CPU, and however the tokens are cut into calls. */
+ * What a linear layer's inputs are like over the calibration tokens: the second moments that pruning by activations stands on. The same
+ * bits on every machine, for any number of threads and however the tokens are cut into calls. */
 #ifndef ORGAN_CALIBRATION_H
 #define ORGAN_CALIBRATION_H
 

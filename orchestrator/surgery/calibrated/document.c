@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/machine/blas.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/calibrated/job.h"
 
@@ -102,13 +101,12 @@ int organ_calibrated_amend_line(const organ_prune_job *base, const organ_prune_p
     return 0;
 }
 
-/* Whether second moments are whole is decided by --memory; the last bits are those of BLAS. */
+/* Whether second moments are whole is decided by --memory. */
 json_t *organ_calibrated_identity(void *context)
 {
     const organ_calibrated_job *const job = context;
     return ORGAN_OBJECT(SET_IF(job->needs_text, "calibration", calibration_json(job)),
                         SET_IF(job->needs_text, "memory", json_integer((json_int_t)job->base.engine->memory)),
-                        SET_IF(job->needs_text, "blas", json_string(organ_blas_kernels())),
                         SET_IF(job->imatrix, "imatrix", imatrix_json(job)));
 }
 

@@ -17,7 +17,7 @@ typedef struct organ_lora_extract_options {
         *modules;      /* shell patterns, comma-separated, each for a whole name, a module or its last word ("q_proj"); NULL: projections */
     const char *dtype; /* "bf16", "f16", "f32" */
     unsigned seed;     /* of the random vectors that the decomposition starts from */
-    bool exact;        /* whole decompositions by LAPACK */
+    bool exact;        /* whole decompositions */
     bool save_full;    /* what changed and is no linear layer is kept whole */
     bool force, dry_run;
 } organ_lora_extract_options;

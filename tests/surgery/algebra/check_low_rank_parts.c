@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * Random numbers by place, and decompositions of products. */
-#include "orchestrator/machine/blas.h"
 #include "orchestrator/surgery/algebra/low_rank_job.h"
 #include "tests/surgery/algebra/low_rank_rig.h"
 #include "tests/kit/suite_table.h"
 #include "tests/kit/require.h"
 
-#include <cblas.h>
 #include <math.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,46 +70,6 @@ START_TEST(numbers_are_distributed_as_they_should_be)
 }
 END_TEST
 
-/* ---- BLAS from many threads ---- */
-
-enum { STRIP = 64, WIDE = 24, LONG = 700, CALLERS = 12, ROUNDS = 60 };
-
-static float left[STRIP * LONG], right[LONG * WIDE], expected[STRIP * WIDE];
-
-static void multiply(float *out)
-{
-    organ_blas_begin();
-    cblas_sgemm(CblasColMajor, CblasTrans, CblasNoTrans, STRIP, WIDE, LONG, 1, left, LONG, right, LONG, 0, out, STRIP);
-    organ_blas_end();
-}
-
-static void *call(void *wrong)
-{
-    float out[STRIP * WIDE];
-    for (int round = 0; round < ROUNDS; round++) {
-        multiply(out);
-        if (memcmp(out, expected, sizeof out) != 0)
-            __atomic_fetch_add((int *)wrong, 1, __ATOMIC_RELAXED);
-    }
-    return NULL;
-}
-
-START_TEST(calls_do_not_disturb_each_other)
-{
-    pthread_t threads[CALLERS];
-    int wrong = 0;
-    organ_philox_normal(1, 0, 0, left, STRIP * LONG);
-    organ_philox_normal(2, 0, 0, right, LONG * WIDE);
-    multiply(expected);
-    for (size_t k = 0; k < CALLERS; k++)
-        ck_assert_int_eq(pthread_create(&threads[k], NULL, call, &wrong), 0);
-    for (size_t k = 0; k < CALLERS; k++)
-        pthread_join(threads[k], NULL);
-    ck_assert_int_eq(wrong, 0);
-    ck_assert(organ_blas_is_concurrent());
-}
-END_TEST
-
 /* ---- products ---- */
 
 static float *product(const float *b, const float *a, size_t out, size_t inner, size_t in)
@@ -173,8 +130,7 @@ END_TEST
 Suite *low_rank_random_suite(void)
 {
     const suite_case cases[] = {
-        {"random", {words_are_the_published_ones, numbers_do_not_depend_on_the_cut, numbers_are_distributed_as_they_should_be}},
-        {"blas", {calls_do_not_disturb_each_other}}};
+        {"random", {words_are_the_published_ones, numbers_do_not_depend_on_the_cut, numbers_are_distributed_as_they_should_be}}};
     return suite_of("random", cases, sizeof cases / sizeof *cases, NULL, NULL);
 }
 

@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# What stands on products and decompositions of matrices makes the same files and documents on every instruction set, with one thread and
+# with five, with little memory and with much. Ends with the line "N passed, N failed".
+. "$(dirname "$0")/../kit/cli_kit.sh"
+ln -s "${model%/*}/tiny-lora" tiny-lora
+ends 0 version
+isas=$(sed -n 's/^usable *//p' ../out)
+judge "scalar is not among the usable kernels" grep -qw scalar <<<"$isas"
+
+# A document without what differs from run to run.
+plain() { sed -e '/^  "run": {$/,$d' -e '/^  *"memory": [0-9]*,\{0,1\}$/d' "$1"; }
+
+# same NAME REPORT HOW ARGS...: the verb writes a directory that has the report ('files'), or prints its document ('prints').
+same() {
+    local name=$1 report=$2 how=$3 first= isa threads memory out
+    for isa in $isas; do
+        for threads in 1 5; do
+            [[ $threads == 1 ]] && memory=64M || memory=1G
+            out=$name-$isa-$threads
+            if [[ $how == prints ]]; then
+                ORGAN_ISA=$isa ends 0 "${@:4}" --json --quiet --threads $threads --memory $memory
+                mkdir -p "$out"
+                cp ../out "$out/$report"
+            else
+                ORGAN_ISA=$isa ends 0 "${@:4}" -o "$out" --quiet --threads $threads --memory $memory
+                judge "$out: other bytes than $first" cmp -s <(cat "$out"/*.safetensors) <(cat "${first:-$out}"/*.safetensors)
+            fi
+            judge "$out: another document than $first" cmp -s <(plain "$out/$report") <(plain "${first:-$out}/$report")
+            judge "$out: the document is empty" test "$(plain "$out/$report" | wc -l)" -gt 10
+            first=${first:-$out}
+        done
+    done
+}
+
+calibrated=(prune tiny-qwen2 --sparsity 50 --targets '*.0.self_attn.k_proj.weight' --calibration tiny-qwen2/calibration.txt --samples 1
+    --context 64)
+for method in sparsegpt physarum-v2; do
+    same $method organ/prune.json files "${calibrated[@]}" --method $method
+done
+same merge organ/lora_merge.json files lora merge --base tiny-qwen2 --adapter tiny-lora --scale 4
+same extract organ/lora_extract.json files lora extract --base tiny-qwen2 --tuned merge-scalar-1 -r 2 --modules v_proj
+same exact organ/lora_extract.json files lora extract --base tiny-qwen2 --tuned merge-scalar-1 -r 2 --exact --modules v_proj
+same resize organ/lora_resize.json files lora resize tiny-lora --rank 2
+ends 0 quantize tiny-qwen2 -o int4 --scheme int4-group32 --quiet
+same orthogonality orthogonality.json prints orthogonality tiny-qwen2 int4 tiny-lora
+finish
