@@ -7,6 +7,7 @@
 #define PRODUCT_BLOCK 256                    /* rows of a in the scratch */
 #define PRODUCT_PITCH (PRODUCT_CHUNK + 16)   /* floats from one of them to the next: not a multiple of what a cache maps to one place */
 #define PRODUCT_STRIP (16 * PRODUCT_VECTORS) /* rows of b in the scratch; at most 32 */
+#define PACK_AHEAD    8                      /* rows asked for before they are packed */
 _Static_assert((PRODUCT_BLOCK * PRODUCT_PITCH + PRODUCT_CHUNK * 32) * sizeof(float) == ORGAN_PRODUCT_SCRATCH, "both fit");
 
 INLINE size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
@@ -46,8 +47,10 @@ INLINE f32x16 part_vector(const product_part *part, size_t row, size_t from, con
 INLINE void pack_straight(float *to, size_t pitch, const product_part *part, size_t fill, const enum element_type type)
 {
     for (size_t row = 0; row < part->rows; row++)
-        for (size_t from = 0; from < (part->columns + fill - 1) / fill * fill; from += 16)
+        for (size_t from = 0; from < (part->columns + fill - 1) / fill * fill; from += 16) {
+            __builtin_prefetch((const char *)part->values + (part->at + (row + PACK_AHEAD) * part->stride + from) * element_size(type));
             f32_store(to + row * pitch + from, part_vector(part, row, from, type));
+        }
 }
 
 /* Rows become columns, filled up likewise. */
@@ -61,6 +64,14 @@ INLINE void pack_turned(float *to, size_t pitch, const product_part *part, size_
             for (size_t l = 0; l < lesser(16, part->columns - from); l++)
                 f32_store(to + (from + l) * pitch + row, square[l]);
         }
+}
+
+/* Asks for what is packed next while the tiles before it are summed up. */
+INLINE void expect_part(const product_part *part, size_t bytes)
+{
+    for (size_t row = 0; row < part->rows; row++)
+        for (size_t at = 0; at < part->columns * bytes; at += 64)
+            __builtin_prefetch((const char *)part->values + (part->at + row * part->stride) * bytes + at, 0, 2);
 }
 
 INLINE void pack_as(float *to, size_t pitch, const product_part *part, size_t fill, bool turned, const enum element_type type)
@@ -133,11 +144,21 @@ static void meet_totals(const product_place *place, const float *totals, size_t 
         }
 }
 
+INLINE void expect_totals(const product_place *place, size_t rows)
+{
+    const size_t bytes = place->product->wide ? sizeof(double) : sizeof(float);
+    const char *c = (const char *)place->product->c + (place->row * place->product->c_stride + place->column) * bytes;
+    for (size_t r = 0; r < rows; r++, c += place->product->c_stride * bytes)
+        for (size_t at = 0; at < PRODUCT_STRIP * bytes; at += 64)
+            __builtin_prefetch(c + at, 1);
+}
+
 /* The chunk's sums of `rows` rows of a packed block with a packed strip. */
 INLINE void sum_tile(const product_place *place, const float *a, const float *b, size_t depth, const int rows)
 {
     _Alignas(64) float totals[PRODUCT_ROWS * PRODUCT_STRIP];
     f32x16 sums[PRODUCT_ROWS][PRODUCT_VECTORS];
+    expect_totals(place, (size_t)rows);
     UNROLL for (int r = 0; r < rows; r++) UNROLL for (int v = 0; v < PRODUCT_VECTORS; v++) sums[r][v] = f32_set1(0);
     for (size_t k = 0; k < depth; k++) {
         f32x16 column[PRODUCT_VECTORS];
@@ -193,6 +214,10 @@ static void product(const organ_product *p, void *scratch)
                 const product_part b = part_of(&p->b, column, columns, k, depth);
                 const product_place place = {p, row, column, columns, into};
                 pack_part(strip, PRODUCT_STRIP, &b, PRODUCT_STRIP, !p->b.transposed, p->b.type);
+                if (column + columns < p->n) {
+                    const product_part next = part_of(&p->b, column + columns, lesser(PRODUCT_STRIP, p->n - column - columns), k, depth);
+                    expect_part(&next, p->b.type == ORGAN_REAL_F32 ? sizeof(float) : sizeof(uint16_t));
+                }
                 sum_block(place, block, strip, rows, depth);
             }
         }

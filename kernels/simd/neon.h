@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define FLOW_STRIP      2
-#define PRODUCT_ROWS    6
+#define PRODUCT_ROWS    5
 #define PRODUCT_VECTORS 1
 
 typedef struct { float32x4_t q[4]; } f32x16;

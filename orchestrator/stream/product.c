@@ -4,7 +4,7 @@
 
 /* A part has as many rows of a as the kernel packs at once, and so many of b that packing takes little of its time, fewer where workers
  * would wait for the last part. */
-enum { PART_ROWS = 256, LEAST_COLUMNS = 64, MOST_COLUMNS = 512, PARTS_A_WORKER = 4 };
+enum { PART_ROWS = 256, LEAST_COLUMNS = 64, MOST_COLUMNS = 2048, PARTS_A_WORKER = 4 };
 
 typedef struct dealing {
     const organ_engine *engine;
