@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/output/by_layer.h"
 
+#include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/members.h"
 
 #include <stdlib.h>
@@ -40,16 +41,19 @@ json_t *organ_by_layer_json(organ_layer_amount *rows, size_t count, bool grafted
 {
     organ_layer_amount sums[ORGAN_ANATOMY_ROWS];
     bool used[ORGAN_ANATOMY_ROWS] = {false};
+    if (!rows) {
+        organ_memory_refused();
+        return NULL;
+    }
     json_t *const roles = json_array(), *const layers = json_array(), *const elements = json_array(), *const bytes = json_array(),
                   *const grafts = grafted ? json_array() : NULL;
-    if (rows)
-        qsort(rows, count, sizeof *rows, by_cell);
-    for (size_t k = 0; rows && k < count; k++)
+    qsort(rows, count, sizeof *rows, by_cell);
+    for (size_t k = 0; k < count; k++)
         used[organ_anatomy_row(&rows[k].anatomy)] = true;
     for (unsigned r = 0; r < ORGAN_ANATOMY_ROWS; r++)
         if (used[r])
             json_array_append_new(roles, json_string(organ_anatomy_row_name(r)));
-    for (size_t from = 0, to; rows && from < count; from = to) {
+    for (size_t from = 0, to; from < count; from = to) {
         for (to = from; to < count && rows[to].anatomy.layer == rows[from].anatomy.layer; to++)
             ;
         sum_layer(&rows[from], to - from, sums);
@@ -59,7 +63,6 @@ json_t *organ_by_layer_json(organ_layer_amount *rows, size_t count, bool grafted
         if (grafts)
             json_array_append_new(grafts, line_of(sums, used, offsetof(organ_layer_amount, grafted)));
     }
-    json_t *const made = ORGAN_OBJECT(SET("roles", roles), SET("layers", layers), SET("elements", elements), SET("bytes", bytes),
-                                      SET_IF(grafted, "grafted", grafts));
-    return rows ? made : organ_json_joined(made, NULL);
+    return ORGAN_OBJECT(SET("roles", roles), SET("layers", layers), SET("elements", elements), SET("bytes", bytes),
+                        SET_IF(grafted, "grafted", grafts));
 }
