@@ -207,10 +207,8 @@ sanitize() {
     # At -O2 the instrumented scalar kernels alone would compile for minutes; -g1 is what a stack trace needs.
     local flags="-O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
     # The SIMD tables are the bodies of the scalar one over intrinsics, and would take a third of the time that the tree takes to compile: what is
-    # undefined in a body is found in the scalar table, and accesses are checked by calls, which compile sooner than checks in place.
-    local simd="-fno-sanitize=undefined"
-    [[ $(${CC:-cc} --version) == *clang* ]] || simd+=" --param asan-instrumentation-with-call-threshold=0"
-    elsewhere sanitize CFLAGS="${CFLAGS:-} $flags" CFLAGS_SIMD="$simd" || return
+    # undefined in a body is found in the scalar table.
+    elsewhere sanitize CFLAGS="${CFLAGS:-} $flags" CFLAGS_SIMD=-fno-sanitize=undefined || return
     # What fails each call of the system once in every verb takes minutes here; it runs only where it is named.
     in_tree sanitize build/sanitize "$(programs | grep -vxE -e "${SUITES:+-}names") $(scripts | grep -vxE "house|install|pages")" "$environment"
 }

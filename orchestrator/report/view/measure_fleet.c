@@ -79,10 +79,11 @@ static json_t *depths_of(const json_t *model)
     for (size_t k = 0; k < json_array_size(layers); k++) {
         const json_t *const row = json_array_get(layers, k);
         const unsigned long long layer = organ_json_count(row, "layer");
-        while (layer < MOST && json_array_size(thetas) <= layer)
+        if (layer >= MOST)
+            continue;
+        for (size_t depth = json_array_size(thetas); depth <= layer; depth++)
             json_array_append_new(thetas, json_null());
-        if (layer < MOST)
-            json_array_set_new(thetas, (size_t)layer, organ_json_held(json_object_get(row, "theta_mean")));
+        json_array_set_new(thetas, (size_t)layer, organ_json_held(json_object_get(row, "theta_mean")));
     }
     return thetas;
 }
