@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/product.h"
+
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
 
 /* A part has as many rows of a as the kernel packs at once, and so many of b that packing takes little of its time, fewer where workers
@@ -16,13 +18,11 @@ typedef struct cut {
     size_t columns, across, parts; /* columns of c in a part, parts side by side, parts of the product */
 } cut;
 
-static size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
-
 static cut cut_of(const dealing *d, const organ_product *p)
 {
     const size_t down = (p->m + PART_ROWS - 1) / PART_ROWS, shares = PARTS_A_WORKER * organ_workers_count(d->engine->workers);
     const size_t fair = p->n / LEAST_COLUMNS * down / shares * LEAST_COLUMNS;
-    const size_t columns = fair < LEAST_COLUMNS ? LEAST_COLUMNS : lesser(fair, MOST_COLUMNS);
+    const size_t columns = fair < LEAST_COLUMNS ? LEAST_COLUMNS : organ_lesser(fair, MOST_COLUMNS);
     const size_t across = (p->n + columns - 1) / columns;
     return (cut){columns, across, down * across};
 }
@@ -47,8 +47,8 @@ static void run_part(void *context, size_t index, size_t worker)
     }
     const size_t row = index / c.across * PART_ROWS, column = index % c.across * c.columns;
     organ_product part = *p;
-    part.m = lesser(PART_ROWS, p->m - row);
-    part.n = lesser(c.columns, p->n - column);
+    part.m = organ_lesser(PART_ROWS, p->m - row);
+    part.n = organ_lesser(c.columns, p->n - column);
     part.a = organ_factor_from(p->a, row);
     part.b = organ_factor_from(p->b, column);
     part.c = (unsigned char *)p->c + (row * p->c_stride + column) * (p->wide ? sizeof(double) : sizeof(float));
