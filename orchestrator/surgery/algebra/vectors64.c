@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/algebra/vectors64.h"
 
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/surgery/algebra/philox.h"
+
 #include <math.h>
 
-#define TIMES 8 /* that a vector is made orthogonal at most: twice is enough, unless nothing but rounding is left of it */
+#define STREAM 0 /* of random numbers */
+#define TIMES  8 /* that a vector is made orthogonal at most: twice is enough, unless nothing but rounding is left of it */
 
 double organ_greatest(const double *values, size_t n)
 {
@@ -18,15 +22,14 @@ double organ_greatest(const double *values, size_t n)
     return most;
 }
 
-/* splitmix64 (Steele, Lea & Flood 2014). */
 void organ_any_vector(uint64_t seed, double *values, size_t n)
 {
-    uint64_t state = seed * 0x9e3779b97f4a7c15;
-    for (size_t k = 0; k < n; k++) {
-        uint64_t word = state += 0x9e3779b97f4a7c15;
-        word = (word ^ word >> 30) * 0xbf58476d1ce4e5b9;
-        word = (word ^ word >> 27) * 0x94d049bb133111eb;
-        values[k] = (double)(int64_t)(word ^ word >> 31) * 0x1p-63;
+    float some[256];
+    for (size_t from = 0; from < n; from += sizeof some / sizeof *some) {
+        const size_t count = organ_lesser(n - from, sizeof some / sizeof *some);
+        organ_philox_uniform(seed, STREAM, from, some, count);
+        for (size_t k = 0; k < count; k++)
+            values[from + k] = (double)some[k];
     }
 }
 
