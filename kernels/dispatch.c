@@ -11,6 +11,19 @@ static int has_f16c(void)
     unsigned a, b, c, d;
     return __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
 }
+
+/* Nor these. XCR0 says whether the system saves tiles: it is read where bit 27 of CPUID says that it can be. */
+static void detect_dots(organ_cpu *cpu)
+{
+    unsigned a, b, c, d, low, high;
+    if (__get_cpuid(0, &a, &b, &c, &d))
+        cpu->dots_are_fast = b == signature_AMD_ebx && c == signature_AMD_ecx && d == signature_AMD_edx;
+    cpu->avx512_bf16 = cpu->avx512 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && a >> 5 & 1;
+    if (!cpu->avx512 || !__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE) || !__get_cpuid_count(7, 0, &a, &b, &c, &d))
+        return;
+    __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    cpu->amx = d >> 22 & d >> 24 & low >> 17 & low >> 18 & 1;
+}
 #endif
 
 organ_cpu organ_cpu_detect(void)
@@ -22,6 +35,7 @@ organ_cpu organ_cpu_detect(void)
     cpu.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("popcnt") && has_f16c();
     cpu.avx512 = cpu.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
                  __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+    detect_dots(&cpu);
 #elif defined(__aarch64__)
     cpu.neon = 1; /* part of the architecture */
 #endif
@@ -53,6 +67,26 @@ const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *wanted, con
         *why = rows[k].table ? "this CPU does not support it" : "this build has no kernels for it";
         return NULL;
     }
+    return NULL;
+}
+
+const organ_dots *organ_dots_choose(organ_cpu cpu, const organ_kernels *kernels, organ_compute compute, const char **why)
+{
+    *why = "";
+    if (compute == ORGAN_COMPUTE_EXACT)
+        return NULL;
+    if (kernels != organ_kernels_avx512)
+        *why = "it needs AVX-512";
+    else if (cpu.amx && organ_dots_amx)
+        return organ_dots_amx;
+    else if (!cpu.avx512_bf16)
+        *why = "this CPU has neither AMX nor AVX512-BF16";
+    else if (compute == ORGAN_COMPUTE_SPLIT)
+        *why = "this CPU has no AMX, and three terms by AVX512-BF16 are slower than exact";
+    else if (!cpu.dots_are_fast)
+        *why = "this CPU has no AMX, and its AVX512-BF16 is no faster than exact";
+    else
+        return organ_dots_avx512_bf16;
     return NULL;
 }
 

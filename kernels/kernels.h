@@ -98,6 +98,8 @@ typedef struct organ_factor {
     bool transposed;
     size_t stride;
 } organ_factor;
+/* With what a product is computed: fma in the order that `product` below says, or dots of BF16 numbers (organ_dots). */
+typedef enum organ_compute { ORGAN_COMPUTE_EXACT, ORGAN_COMPUTE_SPLIT, ORGAN_COMPUTE_BF16, ORGAN_COMPUTES } organ_compute;
 /* c (m x n, rows c_stride elements apart) = | += | -= a (m rows of k) times b (n rows of k) transposed. c overlaps neither operand; m, n
  * and k may be 0. */
 typedef struct organ_product {
@@ -107,6 +109,7 @@ typedef struct organ_product {
     size_t c_stride;
     bool wide;
     organ_product_into into;
+    organ_compute compute;
 } organ_product;
 #define ORGAN_PRODUCT_SCRATCH 311296 /* bytes */
 
@@ -243,15 +246,33 @@ void organ_transpose_u8(const uint8_t *src, size_t src_stride, uint8_t *dst, siz
 /* The same for words of 32 bits: of matrices with several codes a word, packed along the axis that is to become the row. */
 void organ_transpose_u32(const uint32_t *src, size_t src_stride, uint32_t *dst, size_t dst_stride, size_t rows, size_t cols);
 
+/* Products by instructions that add dots of BF16 pairs to FP32. Of `a`, which is FP32, and of `b`, neither of which is transposed, SPLIT
+ * takes terms: BF16 numbers, each the nearest to what those before it leave, of FP32 three, of F16 two, of BF16 the number itself, so that
+ * they add up to it; it leaves out a product of terms that together stand below the third. BF16 takes one term. c is FP32. Sums run over
+ * chunks of 256 of k and c takes their totals as in organ_kernels, so no cut of a product changes a bit. Within a chunk the instructions
+ * have an order of their own, take subnormal operands as 0 and flush subnormal sums: bits differ from one `isa` to another. Where an
+ * operand is not finite the result is not, but may be a NaN where the exact one is infinite; a NaN is the positive quiet one. */
+typedef struct organ_dots {
+    const char *isa; /* "amx", "avx512-bf16" */
+    void (*product)(const organ_product *product, void *scratch); /* scratch as for the exact one */
+} organ_dots;
+
 /* What dispatch needs to know of a CPU. */
 typedef struct organ_cpu {
     int avx2, avx512, neon; /* 1: the CPU and the operating system support all instructions of that table */
+    int amx;                /* AMX-TILE and AMX-BF16; a process must ask Linux for them before it uses them */
+    int avx512_bf16;
+    int dots_are_fast; /* VDPBF16PS is done as often as a fused multiply-add of as many bits, with twice the products: AMD */
 } organ_cpu;
 organ_cpu organ_cpu_detect(void);
 
 /* The table to use: the best of `cpu`, or the one that `wanted` names ("scalar", "avx2", "avx512", "neon"; NULL or "" for the best). NULL
  * if that name is unknown, not in this build or not supported by the CPU; *why then says which, in a static string. */
 const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *wanted, const char **why);
+
+/* What computes products in that way fastest beside the table `kernels`; NULL for EXACT, and where nothing does it faster than that: *why
+ * then says the reason, in a static string. */
+const organ_dots *organ_dots_choose(organ_cpu cpu, const organ_kernels *kernels, organ_compute compute, const char **why);
 
 /* 1 if this CPU prunes with these parameters as every other does. beta other than 2 and coupling other than 0 or 1 take SLEEF's powf, whose
  * last bits differ on an x86-64 without FMA. Always 1 on aarch64. */
@@ -262,6 +283,9 @@ extern const organ_kernels *const organ_kernels_scalar, *const organ_kernels_avx
 /* What "scalar" is on an x86-64 without FMA, where the scalar table's transcendental functions would fault: these are of SLEEF's "cinz"
  * family, at most 1 ulp too but with other last bits. NULL elsewhere. */
 extern const organ_kernels *const organ_kernels_scalar_nofma;
+
+/* NULL where this build has none. */
+extern const organ_dots *const organ_dots_amx, *const organ_dots_avx512_bf16;
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

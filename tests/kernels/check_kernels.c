@@ -143,7 +143,7 @@ END_TEST
 START_TEST(dispatch_takes_the_best)
 {
     const char *why;
-    const organ_cpu none = {0, 0, 0}, two = {1, 0, 0}, all = {1, 1, 1};
+    const organ_cpu none = {0}, two = {.avx2 = 1}, all = {.avx2 = 1, .avx512 = 1, .neon = 1};
     const organ_kernels *const plain = organ_kernels_neon ? organ_kernels_scalar : organ_kernels_scalar_nofma;
     ck_assert_ptr_nonnull(plain);
     ck_assert_ptr_eq(organ_kernels_choose(none, NULL, &why), plain);
@@ -158,7 +158,7 @@ END_TEST
 START_TEST(dispatch_obeys_or_says_why)
 {
     const char *why = NULL;
-    const organ_cpu none = {0, 0, 0}, all = {1, 1, 1};
+    const organ_cpu none = {0}, all = {.avx2 = 1, .avx512 = 1, .neon = 1};
     const organ_kernels *const tables[] = {organ_kernels_scalar, organ_kernels_avx2, organ_kernels_avx512, organ_kernels_neon};
     for (int isa = 0; isa < ISAS; isa++) {
         ck_assert_ptr_eq(organ_kernels_choose(all, isas[isa], &why), tables[isa]);
@@ -194,7 +194,7 @@ END_TEST
 
 START_TEST(powers_are_asked_for)
 {
-    const organ_cpu none = {0, 0, 0}, two = {1, 0, 0};
+    const organ_cpu none = {0}, two = {.avx2 = 1};
     const organ_physarum_params plain = {30, 2, 1, 6}, magnitude = {30, 2, 0, 6}, powers[] = {{30, 1.5f, 1, 6}, {30, 2, 0.5f, 6}};
     ck_assert_int_eq(organ_physarum_runs(none, &plain), 1);
     ck_assert_int_eq(organ_physarum_runs(none, &magnitude), 1);

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT
+ * Body of the products of BF16 terms, over the words of a tile of sums (simd/tiles.h says what each means). A block of rows of a and a
+ * strip of rows of b are packed as terms, BF16 numbers that add up to a value: of a row by row, of b pairs of k side by side. The dots of
+ * each pair of terms go to the same sums, the smallest terms first. */
+#include "kernels/product_parts.h"
+
+#define DOT_CHUNK        256                       /* values of k a sum is long, as in the exact product */
+#define DOT_TERMS        3                         /* at most: 8 bits each, of an FP32 all 24 */
+#define DOT_STRIP_TERM   (DOT_CHUNK * DOT_STRIP)   /* words of a term of the strip */
+#define DOT_BLOCK(terms) ((terms) > 1 ? 128 : 512) /* rows of a in the scratch */
+_Static_assert((DOT_TERMS * (DOT_STRIP_TERM + DOT_BLOCK(DOT_TERMS) * DOT_PITCH)) * sizeof(uint16_t) <= ORGAN_PRODUCT_SCRATCH,
+               "all terms fit");
+_Static_assert((DOT_STRIP_TERM + DOT_BLOCK(1) * DOT_PITCH) * sizeof(uint16_t) <= ORGAN_PRODUCT_SCRATCH, "one term fits");
+
+#define ROWS_AHEAD    8 /* asked for before they are packed */
+#define GREATEST_BF16 0x7f7f0000u
+
+INLINE size_t dot_fill(size_t n, size_t to) { return (n + to - 1) / to * to; }
+
+/* Each term is the BF16 nearest to what those before it leave. The first is cut where the nearest would be infinite, and all there is of
+ * what is not finite. */
+INLINE void split_terms(f32x16 value, u16x16 *terms, const int count)
+{
+    const u32x16 bits = f32_bits(value), magnitude = u32_and(bits, u32_set1(MAGNITUDE));
+    const m32x16 large = u32_gt(magnitude, u32_set1(GREATEST_BF16));
+    terms[0] = bf16_narrow(count == 1 ? value : f32_of_bits(u32_select(large, u32_and(quiet(bits), u32_set1(0xffff0000)), bits)));
+    const m32x16 finite = u32_gt(u32_set1(INFINITE), magnitude);
+    for (int t = 1; t < count; t++) {
+        value = f32_of_bits(u32_keep(finite, f32_bits(f32_sub(value, element_values(terms[t - 1], BF16)))));
+        terms[t] = bf16_narrow(value);
+    }
+}
+
+/* ---- packing ---- */
+
+/* Rows of FP32 as terms, filled up with zeros to whole tiles. */
+INLINE void pack_rows(uint16_t *to, const product_part *part, const int terms)
+{
+    for (size_t row = 0; row < dot_fill(part->rows, DOT_LEAST); row++)
+        for (size_t from = 0; from < dot_fill(part->columns, DOT_DEPTH); from += 16) {
+            u16x16 words[DOT_TERMS];
+            __builtin_prefetch((const float *)part->values + part->at + (row + ROWS_AHEAD) * part->stride + from);
+            split_terms(part_vector(part, row, from, F32), words, terms);
+            for (int t = 0; t < terms; t++)
+                u16_store(to + ((size_t)t * DOT_BLOCK(terms) + row) * DOT_PITCH + from, words[t]);
+        }
+}
+
+static void pack_block(uint16_t *to, const product_part *part, int terms)
+{
+    if (terms == 1)
+        pack_rows(to, part, 1);
+    else
+        pack_rows(to, part, DOT_TERMS);
+}
+
+/* 32 words of a row that is stored in BF16, as 16 pairs. */
+INLINE f32x16 stored_pairs(const product_part *part, size_t row, size_t from)
+{
+    const uint16_t *const words = (const uint16_t *)part->values + part->at + row * part->stride + from;
+    if (row >= part->rows)
+        return f32_set1(0);
+    if (from + DOT_DEPTH <= part->columns)
+        return f32_load((const float *)(const void *)words);
+    _Alignas(64) uint16_t some[DOT_DEPTH] = {0};
+    memcpy(some, words, (part->columns - from) * sizeof *words);
+    return f32_load((const float *)(const void *)some);
+}
+
+/* 16 rows of pairs become columns of the strip. */
+INLINE void keep_square(uint16_t *to, f32x16 square[16])
+{
+    turn_rows(square);
+    for (int l = 0; l < 16; l++)
+        f32_store((float *)(void *)(to + 2 * l * DOT_STRIP), square[l]);
+}
+
+INLINE void pack_stored(uint16_t *to, const product_part *part, size_t row, size_t from)
+{
+    f32x16 square[16];
+    if (row + 16 <= part->rows && from + DOT_DEPTH <= part->columns) {
+        const uint16_t *const words = (const uint16_t *)part->values + part->at + row * part->stride + from;
+        UNROLL for (size_t l = 0; l < 16; l++) square[l] = f32_load((const float *)(const void *)(words + l * part->stride));
+    } else
+        UNROLL for (size_t l = 0; l < 16; l++) square[l] = stored_pairs(part, row + l, from);
+    keep_square(to, square);
+}
+
+INLINE void pack_split(uint16_t *to, const product_part *part, size_t row, size_t from, int terms, const enum element_type type)
+{
+    _Alignas(64) uint16_t words[DOT_TERMS][16][DOT_DEPTH];
+    for (size_t l = 0; l < 16; l++)
+        for (size_t at = 0; at < DOT_DEPTH; at += 16) {
+            u16x16 some[DOT_TERMS];
+            const f32x16 values = part_vector(part, row + l, from + at, type);
+            if (terms == 1)
+                some[0] = bf16_narrow(values);
+            else
+                split_terms(values, some, DOT_TERMS);
+            for (int t = 0; t < terms; t++)
+                u16_store(words[t][l] + at, some[t]);
+        }
+    for (int t = 0; t < terms; t++) {
+        f32x16 square[16];
+        UNROLL for (int l = 0; l < 16; l++) square[l] = f32_load((const float *)(const void *)words[t][l]);
+        keep_square(to + t * DOT_STRIP_TERM, square);
+    }
+}
+
+static void pack_dot_strip(uint16_t *to, const product_part *part, int terms, organ_real type)
+{
+    for (size_t from = 0; from < part->columns; from += DOT_DEPTH)
+        for (size_t row = 0; row < DOT_STRIP; row += 16) {
+            uint16_t *const square = to + from * DOT_STRIP + 2 * row;
+            if (type == ORGAN_REAL_BF16)
+                pack_stored(square, part, row, from);
+            else if (type == ORGAN_REAL_F16)
+                pack_split(square, part, row, from, terms, F16);
+            else
+                pack_split(square, part, row, from, terms, F32);
+        }
+}
+
+/* ---- sums ---- */
+
+typedef struct dot_operands {
+    const uint16_t *a, *b; /* packed; term t of a lies t * DOT_BLOCK(a_terms) rows further, of b t * DOT_STRIP_TERM words */
+    int a_terms, b_terms;
+    size_t depth; /* a multiple of DOT_DEPTH */
+} dot_operands;
+
+/* The dots of term i of a with term j of b, smallest first; a pair below the third term of one is left out. */
+INLINE void dot_tile(const product_place *place, const dot_operands *o, size_t meet, const int rows)
+{
+    _Alignas(64) float totals[DOT_ROWS * DOT_STRIP];
+    dot_sums sums;
+    expect_totals(place, DOT_STRIP, meet);
+    dots_zero(&sums, rows);
+    for (int order = o->a_terms - 1; order >= 0; order--)
+        for (int j = 0; j <= order && j < o->b_terms; j++) {
+            const uint16_t *a = o->a + (size_t)(order - j) * DOT_BLOCK(o->a_terms) * DOT_PITCH, *b = o->b + j * DOT_STRIP_TERM;
+            for (size_t k = 0; k < o->depth; k += DOT_DEPTH, a += DOT_DEPTH, b += DOT_DEPTH * DOT_STRIP)
+                dots_add(&sums, a, b, rows);
+        }
+    dots_store(&sums, totals, rows);
+    meet_totals(place, totals, DOT_STRIP, meet);
+}
+
+static void dot_whole(const product_place *place, const dot_operands *o, size_t meet) { dot_tile(place, o, meet, DOT_ROWS); }
+static void dot_some(const product_place *place, const dot_operands *o, size_t meet) { dot_tile(place, o, meet, DOT_SOME); }
+static void dot_least(const product_place *place, const dot_operands *o, size_t meet) { dot_tile(place, o, meet, DOT_LEAST); }
+
+/* A packed block with a packed strip, in the largest tiles that are left; the last may have rows that nobody asked for. */
+static void dot_block(product_place place, dot_operands o, size_t rows)
+{
+    static const struct {
+        size_t rows;
+        void (*sum)(const product_place *place, const dot_operands *o, size_t meet);
+    } tiles[] = {{DOT_ROWS, dot_whole}, {DOT_SOME, dot_some}, {DOT_LEAST, dot_least}};
+    for (size_t t = 0; rows > 0;) {
+        const size_t meet = lesser(rows, tiles[t].rows);
+        if (meet < tiles[t].rows && t + 1 < sizeof tiles / sizeof *tiles) {
+            t++;
+            continue;
+        }
+        tiles[t].sum(&place, &o, meet);
+        place.row += meet, rows -= meet, o.a += meet * DOT_PITCH;
+    }
+}
+
+/* A block of rows with all of b, for one chunk of k. */
+static void dot_rows(const organ_product *p, product_place place, dot_operands o, uint16_t *strip, size_t rows, size_t k, size_t depth)
+{
+    for (size_t column = 0; column < p->n; column += DOT_STRIP) {
+        const size_t columns = lesser(DOT_STRIP, p->n - column), next = column + columns;
+        const product_part b = part_of(&p->b, column, columns, k, depth);
+        pack_dot_strip(strip, &b, o.b_terms, p->b.type);
+        if (next < p->n) {
+            const product_part ahead = part_of(&p->b, next, lesser(DOT_STRIP, p->n - next), k, depth);
+            expect_part(&ahead, p->b.type == ORGAN_REAL_F32 ? sizeof(float) : sizeof(uint16_t));
+        }
+        place.column = column, place.columns = columns;
+        dot_block(place, o, rows);
+    }
+}
+
+static void dot_product(const organ_product *p, void *scratch)
+{
+    const bool split = p->compute == ORGAN_COMPUTE_SPLIT;
+    const int a_terms = split ? DOT_TERMS : 1;
+    uint16_t *const strip = scratch, *const block = strip + a_terms * DOT_STRIP_TERM;
+    const int b_terms = !split || p->b.type == ORGAN_REAL_BF16 ? 1 : p->b.type == ORGAN_REAL_F16 ? 2 : DOT_TERMS;
+    size_t k = 0;
+    dots_begin();
+    do {
+        const size_t depth = lesser(DOT_CHUNK, p->k - k), most = DOT_BLOCK(a_terms);
+        const organ_product_into into = k > 0 && p->into == ORGAN_PRODUCT_SET ? ORGAN_PRODUCT_ADD : p->into;
+        const dot_operands o = {block, strip, a_terms, b_terms, dot_fill(depth, DOT_DEPTH)};
+        for (size_t row = 0; row < p->m && (p->k > 0 || into == ORGAN_PRODUCT_SET); row += most) {
+            const size_t rows = lesser(most, p->m - row);
+            const product_part a = part_of(&p->a, row, rows, k, depth);
+            pack_block(block, &a, a_terms);
+            dot_rows(p, (product_place){.product = p, .row = row, .into = into}, o, strip, rows, k, depth);
+        }
+        k += depth;
+    } while (k < p->k);
+    dots_end();
+}

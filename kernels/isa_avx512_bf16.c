@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT
+ * Products of BF16 terms by AVX512-BF16, in builds for x86-64. */
+#include "kernels/kernels.h"
+
+#if defined(__x86_64__)
+#include "kernels/simd/avx512.h"
+#include "kernels/simd/avx512_bf16.h"
+#include "kernels/elements.h"
+#include "kernels/dots.h"
+
+static const organ_dots table = {"avx512-bf16", dot_product};
+const organ_dots *const organ_dots_avx512_bf16 = &table;
+#else
+const organ_dots *const organ_dots_avx512_bf16 = NULL;
+#endif

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT
+ * What the bodies of products share: elements as rows of vectors, squares turned, totals that meet what stands in c. */
+#ifndef ORGAN_KERNELS_PRODUCT_PARTS_H
+#define ORGAN_KERNELS_PRODUCT_PARTS_H
+#include <string.h>
+
+INLINE size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
+
+/* 16 rows become 16 columns: four times over, row l and row l + 8 in turn are rows 2 l and 2 l + 1. */
+INLINE void turn_rows(f32x16 rows[16])
+{
+    UNROLL for (int round = 0; round < 4; round++)
+    {
+        f32x16 next[16];
+        UNROLL for (int l = 0; l < 8; l++)
+        {
+            next[2 * l] = f32_zip_low(rows[l], rows[l + 8]);
+            next[2 * l + 1] = f32_zip_high(rows[l], rows[l + 8]);
+        }
+        UNROLL for (int l = 0; l < 16; l++) rows[l] = next[l];
+    }
+}
+
+/* rows x columns elements that lie `stride` apart. */
+typedef struct product_part {
+    const void *values;
+    size_t at, stride, rows, columns;
+} product_part;
+
+/* Elements from column `from` of a row on; zeros where there are none. */
+INLINE f32x16 part_vector(const product_part *part, size_t row, size_t from, const enum element_type type)
+{
+    const size_t at = part->at + row * part->stride + from;
+    if (row >= part->rows || from >= part->columns)
+        return f32_set1(0);
+    return from + 16 <= part->columns ? load_elements(part->values, at, type)
+                                      : load_elements_part(part->values, at, part->columns - from, type);
+}
+
+/* Asks for what is packed next while the tiles before it are summed up. */
+INLINE void expect_part(const product_part *part, size_t bytes)
+{
+    for (size_t row = 0; row < part->rows; row++)
+        for (size_t at = 0; at < part->columns * bytes; at += 64)
+            __builtin_prefetch((const char *)part->values + (part->at + row * part->stride) * bytes + at, 0, 2);
+}
+
+INLINE product_part part_of(const organ_factor *o, size_t row, size_t rows, size_t k, size_t depth)
+{
+    return o->transposed ? (product_part){o->values, k * o->stride + row, o->stride, depth, rows}
+                         : (product_part){o->values, row * o->stride + k, o->stride, rows, depth};
+}
+
+/* Where totals go: the columns of c from `column` on. */
+typedef struct product_place {
+    const organ_product *product;
+    size_t row, column, columns;
+    organ_product_into into;
+} product_place;
+
+INLINE void meet_narrow(float *c, size_t n, f32x16 total, organ_product_into into)
+{
+    const f32x16 before = into == ORGAN_PRODUCT_SET ? total : n < 16 ? f32_load_part(c, n) : f32_load(c);
+    const f32x16 after = one_nan(into == ORGAN_PRODUCT_SET   ? total
+                                 : into == ORGAN_PRODUCT_ADD ? f32_add(before, total)
+                                                             : f32_sub(before, total));
+    if (n < 16)
+        f32_store_part(c, after, n);
+    else
+        f32_store(c, after);
+}
+
+INLINE void meet_wide(double *c, size_t n, f32x16 total, organ_product_into into)
+{
+    double some[16] = {0}, *const place = n < 16 ? some : c;
+    const f64x16 wide = f64_of_f32(total);
+    if (n < 16)
+        memcpy(some, c, n * sizeof *c);
+    f64_store(place, f64_one_nan(into == ORGAN_PRODUCT_SET   ? wide
+                                 : into == ORGAN_PRODUCT_ADD ? f64_add(f64_load(place), wide)
+                                                             : f64_sub(f64_load(place), wide)));
+    if (n < 16)
+        memcpy(c, some, n * sizeof *c);
+}
+
+/* Totals of rows that lie `pitch` apart meet what is in c. */
+static void meet_totals(const product_place *place, const float *totals, size_t pitch, size_t rows)
+{
+    const organ_product *const p = place->product;
+    for (size_t r = 0; r < rows; r++)
+        for (size_t j = 0; j < place->columns; j += 16) {
+            const size_t at = (place->row + r) * p->c_stride + place->column + j, n = lesser(16, place->columns - j);
+            const f32x16 total = f32_load(totals + r * pitch + j);
+            if (p->wide)
+                meet_wide((double *)p->c + at, n, total, place->into);
+            else
+                meet_narrow((float *)p->c + at, n, total, place->into);
+        }
+}
+
+INLINE void expect_totals(const product_place *place, size_t columns, size_t rows)
+{
+    const size_t bytes = place->product->wide ? sizeof(double) : sizeof(float);
+    const char *c = (const char *)place->product->c + (place->row * place->product->c_stride + place->column) * bytes;
+    for (size_t r = 0; r < rows; r++, c += place->product->c_stride * bytes)
+        for (size_t at = 0; at < columns * bytes; at += 64)
+            __builtin_prefetch(c + at, 1);
+}
+
+#endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT
+ * Tile registers of AMX. Needs AMX-TILE and AMX-BF16, and the permission of the operating system. */
+#include <immintrin.h>
+
+/* The compiler may move a store to memory over a load of a tile, of which it is not told that it reads memory: not over this. */
+#define TILE_BARRIER                 __asm__ volatile("" ::: "memory")
+#define TILE_ZERO(tile)              _tile_zero(tile)
+#define TILE_LOAD(tile, from, bytes) _tile_loadd(tile, from, bytes)
+#define TILE_DOT(sums, a, b)         _tile_dpbf16ps(sums, a, b)
+#define TILE_STORE(tile, to, bytes)  _tile_stored(tile, to, bytes)
+
+/* What LDTILECFG reads: palette 1, of each tile the bytes of a row and the rows. */
+typedef struct tile_shapes {
+    uint8_t palette, start_row, reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+} tile_shapes;
+_Static_assert(sizeof(tile_shapes) == 64, "the layout is Intel's");
+
+INLINE void dots_begin(void)
+{
+    static const tile_shapes shapes = {
+        .palette = 1, .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
+    _tile_loadconfig(&shapes);
+}
+
+INLINE void dots_end(void) { _tile_release(); }
+
+#include "kernels/simd/tiles.h"

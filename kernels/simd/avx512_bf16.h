@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT
+ * The words of a tile of sums (tiles.h says what each means) over VDPBF16PS: a pair of k at a time, of a broadcast, of 16 columns of b as
+ * it lies. Needs AVX512-BF16. */
+#include <immintrin.h>
+#include <string.h>
+
+#define DOT_ROWS  12
+#define DOT_SOME  4
+#define DOT_LEAST 1
+#define DOT_STRIP 32
+#define DOT_DEPTH 32
+#define DOT_PITCH 288
+
+typedef struct dot_sums {
+    __m512 at[DOT_ROWS][2];
+} dot_sums;
+
+INLINE void dots_begin(void) {}
+INLINE void dots_end(void) {}
+
+INLINE void dots_zero(dot_sums *sums, const int rows)
+{
+    UNROLL for (int r = 0; r < rows; r++) sums->at[r][0] = sums->at[r][1] = _mm512_setzero_ps();
+}
+
+INLINE void dots_add(dot_sums *sums, const uint16_t *a, const uint16_t *b, const int rows)
+{
+    for (int pair = 0; pair < DOT_DEPTH / 2; pair++, a += 2, b += 2 * DOT_STRIP) {
+        const __m512bh left = (__m512bh)_mm512_loadu_si512(b), right = (__m512bh)_mm512_loadu_si512(b + 32);
+        UNROLL for (int r = 0; r < rows; r++)
+        {
+            int32_t both;
+            memcpy(&both, a + r * DOT_PITCH, sizeof both);
+            const __m512bh values = (__m512bh)_mm512_set1_epi32(both);
+            sums->at[r][0] = _mm512_dpbf16_ps(sums->at[r][0], left, values);
+            sums->at[r][1] = _mm512_dpbf16_ps(sums->at[r][1], right, values);
+        }
+    }
+}
+
+INLINE void dots_store(const dot_sums *sums, float *totals, const int rows)
+{
+    UNROLL for (int r = 0; r < rows; r++) UNROLL for (int v = 0; v < 2; v++)
+        _mm512_storeu_ps(totals + r * DOT_STRIP + 16 * v, sums->at[r][v]);
+}

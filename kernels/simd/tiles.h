@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT
+ * The words of a tile of sums, 32 columns wide, over eight tile registers of 16 rows of 64 bytes and the instructions TILE_ZERO, TILE_LOAD,
+ * TILE_DOT, TILE_STORE and TILE_BARRIER, which the header that includes this one has: AMX, or a model of it in plain C.
+ *
+ *     dots_begin, dots_end   around all others, on one thread
+ *     dots_zero              `rows` rows of sums, DOT_ROWS, DOT_SOME or DOT_LEAST, are +0
+ *     dots_add               to each sum the products of DOT_DEPTH values of k: rows of a DOT_PITCH words apart with pairs of b, the pair
+ * of column c at b[2 c], the next pair of k 2 DOT_STRIP words further; in FP32, in an order that the ISA has dots_store             row by
+ * row, DOT_STRIP floats each */
+#define DOT_ROWS  32
+#define DOT_SOME  16
+#define DOT_LEAST 16
+#define DOT_STRIP 32
+#define DOT_DEPTH 32
+#define DOT_PITCH 288 /* words from a row of a to the next: not a multiple of what a cache maps to one place */
+
+/* Tiles 0 to 3 are the sums: columns 0 to 15 and 16 to 31 of rows 0 to 15, then of rows 16 to 31. */
+typedef struct dot_sums {
+    char none;
+} dot_sums;
+
+INLINE void dots_zero(dot_sums *sums, const int rows)
+{
+    (void)sums;
+    TILE_BARRIER;
+    TILE_ZERO(0);
+    TILE_ZERO(1);
+    if (rows > 16) {
+        TILE_ZERO(2);
+        TILE_ZERO(3);
+    }
+}
+
+INLINE void dots_add(dot_sums *sums, const uint16_t *a, const uint16_t *b, const int rows)
+{
+    (void)sums;
+    TILE_LOAD(6, b, DOT_STRIP * 4);
+    TILE_LOAD(4, a, DOT_PITCH * 2);
+    TILE_LOAD(7, b + 32, DOT_STRIP * 4);
+    TILE_DOT(0, 4, 6);
+    TILE_DOT(1, 4, 7);
+    if (rows > 16) {
+        TILE_LOAD(5, a + 16 * DOT_PITCH, DOT_PITCH * 2);
+        TILE_DOT(2, 5, 6);
+        TILE_DOT(3, 5, 7);
+    }
+}
+
+INLINE void dots_store(const dot_sums *sums, float *totals, const int rows)
+{
+    (void)sums;
+    TILE_STORE(0, totals, DOT_STRIP * 4);
+    TILE_STORE(1, totals + 16, DOT_STRIP * 4);
+    if (rows > 16) {
+        TILE_STORE(2, totals + 16 * DOT_STRIP, DOT_STRIP * 4);
+        TILE_STORE(3, totals + 16 * DOT_STRIP + 16, DOT_STRIP * 4);
+    }
+}
