@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT
+ * Products of FP32 with BF16 weights on one core: exact ones, and those of --compute split and bf16 by what this CPU has, whether that is
+ * faster or not.
+ *
+ *     build/bench/products [OUT.json] */
+#include "bench/bench_rig.h"
+#include "kernels/kernels.h"
+#include "tests/kit/samples.h"
+
+#include <string.h>
+#if defined(__x86_64__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+/* As the forward pass deals them out: rows of a part, a part's rows of the weights, depth. */
+enum { ROWS = 512, COLUMNS = 512, DEPTH = 896, ROUNDS = 60 };
+
+typedef void run_product(const organ_product *product, void *scratch);
+
+typedef struct way {
+    const char *compute, *isa;
+    run_product *run;
+    organ_compute kind;
+    double best; /* seconds */
+} way;
+
+static bool has_amx(organ_cpu cpu)
+{
+#if defined(__x86_64__)
+    return cpu.amx && syscall(SYS_arch_prctl, 0x1023, 18) == 0; /* ARCH_REQ_XCOMP_PERM of XFEATURE_XTILEDATA */
+#else
+    return cpu.amx;
+#endif
+}
+
+static size_t find_ways(way ways[5])
+{
+    const char *why;
+    const organ_cpu cpu = organ_cpu_detect();
+    const organ_kernels *const kernels = organ_kernels_choose(cpu, NULL, &why);
+    const organ_dots *const dots[] = {has_amx(cpu) ? organ_dots_amx : NULL, cpu.avx512_bf16 ? organ_dots_avx512_bf16 : NULL};
+    size_t count = 1;
+    ways[0] = (way){"exact", kernels->isa, kernels->product, ORGAN_COMPUTE_EXACT, 1e9};
+    for (size_t d = 0; d < 2; d++)
+        if (dots[d]) {
+            ways[count++] = (way){"split", dots[d]->isa, dots[d]->product, ORGAN_COMPUTE_SPLIT, 1e9};
+            ways[count++] = (way){"bf16", dots[d]->isa, dots[d]->product, ORGAN_COMPUTE_BF16, 1e9};
+        } else
+            printf("skipped: split and bf16 by %s, which this CPU or its kernel does not have\n", d ? "AVX512-BF16" : "AMX");
+    return count;
+}
+
+static void show(FILE *json, const way *ways, size_t count)
+{
+    const double products = (double)ROWS * COLUMNS * DEPTH;
+    fprintf(json, "{\"schema\": \"organ.bench.products/1\", \"rows\": %d, \"columns\": %d, \"depth\": %d, \"results\": [", ROWS, COLUMNS,
+            DEPTH);
+    printf("%-8s %-12s %10s %10s\n", "compute", "isa", "GF/s", "x exact");
+    for (size_t w = 0; w < count; w++) {
+        const double rate = 2e-9 * products / ways[w].best, ratio = ways[0].best / ways[w].best;
+        printf("%-8s %-12s %10.1f %10.2f\n", ways[w].compute, ways[w].isa, rate, ratio);
+        fprintf(json, "%s\n  {\"compute\": \"%s\", \"isa\": \"%s\", \"gigaflops\": %.5g, \"ratio_to_exact\": %.4g}", w ? "," : "",
+                ways[w].compute, ways[w].isa, rate, ratio);
+    }
+    fprintf(json, "\n]}\n");
+}
+
+int main(int argc, char **argv)
+{
+    const char *const path = argc > 1 ? argv[1] : "build/bench/products.json";
+    way ways[5];
+    const size_t count = find_ways(ways);
+    float *const a = bench_room(ROWS * DEPTH * sizeof *a), *const c = bench_room(ROWS * COLUMNS * sizeof *c);
+    uint16_t *const b = bench_room(COLUMNS * DEPTH * sizeof *b);
+    void *const scratch = bench_room(ORGAN_PRODUCT_SCRATCH);
+    samples random = {1};
+    FILE *json = fopen(path, "w");
+    if (!json) {
+        perror(path);
+        return EXIT_FAILURE;
+    }
+    samples_fill(&random, NORMAL, a, ROWS * DEPTH);
+    organ_kernels_scalar->f32_to_bf16(a, b, COLUMNS * DEPTH);
+    for (int round = 0; round < ROUNDS; round++)
+        for (size_t w = 0; w < count; w++) {
+            const organ_product p = {.m = ROWS,
+                                     .n = COLUMNS,
+                                     .k = DEPTH,
+                                     .a = {a, ORGAN_REAL_F32, false, DEPTH},
+                                     .b = {b, ORGAN_REAL_BF16, false, DEPTH},
+                                     .c = c,
+                                     .c_stride = COLUMNS,
+                                     .compute = ways[w].kind};
+            const double start = bench_seconds(CLOCK_THREAD_CPUTIME_ID);
+            ways[w].run(&p, scratch);
+            const double took = bench_seconds(CLOCK_THREAD_CPUTIME_ID) - start;
+            ways[w].best = took < ways[w].best ? took : ways[w].best;
+        }
+    show(json, ways, count);
+    free(a), free(b), free(c), free(scratch);
+    return fclose(json) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
