@@ -3,7 +3,6 @@
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/surgery/output/output.h"
-#include "orchestrator/surgery/prune/magnitudes.h"
 #include "orchestrator/surgery/prune/tile_map.h"
 
 #include <errno.h>
@@ -93,8 +92,7 @@ static organ_status look_again(organ_prune_job *job, const organ_model *copy, or
         organ_fail_memory(error, job->donor->path);
     else if (organ_tile_map(job->donor, copy, rows, job->targets.count, job->options->block_size, job->engine, &job->tile_map, error) ==
              ORGAN_OK)
-        organ_magnitudes(job->donor, copy, rows, job->targets.count, ORGAN_MAGNITUDES_ENOUGH, job->engine->kernels, &job->magnitudes,
-                         error);
+        organ_magnitudes_tell(job->sizes, copy, &job->magnitudes, error);
     free(rows);
     return error->status;
 }

@@ -6,6 +6,7 @@
 
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/output/targets.h"
+#include "orchestrator/surgery/prune/magnitudes.h"
 #include "orchestrator/surgery/prune/prune.h"
 #include "orchestrator/surgery/prune/tile_map.h"
 #include "orchestrator/surgery/remake/remake.h"
@@ -61,7 +62,8 @@ struct organ_prune_job {
     organ_shard_clock *clocks; /* one per file of the donor */
     uint64_t pruned_bytes;     /* in this run */
     json_t *tile_map;          /* once the output is whole; NULL: none */
-    json_t *magnitudes;        /* the same: see organ_magnitudes */
+    organ_magnitudes *sizes;   /* counted as parts are written, */
+    json_t *magnitudes;        /* and told of once the output is whole */
     json_t *checks;            /* the same: "integrity" of the document */
     char fingerprint[17];      /* of the donor */
     organ_unit_run *run;       /* while parts are pruned: unit k is part k, */
@@ -118,7 +120,8 @@ bool organ_gain_step(organ_gain_search *search, double killed_percent, double wa
 organ_status organ_prune_search_gains(organ_prune_job *job, organ_error *error);
 
 /* Opens the finished copy by `path` and holds it against the donor: job->checks; an error if one of the checks does not hold. Then counts
- * anew, in both, where in one tensor the killed weights lie, and how large they were: job->tile_map, job->magnitudes. */
+ * anew, in both, where in one tensor the killed weights lie, and in what an earlier run wrote how large they were: job->tile_map,
+ * job->magnitudes. */
 organ_status organ_prune_check_copy(organ_prune_job *job, const char *path, organ_error *error);
 
 /* The counts of all parts, for the caller to free; NULL without memory. */

@@ -9,19 +9,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PIECE      ((size_t)1 << 16) /* weights that are looked at together */
+#define PIECE      ((size_t)1 << 14) /* weights that are looked at together */
 #define PER_OCTAVE 2
 #define FROM_LOG2  (-24)
 #define BINS       56        /* up to 2^4 */
 #define ROOT_OF_2  0x3504F3u /* mantissa of the FP32 value nearest to it */
 
-typedef struct counting {
-    const organ_model *donor, *copy;
+struct organ_magnitudes {
+    const organ_model *donor;
+    const organ_tensor *const *tensors;
+    size_t count;
     const organ_kernels *kernels;
+    uint64_t of, step; /* weights of all tensors; every such row is counted */
+    bool *seen;        /* of each tensor, whether bytes of it passed by */
     void *bytes;
     float *before, *after;
     uint64_t weights, zero, all[BINS], killed[BINS];
-} counting;
+};
 
 /* The exponent is the octave; its second half begins at the root of 2. A subnormal is in the first bin. */
 static size_t bin_of(float magnitude)
@@ -32,7 +36,7 @@ static size_t bin_of(float magnitude)
     return half < 0 ? 0 : half >= BINS ? BINS - 1 : (size_t)half;
 }
 
-static void count_pairs(counting *c, size_t n)
+static void count_pairs(organ_magnitudes *c, size_t n)
 {
     c->weights += n;
     for (size_t k = 0; k < n; k++) {
@@ -46,8 +50,8 @@ static void count_pairs(counting *c, size_t n)
     }
 }
 
-static organ_status widen_piece(counting *c, const organ_model *model, const organ_tensor *tensor, uint64_t from, size_t n, float *values,
-                                organ_error *error)
+static organ_status widen_stored(organ_magnitudes *c, const organ_model *model, const organ_tensor *tensor, uint64_t from, size_t n,
+                                 float *values, organ_error *error)
 {
     const size_t each = organ_dtype_describe(tensor->dtype)->bytes;
     if (organ_model_read(model, tensor->file, c->bytes, n * each, tensor->offset + from * each, error) == ORGAN_OK)
@@ -55,57 +59,86 @@ static organ_status widen_piece(counting *c, const organ_model *model, const org
     return error->status;
 }
 
-static organ_status count_row(counting *c, const organ_tensor *tensor, const organ_tensor *other, uint64_t from, uint64_t cols,
-                              organ_error *error)
+/* Weights [from, to) of a tensor, which lie in a row that is counted: as they are now in `data`, from weight `first` on, or in `copy`. */
+static organ_status count_span(organ_magnitudes *c, size_t t, uint64_t from, uint64_t to, const char *data, uint64_t first,
+                               const organ_model *copy, organ_error *error)
 {
-    for (uint64_t done = 0; done < cols; done += PIECE) {
-        const size_t n = organ_lesser(PIECE, (size_t)(cols - done));
-        if (widen_piece(c, c->donor, tensor, from + done, n, c->before, error) ||
-            widen_piece(c, c->copy, other, from + done, n, c->after, error))
+    const organ_tensor *const tensor = c->tensors[t], *const other = copy ? organ_model_find(copy, tensor->name) : NULL;
+    const size_t each = organ_dtype_describe(tensor->dtype)->bytes;
+    for (size_t n; from < to && (data || other); from += n) {
+        n = organ_lesser(PIECE, (size_t)(to - from));
+        if (data)
+            organ_widen(c->kernels, tensor->dtype, data + (from - first) * each, c->after, n);
+        else if (widen_stored(c, copy, other, from, n, c->after, error))
+            return error->status;
+        if (widen_stored(c, c->donor, tensor, from, n, c->before, error))
             return error->status;
         count_pairs(c, n);
     }
     return ORGAN_OK;
 }
 
-static organ_status count_rows(counting *c, const organ_tally *rows, size_t count, uint64_t step, organ_error *error)
+/* What of weights [from, to) lies in rows that are counted. */
+static organ_status count_rows(organ_magnitudes *c, size_t t, uint64_t from, uint64_t to, const char *data, const organ_model *copy,
+                               organ_error *error)
 {
-    for (size_t t = 0; t < count && !error->status; t++) {
-        const organ_tensor *const tensor = rows[t].tensor, *const other = organ_model_find(c->copy, tensor->name);
-        const organ_matrices m = organ_tensor_matrices(tensor);
-        for (uint64_t row = 0; other && row < m.count * m.rows && !error->status; row += step)
-            count_row(c, tensor, other, row * m.cols, m.cols, error);
+    const uint64_t cols = organ_tensor_matrices(c->tensors[t]).cols, stride = c->step * cols;
+    for (uint64_t row = cols ? from / stride * stride : to; row < to && !error->status; row += stride) {
+        const uint64_t begin = row > from ? row : from, end = row + cols < to ? row + cols : to;
+        count_span(c, t, begin, end, data, from, copy, error);
     }
     return error->status;
 }
 
-static json_t *describe(const counting *c, uint64_t of, uint64_t step)
+organ_status organ_magnitudes_open(const organ_model *donor, const organ_tensor *const *tensors, size_t count, uint64_t enough,
+                                   const organ_kernels *kernels, organ_magnitudes **magnitudes, organ_error *error)
+{
+    organ_magnitudes *const c = *magnitudes = calloc(1, sizeof *c);
+    if (!c)
+        return organ_fail_errno(error, ENOMEM, "%s: magnitudes of the weights", donor->path);
+    *c = (organ_magnitudes){.donor = donor, .tensors = tensors, .count = count, .kernels = kernels};
+    for (size_t t = 0; t < count; t++)
+        c->of += tensors[t]->elements;
+    c->step = c->of ? (c->of - 1) / enough + 1 : 1;
+    c->seen = calloc(count + 1, sizeof *c->seen);
+    c->bytes = malloc(PIECE * sizeof(double));
+    c->before = malloc(2 * PIECE * sizeof *c->before);
+    c->after = c->before + PIECE;
+    return c->seen && c->bytes && c->before ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "%s: magnitudes of the weights", donor->path);
+}
+
+void organ_magnitudes_close(organ_magnitudes *c)
+{
+    if (!c)
+        return;
+    free(c->seen);
+    free(c->bytes);
+    free(c->before);
+    free(c);
+}
+
+organ_status organ_magnitudes_see(organ_magnitudes *c, size_t t, const void *data, uint64_t at, size_t bytes, organ_error *error)
+{
+    const size_t each = organ_dtype_describe(c->tensors[t]->dtype)->bytes;
+    c->seen[t] = true;
+    return count_rows(c, t, at / each, (at + bytes) / each, data, NULL, error);
+}
+
+static json_t *describe(const organ_magnitudes *c)
 {
     return ORGAN_OBJECT(SET_TEXT("definition", "target weights of the donor by magnitude; each count is of half an octave"),
-                        SET_COUNT("weights", c->weights), SET_COUNT("of", of), SET_COUNT("every_row", step),
+                        SET_COUNT("weights", c->weights), SET_COUNT("of", c->of), SET_COUNT("every_row", c->step),
                         SET_COUNT("from_log2", FROM_LOG2), SET_COUNT("per_octave", PER_OCTAVE), SET_COUNT("zero", c->zero),
                         SET("count", organ_counts_json(BINS, c->all)), SET("killed", organ_counts_json(BINS, c->killed)));
 }
 
-organ_status organ_magnitudes(const organ_model *donor, const organ_model *copy, const organ_tally *rows, size_t count, uint64_t enough,
-                              const organ_kernels *kernels, json_t **report, organ_error *error)
+organ_status organ_magnitudes_tell(organ_magnitudes *c, const organ_model *copy, json_t **report, organ_error *error)
 {
-    counting c = {.donor = donor, .copy = copy, .kernels = kernels};
-    uint64_t of = 0;
     *report = NULL;
-    for (size_t k = 0; k < count; k++)
-        of += rows[k].tensor->elements;
-    if (of == 0)
-        return ORGAN_OK;
-    const uint64_t step = (of - 1) / enough + 1;
-    c.bytes = malloc(PIECE * sizeof(double));
-    c.before = malloc(2 * PIECE * sizeof *c.before);
-    c.after = c.before + PIECE;
-    if (!c.bytes || !c.before)
-        organ_fail_errno(error, ENOMEM, "%s: magnitudes of the weights", donor->path);
-    else if (count_rows(&c, rows, count, step, error) == ORGAN_OK && !(*report = describe(&c, of, step)))
-        organ_fail_errno(error, ENOMEM, "%s: magnitudes of the weights", donor->path);
-    free(c.bytes);
-    free(c.before);
+    for (size_t t = 0; t < c->count && !error->status; t++)
+        if (!c->seen[t])
+            count_rows(c, t, 0, c->tensors[t]->elements, NULL, copy, error);
+    if (!error->status && c->of && !(*report = describe(c)))
+        organ_fail_errno(error, ENOMEM, "%s: magnitudes of the weights", c->donor->path);
     return error->status;
 }

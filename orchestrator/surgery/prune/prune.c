@@ -63,6 +63,9 @@ organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
             (organ_prune_part){.tensor = job->targets.tensors[k], .gain = job->options->sparsity < 0 ? ORGAN_PHYSARUM_GAIN : 0.0};
     for (size_t k = 0; k < job->targets.count; k++)
         job->clocks[job->targets.tensors[k]->file].left++;
+    if (organ_magnitudes_open(donor, job->targets.tensors, job->targets.count, ORGAN_MAGNITUDES_ENOUGH, job->engine->kernels, &job->sizes,
+                              error))
+        return error->status;
     return organ_model_other_files(donor, &job->others, error);
 }
 
@@ -71,6 +74,7 @@ void organ_prune_job_close(organ_prune_job *job)
     json_decref(job->checks);
     json_decref(job->tile_map);
     json_decref(job->magnitudes);
+    organ_magnitudes_close(job->sizes);
     organ_list_free(&job->others);
     organ_targets_free(&job->targets);
     organ_model_close(job->donor);
@@ -96,7 +100,9 @@ static void tell_shard(const organ_prune_job *job, size_t file)
 organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *part, const void *data, size_t bytes, uint64_t at,
                                     organ_error *error)
 {
-    if (organ_unit_run_put(job->run, (size_t)(part - job->parts), data, bytes, at, NULL, error))
+    const size_t which = (size_t)(part - job->parts);
+    if (organ_unit_run_put(job->run, which, data, bytes, at, NULL, error) ||
+        organ_magnitudes_see(job->sizes, which, data, at, bytes, error))
         return error->status;
     XXH3_64bits_update(job->hash, data, bytes);
     job->pruned_bytes += bytes;

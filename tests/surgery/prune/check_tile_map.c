@@ -173,14 +173,23 @@ static size_t half_octave(double magnitude)
     return bin;
 }
 
-static json_t *magnitudes_of(organ_model *const models[MODELS], uint64_t enough, const char *isa)
+/* Of the files, or of bytes of the copy that are shown in pieces of `piece` weights, which end within rows. */
+static json_t *magnitudes_of(organ_model *const models[MODELS], uint64_t enough, const char *isa, const char *shown, uint64_t piece)
 {
-    const organ_tally row = {.tensor = &models[DONOR]->tensors[0]};
+    const organ_tensor *const t = &models[DONOR]->tensors[0], *const other = &models[COPY]->tensors[0];
+    const size_t each = organ_dtype_describe(t->dtype)->bytes;
     organ_error error = {0};
+    organ_magnitudes *m;
     json_t *report = NULL;
     const organ_kernels *const kernels = organ_kernels_choose(organ_cpu_detect(), isa, &(const char *){0});
-    ck_assert_msg(organ_magnitudes(models[DONOR], models[COPY], &row, 1, enough, kernels, &report, &error) == ORGAN_OK, "%s",
-                  error.message);
+    organ_magnitudes_open(models[DONOR], &t, 1, enough, kernels, &m, &error);
+    for (uint64_t from = 0, n; shown && from < t->elements; from += n) {
+        n = t->elements - from < piece ? t->elements - from : piece;
+        organ_magnitudes_see(m, 0, shown + other->offset + from * each, from * each, (size_t)n * each, &error);
+    }
+    organ_magnitudes_tell(m, models[COPY], &report, &error);
+    organ_magnitudes_close(m);
+    ck_assert_msg(error.status == ORGAN_OK, "%s", error.message);
     return report;
 }
 
@@ -194,10 +203,13 @@ START_TEST(magnitudes_are_those_of_a_plain_loop)
     char *const before = slurp(scratch_path("a.safetensors"), &size), *const after = slurp(scratch_path("b.safetensors"), &size);
     float *const values = values_of(before, t);
     for (uint64_t step = 1; step <= 3; step += 2) {
-        json_t *const report = magnitudes_of(models, (t->elements - 1) / step + 1, NULL);
-        json_t *const same = magnitudes_of(models, (t->elements - 1) / step + 1, "scalar");
+        const uint64_t enough = (t->elements - 1) / step + 1;
+        json_t *const report = magnitudes_of(models, enough, NULL, NULL, 0);
+        json_t *const same = magnitudes_of(models, enough, "scalar", NULL, 0);
+        json_t *const shown = magnitudes_of(models, enough, NULL, after, m.cols + m.cols / 2 + 1);
         long long all[64] = {0}, killed[64] = {0}, zero = 0, weights = 0;
         ck_assert(json_equal(report, same));
+        ck_assert(json_equal(report, shown));
         for (uint64_t k = 0; k < t->elements; k++) {
             if (k / m.cols % step)
                 continue;
@@ -221,6 +233,7 @@ START_TEST(magnitudes_are_those_of_a_plain_loop)
         }
         json_decref(report);
         json_decref(same);
+        json_decref(shown);
     }
     free(values);
     free(before);
