@@ -3,7 +3,6 @@
  * it takes does not grow with their number. */
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/stream/product.h"
 
 #include <errno.h>
 #include <math.h>
@@ -24,13 +23,18 @@ typedef struct job {
     const size_t *position; /* of each token of the group: its row in the rotation */
     tile *tiles;
     size_t tile_count;
-    float *scratch; /* of the group, per worker SCRATCH_FLOATS */
 } job;
 
 /* Of a tile: scores with a block of keys, their sums, the greatest of all. */
 #define SCRATCH_FLOATS (FORWARD_QUERIES * (FORWARD_KEYS + 2))
 
-uint64_t organ_forward_attention_scratch(void) { return SCRATCH_FLOATS * sizeof(float); }
+size_t organ_forward_attention_scratch(void) { return SCRATCH_FLOATS * sizeof(float); }
+
+/* What the products of a worker pack comes first. */
+static float *scratch_of(const job *j, size_t worker)
+{
+    return j->group->scratch + (worker * j->group->forward->worker_bytes + ORGAN_PRODUCT_SCRATCH) / sizeof(float);
+}
 
 size_t organ_forward_attention_room(const organ_forward_config *c, size_t tokens)
 {
@@ -97,8 +101,8 @@ static void weigh(const job *j, const tile *t, size_t first, size_t keys, float 
 static void attend_block(const job *j, const tile *t, size_t first, size_t keys, size_t worker, const float *q, const float *k, float *out)
 {
     const organ_forward *const f = j->group->forward;
-    float *const scratch = j->scratch + worker * SCRATCH_FLOATS;
-    void *const packed = (unsigned char *)j->group->scratch + worker * ORGAN_PRODUCT_SCRATCH;
+    float *const scratch = scratch_of(j, worker);
+    void *const packed = scratch - ORGAN_PRODUCT_SCRATCH / sizeof(float);
     const organ_factor weights = {.values = scratch, .type = ORGAN_REAL_F32, .stride = FORWARD_KEYS};
     const organ_product scores = {.m = t->queries,
                                   .n = keys,
@@ -129,7 +133,7 @@ static void attend(void *context, size_t index, size_t worker)
     const size_t window = j->group->layer->windowed ? c->window : SIZE_MAX;
     const size_t lo = t->query >= window ? t->query - window + 1 : 0, until = t->query + t->queries;
     const float *q = j->q + (t->first + t->query - j->before) * j->q_width + head * dim;
-    float *out = j->out + (q - j->q), *sums = j->scratch + worker * SCRATCH_FLOATS + FORWARD_QUERIES * FORWARD_KEYS;
+    float *out = j->out + (q - j->q), *sums = scratch_of(j, worker) + FORWARD_QUERIES * FORWARD_KEYS;
     for (size_t i = 0; i < t->queries; i++) {
         memset(out + i * j->q_width, 0, dim * sizeof *out);
         sums[i] = 0;
@@ -181,10 +185,10 @@ static organ_status project(job *j, const float *normed, organ_error *error)
         if (view.slot != named && organ_forward_tap(g, view, g->first, g->tokens, linear.in, normed, error))
             return error->status;
         named = view.slot;
-        if (organ_forward_products_add(&g->products, normed, linear, to[p], g->tokens, error))
+        if (organ_forward_products_add(&g->products, normed, &linear, to[p], g->tokens, error))
             return error->status;
     }
-    return organ_forward_products_run(&g->products, g->forward->engine, g->scratch, error);
+    return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
 static organ_status give_out(job *j, float *projected, organ_error *error)
@@ -195,8 +199,8 @@ static organ_status give_out(job *j, float *projected, organ_error *error)
     linear.bias = organ_forward_values(g->layer, PART_BIAS_O);
     if (organ_forward_tap(g, view, g->first, g->tokens, linear.in, j->out, error))
         return error->status;
-    if (organ_forward_products_add(&g->products, j->out, linear, projected, g->tokens, error) ||
-        organ_forward_products_run(&g->products, g->forward->engine, g->scratch, error))
+    if (organ_forward_products_add(&g->products, j->out, &linear, projected, g->tokens, error) ||
+        organ_forward_products_run(&g->products, g->forward, g->scratch, error))
         return error->status;
     return organ_forward_add_all(g, PART_NORM_ATTENDED, g->hidden, projected, g->tokens, error);
 }
@@ -216,10 +220,7 @@ organ_status organ_forward_attention(forward_group *g, organ_error *error)
 {
     organ_forward *f = g->forward;
     const organ_forward_config *c = &f->config;
-    job j = {.group = g,
-             .scratch = g->scratch + organ_products_scratch(f->engine) / sizeof(float),
-             .q_width = (size_t)c->heads * c->head_dim,
-             .kv_width = (size_t)c->kv_heads * c->head_dim};
+    job j = {.group = g, .q_width = (size_t)c->heads * c->head_dim, .kv_width = (size_t)c->kv_heads * c->head_dim};
     float *normed = g->room, *projected = normed + g->tokens * c->hidden;
     j.q = projected + g->tokens * c->hidden;
     j.out = j.q + g->tokens * j.q_width;

@@ -118,7 +118,7 @@ static organ_status add_expert(job *j, size_t expert, unsigned which, const floa
     forward_group *g = j->group;
     const forward_linear linear = organ_forward_linear_of(g->layer, g->layer->plan->experts[3 * expert + which], out);
     const size_t row = j->begin[expert];
-    return organ_forward_products_add(&g->products, x + row * linear.in, linear, y + row * out, j->begin[expert + 1] - row, error);
+    return organ_forward_products_add(&g->products, x + row * linear.in, &linear, y + row * out, j->begin[expert + 1] - row, error);
 }
 
 static organ_status tap_expert(const job *j, size_t expert, unsigned which, const float *x, size_t in, organ_error *error)
@@ -139,8 +139,8 @@ static organ_status route_tokens(job *j, organ_error *error)
     const forward_linear router = organ_forward_linear_of(g->layer, view, c->experts);
     if (organ_forward_tap(g, view, g->first + j->first, j->tokens, router.in, j->normed, error))
         return error->status;
-    if (organ_forward_products_add(&g->products, j->normed, router, j->scores, j->tokens, error) ||
-        organ_forward_products_run(&g->products, g->forward->engine, g->scratch, error) ||
+    if (organ_forward_products_add(&g->products, j->normed, &router, j->scores, j->tokens, error) ||
+        organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
         organ_forward_share(g->forward->engine, j->tokens, choose_token, j, error))
         return error->status;
     sort_by_expert(j);
@@ -156,7 +156,7 @@ static organ_status run_experts(job *j, organ_error *error)
         if (tap_expert(j, e, 0, j->inputs, hidden, error) || tap_expert(j, e, 1, j->inputs, hidden, error) ||
             add_expert(j, e, 0, j->inputs, j->gate, inner, error) || add_expert(j, e, 1, j->inputs, j->up, inner, error))
             return error->status;
-    if (organ_forward_products_run(&g->products, g->forward->engine, g->scratch, error) ||
+    if (organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
         organ_forward_gate_all(g, j->gate, j->up, j->tokens * c->experts_used, inner, error))
         return error->status;
     for (size_t e = 0; e < c->experts; e++) {
@@ -164,7 +164,7 @@ static organ_status run_experts(job *j, organ_error *error)
             return error->status;
         g->routed[e] += j->begin[e + 1] - j->begin[e];
     }
-    if (organ_forward_products_run(&g->products, g->forward->engine, g->scratch, error))
+    if (organ_forward_products_run(&g->products, g->forward, g->scratch, error))
         return error->status;
     return organ_forward_share(g->forward->engine, j->tokens, sum_token, j, error);
 }

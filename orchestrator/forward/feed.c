@@ -8,7 +8,7 @@ static organ_status add_product(forward_group *g, forward_part part, size_t out,
 {
     forward_linear linear = organ_forward_linear_of(g->layer, g->layer->plan->parts[part], out);
     linear.bias = organ_forward_values(g->layer, (forward_part)(PART_BIAS_GATE + (part - PART_GATE)));
-    return organ_forward_products_add(&g->products, x, linear, y, tokens, error);
+    return organ_forward_products_add(&g->products, x, &linear, y, tokens, error);
 }
 
 static organ_status dense(forward_group *g, size_t first, size_t tokens, const float *normed, float *out, float *room, organ_error *error)
@@ -23,13 +23,13 @@ static organ_status dense(forward_group *g, size_t first, size_t tokens, const f
         organ_forward_tap(g, parts[PART_UP], g->first + first, tokens, hidden, normed, error))
         return error->status;
     if (add_product(g, PART_GATE, inner, tokens, normed, gate, error) || add_product(g, PART_UP, inner, tokens, normed, up, error) ||
-        organ_forward_products_run(&g->products, g->forward->engine, g->scratch, error) ||
+        organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
         organ_forward_gate_all(g, gate, up, tokens, inner, error))
         return error->status;
     if (organ_forward_tap(g, parts[PART_DOWN], g->first + first, tokens, inner, gate, error) ||
         add_product(g, PART_DOWN, hidden, tokens, gate, out, error))
         return error->status;
-    return organ_forward_products_run(&g->products, g->forward->engine, g->scratch, error);
+    return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
 size_t organ_forward_feed_room(const organ_forward_config *c, size_t tokens)

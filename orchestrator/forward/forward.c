@@ -3,8 +3,7 @@
 
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/enough_memory.h"
-#include "orchestrator/machine/quantity.h"
-#include "orchestrator/stream/product.h"
+#include "orchestrator/machine/extent.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -31,18 +30,38 @@ static organ_status find_layers(organ_forward *f, organ_error *error)
     f->plans = calloc(f->config.layers, sizeof *f->plans);
     if (!f->plans)
         return organ_fail_errno(error, ENOMEM, "cannot allocate a plan of %u layers", f->config.layers);
+    for (unsigned k = 0; k < f->config.layers && !error->status; k++)
+        organ_forward_plan_make(f, k, &f->plans[k], error);
+    return error->status;
+}
+
+static bool holds_a_token(void *forward, uint64_t memory) { return organ_forward_fits(forward, memory, 1, 0); }
+
+/* Of the layer that takes most. The same scratch serves the products and the attention, which take turns. */
+static organ_status measure_layers(organ_forward *f, organ_error *error)
+{
+    size_t most;
+    f->most_bytes = f->most_reading = 0;
+    if (organ_forward_panel_size(f, f->output, &most, error))
+        return error->status;
+    most = organ_larger(most, organ_forward_attention_scratch());
     for (unsigned k = 0; k < f->config.layers; k++) {
-        if (organ_forward_plan_make(f, k, &f->plans[k], error))
-            return error->status;
-        for (int wide = 0; wide < 2; wide++)
-            f->most_bytes[wide] = f->plans[k].bytes[wide] > f->most_bytes[wide] ? f->plans[k].bytes[wide] : f->most_bytes[wide];
+        f->most_bytes = organ_larger(f->most_bytes, f->plans[k].bytes);
+        f->most_reading = organ_larger(f->most_reading, f->plans[k].reading);
+        most = organ_larger(most, f->plans[k].panel);
     }
+    f->worker_bytes = (ORGAN_PRODUCT_SCRATCH + most + 63) / 64 * 64;
+    f->least_memory = organ_memory_enough(0, holds_a_token, f);
     return ORGAN_OK;
 }
 
-static bool fits(const organ_forward *f, uint64_t memory, bool wide, size_t together, uint64_t bytes);
-static bool holds_a_token(void *forward, uint64_t memory) { return fits(forward, memory, false, 1, 0); }
-static bool holds_a_wide_token(void *forward, uint64_t memory) { return fits(forward, memory, true, 1, 0); }
+organ_status organ_forward_foresee(organ_forward *f, organ_made_as as, organ_error *error)
+{
+    f->foreseen = true;
+    for (unsigned k = 0; k < f->config.layers && !error->status; k++)
+        organ_forward_plan_foresee(f, as, &f->plans[k], error);
+    return error->status ? error->status : measure_layers(f, error);
+}
 
 organ_status organ_forward_open(const organ_model *model, const organ_engine *engine, organ_forward **forward, organ_error *error)
 {
@@ -53,13 +72,11 @@ organ_status organ_forward_open(const organ_model *model, const organ_engine *en
     f->model = model;
     f->engine = engine;
     if (organ_forward_config_read(model, &f->config, error) || organ_weights_find(model, &f->weights, error) || find_ends(f, error) ||
-        find_layers(f, error) || organ_forward_rotation_open(f, &f->config.rope, &f->rotation, error) ||
+        find_layers(f, error) || measure_layers(f, error) || organ_forward_rotation_open(f, &f->config.rope, &f->rotation, error) ||
         organ_forward_rotation_open(f, &f->config.rope_local, &f->rotation_local, error)) {
         organ_forward_close(f);
         return error->status;
     }
-    f->least_memory[0] = organ_memory_enough(0, holds_a_token, f);
-    f->least_memory[1] = organ_memory_enough(0, holds_a_wide_token, f);
     *forward = f;
     return ORGAN_OK;
 }
@@ -71,7 +88,7 @@ void organ_forward_close(organ_forward *f)
     for (unsigned k = 0; f->plans && k < f->config.layers; k++)
         organ_forward_plan_release(&f->plans[k]);
     free(f->plans);
-    free(f->norm_values);
+    organ_forward_free(f->norm_values);
     organ_forward_rotation_close(&f->rotation);
     organ_forward_rotation_close(&f->rotation_local);
     organ_weights_free(f->weights);
@@ -113,12 +130,6 @@ static organ_status run_groups(forward_group *g, float *hidden, organ_error *err
     return ORGAN_OK;
 }
 
-/* Of all workers, while a layer runs. */
-static uint64_t worker_bytes(const organ_forward *f)
-{
-    return organ_products_scratch(f->engine) + organ_workers_count(f->engine->workers) * organ_forward_attention_scratch();
-}
-
 organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
                                      const forward_keys *before, float *hidden, const organ_tap *tap, organ_error *error)
 {
@@ -129,16 +140,16 @@ organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *
         most = tokens > most ? tokens : most;
     }
     g.room = organ_forward_floats(room_for(&forward->config, most), error);
-    g.scratch = organ_forward_floats(worker_bytes(forward) / sizeof(float), error);
+    g.scratch = organ_forward_floats(organ_forward_scratch(forward) / sizeof(float), error);
     g.routed = calloc((size_t)forward->config.experts + 1, sizeof *g.routed);
     if (!error->status && !g.routed)
         organ_fail_errno(error, ENOMEM, "cannot allocate the counts of %u experts", forward->config.experts);
     if (!error->status)
         run_groups(&g, hidden, error);
-    free(g.room);
-    free(g.scratch);
+    organ_forward_free(g.room);
+    organ_forward_free(g.scratch);
     free(g.routed);
-    free(g.products.items);
+    organ_forward_products_release(&g.products);
     return error->status;
 }
 
@@ -150,46 +161,43 @@ organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, c
 
 /* ---- the whole pass ---- */
 
-/* Bytes of so much memory that the pass leaves, where the workers take so many while a layer runs, and the output head so many instead;
- * 0: none. */
-static uint64_t left_of(const organ_forward *f, uint64_t memory, bool wide, size_t context, uint64_t workers, uint64_t head)
+/* Bytes of so much memory that the pass leaves beside a layer, its activations and so many bytes while it runs, and so many while it is
+ * loaded, or the output head instead; 0: none. */
+static uint64_t left_of(const organ_forward *f, uint64_t memory, size_t context, uint64_t running, uint64_t loading, uint64_t head)
 {
-    const organ_forward_config *c = &f->config;
-    const size_t group = context > FORWARD_GROUP ? context : FORWARD_GROUP;
-    const uint64_t running = room_for(c, group) * (uint64_t)sizeof(float) + workers, reading = organ_forward_reading(memory);
-    const uint64_t layer = f->most_bytes[wide] + (running > reading ? running : reading);
-    const uint64_t taken = layer > head ? layer : head;
+    const size_t group = organ_larger(context, FORWARD_GROUP);
+    const uint64_t activations = room_for(&f->config, group) * (uint64_t)sizeof(float) + running;
+    const uint64_t layer = f->most_bytes + (activations > loading ? activations : loading), taken = layer > head ? layer : head;
     return taken >= memory ? 0 : memory - taken;
 }
 
-size_t organ_forward_batch(const organ_forward *f, size_t context, bool wide)
+/* With this many threads. */
+static uint64_t left_here(const organ_forward *f, uint64_t memory, size_t context)
 {
-    const uint64_t token = f->config.hidden * sizeof(float);
-    const uint64_t tokens = left_of(f, f->engine->memory, wide, context, worker_bytes(f), organ_forward_head_bytes(f)) / token;
-    return context == 0 || tokens < context ? 0 : tokens < SIZE_MAX / token ? (size_t)tokens : SIZE_MAX / (size_t)token;
+    const uint64_t loading = organ_workers_count(f->engine->workers) * (uint64_t)f->most_reading;
+    return left_of(f, memory, context, organ_forward_scratch(f), loading, organ_forward_head_bytes(f, memory));
 }
 
-static bool fits(const organ_forward *f, uint64_t memory, bool wide, size_t together, uint64_t bytes)
+size_t organ_forward_batch(const organ_forward *f, size_t context)
 {
-    const uint64_t left = left_of(f, memory, wide, together, worker_bytes(f), organ_forward_head_bytes(f)),
-                   states = together * f->config.hidden * sizeof(float);
-    return left > bytes && left - bytes >= states;
+    const uint64_t token = f->config.hidden * sizeof(float), tokens = left_here(f, f->engine->memory, context) / token;
+    return context == 0 || tokens < context ? 0 : tokens < SIZE_MAX / token ? (size_t)tokens : SIZE_MAX / (size_t)token;
 }
 
 bool organ_forward_fits(const organ_forward *f, uint64_t memory, size_t together, uint64_t bytes)
 {
-    return fits(f, memory, false, together, bytes);
+    const uint64_t left = left_here(f, memory, together), states = together * f->config.hidden * sizeof(float);
+    return left > bytes && left - bytes >= states;
 }
 
 uint64_t organ_forward_spare(const organ_forward *f, size_t context)
 {
-    return left_of(f, f->engine->memory, true, context, f->engine->memory / 16, 0);
+    return left_of(f, f->engine->memory, context, f->engine->memory / 16, 0, 0);
 }
 
 uint64_t organ_forward_left(const organ_forward *f, uint64_t memory, size_t context)
 {
-    const uint64_t here = left_of(f, memory, true, context, worker_bytes(f), organ_forward_head_bytes(f));
-    const uint64_t anywhere = left_of(f, memory, true, context, memory / 16, 0);
+    const uint64_t here = left_here(f, memory, context), anywhere = left_of(f, memory, context, memory / 16, 0, 0);
     return here < anywhere ? here : anywhere;
 }
 
@@ -198,13 +206,13 @@ static organ_status run_layers(organ_forward *f, const organ_windows *windows, f
 {
     for (unsigned k = 0; k < f->config.layers; k++) {
         organ_layer *layer;
-        if (organ_layer_load(f, (int32_t)k, false, &layer, error))
+        if (organ_layer_load(f, (int32_t)k, &layer, error))
             return error->status;
         organ_layer_run(f, layer, windows, hidden, NULL, error);
         organ_layer_free(layer);
         if (error->status)
             return error->status;
-        organ_progress_advance(progress, f->plans[k].bytes[0], NULL, NULL);
+        organ_progress_advance(progress, f->plans[k].bytes, NULL, NULL);
     }
     return ORGAN_OK;
 }
@@ -215,7 +223,7 @@ organ_status organ_forward_run(organ_forward *forward, const organ_windows *wind
     const size_t tokens = windows->begin[windows->count];
     uint64_t bytes = 0;
     for (unsigned k = 0; k < forward->config.layers; k++)
-        bytes += forward->plans[k].bytes[0];
+        bytes += forward->plans[k].bytes;
     float *hidden = organ_forward_floats(tokens * (size_t)forward->config.hidden, error);
     if (!hidden)
         return error->status;
@@ -224,6 +232,6 @@ organ_status organ_forward_run(organ_forward *forward, const organ_windows *wind
         run_layers(forward, windows, hidden, progress, error) == ORGAN_OK)
         organ_forward_logits(forward, hidden, rows, count, context, each, error);
     organ_progress_end(progress);
-    free(hidden);
+    organ_forward_free(hidden);
     return error->status;
 }

@@ -43,14 +43,17 @@ typedef struct organ_tap {
 /* hidden: tokens x hidden_size. ORGAN_BAD_INPUT for a token beyond the vocabulary. */
 organ_status organ_forward_embed(organ_forward *forward, const organ_windows *windows, float *hidden, organ_error *error);
 
-/* The weights of a layer: BF16 and F16 as they are stored, all else in FP32; or all in FP32 (`wide`), for a caller that changes them
- * (pruning) between two runs. */
+/* The weights of a layer: floats as they are stored, and so what is packed, which products decode by panels; else FP32. */
 typedef struct organ_layer organ_layer;
-organ_status organ_layer_load(organ_forward *forward, int32_t layer, bool wide, organ_layer **loaded, organ_error *error);
+organ_status organ_layer_load(organ_forward *forward, int32_t layer, organ_layer **loaded, organ_error *error);
 void organ_layer_free(organ_layer *layer); /* NULL is allowed */
-/* Of a wide layer the weight of that plain name, rows x cols row-major, or NULL; of stacked experts all, one below the other, or as
- * "NAME[E]" one. Rows of Q and K of GGUF files of the llama kind are in the order of Hugging Face. */
-float *organ_layer_weight(organ_layer *layer, const char *tensor, uint64_t *rows, uint64_t *cols);
+/* The weight of that plain name as it is held, rows x cols row-major, which stay with the layer; false: there is none, or it is packed. Of
+ * stacked experts all, one below the other, or as "NAME[E]" one. Rows of Q and K of GGUF files of the llama kind are in the order of
+ * Hugging Face. */
+bool organ_layer_matrix(const organ_layer *layer, const char *tensor, uint64_t *rows, uint64_t *cols, organ_factor *values);
+/* For a caller that changes it between two runs (pruning): its values in FP32, and back, rounded to the type as which it is held. */
+void organ_layer_read(const organ_layer *layer, const char *tensor, float *values);
+void organ_layer_write(organ_layer *layer, const char *tensor, const float *values);
 
 /* Carries the batch through the layer, in place. `tap` may be NULL. */
 organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows, float *hidden,
@@ -83,9 +86,20 @@ void organ_forward_past_close(organ_forward_past *past); /* NULL is allowed */
 organ_status organ_forward_continue(organ_forward *forward, organ_forward_past *past, const uint32_t *tokens, size_t count, void *context,
                                     void (*each)(void *context, size_t k, float *logits), organ_error *error);
 
-/* How many tokens a batch may have so that one layer's weights (`wide`: even if they were in FP32), activations and buffers stay inside the
- * engine's memory; 0: not even one window of `context` tokens does. */
-size_t organ_forward_batch(const organ_forward *forward, size_t context, bool wide);
+/* What an operation makes of the weights of a model, as far as that changes what they take here. */
+typedef enum organ_made_as {
+    ORGAN_MADE_ALIKE,  /* they keep their types */
+    ORGAN_MADE_PACKED, /* floats become something smaller, which is decoded */
+    ORGAN_MADE_16,     /* what is packed becomes values of 16 bits, */
+    ORGAN_MADE_32      /* of 32 */
+} organ_made_as;
+/* Answers to questions about memory are from now on those of the model that is made of this one, at most. No layer can be loaded any more:
+ * ORGAN_USAGE. */
+organ_status organ_forward_foresee(organ_forward *forward, organ_made_as as, organ_error *error);
+
+/* How many tokens a batch may have so that one layer's weights, activations and buffers stay inside the engine's memory; 0: not even one
+ * window of `context` tokens does. */
+size_t organ_forward_batch(const organ_forward *forward, size_t context);
 
 /* Bytes of the engine's memory that a layer and what it takes leave to others, the same for every number of threads: a sixteenth of the
  * memory is set aside for what each thread takes. 0: none. */

@@ -5,6 +5,8 @@
 
 #include "formats/weights/weights.h"
 #include "orchestrator/forward/forward.h"
+#include "orchestrator/stream/product.h"
+#include "orchestrator/stream/weight_reader.h"
 
 #define FORWARD_GROUP   ((size_t)1024) /* tokens whose activations are held, or one window if it is longer */
 #define FORWARD_QUERIES ((size_t)64)   /* tokens of a tile of attention scores */
@@ -38,10 +40,11 @@ typedef enum forward_part {
 /* A stored weight of a layer and its place among the loaded ones. */
 typedef struct forward_slot {
     const organ_weight *weight;
-    uint64_t rows, cols;      /* of all its matrices, one below the other */
-    uint64_t matrices;        /* above 1: stacked experts */
-    organ_real type;          /* as which it is held: as it is stored, or FP32 where a product does not take that */
-    size_t at[2];             /* bytes; [1]: where all is held in FP32 */
+    uint64_t rows, cols; /* of all its matrices, one below the other */
+    uint64_t matrices;   /* above 1: stacked experts */
+    organ_real type;     /* of its values: FP32 of a vector and where a product does not take what is stored */
+    bool packed;         /* held as it is stored, and decoded to values by panels: that takes less than the values would */
+    size_t at, bytes;
     unsigned turned_head_dim; /* rows of each head of so many are in llama.cpp's order; 0: they are not */
 } forward_slot;
 
@@ -56,7 +59,9 @@ typedef struct forward_plan {
     forward_slot *slots;
     forward_view parts[PART_COUNT];
     forward_view *experts; /* gate, up, down of each expert */
-    size_t bytes[2];       /* [1]: where all is held in FP32 */
+    size_t bytes;          /* of a loaded layer */
+    size_t reading;        /* bytes that a worker takes beside, while it loads */
+    size_t panel;          /* bytes that a worker takes for a panel of a packed weight */
 } forward_plan;
 
 /* Rows of the tables for the positions of windows of one kind. */
@@ -87,20 +92,31 @@ struct organ_forward {
     const organ_weight *embedding, *norm, *output;
     float *norm_values;
     forward_rotation rotation, rotation_local;
-    size_t most_bytes[2];     /* of a layer; [1]: of one in FP32 */
-    uint64_t least_memory[2]; /* with which one token goes through */
+    size_t most_bytes, most_reading; /* of a layer */
+    size_t worker_bytes;             /* of the scratch of a worker while a layer or the output head runs; a multiple of 64 */
+    uint64_t least_memory;           /* with which one token goes through */
+    bool foreseen;                   /* these are of a model that is not there yet */
 };
+
+/* A weight of which rows are made as they are needed. */
+typedef struct forward_source {
+    organ_weight_reader *reader;
+    organ_real type;
+    unsigned turned_head_dim;
+} forward_source;
 
 struct organ_layer {
     const organ_forward *forward;
     const forward_plan *plan;
-    bool windowed, wide; /* wide: all is held in FP32 */
+    bool windowed;
     unsigned char *values;
+    forward_source *sources; /* of each slot; without a reader where its values are held */
 };
 
-/* A linear layer of a loaded layer. */
+/* A linear layer: of a loaded layer, or the output head. */
 typedef struct forward_linear {
-    organ_factor w;
+    organ_factor w;      /* where its values are held, */
+    organ_panels panels; /* or what makes them */
     const float *bias;
     size_t in, out;
 } forward_linear;
@@ -108,13 +124,18 @@ typedef struct forward_linear {
 /* ---- plan ---- */
 
 organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, forward_plan *plan, organ_error *error);
+/* Measures it anew, as organ_forward_foresee says. */
+organ_status organ_forward_plan_foresee(const organ_forward *forward, organ_made_as as, forward_plan *plan, organ_error *error);
 void organ_forward_plan_release(forward_plan *plan);
 /* The weight of that name, of rank 1 (rows 0) or 2. NULL if it is missing or has another shape. */
 const organ_weight *organ_forward_weight_named(const organ_forward *forward, const char *name, uint64_t rows, uint64_t cols,
                                                organ_error *error);
-/* The type that a weight is held in, and what reading it as that is called. */
+/* The type of a weight's values, and what reading it as that is called. */
 organ_real organ_forward_type(const organ_weight *weight);
 organ_dtype organ_forward_dtype(organ_real type);
+/* Bytes that a worker takes to make a panel of the weight, and to load it. ORGAN_BAD_INPUT for a type that has no numbers. */
+organ_status organ_forward_panel_size(const organ_forward *forward, const organ_weight *weight, size_t *bytes, organ_error *error);
+organ_status organ_forward_load_size(const organ_forward *forward, const forward_slot *slot, size_t *bytes, organ_error *error);
 /* Of a part of rank 1; NULL where the layer has no such part. */
 const float *organ_forward_values(const organ_layer *layer, forward_part part);
 forward_linear organ_forward_linear_of(const organ_layer *layer, forward_view view, size_t out);
@@ -125,23 +146,36 @@ forward_linear organ_forward_linear_of(const organ_layer *layer, forward_view vi
 organ_status organ_forward_share(const organ_engine *engine, size_t count, void (*task)(void *context, size_t index, size_t worker),
                                  void *context, organ_error *error);
 
-/* Room for so many floats on a line of the cache, to be freed; NULL and an error if there is none. */
+/* Room for so many floats on a line of the cache; NULL and an error if there is none. organ_forward_free gives it back: NULL is allowed. */
 float *organ_forward_floats(size_t count, organ_error *error);
+void organ_forward_free(float *floats);
 
-/* The values of a weight of rank 1, to be freed; NULL with an error. */
+/* The values of a weight of rank 1, for organ_forward_free; NULL with an error. */
 float *organ_forward_vector(const organ_forward *forward, const organ_weight *weight, organ_error *error);
+
+/* ---- linear layers (linear.c) ----
+ * The one place where weights meet activations: attention, feed-forward, experts and the output head hand over what they multiply, and
+ * organ_forward_products_run has it done. How products are computed is chosen there. */
 
 /* A list of products that may be done in any order. All zero is an empty one. */
 typedef struct forward_products {
-    size_t count, room;
+    size_t count, room, panel_room;
     organ_product *items;
+    organ_panels *panels; /* of each item */
 } forward_products;
 
 /* y = x w^T + bias, for rows of so many tokens. What becomes of a token depends on nothing but its own row. */
-organ_status organ_forward_products_add(forward_products *products, const float *x, forward_linear linear, float *y, size_t tokens,
+organ_status organ_forward_products_add(forward_products *products, const float *x, const forward_linear *linear, float *y, size_t tokens,
                                         organ_error *error);
-/* Does and forgets them; scratch as organ_products_run takes it. */
-organ_status organ_forward_products_run(forward_products *products, const organ_engine *engine, void *scratch, organ_error *error);
+/* Does and forgets them. scratch: worker_bytes of the forward pass for each worker. */
+organ_status organ_forward_products_run(forward_products *products, const organ_forward *forward, void *scratch, organ_error *error);
+void organ_forward_products_release(forward_products *products);
+
+/* Panels from a row of the source on. */
+organ_panels organ_forward_panels(const forward_source *source, size_t row);
+/* The row of the file that is row `row` of the forward pass, where heads of so many rows are in llama.cpp's order: 0, h/2, 1, h/2 + 1, ...
+ */
+uint64_t organ_forward_stored_row(unsigned turned_head_dim, uint64_t row);
 
 /* ---- arithmetic ---- */
 
@@ -171,11 +205,11 @@ void organ_forward_rotation_begin(forward_rotation *rotation);
 organ_status organ_forward_rotation_reach(forward_rotation *rotation, size_t tokens, size_t *first, organ_error *error);
 void organ_forward_rotation_close(forward_rotation *rotation);
 
-/* Bytes that organ_forward_logits takes at most. */
-uint64_t organ_forward_head_bytes(const organ_forward *forward);
+/* Bytes that organ_forward_logits takes at most where the engine's memory is so much. */
+uint64_t organ_forward_head_bytes(const organ_forward *forward, uint64_t memory);
 
-/* Bytes of `memory` that reading a layer may take beside its weights: as many workers read as these allow, at least one. */
-uint64_t organ_forward_reading(uint64_t memory);
+/* Bytes of the scratch of all workers. */
+uint64_t organ_forward_scratch(const organ_forward *forward);
 
 /* ---- a layer on a group of windows ---- */
 
@@ -194,7 +228,7 @@ typedef struct forward_group {
     size_t first, tokens; /* of the batch */
     float *hidden;        /* of the group */
     float *room;          /* of activations */
-    float *scratch;       /* for each worker ORGAN_PRODUCT_SCRATCH, then for each what a tile of attention takes */
+    float *scratch;       /* for each worker worker_bytes: ORGAN_PRODUCT_SCRATCH, and then a panel or a tile of attention */
     const organ_tap *tap;
     const forward_keys *before; /* NULL: windows begin in the group */
     forward_products products;
@@ -210,8 +244,8 @@ bool organ_forward_fits(const organ_forward *forward, uint64_t memory, size_t to
 
 /* Floats of room for a group of so many tokens. */
 size_t organ_forward_attention_room(const organ_forward_config *config, size_t tokens);
-/* Bytes more for each worker. */
-uint64_t organ_forward_attention_scratch(void);
+/* Bytes of scratch of a worker, beside what products pack. */
+size_t organ_forward_attention_scratch(void);
 size_t organ_forward_feed_room(const organ_forward_config *config, size_t tokens);
 size_t organ_forward_experts_room(const organ_forward_config *config, size_t tokens);
 

@@ -2,118 +2,145 @@
  * The weights of one layer in memory. */
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/enough_memory.h"
-#include "orchestrator/stream/product.h"
-#include "orchestrator/stream/weight_pass.h"
+#include "orchestrator/machine/extent.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* What one worker takes to read a layer beside its weights, at most: a strip and its codes. */
-#define STRIP_BYTES ((uint64_t)16 << 20)
-
-uint64_t organ_forward_reading(uint64_t memory) { return memory / 8 > STRIP_BYTES ? memory / 8 : STRIP_BYTES; }
-
-/* llama.cpp has the rows of a head as 0, h/2, 1, h/2 + 1, ... */
-static uint64_t row_of_slot(const forward_slot *slot, uint64_t row)
-{
-    const uint64_t dim = slot->turned_head_dim, in_head = dim ? row % dim : 0;
-    return dim ? row - in_head + in_head % 2 * (dim / 2) + in_head / 2 : row;
-}
-
-organ_real organ_forward_type(const organ_weight *weight)
-{
-    if (weight->scheme != ORGAN_SCHEME_PLAIN || weight->rank < 2)
-        return ORGAN_REAL_F32;
-    const organ_dtype stored = weight->codes->dtype;
-    return stored == ORGAN_BF16 ? ORGAN_REAL_BF16 : stored == ORGAN_F16 ? ORGAN_REAL_F16 : ORGAN_REAL_F32;
-}
-
-organ_dtype organ_forward_dtype(organ_real type)
-{
-    return type == ORGAN_REAL_BF16 ? ORGAN_BF16 : type == ORGAN_REAL_F16 ? ORGAN_F16 : ORGAN_F32;
-}
+#define PIECE_BYTES ((size_t)4 << 20) /* of values that a worker reads at once */
 
 static organ_factor rows_of(const organ_layer *layer, const forward_slot *slot, uint64_t row)
 {
-    const organ_factor all = {
-        .values = layer->values + slot->at[layer->wide], .type = layer->wide ? ORGAN_REAL_F32 : slot->type, .stride = (size_t)slot->cols};
+    const organ_factor all = {.values = layer->values + slot->at, .type = slot->type, .stride = (size_t)slot->cols};
     return organ_factor_from(all, (size_t)row);
 }
 
-/* The weights of a layer that are held in one type. */
-typedef struct reading {
-    const organ_layer *layer;
-    organ_real type;
-    organ_weight_item *items;
-    size_t *slots, count; /* of each item */
-} reading;
+/* ---- loading ---- */
 
-static organ_status keep_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result, organ_error *error)
+typedef struct loading {
+    organ_layer *layer;
+    forward_source *sources; /* of each slot */
+    unsigned char *scratch;
+    organ_error *error;
+    bool failed;
+} loading;
+
+static size_t row_bytes(const forward_slot *slot) { return (size_t)slot->cols * organ_real_bytes(slot->type); }
+
+/* Rows that are read at once: whole heads of those in another order. */
+static size_t piece_rows(const forward_slot *slot)
 {
-    (void)scratch;
-    (void)result;
-    (void)error;
-    const reading *const r = context;
-    const forward_slot *slot = &r->layer->plan->slots[r->slots[strip->item]];
-    unsigned char *const to = r->layer->values + slot->at[r->layer->wide];
-    const unsigned char *const from = strip->values;
-    const size_t size = organ_real_bytes(r->type), row = strip->cols * size;
-    if (!slot->turned_head_dim) {
-        memcpy(to + strip->first * row, from, strip->rows * row);
-        return ORGAN_OK;
+    const size_t step = slot->turned_head_dim ? slot->turned_head_dim : 1;
+    const size_t rows = PIECE_BYTES / organ_larger(row_bytes(slot), 1) / step * step;
+    return slot->packed ? (size_t)slot->rows : organ_lesser(organ_larger(rows, step), (size_t)slot->rows);
+}
+
+static size_t piece_count(const forward_slot *slot)
+{
+    const size_t rows = piece_rows(slot);
+    return rows ? ((size_t)slot->rows + rows - 1) / rows : 0;
+}
+
+/* Values in another order are read there first. */
+static size_t turning_bytes(const forward_slot *slot)
+{
+    return slot->turned_head_dim ? (piece_rows(slot) * row_bytes(slot) + 63) / 64 * 64 : 0;
+}
+
+organ_status organ_forward_load_size(const organ_forward *f, const forward_slot *slot, size_t *bytes, organ_error *error)
+{
+    *bytes = 0;
+    if (!slot->packed && organ_weight_reader_size(f->model, slot->weight, f->engine->kernels, piece_rows(slot), bytes, error) == ORGAN_OK)
+        *bytes += turning_bytes(slot);
+    return error->status;
+}
+
+/* `count` items of `bytes` each, from item `first` on, to where they belong. */
+static void turn_items(const forward_slot *slot, const unsigned char *from, unsigned char *to, size_t first, size_t count, size_t bytes)
+{
+    for (size_t k = 0; k < count; k++) {
+        const size_t stored = (size_t)organ_forward_stored_row(slot->turned_head_dim, first + k) - first;
+        memcpy(to + (first + k) * bytes, from + stored * bytes, bytes);
     }
-    if (slot->rows == 1) { /* a bias: one row of numbers that belong to rows */
-        for (size_t k = 0; k < strip->cols; k++)
-            memcpy(to + row_of_slot(slot, k) * size, from + k * size, size);
-        return ORGAN_OK;
-    }
-    for (size_t k = 0; k < strip->rows; k++)
-        memcpy(to + row_of_slot(slot, strip->first + k) * row, from + k * row, row);
+}
+
+static organ_status read_values(const forward_slot *slot, const organ_weight_reader *reader, size_t first, unsigned char *values,
+                                unsigned char *scratch, organ_error *error)
+{
+    const size_t row = row_bytes(slot), rows = organ_lesser(piece_rows(slot), (size_t)slot->rows - first);
+    const organ_dtype as = organ_forward_dtype(slot->type);
+    if (!slot->turned_head_dim)
+        return organ_weight_read(reader, first, rows, as, values + first * row, scratch, error);
+    if (organ_weight_read(reader, first, rows, as, scratch, scratch + turning_bytes(slot), error))
+        return error->status;
+    if (slot->weight->rank < 2) /* a bias: numbers that belong to rows */
+        turn_items(slot, scratch, values, 0, (size_t)slot->cols, sizeof(float));
+    else
+        turn_items(slot, scratch, values, first, rows, row);
     return ORGAN_OK;
 }
 
-static organ_status read_type(const organ_forward *f, reading *r, organ_error *error)
+static void load_piece(void *context, size_t index, size_t worker)
 {
-    const forward_plan *plan = r->layer->plan;
-    r->count = 0;
-    for (size_t k = 0; k < plan->count; k++)
-        if ((r->layer->wide ? ORGAN_REAL_F32 : plan->slots[k].type) == r->type) {
-            r->items[r->count].weight = plan->slots[k].weight;
-            r->slots[r->count++] = k;
-        }
-    organ_engine rest = *f->engine;
-    rest.memory -= plan->bytes[r->layer->wide];
-    rest.memory = rest.memory < organ_forward_reading(f->engine->memory) ? rest.memory : organ_forward_reading(f->engine->memory);
-    const organ_weight_pass pass = {
-        .model = f->model, .items = r->items, .item_count = r->count, .as = organ_forward_dtype(r->type), .context = r, .work = keep_strip};
-    return r->count ? organ_weight_pass_run(&pass, &rest, error) : ORGAN_OK;
+    loading *const l = context;
+    const forward_plan *const plan = l->layer->plan;
+    size_t k = 0;
+    for (; index >= piece_count(&plan->slots[k]); k++)
+        index -= piece_count(&plan->slots[k]);
+    const forward_slot *const slot = &plan->slots[k];
+    unsigned char *const values = l->layer->values + slot->at;
+    organ_weight_reader *const reader = l->sources[k].reader;
+    organ_error error = {0};
+    if (__atomic_load_n(&l->failed, __ATOMIC_RELAXED))
+        return;
+    if (slot->packed ? organ_weight_reader_hold(reader, 0, slot->matrices, values, &error)
+                     : read_values(slot, reader, index * piece_rows(slot), values, l->scratch + worker * plan->reading, &error))
+        if (!__atomic_exchange_n(&l->failed, true, __ATOMIC_RELAXED))
+            *l->error = error;
+}
+
+static organ_status open_sources(const organ_forward *f, loading *l, organ_error *error)
+{
+    const forward_plan *const plan = l->layer->plan;
+    for (size_t k = 0; k < plan->count && !error->status; k++) {
+        const forward_slot *const slot = &plan->slots[k];
+        l->sources[k] = (forward_source){.type = slot->type, .turned_head_dim = slot->turned_head_dim};
+        organ_weight_reader_open(f->model, slot->weight, f->engine->kernels, NULL, &l->sources[k].reader, error);
+    }
+    return error->status;
 }
 
 static organ_status read_layer(const organ_forward *f, organ_layer *layer, organ_error *error)
 {
-    const size_t count = layer->plan->count;
-    reading r = {.layer = layer, .items = calloc(count, sizeof *r.items), .slots = calloc(count, sizeof *r.slots)};
-    if (!r.items || !r.slots)
-        organ_fail_errno(error, ENOMEM, "cannot allocate a list of %zu weights", count);
-    for (int type = 0; type < ORGAN_REALS && !error->status; type++) {
-        r.type = (organ_real)type;
-        read_type(f, &r, error);
-    }
-    free(r.items);
-    free(r.slots);
+    const forward_plan *const plan = layer->plan;
+    loading l = {.layer = layer, .sources = layer->sources, .error = error};
+    size_t pieces = 0;
+    l.scratch = (unsigned char *)organ_forward_floats(plan->reading / sizeof(float) * organ_workers_count(f->engine->workers), error);
+    for (size_t k = 0; k < plan->count; k++)
+        pieces += piece_count(&plan->slots[k]);
+    if (!error->status && open_sources(f, &l, error) == ORGAN_OK)
+        organ_forward_share(f->engine, pieces, load_piece, &l, error);
+    for (size_t k = 0; k < plan->count; k++)
+        if (!plan->slots[k].packed) {
+            organ_weight_reader_close(layer->sources[k].reader);
+            layer->sources[k].reader = NULL;
+        }
+    organ_forward_free((float *)(void *)l.scratch);
     return error->status;
 }
 
-organ_status organ_layer_load(organ_forward *forward, int32_t number, bool wide, organ_layer **loaded, organ_error *error)
+organ_status organ_layer_load(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
 {
     *loaded = NULL;
     if (number < 0 || (unsigned)number >= forward->config.layers)
         return organ_fail(error, ORGAN_USAGE, "%s: there is no layer %d of %u", forward->model->path, (int)number, forward->config.layers);
+    if (forward->foreseen)
+        return organ_fail(error, ORGAN_USAGE, "%s: what is made of it is not there yet", forward->model->path);
     const forward_plan *plan = &forward->plans[number];
-    if (plan->bytes[wide] >= forward->engine->memory)
-        return organ_memory_refuse(error, forward->engine->memory, forward->least_memory[wide], "layer %d of %s", (int)number,
+    if (plan->bytes >= forward->engine->memory)
+        return organ_memory_refuse(error, forward->engine->memory, forward->least_memory, "layer %d of %s", (int)number,
                                    forward->model->path);
     organ_layer *layer = calloc(1, sizeof *layer);
     if (!layer)
@@ -121,9 +148,11 @@ organ_status organ_layer_load(organ_forward *forward, int32_t number, bool wide,
     layer->forward = forward;
     layer->plan = plan;
     layer->windowed = forward->config.windowed && forward->config.windowed[number];
-    layer->wide = wide;
-    layer->values = (unsigned char *)organ_forward_floats(plan->bytes[wide] / sizeof(float), error);
-    if (!layer->values || read_layer(forward, layer, error)) {
+    layer->sources = calloc(plan->count, sizeof *layer->sources);
+    layer->values = (unsigned char *)organ_forward_floats(plan->bytes / sizeof(float), error);
+    if (!layer->sources)
+        organ_fail_errno(error, ENOMEM, "cannot allocate a list of %zu weights", plan->count);
+    if (error->status || read_layer(forward, layer, error)) {
         organ_layer_free(layer);
         return error->status;
     }
@@ -135,7 +164,10 @@ void organ_layer_free(organ_layer *layer)
 {
     if (!layer)
         return;
-    free(layer->values);
+    for (size_t k = 0; layer->sources && k < layer->plan->count; k++)
+        organ_weight_reader_close(layer->sources[k].reader);
+    free(layer->sources);
+    organ_forward_free((float *)(void *)layer->values);
     free(layer);
 }
 
@@ -148,10 +180,10 @@ float *organ_forward_vector(const organ_forward *f, const organ_weight *weight, 
     float *const scratch = organ_forward_floats(organ_weight_reader_scratch(reader, 1) / sizeof(float), error);
     if (values && scratch)
         organ_weight_read(reader, 0, 1, ORGAN_F32, values, scratch, error);
-    free(scratch);
+    organ_forward_free(scratch);
     organ_weight_reader_close(reader);
     if (error->status) {
-        free(values);
+        organ_forward_free(values);
         values = NULL;
     }
     return values;
@@ -174,32 +206,73 @@ static bool is_named(const forward_slot *slot, const char *tensor, uint64_t *mat
     return strcmp(end, "]") == 0 && *matrix < slot->matrices && slot->matrices > 1;
 }
 
-float *organ_layer_weight(organ_layer *layer, const char *tensor, uint64_t *rows, uint64_t *cols)
+/* ---- what is loaded ---- */
+
+/* The slot of that name and the first of its rows that are meant; NULL: there is none. */
+static const forward_slot *find_slot(const organ_layer *layer, const char *tensor, uint64_t *first, uint64_t *rows, uint64_t *cols)
 {
-    for (size_t k = 0; layer->wide && k < layer->plan->count; k++) {
-        const forward_slot *slot = &layer->plan->slots[k];
+    for (size_t k = 0; k < layer->plan->count; k++) {
+        const forward_slot *const slot = &layer->plan->slots[k];
         uint64_t matrix;
         if (!is_named(slot, tensor, &matrix))
             continue;
-        const bool one = tensor[strlen(slot->weight->name)] != 0;
-        *rows = one ? slot->rows / slot->matrices : slot->rows;
+        *rows = tensor[strlen(slot->weight->name)] ? slot->rows / slot->matrices : slot->rows;
+        *first = matrix * *rows;
         *cols = slot->cols;
-        return (float *)(void *)(layer->values + slot->at[1]) + (one ? matrix * *rows * *cols : 0);
+        return slot;
     }
     return NULL;
+}
+
+bool organ_layer_matrix(const organ_layer *layer, const char *tensor, uint64_t *rows, uint64_t *cols, organ_factor *values)
+{
+    uint64_t first;
+    const forward_slot *const slot = find_slot(layer, tensor, &first, rows, cols);
+    if (slot && !slot->packed)
+        *values = rows_of(layer, slot, first);
+    return slot && !slot->packed;
+}
+
+void organ_layer_read(const organ_layer *layer, const char *tensor, float *values)
+{
+    const organ_kernels *const kernels = layer->forward->engine->kernels;
+    uint64_t rows, cols;
+    organ_factor from;
+    if (!organ_layer_matrix(layer, tensor, &rows, &cols, &from))
+        return;
+    if (from.type == ORGAN_REAL_F32)
+        memcpy(values, from.values, (size_t)(rows * cols) * sizeof *values);
+    else
+        (from.type == ORGAN_REAL_BF16 ? kernels->bf16_to_f32 : kernels->f16_to_f32)(from.values, values, (size_t)(rows * cols));
+}
+
+void organ_layer_write(organ_layer *layer, const char *tensor, const float *values)
+{
+    const organ_kernels *const kernels = layer->forward->engine->kernels;
+    uint64_t first, rows, cols;
+    const forward_slot *const slot = find_slot(layer, tensor, &first, &rows, &cols);
+    if (!slot || slot->packed)
+        return;
+    unsigned char *const to = layer->values + slot->at + first * row_bytes(slot);
+    if (slot->type == ORGAN_REAL_F32)
+        memcpy(to, values, (size_t)(rows * cols) * sizeof *values);
+    else
+        (slot->type == ORGAN_REAL_BF16 ? kernels->f32_to_bf16 : kernels->f32_to_f16)(values, (uint16_t *)(void *)to, (size_t)(rows * cols));
 }
 
 const float *organ_forward_values(const organ_layer *layer, forward_part part)
 {
     const forward_view view = layer->plan->parts[part];
-    if (view.slot == SIZE_MAX)
-        return NULL;
-    const forward_slot *slot = &layer->plan->slots[view.slot];
-    return rows_of(layer, slot, view.row).values;
+    return view.slot == SIZE_MAX ? NULL : rows_of(layer, &layer->plan->slots[view.slot], view.row).values;
 }
 
 forward_linear organ_forward_linear_of(const organ_layer *layer, forward_view view, size_t out)
 {
-    const forward_slot *slot = &layer->plan->slots[view.slot];
-    return (forward_linear){.w = rows_of(layer, slot, view.row), .in = (size_t)slot->cols, .out = out};
+    const forward_slot *const slot = &layer->plan->slots[view.slot];
+    forward_linear linear = {.in = (size_t)slot->cols, .out = out};
+    if (slot->packed)
+        linear.panels = organ_forward_panels(&layer->sources[view.slot], (size_t)view.row);
+    else
+        linear.w = rows_of(layer, slot, view.row);
+    return linear;
 }

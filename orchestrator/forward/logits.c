@@ -3,19 +3,16 @@
  * rows for the head. */
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/stream/product.h"
-#include "orchestrator/stream/weight_reader.h"
 
 #include <errno.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 
-#define HEAD_BLOCK   ((size_t)1024) /* words of one product */
-#define LEAST_TOKENS ((size_t)64)   /* tokens whose logits are held at least */
-#define HEAD_TOKENS  ((size_t)256)  /* tokens whose logits are held where a quarter of the memory does: the head is read once for so many */
+#define LEAST_TOKENS ((size_t)64)  /* tokens whose logits are held at least */
+#define HEAD_TOKENS  ((size_t)128) /* tokens whose logits are held where a quarter of the memory does: the head is read once for so many */
 
-/* Rows of a weight read by all workers. */
+/* Rows of the embedding, read by all workers. */
 typedef struct row_job {
     organ_forward *forward;
     organ_weight_reader *reader;
@@ -24,12 +21,8 @@ typedef struct row_job {
     pthread_mutex_t lock;
     organ_error *error; /* the first fault */
     const organ_windows *windows;
-    const float *normed; /* held x hidden */
-    float *hidden, *logits;
+    float *hidden;
     size_t tokens;
-    void *context;
-    void (*each)(void *context, size_t k, float *logits);
-    size_t first; /* of `each` */
 } row_job;
 
 static void keep_error(row_job *j, const organ_error *error)
@@ -38,14 +31,6 @@ static void keep_error(row_job *j, const organ_error *error)
     if (j->error->status == ORGAN_OK)
         *j->error = *error;
     pthread_mutex_unlock(&j->lock);
-}
-
-static bool faulty(row_job *j)
-{
-    pthread_mutex_lock(&j->lock);
-    const bool is = j->error->status != ORGAN_OK;
-    pthread_mutex_unlock(&j->lock);
-    return is;
 }
 
 /* `rows` at once, and `floats` more for each worker. */
@@ -63,7 +48,7 @@ static organ_status open_rows(row_job *j, const organ_weight *weight, size_t row
 static void close_rows(row_job *j)
 {
     organ_weight_reader_close(j->reader);
-    free(j->scratch);
+    organ_forward_free(j->scratch);
     pthread_mutex_destroy(&j->lock);
 }
 
@@ -112,36 +97,20 @@ organ_status organ_forward_embed(organ_forward *forward, const organ_windows *wi
 
 /* ---- output head ---- */
 
-static void multiply_block(void *context, size_t index, size_t worker)
-{
-    row_job *j = context;
-    const organ_forward_config *c = &j->forward->config;
-    const size_t hidden = (size_t)c->hidden, words = (size_t)c->vocabulary, first = index * HEAD_BLOCK;
-    const size_t count = organ_lesser(HEAD_BLOCK, words - first);
-    const organ_real type = organ_forward_type(j->forward->output);
-    float *const packed = j->scratch + worker * j->scratch_floats, *const values = packed + ORGAN_PRODUCT_SCRATCH / sizeof(float),
-                 *const scratch = values + HEAD_BLOCK * hidden * organ_real_bytes(type) / sizeof(float);
-    const organ_product product = {.m = j->tokens,
-                                   .n = count,
-                                   .k = hidden,
-                                   .a = {.values = j->normed, .type = ORGAN_REAL_F32, .stride = hidden},
-                                   .b = {.values = values, .type = type, .stride = hidden},
-                                   .c = j->logits + first,
-                                   .c_stride = words};
-    organ_error error = {0};
-    if (faulty(j))
-        return;
-    if (organ_weight_read(j->reader, first, count, organ_forward_dtype(type), values, scratch, &error)) {
-        keep_error(j, &error);
-        return;
-    }
-    j->forward->engine->kernels->product(&product, packed);
-}
+typedef struct head_job {
+    organ_forward *forward;
+    forward_source source;
+    forward_products products;
+    float *normed, *logits; /* of the tokens that are held */
+    void *scratch, *context;
+    void (*each)(void *context, size_t k, float *logits);
+    size_t first, tokens; /* of `each` */
+} head_job;
 
 static void give_row(void *context, size_t index, size_t worker)
 {
     (void)worker;
-    row_job *j = context;
+    const head_job *const j = context;
     const organ_forward_config *c = &j->forward->config;
     float *logits = j->logits + index * c->vocabulary;
     if (c->final_softcap > 0)
@@ -149,57 +118,51 @@ static void give_row(void *context, size_t index, size_t worker)
     j->each(j->context, j->first + index, logits);
 }
 
-static size_t held_tokens(const organ_forward *f)
+static size_t held_tokens(const organ_forward *f, uint64_t memory)
 {
-    const uint64_t fit = f->engine->memory / 4 / (f->config.vocabulary * sizeof(float));
+    const uint64_t fit = memory / 4 / (f->config.vocabulary * sizeof(float));
     return fit < LEAST_TOKENS ? LEAST_TOKENS : organ_lesser((size_t)fit, HEAD_TOKENS);
 }
 
-uint64_t organ_forward_head_bytes(const organ_forward *f)
+uint64_t organ_forward_head_bytes(const organ_forward *f, uint64_t memory)
 {
-    const uint64_t hidden = f->config.hidden, held = held_tokens(f), workers = organ_workers_count(f->engine->workers);
-    /* a block of words and, at most as large, its codes */
-    const uint64_t block = HEAD_BLOCK * 2 * hidden * organ_real_bytes(organ_forward_type(f->output));
-    return held * (hidden + f->config.vocabulary) * sizeof(float) + workers * (ORGAN_PRODUCT_SCRATCH + block);
+    return held_tokens(f, memory) * (f->config.hidden + f->config.vocabulary) * sizeof(float) + organ_forward_scratch(f);
 }
 
-static organ_status give_rows(row_job *j, float *normed, const float *hidden, const size_t *rows, organ_error *error)
+static organ_status give_rows(head_job *j, const float *hidden, const size_t *rows, organ_error *error)
 {
     const organ_forward *f = j->forward;
     const organ_forward_config *c = &f->config;
     const size_t width = (size_t)c->hidden;
+    const forward_linear head = {.panels = organ_forward_panels(&j->source, 0), .in = width, .out = (size_t)c->vocabulary};
     for (size_t k = 0; k < j->tokens; k++)
-        organ_forward_norm(hidden + rows[k] * width, f->norm_values, c->norm_adds_one ? 1 : 0, c->rms_eps, width, normed + k * width);
-    if (organ_forward_share(f->engine, ((size_t)c->vocabulary + HEAD_BLOCK - 1) / HEAD_BLOCK, multiply_block, j, error))
+        organ_forward_norm(hidden + rows[k] * width, f->norm_values, c->norm_adds_one ? 1 : 0, c->rms_eps, width, j->normed + k * width);
+    if (organ_forward_products_add(&j->products, j->normed, &head, j->logits, j->tokens, error) ||
+        organ_forward_products_run(&j->products, f, j->scratch, error))
         return error->status;
     return organ_forward_share(f->engine, j->tokens, give_row, j, error);
-}
-
-/* Of a worker: packed parts of a product, a block of words. */
-static size_t block_floats(const organ_forward *f)
-{
-    const size_t block = HEAD_BLOCK * (size_t)f->config.hidden * organ_real_bytes(organ_forward_type(f->output));
-    return (ORGAN_PRODUCT_SCRATCH + block) / sizeof(float);
 }
 
 organ_status organ_forward_logits(organ_forward *forward, const float *hidden, const size_t *rows, size_t count, void *context,
                                   void (*each)(void *context, size_t k, float *logits), organ_error *error)
 {
-    const size_t width = (size_t)forward->config.hidden, held = held_tokens(forward);
+    const size_t held = organ_lesser(count, held_tokens(forward, forward->engine->memory));
     if (count == 0)
         return ORGAN_OK;
-    row_job j = {.forward = forward, .context = context, .each = each};
-    pthread_mutex_init(&j.lock, NULL);
-    float *normed = organ_forward_floats(held * width, error);
-    j.normed = normed;
-    j.logits = organ_forward_floats(organ_lesser(count, held) * forward->config.vocabulary, error);
-    if (normed && j.logits && open_rows(&j, forward->output, HEAD_BLOCK, block_floats(forward), error) == ORGAN_OK)
-        for (; j.first < count && error->status == ORGAN_OK; j.first += held) {
-            j.tokens = organ_lesser(held, count - j.first);
-            give_rows(&j, normed, hidden, rows + j.first, error);
-        }
-    close_rows(&j);
-    free(normed);
-    free(j.logits);
+    head_job j = {.forward = forward, .source.type = organ_forward_type(forward->output), .context = context, .each = each};
+    j.normed = organ_forward_floats(held * (size_t)forward->config.hidden, error);
+    j.logits = organ_forward_floats(held * (size_t)forward->config.vocabulary, error);
+    j.scratch = organ_forward_floats((size_t)organ_forward_scratch(forward) / sizeof(float), error);
+    if (!error->status)
+        organ_weight_reader_open(forward->model, forward->output, forward->engine->kernels, NULL, &j.source.reader, error);
+    for (; j.first < count && error->status == ORGAN_OK; j.first += held) {
+        j.tokens = organ_lesser(held, count - j.first);
+        give_rows(&j, hidden, rows + j.first, error);
+    }
+    organ_weight_reader_close(j.source.reader);
+    organ_forward_products_release(&j.products);
+    organ_forward_free(j.normed);
+    organ_forward_free(j.logits);
+    organ_forward_free(j.scratch);
     return error->status;
 }

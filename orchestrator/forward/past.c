@@ -42,7 +42,7 @@ static unsigned holdable(const organ_forward *f, size_t together, uint64_t taken
 {
     unsigned held = 0;
     while (held < f->config.layers) {
-        taken += f->plans[held].bytes[0];
+        taken += f->plans[held].bytes;
         if (!organ_forward_fits(f, f->engine->memory, together, taken))
             break;
         held++;
@@ -83,7 +83,7 @@ void organ_forward_past_close(organ_forward_past *past)
     for (unsigned k = 0; past->layers && k < past->layer_count; k++)
         organ_layer_free(past->layers[k]);
     free(past->layers);
-    free(past->values);
+    organ_forward_free(past->values);
     free(past);
 }
 
@@ -93,7 +93,7 @@ static organ_status run_layers(organ_forward *f, organ_forward_past *past, const
         float *const keys = past->values + 2 * k * past->layer_floats;
         const forward_keys before = {keys, keys + past->layer_floats, past->count};
         organ_layer *layer = past->layers[k];
-        if (!layer && organ_layer_load(f, (int32_t)k, false, &layer, error))
+        if (!layer && organ_layer_load(f, (int32_t)k, &layer, error))
             return error->status;
         organ_forward_layer_run(f, layer, windows, &before, hidden, NULL, error);
         if (k < past->held)
@@ -121,7 +121,7 @@ organ_status organ_forward_continue(organ_forward *f, organ_forward_past *past, 
     float *const hidden = organ_forward_floats(begin[1] * (size_t)f->config.hidden, error);
     if (hidden && organ_forward_embed(f, &windows, hidden, error) == ORGAN_OK && run_layers(f, past, &windows, hidden, error) == ORGAN_OK)
         organ_forward_logits(f, hidden, &last, 1, context, each, error);
-    free(hidden);
+    organ_forward_free(hidden);
     past->count = error->status ? 0 : count;
     return error->status;
 }

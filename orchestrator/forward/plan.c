@@ -2,7 +2,7 @@
  * Where the parts of a layer are among the weights of the model. */
 #include "formats/base/arena.h"
 #include "orchestrator/forward/job.h"
-#include "orchestrator/stream/product.h"
+#include "orchestrator/machine/extent.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -99,6 +99,24 @@ const organ_weight *organ_forward_weight_named(const organ_forward *forward, con
 
 /* ---- slots ---- */
 
+/* How it is held, and what it takes. */
+static organ_status measure_slot(builder *b, forward_slot *slot)
+{
+    forward_plan *const plan = b->plan;
+    const organ_weight *const weight = slot->weight;
+    size_t panel = 0;
+    slot->type = organ_forward_type(weight);
+    const uint64_t values = weight->elements * organ_real_bytes(slot->type), stored = organ_weight_held_bytes(weight, slot->matrices);
+    slot->packed = weight->rank > 1 && slot->type == ORGAN_REAL_F32 && stored < values;
+    slot->at = plan->bytes;
+    slot->bytes = (size_t)(slot->packed ? stored : values);
+    if (slot->packed && organ_forward_panel_size(b->forward, weight, &panel, b->error))
+        return b->error->status;
+    plan->bytes += (slot->bytes + 63) / 64 * 64;
+    plan->panel = organ_larger(plan->panel, panel);
+    return ORGAN_OK;
+}
+
 /* rows 0: a vector. The first fault is kept; then the view leads nowhere. */
 static forward_view add_stack(builder *b, const char *part, uint64_t matrices, uint64_t rows, uint64_t cols)
 {
@@ -116,12 +134,7 @@ static forward_view add_stack(builder *b, const char *part, uint64_t matrices, u
     }
     forward_slot *const slot = &plan->slots[plan->count];
     *slot = (forward_slot){.weight = weight, .rows = matrices * (rows ? rows : 1), .cols = cols, .matrices = matrices};
-    slot->type = organ_forward_type(weight);
-    for (int wide = 0; wide < 2; wide++) {
-        slot->at[wide] = plan->bytes[wide];
-        plan->bytes[wide] += ((size_t)weight->elements * organ_real_bytes(wide ? ORGAN_REAL_F32 : slot->type) + 63) / 64 * 64;
-    }
-    return (forward_view){plan->count++, 0};
+    return measure_slot(b, slot) ? none : (forward_view){plan->count++, 0};
 }
 
 static forward_view add_matrix(builder *b, const char *part, uint64_t rows, uint64_t cols) { return add_stack(b, part, 1, rows, cols); }
@@ -294,6 +307,33 @@ organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, for
         add_experts(&b);
     else
         add_dense(&b);
+    for (size_t k = 0; k < plan->count && !error->status; k++) {
+        size_t loading;
+        if (organ_forward_load_size(forward, &plan->slots[k], &loading, error) == ORGAN_OK)
+            plan->reading = organ_larger(plan->reading, loading);
+    }
+    return error->status;
+}
+
+/* Codes, scales and what else a panel is made of take no more than twice what the panel does, but for rooms to read into. */
+#define MADE_ROOM ((size_t)1 << 18)
+
+organ_status organ_forward_plan_foresee(const organ_forward *forward, organ_made_as as, forward_plan *plan, organ_error *error)
+{
+    plan->bytes = 0;
+    for (size_t k = 0; k < plan->count && !error->status; k++) {
+        forward_slot *const slot = &plan->slots[k];
+        size_t loading = 0;
+        if (as == ORGAN_MADE_PACKED && slot->weight->rank > 1)
+            plan->panel = organ_larger(plan->panel, 2 * organ_panel_bytes((size_t)slot->cols, ORGAN_REAL_F32) + MADE_ROOM);
+        if (slot->packed && as >= ORGAN_MADE_16) {
+            slot->packed = false;
+            slot->bytes = (size_t)slot->weight->elements * (as == ORGAN_MADE_16 ? sizeof(uint16_t) : sizeof(float));
+        }
+        plan->bytes += (slot->bytes + 63) / 64 * 64;
+        if (organ_forward_load_size(forward, slot, &loading, error) == ORGAN_OK)
+            plan->reading = organ_larger(plan->reading, loading);
+    }
     return error->status;
 }
 

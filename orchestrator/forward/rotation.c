@@ -78,7 +78,7 @@ static organ_status divide_frequencies(const organ_forward *f, forward_rotation 
     if (read_factors(f, "rope_freqs.weight", rotation->half, &factors, error) == ORGAN_OK && factors)
         for (size_t k = 0; k < rotation->half; k++)
             rotation->frequencies[k] /= factors[k];
-    free(factors);
+    organ_forward_free(factors);
     return error->status;
 }
 
@@ -160,16 +160,16 @@ static organ_status grow_tables(forward_rotation *r, size_t rows, organ_error *e
     if (!parts)
         organ_fail_errno(error, ENOMEM, "cannot allocate a rotation of %zu tokens", rows);
     if (error->status) {
-        free(cosines);
-        free(sines);
+        organ_forward_free(cosines);
+        organ_forward_free(sines);
         return error->status;
     }
     if (r->rows) {
         memcpy(cosines, r->cosines, r->rows * r->half * sizeof *cosines);
         memcpy(sines, r->sines, r->rows * r->half * sizeof *sines);
     }
-    free(r->cosines);
-    free(r->sines);
+    organ_forward_free(r->cosines);
+    organ_forward_free(r->sines);
     r->cosines = cosines;
     r->sines = sines;
     r->rows = rows;
@@ -195,10 +195,10 @@ organ_status organ_forward_rotation_reach(forward_rotation *rotation, size_t tok
 
 void organ_forward_rotation_close(forward_rotation *rotation)
 {
-    free(rotation->frequencies);
-    free(rotation->cosines);
-    free(rotation->sines);
-    free(rotation->short_factors);
-    free(rotation->long_factors);
+    organ_forward_free(rotation->frequencies);
+    organ_forward_free(rotation->cosines);
+    organ_forward_free(rotation->sines);
+    organ_forward_free(rotation->short_factors);
+    organ_forward_free(rotation->long_factors);
     free(rotation->parts);
 }

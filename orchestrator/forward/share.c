@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * Products and other work, dealt out to the workers. */
-#include "formats/base/arena.h"
+ * Work, dealt out to the workers. */
 #include "orchestrator/forward/job.h"
-#include "orchestrator/stream/product.h"
 #include "orchestrator/stream/share.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 organ_status organ_forward_share(const organ_engine *engine, size_t count, void (*task)(void *context, size_t index, size_t worker),
                                  void *context, organ_error *error)
@@ -16,38 +15,42 @@ organ_status organ_forward_share(const organ_engine *engine, size_t count, void 
     return organ_stop_asked(engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
 }
 
+/* Large blocks come from the system, in large pages where it has them, and go back to it at once: malloc would keep some of them. The line
+ * before the first number says how much that was; 0: nothing. */
+#define LINE        ((size_t)64)
+#define LARGE_BLOCK ((size_t)4 << 20)
+
+static void *take_block(size_t bytes)
+{
+    void *block = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (block == MAP_FAILED)
+        return NULL;
+    (void)madvise(block, bytes, MADV_HUGEPAGE); /* a wish */
+    return block;
+}
+
 float *organ_forward_floats(size_t count, organ_error *error)
 {
-    const size_t lines = count / 16 + 1;
-    float *values = count < SIZE_MAX / 8 ? aligned_alloc(64, lines * 64) : NULL;
-    if (!values)
+    const size_t bytes = (count / 16 + 2) * LINE;
+    const bool large = bytes >= LARGE_BLOCK;
+    unsigned char *const block = count >= SIZE_MAX / 8 ? NULL : large ? take_block(bytes) : aligned_alloc(LINE, bytes);
+    if (!block) {
         organ_fail_errno(error, ENOMEM, "cannot allocate %zu numbers", count);
-    return values;
+        return NULL;
+    }
+    memcpy(block, &(size_t){large ? bytes : 0}, sizeof bytes);
+    return (float *)(void *)(block + LINE);
 }
 
-organ_status organ_forward_products_add(forward_products *products, const float *x, forward_linear linear, float *y, size_t tokens,
-                                        organ_error *error)
+void organ_forward_free(float *floats)
 {
-    if (!organ_grow(&products->items, products->count, &products->room, sizeof *products->items))
-        return organ_fail_errno(error, ENOMEM, "cannot allocate a list of more than %zu products", products->count);
-    for (size_t t = 0; linear.bias && t < tokens; t++)
-        memcpy(y + t * linear.out, linear.bias, linear.out * sizeof *y);
-    products->items[products->count++] = (organ_product){
-        .m = tokens,
-        .n = linear.out,
-        .k = linear.in,
-        .a = {.values = x, .type = ORGAN_REAL_F32, .stride = linear.in},
-        .b = linear.w,
-        .c = y,
-        .c_stride = linear.out,
-        .into = linear.bias ? ORGAN_PRODUCT_ADD : ORGAN_PRODUCT_SET,
-    };
-    return ORGAN_OK;
-}
-
-organ_status organ_forward_products_run(forward_products *products, const organ_engine *engine, void *scratch, organ_error *error)
-{
-    organ_products_run(engine, engine->stop, products->items, products->count, scratch);
-    products->count = 0;
-    return organ_stop_asked(engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
+    size_t bytes;
+    if (!floats)
+        return;
+    unsigned char *const block = (unsigned char *)floats - LINE;
+    memcpy(&bytes, block, sizeof bytes);
+    if (bytes)
+        munmap(block, bytes);
+    else
+        free(block);
 }

@@ -5,26 +5,46 @@
 #include "orchestrator/stream/share.h"
 
 /* A part has as many rows of a as the kernel packs at once, and so many of b that packing takes little of its time, fewer where workers
- * would wait for the last part. */
-enum { PART_ROWS = 256, LEAST_COLUMNS = 64, MOST_COLUMNS = 2048, PARTS_A_WORKER = 4 };
+ * would wait for the last part. A panel of b is made for all rows of a, or for so many where there are fewer panels than workers. */
+enum { PART_ROWS = 256, LEAST_COLUMNS = 64, MOST_COLUMNS = 2048, PARTS_A_WORKER = 4, LEAST_PANEL = 32, PANEL_BYTES = 1 << 19 };
 
 typedef struct dealing {
     const organ_engine *engine;
     const organ_product *products;
+    const organ_panels *panels; /* NULL: all factors are there */
     unsigned char *scratch;
+    size_t room; /* bytes of it for each worker */
+    organ_error *error;
+    bool failed;
 } dealing;
 
 typedef struct cut {
-    size_t columns, across, parts; /* columns of c in a part, parts side by side, parts of the product */
+    size_t rows, columns, across, parts; /* rows and columns of c in a part, parts side by side, parts of the product */
 } cut;
 
-static cut cut_of(const dealing *d, const organ_product *p)
+size_t organ_panel_rows(size_t k, organ_real type)
 {
-    const size_t down = (p->m + PART_ROWS - 1) / PART_ROWS, shares = PARTS_A_WORKER * organ_workers_count(d->engine->workers);
-    const size_t fair = p->n / LEAST_COLUMNS * down / shares * LEAST_COLUMNS;
-    const size_t columns = fair < LEAST_COLUMNS ? LEAST_COLUMNS : organ_lesser(fair, MOST_COLUMNS);
-    const size_t across = (p->n + columns - 1) / columns;
-    return (cut){columns, across, down * across};
+    const size_t row = organ_larger(k, 1) * organ_real_bytes(type);
+    return organ_larger(PANEL_BYTES / row / LEAST_PANEL, 1) * LEAST_PANEL;
+}
+
+size_t organ_panel_bytes(size_t k, organ_real type) { return (organ_panel_rows(k, type) * k * organ_real_bytes(type) + 63) / 64 * 64; }
+
+static bool is_made(const dealing *d, size_t product) { return d->panels && d->panels[product].make; }
+
+static cut cut_of(const dealing *d, size_t product)
+{
+    const organ_product *const p = &d->products[product];
+    const size_t workers = organ_workers_count(d->engine->workers), down = (p->m + PART_ROWS - 1) / PART_ROWS;
+    const size_t fair = p->n / LEAST_COLUMNS * down / (PARTS_A_WORKER * workers) * LEAST_COLUMNS;
+    cut c = {.rows = PART_ROWS, .columns = organ_larger(LEAST_COLUMNS, organ_lesser(fair, MOST_COLUMNS))};
+    if (is_made(d, product))
+        c.columns = organ_lesser(c.columns, organ_panel_rows(p->k, d->panels[product].type));
+    c.across = (p->n + c.columns - 1) / c.columns;
+    if (is_made(d, product) && c.across >= workers)
+        c.rows = organ_larger(p->m, PART_ROWS);
+    c.parts = (p->m + c.rows - 1) / c.rows * c.across;
+    return c;
 }
 
 size_t organ_real_bytes(organ_real type) { return type == ORGAN_REAL_F32 ? sizeof(float) : sizeof(uint16_t); }
@@ -36,32 +56,66 @@ organ_factor organ_factor_from(organ_factor operand, size_t row)
     return operand;
 }
 
+/* Rows [first, first + n) of b; of the faults the first one is kept. */
+static bool make_panel(dealing *d, size_t product, size_t first, organ_product *part, unsigned char *room)
+{
+    const organ_panels *const panels = &d->panels[product];
+    organ_error error = {0};
+    if (__atomic_load_n(&d->failed, __ATOMIC_RELAXED))
+        return false;
+    if (panels->make(panels->source, panels->first + first, part->n, room, room + organ_panel_bytes(part->k, panels->type), &error)) {
+        if (!__atomic_exchange_n(&d->failed, true, __ATOMIC_RELAXED))
+            *d->error = error;
+        return false;
+    }
+    part->b = (organ_factor){.values = room, .type = panels->type, .stride = part->k};
+    return true;
+}
+
 static void run_part(void *context, size_t index, size_t worker)
 {
-    const dealing *const d = context;
-    const organ_product *p = d->products;
-    cut c = cut_of(d, p);
-    for (; index >= c.parts; c = cut_of(d, p)) {
+    dealing *const d = context;
+    size_t product = 0;
+    cut c = cut_of(d, product);
+    for (; index >= c.parts; c = cut_of(d, product)) {
         index -= c.parts;
-        p++;
+        product++;
     }
-    const size_t row = index / c.across * PART_ROWS, column = index % c.across * c.columns;
+    const organ_product *const p = &d->products[product];
+    const size_t row = index / c.across * c.rows, column = index % c.across * c.columns;
+    unsigned char *const scratch = d->scratch + worker * d->room;
     organ_product part = *p;
-    part.m = organ_lesser(PART_ROWS, p->m - row);
+    part.m = organ_lesser(c.rows, p->m - row);
     part.n = organ_lesser(c.columns, p->n - column);
     part.a = organ_factor_from(p->a, row);
-    part.b = organ_factor_from(p->b, column);
     part.c = (unsigned char *)p->c + (row * p->c_stride + column) * (p->wide ? sizeof(double) : sizeof(float));
-    d->engine->kernels->product(&part, d->scratch + worker * ORGAN_PRODUCT_SCRATCH);
+    if (!is_made(d, product))
+        part.b = organ_factor_from(p->b, column);
+    else if (!make_panel(d, product, column, &part, scratch + ORGAN_PRODUCT_SCRATCH))
+        return;
+    d->engine->kernels->product(&part, scratch);
 }
 
 size_t organ_products_scratch(const organ_engine *engine) { return organ_workers_count(engine->workers) * ORGAN_PRODUCT_SCRATCH; }
 
-void organ_products_run(const organ_engine *engine, const organ_stop *stop, const organ_product *products, size_t count, void *scratch)
+static void deal_products(dealing *d, const organ_stop *stop, size_t count)
 {
-    dealing d = {engine, products, scratch};
     size_t parts = 0;
     for (size_t k = 0; k < count; k++)
-        parts += cut_of(&d, &products[k]).parts;
-    organ_share(engine, stop, parts, run_part, &d);
+        parts += cut_of(d, k).parts;
+    organ_share(d->engine, stop, parts, run_part, d);
+}
+
+void organ_products_run(const organ_engine *engine, const organ_stop *stop, const organ_product *products, size_t count, void *scratch)
+{
+    dealing d = {.engine = engine, .products = products, .scratch = scratch, .room = ORGAN_PRODUCT_SCRATCH};
+    deal_products(&d, stop, count);
+}
+
+organ_status organ_panel_products_run(const organ_engine *engine, const organ_stop *stop, const organ_product *products,
+                                      const organ_panels *panels, size_t count, void *scratch, size_t room, organ_error *error)
+{
+    dealing d = {.engine = engine, .products = products, .panels = panels, .scratch = scratch, .room = room, .error = error};
+    deal_products(&d, stop, count);
+    return error->status;
 }

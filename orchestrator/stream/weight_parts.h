@@ -86,6 +86,9 @@ static inline void *weight_take(uintptr_t *at, size_t bytes)
     return (void *)taken;
 }
 
+/* Where so many bytes of the tensor from its byte `at` on are in memory; NULL: they are not. */
+const unsigned char *organ_weight_in_memory(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at, size_t bytes);
+
 /* `bytes` of the tensor from its byte `at`. ORGAN_BAD_INPUT if that is past its end. */
 organ_status organ_weight_fetch(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at, size_t bytes, void *to,
                                 organ_error *error);

@@ -42,11 +42,12 @@ organ_status organ_weight_reader_step_of(const organ_model *model, const organ_w
 organ_status organ_weight_reader_size(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels, size_t rows,
                                       size_t *scratch, organ_error *error);
 
-/* Reads all that one of the matrices of the weight is stored as into `memory`, 64-byte aligned, of as many bytes as the other function
- * says: its rows are then decoded from there, and no file is read for them. For files that are slow to read in small pieces. What was held
- * before is forgotten; not while another thread reads. `memory` must outlive the reader or the next call. */
-uint64_t organ_weight_reader_held(const organ_weight_reader *reader);
-organ_status organ_weight_reader_hold(organ_weight_reader *reader, uint64_t matrix, void *memory, organ_error *error);
+/* Reads all that some of the matrices of the weight are stored as, from `first` on, into `memory`, 64-byte aligned, of as many bytes as the
+ * other function says: their rows are then decoded from there, and no file is read for them. For files that are slow to read in small
+ * pieces, and for rows that are decoded more than once. What was held before is forgotten; not while another thread reads. `memory` must
+ * outlive the reader or the next call. */
+uint64_t organ_weight_held_bytes(const organ_weight *weight, uint64_t count);
+organ_status organ_weight_reader_hold(organ_weight_reader *reader, uint64_t first, uint64_t count, void *memory, organ_error *error);
 
 /* Bytes of files that reading these rows takes: for progress. */
 uint64_t organ_weight_reader_bytes(const organ_weight_reader *reader, size_t rows);

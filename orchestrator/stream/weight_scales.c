@@ -151,7 +151,8 @@ organ_status organ_weight_fetch_columns(const organ_weight_reader *r, const orga
 {
     if (n == width)
         return organ_weight_fetch(r, tensor, row * width, rows * n, to, error);
-    const size_t whole = width - n <= WORTH_A_CALL && width <= WEIGHT_ROOM ? (size_t)(WEIGHT_ROOM / width) : 0;
+    const bool held = organ_weight_in_memory(r, tensor, row * width, rows * (size_t)width) != NULL;
+    const size_t whole = !held && width - n <= WORTH_A_CALL && width <= WEIGHT_ROOM ? (size_t)(WEIGHT_ROOM / width) : 0;
     for (size_t done = 0, take; done < rows; done += take) {
         take = whole == 0 ? 1 : rows - done < whole ? rows - done : whole;
         unsigned char *at = to + done * n;

@@ -28,7 +28,15 @@ enough perplexity tiny-qwen2 "${small[@]}"
 enough perplexity tiny-qwen2 --compare pruned "${small[@]}"
 enough perplexity tiny-qwen2 --text $text --style llama.cpp --max-tokens 2000
 enough evaluate tiny-qwen2 pruned "${small[@]}"
-enough quantize tiny-qwen2 -o new --scheme fp8-block128 --evaluate $text --evaluate-context 64
+# What is made takes other memory than what it is made of: the named memory is enough to score it, too.
+scored=(--evaluate $text --evaluate-context 64 --evaluate-max-tokens 200)
+for scheme in fp8-block128 int4-group32; do
+    enough quantize tiny-qwen2 -o new --scheme $scheme "${scored[@]}"
+done
+ends 0 quantize tiny-qwen2 -o int4 --scheme int4-group32 --quiet
+for type in bf16 f32; do
+    enough dequantize int4 -o new --dtype $type "${scored[@]}"
+done
 enough generate tiny-qwen2 --prompt x -n 4
 enough generate tiny-qwen2 --prompt x -n 400
 enough measure tiny-qwen2 --threads 64

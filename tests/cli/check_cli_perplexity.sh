@@ -87,7 +87,7 @@ refused 2 "did you mean '--style'" perplexity tiny-qwen2 --text $text --stile hf
 refused 2 "--style is 'gpt', but must be one of hf, llama.cpp, lm-eval" perplexity tiny-qwen2 --text $text --style gpt
 refused 2 "--context" perplexity tiny-qwen2 --text $text --context 3
 mkdir there && touch there/file
-refused 2 "--memory 16M is too little for a window of 1023 tokens, one layer and 1 model" perplexity tiny-qwen2 --text $text --memory 16M
+refused 2 "--memory 8M is too little for a window of 1023 tokens, one layer and 1 model" perplexity tiny-qwen2 --text $text --memory 8M
 cp -rL tiny-qwen2 narrow
 sed -i 's/"max_position_embeddings": *[0-9]*/"max_position_embeddings": 3/' narrow/config.json
 refused 2 "narrow was made for windows of 3 tokens, and 4 are the least: --context N" perplexity narrow --text $text --max-tokens 100
@@ -96,12 +96,12 @@ rm -r narrow
 # What it says is enough is.
 for others in "" "--compare tiny-qwen2"; do
     # shellcheck disable=SC2086 # words
-    refused 2 "M is enough" perplexity tiny-qwen2 --text $text --context 64 --max-tokens 100 $others --memory 16M
+    refused 2 "M is enough" perplexity tiny-qwen2 --text $text --context 64 --max-tokens 100 $others --memory 8M
     enough=$(sed -n 's/.*; --memory \([0-9]*M\) is enough.*/\1/p' ../err)
     # shellcheck disable=SC2086
     ends 0 perplexity tiny-qwen2 --text $text --context 64 --max-tokens 100 $others --memory "$enough" --quiet
 done
-refused 2 "--memory 16M is too little for a layer of " generate tiny-qwen2 --prompt x -n 10 --memory 16M
+refused 2 "--memory 8M is too little for a layer of " generate tiny-qwen2 --prompt x -n 10 --memory 8M
 refused 2 "there" perplexity tiny-qwen2 --text $text -o there
 refused 2 "tiny-qwen2" perplexity tiny-qwen2 --text $text -o tiny-qwen2 --force
 refused 4 "nowhere" perplexity nowhere --text $text

@@ -310,25 +310,26 @@ START_TEST(memory_that_is_too_small)
     session s;
     organ_error error;
     ck_assert_int_eq(session_open(&s, "fixtures/tiny-qwen2", 2, 1 << 20, &error), ORGAN_OK);
-    ck_assert_uint_eq(organ_forward_batch(s.forward, 128, false), 0);
+    ck_assert_uint_eq(organ_forward_batch(s.forward, 128), 0);
     ck_assert_ptr_null(session_logits(&s, &windows, &row, 1, &error));
     ck_assert_int_eq(error.status, ORGAN_USAGE);
     ck_assert_msg(strstr(error.message, "--memory 1M is too little for layer 0 of ") != NULL, "%s", error.message);
     session_close(&s);
     ck_assert_int_eq(session_open(&s, "fixtures/tiny-qwen2", 2, ROOMY, &error), ORGAN_OK);
-    const size_t tokens_of_batch = organ_forward_batch(s.forward, 128, false);
+    const size_t tokens_of_batch = organ_forward_batch(s.forward, 128);
     ck_assert_uint_gt(tokens_of_batch, 1000);
     ck_assert_uint_lt(tokens_of_batch, ROOMY / (320 * 4));
-    ck_assert_uint_eq(organ_forward_batch(s.forward, (size_t)1 << 24, false), 0);
+    ck_assert_uint_eq(organ_forward_batch(s.forward, (size_t)1 << 24), 0);
     organ_layer *layer;
     error = (organ_error){0};
-    ck_assert_int_eq(organ_layer_load(s.forward, 4, false, &layer, &error), ORGAN_USAGE);
+    ck_assert_int_eq(organ_layer_load(s.forward, 4, &layer, &error), ORGAN_USAGE);
     ck_assert_ptr_null(layer);
     error = (organ_error){0};
-    s.engine.memory = 4200000; /* a layer in FP32 is 4.3 MB, in BF16 2.2 */
-    ck_assert_int_eq(organ_layer_load(s.forward, 0, true, &layer, &error), ORGAN_USAGE);
+    s.engine.memory = 2000000; /* a layer in BF16 is 2.2 MB */
+    ck_assert_int_eq(organ_layer_load(s.forward, 0, &layer, &error), ORGAN_USAGE);
     error = (organ_error){0};
-    ck_assert_msg(organ_layer_load(s.forward, 0, false, &layer, &error) == ORGAN_OK, "%s", error.message);
+    s.engine.memory = 4200000; /* in FP32 it is 4.3 MB */
+    ck_assert_msg(organ_layer_load(s.forward, 0, &layer, &error) == ORGAN_OK, "%s", error.message);
     organ_layer_free(layer);
     session_close(&s);
 }
@@ -343,7 +344,7 @@ START_TEST(what_is_spare_is_so_for_all_threads)
         organ_error error = {0};
         ck_assert_int_eq(session_open(&s, "fixtures/tiny-qwen2", k ? 7 : 1, (uint64_t)76 << 20, &error), ORGAN_OK);
         spare[k] = organ_forward_spare(s.forward, 128);
-        ck_assert_uint_gt(organ_forward_batch(s.forward, 128, false), 0);
+        ck_assert_uint_gt(organ_forward_batch(s.forward, 128), 0);
         session_close(&s);
     }
     ck_assert_uint_eq(spare[0], spare[1]);

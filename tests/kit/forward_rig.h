@@ -43,5 +43,6 @@ void make_tokenizer(const char *path, unsigned extra);
 
 Suite *forward_faults_suite(void);
 Suite *forward_past_suite(void);
+Suite *forward_packed_suite(void);
 
 #endif

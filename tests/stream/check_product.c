@@ -91,11 +91,74 @@ START_TEST(nothing_begins_after_a_stop)
 }
 END_TEST
 
+/* ---- rows that are made when they are needed ---- */
+
+typedef struct source {
+    const organ_product *product; /* rows of its b, */
+    size_t first;                 /* from here on, are row 0 */
+    size_t failing;               /* a row */
+} source;
+
+static organ_status copy_rows(const void *context, size_t first, size_t count, void *values, void *scratch, organ_error *error)
+{
+    const source *const s = context;
+    const size_t row = s->product->k * organ_real_bytes(s->product->b.type);
+    ck_assert_uint_eq((uintptr_t)values % 64, 0);
+    ck_assert_uint_eq((uintptr_t)scratch % 64, 0);
+    REQUIRE(count > 0 && first >= s->first && first - s->first + count <= s->product->n);
+    if (s->failing >= first && s->failing < first + count)
+        return organ_fail(error, ORGAN_IO, "row %zu", s->failing);
+    memset(scratch, 1, 64);
+    memcpy(values, (const unsigned char *)s->product->b.values + (first - s->first) * row, count * row);
+    return ORGAN_OK;
+}
+
+/* Products 0 and 2 have their b, the others get theirs by panels, of some thousand rows in the second one. */
+START_TEST(panels_are_whole_factors)
+{
+    organ_product whole[PRODUCTS], dealt[PRODUCTS];
+    organ_panels panels[PRODUCTS] = {{0}};
+    source sources[PRODUCTS];
+    organ_engine *engine = NULL;
+    organ_error error = {0};
+    size_t room = 0;
+    ck_assert_int_eq(organ_engine_create(NULL, (size_t)_i, 0, &engine, &error), ORGAN_OK);
+    for (size_t k = 0; k < PRODUCTS; k++)
+        room = room > organ_panel_bytes(shapes[k].k, shapes[k].type) ? room : organ_panel_bytes(shapes[k].k, shapes[k].type);
+    room += ORGAN_PRODUCT_SCRATCH + 64;
+    void *const scratch = aligned_alloc(64, room * (size_t)_i);
+    ck_assert_ptr_nonnull(scratch);
+    for (size_t k = 0; k < PRODUCTS; k++) {
+        shape s = shapes[k];
+        s.transposed = s.transposed && k == 2;
+        whole[k] = create_product(&s, 10 * k);
+        dealt[k] = create_product(&s, 10 * k);
+        engine->kernels->product(&whole[k], scratch);
+        sources[k] = (source){&whole[k], 100 * k, SIZE_MAX};
+        if (k % 2 || k == 4)
+            panels[k] = (organ_panels){copy_rows, &sources[k], 100 * k, s.type};
+    }
+    ck_assert_int_eq(organ_panel_products_run(engine, NULL, dealt, panels, PRODUCTS, scratch, room, &error), ORGAN_OK);
+    for (size_t k = 0; k < PRODUCTS; k++)
+        ck_assert_mem_eq(whole[k].c, dealt[k].c, whole[k].m * whole[k].c_stride * (whole[k].wide ? 8 : 4));
+    sources[1].failing = 100 + 1400;
+    ck_assert_int_eq(organ_panel_products_run(engine, NULL, dealt, panels, PRODUCTS, scratch, room, &error), ORGAN_IO);
+    ck_assert_str_eq(error.message, "row 1500");
+    for (size_t k = 0; k < PRODUCTS; k++) {
+        destroy_product(&whole[k]);
+        destroy_product(&dealt[k]);
+    }
+    free(scratch);
+    organ_engine_destroy(engine);
+}
+END_TEST
+
 int main(void)
 {
     Suite *const suite = suite_create("product");
     TCase *const products = tcase_create("products");
     tcase_add_loop_test(products, dealt_products_are_whole_ones, 1, 6);
+    tcase_add_loop_test(products, panels_are_whole_factors, 1, 6);
     tcase_add_test(products, nothing_begins_after_a_stop);
     suite_add_tcase(suite, products);
     SRunner *const runner = srunner_create(suite);

@@ -80,13 +80,8 @@ static void add_panel(void *context, size_t index, size_t worker)
 static void bend(organ_calibration *c)
 {
     const size_t n = c->options.features, rows = c->options.rows;
-    const organ_product shift = {.m = c->held,
-                                 .n = rows,
-                                 .k = n,
-                                 .a = organ_by_rows(c->chunk[1], n),
-                                 .b = organ_by_rows(c->options.weights, n),
-                                 .c = c->shift,
-                                 .c_stride = rows};
+    const organ_product shift = {
+        .m = c->held, .n = rows, .k = n, .a = organ_by_rows(c->chunk[1], n), .b = c->options.weights, .c = c->shift, .c_stride = rows};
     const organ_product bent = {.m = rows,
                                 .n = n,
                                 .k = c->held,
@@ -129,7 +124,7 @@ static void list_panels(organ_calibration *c)
         for (size_t col = start; col < end; col += PANEL) {
             if (col >= row)
                 c->panels[c->panel_count++] = (panel){row, col, false};
-            if (c->options.two_streams && !c->options.weights)
+            if (c->options.two_streams && !c->options.weights.values)
                 c->panels[c->panel_count++] = (panel){row, col, true};
         }
     }
@@ -140,8 +135,8 @@ static bool take_memory(organ_calibration *c)
     const size_t n = c->options.features, block = c->moments.block, entries = n / block * block * block + n % block * (n % block);
     const size_t panels = (n + PANEL - 1) / PANEL, across = block / PANEL + 1;
     c->h = calloc(entries, sizeof *c->h);
-    c->c = c->options.two_streams && !c->options.weights ? calloc(entries, sizeof *c->c) : NULL;
-    if (c->options.weights) {
+    c->c = c->options.two_streams && !c->options.weights.values ? calloc(entries, sizeof *c->c) : NULL;
+    if (c->options.weights.values) {
         c->bent = calloc(c->options.rows * n, sizeof *c->bent);
         c->shift = organ_floats(CHUNK, c->options.rows);
     }
@@ -174,10 +169,10 @@ uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_str
 static void choose_sums(organ_calibration *c)
 {
     const organ_calibration_options *const o = &c->options;
-    const bool fits = organ_calibration_memory(o->features, o->weights ? o->rows : 0, o->two_streams, true) <= c->engine->memory;
+    const bool fits = organ_calibration_memory(o->features, o->weights.values ? o->rows : 0, o->two_streams, true) <= c->engine->memory;
     c->moments.block = fits || o->features <= PANEL ? o->features : PANEL;
-    if (!fits || !o->two_streams || !o->weights || !organ_calibration_takes_weights(o->rows, o->features))
-        c->options.weights = NULL;
+    if (!fits || !o->two_streams || !o->weights.values || !organ_calibration_takes_weights(o->rows, o->features))
+        c->options.weights.values = NULL;
 }
 
 organ_status organ_calibration_create(const organ_calibration_options *options, const organ_engine *engine, organ_calibration **calibration,

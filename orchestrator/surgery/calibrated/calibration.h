@@ -17,9 +17,9 @@ typedef struct organ_calibration_options {
     uint32_t layer;
     bool two_streams;    /* the inputs in the donor are given as well and C is summed; else C is H */
     const float *levels; /* organ_normal_levels() of somebody who makes many; must outlive the tokens. NULL: its own */
-    /* With two streams, the weights W of the only matrix behind these inputs, rows x features, or NULL: where it is less work and H is
-     * whole, W (C - H) is summed in place of C. They must outlive the last organ_calibration_add and not change. */
-    const float *weights;
+    /* With two streams, the weights W of the only matrix behind these inputs, rows x features, or without values: where it is less work
+     * and H is whole, W (C - H) is summed in place of C. They must outlive the last organ_calibration_add and not change. */
+    organ_factor weights;
     size_t rows;
 } organ_calibration_options;
 

@@ -93,9 +93,8 @@ static organ_status open_group(gathering *g, size_t index, size_t features, orga
     u->group = g->group_count++;
     if (two && organ_calibration_takes_weights((size_t)u->rows, features)) {
         uint64_t rows = 0, cols = 0;
-        options.weights = organ_layer_weight(g->loaded, u->name, &rows, &cols);
+        made->alone = organ_layer_matrix(g->loaded, u->name, &rows, &cols, &options.weights);
         options.rows = (size_t)rows;
-        made->alone = options.weights != NULL;
     }
     if (two && !(made->kept = malloc(job->chunk_windows * job->options->context * features * sizeof *made->kept)))
         return organ_fail_memory(error, u->name);
@@ -279,7 +278,7 @@ static organ_status finish_groups(gathering *g, organ_error *error)
     return error->status;
 }
 
-static organ_status prune_unit(gathering *g, const unit *u, float *weights, organ_error *error)
+static organ_status prune_values(gathering *g, const unit *u, float *weights, organ_error *error)
 {
     organ_prune_job *const base = &g->job->base;
     organ_prune_part *const part = &base->parts[u->part];
@@ -290,18 +289,28 @@ static organ_status prune_unit(gathering *g, const unit *u, float *weights, orga
     return u->matrix + 1 == organ_tensor_matrices(part->tensor).count ? organ_prune_part_done(base, part, error) : ORGAN_OK;
 }
 
+/* The layer holds the matrix as the file does, which is what its pruned values are rounded to: they go back as they are. */
+static organ_status prune_unit(gathering *g, const unit *u, organ_layer *layer, organ_error *error)
+{
+    uint64_t rows = 0, cols = 0;
+    organ_factor held;
+    if (!organ_layer_matrix(layer, u->name, &rows, &cols, &held) || rows != u->rows || cols != u->cols)
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' is %llu x %llu in the file and %llu x %llu in the forward pass", u->name,
+                          (unsigned long long)u->rows, (unsigned long long)u->cols, (unsigned long long)rows, (unsigned long long)cols);
+    float *const weights = aligned_alloc(64, (size_t)(rows * cols * sizeof *weights + 63) / 64 * 64);
+    if (!weights)
+        return organ_fail_memory(error, u->name);
+    organ_layer_read(layer, u->name, weights);
+    if (prune_values(g, u, weights, error) == ORGAN_OK)
+        organ_layer_write(layer, u->name, weights);
+    free(weights);
+    return error->status;
+}
+
 static organ_status prune_units(gathering *g, organ_layer *layer, organ_error *error)
 {
-    for (size_t k = 0; k < g->unit_count && !stopped(g->job, g->layer, error); k++) {
-        const unit *const u = &g->units[k];
-        uint64_t rows = 0, cols = 0;
-        float *const weights = organ_layer_weight(layer, u->name, &rows, &cols);
-        if (!weights || rows != u->rows || cols != u->cols)
-            organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' is %llu x %llu in the file and %llu x %llu in the forward pass", u->name,
-                       (unsigned long long)u->rows, (unsigned long long)u->cols, (unsigned long long)rows, (unsigned long long)cols);
-        else
-            prune_unit(g, u, weights, error);
-    }
+    for (size_t k = 0; k < g->unit_count && !stopped(g->job, g->layer, error); k++)
+        prune_unit(g, &g->units[k], layer, error);
     return error->status;
 }
 
@@ -376,7 +385,7 @@ organ_status organ_calibrated_layers(organ_calibrated_job *job, organ_error *err
         return organ_fail_memory(error, job->base.donor->path);
     for (int32_t l = 0; l <= last && !stopped(job, l, error); l++) {
         organ_layer *layer = NULL;
-        if (organ_layer_load(job->forward, l, true, &layer, error) != ORGAN_OK)
+        if (organ_layer_load(job->forward, l, &layer, error) != ORGAN_OK)
             return error->status;
         prune_layer(job, layer, l, error);
         if (!error->status && l < last)

@@ -152,7 +152,7 @@ uint64_t organ_calibrated_matrix_memory(const organ_calibrated_job *job, const o
     const organ_matrices m = organ_tensor_matrices(tensor);
     const organ_prune_matrix_options options = organ_calibrated_wish(job, tensor);
     const uint64_t strip_bytes = strip_rows(job, tensor) * m.cols * organ_dtype_describe(tensor->dtype)->bytes;
-    return organ_prune_matrix_memory(&options, m.rows, m.cols) + 2 * strip_bytes;
+    return m.rows * m.cols * sizeof(float) + organ_prune_matrix_memory(&options, m.rows, m.cols) + 2 * strip_bytes;
 }
 
 /* What an earlier run has stored, in the order of the forward pass. */

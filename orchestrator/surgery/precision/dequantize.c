@@ -173,6 +173,7 @@ static organ_status dequantize(void *context, json_t **report, organ_error *erro
                                  .name = "dequantize.json",
                                  .markdown_name = "DEQUANTIZE_REPORT.md",
                                  .model_is = "model",
+                                 .made_as = job->as == ORGAN_F32 ? ORGAN_MADE_32 : ORGAN_MADE_16,
                                  .repacked = job->part_count > 0,
                                  .edit = make_plain,
                                  .fill = dequantize_all,

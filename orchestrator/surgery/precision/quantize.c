@@ -218,6 +218,7 @@ static organ_status quantize(void *context, json_t **report, organ_error *error)
                                  .name = "quantize.json",
                                  .markdown_name = "QUANTIZE_REPORT.md",
                                  .model_is = "model",
+                                 .made_as = ORGAN_MADE_PACKED,
                                  .repacked = true,
                                  .edit = organ_quantize_config,
                                  .fill = quantize_all,

@@ -125,6 +125,7 @@ static organ_status prepare_evaluation(work *w, organ_error *error)
                                        .progress = m->progress,
                                        .before = m->model->path,
                                        .before_is = m->model_is,
+                                       .made_as = m->made_as,
                                        .output = m->path};
     if (m->evaluate && w->made.output.single && !m->gguf && m->repacked)
         return organ_fail(error, ORGAN_USAGE,

@@ -34,6 +34,7 @@ typedef struct organ_remake {
     const organ_experiment_options *evaluate; /* score model and output on its text; NULL: not */
     const organ_engine *engine;               /* that does it */
     const char *model_is;                     /* what the model is called in that: "model", "base" */
+    organ_made_as made_as;                    /* what becomes of its weights */
     bool repacked;                            /* the model's config.json is not that of the output: where that is one file, it has none */
     void *context;
     /* Changes config.json. Not called where there is none. May be NULL. */

@@ -28,7 +28,7 @@ organ_status organ_evaluation_prepare(organ_evaluation *e, organ_error *error)
     organ_error found = {0};
     if (!e->options)
         return ORGAN_OK;
-    if (organ_trial_open_made(&trial, e->before, NULL, e->options, e->engine, e->progress, &found) == ORGAN_OK &&
+    if (organ_trial_open_made(&trial, e->before, NULL, e->made_as, e->options, e->engine, e->progress, &found) == ORGAN_OK &&
         !(e->document = plan_json(e, &trial)))
         organ_fail_memory(&found, e->output);
     organ_trial_close(&trial);
@@ -65,7 +65,7 @@ void organ_evaluation_run(organ_evaluation *e, const char *path)
     if (!path)
         organ_fail_memory(fault, e->output);
     else {
-        if (organ_trial_open_made(&trial, e->before, path, e->options, e->engine, e->progress, fault) == ORGAN_OK &&
+        if (organ_trial_open_made(&trial, e->before, path, e->made_as, e->options, e->engine, e->progress, fault) == ORGAN_OK &&
             same_text(e, &trial, fault) == ORGAN_OK && organ_trial_run(&trial, fault) == ORGAN_OK)
             put_figures(e, &trial, fault);
         organ_trial_close(&trial);

@@ -5,6 +5,7 @@
 #ifndef ORGAN_EVALUATION_H
 #define ORGAN_EVALUATION_H
 
+#include "orchestrator/forward/forward.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/surgery/trial/evaluate_options.h"
@@ -17,6 +18,7 @@ typedef struct organ_evaluation {
     const organ_progress *progress;
     const char *before, *before_is; /* path of the model to compare with, and what it is to the operation: "donor", "base" */
     const char *output;             /* as the user named it */
+    organ_made_as made_as;          /* what the operation makes of the weights */
     /* Its own. */
     json_t *document, *run;
     organ_error fault; /* why there are no figures although the output is whole */

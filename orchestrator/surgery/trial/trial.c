@@ -50,7 +50,8 @@ static organ_status open_model(organ_trial *trial, organ_trial_model *m, organ_e
         m->model->directory = trial->models[0].model->directory; /* from where files beside the tensors are read */
         m->model->config = trial->models[0].model->config;
     }
-    if (organ_forward_open(m->model, &trial->engine, &m->forward, error) != ORGAN_OK)
+    if (organ_forward_open(m->model, &trial->engine, &m->forward, error) != ORGAN_OK ||
+        (m > trial->models && trial->made_as != ORGAN_MADE_ALIKE && organ_forward_foresee(m->forward, trial->made_as, error)))
         return error->status;
     return open_tokenizer(trial, m, error);
 }
@@ -152,8 +153,7 @@ static size_t longest_window(const organ_perplexity_plan *plan)
 }
 
 /* A forward pass has all the memory where there is one model. Else it has half, and the hidden states of all models and the logits of the
- * first have a quarter each. False where that holds no window. How a model that is yet to be made will be held is not known: in FP32 at
- * most. */
+ * first have a quarter each. False where that holds no window. */
 static bool divide_memory(organ_trial *trial, uint64_t memory, size_t longest)
 {
     const size_t inputs = trial->plan.begin[trial->plan.windows];
@@ -163,7 +163,7 @@ static bool divide_memory(organ_trial *trial, uint64_t memory, size_t longest)
     trial->engine.memory = trial->count > 1 ? memory / 2 : memory;
     for (size_t m = 0; m < trial->count; m++) {
         const organ_forward_config *const config = organ_forward_describe(trial->models[m].forward);
-        const size_t batch = organ_forward_batch(trial->models[m].forward, longest, trial->made);
+        const size_t batch = organ_forward_batch(trial->models[m].forward, longest);
         least = batch < least ? batch : least;
         states += config->hidden * sizeof(float);
         row = config->vocabulary * sizeof(float);
@@ -233,11 +233,13 @@ organ_status organ_trial_open(organ_trial *trial, const char *const *paths, size
     return open_all(trial, paths, count, error);
 }
 
-organ_status organ_trial_open_made(organ_trial *trial, const char *before, const char *after, const organ_experiment_options *options,
-                                   const organ_engine *engine, const organ_progress *progress, organ_error *error)
+organ_status organ_trial_open_made(organ_trial *trial, const char *before, const char *after, organ_made_as as,
+                                   const organ_experiment_options *options, const organ_engine *engine, const organ_progress *progress,
+                                   organ_error *error)
 {
     const char *const paths[2] = {before, after ? after : before};
     *trial = (organ_trial){.options = options, .made = true, .progress = progress, .engine = *engine, .memory = engine->memory};
+    trial->made_as = after ? ORGAN_MADE_ALIKE : as;
     return open_all(trial, paths, 2, error);
 }
 
@@ -271,7 +273,7 @@ static organ_status carry(void *context, const organ_windows *windows, organ_err
         organ_layer *layer = NULL;
         if (organ_stop_asked(trial->engine.stop))
             organ_fail(error, ORGAN_INTERRUPTED, "stopped before layer %u", l);
-        else if (organ_layer_load(m->forward, (int32_t)l, false, &layer, error) == ORGAN_OK)
+        else if (organ_layer_load(m->forward, (int32_t)l, &layer, error) == ORGAN_OK)
             organ_layer_run(m->forward, layer, windows, m->hidden, NULL, error);
         organ_layer_free(layer);
         organ_progress_advance(trial->progress, m->bytes * (l + 1) / layers - m->bytes * l / layers, NULL, NULL);

@@ -26,6 +26,7 @@ typedef struct organ_trial_model {
 typedef struct organ_trial {
     const organ_experiment_options *options;
     bool made; /* models[1] was made of models[0]: it has the same tokenizer, and what is not beside its tensors is beside those */
+    organ_made_as made_as; /* what models[1] will be, where it is not there yet */
     const organ_progress *progress;
     organ_engine engine; /* its memory is what a forward pass may take */
     uint64_t memory;     /* of the whole run */
@@ -49,10 +50,11 @@ typedef struct organ_trial {
 organ_status organ_trial_open(organ_trial *trial, const char *const *paths, size_t count, const organ_experiment_options *options,
                               const organ_engine *engine, const organ_progress *progress, organ_error *error);
 /* The same with a model and what was just made of it, of which nothing but tensors need be there: config.json, where it has none, and the
- * tokenizer are those of the model before. With `after` NULL what is to be made does not exist yet: all that can be known is checked as if
- * it were like the model before. */
-organ_status organ_trial_open_made(organ_trial *trial, const char *before, const char *after, const organ_experiment_options *options,
-                                   const organ_engine *engine, const organ_progress *progress, organ_error *error);
+ * tokenizer are those of the model before. With `after` NULL what is to be made does not exist yet: all that can be known is checked, by
+ * `as` and else as if it were like the model before. */
+organ_status organ_trial_open_made(organ_trial *trial, const char *before, const char *after, organ_made_as as,
+                                   const organ_experiment_options *options, const organ_engine *engine, const organ_progress *progress,
+                                   organ_error *error);
 organ_status organ_trial_run(organ_trial *trial, organ_error *error);
 void organ_trial_close(organ_trial *trial);
 

@@ -275,7 +275,7 @@ static double distance(session *donor, const char *pruned, const organ_windows *
     session *const both[2] = {donor, &other};
     for (int k = 0; k < 2; k++) {
         ck_assert_int_eq(organ_forward_embed(both[k]->forward, windows, states[k], &error), ORGAN_OK);
-        ck_assert_int_eq(organ_layer_load(both[k]->forward, 0, false, &layer[k], &error), ORGAN_OK);
+        ck_assert_int_eq(organ_layer_load(both[k]->forward, 0, &layer[k], &error), ORGAN_OK);
         ck_assert_int_eq(organ_layer_run(both[k]->forward, layer[k], windows, states[k], NULL, &error), ORGAN_OK);
         organ_layer_free(layer[k]);
     }
@@ -346,7 +346,7 @@ START_TEST(refusals)
     w.c.samples = 3000;
     must_fail(w, ORGAN_USAGE, "windows of 40, not 3000");
     w = usual;
-    w.memory = (uint64_t)8 << 20;
+    w.memory = (uint64_t)2 << 20;
     must_fail(w, ORGAN_USAGE, "is too little for ");
     must_prune("enough", memory_that_is_enough(w));
     w = usual;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/surgery/calibrated/physarum_v2_rig.h"
 
+#include "orchestrator/surgery/algebra/multiply.h"
 #include "orchestrator/surgery/algebra/philox.h"
 
 #include <math.h>
@@ -89,7 +90,7 @@ static organ_calibration *calibrate_so(const organ_engine *engine, const layer *
                                                .seed = NOISE_SEED,
                                                .layer = NOISE_LAYER,
                                                .two_streams = two_streams,
-                                               .weights = weights,
+                                               .weights = organ_by_rows(weights, LAYER_COLS),
                                                .rows = LAYER_ROWS};
     organ_calibration_create(&options, engine, &c, &error);
     for (size_t t = 0; t < LAYER_TOKENS && !error.status; t += tokens_a_call) {

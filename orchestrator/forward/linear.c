@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT
+ * Linear layers: the one place where weights meet activations. Values that are held go into the product as they are; others are made by
+ * panels, out of what they are stored as. */
+#include "formats/base/arena.h"
+#include "orchestrator/forward/job.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+organ_real organ_forward_type(const organ_weight *weight)
+{
+    if (weight->scheme != ORGAN_SCHEME_PLAIN || weight->rank < 2)
+        return ORGAN_REAL_F32;
+    const organ_dtype stored = weight->codes->dtype;
+    return stored == ORGAN_BF16 ? ORGAN_REAL_BF16 : stored == ORGAN_F16 ? ORGAN_REAL_F16 : ORGAN_REAL_F32;
+}
+
+organ_dtype organ_forward_dtype(organ_real type)
+{
+    return type == ORGAN_REAL_BF16 ? ORGAN_BF16 : type == ORGAN_REAL_F16 ? ORGAN_F16 : ORGAN_F32;
+}
+
+uint64_t organ_forward_stored_row(unsigned turned_head_dim, uint64_t row)
+{
+    const uint64_t dim = turned_head_dim, in_head = dim ? row % dim : 0;
+    return dim ? row - in_head + in_head % (dim / 2) * 2 + in_head / (dim / 2) : row;
+}
+
+static organ_status make_rows(const void *source, size_t first, size_t count, void *values, void *scratch, organ_error *error)
+{
+    const forward_source *const s = source;
+    const organ_dtype as = organ_forward_dtype(s->type);
+    const size_t row = (size_t)organ_weight_reader_cols(s->reader) * organ_real_bytes(s->type);
+    if (!s->turned_head_dim)
+        return organ_weight_read(s->reader, first, count, as, values, scratch, error);
+    for (size_t k = 0; k < count && !error->status; k++)
+        organ_weight_read(s->reader, organ_forward_stored_row(s->turned_head_dim, first + k), 1, as, (unsigned char *)values + k * row,
+                          scratch, error);
+    return error->status;
+}
+
+organ_panels organ_forward_panels(const forward_source *source, size_t row)
+{
+    return (organ_panels){.make = make_rows, .source = source, .first = row, .type = source->type};
+}
+
+organ_status organ_forward_panel_size(const organ_forward *f, const organ_weight *weight, size_t *bytes, organ_error *error)
+{
+    const organ_real type = organ_forward_type(weight);
+    const size_t cols = (size_t)organ_weight_matrices(weight).cols, rows = organ_panel_rows(cols, type);
+    if (organ_weight_reader_size(f->model, weight, f->engine->kernels, rows, bytes, error) == ORGAN_OK)
+        *bytes += organ_panel_bytes(cols, type);
+    return error->status;
+}
+
+organ_status organ_forward_products_add(forward_products *products, const float *x, const forward_linear *linear, float *y, size_t tokens,
+                                        organ_error *error)
+{
+    if (!organ_grow(&products->items, products->count, &products->room, sizeof *products->items) ||
+        !organ_grow(&products->panels, products->count, &products->panel_room, sizeof *products->panels))
+        return organ_fail_errno(error, ENOMEM, "cannot allocate a list of more than %zu products", products->count);
+    for (size_t t = 0; linear->bias && t < tokens; t++)
+        memcpy(y + t * linear->out, linear->bias, linear->out * sizeof *y);
+    products->panels[products->count] = linear->panels;
+    products->items[products->count++] = (organ_product){
+        .m = tokens,
+        .n = linear->out,
+        .k = linear->in,
+        .a = {.values = x, .type = ORGAN_REAL_F32, .stride = linear->in},
+        .b = linear->w,
+        .c = y,
+        .c_stride = linear->out,
+        .into = linear->bias ? ORGAN_PRODUCT_ADD : ORGAN_PRODUCT_SET,
+    };
+    return ORGAN_OK;
+}
+
+organ_status organ_forward_products_run(forward_products *products, const organ_forward *f, void *scratch, organ_error *error)
+{
+    const organ_engine *const engine = f->engine;
+    organ_panel_products_run(engine, engine->stop, products->items, products->panels, products->count, scratch, f->worker_bytes, error);
+    products->count = 0;
+    return organ_stop_asked(engine->stop) && !error->status ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : error->status;
+}
+
+uint64_t organ_forward_scratch(const organ_forward *f) { return organ_workers_count(f->engine->workers) * (uint64_t)f->worker_bytes; }
+
+void organ_forward_products_release(forward_products *products)
+{
+    free(products->items);
+    free(products->panels);
+    *products = (forward_products){0};
+}
