@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# The views of prune, audit and topology ask for members that the documents of these verbs have: a path that none has makes a condition that
+# never holds. The other views are asked the same in the suites html_models and html_quality, which make their documents without a program.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+
+# document NAME STATUS ARGUMENTS...: what the verb prints with --json.
+document() {
+    local name=$1 status=$2
+    shift 2
+    ends "$status" "$@" --json --quiet
+    cp ../out "$name.json"
+}
+# in_view NAME...: documents of one view.
+in_view() {
+    here="conditions of $*"
+    if "${organ%/organ}/checks/conditions" "${@/%/.json}" >conditions.log 2>&1; then good; else bad "some are about nothing" conditions.log; fi
+}
+
+text=(--calibration tiny-qwen2/calibration.txt --samples 4 --context 64)
+document plain 0 prune tiny-qwen2 -o plain --evaluate tiny-qwen2/heldout.txt --evaluate-context 64 --evaluate-max-tokens 200
+document dry 0 prune tiny-qwen2 -o dry --dry-run
+document solved 0 prune tiny-qwen2 -o solved --method physarum-v2 "${text[@]}"
+document sparse 0 prune tiny-qwen2 -o sparse --method sparsegpt -s 50 "${text[@]}"
+document matrix 0 prune tiny-qwen2 -o matrix --method physarum-v2 --imatrix "${model%/*}/imatrix/tiny-qwen2.gguf"
+in_view plain dry solved sparse matrix
+
+document exact 0 audit tiny-qwen2 plain
+document changed 1 audit tiny-qwen2 sparse
+document compensated 0 audit tiny-qwen2 sparse --compensated
+in_view exact changed compensated
+
+document here 0 topology
+document there 0 topology --import "${model%/*}/topologies/hybrid.xml"
+in_view here there
+
+finish
