@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Times the forward pass of organ (FP32 arithmetic) against PyTorch's on the CPU, in FP32 and in BF16, on the same random model of the
-shapes of Qwen2.5-0.5B, alternating in one run. Needs torch, transformers and `ninja build/bench/forward`.
+"""Times the forward pass of organ (FP32 arithmetic) against PyTorch's on the CPU, in FP32 and in BF16, and against llama.cpp's in BF16, on the
+same random model of the shapes of Qwen2.5-0.5B, alternating in one run. Needs torch, transformers, gguf, llama-cpp-python and
+`ninja build/bench/forward`. A program that is not installed is left out.
 
     python bench/compare_forward.py DIR [ROUNDS]      DIR takes the model (1 GB), made on the first run
 """
+import importlib.util
 import os
 import re
 import resource
@@ -24,6 +26,86 @@ def make_model(path):
     Qwen2ForCausalLM(config).to(torch.bfloat16).save_pretrained(path)
 
 
+def has_llama():
+    return importlib.util.find_spec("llama_cpp") and importlib.util.find_spec("gguf")
+
+
+def make_models(path):
+    if not os.path.exists(path):
+        make_model(path)
+    if has_llama() and not os.path.exists(path + ".gguf"):
+        make_gguf(path + ".gguf", path)
+
+
+def make_gguf(path, model):
+    """The same weights as a GGUF file: matrices in BF16, the rest in FP32, no vocabulary."""
+    import gguf
+    import numpy
+    import torch
+    from safetensors.torch import load_file
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN2, 24)
+    writer = gguf.GGUFWriter(path, "qwen2")
+    writer.add_block_count(24)
+    writer.add_context_length(32768)
+    writer.add_embedding_length(896)
+    writer.add_feed_forward_length(4864)
+    writer.add_head_count(14)
+    writer.add_head_count_kv(2)
+    writer.add_rope_freq_base(1e6)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_tokenizer_model("no_vocab")
+    writer.add_vocab_size(151936)
+    for name, tensor in load_file(os.path.join(model, "model.safetensors")).items():
+        name = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        if tensor.dim() == 1:
+            writer.add_tensor(name, tensor.float().numpy())
+        else:
+            rows = tensor.view(torch.int16).numpy().view(numpy.uint8)
+            writer.add_tensor(name, rows, raw_dtype=gguf.GGMLQuantizationType.BF16)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def run_llama(path, threads):
+    """The logits of every position and their log-likelihood, a window at a time."""
+    import llama_cpp as llama
+    import numpy
+    silent = llama.llama_log_callback(lambda level, text, data: None)
+    llama.llama_log_set(silent, None)
+    llama.llama_backend_init()
+    model = llama.llama_model_load_from_file(path.encode(), llama.llama_model_default_params())
+    params = llama.llama_context_default_params()
+    params.n_ctx = params.n_batch = params.n_ubatch = CONTEXT
+    params.n_threads = params.n_threads_batch = threads
+    context = llama.llama_init_from_model(model, params)
+    batch = llama.llama_batch_init(CONTEXT, 0, 1)
+    tokens = numpy.random.default_rng(2).integers(0, 151936, (WINDOWS, CONTEXT))
+
+    def decode(window):
+        batch.n_tokens = len(window)
+        for t, token in enumerate(window):
+            batch.token[t], batch.pos[t], batch.n_seq_id[t], batch.seq_id[t][0], batch.logits[t] = int(token), t, 1, 0, True
+        llama.llama_memory_clear(llama.llama_get_memory(context), True)
+        if llama.llama_decode(context, batch) != 0:
+            sys.exit("llama_decode failed")
+        llama.llama_synchronize(context)
+        return numpy.ctypeslib.as_array(llama.llama_get_logits(context), (len(window), 151936))
+
+    decode(tokens[0, :32])
+    start, cpu = time.monotonic(), time.process_time()
+    for window in tokens:
+        for logits, token in zip(decode(window), window[1:]):
+            most = logits.max()
+            numpy.log(numpy.exp(logits - most).sum()) + most - logits[token]
+    report(time.monotonic() - start, time.process_time() - cpu)
+
+
+def report(wall, cpu):
+    print(WINDOWS * CONTEXT / wall, WINDOWS * CONTEXT / cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+
+
 def run_torch(path, threads, dtype):
     import torch
     from transformers import AutoModelForCausalLM
@@ -36,28 +118,33 @@ def run_torch(path, threads, dtype):
         for window in tokens:
             logits = model(window[None]).logits[0, :-1]
             torch.nn.functional.cross_entropy(logits.float(), window[1:])
-        wall, cpu = time.monotonic() - start, time.process_time() - cpu
-    print(WINDOWS * CONTEXT / wall, WINDOWS * CONTEXT / cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    report(time.monotonic() - start, time.process_time() - cpu)
 
 
 def main():
     path, threads = sys.argv[1], len(os.sched_getaffinity(0))
     if len(sys.argv) > 3:
-        run_torch(path, threads, sys.argv[3])
+        one = sys.argv[3]
+        if one == "models":
+            make_models(path)
+        elif one == "llama.cpp":
+            run_llama(path + ".gguf", threads)
+        else:
+            run_torch(path, threads, one)
         return
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
-    if not os.path.exists(path):
-        make_model(path)
-    figures = {"organ": [], "float32": [], "bfloat16": []}
+    # In a process of its own: Linux hands the peak of a process down to the programs that it starts.
+    subprocess.run([sys.executable, __file__, path, "1", "models"], check=True)
+    peers = ["float32", "bfloat16", *(["llama.cpp"] if has_llama() else [])]
+    figures = {name: [] for name in ["organ", *peers]}
     for _ in range(rounds):
         out = subprocess.run(["build/bench/forward", path, str(CONTEXT), str(WINDOWS), str(threads)], capture_output=True, text=True, check=True)
         print(out.stdout.strip())
-        figures["organ"].append(
-            [float(x) for x in re.findall(r"[0-9.]+", out.stdout)[-3:]])
-        for dtype in ("float32", "bfloat16"):
-            out = subprocess.run([sys.executable, __file__, path, "1", dtype], capture_output=True, text=True, check=True)
-            figures[dtype].append([float(x) for x in out.stdout.split()])
-            print("torch %s: %.1f tokens/s, %.1f a second of processor time, RSS %d MiB" % (dtype, *figures[dtype][-1]))
+        figures["organ"].append([float(x) for x in re.findall(r"[0-9.]+", out.stdout)[-3:]])
+        for peer in peers:
+            out = subprocess.run([sys.executable, __file__, path, "1", peer], stdout=subprocess.PIPE, text=True, check=True)
+            figures[peer].append([float(x) for x in out.stdout.split()])
+            print("%s: %.1f tokens/s, %.1f a second of processor time, RSS %d MiB" % (peer, *figures[peer][-1]))
     print("medians: tokens/s, tokens a second of processor time, RSS in MiB")
     for name, rows in figures.items():
         print(name, [round(statistics.median(column), 1) for column in zip(*rows)])
