@@ -11,7 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COLD_BYTES = 256 << 20, WARM_BYTES = 256 << 10, TILE = 256, ITERATIONS = 30, COLD_COLS = 8192, CHUNK = 4096, GROUP = 128 };
+enum {
+    COLD_BYTES = 256 << 20,
+    WARM_BYTES = 256 << 10,
+    TILE = 256,
+    ITERATIONS = 30,
+    COLD_COLS = 8192,
+    CHUNK = 4096,
+    SIDE = 64,
+    GROUP = 128
+};
 
 typedef struct arrays {
     unsigned char *in, *in2, *out;
@@ -23,7 +32,7 @@ typedef struct subject subject;
 typedef void run_kernel(const organ_kernels *k, const subject *s, const arrays *a, size_t n);
 struct subject {
     const char *name;
-    size_t member;      /* offset in organ_kernels; 0: none, a function of libc to compare with */
+    size_t member;      /* offset in organ_kernels; of libc's functions, to compare with, a number among their like */
     size_t read, write; /* bytes per unit */
     size_t elements, inputs;
     run_kernel *run; /* NULL: a tile of physarum */
@@ -193,6 +202,14 @@ RUN(product)
     (void)s, k->product(&p, a->scratch);
 }
 
+RUN(dot)
+{
+    (void)s;
+    const double sum = k->dot_f64(DOUBLES(a->in), DOUBLES(a->in2), n);
+    keep(&sum);
+}
+RUN(add_scaled) { (void)s, k->add_scaled_f64(DOUBLES(a->out), 0.5, DOUBLES(a->in), n); }
+
 /* Kernels that work in place do so on copies of CHUNK values, which stay in L1: the copying is part of what is measured. */
 static float *copied(const arrays *a, size_t at, size_t n)
 {
@@ -227,20 +244,22 @@ RUN(haar_purify)
     (void)s;
     CHUNKS(k->haar_purify(values, part, 1, 0.1f, scratch))
 }
-RUN(expf)
+/* A chunk is a matrix of SIDE x SIDE; a diagonal above all else keeps it positive definite. */
+RUN(cholesky)
 {
-    IGNORE;
-    CHUNKS(for (size_t j = 0; j < part; j++) values[j] = expf(values[j]))
+    (void)s;
+    CHUNKS(for (size_t j = 0; j < SIDE; j++) values[j * (SIDE + 1)] = SIDE * 4; k->cholesky_f32(values, SIDE))
 }
-RUN(tanhf)
+RUN(solve)
 {
-    IGNORE;
-    CHUNKS(for (size_t j = 0; j < part; j++) values[j] = tanhf(values[j]))
+    (void)s;
+    CHUNKS(for (size_t j = 0; j < SIDE; j++) values[j * (SIDE + 1)] = SIDE * 4; k->solve_f32(values, SIDE, FLOATS(a->out)))
 }
-RUN(erff)
+static float (*const functions[])(float) = {expf, tanhf, erff};
+RUN(function)
 {
-    IGNORE;
-    CHUNKS(for (size_t j = 0; j < part; j++) values[j] = erff(values[j]))
+    (void)k;
+    CHUNKS(for (size_t j = 0; j < part; j++) values[j] = functions[s->member](values[j]))
 }
 RUN(powf)
 {
@@ -261,32 +280,19 @@ RUN(log2)
 }
 
 #define OF(member) offsetof(organ_kernels, member)
-#define PLAIN(member, read, write, run)                                                                                                    \
+#define ROW(name, member, read, write, el, inputs, run)                                                                                    \
     {                                                                                                                                      \
-#member, OF(member), read, write, 1, 1, run                                                                                                \
+        name, OF(member), read, write, el, inputs, run                                                                                     \
     }
-#define TWO(member, read, write, run)                                                                                                      \
-    {                                                                                                                                      \
-#member, OF(member), read, write, 1, 2, run                                                                                                \
-    }
-#define BLOCKS(type, number, bytes, el)                                                                                                    \
-    {                                                                                                                                      \
-        type " to f32", OF(dequantize[number]), bytes, 4 * (el), el, 1, run_dequantize                                                     \
-    }
-#define TO_BLOCKS(type, number, bytes, el)                                                                                                 \
-    {                                                                                                                                      \
-        "f32 to " type, OF(quantize[number]), 4 * (el), bytes, el, 1, run_quantize                                                         \
-    }
+#define PLAIN(member, read, write, run)    ROW(#member, member, read, write, 1, 1, run)
+#define TWO(member, read, write, run)      ROW(#member, member, read, write, 1, 2, run)
+#define BLOCKS(type, number, bytes, el)    ROW(type " to f32", dequantize[number], bytes, 4 * (el), el, 1, run_dequantize)
+#define TO_BLOCKS(type, number, bytes, el) ROW("f32 to " type, quantize[number], 4 * (el), bytes, el, 1, run_quantize)
 #define DECODE(type, code, el)                                                                                                             \
-    {type " to f32", OF(decode[code][ORGAN_REAL_F32]), 1, 4 * (el), el, 1, run_decode},                                                    \
-        {type " to bf16", OF(decode[code][ORGAN_REAL_BF16]), 1, 2 * (el), el, 1, run_decode},                                              \
-    {                                                                                                                                      \
-        type " to f16", OF(decode[code][ORGAN_REAL_F16]), 1, 2 * (el), el, 1, run_decode                                                   \
-    }
-#define ENCODE(type, code, el)                                                                                                             \
-    {                                                                                                                                      \
-        "f32 to " type, OF(encode[code]), 4 * (el), 1, el, 1, run_encode                                                                   \
-    }
+    ROW(type " to f32", decode[code][ORGAN_REAL_F32], 1, 4 * (el), el, 1, run_decode),                                                     \
+        ROW(type " to bf16", decode[code][ORGAN_REAL_BF16], 1, 2 * (el), el, 1, run_decode),                                               \
+        ROW(type " to f16", decode[code][ORGAN_REAL_F16], 1, 2 * (el), el, 1, run_decode)
+#define ENCODE(type, code, el) ROW("f32 to " type, encode[code], 4 * (el), 1, el, 1, run_encode)
 
 static const subject memcpy_subject = {"memcpy", 0, 1, 1, 1, 1, run_memcpy};
 static const subject subjects[] = {
@@ -371,6 +377,10 @@ static const subject subjects[] = {
     PLAIN(exp_sum, 4, 0, run_exp_sum),
     TWO(divergence, 8, 0, run_divergence),
     PLAIN(entropy, 8, 0, run_entropy),
+    TWO(dot_f64, 16, 0, run_dot),
+    TWO(add_scaled_f64, 16, 8, run_add_scaled),
+    PLAIN(cholesky_f32, 4, 4, run_cholesky),
+    PLAIN(solve_f32, 4, 0, run_solve),
     {"product", OF(product), 2, 0, PRODUCT_ROWS, 1, run_product},
     PLAIN(physarum_bf16, 2, 2, NULL),
     PLAIN(physarum_f16, 2, 2, NULL),
@@ -379,8 +389,8 @@ static const subject subjects[] = {
 enum { SUBJECTS = sizeof subjects / sizeof *subjects };
 /* One value at a time, as libm has them. */
 static const subject of_libc[] = {
-    {"expf", 0, 4, 4, 1, 1, run_expf}, {"tanhf", 0, 4, 4, 1, 1, run_tanhf}, {"erff", 0, 4, 4, 1, 1, run_erff},
-    {"powf", 0, 4, 4, 1, 1, run_powf}, {"exp", 0, 4, 8, 1, 1, run_exp},     {"log2", 0, 8, 8, 1, 1, run_log2},
+    {"expf", 0, 4, 4, 1, 1, run_function}, {"tanhf", 1, 4, 4, 1, 1, run_function}, {"erff", 2, 4, 4, 1, 1, run_function},
+    {"powf", 0, 4, 4, 1, 1, run_powf},     {"exp", 0, 4, 8, 1, 1, run_exp},        {"log2", 0, 8, 8, 1, 1, run_log2},
 };
 
 /* ---- has every member a row? ---- */

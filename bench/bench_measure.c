@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Speed of the Z-measure from the page cache, one thread, on every table this CPU runs: bytes of the tensors per second of that thread's
- * CPU time (what others run on the machine meanwhile is not counted), and the peak memory of the process. bench_measure FILE [MEGABYTES]:
- * FILE is made, and removed at the end. */
+ * CPU time (what others run on the machine meanwhile is not counted), and the peak memory of the process. bench_measure FILE [MEGABYTES
+ * [ISA]]: FILE is made, and removed at the end. */
 #include "bench/bench_rig.h"
 #include "orchestrator/surgery/measure/z_measure.h"
 #include "tests/kit/samples.h"
@@ -87,7 +87,7 @@ int main(int argc, char **argv)
     static const char *const names[] = {"scalar", "avx2", "avx512", "neon"};
     struct rusage usage;
     if (argc < 2) {
-        fprintf(stderr, "bench_measure FILE [MEGABYTES]\n");
+        fprintf(stderr, "bench_measure FILE [MEGABYTES [ISA]]\n");
         return 2;
     }
     for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
@@ -96,7 +96,7 @@ int main(int argc, char **argv)
             const char *why;
             double theta;
             const organ_kernels *kernels = organ_kernels_choose(organ_cpu_detect(), names[k], &why);
-            if (!kernels)
+            if (!kernels || (argc > 3 && strcmp(names[k], argv[3]) != 0))
                 continue;
             const double found = speed(argv[1], kernels, &theta);
             printf("%-5s %-7s %6.2f GB/s a core   theta %.6f\n", organ_dtype_describe(types[t])->name, names[k], found / 1e9, theta);

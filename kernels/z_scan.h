@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Bodies of the Z-measure: histograms of codes and of standardised values, pairwise means, and the spread of what they leave. */
+#include <math.h>
 
 /* A code that repeats waits for its own count. */
 INLINE void count_four(const uint16_t *codes, uint64_t *counts)
@@ -39,19 +40,28 @@ static void count_codes(const uint16_t *codes, size_t n, uint64_t *counts)
         counts[codes[at]]++;
 }
 
+/* The means of 16 pairs. Two BF16 are one word: its halves need no turning. */
+INLINE f32x16 pair_means_at(const void *values, size_t at, const enum element_type type)
+{
+    if (type == BF16) {
+        const u32x16 pairs = f32_bits(f32_load((const float *)((const uint16_t *)values + at)));
+        const f32x16 even = f32_of_bits(u32_sll(pairs, 16)), odd = f32_of_bits(u32_and(pairs, u32_set1(0xffff0000)));
+        return f32_mul(f32_add(even, odd), f32_set1(0.5f));
+    }
+    const f32x16 a = load_elements(values, at, type), b = load_elements(values, at + 16, type);
+    return f32_mul(f32_add(f32_evens(a, b), f32_odds(a, b)), f32_set1(0.5f));
+}
+
 INLINE void pair_means_of(const void *values, float *means, size_t n, const enum element_type type)
 {
-    const f32x16 half = f32_set1(0.5f);
     size_t at = 0;
-    for (; at + 16 <= n; at += 16) {
-        const f32x16 a = load_elements(values, 2 * at, type), b = load_elements(values, 2 * at + 16, type);
-        f32_store(means + at, f32_mul(f32_add(f32_evens(a, b), f32_odds(a, b)), half));
-    }
+    for (; at + 16 <= n; at += 16)
+        f32_store(means + at, pair_means_at(values, 2 * at, type));
     if (at < n) {
         const size_t left = 2 * (n - at);
         const f32x16 a = left < 16 ? load_elements_part(values, 2 * at, left, type) : load_elements(values, 2 * at, type);
         const f32x16 b = left > 16 ? load_elements_part(values, 2 * at + 16, left - 16, type) : f32_set1(0);
-        f32_store_part(means + at, f32_mul(f32_add(f32_evens(a, b), f32_odds(a, b)), half), n - at);
+        f32_store_part(means + at, f32_mul(f32_add(f32_evens(a, b), f32_odds(a, b)), f32_set1(0.5f)), n - at);
     }
 }
 
@@ -100,26 +110,51 @@ INLINE u32x16 z_bins_of(f32x16 values, f64x16 mean, f64x16 per_bin)
     return u32_of_f64(f64_add(f64_floor(within), f64_set1(ORGAN_Z_BINS / 2)));
 }
 
+/* Where a value lies, in FP32: a binade has 2^23 numbers, of which the upper eight bits are the bin and the lower fifteen the place in it.
+ * So that it is the bin of FP64, a place is known to less than three of 2^-15: half of one is lost where the fma rounds, 0.76 as the factor
+ * and 1.25 as the offset is FP32, for a mean of up to 256 bins. Who is closer to an edge asks FP64. */
+#define PLACE_BITS  15
+#define PLACE_DOUBT 3
+_Static_assert(ORGAN_Z_BINS == 1 << (23 - PLACE_BITS), "one binade has all bins");
+
+typedef struct bin_places {
+    f64x16 mean, per_bin;
+    f32x16 factor, offset;
+    int narrow; /* whether FP32 is enough */
+} bin_places;
+
+INLINE bin_places bin_places_of(double mean, double per_bin)
+{
+    const double offset = ORGAN_Z_BINS + ORGAN_Z_BINS / 2 - mean * per_bin;
+    const int narrow = per_bin > 1e-30 && per_bin < 1e30 && fabs(mean * per_bin) <= 256;
+    return (bin_places){f64_set1(mean), f64_set1(per_bin), f32_set1(narrow ? (float)per_bin : 0), f32_set1(narrow ? (float)offset : 0),
+                        narrow};
+}
+
+/* Clamped to where the first and the last bin have no edge near. */
+INLINE u16x16 z_bins_near(f32x16 values, const bin_places *p)
+{
+    const f32x16 place = f32_fma(values, p->factor, p->offset), least = f32_set1(ORGAN_Z_BINS + 0.5f),
+                 most = f32_set1(2 * ORGAN_Z_BINS - 0.5f);
+    const u32x16 bits = f32_bits(f32_min(f32_max(place, least), most)), mask = u32_set1((1 << PLACE_BITS) - 1);
+    const u32x16 within = u32_and(u32_add(bits, u32_set1(PLACE_DOUBT - 1)), mask);
+    if (!p->narrow || m32_count(u32_gt(u32_set1(2 * PLACE_DOUBT - 1), within)) > 0)
+        return u32_narrow(z_bins_of(values, p->mean, p->per_bin));
+    return u32_narrow(u32_and(u32_srl(bits, PLACE_BITS), u32_set1(ORGAN_Z_BINS - 1)));
+}
+
 /* Neighbours that fall into one bin do not wait for each other: each of four has counts of its own. */
 static void z_bins(const float *values, size_t n, double mean, double std, uint64_t *counts)
 {
-    uint64_t *const one = counts, *const two = one + ORGAN_Z_BINS, *const three = two + ORGAN_Z_BINS, *const four = three + ORGAN_Z_BINS;
-    const f64x16 means = f64_set1(mean), per_bin = f64_set1(ORGAN_Z_BINS_PER_STD / std);
+    const bin_places places = bin_places_of(mean, ORGAN_Z_BINS_PER_STD / std);
     uint16_t bins[16];
     size_t at = 0;
     for (; at + 16 <= n; at += 16) {
-        u16_store(bins, u32_narrow(z_bins_of(f32_load(values + at), means, per_bin)));
-        for (size_t l = 0; l < 16; l += 4) {
-            uint64_t next;
-            __builtin_memcpy(&next, bins + l, sizeof next);
-            one[next & 0xffff]++;
-            two[next >> 16 & 0xffff]++;
-            three[next >> 32 & 0xffff]++;
-            four[next >> 48]++;
-        }
+        u16_store(bins, z_bins_near(f32_load(values + at), &places));
+        UNROLL for (size_t l = 0; l < 16; l++) counts[l % 4 * ORGAN_Z_BINS + bins[l]]++;
     }
     if (at < n)
-        u16_store(bins, u32_narrow(z_bins_of(f32_load_part(values + at, n - at), means, per_bin)));
+        u16_store(bins, z_bins_near(f32_load_part(values + at, n - at), &places));
     for (size_t l = 0; at + l < n; l++)
         counts[l % 4 * ORGAN_Z_BINS + bins[l]]++;
 }

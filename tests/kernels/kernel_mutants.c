@@ -261,6 +261,14 @@ static void bins_round_up(const float *values, size_t n, double mean, double std
         counts[k % 4 * ORGAN_Z_BINS + (size_t)bin]++;
     }
 }
+static void bins_in_single(const float *values, size_t n, double mean, double std, uint64_t counts[4 * ORGAN_Z_BINS])
+{
+    const float factor = (float)(16 / std), offset = (float)(-mean * (16 / std));
+    for (size_t k = 0; k < n; k++) {
+        const float bin = fminf(fmaxf(floorf(fmaf(values[k], factor, offset)) + 128, 0), 255);
+        counts[k % 4 * ORGAN_Z_BINS + (size_t)bin]++;
+    }
+}
 
 /* ---- transcendental functions ---- */
 static float exp_sums_whole_vectors(float *values, size_t n, float top)
@@ -403,6 +411,7 @@ MUTANT(count_codes, codes_trust_the_ends)
 MUTANT(pair_means_f32, pairs_halve_first)
 MUTANT(spread, spread_of_sample)
 MUTANT(z_bins, bins_round_up)
+MUTANT(z_bins, bins_in_single)
 MUTANT(exp_below, exp_sums_whole_vectors)
 MUTANT(gate_silu, silu_by_ulp)
 MUTANT(gate_gelu, gelu_writes_behind)
@@ -460,6 +469,7 @@ const kernel_mutant kernel_mutants[] = {
     {"halves are added", check_pair_means, break_pairs_halve_first},
     {"another order of chunks", check_spread, break_spread_of_sample},
     {"edges belong to the bin below", check_z_bins, break_bins_round_up},
+    {"edges are where FP32 has them", check_z_bins, break_bins_in_single},
     {"subnormal codes are flushed", check_decode_values, break_e4m3_flushes},
     {"NaN keep their signs", check_decode_values, break_e5m2_keeps_nan_signs},
     {"one rounding where two are due", check_decode_shapes, break_i8_fuses},

@@ -130,22 +130,46 @@ const char *check_spread(const organ_kernels *k)
     return fault;
 }
 
-/* Values in and far outside of the bins, and right on edges where mean and std are powers of two. */
+/* Values in and far outside of the bins: right on edges where mean and std are powers of two, a few numbers beside an edge where they are
+ * not, with means of up to 2000 bins and deviations near the ends of FP32. */
+typedef struct bins_case {
+    double mean, std;
+    enum { ON_EDGES, BESIDE_EDGES, ANYWHERE } place;
+} bins_case;
+
+static bins_case bins_case_of(samples *random, uint64_t seed)
+{
+    static const double sizes[] = {1, 1, 1e-36, 1e34};
+    const double size = sizes[seed / 3 % 4], std = (0.1 + samples_uniform(random)) * size;
+    const double far = seed % 2 ? 1 : 250 * samples_uniform(random);
+    return seed % 3 == 0 ? (bins_case){0.5, 0.25, ON_EDGES}
+                         : (bins_case){std * far * (samples_uniform(random) - 0.5), std, seed % 3 == 1 ? BESIDE_EDGES : ANYWHERE};
+}
+
+static float bins_value(samples *random, const bins_case *c)
+{
+    const double z = (samples_uniform(random) - 0.5) * 20, edge = floor(z * 16) / 16;
+    const float beside = (float)(c->mean + c->std * edge);
+    if (samples_bits(random) % 50 == 0)
+        return 1e30f * (float)z;
+    if (c->place != BESIDE_EDGES)
+        return (float)(c->mean + c->std * (c->place == ON_EDGES ? edge : z));
+    return beside + (float)((int)(samples_bits(random) % 9) - 4) * 6e-8f * (float)fabs((double)beside);
+}
+
 static const char *check_bins_of(const organ_kernels *k, size_t n, enum guarded_side side, uint64_t seed)
 {
     samples random = {seed};
     guarded array = guarded_create(n * 4, side, 11);
     uint64_t counts[4 * ORGAN_Z_BINS] = {7}, expected[4 * ORGAN_Z_BINS] = {7};
-    const int on_edges = seed % 3 == 0;
-    const double mean = on_edges ? 0.5 : samples_uniform(&random), std = on_edges ? 0.25 : 0.1 + samples_uniform(&random);
+    const bins_case c = bins_case_of(&random, seed);
     for (size_t j = 0; j < n; j++) {
-        const double z = (samples_uniform(&random) - 0.5) * 20;
-        const float v = samples_bits(&random) % 50 == 0 ? 1e30f * (float)z : (float)(on_edges ? mean + floor(z * 16) / 64 : mean + std * z);
-        const double bin = fmin(fmax(floor(((double)v - mean) * (16 / std)) + 128, 0), 255);
+        const float v = bins_value(&random, &c);
+        const double bin = fmin(fmax(floor(((double)v - c.mean) * (16 / c.std)) + 128, 0), 255);
         memcpy(array.data + 4 * j, &v, 4);
         expected[j % 4 * ORGAN_Z_BINS + (size_t)bin]++;
     }
-    k->z_bins((const float *)(void *)array.data, n, mean, std, counts);
+    k->z_bins((const float *)(void *)array.data, n, c.mean, c.std, counts);
     guarded_destroy(&array);
     return memcmp(counts, expected, sizeof counts) == 0 ? NULL : kernel_fault("z_bins: %zu values, seed %llu", n, (unsigned long long)seed);
 }

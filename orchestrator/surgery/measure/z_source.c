@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define PIECE ((size_t)1 << 20) /* values that are decoded before somebody may stop it */
+#define READ  ((size_t)1 << 18) /* bytes that are read at once from a file that is here: the caches hold them until they are looked at */
 
 static uint64_t rounded(uint64_t bytes) { return (bytes + 63) & ~(uint64_t)63; }
 
@@ -123,19 +124,26 @@ static organ_status decode(organ_z_source *s, uint64_t first, uint64_t count, or
     return ORGAN_OK;
 }
 
-/* Fills the window from byte `from` on, of a packed weight from the row that it lies in. */
-static organ_status fill_window(organ_z_source *s, uint64_t from, organ_error *error)
+/* What follows what is in the window comes behind it as long as there is room. */
+static organ_status read_on(organ_z_source *s, uint64_t from, uint64_t to, organ_error *error)
 {
+    if (from < s->from || from > s->to || to > s->from + s->window_bytes)
+        s->to = s->from = from;
+    const uint64_t at = s->to - s->from, room = s->window_bytes - at, left = s->bytes - s->to, most = left < room ? left : room;
+    const size_t bytes = s->model->files[s->weight->codes->file].remote ? (size_t)most : organ_lesser(READ, (size_t)most);
+    if (stopped(s, error) ||
+        organ_model_read(s->model, s->weight->codes->file, s->window + at, bytes, s->weight->codes->offset + s->to, error))
+        return error->status;
+    s->to += bytes;
+    return ORGAN_OK;
+}
+
+/* Bytes [from, to) into the window, of a packed weight all rows from the one that they begin in. */
+static organ_status fill_window(organ_z_source *s, uint64_t from, uint64_t to, organ_error *error)
+{
+    if (!s->reader)
+        return read_on(s, from, to, error);
     s->to = s->from = 0;
-    if (!s->reader) {
-        const size_t bytes = organ_lesser((size_t)(s->bytes - from), s->window_bytes);
-        if (stopped(s, error) ||
-            organ_model_read(s->model, s->weight->codes->file, s->window, bytes, s->weight->codes->offset + from, error))
-            return error->status;
-        s->from = from;
-        s->to = from + bytes;
-        return ORGAN_OK;
-    }
     const uint64_t row_bytes = s->cols * size_of(s->dtype), first = from / row_bytes, left = s->rows - first;
     const uint64_t count = left < s->window_rows ? left : s->window_rows;
     if (decode(s, first, count, error))
@@ -148,9 +156,9 @@ static organ_status fill_window(organ_z_source *s, uint64_t from, organ_error *e
 const void *organ_z_source_at(organ_z_source *source, uint64_t start, size_t count, size_t *units, organ_error *error)
 {
     const organ_dtype_info *type = organ_dtype_describe(source->dtype);
-    const uint64_t from = start / type->elements * type->bytes;
+    const uint64_t from = start / type->elements * type->bytes, to = from + count / type->elements * type->bytes;
     *units = count / type->elements;
-    if ((from < source->from || from + *units * type->bytes > source->to) && fill_window(source, from, error))
+    if ((from < source->from || to > source->to) && fill_window(source, from, to, error))
         return NULL;
     return source->window + (from - source->from);
 }
