@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * End to end: `organ prune` against `cp -r && sync` of the same model, in turn, whole processes. bench_prune ORGAN MAKE_MODEL DIR JSON
- * [PAIRS] DIR needs room for three times 2.6 GB. Prints a table and writes the same as JSON. */
+ * End to end: `organ prune` against what it cannot be faster than, in turn, whole processes: `cp -r && sync` of the same model, or its
+ * weight-iterations on all CPUs at the rate of the tile kernel, whichever takes longer; that rate is measured before each pair. bench_prune
+ * ORGAN MAKE_MODEL DIR JSON [PAIRS] DIR needs room for three times 2.6 GB. Prints a table and writes the same as JSON. */
+#include "bench/bench_rig.h"
+#include "kernels/kernels.h"
+#include "tests/kit/samples.h"
 #include <fcntl.h>
 #include <ftw.h>
 #include <jansson.h>
@@ -15,9 +19,11 @@
 #include <unistd.h>
 
 #define MOST_PAIRS 25
+#define BAR        1.15 /* times the bound */
+enum { TILE = 256, ITERATIONS = 30, TILE_RUNS = 20 };
 
 typedef struct cost {
-    double seconds;
+    double seconds, processor;
     long rss; /* KiB, the largest process */
 } cost;
 
@@ -62,7 +68,9 @@ static cost run(char *const *command)
         exit(1);
     }
     clock_gettime(CLOCK_MONOTONIC, &to);
-    return (cost){(double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec), usage.ru_maxrss};
+    const double processor =
+        (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + 1e-6 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+    return (cost){(double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec), processor, usage.ru_maxrss};
 }
 
 static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *where)
@@ -116,6 +124,47 @@ static double median(double *values, int count)
     return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
+/* Weight-iterations per second of one core in BF16, of its processor time. */
+static double tile_rate(void)
+{
+    const organ_physarum_params params = {ITERATIONS, 2, 1, 6};
+    const char *why;
+    const organ_kernels *const kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why);
+    float *const values = bench_room(TILE * TILE * sizeof *values);
+    uint16_t *const tile = bench_room(TILE * TILE * sizeof *tile);
+    void *const scratch = bench_room(organ_physarum_scratch(TILE, TILE));
+    samples random = {1};
+    organ_prune_counts counts;
+    double best = 1e9;
+    samples_fill(&random, NORMAL, values, TILE * TILE);
+    for (int run = 0; run < TILE_RUNS; run++) {
+        kernels->f32_to_bf16(values, tile, TILE * TILE);
+        const double start = bench_seconds(CLOCK_THREAD_CPUTIME_ID);
+        kernels->physarum_bf16(tile, TILE, TILE, TILE, &params, scratch, &counts);
+        const double took = bench_seconds(CLOCK_THREAD_CPUTIME_ID) - start;
+        best = took < best ? took : best;
+    }
+    free(values), free(tile), free(scratch);
+    return (double)TILE * TILE * ITERATIONS / best;
+}
+
+/* Weights that a pruning went through, by its document. */
+static double targets_of(const char *out)
+{
+    char path[4300];
+    json_error_t fault;
+    snprintf(path, sizeof path, "%s/organ/prune.json", out);
+    json_t *const document = json_load_file(path, 0, &fault);
+    const json_t *const totals = json_object_get(document, "totals");
+    const double elements = json_number_value(json_object_get(json_object_get(totals, "target"), "elements"));
+    json_decref(document);
+    if (!(elements > 0)) {
+        fprintf(stderr, "%s: %s\n", path, document ? "does not say how many weights there were" : fault.text);
+        exit(1);
+    }
+    return elements;
+}
+
 static json_t *measure(const experiment *e, const char *organ, const char *make_model, const char *directory, int pairs)
 {
     char donor[4096], copy[4200], out[4200], shell[13000];
@@ -129,26 +178,36 @@ static json_t *measure(const experiment *e, const char *organ, const char *make_
     remove_tree(donor), remove_tree(copy), remove_tree(out);
     run(make);
     sync();
-    double cp[MOST_PAIRS], prune[MOST_PAIRS], ratio[MOST_PAIRS];
+    double cp[MOST_PAIRS], prune[MOST_PAIRS], tiles[MOST_PAIRS], busy[MOST_PAIRS], ratio[MOST_PAIRS], of_bound[MOST_PAIRS];
     long rss = 0;
     for (int k = 0; k < pairs; k++) {
+        const double rate = tile_rate();
         prepare(donor, e->cold);
         cp[k] = run((char *[]){"sh", "-c", shell, NULL}).seconds;
         remove_tree(copy);
         prepare(donor, e->cold);
         const cost c = run((char *[]){(char *)organ, "prune", donor, "-o", out, "--quiet", "--memory", (char *)e->memory, NULL});
+        tiles[k] = targets_of(out) * ITERATIONS / rate / (double)sysconf(_SC_NPROCESSORS_ONLN);
         remove_tree(out);
         prune[k] = c.seconds;
+        busy[k] = c.processor;
         ratio[k] = prune[k] / cp[k];
+        of_bound[k] = prune[k] / (cp[k] > tiles[k] ? cp[k] : tiles[k]);
         rss = c.rss > rss ? c.rss : rss;
     }
     remove_tree(donor);
     const double cp_median = median(cp, pairs), prune_median = median(prune, pairs), ratio_median = median(ratio, pairs);
-    printf("%-22s  cp -r && sync %6.2f s   organ prune %6.2f s   ratio %.2f (%.2f .. %.2f)   peak RSS %ld MiB\n", e->name, cp_median,
-           prune_median, ratio_median, ratio[0], ratio[pairs - 1], rss / 1024);
+    const double tiles_median = median(tiles, pairs), busy_median = median(busy, pairs), of_bound_median = median(of_bound, pairs);
+    printf("%-22s  cp -r && sync %6.2f s   tiles on all CPUs %6.2f s   organ prune %6.2f s (%.2f of processors)   x cp %.2f   peak RSS %ld "
+           "MiB\n",
+           e->name, cp_median, tiles_median, prune_median, busy_median, ratio_median, rss / 1024);
+    printf("%-22s  x the longer of both, pair by pair: %.2f (%.2f .. %.2f)", "", of_bound_median, of_bound[0], of_bound[pairs - 1]);
+    bench_tell_bar(of_bound_median <= BAR, BAR);
     fflush(stdout);
-    return json_pack("{s:s, s:s, s:b, s:i, s:f, s:f, s:f, s:i}", "model", e->name, "memory", e->memory, "cold", (int)e->cold, "pairs",
-                     pairs, "cp_sync_seconds", cp_median, "prune_seconds", prune_median, "ratio", ratio_median, "peak_rss_kib", (int)rss);
+    return json_pack("{s:s, s:s, s:b, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:i}", "model", e->name, "memory", e->memory, "cold", (int)e->cold,
+                     "pairs", pairs, "cp_sync_seconds", cp_median, "tile_kernel_seconds", tiles_median, "prune_seconds", prune_median,
+                     "prune_processor_seconds", busy_median, "ratio", ratio_median, "ratio_to_bound", of_bound_median, "peak_rss_kib",
+                     (int)rss);
 }
 
 int main(int argc, char **argv)
@@ -161,6 +220,8 @@ int main(int argc, char **argv)
     if (mkdir(argv[3], 0777))
         die(argv[3]);
     json_t *results = json_array();
+    char cpu[BENCH_CPU_NAME];
+    printf("%s, %ld CPUs\n", bench_cpu_name(cpu), sysconf(_SC_NPROCESSORS_ONLN));
     printf("Medians of %d pairs, one after the other; donor and outputs in %s\n", pairs, argv[3]);
     for (size_t k = 0; k < sizeof experiments / sizeof *experiments; k++)
         json_array_append_new(results, measure(&experiments[k], argv[1], argv[2], argv[3], pairs));

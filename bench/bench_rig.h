@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What several benchmarks need: CPU time, memory that is there, an end where there is an error. */
+ * What several benchmarks need: CPU time, the name of the CPU, memory that is there, an end where there is an error. */
 #ifndef BENCH_RIG_H
 #define BENCH_RIG_H
 
@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <time.h>
 
@@ -17,6 +18,30 @@ static inline double bench_seconds(clockid_t clock)
     clock_gettime(clock, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
+
+#define BENCH_CPU_NAME 128
+
+/* What the system calls the CPU; "unknown CPU" where it does not say. */
+static inline const char *bench_cpu_name(char name[BENCH_CPU_NAME])
+{
+    char line[512];
+    FILE *const info = fopen("/proc/cpuinfo", "r");
+    strcpy(name, "unknown CPU");
+    while (info && fgets(line, sizeof line, info)) {
+        char *const value = strchr(line, ':');
+        if (!value || (strncmp(line, "model name", 10) != 0 && strncmp(line, "CPU part", 8) != 0))
+            continue;
+        value[strcspn(value, "\n")] = '\0';
+        snprintf(name, BENCH_CPU_NAME, "%.100s", value + 1 + (value[1] == ' '));
+        break;
+    }
+    if (info)
+        fclose(info);
+    return name;
+}
+
+/* "bar 1.15: ok" or "bar 1.15: missed", for the end of a line. */
+static inline void bench_tell_bar(int holds, double bar) { printf("   bar %.2f: %s\n", bar, holds ? "ok" : "missed"); }
 
 /* Ends the program with status 4 where `error` tells of one. */
 static inline void bench_stop_at(const organ_error *error)

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# `organ quantize` and `organ dequantize` against `cp -r && sync` of what each writes, in turn: bench_conversion.sh ORGAN MAKE_MODEL DIR [ROUNDS].
+# The model has 3.0 GB of BF16, its copy in FP8 with blocks of 128 x 128 has 1.6 GB; DIR needs room for three times 3 GB. Prints seconds of each
+# round, medians, the ratio with its bar and the largest resident set that was seen, with the input in the page cache and read from the disk.
+set -euo pipefail
+organ=$1 make_model=$2 area=$3 rounds=${4:-5} bar=1.05
+mkdir -p "$area" && cd "$area"
+rm -rf plain model out copy
+"$make_model" plain 6 16384
+"$organ" quantize plain -o model --scheme fp8-block128 --quiet >/dev/null
+sync
+
+# seconds COMMAND...: how long it takes.
+seconds() {
+    local start=${EPOCHREALTIME/[.,]/}
+    "$@" >/dev/null 2>&1
+    local end=${EPOCHREALTIME/[.,]/}
+    printf '%d.%03d' $(((end - start) / 1000000)) $(((end - start) / 1000 % 1000))
+}
+copy() { cp -r out copy && sync -f copy; }
+# The peak of its memory so far is read as long as it runs; the last value is what counts.
+watched() {
+    "$@" --quiet &
+    while kill -0 $! 2>/dev/null; do
+        sed -n 's/^VmHWM:[[:space:]]*\([0-9]*\) kB/\1/p' /proc/$!/status >>peaks 2>/dev/null || true
+        sleep 0.05
+    done
+    wait $!
+}
+quantize() { watched "$organ" quantize plain -o out --scheme fp8-block128; }
+dequantize() { watched "$organ" dequantize model -o out; }
+# Out of the page cache, or into it.
+forget() { find "$@" -type f -exec dd if={} iflag=nocache count=0 status=none ';'; }
+recall() { find "$@" -type f -exec cat {} + >/dev/null; }
+middle() { sort -n | sed -n "$(((rounds + 1) / 2))p"; }
+
+# compare VERB INPUT STATE
+compare() {
+    echo "$1, $3 $2: $1, cp+sync of its output, ratio"
+    : >peaks
+    for ((k = 0; k < rounds; k++)); do
+        $3 "$2"
+        a=$(seconds "$1")
+        recall out
+        b=$(seconds copy)
+        rm -rf out copy
+        sync
+        awk -v a="$a" -v b="$b" 'BEGIN { printf "%s %s %.3f\n", a, b, a / b }'
+    done | tee rounds
+    for column in 1 2 3; do cut -d ' ' -f $column rounds | middle; done | paste -sd ' ' |
+        awk -v bar=$bar '{ printf "median: %s   bar %.2f: %s\n", $0, bar, $3 <= bar ? "ok" : "missed" }'
+    echo "peak RSS: $(($(sort -n peaks | tail -n 1) / 1024)) MiB"
+}
+
+sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1
+for state in recall forget; do
+    compare quantize plain $state
+    compare dequantize model $state
+done
+rm -rf plain model rounds peaks
