@@ -53,9 +53,10 @@ const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *wanted, con
         {"avx2", organ_kernels_avx2, cpu.avx2},
         {"neon", organ_kernels_neon, cpu.neon},
         {"scalar", organ_kernels_scalar_nofma && !cpu.avx2 ? organ_kernels_scalar_nofma : organ_kernels_scalar, 1},
+        {"avx512-mixed", organ_kernels_avx512_mixed, cpu.avx512}, /* only by its name */
     };
     const int any = !wanted || !*wanted;
-    *why = "unknown name: it is one of scalar, avx2, avx512, neon";
+    *why = "unknown name: it is one of scalar, avx2, avx512, avx512-mixed, neon";
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
         const int usable = rows[k].table && rows[k].supported;
         if (!any && strcmp(wanted, rows[k].isa) != 0)
@@ -75,7 +76,7 @@ const organ_dots *organ_dots_choose(organ_cpu cpu, const organ_kernels *kernels,
     *why = "";
     if (compute == ORGAN_COMPUTE_EXACT)
         return NULL;
-    if (kernels != organ_kernels_avx512)
+    if (kernels != organ_kernels_avx512 && kernels != organ_kernels_avx512_mixed)
         *why = "it needs AVX-512";
     else if (cpu.amx && organ_dots_amx)
         return organ_dots_amx;
@@ -88,6 +89,11 @@ const organ_dots *organ_dots_choose(organ_cpu cpu, const organ_kernels *kernels,
     else
         return organ_dots_avx512_bf16;
     return NULL;
+}
+
+const organ_kernels *organ_kernels_twin(const organ_kernels *kernels)
+{
+    return kernels == organ_kernels_avx512 ? organ_kernels_avx512_mixed : NULL;
 }
 
 int organ_physarum_runs(organ_cpu cpu, const organ_physarum_params *params)

@@ -6,7 +6,7 @@
 #include "kernels/simd/avx2.h"
 #include "kernels/table.h"
 
-static const organ_kernels table = KERNEL_TABLE("avx2");
+static const organ_kernels table = KERNEL_TABLE("avx2", );
 const organ_kernels *const organ_kernels_avx2 = &table;
 #else
 const organ_kernels *const organ_kernels_avx2 = NULL;

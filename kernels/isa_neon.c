@@ -6,7 +6,7 @@
 #include "kernels/simd/neon.h"
 #include "kernels/table.h"
 
-static const organ_kernels table = KERNEL_TABLE("neon");
+static const organ_kernels table = KERNEL_TABLE("neon", );
 const organ_kernels *const organ_kernels_neon = &table;
 #else
 const organ_kernels *const organ_kernels_neon = NULL;

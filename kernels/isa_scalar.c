@@ -3,5 +3,5 @@
 #include "kernels/simd/scalar.h"
 #include "kernels/table.h"
 
-static const organ_kernels table = KERNEL_TABLE("scalar");
+static const organ_kernels table = KERNEL_TABLE("scalar", );
 const organ_kernels *const organ_kernels_scalar = &table;

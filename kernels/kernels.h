@@ -17,10 +17,10 @@ extern "C" {
 
 /* Physarum v1 on one tile; gain g, step 0.5, threshold 0.25 of the model's definition "physarum-v1/1". */
 typedef struct organ_physarum_params {
-    int iterations;  /* n_iter, >= 0 */
-    float beta;      /* exponent of the Hill response, > 0; 2 takes the multiply path */
-    float coupling;  /* lambda, >= 0: 0 is pure magnitude, 1 conserves flow per row and column */
-    float gain;      /* g, > 0; 6 by definition, searched for when a sparsity is asked for */
+    int iterations; /* n_iter, >= 0 */
+    float beta;     /* exponent of the Hill response, > 0; 2 takes the multiply path */
+    float coupling; /* lambda, >= 0: 0 is pure magnitude, 1 conserves flow per row and column */
+    float gain;     /* g, > 0; 6 by definition, searched for when a sparsity is asked for */
 } organ_physarum_params;
 
 /* What happened to the elements of one tile or of many (counts add up). zero_before + killed + kept = elements. */
@@ -114,7 +114,7 @@ typedef struct organ_product {
 #define ORGAN_PRODUCT_SCRATCH 311296 /* bytes */
 
 typedef struct organ_kernels {
-    const char *isa; /* "scalar", "avx2", "avx512", "neon" */
+    const char *isa; /* "scalar", "avx2", "avx512", "avx512-mixed", "neon" */
 
     /* Widening is exact. A NaN keeps its sign and payload and is made quiet. */
     void (*bf16_to_f32)(const uint16_t *src, float *dst, size_t n);
@@ -253,7 +253,7 @@ void organ_transpose_u32(const uint32_t *src, size_t src_stride, uint32_t *dst, 
  * have an order of their own, take subnormal operands as 0 and flush subnormal sums: bits differ from one `isa` to another. Where an
  * operand is not finite the result is not, but may be a NaN where the exact one is infinite; a NaN is the positive quiet one. */
 typedef struct organ_dots {
-    const char *isa; /* "amx", "avx512-bf16" */
+    const char *isa;                                              /* "amx", "avx512-bf16" */
     void (*product)(const organ_product *product, void *scratch); /* scratch as for the exact one */
 } organ_dots;
 
@@ -266,13 +266,17 @@ typedef struct organ_cpu {
 } organ_cpu;
 organ_cpu organ_cpu_detect(void);
 
-/* The table to use: the best of `cpu`, or the one that `wanted` names ("scalar", "avx2", "avx512", "neon"; NULL or "" for the best). NULL
- * if that name is unknown, not in this build or not supported by the CPU; *why then says which, in a static string. */
+/* The table to use: the best of `cpu`, or the one that `wanted` names ("scalar", "avx2", "avx512", "avx512-mixed", "neon"; NULL or "" for
+ * the best). NULL if that name is unknown, not in this build or not supported by the CPU; *why then says which, in a static string. */
 const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *wanted, const char **why);
 
 /* What computes products in that way fastest beside the table `kernels`; NULL for EXACT, and where nothing does it faster than that: *why
  * then says the reason, in a static string. */
 const organ_dots *organ_dots_choose(organ_cpu cpu, const organ_kernels *kernels, organ_compute compute, const char **why);
+
+/* The table that differs from this one in the tile of physarum alone, and not in its results; NULL where there is none. Which is quicker
+ * depends on the CPU, and only a clock tells. */
+const organ_kernels *organ_kernels_twin(const organ_kernels *kernels);
 
 /* 1 if this CPU prunes with these parameters as every other does. beta other than 2 and coupling other than 0 or 1 take SLEEF's powf, whose
  * last bits differ on an x86-64 without FMA. Always 1 on aarch64. */
@@ -280,6 +284,8 @@ int organ_physarum_runs(organ_cpu cpu, const organ_physarum_params *params);
 
 /* One table per ISA; NULL where this build has none. */
 extern const organ_kernels *const organ_kernels_scalar, *const organ_kernels_avx2, *const organ_kernels_avx512, *const organ_kernels_neon;
+/* The avx512 table with another tile of physarum, which makes some of its quotients without the divider: quicker where that is slow. */
+extern const organ_kernels *const organ_kernels_avx512_mixed;
 /* What "scalar" is on an x86-64 without FMA, where the scalar table's transcendental functions would fault: these are of SLEEF's "cinz"
  * family, at most 1 ulp too but with other last bits. NULL elsewhere. */
 extern const organ_kernels *const organ_kernels_scalar_nofma;

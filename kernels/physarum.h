@@ -6,9 +6,12 @@
 #define TWICE_SURVIVES 0.5f    /* 2 tau */
 #define STRONGEST_PULL 0x1p60f /* a pull or a flow beyond these answers with saturation, not with infinity over infinity */
 #define STRONGEST_FLOW 0x1p126f
-#define FAINTEST_FLOW  0x1p-100f /* added to Q^beta, seen in no sum or threshold: a dying tube stays clear of subnormals, which cost time  \
-                                  */
-#define ROWS_AHEAD 8
+/* Added to Q^beta, seen in no sum or threshold: a dying tube stays clear of subnormals, which cost time. */
+#define FAINTEST_FLOW 0x1p-100f
+#define ROWS_AHEAD    8
+/* The mixed tile makes FLOW_MIXED quotients of each 8 vectors without the divider, and ends a vector so many vectors after it has begun it:
+ * what waits for a quotient does not fill the scheduler. */
+#define FLOW_LAG 5
 
 typedef struct physarum_tile {
     const organ_physarum_params *params;
@@ -130,21 +133,21 @@ INLINE void press(const physarum_tile *t)
     }
 }
 
-/* 2 D of the next iteration. */
-INLINE f32x16 grown(f32x16 food, f32x16 tube, f32x16 pull, float beta, const int square)
+/* What is added to half of 2 D; `estimated`: without the divider. */
+INLINE f32x16 growth(f32x16 food, f32x16 tube, f32x16 pull, float beta, const int square, const int estimated)
 {
     const f32x16 q = f32_mul(f32_mul(food, tube), pull);
     const f32x16 faintest = f32_set1(FAINTEST_FLOW);
     const f32x16 power = square ? f32_fma(q, q, faintest) : f32_add(f32_pow(q, f32_set1(beta)), faintest);
-    const f32x16 x = f32_min(power, f32_set1(STRONGEST_FLOW));
-    return f32_fma(f32_set1(STEP), tube, f32_div(x, f32_add(f32_set1(1.0f), x)));
+    return estimated ? divided_by_estimate(power) : divided(f32_min(power, f32_set1(STRONGEST_FLOW)));
 }
 
 /* One iteration over a strip `n` vectors wide: the column sums stay in registers, the sums of a row start with the first strip and gain one
  * addend per vector. */
-INLINE void grow_strip(const physarum_tile *t, size_t from, const int square, const int n)
+INLINE void grow_strip(const physarum_tile *t, size_t from, const int square, const int mixed, const int n)
 {
-    f32x16 pull[FLOW_STRIP], sum[FLOW_STRIP];
+    const int lag = mixed ? FLOW_LAG : 0;
+    f32x16 pull[FLOW_STRIP], sum[FLOW_STRIP], added[FLOW_STRIP];
     UNROLL for (int k = 0; k < n; k++)
     {
         pull[k] = f32_load(t->col_pull + from + 16 * k);
@@ -155,29 +158,35 @@ INLINE void grow_strip(const physarum_tile *t, size_t from, const int square, co
         const float *food = t->food + i * t->width + from;
         float *tubes = t->tubes + i * t->width + from;
         f32x16 lanes = from > 0 ? f32_load(t->row_lanes + 16 * i) : f32_set1(0);
-        UNROLL for (int k = 0; k < n; k++)
+        UNROLL for (int k = 0; k < n + lag; k++)
         {
-            const f32x16 a = f32_load(food + 16 * k);
-            const f32x16 tube = grown(a, f32_load(tubes + 16 * k), f32_mul(row_pull, pull[k]), t->params->beta, square);
-            const f32x16 g = f32_mul(a, tube);
-            f32_store(tubes + 16 * k, tube);
+            const int done = k - lag, estimated = mixed && k * FLOW_MIXED % 8 < FLOW_MIXED;
+            if (k < n) {
+                const f32x16 a = f32_load(food + 16 * k), tube = f32_load(tubes + 16 * k);
+                added[k] = growth(a, tube, f32_mul(row_pull, pull[k]), t->params->beta, square, estimated);
+            }
+            if (done < 0)
+                continue;
+            const f32x16 tube = f32_fma(f32_set1(STEP), f32_load(tubes + 16 * done), added[done]);
+            const f32x16 g = f32_mul(f32_load(food + 16 * done), tube);
+            f32_store(tubes + 16 * done, tube);
             lanes = f32_add(lanes, g);
-            sum[k] = f32_add(sum[k], g);
+            sum[done] = f32_add(sum[done], g);
         }
         f32_store(t->row_lanes + 16 * i, lanes);
     }
     UNROLL for (int k = 0; k < n; k++) f32_store(t->col_sums + from + 16 * k, sum[k]);
 }
 
-INLINE void grow(const physarum_tile *t, const int square)
+INLINE void grow(const physarum_tile *t, const int square, const int mixed)
 {
     size_t from = 0;
     for (; from + 16 * FLOW_STRIP <= t->width; from += 16 * FLOW_STRIP)
-        grow_strip(t, from, square, FLOW_STRIP);
+        grow_strip(t, from, square, mixed, FLOW_STRIP);
     for (; FLOW_STRIP > 4 && from + 64 <= t->width; from += 64)
-        grow_strip(t, from, square, 4);
+        grow_strip(t, from, square, mixed, 4);
     for (; from < t->width; from += 16)
-        grow_strip(t, from, square, 1);
+        grow_strip(t, from, square, mixed, 1);
 }
 
 /* The last iteration (none if `still`) and the harvest: what has not survived becomes +0. Returns how many survive. */
@@ -189,7 +198,8 @@ INLINE uint64_t reap_row(const physarum_tile *t, size_t i, void *row, const enum
         const size_t at = i * t->width + j, n = t->cols - j < 16 ? t->cols - j : 16;
         f32x16 tube = f32_load(t->tubes + at);
         if (!still)
-            tube = grown(f32_load(t->food + at), tube, f32_mul(row_pull, f32_load(t->col_pull + j)), t->params->beta, square);
+            tube = f32_fma(f32_set1(STEP), tube,
+                           growth(f32_load(t->food + at), tube, f32_mul(row_pull, f32_load(t->col_pull + j)), t->params->beta, square, 0));
         const m32x16 alive = f32_ge(tube, f32_set1(TWICE_SURVIVES));
         kept += m32_count(alive);
         if (type == F32) {
@@ -209,13 +219,13 @@ INLINE uint64_t reap_row(const physarum_tile *t, size_t i, void *row, const enum
     return kept;
 }
 
-INLINE uint64_t live(const physarum_tile *t, void *weights, size_t stride, const enum element_type type, const int square)
+INLINE uint64_t live(const physarum_tile *t, void *weights, size_t stride, const enum element_type type, const int square, const int mixed)
 {
     const int iterations = t->params->iterations;
     uint64_t kept = 0;
     for (int round = 1; round < iterations; round++) {
         press(t);
-        grow(t, square);
+        grow(t, square, mixed);
     }
     if (iterations > 0)
         press(t);
@@ -227,7 +237,7 @@ INLINE uint64_t live(const physarum_tile *t, void *weights, size_t stride, const
 }
 
 INLINE void physarum(void *weights, size_t rows, size_t cols, size_t stride, const organ_physarum_params *params, void *scratch,
-                     organ_prune_counts *counts, const enum element_type type)
+                     organ_prune_counts *counts, const enum element_type type, const int mixed)
 {
     const uint64_t n = (uint64_t)rows * cols;
     const physarum_survey seen = survey(weights, rows, cols, stride, type);
@@ -243,24 +253,21 @@ INLINE void physarum(void *weights, size_t rows, size_t cols, size_t stride, con
         return;
     const physarum_tile tile = lay_out(rows, cols, params, scratch);
     feed(&tile, weights, stride, mean, type);
-    counts->kept = params->beta == 2.0f ? live(&tile, weights, stride, type, 1) : live(&tile, weights, stride, type, 0);
+    counts->kept = params->beta == 2.0f ? live(&tile, weights, stride, type, 1, mixed) : live(&tile, weights, stride, type, 0, 0);
     counts->killed = n - seen.zeros - counts->kept;
 }
 
-static void physarum_bf16(uint16_t *weights, size_t rows, size_t cols, size_t stride, const organ_physarum_params *params, void *scratch,
-                          organ_prune_counts *counts)
-{
-    physarum(weights, rows, cols, stride, params, scratch, counts, BF16);
-}
-
-static void physarum_f16(uint16_t *weights, size_t rows, size_t cols, size_t stride, const organ_physarum_params *params, void *scratch,
-                         organ_prune_counts *counts)
-{
-    physarum(weights, rows, cols, stride, params, scratch, counts, F16);
-}
-
-static void physarum_f32(float *weights, size_t rows, size_t cols, size_t stride, const organ_physarum_params *params, void *scratch,
-                         organ_prune_counts *counts)
-{
-    physarum(weights, rows, cols, stride, params, scratch, counts, F32);
-}
+#define PHYSARUM(name, word, type, mixed)                                                                                                  \
+    static void physarum##name(word *weights, size_t rows, size_t cols, size_t stride, const organ_physarum_params *params, void *scratch, \
+                               organ_prune_counts *counts)                                                                                 \
+    {                                                                                                                                      \
+        physarum(weights, rows, cols, stride, params, scratch, counts, type, mixed);                                                       \
+    }
+PHYSARUM(_bf16, uint16_t, BF16, 0)
+PHYSARUM(_f16, uint16_t, F16, 0)
+PHYSARUM(_f32, float, F32, 0)
+#if FLOW_MIXED
+PHYSARUM(_bf16_mixed, uint16_t, BF16, 1)
+PHYSARUM(_f16_mixed, uint16_t, F16, 1)
+PHYSARUM(_f32_mixed, float, F32, 1)
+#endif

@@ -7,6 +7,7 @@
 #include "kernels/statistics.h"
 #include "kernels/z_scan.h"
 #include "kernels/haar.h"
+#include "kernels/quotient.h"
 #include "kernels/physarum.h"
 #include "kernels/product.h"
 #include "kernels/vectors.h"
@@ -26,28 +27,28 @@
         [GGML_Q6_K] = dequantize_q6_k, [GGML_IQ4_XS] = dequantize_iq4_xs, [GGML_F16] = dequantize_f16, [GGML_BF16] = dequantize_bf16,      \
         [GGML_F32] = organ_dequantize_f32, [GGML_F64] = organ_dequantize_f64, [GGML_I8] = organ_dequantize_i8,                             \
         [GGML_I16] = organ_dequantize_i16, [GGML_I32] = organ_dequantize_i32, [GGML_I64] = organ_dequantize_i64,                           \
-        [GGML_Q4_1] = dequantize_q4_1, [GGML_Q5_0] = dequantize_q5_0, [GGML_Q5_1] = dequantize_q5_1,                                       \
-        [GGML_TQ1_0] = dequantize_tq1_0, [GGML_TQ2_0] = dequantize_tq2_0, [GGML_NVFP4] = dequantize_nvfp4,                                 \
-        [GGML_Q1_0] = dequantize_q1_0, [GGML_Q2_0] = dequantize_q2_0, [GGML_IQ2_XXS] = dequantize_iq2_xxs,                                 \
-        [GGML_IQ2_XS] = dequantize_iq2_xs, [GGML_IQ2_S] = dequantize_iq2_s, [GGML_IQ3_XXS] = dequantize_iq3_xxs,                           \
-        [GGML_IQ3_S] = dequantize_iq3_s, [GGML_IQ1_S] = dequantize_iq1_s, [GGML_IQ1_M] = dequantize_iq1_m,                                 \
+        [GGML_Q4_1] = dequantize_q4_1, [GGML_Q5_0] = dequantize_q5_0, [GGML_Q5_1] = dequantize_q5_1, [GGML_TQ1_0] = dequantize_tq1_0,      \
+        [GGML_TQ2_0] = dequantize_tq2_0, [GGML_NVFP4] = dequantize_nvfp4, [GGML_Q1_0] = dequantize_q1_0, [GGML_Q2_0] = dequantize_q2_0,    \
+        [GGML_IQ2_XXS] = dequantize_iq2_xxs, [GGML_IQ2_XS] = dequantize_iq2_xs, [GGML_IQ2_S] = dequantize_iq2_s,                           \
+        [GGML_IQ3_XXS] = dequantize_iq3_xxs, [GGML_IQ3_S] = dequantize_iq3_s, [GGML_IQ1_S] = dequantize_iq1_s,                             \
+        [GGML_IQ1_M] = dequantize_iq1_m,                                                                                                   \
     }
 #define QUANTIZERS                                                                                                                         \
     {                                                                                                                                      \
         [GGML_F16] = quantize_f16, [GGML_BF16] = quantize_bf16, [GGML_F32] = organ_quantize_f32, [GGML_Q4_0] = quantize_q4_0,              \
-        [GGML_Q4_1] = quantize_q4_1, [GGML_Q5_0] = quantize_q5_0, [GGML_Q5_1] = quantize_q5_1,                                             \
-        [GGML_Q8_0] = quantize_q8_0,                                                                                                       \
+        [GGML_Q4_1] = quantize_q4_1, [GGML_Q5_0] = quantize_q5_0, [GGML_Q5_1] = quantize_q5_1, [GGML_Q8_0] = quantize_q8_0,                \
     }
 #define DECODERS(code)                                                                                                                     \
     {                                                                                                                                      \
         [ORGAN_REAL_F32] = decode_##code##_f32, [ORGAN_REAL_BF16] = decode_##code##_bf16, [ORGAN_REAL_F16] = decode_##code##_f16,          \
     }
-#define KERNEL_TABLE(name)                                                                                                                 \
+/* `tile` names another way to the same bits of the tile of physarum, or nothing. */
+#define KERNEL_TABLE(name, tile)                                                                                                           \
     {                                                                                                                                      \
         .isa = name, .bf16_to_f32 = bf16_to_f32, .f16_to_f32 = f16_to_f32, .f32_to_bf16 = f32_to_bf16, .f32_to_f16 = f32_to_f16,           \
-        .physarum_bf16 = physarum_bf16, .physarum_f16 = physarum_f16, .physarum_f32 = physarum_f32, .moments_bf16 = moments_bf16,          \
-        .moments_f16 = moments_f16, .moments_f32 = moments_f32, .zeros_16 = zeros_16, .zeros_32 = zeros_32, .audit_16 = audit_16,          \
-        .audit_32 = audit_32, .dequantize = DEQUANTIZERS, .quantize = QUANTIZERS, .count_codes = count_codes,                              \
+        .physarum_bf16 = physarum_bf16##tile, .physarum_f16 = physarum_f16##tile, .physarum_f32 = physarum_f32##tile,                      \
+        .moments_bf16 = moments_bf16, .moments_f16 = moments_f16, .moments_f32 = moments_f32, .zeros_16 = zeros_16, .zeros_32 = zeros_32,  \
+        .audit_16 = audit_16, .audit_32 = audit_32, .dequantize = DEQUANTIZERS, .quantize = QUANTIZERS, .count_codes = count_codes,        \
         .pair_means_bf16 = pair_means_bf16, .pair_means_f16 = pair_means_f16, .pair_means_f32 = pair_means_f32, .spread = spread,          \
         .z_bins = z_bins, .haar_purify = haar_purify, .amax = amax, .gate_silu = gate_silu, .gate_gelu_tanh = gate_gelu_tanh,              \
         .gate_gelu = gate_gelu, .softcap = softcap, .powers_of = powers_of, .exp_below = exp_below, .exp_sum = exp_sum,                    \

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define FLOW_STRIP      4
+#define FLOW_MIXED 0
 #define PRODUCT_ROWS    6
 #define PRODUCT_VECTORS 1
 
@@ -80,6 +81,11 @@ INLINE f32x16 f32_fma(f32x16 a, f32x16 b, f32x16 c)
 {
     return (f32x16){_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
 }
+INLINE f32x16 f32_fnma(f32x16 a, f32x16 b, f32x16 c)
+{
+    return (f32x16){_mm256_fnmadd_ps(a.lo, b.lo, c.lo), _mm256_fnmadd_ps(a.hi, b.hi, c.hi)};
+}
+INLINE f32x16 f32_reciprocal(f32x16 a) { return f32_div(f32_set1(1), a); }
 INLINE f32x16 f32_sqrt(f32x16 a) { return (f32x16){_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi)}; }
 INLINE f32x16 f32_min(f32x16 a, f32x16 b) { return BOTH(f32x16, _mm256_min_ps, a, b); }
 INLINE f32x16 f32_max(f32x16 a, f32x16 b) { return BOTH(f32x16, _mm256_max_ps, a, b); }

@@ -4,6 +4,7 @@
 #include <immintrin.h>
 
 #define FLOW_STRIP      8
+#define FLOW_MIXED 2
 #define PRODUCT_ROWS    12
 #define PRODUCT_VECTORS 2
 
@@ -45,6 +46,8 @@ INLINE f32x16 f32_sub(f32x16 a, f32x16 b) { return _mm512_sub_ps(a, b); }
 INLINE f32x16 f32_mul(f32x16 a, f32x16 b) { return _mm512_mul_ps(a, b); }
 INLINE f32x16 f32_div(f32x16 a, f32x16 b) { return _mm512_div_ps(a, b); }
 INLINE f32x16 f32_fma(f32x16 a, f32x16 b, f32x16 c) { return _mm512_fmadd_ps(a, b, c); }
+INLINE f32x16 f32_fnma(f32x16 a, f32x16 b, f32x16 c) { return _mm512_fnmadd_ps(a, b, c); }
+INLINE f32x16 f32_reciprocal(f32x16 a) { return _mm512_rcp14_ps(a); }
 INLINE f32x16 f32_sqrt(f32x16 a) { return _mm512_sqrt_ps(a); }
 INLINE f32x16 f32_min(f32x16 a, f32x16 b) { return _mm512_min_ps(a, b); }
 INLINE f32x16 f32_max(f32x16 a, f32x16 b) { return _mm512_max_ps(a, b); }

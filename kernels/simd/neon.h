@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define FLOW_STRIP      2
+#define FLOW_MIXED 0
 #define PRODUCT_ROWS    5
 #define PRODUCT_VECTORS 1
 
@@ -62,6 +63,8 @@ INLINE f32x16 f32_sub(f32x16 a, f32x16 b) { EACH_Q(f32x16, vsubq_f32(a.q[k], b.q
 INLINE f32x16 f32_mul(f32x16 a, f32x16 b) { EACH_Q(f32x16, vmulq_f32(a.q[k], b.q[k])); }
 INLINE f32x16 f32_div(f32x16 a, f32x16 b) { EACH_Q(f32x16, vdivq_f32(a.q[k], b.q[k])); }
 INLINE f32x16 f32_fma(f32x16 a, f32x16 b, f32x16 c) { EACH_Q(f32x16, vfmaq_f32(c.q[k], a.q[k], b.q[k])); }
+INLINE f32x16 f32_fnma(f32x16 a, f32x16 b, f32x16 c) { EACH_Q(f32x16, vfmsq_f32(c.q[k], a.q[k], b.q[k])); }
+INLINE f32x16 f32_reciprocal(f32x16 a) { EACH_Q(f32x16, vdivq_f32(vdupq_n_f32(1), a.q[k])); }
 INLINE f32x16 f32_sqrt(f32x16 a) { EACH_Q(f32x16, vsqrtq_f32(a.q[k])); }
 INLINE f32x16 f32_min(f32x16 a, f32x16 b) { EACH_Q(f32x16, vminq_f32(a.q[k], b.q[k])); }
 INLINE f32x16 f32_max(f32x16 a, f32x16 b) { EACH_Q(f32x16, vmaxq_f32(a.q[k], b.q[k])); }

@@ -23,6 +23,7 @@ double Sleef_finz_log2d1_u10purecfma(double);
 #endif
 
 #define FLOW_STRIP      4 /* vectors a strip of the physarum flow is wide */
+#define FLOW_MIXED 0 /* of 8 quotients of the flow, those that a second tile makes without the divider; 0: there is none */
 #define PRODUCT_ROWS    4 /* a tile of the product: rows, at least 4, by vectors, at most 2 */
 #define PRODUCT_VECTORS 1
 
@@ -77,6 +78,8 @@ INLINE f32x16 f32_sub(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] - b.lane
 INLINE f32x16 f32_mul(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] * b.lane[l]); }
 INLINE f32x16 f32_div(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] / b.lane[l]); }
 INLINE f32x16 f32_fma(f32x16 a, f32x16 b, f32x16 c) { EACH_LANE(f32x16, fmaf(a.lane[l], b.lane[l], c.lane[l])); } /* a b + c */
+INLINE f32x16 f32_fnma(f32x16 a, f32x16 b, f32x16 c) { EACH_LANE(f32x16, fmaf(-a.lane[l], b.lane[l], c.lane[l])); } /* c - a b */
+INLINE f32x16 f32_reciprocal(f32x16 a) { EACH_LANE(f32x16, 1.0f / a.lane[l]); } /* within 2^-14 of it: ISAs differ */
 INLINE f32x16 f32_sqrt(f32x16 a) { EACH_LANE(f32x16, sqrtf(a.lane[l])); }
 INLINE f32x16 f32_min(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] < b.lane[l] ? a.lane[l] : b.lane[l]); } /* neither NaN nor -0 */
 INLINE f32x16 f32_max(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] > b.lane[l] ? a.lane[l] : b.lane[l]); }

@@ -51,6 +51,12 @@ const organ_kernels *organ_kernels_wanted(organ_error *error)
     return kernels;
 }
 
+const organ_kernels *organ_kernels_for_tiles(const organ_engine *engine)
+{
+    const char *const wanted = getenv("ORGAN_ISA");
+    return wanted && *wanted ? engine->kernels : organ_engine_quicker_tile(engine);
+}
+
 static organ_status open_engine(const organ_call *call, const organ_progress *progress, organ_engine **engine, organ_error *error)
 {
     const organ_kernels *const kernels = organ_kernels_wanted(error);

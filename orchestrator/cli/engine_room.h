@@ -22,5 +22,7 @@ organ_status organ_run_light(const organ_call *call, organ_work *work, organ_err
 
 /* The kernels for this CPU, or those that the environment variable ORGAN_ISA names; NULL with ORGAN_USAGE if there are none such. */
 const organ_kernels *organ_kernels_wanted(organ_error *error);
+/* Those for tiles of physarum: what ORGAN_ISA names, else the quicker on this CPU. */
+const organ_kernels *organ_kernels_for_tiles(const organ_engine *engine);
 
 #endif

@@ -29,6 +29,8 @@ static organ_status run_version(void *context, organ_error *error)
     for (size_t k = 0; k < sizeof names / sizeof *names; k++)
         if (organ_kernels_choose(organ_cpu_detect(), names[k], &(const char *){0}))
             printf(" %s", names[k]);
+    const bool timed = !(wanted && *wanted) && organ_kernels_twin(chosen);
+    printf("\ntiles    %s%s", organ_kernels_for_tiles(&(organ_engine){.kernels = chosen})->isa, timed ? ", the quicker of two here" : "");
     const size_t cores = organ_topology_cores(topology), nodes = organ_topology_nodes(topology);
     printf("\nmachine  %zu core%s on %zu memory node%s\n", cores, cores == 1 ? "" : "s", nodes, nodes == 1 ? "" : "s");
     organ_topology_destroy(topology);
@@ -102,8 +104,9 @@ const organ_verb organ_version_verb = {
     .name = "version",
     .summary = "the version, and which kernels run on this machine",
     .about = "Shows the version, which instruction set the kernels use here and why, and the cores and memory nodes that this process may "
-             "use. The environment variable ORGAN_ISA (scalar, avx2, avx512, neon) chooses another instruction set; the results are the "
-             "same with all.",
+             "use. The environment variable ORGAN_ISA (scalar, avx2, avx512, avx512-mixed, neon) chooses another instruction set; the "
+             "results are the same with all. avx512-mixed is avx512 with tiles of physarum that divide less; where ORGAN_ISA names none, "
+             "prune times both and takes the quicker.",
     GROUPS(HELP_GROUP("Options")), .run = run_version};
 
 const organ_verb organ_help_verb = {

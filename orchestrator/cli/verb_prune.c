@@ -37,7 +37,12 @@ static const organ_option flow_options[] = {
     REAL("coupling", "L", prune.coupling,
          "how much a starved row or column pulls; with 0 magnitude alone decides", .range = {0, 8}, .fallback = "1.0")};
 
-WORK(prune_work) { return organ_prune_by_method(&call->prune, &call->calibrated, engine, progress, report, error); }
+WORK(prune_work)
+{
+    organ_engine flowing = *engine;
+    flowing.kernels = organ_kernels_for_tiles(engine);
+    return organ_prune_by_method(&call->prune, &call->calibrated, &flowing, progress, report, error);
+}
 RUN_WORK(prune, organ_run_work)
 
 const organ_verb organ_prune_verb = {

@@ -31,11 +31,17 @@ done
 ends 0 version
 prints "organ 0."
 isas=$(sed -n 's/^usable *//p' ../out)
+twins= # tables that differ in one kernel alone
+if grep -qw avx512 <<<"$isas"; then
+    prints "the quicker of two here"
+    twins=avx512-mixed
+fi
 ends 0 --version
 prints "the best for this CPU"
-for isa in $isas; do
+for isa in $isas $twins; do
     ORGAN_ISA=$isa ends 0 version
     prints "kernels  $isa, as ORGAN_ISA asks"
+    prints "tiles    $isa"
 done
 ORGAN_ISA=mmx refused 2 "ORGAN_ISA is 'mmx'" version
 ORGAN_ISA=mmx refused 2 "ORGAN_ISA is 'mmx'" prune tiny-qwen2 -o out
@@ -74,7 +80,7 @@ rm -rf pruned-gguf
 
 # ---- prune and audit, the same on every instruction set with any number of threads ----
 first=
-for isa in $isas; do
+for isa in $isas $twins; do
     for threads in 1 2 7; do
         out=out-$isa-$threads
         ORGAN_ISA=$isa ends 0 prune tiny-qwen2 -o "$out" --threads $threads

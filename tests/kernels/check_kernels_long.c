@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * All 2^32 FP32 values to BF16 and F16 on every table this CPU runs, and all codes of FP8 under all scales that BF16 has. Not part of
- * `ninja test`. The reference of the former needs no search: in order of magnitude the code goes up by one wherever a tie is passed. That
- * of the latter is the product in FP64, which is exact, rounded to FP32 by the compiler's cast and from there by the conversions that
- * come first. */
+ * `ninja test`. All quotients of the physarum flow that are made without the divider. The reference of the first needs no search: in order
+ * of magnitude the code goes up by one wherever a tie is passed. That of the latter is the product in FP64, which is exact, rounded to FP32
+ * by the compiler's cast and from there by the conversions that come first. */
+#include "kernels/simd/scalar.h"
 #include "tests/kernels/kernel_reference.h"
 #include <math.h>
 #include <stdio.h>
@@ -98,6 +99,35 @@ static uint64_t sweep_codes(const organ_kernels *k, int code, int real)
     return wrong;
 }
 
+/* ---- quotients of the flow ---- */
+/* Estimates as bad as they may be, above and below, and good ones. */
+static float estimate_error;
+static f32x16 bad_reciprocal(f32x16 a) { EACH_LANE(f32x16, (1.0f + estimate_error) / a.lane[l]); }
+#define f32_reciprocal bad_reciprocal
+#include "kernels/quotient.h"
+
+static float float_of(uint32_t word)
+{
+    float value;
+    memcpy(&value, &word, sizeof value);
+    return value;
+}
+
+/* Number of wrong quotients x / (1 + x): of every x from 2^-25 on, and of some below, where 1 + x is 1. */
+static uint64_t sweep_quotients(void)
+{
+    enum { LEAST = 0x0d800000 /* 2^-100 */, SMALL = 0x33000000 /* 2^-25 */, INFINITY_BITS = 0x7f800000, SOME = 1021 };
+    uint64_t wrong = 0;
+    for (uint32_t word = LEAST; word <= INFINITY_BITS; word += 16 * (word < SMALL || word > 0x4d000000 ? SOME : 1)) {
+        f32x16 x;
+        for (uint32_t l = 0; l < 16; l++)
+            x.lane[l] = float_of(word + l < INFINITY_BITS ? word + l : INFINITY_BITS);
+        const f32x16 found = divided_by_estimate(x), expected = divided(f32_min(x, f32_set1(0x1p126f)));
+        wrong += memcmp(&found, &expected, sizeof found) != 0;
+    }
+    return wrong;
+}
+
 int main(void)
 {
     static const char *const isas[] = {"scalar", "avx2", "avx512", "neon"};
@@ -120,6 +150,13 @@ int main(void)
             passed += wrong == 0;
             failed += wrong != 0;
         }
+    }
+    for (int error = -1; error <= 1; error++) {
+        estimate_error = (float)error * 0x1p-14f;
+        const uint64_t wrong = sweep_quotients();
+        printf("quotients of the flow, estimates off by %g: %llu vectors wrong\n", (double)estimate_error, (unsigned long long)wrong);
+        passed += wrong == 0;
+        failed += wrong != 0;
     }
     printf("%d passed, %d failed\n", passed, failed);
     return failed ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The stream: band arithmetic and passes, and what a pass does when the system refuses. */
 #include "orchestrator/stream/band_plan.h"
+#include "orchestrator/stream/engine.h"
 #include "orchestrator/stream/pass.h"
 #include "tests/stream/check_stream.h"
 #include "tests/kit/model_maker.h"
@@ -314,13 +315,26 @@ START_TEST(pass_stops_when_asked)
 }
 END_TEST
 
+START_TEST(quicker_tile_is_one_of_two)
+{
+    const organ_kernels *const tables[] = {organ_kernels_scalar, organ_kernels_avx2, organ_kernels_avx512, organ_kernels_neon};
+    for (size_t k = 0; k < sizeof tables / sizeof *tables; k++) {
+        const organ_kernels *const twin = tables[k] ? organ_kernels_twin(tables[k]) : NULL;
+        if (!tables[k] || (twin && !organ_cpu_detect().avx512))
+            continue;
+        const organ_kernels *const quicker = organ_engine_quicker_tile(&(organ_engine){.kernels = tables[k]});
+        ck_assert_msg(quicker == tables[k] || (twin && quicker == twin), "%s", tables[k]->isa);
+    }
+}
+END_TEST
+
 Suite *pass_suite(void)
 {
     const suite_case cases[] = {
         {"bands", {bands_cover_everything_once, bands_do_not_cross_matrices, memory_too_small_is_told}},
         {"pass",
          {pass_is_the_same_for_any_threads_and_machine, pass_reads_counterparts, pass_ends_at_the_first_fault, pass_notices_a_cut_file,
-          pass_stops_when_asked}},
+          pass_stops_when_asked, quicker_tile_is_one_of_two}},
     };
     return suite_of("pass", cases, sizeof cases / sizeof *cases, setup, teardown);
 }

@@ -14,9 +14,13 @@
 
 START_TEST(same_bytes_whatever_the_way)
 {
-    const way ways[] = {{.isa = "scalar", .threads = 1},   {.isa = "avx2", .threads = 2},
-                        {.isa = "avx512", .threads = 7},   {.isa = "neon", .threads = 7},
-                        {.threads = 3, .memory = 3 << 20}, {.threads = 24, .machine = "numa:2 core:24 pu:1", .memory = 512 << 20}};
+    const way ways[] = {{.isa = "scalar", .threads = 1},
+                        {.isa = "avx2", .threads = 2},
+                        {.isa = "avx512", .threads = 7},
+                        {.isa = "neon", .threads = 7},
+                        {.isa = "avx512-mixed", .threads = 2},
+                        {.threads = 3, .memory = 3 << 20},
+                        {.threads = 24, .machine = "numa:2 core:24 pu:1", .memory = 512 << 20}};
     must_prune("reference", (way){.threads = 1});
     for (size_t k = 0; k < sizeof ways / sizeof *ways; k++) {
         const char *why;
