@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * bench_forward MODEL [CONTEXT [WINDOWS [THREADS]]]: the forward pass and the likelihood of made-up tokens; tokens a second of wall clock
- * and of processor time, which other programs on the machine disturb less. */
+ * bench_forward MODEL [CONTEXT [WINDOWS [THREADS [COMPUTE]]]]: the forward pass and the likelihood of made-up tokens; tokens a second of
+ * wall clock and of processor time, which other programs on the machine disturb less. */
 #include "orchestrator/forward/forward.h"
+#include "orchestrator/stream/compute.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -89,7 +90,7 @@ int main(int count, char **words)
     const char *why;
     const size_t context = number(count, words, 2, 512), windows = number(count, words, 3, 4);
     if (count < 2 || context < 2 || windows < 1) {
-        fprintf(stderr, "usage: %s MODEL [CONTEXT [WINDOWS [THREADS]]]\n", words[0]);
+        fprintf(stderr, "usage: %s MODEL [CONTEXT [WINDOWS [THREADS [COMPUTE]]]]\n", words[0]);
         return 2;
     }
     organ_engine engine = {.memory = (uint64_t)4 << 30, .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why)};
@@ -97,7 +98,8 @@ int main(int count, char **words)
         organ_workers_create(topology, number(count, words, 4, 0), &workers, &error) == ORGAN_OK) {
         engine.topology = topology;
         engine.workers = workers;
-        if (organ_model_open(words[1], &model, &error) == ORGAN_OK && organ_forward_open(model, &engine, &forward, &error) == ORGAN_OK)
+        if (organ_engine_compute(&engine, count > 5 ? words[5] : NULL, &error) == ORGAN_OK &&
+            organ_model_open(words[1], &model, &error) == ORGAN_OK && organ_forward_open(model, &engine, &forward, &error) == ORGAN_OK)
             measure(forward, context, windows, &error);
     }
     if (error.status)

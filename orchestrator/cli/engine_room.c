@@ -75,11 +75,12 @@ static organ_status run_with(const organ_call *call, bool with_engine, organ_wor
     organ_terminal terminal;
     organ_engine *engine = NULL;
     json_t *report = NULL;
-    if (!e->text && (e->style || e->context || e->max_tokens))
-        return organ_fail(error, ORGAN_USAGE, "--evaluate-%s has no meaning without --evaluate FILE",
-                          e->style     ? "style"
-                          : e->context ? "context"
-                                       : "max-tokens");
+    if (!e->text && (e->style || e->context || e->max_tokens || e->compute))
+        return organ_fail(error, ORGAN_USAGE, "--%s has no meaning without --evaluate FILE",
+                          e->style        ? "evaluate-style"
+                          : e->context    ? "evaluate-context"
+                          : e->max_tokens ? "evaluate-max-tokens"
+                                          : "compute");
     organ_terminal_open(&terminal, stderr, call->progress, call->quiet);
     const organ_progress progress = organ_terminal_progress(&terminal);
     if (with_engine && open_engine(call, &progress, &engine, error) != ORGAN_OK)

@@ -36,7 +36,9 @@ const organ_option organ_evaluation_options[] = {
          "the protocol, as of perplexity; if not given, hf", .choices = "hf|llama.cpp|lm-eval"),
     NUMBER("evaluate-context", "N", evaluation.context, "tokens of a window; if not given, as of perplexity", .range = {4, 1048576}),
     NUMBER("evaluate-max-tokens", "N", evaluation.max_tokens,
-           "only the first N tokens of the text; if not given, all", .range = {2, 4294967295.0})};
+           "only the first N tokens of the text; if not given, all", .range = {2, 4294967295.0}),
+    COMPUTE(evaluation.compute,
+            "what the evaluation computes with, as of perplexity; if not given, exact. What is written does not depend on it")};
 
 const organ_option organ_help_options[] = {
     FLAG("help", help, "show this help", .letter = 'h')};

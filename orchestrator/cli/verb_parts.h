@@ -47,6 +47,10 @@
 #define TYPES(called, member, ...) \
     TEXT(called, "TYPE,...", member, __VA_ARGS__, .choices = "skeleton|organ|embed|norm|other|all", .several = true)
 
+/* What the products of a forward pass are computed with. */
+#define COMPUTE(member, ...) \
+    TEXT("compute", "KIND", member, __VA_ARGS__, .choices = "exact|split|bf16")
+
 /* ---- operands, groups of options, examples ---- */
 
 /* An operand that names something (MODEL, INPUT, VERB, NOTHING), and the member of organ_call that it fills. */
@@ -55,7 +59,7 @@
 
 extern const organ_option organ_machine_options[2];           /* --threads, --memory */
 extern const organ_option organ_reporting_options[5];         /* --json, --html, --progress, --quiet, --help */
-extern const organ_option organ_evaluation_options[4];        /* --evaluate and what belongs to it */
+extern const organ_option organ_evaluation_options[5];        /* --evaluate and what belongs to it */
 extern const organ_option organ_reach_options[2];             /* --header, --patience */
 extern const organ_option organ_help_options[1];              /* --help */
 

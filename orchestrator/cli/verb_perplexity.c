@@ -9,6 +9,9 @@
 /* Tables are laid out by hand. */
 /* clang-format off */
 
+#define COMPUTE_HELP \
+    "exact: FP32 with the same bits on every machine; split: the same 24 bits by AMX, other last digits; bf16: operands rounded to BF16, " \
+    "by AMX or AVX512-BF16. Refused where the CPU does neither faster than exact"
 #define EXPERIMENT(verb) \
     INPUT("text", "FILE", verb.experiment.text, "the text to predict, UTF-8; taken as it is", .required = true), \
     TEXT("style", "STYLE", verb.experiment.style, \
@@ -19,14 +22,15 @@
            .letter = 'c', .range = {4, 1048576}), \
     NUMBER("max-tokens", "N", verb.experiment.max_tokens, \
            "only the first N tokens of the text; if not given, all", .range = {2, 4294967295.0}), \
+    COMPUTE(verb.experiment.compute, COMPUTE_HELP, .fallback = "exact"), \
     OUTPUT("DIR", verb.experiment.output, "the directory to make, with the report as JSON, Markdown and HTML"), \
     FORCE(verb.experiment.force, "DIR")
 
 #define EXITS "0 done; 2 wrong usage, DIR exists, or --memory does not hold one layer and one window; 3 an input is malformed or changed " \
               "meanwhile, its architecture or tokenizer is not known, or the text is too short"
 #define PROTOCOLS \
-    "The same model has other perplexities by other protocols, so each report states text, tokenizer, style and context, and only " \
-    "numbers where all four agree stand beside each other. Bits per byte, over the bytes of just the scored tokens, compare " \
+    "The same model has other perplexities by other protocols, so each report states text, tokenizer, style, context and compute, and " \
+    "only numbers where all five agree stand beside each other. Bits per byte, over the bytes of just the scored tokens, compare " \
     "across tokenizers."
 
 /* ---- perplexity ---- */
@@ -43,7 +47,7 @@ const organ_verb organ_perplexity_verb = {
     .name = "perplexity",
     .summary = "how well a model predicts a text, alone or beside another",
     .about = "Runs the model over the text, layer by layer: one layer's weights are in memory at a time; all is computed in FP32, whatever "
-             "type they are stored in. Perplexity is exp of the mean of -ln p over the scored tokens.\n"
+             "type they are stored in, unless --compute says otherwise. Perplexity is exp of the mean of -ln p over the scored tokens.\n"
              PROTOCOLS "\n"
              "hf: windows of --context tokens side by side, the last one shorter; every token but the first of a window is scored. BOS "
              "stands once before the text where the model's tokenizer puts one.\n"
@@ -99,7 +103,8 @@ const organ_verb organ_evaluate_verb = {
 
 static const organ_option generate_options[] = {
     TEXT("prompt", "TEXT", generate.prompt, "what the text begins with", .letter = 'p', .required = true),
-    NUMBER("tokens", "N", generate.count, "tokens to make, at most", .letter = 'n', .range = {1, 65536}, .fallback = "64")};
+    NUMBER("tokens", "N", generate.count, "tokens to make, at most", .letter = 'n', .range = {1, 65536}, .fallback = "64"),
+    COMPUTE(generate.compute, COMPUTE_HELP, .fallback = "exact")};
 
 /* clang-format on */
 

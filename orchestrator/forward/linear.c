@@ -79,6 +79,8 @@ organ_status organ_forward_products_add(forward_products *products, const float 
 organ_status organ_forward_products_run(forward_products *products, const organ_forward *f, void *scratch, organ_error *error)
 {
     const organ_engine *const engine = f->engine;
+    for (size_t k = 0; k < products->count; k++)
+        products->items[k].compute = engine->compute;
     organ_panel_products_run(engine, engine->stop, products->items, products->panels, products->count, scratch, f->worker_bytes, error);
     products->count = 0;
     return organ_stop_asked(engine->stop) && !error->status ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : error->status;

@@ -19,6 +19,8 @@ typedef struct organ_engine {
     uint64_t memory;              /* bytes that buffers and scratch together may take */
     const organ_kernels *kernels; /* the table chosen for this CPU */
     const organ_stop *stop;       /* asked when the run shall end; NULL: never */
+    organ_compute compute;        /* of the products of a forward pass; exact unless said otherwise (stream/compute.h) */
+    const organ_dots *dots;       /* by what, where that is not exact */
 } organ_engine;
 
 /* Runs the pass. ORGAN_OK when every band was retired; ORGAN_USAGE if the memory does not hold two bands and the workers' scratch; ORGAN_IO

@@ -93,7 +93,10 @@ static void run_part(void *context, size_t index, size_t worker)
         part.b = organ_factor_from(p->b, column);
     else if (!make_panel(d, product, column, &part, scratch + ORGAN_PRODUCT_SCRATCH))
         return;
-    d->engine->kernels->product(&part, scratch);
+    if (p->compute == ORGAN_COMPUTE_EXACT)
+        d->engine->kernels->product(&part, scratch);
+    else
+        d->engine->dots->product(&part, scratch);
 }
 
 size_t organ_products_scratch(const organ_engine *engine) { return organ_workers_count(engine->workers) * ORGAN_PRODUCT_SCRATCH; }

@@ -48,6 +48,41 @@ for style in llama.cpp lm-eval; do
     matches "perplexity/perplexity_$style" ../out
 done
 
+# ---- --compute: what this CPU has is the same for any threads and memory, what it lacks is refused by name ----
+ORGAN_ISA=scalar ends 2 perplexity tiny-qwen2 "${short[@]}" --compute bf16
+judge "no word of what bf16 needs" grep -q -- "--compute bf16 cannot be had here: .*it needs AVX-512; exact can be had everywhere" ../err
+ORGAN_ISA=scalar ends 2 generate tiny-qwen2 --prompt "In the" --compute split
+judge "no word of what split needs" grep -q -- "--compute split cannot be had here" ../err
+ORGAN_ISA=scalar ends 2 prune tiny-qwen2 -o not-made --evaluate $text --compute split
+judge "what is refused is begun" test ! -e not-made
+ends 2 prune tiny-qwen2 -o not-made --compute bf16
+judge "--compute without --evaluate" grep -q -- "--compute has no meaning without --evaluate FILE" ../err
+ends 2 perplexity tiny-qwen2 "${short[@]}" --compute fast
+exact=$(sed -n 's/^ *"perplexity": //p' ../one.json | head -n 1)
+for compute in split bf16; do
+    run perplexity tiny-qwen2 "${short[@]}" --compute $compute --json --quiet --threads 1 --memory 32M
+    if [[ $code != 0 ]]; then
+        judge "$compute is refused without a reason" grep -q -- "--compute $compute cannot be had here: .*; exact can be had everywhere" ../err
+        echo "skipped: figures of --compute $compute: $(sed 's/.*had here: //' ../err)"
+        continue
+    fi
+    cp ../out ../first.json
+    ends 0 perplexity tiny-qwen2 "${short[@]}" --compute $compute --json --quiet --threads 5 --memory 200M
+    judge "threads or memory change $compute" diff <(sed '/^  "run": {$/,/^  }$/d' ../out) <(sed '/^  "run": {$/,/^  }$/d' ../first.json)
+    judge "the report does not say $compute" grep -q "\"compute\": \"$compute\"" ../out
+    judge "nor by what" grep -qE '"compute_isa": "(amx|avx512-bf16)"' ../out
+    found=$(sed -n 's/^ *"perplexity": \([0-9.]*\).*/\1/p' ../out | head -n 1)
+    judge "$compute has $found where exact has $exact" near "$found" "${exact%,}" 2e-3
+    judge "$compute has the bits of exact" test "$found" != "${exact%,}"
+    ends 0 perplexity tiny-qwen2 "${short[@]}" --compute $compute --quiet -o "by-$compute"
+    for file in ../out by-$compute/PERPLEXITY_REPORT.md; do judge "$file does not say it" grep -qE "compute $compute by" <(tr '\n' ' ' <$file); done
+    judge "the page does not say it" grep -qE "$compute by (amx|avx512-bf16)" by-$compute/PERPLEXITY_REPORT.html
+    ends 0 generate tiny-qwen2 --prompt "In the beginning" -n 4 --compute $compute --json --quiet
+    judge "the generated text does not say $compute" grep -q "\"compute\": \"$compute\"" ../out
+    ends 0 evaluate tiny-qwen2 tiny-qwen2 "${short[@]}" --compute $compute --json --quiet
+    judge "evaluate does not say $compute" grep -q "\"compute\": \"$compute\"" ../out
+done
+
 ends 0 prune tiny-qwen2 -o pruned --sparsity 50 --quiet
 ends 0 perplexity tiny-qwen2 --compare pruned "${short[@]}" --quiet
 matches perplexity/perplexity_compare ../out

@@ -253,7 +253,11 @@ static const char *const rare[] = {"organ.autopsy/1 dry_run", /* asked for by wo
                                    "organ.tokenize/1 ids"};
 /* Of "evaluation", which the documents of operations have with --evaluate alone. */
 static const char *const evaluated[] = {"comparison",
+                                        "compute",
+                                        "compute_isa",
                                         "evaluation.experiment.style",
+                                        "experiment.compute",
+                                        "experiment.compute_isa",
                                         "experiment.text.tokens",
                                         "experiment.text.utf8",
                                         "figures.bits_per_byte",

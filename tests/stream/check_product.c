@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * A list of products dealt out to workers has the bits that the kernel gives each product whole, for any number of them. */
+#include "orchestrator/stream/compute.h"
 #include "orchestrator/stream/engine.h"
 #include "orchestrator/stream/product.h"
 #include "tests/kit/samples.h"
 #include "tests/kit/require.h"
 #include <check.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,6 +71,54 @@ START_TEST(dealt_products_are_whole_ones)
         destroy_product(&dealt[k]);
     }
     free(scratch);
+    organ_engine_destroy(engine);
+}
+END_TEST
+
+/* --compute: a list of which some products ask for it. */
+START_TEST(compute_is_the_products_own)
+{
+    static const char *const names[] = {"split", "bf16"};
+    organ_engine *engine = NULL;
+    organ_error error = {0};
+    ck_assert_int_eq(organ_engine_create(NULL, 3, 0, &engine, &error), ORGAN_OK);
+    if (organ_engine_compute(engine, names[_i], &error) != ORGAN_OK) {
+        printf("skipped: %s\n", error.message);
+        ck_assert_int_eq(error.status, ORGAN_USAGE);
+        ck_assert_ptr_null(engine->dots);
+        organ_engine_destroy(engine);
+        return;
+    }
+    void *const scratch = aligned_alloc(64, organ_products_scratch(engine));
+    ck_assert_ptr_nonnull(scratch);
+    const shape s = {700, 300, 290, false, false, ORGAN_REAL_BF16};
+    organ_product lists[2][2] = {{create_product(&s, 3), create_product(&s, 3)}, {create_product(&s, 3), create_product(&s, 3)}};
+    for (int k = 0; k < 2; k++)
+        lists[k][1].compute = engine->compute;
+    engine->kernels->product(&lists[0][0], scratch);
+    engine->dots->product(&lists[0][1], scratch);
+    organ_products_run(engine, NULL, lists[1], 2, scratch);
+    for (int k = 0; k < 2; k++)
+        ck_assert_mem_eq(lists[0][k].c, lists[1][k].c, s.m * lists[0][k].c_stride * sizeof(float));
+    ck_assert_mem_ne(lists[0][0].c, lists[0][1].c, s.m * lists[0][0].c_stride * sizeof(float));
+    for (int k = 0; k < 4; k++)
+        destroy_product(&lists[k / 2][k % 2]);
+    free(scratch);
+    organ_engine_destroy(engine);
+}
+END_TEST
+
+START_TEST(unknown_compute_is_refused)
+{
+    organ_engine *engine = NULL;
+    organ_error error = {0};
+    ck_assert_int_eq(organ_engine_create(organ_kernels_scalar, 1, 0, &engine, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_engine_compute(engine, "exact", &error), ORGAN_OK);
+    ck_assert_int_eq(organ_engine_compute(engine, NULL, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_engine_compute(engine, "fast", &error), ORGAN_USAGE);
+    error = (organ_error){0};
+    ck_assert_int_eq(organ_engine_compute(engine, "bf16", &error), ORGAN_USAGE);
+    ck_assert_ptr_nonnull(strstr(error.message, "AVX-512"));
     organ_engine_destroy(engine);
 }
 END_TEST
@@ -159,6 +209,8 @@ int main(void)
     TCase *const products = tcase_create("products");
     tcase_add_loop_test(products, dealt_products_are_whole_ones, 1, 6);
     tcase_add_loop_test(products, panels_are_whole_factors, 1, 6);
+    tcase_add_loop_test(products, compute_is_the_products_own, 0, 2);
+    tcase_add_test(products, unknown_compute_is_refused);
     tcase_add_test(products, nothing_begins_after_a_stop);
     suite_add_tcase(suite, products);
     SRunner *const runner = srunner_create(suite);

@@ -10,6 +10,7 @@ static const organ_item experiment[] = {
     {NULL, "digest of the tokenizer", "{tokenizer.digest}"},
     {NULL, "style", "{style}; {bos}"},
     {NULL, "context", "{context:count} tokens"},
+    {NULL, "compute", "{compute?{compute}|exact}{compute_isa? by {compute_isa}}"},
     {NULL, "scored", "{tokens_scored:count} of the first {tokens_used:count} tokens, in {windows} window{windows:s}"}};
 
 const organ_block organ_experiment_blocks[ORGAN_EXPERIMENT_BLOCKS] = {

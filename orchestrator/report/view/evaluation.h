@@ -11,13 +11,14 @@ extern const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS];
 /* The member "evaluation", where there is one; its section on a page and in a file, an empty line before it on a terminal. */
 #define EVALUATION_ON(where) PART(where, "evaluation", BLOCKS_OF(organ_evaluation_blocks))
 
-/* Text, tokenizer and protocol of the member "experiment" in sentences. */
+/* Text, tokenizer, protocol and compute of the member "experiment" in sentences. Reports of before there was a choice were exact. */
 #define EXPERIMENT_WORDS                                                                                                                   \
     "Text {experiment.text.name}: {experiment.text.bytes:count} bytes, {experiment.text.tokens:count} tokens"                              \
     "{experiment.text.tokens>experiment.tokens_used? (the first {experiment.tokens_used:count} are used)}, XXH3 {experiment.text.xxh3}. "  \
     "{experiment.text.utf8?|Not all of it is UTF-8: what is not is read as U+FFFD. }"                                                      \
     "Tokenizer: {experiment.tokenizer.kind} of {experiment.tokenizer.vocabulary}, digest {experiment.tokenizer.digest}. "                  \
-    "Style {experiment.style}, context {experiment.context}: {experiment.windows:count} window{experiment.windows:s}, "                    \
+    "Style {experiment.style}, context {experiment.context}, compute {experiment.compute?{experiment.compute}|exact}"                      \
+    "{experiment.compute_isa? by {experiment.compute_isa}}: {experiment.windows:count} window{experiment.windows:s}, "                     \
     "{experiment.tokens_scored:count} token{experiment.tokens_scored:s} scored; {experiment.bos}."
 
 /* The same as a table for a page, and a caution where the text is not all UTF-8. */

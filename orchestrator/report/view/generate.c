@@ -17,7 +17,7 @@ static const organ_block blocks[] = {
         "That a model speaks does not say how well: organ perplexity measures that."),
     SECTION(ON_PAGE, NULL, "Model"),
     SAY(ON_PAGE, NULL, "Model: {model:model}."),
-    SAY(ON_PAGE, NULL, "Digest of the tokenizer: {tokenizer_digest}."),
+    SAY(ON_PAGE, NULL, "Digest of the tokenizer: {tokenizer_digest}; compute {compute?{compute}|exact}{compute_isa? by {compute_isa}}."),
 };
 
 const organ_view organ_generate_view = {.schema = "organ.generate/1", .kind = "Generated text", .title = "{model.name}", BLOCKS_OF(blocks)};

@@ -5,6 +5,7 @@
 #include "orchestrator/forward/perplexity.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/stream/compute.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/output/operation.h"
 #include "orchestrator/surgery/text/speech.h"
@@ -15,7 +16,7 @@
 
 typedef struct generation {
     const organ_generate_options *options;
-    const organ_engine *engine;
+    organ_engine engine;
     const organ_progress *progress;
     const organ_listener *listener;
     organ_model *model;
@@ -36,7 +37,7 @@ static organ_status read_prompt(generation *g, organ_error *error)
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(g->tokenizer);
     uint32_t *ids = NULL;
     size_t count = 0;
-    organ_tokenizer_allow(g->tokenizer, g->engine->memory);
+    organ_tokenizer_allow(g->tokenizer, g->engine.memory);
     if (organ_tokenizer_encode(g->tokenizer, g->options->prompt, strlen(g->options->prompt), true, &ids, &count, error) != ORGAN_OK)
         return error->status;
     const size_t bos = facts->adds_bos && facts->bos >= 0;
@@ -84,7 +85,7 @@ static void choose_token(void *context, size_t k, float *logits)
 static organ_status next_token(generation *g, uint32_t *token, organ_error *error)
 {
     choice c = {.vocabulary = (size_t)organ_forward_describe(g->forward)->vocabulary};
-    if (organ_stop_asked(g->engine->stop))
+    if (organ_stop_asked(g->engine.stop))
         return organ_fail(error, ORGAN_INTERRUPTED, "stopped after %zu tokens", g->count - g->prompt);
     if (organ_forward_continue(g->forward, g->past, g->ids, g->count, &c, choose_token, error) != ORGAN_OK)
         return error->status;
@@ -151,17 +152,19 @@ static json_t *document(const generation *g)
         SET_TEXT("tokenizer_digest", organ_tokenizer_describe(g->tokenizer)->digest),
         SET("prompt", ORGAN_OBJECT(SET_TEXT("text", g->prompt_text), SET("ids", organ_ids_json(g->ids, g->prompt)))),
         SET("generated", ORGAN_OBJECT(SET_TEXT("text", g->text), SET("ids", organ_ids_json(g->ids + g->prompt, made)))),
-        SET_TEXT("stopped", g->ended ? "eos" : "length"),
+        SET_TEXT("stopped", g->ended ? "eos" : "length"), SET_TEXT("compute", organ_compute_name(g->engine.compute)),
+        SET_BYTES_OF("compute_isa", g->engine.dots ? g->engine.dots->isa : NULL),
         SET("run", ORGAN_OBJECT(SET_REAL("seconds", organ_milliseconds(g->seconds)),
                                 SET_REAL("tokens_per_second", g->seconds > 0 ? round((double)made / g->seconds * 10) / 10 : 0.0),
-                                SET_ENGINE(g->engine))));
+                                SET_ENGINE(&g->engine))));
 }
 
 static organ_status generate(void *context, json_t **report, organ_error *error)
 {
     generation *const g = context;
-    if (organ_model_open_with(g->options->model, g->options->access, &g->model, error) ||
-        organ_forward_open(g->model, g->engine, &g->forward, error) || organ_tokenizer_open(g->model, &g->tokenizer, error) ||
+    if (organ_engine_compute(&g->engine, g->options->compute, error) ||
+        organ_model_open_with(g->options->model, g->options->access, &g->model, error) ||
+        organ_forward_open(g->model, &g->engine, &g->forward, error) || organ_tokenizer_open(g->model, &g->tokenizer, error) ||
         read_prompt(g, error) || make_room(g, error) || continue_prompt(g, error))
         return error->status;
     *report = document(g);
@@ -183,6 +186,6 @@ static void close_generation(void *context)
 organ_status organ_generate(const organ_generate_options *options, const organ_engine *engine, const organ_progress *progress,
                             const organ_listener *listener, json_t **report, organ_error *error)
 {
-    generation g = {.options = options, .engine = engine, .progress = progress, .listener = listener};
+    generation g = {.options = options, .engine = *engine, .progress = progress, .listener = listener};
     return organ_operation_run(&(organ_operation){options->model, &g, generate, close_generation, false}, report, error);
 }

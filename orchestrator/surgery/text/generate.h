@@ -11,6 +11,7 @@ typedef struct organ_generate_options {
     const char *model, *prompt;
     unsigned count;                   /* tokens to make, at most */
     const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
+    const char *compute;              /* "exact", "split", "bf16": as organ_product of kernels.h has them; NULL: exact */
 } organ_generate_options;
 
 /* Hears what is said as it is said: whole UTF-8 characters; control characters but tab and newline, and what is not UTF-8, as \xNN. */

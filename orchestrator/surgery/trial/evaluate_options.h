@@ -15,6 +15,7 @@ typedef struct organ_experiment_options {
     const char *output;  /* directory to make, for the reports; NULL: none */
     bool force;
     const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
+    const char *compute;              /* "exact", "split", "bf16": as organ_product of kernels.h has them; NULL: exact */
 } organ_experiment_options;
 
 typedef struct organ_perplexity_options {

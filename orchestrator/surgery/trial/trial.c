@@ -5,6 +5,7 @@
 #include "formats/base/utf8.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/stream/compute.h"
 #include "orchestrator/surgery/output/output.h"
 
 #include <errno.h>
@@ -208,6 +209,8 @@ static organ_status allocate(organ_trial *trial, organ_error *error)
 static organ_status open_all(organ_trial *trial, const char *const *paths, size_t count, organ_error *error)
 {
     const organ_experiment_options *const options = trial->options;
+    if (organ_engine_compute(&trial->engine, options->compute, error) != ORGAN_OK)
+        return error->status;
     if (options->output && organ_output_check(options->output, NULL, options->force, error) != ORGAN_OK)
         return error->status;
     if (organ_input_load(options->text, options->text, LARGEST_TEXT, &trial->text, &trial->text_bytes, error) != ORGAN_OK)

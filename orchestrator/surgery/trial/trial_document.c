@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/stream/compute.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/trial/trial.h"
 
@@ -31,7 +32,9 @@ json_t *organ_trial_experiment_json(const organ_trial *trial)
         SET_TEXT("style", organ_perplexity_style_name(trial->protocol.style)), SET_COUNT("context", trial->protocol.context),
         SET_COUNT("tokens_used", trial->used_tokens), SET_COUNT("windows", trial->plan.windows),
         SET_COUNT("tokens_scored", trial->plan.scored), SET_COUNT("bytes_scored", trial->scored_bytes),
-        SET_COUNT_OF("words_scored", trial->protocol.style == ORGAN_STYLE_LM_EVAL, trial->words), SET_TEXT("bos", bos_policy(trial)));
+        SET_COUNT_OF("words_scored", trial->protocol.style == ORGAN_STYLE_LM_EVAL, trial->words), SET_TEXT("bos", bos_policy(trial)),
+        SET_TEXT("compute", organ_compute_name(trial->engine.compute)),
+        SET_BYTES_OF("compute_isa", trial->engine.dots ? trial->engine.dots->isa : NULL));
 }
 
 json_t *organ_trial_figures_json(const organ_trial *trial, size_t m)
@@ -73,6 +76,15 @@ static const char *style_text(organ_perplexity_style style)
     return texts[style];
 }
 
+static const char *compute_text(organ_compute compute)
+{
+    return compute == ORGAN_COMPUTE_SPLIT
+               ? "split: in the products with weights each operand is the sum of BF16 numbers, activations of three, so that nothing of "
+                 "24 bits is lost; the sums are those of the instructions named, which other instructions give in other last digits."
+               : "bf16: in the products with weights each operand is rounded to BF16, 8 bits; the sums, in FP32, are those of the "
+                 "instructions named, which other instructions give in other last digits.";
+}
+
 json_t *organ_trial_definitions_json(const organ_trial *trial)
 {
     const bool lm_eval = trial->protocol.style == ORGAN_STYLE_LM_EVAL;
@@ -85,12 +97,14 @@ json_t *organ_trial_definitions_json(const organ_trial *trial)
             lm_eval && trial->used_tokens == trial->text_tokens
                 ? "sum of -log2 p over the scored tokens, over the bytes of the text."
                 : "sum of -log2 p over the scored tokens, over the bytes that just these tokens stand for. It compares across tokenizers."),
-        SET_TEXT("same experiment", "Numbers stand beside each other only where text, tokenizer, style and context are the same; here all "
-                                    "models scored the same tokens."));
+        SET_TEXT("same experiment", "Numbers stand beside each other only where text, tokenizer, style, context and compute are the same; "
+                                    "here all models scored the same tokens."));
     if (d && lm_eval)
         json_object_set_new(d, "words",
                             json_string("word_perplexity is exp of the sum of -ln p over the words, counted as runs of white space plus "
                                         "one (Python's re.split); byte_perplexity the same over bytes."));
+    if (d && trial->engine.dots)
+        json_object_set_new(d, "compute", json_string(compute_text(trial->engine.compute)));
     if (d && trial->count > 1) {
         ORGAN_ADD(
             d,

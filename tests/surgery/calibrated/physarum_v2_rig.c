@@ -71,7 +71,10 @@ organ_engine make_engine(size_t threads, uint64_t memory)
     const char *why;
     ck_assert_msg(organ_topology_discover(&topology, &error) == ORGAN_OK, "%s", error.message);
     ck_assert_msg(organ_workers_create(topology, threads, &workers, &error) == ORGAN_OK, "%s", error.message);
-    return (organ_engine){topology, workers, memory, organ_kernels_choose(organ_cpu_detect(), NULL, &why), NULL};
+    return (organ_engine){.topology = topology,
+                          .workers = workers,
+                          .memory = memory,
+                          .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why)};
 }
 
 void free_engine(organ_engine *engine)
