@@ -13,7 +13,7 @@ number() { sed -n "s/^ *\"$1\": \([-0-9.e+]*\),\{0,1\}$/\1/p" "$2" | head -n 1; 
 ends 0 prune tiny-qwen2 -o v2 --method physarum-v2 "${short[@]}" --sparsity 50
 matches prune/calibrated ../out
 matches prune/calibrated_report v2/organ/REPORT.md
-judge "the definition is not physarum-v2/1" grep -q 'physarum-v2/1' v2/organ/prune.json
+judge "the definition is not physarum-v2/2" grep -q 'physarum-v2/2' v2/organ/prune.json
 judge "the words of v1 are in the report of v2" bash -c '! grep -q "static magnitude flow\|bits unchanged\|block coverage" v2/organ/REPORT.md v2/organ/prune.json'
 ends 0 audit tiny-qwen2 v2 --compensated --quiet
 matches prune/calibrated_audit ../out

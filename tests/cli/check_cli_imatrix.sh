@@ -19,7 +19,7 @@ judge "the older format gives other weights" cmp -s wanda/model-00002-of-00003.s
 judge "the older format says what it does not know" grep -q '16, of how many tokens it does not say' older/organ/REPORT.md
 ends 0 prune tiny-qwen2 -o v2 --method physarum-v2 --imatrix $new --pattern 2:4 --quiet
 prints 'By an imatrix: no contribution, no compensation; tiny-qwen2.gguf'
-judge "the definition is that of physarum v2 by a text" grep -q '"definition": "physarum-v2-imatrix/1"' v2/organ/prune.json
+judge "the definition is that of physarum v2 by a text" grep -q '"definition": "physarum-v2-imatrix/2"' v2/organ/prune.json
 judge "compensation is told" grep -q '"compensate": false' v2/organ/prune.json
 ends 0 audit tiny-qwen2 v2 --quiet
 ends 0 prune tiny-qwen2 -o nothing --method physarum-v2 --imatrix $new --dry-run

@@ -153,6 +153,12 @@ static void invert_columns(const inversion *x, size_t from, size_t width)
         memcpy(column + (from + i) * x->n, x->factor + (from + i) * BLOCK, width * sizeof *column);
 }
 
+uint64_t organ_inverse_factor_memory(uint64_t n)
+{
+    const uint64_t blocks = (n + BLOCK - 1) / BLOCK;
+    return 2 * BLOCK * BLOCK * sizeof(double) + (blocks * BLOCK + n) * BLOCK * sizeof(float) + (blocks + 1) * sizeof(organ_product);
+}
+
 bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *definite)
 {
     const size_t blocks = (n + BLOCK - 1) / BLOCK;

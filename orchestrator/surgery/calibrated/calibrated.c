@@ -26,8 +26,8 @@ static void note_method(organ_calibrated_job *job)
     job->needs_text = job->method != ORGAN_PRUNE_MAGNITUDE && !job->options->imatrix;
     job->two_streams = version_2 && !job->options->no_compensate && !job->options->imatrix;
     job->compensates = job->two_streams || job->method == ORGAN_PRUNE_SPARSEGPT;
-    snprintf(job->base.definition, sizeof job->base.definition, "%s%s/1", job->options->method,
-             job->options->imatrix && version_2 ? "-imatrix" : "");
+    snprintf(job->base.definition, sizeof job->base.definition, "%s%s/%d", job->options->method,
+             job->options->imatrix && version_2 ? "-imatrix" : "", version_2 ? 2 : 1);
 }
 
 static organ_status choose_method(organ_calibrated_job *job, organ_error *error)

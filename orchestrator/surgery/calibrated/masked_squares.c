@@ -13,6 +13,7 @@
 #define ROWS_A_GO ((size_t)64)
 #define LANES     8
 #define TOGETHER  ((size_t)1024) /* rows that are solved together: a multiple of what products and preconditioner take at once */
+#define AHEAD     0.7f           /* of the preconditioner's step that nothing measures: it goes too far along directions it does not know */
 
 struct organ_masked_squares {
     const organ_engine *engine;
@@ -20,7 +21,8 @@ struct organ_masked_squares {
     organ_block_matrix h;
     size_t rows, scratch; /* numbers of a worker beside its rows */
     organ_preconditioner *preconditioner;
-    float *r;            /* residual, also where nothing is kept */
+    float *r;            /* residual, also where nothing is kept, of v without `ahead` */
+    float *ahead;        /* what v has become since its last product */
     size_t from, count;  /* rows that are being solved together, and for them: */
     float *p, *hp;       /* direction, its product with H */
     double *rz;          /* per row: residual times preconditioned residual */
@@ -43,13 +45,15 @@ organ_status organ_masked_squares_create(const organ_engine *engine, const organ
     if (organ_preconditioner_create(engine, h, rows, name, &s->preconditioner, error) == ORGAN_OK) {
         s->scratch = organ_preconditioner_scratch(s->preconditioner, ROWS_A_GO);
         s->r = organ_floats(rows, h->size);
+        s->ahead = organ_floats(rows, h->size);
         s->p = organ_floats(organ_lesser(rows, TOGETHER), h->size);
         s->hp = organ_floats(organ_lesser(rows, TOGETHER), h->size);
         s->rz = calloc(organ_lesser(rows, TOGETHER), sizeof *s->rz);
         s->room = organ_floats(organ_workers_count(engine->workers), ROWS_A_GO * h->size + s->scratch);
         s->before = malloc(rows * h->size);
-        if (s->r && s->p && s->hp && s->rz && s->room && s->before) {
+        if (s->r && s->ahead && s->p && s->hp && s->rz && s->room && s->before) {
             memset(s->before, 1, rows * h->size);
+            memset(s->ahead, 0, rows * h->size * sizeof *s->ahead);
             *squares = s;
             return ORGAN_OK;
         }
@@ -65,6 +69,7 @@ void organ_masked_squares_destroy(organ_masked_squares *s)
         return;
     organ_preconditioner_destroy(s->preconditioner);
     free(s->r);
+    free(s->ahead);
     free(s->p);
     free(s->hp);
     free(s->rz);
@@ -102,17 +107,18 @@ static void add(float *y, float a, const float *x, size_t n)
         y[k] += a * x[k];
 }
 
-/* p = the weights that go, negative, and what the preconditioner puts in their place; v without the one and with the other. */
+/* p = what v was ahead, the weights that go, negative, and what the preconditioner puts in their place; v without the one and with the
+ * other. */
 static void begin_rows(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
     const size_t n = s->h.size, own = index * ROWS_A_GO, rows = organ_lesser(ROWS_A_GO, s->count - own), first = s->from + own,
                  at = first * n;
     float *const z = s->room + worker * (ROWS_A_GO * n + s->scratch), *const scratch = z + ROWS_A_GO * n;
-    float *restrict const p = s->p + own * n, *restrict const v = s->v + at;
+    float *restrict const p = s->p + own * n, *restrict const v = s->v + at, *restrict const ahead = s->ahead + at;
     const uint8_t *restrict const keep = s->keep + at;
     for (size_t k = 0; k < rows * n; k++) {
-        p[k] = keep[k] ? 0.0f : v[k];
+        p[k] = (keep[k] ? 0.0f : v[k]) - ahead[k];
         v[k] = keep[k] ? v[k] : 0.0f;
     }
     for (size_t i = 0; i < rows; i++)
@@ -123,6 +129,7 @@ static void begin_rows(void *context, size_t index, size_t worker)
     for (size_t k = 0; k < rows * n; k++) {
         p[k] = z[k] - p[k];
         v[k] += z[k];
+        ahead[k] = p[k];
     }
     memcpy(s->before + at, keep, rows * n);
 }
@@ -180,6 +187,21 @@ static void aim_rows(void *context, size_t index, size_t worker)
     }
 }
 
+/* A step more, whose product the next solve takes. */
+static void run_ahead(void *context, size_t index, size_t worker)
+{
+    organ_masked_squares *const s = context;
+    const size_t n = s->h.size, own = index * ROWS_A_GO, rows = organ_lesser(ROWS_A_GO, s->count - own), first = s->from + own,
+                 at = first * n;
+    float *const scratch = s->room + worker * (ROWS_A_GO * n + s->scratch) + ROWS_A_GO * n;
+    float *restrict const ahead = s->ahead + at, *restrict const v = s->v + at;
+    organ_preconditioner_solve(s->preconditioner, first, rows, s->r + at, s->keep + at, ahead, scratch);
+    for (size_t k = 0; k < rows * n; k++) {
+        ahead[k] *= AHEAD;
+        v[k] += ahead[k];
+    }
+}
+
 /* ---- solving ---- */
 
 static organ_status solve_together(organ_masked_squares *s, unsigned products, organ_error *error)
@@ -198,6 +220,8 @@ static organ_status solve_together(organ_masked_squares *s, unsigned products, o
     }
     if (products == 1)
         organ_share(s->engine, NULL, parts, settle_rows, s);
+    if (products > 0)
+        organ_share(s->engine, NULL, parts, run_ahead, s);
     return ORGAN_OK;
 }
 
@@ -215,6 +239,7 @@ organ_status organ_masked_squares_solve(organ_masked_squares *s, const uint8_t *
 uint64_t organ_masked_squares_memory(uint64_t rows, uint64_t cols)
 {
     const uint64_t together = rows < TOGETHER ? rows : TOGETHER;
-    /* Residual and mask, direction and product; the preconditioner's squares for a whole H, or of its blocks. */
-    return 5 * rows * cols + 8 * together * cols + 16640 * rows;
+    /* Residual, what is ahead, and mask; direction and product; the preconditioner's squares for a whole H, or of its blocks; its
+     * directions and what finding them takes. */
+    return 9 * rows * cols + 8 * together * cols + 16640 * rows + 1664 * cols;
 }

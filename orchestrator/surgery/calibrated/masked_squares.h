@@ -14,13 +14,15 @@ organ_status organ_masked_squares_create(const organ_engine *engine, const organ
                                          organ_masked_squares **squares, organ_error *error);
 void organ_masked_squares_destroy(organ_masked_squares *squares); /* NULL is allowed */
 
-/* T - V H, rows x h.size: to be filled for the V that the first solve begins with. From then on it is kept up. */
+/* T - V H, rows x h.size: to be filled for the V that the first solve begins with. From then on it is kept up, for what V was at the last
+ * product. */
 float *organ_masked_squares_residual(organ_masked_squares *squares);
 
-/* Takes the weights where keep is 0 out of v and moves the others towards the solution, by so many products with H, at least one. v is what
- * the last solve left (or what the residual was filled for); keep (1 or 0, rows x h.size) is within the last one. The first product takes
- * back, as far as the preconditioner knows, what leaving them out has done; each further one is an iteration. Products and vectors are
- * FP32, dot products FP64. ORGAN_INTERRUPTED if the engine is stopped: then v is of no use. */
+/* Takes the weights where keep is 0 out of v and moves the others towards the solution, by so many products with H. v is what the last
+ * solve left (or what the residual was filled for); keep (1 or 0, rows x h.size) is within the last one. First the preconditioner takes
+ * back, as far as it knows, what leaving them out does; the first product measures that, and each further one is an iteration. Then v goes
+ * a part of the preconditioner's step further, which the next solve measures. Products and vectors are FP32, dot products FP64.
+ * ORGAN_INTERRUPTED if the engine is stopped: then v is of no use. */
 organ_status organ_masked_squares_solve(organ_masked_squares *squares, const uint8_t *keep, unsigned products, float *v,
                                         organ_error *error);
 

@@ -18,6 +18,8 @@
 #define OVERSAMPLED      ((size_t)16) /* more that are followed and not used */
 #define MOST_FOLLOWED    (DIRECTIONS + OVERSAMPLED)
 #define PASSES           3     /* of subspace iteration, and one more for the values */
+#define REST             1.5   /* times the mean of what is left: steps that nothing measures must not go too far */
+#define WEAKEST          0.4   /* of the weakest direction's value, which bounds what is left */
 #define LEAST_GAP        1e-3f /* a direction as strong as the rest counts for nothing */
 #define LEAST_SHARE      1e-4f /* of mu in Lambda - mu: keeps the k x k matrices far from singular in FP32 */
 
@@ -113,7 +115,8 @@ static bool find_part(organ_preconditioner *c, size_t index, const float *q, con
     for (size_t d = 0; d < p->k; d++)
         sum += r->values[d];
     /* The trace of the scaled H is its width. */
-    p->mu = (float)fmax(((double)p->width - sum) / (double)(p->width - p->k), 1e-6);
+    const double mean = ((double)p->width - sum) / (double)(p->width - p->k), weakest = p->k > 0 ? r->values[p->k - 1] : 0;
+    p->mu = (float)fmax(fmax(REST * mean, WEAKEST * weakest), 1e-6);
     for (size_t d = 0; d < p->k; d++)
         c->gap[p->first + d] = fmaxf((float)r->values[d] - p->mu, LEAST_GAP * p->mu);
     for (size_t j = 0; j < p->width; j++)

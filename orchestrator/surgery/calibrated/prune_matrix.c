@@ -3,6 +3,7 @@
 
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
+#include "orchestrator/surgery/algebra/cholesky.h"
 #include "orchestrator/surgery/algebra/floats.h"
 #include "orchestrator/surgery/calibrated/expand_moments.h"
 
@@ -176,7 +177,7 @@ uint64_t organ_prune_matrix_memory(const organ_prune_matrix_options *options, ui
     if (!compensates(options))
         return keep;
     if (options->method == ORGAN_PRUNE_SPARSEGPT)
-        return keep + 640 * rows;
+        return keep + 640 * rows + organ_inverse_factor_memory(cols);
     return 2 * keep + organ_masked_squares_memory(rows, cols);
 }
 

@@ -7,7 +7,7 @@
 #include "orchestrator/surgery/calibrated/calibration.h"
 #include "orchestrator/surgery/calibrated/staged_flow.h"
 
-#define ORGAN_PRUNE_STAGES 5
+#define ORGAN_PRUNE_STAGES 7
 
 typedef enum organ_prune_method {
     ORGAN_PRUNE_PHYSARUM_V2, /* staged flow over importances, exact masked least squares after each stage */
@@ -22,7 +22,7 @@ typedef struct organ_prune_matrix_options {
     double sparsity;       /* percent of zeros, in (0, 100); 0: what the flow decides at gain 6, physarum v2 only. Not with a pattern */
     organ_pattern pattern; /* 2 of 4 or 4 of 8 kept; of = 0: none */
     bool no_compensate;    /* physarum v2: flow alone, one stage, weights keep their bits */
-    double effort;         /* physarum v2: scales the products 1, 1, 2, 4, 3 of the stages, each at least 1; in (0, 100] */
+    double effort;         /* physarum v2: scales the products 1/4, 1/4, 1, 1, 1, 1, 3 of the stages; in (0, 100] */
     bool measure;          /* output_error is wanted: two more products with H */
 } organ_prune_matrix_options;
 

@@ -11,11 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEFINED_GAIN 6.0
-#define DONOR_SHARE  0.5 /* alpha */
+#define DEFINED_GAIN  6.0
+#define DONOR_SHARE   0.5  /* alpha */
+#define PATTERN_SHARE 0.92 /* of what a pattern kills, by flow before it where nothing is solved for */
 
-static const double shares[ORGAN_PRUNE_STAGES] = {0.45, 0.65, 0.80, 0.92, 1.0};
-static const unsigned products[ORGAN_PRUNE_STAGES] = {1, 1, 2, 4, 3};
+static const double shares[ORGAN_PRUNE_STAGES] = {0.45, 0.62, 0.76, 0.87, 0.94, 0.98, 1.0};
+static const double products[ORGAN_PRUNE_STAGES] = {0.25, 0.25, 1, 1, 1, 1, 3};
 
 typedef struct staged {
     organ_matrix_job *job;
@@ -68,10 +69,11 @@ static organ_status prepare_squares(staged *s, organ_error *error)
     return error->status;
 }
 
-static organ_status compensate(const staged *s, unsigned count, organ_error *error)
+/* The first stages take what hardly counts: they need products only where many are wanted. */
+static organ_status compensate(const staged *s, unsigned stage, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
-    const unsigned scaled = (unsigned)fmax(1, floor(count * job->options->effort + 0.5));
+    const unsigned scaled = (unsigned)fmax(products[stage] >= 1, floor(products[stage] * job->options->effort + 0.5));
     job->report->products += scaled;
     return organ_masked_squares_solve(s->squares, job->keep, scaled, job->weights, error);
 }
@@ -92,20 +94,19 @@ static organ_status settle_mask(const staged *s, const organ_flow *flow, const o
 }
 
 /* `percent` < 0: the pattern itself. */
-static organ_status stage(staged *s, double percent, unsigned count, double *gain, organ_error *error)
+static organ_status stage(staged *s, double percent, organ_flow_gain *found, organ_error *error)
 {
     organ_matrix_job *const job = s->job;
-    const organ_flow flow = flow_of(job, s->food, job->report->stages == ORGAN_PRUNE_STAGES - 1);
-    organ_flow_gain found = {.gain = *gain};
-    double *const taken = &job->report->gains[job->report->stages++];
+    const unsigned number = job->report->stages++;
+    const organ_flow flow = flow_of(job, s->food, number == ORGAN_PRUNE_STAGES - 1);
     if (percent < 0)
         organ_flow_pattern(job->engine, &flow, 0, job->keep, error);
-    else if (organ_flow_search(job->engine, &flow, percent, job->keep, s->kept, &found, error) == ORGAN_OK &&
-             settle_mask(s, &flow, &found, error) == ORGAN_OK) {
-        *taken = found.gain;
-        *gain = isfinite(found.gain) ? found.gain : DEFINED_GAIN;
+    else if (organ_flow_search(job->engine, &flow, percent, job->keep, s->kept, found, error) == ORGAN_OK &&
+             settle_mask(s, &flow, found, error) == ORGAN_OK) {
+        job->report->gains[number] = found->gain;
+        found->gain = isfinite(found->gain) ? found->gain : DEFINED_GAIN;
     }
-    return error->status ? error->status : compensate(s, count, error);
+    return error->status ? error->status : compensate(s, number, error);
 }
 
 /* What the flow decides by itself, which is the goal where none was given. */
@@ -127,11 +128,11 @@ static organ_status run_stages(staged *s, organ_error *error)
 {
     const organ_pattern *const pattern = &s->job->options->pattern;
     const organ_flow flow = flow_of(s->job, s->food, true);
-    double gain = DEFINED_GAIN;
+    organ_flow_gain found = {.gain = DEFINED_GAIN};
     if (s->percent == 0 && find_natural(s->job, &flow, &s->percent, error) != ORGAN_OK)
         return error->status;
     for (unsigned k = 0; k < ORGAN_PRUNE_STAGES && !error->status; k++)
-        stage(s, pattern->of && k == ORGAN_PRUNE_STAGES - 1 ? -1 : shares[k] * s->percent, products[k], &gain, error);
+        stage(s, pattern->of && k == ORGAN_PRUNE_STAGES - 1 ? -1 : shares[k] * s->percent, &found, error);
     return error->status;
 }
 
@@ -168,7 +169,7 @@ static organ_status flow_through(organ_matrix_job *job, const organ_flow *flow, 
     double percent = wanted_percent(job->options);
     if (percent == 0 && find_natural(job, flow, &percent, error) != ORGAN_OK)
         return error->status;
-    percent *= flow->pattern.of ? shares[ORGAN_PRUNE_STAGES - 2] : 1;
+    percent *= flow->pattern.of ? PATTERN_SHARE : 1;
     uint8_t *const kept = bands->band_rows >= bands->rows ? job->keep : NULL;
     if (organ_flow_search(job->engine, flow, percent, NULL, kept, &found, error) != ORGAN_OK)
         return error->status;

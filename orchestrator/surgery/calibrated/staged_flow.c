@@ -12,6 +12,7 @@
 
 #define TILE        ORGAN_FLOW_TILE
 #define MOST_GROUP  16
+#define LANES       16
 #define LEAST_GAIN  0x1p-20
 #define MOST_GAIN   0x1p40
 #define MOST_ROUNDS 40
@@ -26,7 +27,7 @@ typedef struct trial {
     const uint8_t *before; /* mask of the band; NULL: all */
     uint8_t *kept;         /* after; NULL: only counted */
     uint64_t count;        /* kept, in all bands */
-    float *importance;     /* per worker: TILE x TILE twice, before and after the flow */
+    float *importance;     /* per worker: TILE x TILE before the flow, where a pattern asks for it, and after */
     char *scratch;         /* per worker */
     int nonfinite;
 } trial;
@@ -43,6 +44,19 @@ static place place_of(const trial *t, size_t index)
     return p;
 }
 
+/* LANES values: a loop of known length becomes vectors. */
+static uint32_t weigh(const float *restrict weights, const float *restrict food, float *restrict importance)
+{
+    uint32_t bits[LANES], some = 0;
+    for (size_t l = 0; l < LANES; l++)
+        importance[l] = fabsf(weights[l]) * food[l];
+    memcpy(bits, importance, sizeof bits);
+    for (size_t l = 0; l < LANES; l++)
+        some |= bits[l];
+    return some;
+}
+
+/* Weights that the mask has not are zero, or the mask is of none. */
 static bool lay_out(const trial *t, const place *p, float *importance)
 {
     const float *const food = t->flow->food + p->col;
@@ -51,22 +65,22 @@ static bool lay_out(const trial *t, const place *p, float *importance)
     for (size_t i = 0; i < p->rows; i++) {
         const size_t at = (p->row + i) * t->flow->weights->cols + p->col;
         const float *const weights = organ_matrix_band_values(t->engine, t->flow->weights, at, p->cols, room);
-        float *const row = importance + i * TILE;
-        for (size_t j = 0; j < p->cols; j++)
-            row[j] = fabsf(weights[j]) * food[j];
-        for (size_t j = 0; t->before && j < p->cols; j++)
-            row[j] *= (float)t->before[at + j];
-        for (size_t j = 0; j < p->cols; j++) {
-            uint32_t bits;
-            memcpy(&bits, &row[j], sizeof bits);
-            some |= bits;
-        }
+        float *const row = importance + i * TILE, last[3][LANES] = {{0}};
+        size_t j = 0;
+        for (; j + LANES <= p->cols; j += LANES)
+            some |= weigh(weights + j, food + j, row + j);
+        if (j == p->cols)
+            continue;
+        memcpy(last[0], weights + j, (p->cols - j) * sizeof(float));
+        memcpy(last[1], food + j, (p->cols - j) * sizeof(float));
+        some |= weigh(last[0], last[1], last[2]);
+        memcpy(row + j, last[2], (p->cols - j) * sizeof(float));
     }
     return some != 0;
 }
 
-/* The most important that were killed come back until the group has as many as the pattern keeps. */
-static void revive(const organ_pattern *pattern, const float *importance, const uint8_t *before, uint8_t *after)
+/* The most important that were killed come back until the group has as many as the pattern keeps. Returns how many it has. */
+static unsigned revive(const organ_pattern *pattern, const float *importance, const uint8_t *before, uint8_t *after)
 {
     unsigned count = 0;
     for (unsigned k = 0; k < pattern->of; k++)
@@ -77,30 +91,55 @@ static void revive(const organ_pattern *pattern, const float *importance, const 
             if (before[k] && !after[k] && (best == pattern->of || importance[k] > importance[best]))
                 best = k;
         if (best == pattern->of)
-            return;
+            break;
         after[best] = 1;
     }
+    return count;
 }
 
+/* What of `before` has something left, and how many; LANES values. */
+static uint64_t stay(const uint8_t *restrict before, const float *restrict flowed, uint8_t *restrict after)
+{
+    uint64_t words[2], count = 0;
+    for (size_t l = 0; l < LANES; l++)
+        after[l] = (uint8_t)(before[l] & (flowed[l] != 0));
+    memcpy(words, after, sizeof words);
+    for (size_t w = 0; w < 2; w++) /* bytes of 0 or 1 */
+        count += words[w] * 0x0101010101010101u >> 56;
+    return count;
+}
+
+static uint64_t stay_in_row(const uint8_t *before, const float *flowed, size_t cols, uint8_t *after)
+{
+    uint64_t count = 0;
+    size_t j = 0;
+    for (; j + LANES <= cols; j += LANES)
+        count += stay(before + j, flowed + j, after + j);
+    for (; j < cols; j++) {
+        after[j] = (uint8_t)(before[j] & (flowed[j] != 0));
+        count += after[j];
+    }
+    return count;
+}
+
+/* importance: NULL without a pattern. flowed: NULL where there was nothing to flow. */
 static uint64_t harvest(const trial *t, const place *p, const float *importance, const float *flowed)
 {
     const organ_pattern *const pattern = &t->flow->pattern;
     uint64_t count = 0;
     uint8_t all[TILE], room[TILE];
+    float some[TILE];
     memset(all, 1, sizeof all);
+    for (size_t j = 0; j < TILE; j++)
+        some[j] = 1;
     for (size_t i = 0; i < p->rows; i++) {
         const size_t at = (p->row + i) * t->flow->weights->cols + p->col, cols = p->cols;
-        const uint8_t *restrict const before = t->before ? t->before + at : all;
-        uint8_t *restrict const after = t->kept ? t->kept + at : room;
-        if (flowed)
-            for (size_t j = 0; j < cols; j++)
-                after[j] = (uint8_t)(before[j] & (flowed[i * TILE + j] != 0));
-        else
-            memcpy(after, before, cols);
+        const uint8_t *const before = t->before ? t->before + at : all;
+        uint8_t *const after = t->kept ? t->kept + at : room;
+        const uint64_t stayed = stay_in_row(before, flowed ? flowed + i * TILE : some, cols, after);
+        count += pattern->of ? 0 : stayed;
         for (size_t j = 0; pattern->of && j < cols; j += pattern->of)
-            revive(pattern, importance + i * TILE + j, before + j, after + j);
-        for (size_t j = 0; j < cols; j++)
-            count += after[j];
+            count += revive(pattern, importance + i * TILE + j, before + j, after + j);
     }
     return count;
 }
@@ -109,12 +148,14 @@ static void try_tile(void *context, size_t index, size_t worker)
 {
     trial *const t = context;
     const place p = place_of(t, index);
-    float *const importance = t->importance + worker * 2 * TILE * TILE, *const flowed = importance + TILE * TILE;
+    const bool pattern = t->flow->pattern.of > 0;
+    float *const importance = t->importance + worker * 2 * TILE * TILE, *const flowed = pattern ? importance + TILE * TILE : importance;
     const bool some = lay_out(t, &p, importance);
     if (some) {
         const organ_physarum_params params = {.iterations = 30, .beta = 2, .coupling = 1, .gain = (float)t->gain};
         organ_prune_counts counts = {0};
-        memcpy(flowed, importance, TILE * TILE * sizeof *flowed);
+        if (pattern)
+            memcpy(flowed, importance, TILE * TILE * sizeof *flowed);
         if (isfinite(t->gain))
             t->engine->kernels->physarum_f32(flowed, p.rows, p.cols, TILE, &params,
                                              t->scratch + worker * organ_physarum_scratch(TILE, TILE), &counts);
@@ -177,25 +218,38 @@ typedef struct search {
     double high, high_rate;                /* one that kills too little */
     double now, now_rate, last, last_rate; /* the gain tried last and the one before; 0: none */
     double best, best_rate, best_error;
+    double fall; /* see fall_of; of the search before, 0: not known */
     bool best_is_last;
 } search;
 
-/* While all gains tried kill too much, or all too little: a careful step, then the line through the last two, and somewhat beyond where it
- * meets the goal. */
-static double step_out(const search *s, double percent)
+/* The line through the last two tries over the logarithm of the gain, or of the search before: points by which an octave lowers the rate.
+ * 0: no line, or one that rises. */
+static double fall_of(const search *s)
 {
-    const double sign = s->high == 0 ? 1 : -1, rise = s->now_rate - s->last_rate;
-    double step = 0.25;
-    if (s->last > 0)
-        step = rise != 0 ? 1.2 * sign * (percent - s->now_rate) * log2(s->now / s->last) / rise : 2;
-    return s->now * exp2(sign * fmin(2, fmax(0.05, step)));
+    if (s->last == 0 || s->now == 0 || s->now == s->last)
+        return s->fall;
+    return fmax(0, (s->last_rate - s->now_rate) / log2(s->now / s->last));
 }
 
-/* The next gain to try: on the line between both ends over the logarithm of the gain, but not next to an end. */
+/* Where that line meets the goal, at most two octaves away. */
+static double along(const search *s, double percent)
+{
+    const double fall = fall_of(s), octaves = fall > 0 ? (s->now_rate - percent) / fall : s->now_rate > percent ? 0.25 : -0.25;
+    return s->now * exp2(fmin(2, fmax(-2, octaves)));
+}
+
+/* The next gain to try: while all kill too much, or all too little, a step of at least 1/64 octave. Between two ends where the line of the
+ * last two tries meets the goal; if that is next to an end or beyond, on the line between both. */
 static double next_gain(const search *s, double percent)
 {
-    if (s->high == 0 || s->low == 0)
-        return step_out(s, percent);
+    const double next = along(s, percent), least = exp2(1.0 / 64);
+    if (s->high == 0)
+        return fmax(next, s->now * least);
+    if (s->low == 0)
+        return fmin(next, s->now / least);
+    const double room = 0.02 * log2(s->high / s->low);
+    if (log2(next / s->low) > room && log2(s->high / next) > room)
+        return next;
     const double share = (s->low_rate - percent) / (s->low_rate - s->high_rate);
     return s->low * exp2(fmin(0.95, fmax(0.05, share)) * log2(s->high / s->low));
 }
@@ -222,18 +276,22 @@ static void remember(search *s, const trial *t, double rate, double percent)
     }
 }
 
-static organ_status find(trial *t, search *s, double percent, double first, organ_error *error)
+/* `from`: the search before, of which the mask has something left, or a gain to begin with. */
+static organ_status find(trial *t, search *s, double percent, const organ_flow_gain *from, organ_error *error)
 {
-    double gain = percent > 0 ? INFINITY : first, rate;
+    const search before = {.now = from->gain, .now_rate = from->killed, .fall = from->fall};
+    const double first = from->fall > 0 ? along(&before, percent) : from->gain;
+    double gain = percent > 0 && from->fall == 0 ? INFINITY : first, rate;
     for (unsigned round = 0; round < MOST_ROUNDS; round++) {
+        const bool endless = !isfinite(gain);
         if (try_gain(t, gain, &rate, error) != ORGAN_OK)
             return error->status;
         remember(s, t, rate, percent);
-        if (percent <= 0 || s->best_error <= t->flow->tolerance || (round == 0 && rate > percent))
+        if (percent <= 0 || s->best_error <= t->flow->tolerance || (endless && rate > percent))
             break;
-        if (round == 0)
+        if (endless)
             s->high = 0;
-        const double next = round == 0 ? first : next_gain(s, percent);
+        const double next = endless ? first : next_gain(s, percent);
         if (next < LEAST_GAIN || next > MOST_GAIN || (float)next == (float)t->gain)
             break;
         gain = next;
@@ -245,12 +303,12 @@ organ_status organ_flow_search(const organ_engine *engine, const organ_flow *flo
                                organ_flow_gain *found, organ_error *error)
 {
     trial t;
-    search s = {0};
+    search s = {.fall = found->fall};
     if (open_trial(&t, engine, flow, error) == ORGAN_OK) {
         t.before = before;
         t.kept = kept;
-        if (find(&t, &s, percent, found->gain, error) == ORGAN_OK)
-            *found = (organ_flow_gain){s.best, s.best_rate, kept && s.best_is_last};
+        if (find(&t, &s, percent, found, error) == ORGAN_OK)
+            *found = (organ_flow_gain){s.best, s.best_rate, isfinite(s.best) ? fall_of(&s) : 0, kept && s.best_is_last};
     }
     close_trial(&t);
     return error->status;

@@ -16,7 +16,7 @@ typedef struct organ_pattern {
     unsigned keep, of;
 } organ_pattern;
 
-/* importance(i, j) = |weights(i, j)| * food[j], 0 where the mask is 0. */
+/* importance(i, j) = |weights(i, j)| * food[j]. */
 typedef struct organ_flow {
     organ_matrix_bands *weights; /* band_rows is a multiple of ORGAN_FLOW_TILE, or the matrix is one band */
     const float *food;           /* per column, >= 0 and at most about 1 */
@@ -28,14 +28,15 @@ typedef struct organ_flow {
 typedef struct organ_flow_gain {
     double gain;   /* INFINITY: killing what has no importance was enough */
     double killed; /* percentage of zeros in the mask that it leaves */
+    double fall;   /* points by which an octave more would kill less; 0: not known, nor whether any finite gain is needed */
     bool held;     /* `kept` holds that mask */
 } organ_flow_gain;
 
 /* Physarum flow (30 iterations, beta 2, coupling 1) over the importances in tiles of ORGAN_FLOW_TILE, at the gain that leaves `percent` of
- * the mask at zero, sought from found->gain on; with percent = 0 at that gain itself. A mask only loses; a tile without any importance
- * loses nothing. `before` is the mask of a matrix of one band, NULL for one that keeps all; so is `kept`, NULL where only the gain is
- * wanted. ORGAN_BAD_INPUT for weights that are not finite, ORGAN_INTERRUPTED if stopped, ORGAN_IO without memory; errors of
- * organ_matrix_band. */
+ * the mask at zero, sought from *found on, which is a gain alone or what a search for less has found; with percent = 0 at found->gain
+ * itself. A mask only loses; a tile without any importance loses nothing. `before` is the mask of a matrix of one band, NULL for one that
+ * keeps all; so is `kept`, NULL where only the gain is wanted. Weights that `before` has not are zero. ORGAN_BAD_INPUT for weights that are
+ * not finite, ORGAN_INTERRUPTED if stopped, ORGAN_IO without memory; errors of organ_matrix_band. */
 organ_status organ_flow_search(const organ_engine *engine, const organ_flow *flow, double percent, const uint8_t *before, uint8_t *kept,
                                organ_flow_gain *found, organ_error *error);
 

@@ -29,7 +29,7 @@ json_t *organ_experiment_method(const json_t *log);
  * logs name do not count: others are counted. */
 const char *organ_experiment_difference(const json_t *a, const json_t *b, bool any_targets);
 
-/* "donor tiny-qwen2 (fingerprint ...), physarum-v2/1, calibrated on a.txt (XXH3 ...)"; NULL without memory. */
+/* "donor tiny-qwen2 (fingerprint ...), physarum-v2/2, calibrated on a.txt (XXH3 ...)"; NULL without memory. */
 json_t *organ_experiment_words(const json_t *experiment);
 
 #endif

@@ -229,6 +229,9 @@ START_TEST(gradients_reach_the_dense_solution)
     organ_masked_squares *solver;
     ck_assert_int_eq(organ_masked_squares_create(&engine, &h, ROWS, "m", &solver, &error), ORGAN_OK);
     memcpy(organ_masked_squares_residual(solver), s->target, sizeof s->target);
+    /* What v becomes without a product, and after the last one, the next solve takes into account. */
+    ck_assert_int_eq(organ_masked_squares_solve(solver, s->keep, 0, s->v, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_masked_squares_solve(solver, s->keep, 1, s->v, &error), ORGAN_OK);
     ck_assert_int_eq(organ_masked_squares_solve(solver, s->keep, 60, s->v, &error), ORGAN_OK);
     organ_masked_squares_destroy(solver);
     for (size_t row = 0; row + 1 < ROWS; row++) {

@@ -90,7 +90,7 @@ static double run_with_effort(const organ_calibration *c, double effort, unsigne
     pruned p = prune_layer(&engine, &given, c, (organ_prune_matrix_options){.sparsity = 50, .effort = effort, .measure = true});
     ck_assert_msg(p.error.status == ORGAN_OK, "%s", p.error.message);
     ck_assert_double_le(fabs(p.report.sparsity - 50), 0.1);
-    ck_assert_uint_eq(p.report.stages, 5);
+    ck_assert_uint_eq(p.report.stages, 7);
     ck_assert_uint_eq(p.report.products, products);
     ck_assert(p.report.output_error > 0.001 && p.report.output_error < 0.01 && !p.report.block_diagonal);
     for (size_t k = 0; k < LAYER_WEIGHTS; k++)
@@ -107,10 +107,10 @@ START_TEST(physarum_comes_to_the_golden_one)
     const double exact = golden_number(json_object_get(golden, "physarum"), "objective");
     organ_calibration *c = calibrate(&engine, &given, true, LAYER_TOKENS);
     double share[3];
-    const double least = run_with_effort(c, 0.25, 5, &share[0]), usual = run_with_effort(c, 1, 11, &share[1]),
-                 most = run_with_effort(c, 4, 44, &share[2]);
+    const double least = run_with_effort(c, 0.25, 5, &share[0]), usual = run_with_effort(c, 1, 7, &share[1]),
+                 most = run_with_effort(c, 8, 60, &share[2]);
     check_relative(most, exact, 3e-3);
-    ck_assert_double_ge(share[2], 99);
+    ck_assert_double_ge(share[2], 98.5);
     ck_assert_double_gt(least, usual);
     check_relative(usual, exact, 5e-3);
     ck_assert_double_ge(share[1], 97);

@@ -131,7 +131,7 @@ START_TEST(same_bytes_whatever_the_way)
         w.imatrix = "fixtures/imatrix/tiny-qwen2.dat";
         must_prune(TINY, "b", w);
         ck_assert(same_files(scratch_path("a/model-00002-of-00003.safetensors"), scratch_path("b/model-00002-of-00003.safetensors")));
-        ck_assert_str_eq(json_string_value(json_object_get(last_report, "definition")), m == 0 ? "physarum-v2-imatrix/1" : "wanda/1");
+        ck_assert_str_eq(json_string_value(json_object_get(last_report, "definition")), m == 0 ? "physarum-v2-imatrix/2" : "wanda/1");
         ck_assert(json_is_false(json_object_get(last_report, "compensates")));
         ck_assert_str_eq(json_string_value(json_object_get(json_object_get(last_report, "imatrix"), "name")), "tiny-qwen2.dat");
         ck_assert_int_eq(json_integer_value(json_object_get(last_report, "compensated")), 0);
