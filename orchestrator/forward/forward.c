@@ -72,7 +72,8 @@ organ_status organ_forward_open(const organ_model *model, const organ_engine *en
     f->model = model;
     f->engine = engine;
     if (organ_forward_config_read(model, &f->config, error) || organ_weights_find(model, &f->weights, error) || find_ends(f, error) ||
-        find_layers(f, error) || measure_layers(f, error) || organ_forward_rotation_open(f, &f->config.rope, &f->rotation, error) ||
+        find_layers(f, error) || organ_forward_plan_head(f, &f->head, error) || measure_layers(f, error) ||
+        organ_forward_rotation_open(f, &f->config.rope, &f->rotation, error) ||
         organ_forward_rotation_open(f, &f->config.rope_local, &f->rotation_local, error)) {
         organ_forward_close(f);
         return error->status;
@@ -88,6 +89,8 @@ void organ_forward_close(organ_forward *f)
     for (unsigned k = 0; f->plans && k < f->config.layers; k++)
         organ_forward_plan_release(&f->plans[k]);
     free(f->plans);
+    organ_forward_plan_release(&f->head);
+    organ_forward_free(f->scratch);
     organ_forward_free(f->norm_values);
     organ_forward_rotation_close(&f->rotation);
     organ_forward_rotation_close(&f->rotation_local);
@@ -140,14 +143,13 @@ organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *
         most = tokens > most ? tokens : most;
     }
     g.room = organ_forward_floats(room_for(&forward->config, most), error);
-    g.scratch = organ_forward_floats(organ_forward_scratch(forward) / sizeof(float), error);
+    g.scratch = organ_forward_scratch(forward, error);
     g.routed = calloc((size_t)forward->config.experts + 1, sizeof *g.routed);
     if (!error->status && !g.routed)
         organ_fail_errno(error, ENOMEM, "cannot allocate the counts of %u experts", forward->config.experts);
     if (!error->status)
         run_groups(&g, hidden, error);
     organ_forward_free(g.room);
-    organ_forward_free(g.scratch);
     free(g.routed);
     organ_forward_products_release(&g.products);
     return error->status;
@@ -161,43 +163,51 @@ organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, c
 
 /* ---- the whole pass ---- */
 
-/* Bytes of so much memory that the pass leaves beside a layer, its activations and so many bytes while it runs, and so many while it is
- * loaded, or the output head instead; 0: none. */
-static uint64_t left_of(const organ_forward *f, uint64_t memory, size_t context, uint64_t running, uint64_t loading, uint64_t head)
+/* Bytes of so much memory that the pass leaves beside the scratch of its workers and what takes more: a layer with the activations of a
+ * group of tokens or with what loading it takes, or logits; 0: none. */
+static uint64_t left_of(const organ_forward *f, uint64_t memory, size_t group, uint64_t scratch, uint64_t loading, uint64_t logits)
 {
-    const size_t group = organ_larger(context, FORWARD_GROUP);
-    const uint64_t activations = room_for(&f->config, group) * (uint64_t)sizeof(float) + running;
-    const uint64_t layer = f->most_bytes + (activations > loading ? activations : loading), taken = layer > head ? layer : head;
+    const uint64_t activations = room_for(&f->config, group) * (uint64_t)sizeof(float);
+    const uint64_t layer = f->most_bytes + (activations > loading ? activations : loading);
+    const uint64_t taken = scratch + (layer > logits ? layer : logits);
     return taken >= memory ? 0 : memory - taken;
 }
 
-/* With this many threads. */
-static uint64_t left_here(const organ_forward *f, uint64_t memory, size_t context)
+/* With this many threads, and logits of so many tokens. */
+static uint64_t left_here(const organ_forward *f, uint64_t memory, size_t group, size_t rows)
 {
     const uint64_t loading = organ_workers_count(f->engine->workers) * (uint64_t)f->most_reading;
-    return left_of(f, memory, context, organ_forward_scratch(f), loading, organ_forward_head_bytes(f, memory));
+    return left_of(f, memory, group, organ_forward_scratch_bytes(f), loading, organ_forward_head_bytes(f, rows));
 }
+
+/* Windows of so many tokens go in groups of so many. */
+static size_t group_of(size_t context) { return organ_larger(context, FORWARD_GROUP); }
 
 size_t organ_forward_batch(const organ_forward *f, size_t context)
 {
-    const uint64_t token = f->config.hidden * sizeof(float), tokens = left_here(f, f->engine->memory, context) / token;
+    const uint64_t token = f->config.hidden * sizeof(float), memory = f->engine->memory;
+    const uint64_t tokens = left_here(f, memory, group_of(context), organ_forward_head_rows(f, memory)) / token;
     return context == 0 || tokens < context ? 0 : tokens < SIZE_MAX / token ? (size_t)tokens : SIZE_MAX / (size_t)token;
 }
 
+/* The room of a layer stays while there are logits. */
 bool organ_forward_fits(const organ_forward *f, uint64_t memory, size_t together, uint64_t bytes)
 {
-    const uint64_t left = left_here(f, memory, together), states = together * f->config.hidden * sizeof(float);
+    const uint64_t here = left_here(f, memory, together, 0), logits = f->most_bytes + organ_forward_head_bytes(f, 1);
+    const uint64_t scratch = organ_forward_scratch_bytes(f), there = logits + scratch < memory ? memory - logits - scratch : 0;
+    const uint64_t left = here < there ? here : there, states = together * f->config.hidden * sizeof(float);
     return left > bytes && left - bytes >= states;
 }
 
 uint64_t organ_forward_spare(const organ_forward *f, size_t context)
 {
-    return left_of(f, f->engine->memory, context, f->engine->memory / 16, 0, 0);
+    return left_of(f, f->engine->memory, group_of(context), f->engine->memory / 16, 0, 0);
 }
 
 uint64_t organ_forward_left(const organ_forward *f, uint64_t memory, size_t context)
 {
-    const uint64_t here = left_here(f, memory, context), anywhere = left_of(f, memory, context, memory / 16, 0, 0);
+    const uint64_t here = left_here(f, memory, group_of(context), 0);
+    const uint64_t anywhere = left_of(f, memory, group_of(context), memory / 16, 0, 0);
     return here < anywhere ? here : anywhere;
 }
 

@@ -95,6 +95,8 @@ struct organ_forward {
     size_t most_bytes, most_reading; /* of a layer */
     size_t worker_bytes;             /* of the scratch of a worker while a layer or the output head runs; a multiple of 64 */
     uint64_t least_memory;           /* with which one token goes through */
+    float *scratch;                  /* of all workers, from the first use on */
+    forward_plan head;               /* the output head as a layer of one weight, for whoever holds it */
     bool foreseen;                   /* these are of a model that is not there yet */
 };
 
@@ -110,6 +112,7 @@ struct organ_layer {
     const forward_plan *plan;
     bool windowed;
     unsigned char *values;
+    bool borrowed;           /* these are somebody else's */
     forward_source *sources; /* of each slot; without a reader where its values are held */
 };
 
@@ -124,6 +127,8 @@ typedef struct forward_linear {
 /* ---- plan ---- */
 
 organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, forward_plan *plan, organ_error *error);
+/* Of the output head alone. */
+organ_status organ_forward_plan_head(organ_forward *forward, forward_plan *plan, organ_error *error);
 /* Measures it anew, as organ_forward_foresee says. */
 organ_status organ_forward_plan_foresee(const organ_forward *forward, organ_made_as as, forward_plan *plan, organ_error *error);
 void organ_forward_plan_release(forward_plan *plan);
@@ -205,11 +210,21 @@ void organ_forward_rotation_begin(forward_rotation *rotation);
 organ_status organ_forward_rotation_reach(forward_rotation *rotation, size_t tokens, size_t *first, organ_error *error);
 void organ_forward_rotation_close(forward_rotation *rotation);
 
-/* Bytes that organ_forward_logits takes at most where the engine's memory is so much. */
-uint64_t organ_forward_head_bytes(const organ_forward *forward, uint64_t memory);
+/* As organ_forward_logits; `held` is the output head where it is held, or NULL: it is read. */
+organ_status organ_forward_logits_by(organ_forward *forward, const organ_layer *held, const float *hidden, const size_t *rows, size_t count,
+                                     void *context, void (*each)(void *context, size_t k, float *logits), organ_error *error);
+/* How many tokens' logits are held at once where the memory is so much, and what so many take. */
+size_t organ_forward_head_rows(const organ_forward *forward, uint64_t memory);
+uint64_t organ_forward_head_bytes(const organ_forward *forward, size_t rows);
 
-/* Bytes of the scratch of all workers. */
-uint64_t organ_forward_scratch(const organ_forward *forward);
+/* Loads layer `number` as organ_layer_load does, its weights to `room`, which must outlive it; NULL: to memory of its own. */
+organ_status organ_forward_load_to(organ_forward *forward, int32_t number, float *room, organ_layer **loaded, organ_error *error);
+/* The output head. */
+organ_status organ_forward_load_head(const organ_forward *forward, organ_layer **loaded, organ_error *error);
+
+/* Bytes of the scratch of all workers, and the scratch; NULL with an error. */
+uint64_t organ_forward_scratch_bytes(const organ_forward *forward);
+float *organ_forward_scratch(organ_forward *forward, organ_error *error);
 
 /* ---- a layer on a group of windows ---- */
 
@@ -239,7 +254,7 @@ typedef struct forward_group {
 organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
                                      const forward_keys *before, float *hidden, const organ_tap *tap, organ_error *error);
 
-/* Whether so much memory holds `bytes` beside a layer that `together` tokens are carried through. */
+/* Whether so much memory holds `bytes` beside a layer that one window of `together` tokens is carried through, and the logits of one. */
 bool organ_forward_fits(const organ_forward *forward, uint64_t memory, size_t together, uint64_t bytes);
 
 /* Floats of room for a group of so many tokens. */

@@ -131,25 +131,17 @@ static organ_status read_layer(const organ_forward *f, organ_layer *layer, organ
     return error->status;
 }
 
-organ_status organ_layer_load(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
+static organ_status load_plan(const organ_forward *forward, const forward_plan *plan, float *room, organ_layer **loaded, organ_error *error)
 {
     *loaded = NULL;
-    if (number < 0 || (unsigned)number >= forward->config.layers)
-        return organ_fail(error, ORGAN_USAGE, "%s: there is no layer %d of %u", forward->model->path, (int)number, forward->config.layers);
-    if (forward->foreseen)
-        return organ_fail(error, ORGAN_USAGE, "%s: what is made of it is not there yet", forward->model->path);
-    const forward_plan *plan = &forward->plans[number];
-    if (plan->bytes >= forward->engine->memory)
-        return organ_memory_refuse(error, forward->engine->memory, forward->least_memory, "layer %d of %s", (int)number,
-                                   forward->model->path);
     organ_layer *layer = calloc(1, sizeof *layer);
     if (!layer)
-        return organ_fail_errno(error, ENOMEM, "cannot allocate layer %d", (int)number);
+        return organ_fail_memory(error, forward->model->path);
     layer->forward = forward;
     layer->plan = plan;
-    layer->windowed = forward->config.windowed && forward->config.windowed[number];
     layer->sources = calloc(plan->count, sizeof *layer->sources);
-    layer->values = (unsigned char *)organ_forward_floats(plan->bytes / sizeof(float), error);
+    layer->borrowed = room != NULL;
+    layer->values = (unsigned char *)(room ? room : organ_forward_floats(plan->bytes / sizeof(float), error));
     if (!layer->sources)
         organ_fail_errno(error, ENOMEM, "cannot allocate a list of %zu weights", plan->count);
     if (error->status || read_layer(forward, layer, error)) {
@@ -160,6 +152,31 @@ organ_status organ_layer_load(organ_forward *forward, int32_t number, organ_laye
     return ORGAN_OK;
 }
 
+organ_status organ_forward_load_head(const organ_forward *forward, organ_layer **loaded, organ_error *error)
+{
+    return load_plan(forward, &forward->head, NULL, loaded, error);
+}
+
+organ_status organ_forward_load_to(organ_forward *forward, int32_t number, float *room, organ_layer **loaded, organ_error *error)
+{
+    *loaded = NULL;
+    if (number < 0 || (unsigned)number >= forward->config.layers)
+        return organ_fail(error, ORGAN_USAGE, "%s: there is no layer %d of %u", forward->model->path, (int)number, forward->config.layers);
+    if (forward->foreseen)
+        return organ_fail(error, ORGAN_USAGE, "%s: what is made of it is not there yet", forward->model->path);
+    if (forward->plans[number].bytes >= forward->engine->memory)
+        return organ_memory_refuse(error, forward->engine->memory, forward->least_memory, "layer %d of %s", (int)number,
+                                   forward->model->path);
+    if (load_plan(forward, &forward->plans[number], room, loaded, error) == ORGAN_OK)
+        (*loaded)->windowed = forward->config.windowed && forward->config.windowed[number];
+    return error->status;
+}
+
+organ_status organ_layer_load(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
+{
+    return organ_forward_load_to(forward, number, NULL, loaded, error);
+}
+
 void organ_layer_free(organ_layer *layer)
 {
     if (!layer)
@@ -167,7 +184,8 @@ void organ_layer_free(organ_layer *layer)
     for (size_t k = 0; layer->sources && k < layer->plan->count; k++)
         organ_weight_reader_close(layer->sources[k].reader);
     free(layer->sources);
-    organ_forward_free((float *)(void *)layer->values);
+    if (!layer->borrowed)
+        organ_forward_free((float *)(void *)layer->values);
     free(layer);
 }
 

@@ -86,7 +86,14 @@ organ_status organ_forward_products_run(forward_products *products, const organ_
     return organ_stop_asked(engine->stop) && !error->status ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : error->status;
 }
 
-uint64_t organ_forward_scratch(const organ_forward *f) { return organ_workers_count(f->engine->workers) * (uint64_t)f->worker_bytes; }
+uint64_t organ_forward_scratch_bytes(const organ_forward *f) { return organ_workers_count(f->engine->workers) * (uint64_t)f->worker_bytes; }
+
+float *organ_forward_scratch(organ_forward *f, organ_error *error)
+{
+    if (!f->scratch)
+        f->scratch = organ_forward_floats((size_t)organ_forward_scratch_bytes(f) / sizeof(float), error);
+    return f->scratch;
+}
 
 void organ_forward_products_release(forward_products *products)
 {

@@ -99,7 +99,8 @@ organ_status organ_forward_embed(organ_forward *forward, const organ_windows *wi
 
 typedef struct head_job {
     organ_forward *forward;
-    forward_source source;
+    forward_source source; /* without a reader where the head is held */
+    forward_linear head;
     forward_products products;
     float *normed, *logits; /* of the tokens that are held */
     void *scratch, *context;
@@ -118,15 +119,15 @@ static void give_row(void *context, size_t index, size_t worker)
     j->each(j->context, j->first + index, logits);
 }
 
-static size_t held_tokens(const organ_forward *f, uint64_t memory)
+size_t organ_forward_head_rows(const organ_forward *f, uint64_t memory)
 {
     const uint64_t fit = memory / 4 / (f->config.vocabulary * sizeof(float));
     return fit < LEAST_TOKENS ? LEAST_TOKENS : organ_lesser((size_t)fit, HEAD_TOKENS);
 }
 
-uint64_t organ_forward_head_bytes(const organ_forward *f, uint64_t memory)
+uint64_t organ_forward_head_bytes(const organ_forward *f, size_t rows)
 {
-    return held_tokens(f, memory) * (f->config.hidden + f->config.vocabulary) * sizeof(float) + organ_forward_scratch(f);
+    return rows * (f->config.hidden + f->config.vocabulary) * (uint64_t)sizeof(float);
 }
 
 static organ_status give_rows(head_job *j, const float *hidden, const size_t *rows, organ_error *error)
@@ -134,35 +135,52 @@ static organ_status give_rows(head_job *j, const float *hidden, const size_t *ro
     const organ_forward *f = j->forward;
     const organ_forward_config *c = &f->config;
     const size_t width = (size_t)c->hidden;
-    const forward_linear head = {.panels = organ_forward_panels(&j->source, 0), .in = width, .out = (size_t)c->vocabulary};
     for (size_t k = 0; k < j->tokens; k++)
         organ_forward_norm(hidden + rows[k] * width, f->norm_values, c->norm_adds_one ? 1 : 0, c->rms_eps, width, j->normed + k * width);
-    if (organ_forward_products_add(&j->products, j->normed, &head, j->logits, j->tokens, error) ||
+    if (organ_forward_products_add(&j->products, j->normed, &j->head, j->logits, j->tokens, error) ||
         organ_forward_products_run(&j->products, f, j->scratch, error))
         return error->status;
     return organ_forward_share(f->engine, j->tokens, give_row, j, error);
 }
 
-organ_status organ_forward_logits(organ_forward *forward, const float *hidden, const size_t *rows, size_t count, void *context,
-                                  void (*each)(void *context, size_t k, float *logits), organ_error *error)
+static organ_status open_head(head_job *j, const organ_layer *held, organ_error *error)
 {
-    const size_t held = organ_lesser(count, held_tokens(forward, forward->engine->memory));
+    const organ_forward *const f = j->forward;
+    const size_t words = (size_t)f->config.vocabulary;
+    if (held) {
+        j->head = organ_forward_linear_of(held, (forward_view){0, 0}, words);
+        return ORGAN_OK;
+    }
+    j->source.type = organ_forward_type(f->output);
+    j->head = (forward_linear){.panels = organ_forward_panels(&j->source, 0), .in = (size_t)f->config.hidden, .out = words};
+    return organ_weight_reader_open(f->model, f->output, f->engine->kernels, NULL, &j->source.reader, error);
+}
+
+organ_status organ_forward_logits_by(organ_forward *forward, const organ_layer *held, const float *hidden, const size_t *rows, size_t count,
+                                     void *context, void (*each)(void *context, size_t k, float *logits), organ_error *error)
+{
+    const size_t together = organ_lesser(count, organ_forward_head_rows(forward, forward->engine->memory));
     if (count == 0)
         return ORGAN_OK;
-    head_job j = {.forward = forward, .source.type = organ_forward_type(forward->output), .context = context, .each = each};
-    j.normed = organ_forward_floats(held * (size_t)forward->config.hidden, error);
-    j.logits = organ_forward_floats(held * (size_t)forward->config.vocabulary, error);
-    j.scratch = organ_forward_floats((size_t)organ_forward_scratch(forward) / sizeof(float), error);
+    head_job j = {.forward = forward, .context = context, .each = each};
+    j.normed = organ_forward_floats(together * (size_t)forward->config.hidden, error);
+    j.logits = organ_forward_floats(together * (size_t)forward->config.vocabulary, error);
+    j.scratch = organ_forward_scratch(forward, error);
     if (!error->status)
-        organ_weight_reader_open(forward->model, forward->output, forward->engine->kernels, NULL, &j.source.reader, error);
-    for (; j.first < count && error->status == ORGAN_OK; j.first += held) {
-        j.tokens = organ_lesser(held, count - j.first);
+        open_head(&j, held, error);
+    for (; j.first < count && error->status == ORGAN_OK; j.first += together) {
+        j.tokens = organ_lesser(together, count - j.first);
         give_rows(&j, hidden, rows + j.first, error);
     }
     organ_weight_reader_close(j.source.reader);
     organ_forward_products_release(&j.products);
     organ_forward_free(j.normed);
     organ_forward_free(j.logits);
-    organ_forward_free(j.scratch);
     return error->status;
+}
+
+organ_status organ_forward_logits(organ_forward *forward, const float *hidden, const size_t *rows, size_t count, void *context,
+                                  void (*each)(void *context, size_t k, float *logits), organ_error *error)
+{
+    return organ_forward_logits_by(forward, NULL, hidden, rows, count, context, each, error);
 }

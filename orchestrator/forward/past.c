@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * A text that grows: keys and values are kept, new tokens alone go through the layers. So are the weights of as many layers as the memory
- * holds beside one that is read anew each time. */
+ * holds beside one that is read anew each time, and where it holds all, the output head. */
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/enough_memory.h"
 
@@ -13,6 +13,9 @@ struct organ_forward_past {
     float *values;
     organ_layer **layers; /* of the model: NULL for one that is not held */
     unsigned layer_count, held;
+    float *room;       /* of those that are read anew, one after the other */
+    organ_layer *head; /* NULL: it is not held */
+    bool holds_head;
 };
 
 static size_t width_of(const organ_forward *f) { return (size_t)f->config.kv_heads * f->config.head_dim; }
@@ -37,17 +40,15 @@ static bool begins_anew(const organ_forward *f, size_t first, size_t most)
            organ_forward_rotation_kind(&f->rotation_local, first) != organ_forward_rotation_kind(&f->rotation_local, most);
 }
 
-/* How many layers, from the first, the memory holds beside all else. */
-static unsigned holdable(const organ_forward *f, size_t together, uint64_t taken)
+/* Layers, from the first, that the memory holds beside all else, and then the head. */
+static void choose_held(const organ_forward *f, organ_forward_past *past, size_t together, uint64_t taken)
 {
-    unsigned held = 0;
-    while (held < f->config.layers) {
-        taken += f->plans[held].bytes;
+    for (; past->held < f->config.layers; past->held++) {
+        taken += f->plans[past->held].bytes;
         if (!organ_forward_fits(f, f->engine->memory, together, taken))
-            break;
-        held++;
+            return;
     }
-    return held;
+    past->holds_head = organ_forward_fits(f, f->engine->memory, together, taken + f->head.bytes);
 }
 
 organ_status organ_forward_past_open(organ_forward *f, size_t first, size_t most, organ_forward_past **past, organ_error *error)
@@ -65,9 +66,11 @@ organ_status organ_forward_past_open(organ_forward *f, size_t first, size_t most
     made->most = most;
     made->layer_floats = most * width_of(f);
     made->layer_count = f->config.layers;
-    made->held = holdable(f, together, most * token);
+    choose_held(f, made, together, most * token);
     if (!(made->layers = calloc(made->layer_count, sizeof *made->layers)))
         organ_fail_memory(error, f->model->path);
+    if (made->held < made->layer_count)
+        made->room = organ_forward_floats(f->most_bytes / sizeof(float), error);
     if (error->status || !(made->values = organ_forward_floats(2 * (size_t)made->layer_count * made->layer_floats, error))) {
         organ_forward_past_close(made);
         return error->status;
@@ -82,8 +85,10 @@ void organ_forward_past_close(organ_forward_past *past)
         return;
     for (unsigned k = 0; past->layers && k < past->layer_count; k++)
         organ_layer_free(past->layers[k]);
+    organ_layer_free(past->head);
     free(past->layers);
     organ_forward_free(past->values);
+    organ_forward_free(past->room);
     free(past);
 }
 
@@ -93,7 +98,7 @@ static organ_status run_layers(organ_forward *f, organ_forward_past *past, const
         float *const keys = past->values + 2 * k * past->layer_floats;
         const forward_keys before = {keys, keys + past->layer_floats, past->count};
         organ_layer *layer = past->layers[k];
-        if (!layer && organ_layer_load(f, (int32_t)k, &layer, error))
+        if (!layer && organ_forward_load_to(f, (int32_t)k, k < past->held ? NULL : past->room, &layer, error))
             return error->status;
         organ_forward_layer_run(f, layer, windows, &before, hidden, NULL, error);
         if (k < past->held)
@@ -103,7 +108,7 @@ static organ_status run_layers(organ_forward *f, organ_forward_past *past, const
         if (error->status)
             return error->status;
     }
-    return ORGAN_OK;
+    return past->holds_head && !past->head ? organ_forward_load_head(f, &past->head, error) : ORGAN_OK;
 }
 
 organ_status organ_forward_continue(organ_forward *f, organ_forward_past *past, const uint32_t *tokens, size_t count, void *context,
@@ -120,7 +125,7 @@ organ_status organ_forward_continue(organ_forward *f, organ_forward_past *past, 
     const organ_windows windows = {.tokens = tokens + past->count, .count = 1, .begin = begin};
     float *const hidden = organ_forward_floats(begin[1] * (size_t)f->config.hidden, error);
     if (hidden && organ_forward_embed(f, &windows, hidden, error) == ORGAN_OK && run_layers(f, past, &windows, hidden, error) == ORGAN_OK)
-        organ_forward_logits(f, hidden, &last, 1, context, each, error);
+        organ_forward_logits_by(f, past->head, hidden, &last, 1, context, each, error);
     organ_forward_free(hidden);
     past->count = error->status ? 0 : count;
     return error->status;

@@ -117,6 +117,16 @@ static organ_status measure_slot(builder *b, forward_slot *slot)
     return ORGAN_OK;
 }
 
+static organ_status measure_loading(builder *b)
+{
+    for (size_t k = 0; k < b->plan->count && !b->error->status; k++) {
+        size_t loading;
+        if (organ_forward_load_size(b->forward, &b->plan->slots[k], &loading, b->error) == ORGAN_OK)
+            b->plan->reading = organ_larger(b->plan->reading, loading);
+    }
+    return b->error->status;
+}
+
 /* rows 0: a vector. The first fault is kept; then the view leads nowhere. */
 static forward_view add_stack(builder *b, const char *part, uint64_t matrices, uint64_t rows, uint64_t cols)
 {
@@ -307,12 +317,18 @@ organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, for
         add_experts(&b);
     else
         add_dense(&b);
-    for (size_t k = 0; k < plan->count && !error->status; k++) {
-        size_t loading;
-        if (organ_forward_load_size(forward, &plan->slots[k], &loading, error) == ORGAN_OK)
-            plan->reading = organ_larger(plan->reading, loading);
-    }
-    return error->status;
+    return measure_loading(&b);
+}
+
+organ_status organ_forward_plan_head(organ_forward *forward, forward_plan *plan, organ_error *error)
+{
+    const organ_weight *const weight = forward->output;
+    builder b = {.forward = forward, .plan = plan, .error = error};
+    if (!(plan->slots = calloc(1, sizeof *plan->slots)))
+        return organ_fail_errno(error, ENOMEM, "cannot allocate the plan of the output head");
+    plan->count = 1;
+    plan->slots[0] = (forward_slot){.weight = weight, .rows = weight->shape[0], .cols = weight->shape[1], .matrices = 1};
+    return measure_slot(&b, plan->slots) ? error->status : measure_loading(&b);
 }
 
 /* Codes, scales and what else a panel is made of take no more than twice what the panel does, but for rooms to read into. */

@@ -37,8 +37,8 @@ ends 0 quantize tiny-qwen2 -o int4 --scheme int4-group32 --quiet
 for type in bf16 f32; do
     enough dequantize int4 -o new --dtype $type "${scored[@]}"
 done
-enough generate tiny-qwen2 --prompt x -n 4
-enough generate tiny-qwen2 --prompt x -n 400
+enough generate tiny-qwen2 --prompt x -n 3000
+enough generate tiny-qwen2 --prompt x -n 4 --threads 16
 enough measure tiny-qwen2 --threads 64
 enough prune tiny-qwen2 -o new --threads 64
 enough purify tiny-qwen2 -o new --method haar --threads 64

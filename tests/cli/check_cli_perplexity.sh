@@ -136,7 +136,7 @@ for others in "" "--compare tiny-qwen2"; do
     # shellcheck disable=SC2086
     ends 0 perplexity tiny-qwen2 --text $text --context 64 --max-tokens 100 $others --memory "$enough" --quiet
 done
-refused 2 "--memory 8M is too little for a layer of " generate tiny-qwen2 --prompt x -n 10 --memory 8M
+refused 2 "--memory 8M is too little for a layer of " generate tiny-qwen2 --prompt x -n 3000 --memory 8M
 refused 2 "there" perplexity tiny-qwen2 --text $text -o there
 refused 2 "tiny-qwen2" perplexity tiny-qwen2 --text $text -o tiny-qwen2 --force
 refused 4 "nowhere" perplexity nowhere --text $text

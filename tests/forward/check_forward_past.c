@@ -2,6 +2,7 @@
  * A text that grows: what is kept of its beginning changes nothing. */
 #include "tests/kit/emulated.h"
 #include "tests/kit/forward_rig.h"
+#include "tests/kit/model_maker.h"
 #include "tests/kit/suite_table.h"
 
 #include <stdio.h>
@@ -17,10 +18,22 @@ static const struct {
     const char *path;
     uint32_t words;
 } models[] = {
-    {"tiny-qwen2", 2048},     {"forward/llama", 96},   {"forward/llama.gguf", 96},    {"forward/llama-dynamic", 96},
-    {"forward/mistral", 96},  {"forward/mixtral", 96}, {"forward/qwen2", 96},         {"forward/qwen3", 96},
-    {"forward/qwen3moe", 96}, {"forward/phi3", 96},    {"forward/phi3-longrope", 96}, {"forward/phi3-longrope.gguf", 96},
-    {"forward/gemma2", 96},   {"forward/gemma3", 96},  {"forward/gemma3.gguf", 96},
+    {"tiny-qwen2", 2048},
+    {"tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf", 2048},
+    {"forward/llama", 96},
+    {"forward/llama.gguf", 96},
+    {"forward/llama-dynamic", 96},
+    {"forward/mistral", 96},
+    {"forward/mixtral", 96},
+    {"forward/qwen2", 96},
+    {"forward/qwen3", 96},
+    {"forward/qwen3moe", 96},
+    {"forward/phi3", 96},
+    {"forward/phi3-longrope", 96},
+    {"forward/phi3-longrope.gguf", 96},
+    {"forward/gemma2", 96},
+    {"forward/gemma3", 96},
+    {"forward/gemma3.gguf", 96},
 };
 
 typedef struct growing {
@@ -103,7 +116,7 @@ START_TEST(threads_and_memory_of_a_growing_text_do_not_show)
     growing one, five;
     organ_error error;
     begin(&one, "tiny-qwen2", 2048, 1, ROOMY, 70);
-    begin(&five, "tiny-qwen2", 2048, 5, (uint64_t)36 << 20, 70);
+    begin(&five, "tiny-qwen2", 2048, 5, (uint64_t)11 << 20, 70);
     for (size_t k = 0; k < sizeof counts / sizeof *counts; k++) {
         ck_assert_int_eq(grow(&one, counts[k], &error), ORGAN_OK);
         ck_assert_msg(grow(&five, counts[k], &error) == ORGAN_OK, "%s", error.message);
@@ -111,6 +124,29 @@ START_TEST(threads_and_memory_of_a_growing_text_do_not_show)
     }
     end(&one);
     end(&five);
+}
+END_TEST
+
+static long reads_of_a_token(uint64_t memory)
+{
+    growing g;
+    organ_error error;
+    begin(&g, "tiny-qwen2", 2048, 2, memory, 10);
+    ck_assert_int_eq(grow(&g, 10, &error), ORGAN_OK);
+    const long before = fault_count(FAULT_PREAD);
+    ck_assert_int_eq(grow(&g, 11, &error), ORGAN_OK);
+    const long reads = fault_count(FAULT_PREAD) - before;
+    end(&g);
+    return reads;
+}
+
+/* Where the memory holds all, the embedding of a token is all that is read for it; with less, some layers and the head. */
+START_TEST(what_is_held_is_not_read_again)
+{
+    fault_clear();
+    const long all = reads_of_a_token(ROOMY), most = reads_of_a_token((uint64_t)15 << 20), few = reads_of_a_token((uint64_t)11 << 20);
+    ck_assert_int_eq(all, 1);
+    ck_assert_msg(most > 1 && few > most + 8, "%ld, %ld, %ld", all, most, few);
 }
 END_TEST
 
@@ -158,8 +194,8 @@ Suite *forward_past_suite(void)
 {
     const suite_case cases[] = {
         {"a text that grows",
-         {logits_are_those_of_the_whole_text, threads_and_memory_of_a_growing_text_do_not_show, a_text_that_cannot_grow_is_refused,
-          a_fault_in_a_growing_text_leaves_nothing}},
+         {logits_are_those_of_the_whole_text, threads_and_memory_of_a_growing_text_do_not_show, what_is_held_is_not_read_again,
+          a_text_that_cannot_grow_is_refused, a_fault_in_a_growing_text_leaves_nothing}},
     };
     return suite_of("forward past", cases, sizeof cases / sizeof *cases, nothing, nothing);
 }
