@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * bench_forward MODEL [CONTEXT [WINDOWS [THREADS [COMPUTE]]]]: the forward pass and the likelihood of made-up tokens; tokens a second of
- * wall clock and of processor time, which other programs on the machine disturb less. */
+ * bench_forward MODEL [CONTEXT [WINDOWS [THREADS [COMPUTE]]]]: the forward pass and the likelihood of made-up tokens, as organ perplexity
+ * takes it; tokens a second of wall clock and of processor time, which other programs on the machine disturb less. */
 #include "orchestrator/forward/forward.h"
+#include "orchestrator/forward/perplexity.h"
 #include "orchestrator/stream/compute.h"
 
 #include <math.h>
@@ -11,6 +12,7 @@
 #include <time.h>
 
 typedef struct scoring {
+    const organ_kernels *kernels;
     const uint32_t *tokens;
     const size_t *rows;
     size_t vocabulary;
@@ -20,12 +22,8 @@ typedef struct scoring {
 static void score(void *context, size_t k, float *logits)
 {
     const scoring *s = context;
-    float most = -INFINITY, sum = 0;
-    for (size_t v = 0; v < s->vocabulary; v++)
-        most = logits[v] > most ? logits[v] : most;
-    for (size_t v = 0; v < s->vocabulary; v++)
-        sum += expf(logits[v] - most);
-    s->losses[k] = (double)(most + logf(sum) - logits[s->tokens[s->rows[k] + 1]]);
+    const double top = (double)logits[organ_logits_top(logits, s->vocabulary)];
+    s->losses[k] = top + log(s->kernels->exp_sum(logits, s->vocabulary, top)) - (double)logits[s->tokens[s->rows[k] + 1]];
 }
 
 static double wall(void)
@@ -40,13 +38,13 @@ static double processor(const struct rusage *use)
     return (double)(use->ru_utime.tv_sec + use->ru_stime.tv_sec) + 1e-6 * (double)(use->ru_utime.tv_usec + use->ru_stime.tv_usec);
 }
 
-static int measure(organ_forward *forward, size_t context, size_t windows, organ_error *error)
+static int measure(organ_forward *forward, const organ_kernels *kernels, size_t context, size_t windows, organ_error *error)
 {
     const size_t tokens = context * windows;
     const organ_forward_config *config = organ_forward_describe(forward);
     uint32_t *token = calloc(tokens, sizeof *token);
     size_t *begin = calloc(windows + 1, sizeof *begin), *rows = calloc(tokens, sizeof *rows), count = 0;
-    scoring s = {token, rows, (size_t)config->vocabulary, calloc(tokens, sizeof(double))};
+    scoring s = {kernels, token, rows, (size_t)config->vocabulary, calloc(tokens, sizeof(double))};
     for (size_t t = 0; t < tokens; t++) {
         token[t] = (uint32_t)((t % context) * (t % context) * 7 + t % context / 3) % (uint32_t)config->vocabulary;
         if (t % context + 1 < context)
@@ -100,7 +98,7 @@ int main(int count, char **words)
         engine.workers = workers;
         if (organ_engine_compute(&engine, count > 5 ? words[5] : NULL, &error) == ORGAN_OK &&
             organ_model_open(words[1], &model, &error) == ORGAN_OK && organ_forward_open(model, &engine, &forward, &error) == ORGAN_OK)
-            measure(forward, context, windows, &error);
+            measure(forward, engine.kernels, context, windows, &error);
     }
     if (error.status)
         fprintf(stderr, "%s\n", error.message);

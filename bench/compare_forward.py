@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Times the forward pass of organ (FP32 arithmetic) against PyTorch's on the CPU, in FP32 and in BF16, and against llama.cpp's in BF16, on the
-same random model of the shapes of Qwen2.5-0.5B, alternating in one run. Needs torch, transformers, gguf, llama-cpp-python and
-`ninja build/bench/forward`. A program that is not installed is left out.
+"""Times the forward pass of organ (exact, in FP32, and by --compute split and bf16 where the CPU has them) against PyTorch's on the CPU, in
+FP32 and in BF16, and against llama.cpp's in BF16, on the same random model of the shapes of Qwen2.5-0.5B, alternating in one run. Needs
+torch, transformers, gguf, llama-cpp-python and `ninja build/bench/forward`. A program that is not installed is left out.
 
     python bench/compare_forward.py DIR [ROUNDS]      DIR takes the model (1 GB), made on the first run
 """
@@ -136,11 +136,17 @@ def main():
     # In a process of its own: Linux hands the peak of a process down to the programs that it starts.
     subprocess.run([sys.executable, __file__, path, "1", "models"], check=True)
     peers = ["float32", "bfloat16", *(["llama.cpp"] if has_llama() else [])]
-    figures = {name: [] for name in ["organ", *peers]}
+    computes = {"organ": "exact", "organ split": "split", "organ bf16": "bf16"}
+    figures = {name: [] for name in [*computes, *peers]}
     for _ in range(rounds):
-        out = subprocess.run(["build/bench/forward", path, str(CONTEXT), str(WINDOWS), str(threads)], capture_output=True, text=True, check=True)
-        print(out.stdout.strip())
-        figures["organ"].append([float(x) for x in re.findall(r"[0-9.]+", out.stdout)[-3:]])
+        for name, compute in computes.items():
+            command = ["build/bench/forward", path, str(CONTEXT), str(WINDOWS), str(threads), compute]
+            out = subprocess.run(command, capture_output=True, text=True)
+            print(name + ":", (out.stdout or out.stderr).strip())
+            if out.returncode == 0:
+                figures[name].append([float(x) for x in re.findall(r"[0-9.]+", out.stdout)[-3:]])
+            elif "cannot be had here" not in out.stderr:
+                sys.exit("build/bench/forward ended with %d" % out.returncode)
         for peer in peers:
             out = subprocess.run([sys.executable, __file__, path, "1", peer], stdout=subprocess.PIPE, text=True, check=True)
             figures[peer].append([float(x) for x in out.stdout.split()])
