@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Body of the product. Of each chunk of k, a block of rows of a is packed row by row, then each strip of b value by value, so that a vector
  * has one value of 16 rows of b; a tile of sums stays in registers over the chunk. How the tiles lie changes no sum. */
-#include "kernels/product_parts.h"
+#include "kernels/product_row.h"
 
-#define PRODUCT_CHUNK 256                    /* values of k a sum is long: part of the definition */
 #define PRODUCT_BLOCK 256                    /* rows of a in the scratch */
 #define PRODUCT_PITCH (PRODUCT_CHUNK + 16)   /* floats from one of them to the next: not a multiple of what a cache maps to one place */
 #define PRODUCT_STRIP (16 * PRODUCT_VECTORS) /* rows of b in the scratch; at most 32 */
@@ -20,13 +19,28 @@ INLINE void pack_straight(float *to, size_t pitch, const product_part *part, siz
         }
 }
 
+/* 16 rows from column `from` on; of a square that is whole the next one is asked for. */
+INLINE void load_square(f32x16 square[16], const product_part *part, size_t row, size_t from, const enum element_type type)
+{
+    if (row + 16 > part->rows || from + 16 > part->columns) {
+        UNROLL for (int l = 0; l < 16; l++) square[l] = part_vector(part, row + (size_t)l, from, type);
+        return;
+    }
+    const size_t at = part->at + row * part->stride + from;
+    UNROLL for (size_t l = 0; l < 16; l++)
+    {
+        square[l] = load_elements(part->values, at + l * part->stride, type);
+        __builtin_prefetch((const char *)part->values + (at + l * part->stride + 32) * element_size(type));
+    }
+}
+
 /* Rows become columns, filled up likewise. */
 INLINE void pack_turned(float *to, size_t pitch, const product_part *part, size_t fill, const enum element_type type)
 {
     for (size_t row = 0; row < (part->rows + fill - 1) / fill * fill; row += 16)
         for (size_t from = 0; from < part->columns; from += 16) {
             f32x16 square[16];
-            UNROLL for (int l = 0; l < 16; l++) square[l] = part_vector(part, row + (size_t)l, from, type);
+            load_square(square, part, row, from, type);
             turn_rows(square);
             for (size_t l = 0; l < lesser(16, part->columns - from); l++)
                 f32_store(to + (from + l) * pitch + row, square[l]);
@@ -84,20 +98,57 @@ static void sum_four(const product_place *place, const float *a, const float *b,
 static void sum_two(const product_place *place, const float *a, const float *b, size_t depth) { sum_tile(place, a, b, depth, 2); }
 static void sum_one(const product_place *place, const float *a, const float *b, size_t depth) { sum_tile(place, a, b, depth, 1); }
 
+/* What is packed next, of which each tile asks for its share: all at once would wait for each other. */
+typedef struct product_ahead {
+    product_part part;
+    size_t bytes;      /* of an element */
+    size_t row, share; /* the next one, and how many a tile asks for */
+} product_ahead;
+
+INLINE void expect_share(product_ahead *ahead)
+{
+    const product_part *const part = &ahead->part;
+    for (const size_t end = lesser(ahead->row + ahead->share, part->rows); ahead->row < end; ahead->row++)
+        for (size_t at = 0; at < part->columns * ahead->bytes; at += 64)
+            __builtin_prefetch((const char *)part->values + (part->at + ahead->row * part->stride) * ahead->bytes + at, 0, 2);
+}
+
 /* A packed block of rows with a packed strip, in the largest tiles that are left. */
-static void sum_block(product_place place, const float *a, const float *b, size_t rows, size_t depth)
+static void sum_block(product_place place, const float *a, const float *b, size_t rows, size_t depth, product_ahead *ahead)
 {
     static const struct {
         size_t rows;
         void (*sum)(const product_place *place, const float *a, const float *b, size_t depth);
     } tiles[] = {{PRODUCT_ROWS, sum_whole}, {8, sum_eight}, {4, sum_four}, {2, sum_two}, {1, sum_one}};
+    ahead->share = 1 + ahead->part.rows * PRODUCT_ROWS / rows;
     for (size_t t = 0; t < sizeof tiles / sizeof *tiles; t++)
-        for (; tiles[t].rows <= rows; rows -= tiles[t].rows, place.row += tiles[t].rows, a += tiles[t].rows * PRODUCT_PITCH)
+        for (; tiles[t].rows <= rows; rows -= tiles[t].rows, place.row += tiles[t].rows, a += tiles[t].rows * PRODUCT_PITCH) {
+            expect_share(ahead);
             tiles[t].sum(&place, a, b, depth);
+        }
+}
+
+/* False where there is more than one row of a, or where it does not fit. */
+static bool product_of_row(const organ_product *p, float *scratch)
+{
+    const size_t room = (p->k + 15) / 16 * 16;
+    if (p->m != 1 || p->k == 0 || p->b.transposed || room > ORGAN_PRODUCT_SCRATCH / sizeof *scratch)
+        return false;
+    const product_part a = part_of(&p->a, 0, 1, 0, p->k);
+    pack_part(scratch, room, &a, 16, p->a.transposed, p->a.type);
+    if (p->b.type == ORGAN_REAL_BF16)
+        row_by_bf16(p, scratch);
+    else if (p->b.type == ORGAN_REAL_F16)
+        row_by_f16(p, scratch);
+    else
+        row_by_f32(p, scratch);
+    return true;
 }
 
 static void product(const organ_product *p, void *scratch)
 {
+    if (product_of_row(p, scratch))
+        return;
     float *const strip = scratch, *const block = strip + PRODUCT_CHUNK * 32;
     size_t k = 0;
     do {
@@ -112,11 +163,9 @@ static void product(const organ_product *p, void *scratch)
                 const product_part b = part_of(&p->b, column, columns, k, depth);
                 const product_place place = {p, row, column, columns, into};
                 pack_part(strip, PRODUCT_STRIP, &b, PRODUCT_STRIP, !p->b.transposed, p->b.type);
-                if (column + columns < p->n) {
-                    const product_part next = part_of(&p->b, column + columns, lesser(PRODUCT_STRIP, p->n - column - columns), k, depth);
-                    expect_part(&next, p->b.type == ORGAN_REAL_F32 ? sizeof(float) : sizeof(uint16_t));
-                }
-                sum_block(place, block, strip, rows, depth);
+                product_ahead ahead = {part_of(&p->b, column + columns, lesser(PRODUCT_STRIP, p->n - column - columns), k, depth),
+                                       p->b.type == ORGAN_REAL_F32 ? sizeof(float) : sizeof(uint16_t), 0, 0};
+                sum_block(place, block, strip, rows, depth, &ahead);
             }
         }
         k += depth;

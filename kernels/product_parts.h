@@ -4,6 +4,8 @@
 #define ORGAN_KERNELS_PRODUCT_PARTS_H
 #include <string.h>
 
+#define PRODUCT_CHUNK 256 /* values of k a sum is long: part of the definition */
+
 INLINE size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
 
 /* 16 rows become 16 columns: four times over, row l and row l + 8 in turn are rows 2 l and 2 l + 1. */

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT
+ * Products of one row of a, which wait for b more than for sums: squares of b are turned in registers and used at once. All chunks of a
+ * strip follow each other, so that a row of b is read from its beginning to its end. */
+#ifndef ORGAN_KERNELS_PRODUCT_ROW_H
+#define ORGAN_KERNELS_PRODUCT_ROW_H
+#include "kernels/product_parts.h"
+
+#define ROW_GROUPS 4 /* of 16 rows of b, whose sums do not wait for each other */
+#define ROW_STRIP  (16 * ROW_GROUPS)
+#define ROW_AHEAD  256 /* bytes of a row of b that are asked for before they are needed */
+
+/* 16 rows of b from column `from` on, turned; whole: all of them are there, with 16 columns. */
+INLINE void row_square(f32x16 square[16], const product_part *b, size_t row, size_t from, const bool whole, const enum element_type type)
+{
+    UNROLL for (size_t l = 0; l < 16; l++)
+    {
+        const size_t at = b->at + (row + l) * b->stride + from;
+        square[l] = whole ? load_elements(b->values, at, type) : part_vector(b, row + l, from, type);
+        if (whole)
+            __builtin_prefetch((const char *)b->values + at * element_size(type) + ROW_AHEAD);
+    }
+    turn_rows(square);
+}
+
+/* What of a chunk fills no square. */
+INLINE void row_rest(float totals[ROW_STRIP], const float *a, const product_part *b, size_t k, size_t end, const enum element_type type)
+{
+    for (size_t g = 0; g < ROW_GROUPS; g++) {
+        f32x16 square[16], sum = f32_load(totals + 16 * g);
+        row_square(square, b, 16 * g, k, false, type);
+        for (size_t l = 0; l < end - k; l++)
+            sum = f32_fma(f32_set1(a[k + l]), square[l], sum);
+        f32_store(totals + 16 * g, sum);
+    }
+}
+
+/* The sums of values [k, end) of the row. */
+INLINE void row_chunk(float totals[ROW_STRIP], const float *a, const product_part *b, size_t k, size_t end, const bool whole,
+                      const enum element_type type)
+{
+    for (size_t g = 0; g < ROW_GROUPS; g++)
+        f32_store(totals + 16 * g, f32_set1(0));
+    for (; k + 16 <= end; k += 16)
+        for (size_t g = 0; g < ROW_GROUPS; g++) {
+            f32x16 square[16], sum = f32_load(totals + 16 * g);
+            row_square(square, b, 16 * g, k, whole, type);
+            UNROLL for (size_t l = 0; l < 16; l++) sum = f32_fma(f32_set1(a[k + l]), square[l], sum);
+            f32_store(totals + 16 * g, sum);
+        }
+    if (k < end)
+        row_rest(totals, a, b, k, end, type);
+}
+
+INLINE void row_by_strips(const organ_product *p, const float *a, const enum element_type type)
+{
+    _Alignas(64) float totals[ROW_STRIP];
+    for (size_t column = 0; column < p->n; column += ROW_STRIP) {
+        const size_t columns = lesser(ROW_STRIP, p->n - column);
+        const product_part b = part_of(&p->b, column, columns, 0, p->k);
+        product_place place = {p, 0, column, columns, p->into};
+        for (size_t k = 0; k < p->k; k += PRODUCT_CHUNK) {
+            if (columns == ROW_STRIP)
+                row_chunk(totals, a, &b, k, lesser(p->k, k + PRODUCT_CHUNK), true, type);
+            else
+                row_chunk(totals, a, &b, k, lesser(p->k, k + PRODUCT_CHUNK), false, type);
+            meet_totals(&place, totals, ROW_STRIP, 1);
+            place.into = place.into == ORGAN_PRODUCT_SET ? ORGAN_PRODUCT_ADD : place.into;
+        }
+    }
+}
+
+/* a: p->k values, more than none; b is not transposed. */
+static void row_by_bf16(const organ_product *p, const float *a) { row_by_strips(p, a, BF16); }
+static void row_by_f16(const organ_product *p, const float *a) { row_by_strips(p, a, F16); }
+static void row_by_f32(const organ_product *p, const float *a) { row_by_strips(p, a, F32); }
+
+#endif
