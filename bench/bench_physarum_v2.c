@@ -3,6 +3,7 @@
  * Seconds of calibrating and of pruning; fails where v2 takes more than 3 x as long as sparsegpt. bench_physarum_v2 REPORT.json [TOKENS] */
 #include "bench/bench_rig.h"
 #include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/surgery/algebra/multiply.h"
 #include "orchestrator/surgery/algebra/philox.h"
 #include "orchestrator/surgery/calibrated/prune_matrix.h"
 
@@ -86,8 +87,11 @@ static organ_calibration *calibrate(const organ_engine *engine, const input *in,
     organ_error error = {0};
     organ_calibration *c;
     float *ours = bench_room(CALL * in->features * sizeof *ours), *donor = bench_room(CALL * in->features * sizeof *donor);
-    const organ_calibration_options options = {
-        .features = in->features, .name = "calibration", .two_streams = two_streams, .weights = weights, .rows = in->matrices[0].rows};
+    const organ_calibration_options options = {.features = in->features,
+                                               .name = "calibration",
+                                               .two_streams = two_streams,
+                                               .weights = organ_by_rows(weights, in->features),
+                                               .rows = in->matrices[0].rows};
     seconds start = now();
     organ_calibration_create(&options, engine, &c, &error);
     bench_stop_at(&error);
@@ -168,7 +172,10 @@ int main(int argc, char **argv)
     bench_stop_at(&error);
     organ_workers_create(topology, 0, &workers, &error);
     bench_stop_at(&error);
-    const organ_engine engine = {topology, workers, (uint64_t)2 << 30, organ_kernels_choose(organ_cpu_detect(), NULL, &why), NULL};
+    const organ_engine engine = {.topology = topology,
+                                 .workers = workers,
+                                 .memory = (uint64_t)2 << 30,
+                                 .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why)};
     const figures theirs = run(&engine, ORGAN_PRUNE_SPARSEGPT, tokens), ours = run(&engine, ORGAN_PRUNE_PHYSARUM_V2, tokens);
     json_t *methods = json_array();
     json_array_append_new(methods, describe("sparsegpt", &theirs));

@@ -265,14 +265,27 @@ size_t organ_preconditioner_scratch(const organ_preconditioner *c, size_t rows)
 /* Behind what a product takes. */
 static float *own_scratch(float *scratch) { return scratch + ORGAN_PRODUCT_SCRATCH / sizeof(float); }
 
-/* The rows of U that go, one behind the other; how many. */
+/* Bytes of 1 where one of 8 columns goes; the first is the lowest byte. */
+static uint64_t going(const uint8_t *before, const uint8_t *keep)
+{
+    uint64_t had, has;
+    memcpy(&had, before, sizeof had);
+    memcpy(&has, keep, sizeof has);
+    return had & ~has;
+}
+
+/* The rows of U that go, one behind the other; how many. Few go at a time: eight are looked at at once. */
 static size_t gather(const organ_preconditioner *c, size_t index, const uint8_t *before, const uint8_t *keep, float *rows)
 {
     const part *const p = &c->parts[index];
-    size_t count = 0;
-    for (size_t j = 0; j < p->width; j++)
+    const float *const u = c->u + c->at[index];
+    size_t count = 0, j = 0;
+    for (; j + 8 <= p->width; j += 8)
+        for (uint64_t left = going(before + p->start + j, keep + p->start + j); left; left &= left - 1)
+            memcpy(rows + p->k * count++, u + (j + (size_t)__builtin_ctzll(left) / 8) * p->k, p->k * sizeof *rows);
+    for (; j < p->width; j++)
         if (before[p->start + j] && !keep[p->start + j])
-            memcpy(rows + p->k * count++, c->u + c->at[index] + j * p->k, p->k * sizeof *rows);
+            memcpy(rows + p->k * count++, u + j * p->k, p->k * sizeof *rows);
     return count;
 }
 
