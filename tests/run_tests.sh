@@ -25,7 +25,7 @@ declare -A running=() started=() logs=()
 number=0
 
 # The suites that take longest, and those that begin first, in this order.
-longest="memory_verbs cli_same_bits cli_memory kernels cli names cli_perplexity kernel_mutants html_quality cli_lora_extract prune cli_calibrated evaluation cli_help
+longest="memory_verbs bytes cli_same_bits cli_memory kernels cli names cli_perplexity kernel_mutants html_quality cli_lora_extract prune cli_calibrated evaluation cli_help
     html measure prune_calibrated html_models cli_experiments autopsy forward physarum_v2 lora_extract prune_bands tokenizer prune_imatrix
     weights convert lora measure_packed purify precision cli_names weight_pass install pages job_keeper organs orthogonality"
 # They hold a server or a reader to seconds, or measure its memory: one after the other, when nothing else runs.
@@ -242,14 +242,8 @@ neon() {
     suites=$(programs | grep -vxE -e "${SUITES:+-}(prune_calibrated|prune_imatrix|prune_bands|html_quality|names|evaluation|measure_packed)")
     # qemu-user 7.2 can hang in fork() of a program with shared libraries; tests that fork by themselves do it seldom enough.
     in_tree neon build/neon "$suites" "CK_TIMEOUT_MULTIPLIER=100 CK_FORK=no ${emulator:+EMULATED=yes}" "$emulator"
-    if wanted bytes; then later neon bytes . "EMULATOR=$emulator" "bash $scratch/bytes"; fi
+    if wanted bytes; then later neon bytes . "EMULATOR=$emulator" "bash tests/cli/bytes_elsewhere.sh"; fi
 }
-
-# The digests of the pruned fixture are those that x86-64 gives.
-cat >"$scratch/bytes" <<'END'
-$EMULATOR build/neon/build/organ prune fixtures/tiny-qwen2 -o "$TMPDIR/neon" --quiet >/dev/null &&
-    cmp "$TMPDIR/neon/organ/prune.jsonl" tests/cli/prune/prune_jsonl.golden && echo '1 passed, 0 failed'
-END
 
 unset ORGAN_ISA
 for tree in "$@"; do

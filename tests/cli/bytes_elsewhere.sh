@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Verbs that compute make the same files and documents in the program of this machine and in that of build/neon, which EMULATOR runs. Ends
+# with the line "N passed, N failed"; tests/run_tests.sh calls it as suite `bytes`.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+here_program=$organ
+there_program=$scratch/there
+printf '#!/bin/sh\nexec %s %s "$@"\n' "${EMULATOR:-}" "${organ%/build/organ}/build/neon/build/organ" >"$there_program"
+chmod +x "$there_program"
+mkdir here there
+for place in here there; do
+    ln -s "$model" "${model%/*}/tiny-lora" $place/
+    ln -s "$model-gguf/tiny-qwen2-Q8_0.gguf" $place/packed.gguf
+done
+
+# A document without its last member, which is what differs from run to run: time, machine, threads and memory.
+plain() { sed '/^  "run": {$/,$d' "$1"; }
+
+# run_in PLACE PROGRAM ARGS...: what it prints is then PLACE.json.
+run_in() {
+    organ=$2
+    cd "$1" || exit 1
+    ends 0 "${@:3}" --quiet
+    cd ..
+    mv out "$1.json"
+}
+
+# everywhere ARGS...: runs both programs, each in a directory of its own.
+everywhere() {
+    run_in here "$here_program" "$@"
+    run_in there "$there_program" "$@"
+}
+
+# prints_the_same ARGS...: the verb prints its document.
+prints_the_same() {
+    everywhere "$@" --json
+    judge "the document is empty" test "$(plain here.json | wc -l)" -gt 10
+    if diff <(plain here.json) <(plain there.json) >../difference; then good; else bad "another document" ../difference; fi
+}
+
+# writes_the_same REPORT OUTPUT ARGS...: the verb writes a directory.
+writes_the_same() {
+    everywhere "${@:3}" -o "$2"
+    judge "no document" test "$(plain "here/$2/$1" | wc -l)" -gt 10
+    if diff <(plain "here/$2/$1") <(plain "there/$2/$1") >../difference; then good; else bad "another document" ../difference; fi
+    judge "other bytes" cmp <(cat "here/$2"/*.safetensors) <(cat "there/$2"/*.safetensors)
+}
+
+everywhere prune tiny-qwen2 -o pruned
+judge "another prune.jsonl than the golden one" cmp there/pruned/organ/prune.jsonl "$golden/prune/prune_jsonl.golden"
+text=tiny-qwen2/heldout.txt
+prints_the_same perplexity tiny-qwen2 --text $text --context 16 --max-tokens 64
+prints_the_same perplexity tiny-qwen2 --compare pruned --text $text --context 32 --max-tokens 64 --style llama.cpp
+prints_the_same evaluate tiny-qwen2 pruned packed.gguf --text $text --context 32 --max-tokens 64
+prints_the_same generate tiny-qwen2 --prompt "In the beginning" -n 3
+calibrated=(--sparsity 50 --targets '*.0.self_attn.k_proj.weight,*.1.self_attn.v_proj.weight' --calibration tiny-qwen2/calibration.txt --samples 2 --context 40)
+for method in physarum-v2 sparsegpt wanda; do
+    writes_the_same organ/prune.json $method prune tiny-qwen2 "${calibrated[@]}" --method $method
+done
+writes_the_same organ/lora_merge.json merged lora merge --base tiny-qwen2 --adapter tiny-lora --scale 4
+writes_the_same organ/lora_extract.json extracted lora extract --base tiny-qwen2 --tuned merged -r 2 --modules v_proj
+writes_the_same organ/lora_extract.json exact lora extract --base tiny-qwen2 --tuned merged -r 2 --exact --modules v_proj
+writes_the_same organ/lora_resize.json resized lora resize tiny-lora --rank 2
+writes_the_same organ/quantize.json int4 quantize tiny-qwen2 --scheme int4-group32
+prints_the_same orthogonality tiny-qwen2 int4 tiny-lora
+writes_the_same organ/purify.json purified purify tiny-qwen2 --method haar
+prints_the_same measure tiny-qwen2
+prints_the_same autopsy int4
+finish
