@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What sweeps over everything takes minutes on an emulated processor: tests/run_tests.sh sets EMULATED there, and the tests that ask here
- * take samples, after a line that says so. On a real processor, under sanitizers too, a sweep is always whole. */
+ * What sweeps over everything takes minutes on an emulated processor, and much of it does under sanitizers: tests/run_tests.sh sets
+ * EMULATED or SANITIZED there, and the tests that ask here take samples, after a line that says so. Natively a sweep is always whole. */
 #ifndef ORGAN_TESTS_EMULATED_H
 #define ORGAN_TESTS_EMULATED_H
 #include <stddef.h>
@@ -15,6 +15,15 @@ static inline size_t sample_if_emulated(size_t whole, size_t sample)
         return whole;
     if (!told++)
         puts("emulated: samples of what is swept whole on a real processor");
+    return sample;
+}
+
+/* `whole`, or `sample` on an emulated processor and under sanitizers. */
+static inline size_t sample_if_slow(size_t whole, size_t sample)
+{
+    if (!getenv("SANITIZED"))
+        return sample_if_emulated(whole, sample);
+    puts("sanitized: samples of what is swept whole without");
     return sample;
 }
 

@@ -96,10 +96,16 @@ static organ_status autopsy(const char *output, const organ_engine *engine, json
     return organ_autopsy(&o, engine, &quiet, report, error);
 }
 
+/* The layers are of one shape, and need the same. */
 static organ_status extract(const char *output, const organ_engine *engine, json_t **report, organ_error *error)
 {
-    const organ_lora_extract_options o = {
-        .base = scratch_path("packed"), .tuned = MODEL, .output = output, .rank = 2, .dtype = "f32", .save_full = true};
+    const organ_lora_extract_options o = {.base = scratch_path("packed"),
+                                          .tuned = MODEL,
+                                          .output = output,
+                                          .rank = 2,
+                                          .dtype = "f32",
+                                          .modules = "model.layers.1.*",
+                                          .save_full = true};
     return organ_lora_extract(&o, engine, &quiet, report, error);
 }
 

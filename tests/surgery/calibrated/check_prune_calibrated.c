@@ -6,6 +6,7 @@
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/calibrated/calibrated.h"
 #include "orchestrator/surgery/prune/audit.h"
+#include "tests/kit/emulated.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/surgery/calibrated/method_rig.h"
 #include "tests/kit/model_maker.h"
@@ -290,7 +291,7 @@ static double distance(session *donor, const char *pruned, const organ_windows *
 START_TEST(better_methods_are_better)
 {
     static const char *const methods[] = {"physarum-v2", "sparsegpt", "wanda"};
-    const size_t begin[] = {0, 128, 256, 384, 512};
+    const size_t begin[] = {0, 128, 256, 384, 512}, samples = sample_if_slow(32, 12);
     double far[3];
     session donor;
     organ_error error;
@@ -304,12 +305,14 @@ START_TEST(better_methods_are_better)
     ck_assert_uint_ge(count, 512);
     const organ_windows windows = {ids, 4, begin};
     for (size_t m = 0; m < 3; m++) {
-        must_prune("out", (way){.donor = TINY,
-                                .sparsity = 50,
-                                .threads = 2,
-                                .force = true,
-                                .targets = "model.layers.0.*_proj.weight",
-                                .c = {.method = methods[m], .calibration = TINY "/calibration.txt", .samples = 32, .context = 128}});
+        must_prune(
+            "out",
+            (way){.donor = TINY,
+                  .sparsity = 50,
+                  .threads = 2,
+                  .force = true,
+                  .targets = "model.layers.0.*_proj.weight",
+                  .c = {.method = methods[m], .calibration = TINY "/calibration.txt", .samples = (unsigned)samples, .context = 128}});
         ck_assert_double_eq(real_at("calibration.block_diagonal_tensors"), 0);
         far[m] = distance(&donor, "out", &windows);
     }
