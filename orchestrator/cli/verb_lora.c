@@ -130,7 +130,7 @@ static const organ_option resize_options[] = {
     NUMBER("rank", "R", lora_resize.rank, "no module has a higher rank", .required = true, .range = {1, 65536}),
     REAL("energy", "E", lora_resize.energy,
          "give each module the lowest rank that keeps this share of the squared norm of its change, for example 0.95",
-         .range = {0, 1, true, false}),
+         .range = {0, 1}, .after_from = true),
     FORCE(lora_resize.force, "OUT")};
 
 RUN(resize, organ_lora_resize, lora_resize)

@@ -10,7 +10,8 @@
 static const organ_option prune_options[] = {
     OUTPUT("OUT", prune.output, "the directory to make; it appears when it is whole", .required = true),
     REAL("sparsity", "S", prune.sparsity,
-         "percent of each tensor's weights to kill; if not given, the flow decides", .letter = 's', .range = {0, 100, true, true}),
+         "percent of each tensor's weights to kill; if not given, the flow decides", .letter = 's', .range = {0, 100}, .after_from = true,
+         .before_to = true),
     TEXT("method", "NAME", calibrated.method,
          "how to choose what is killed", .fallback = "physarum-v1", .choices = "physarum-v1|physarum-v2|magnitude|wanda|sparsegpt"),
     TEXT("targets", "GLOB,...", prune.targets, "prune the tensors whose names match one of these instead of the projections"),
@@ -27,13 +28,14 @@ static const organ_option calibration_options[] = {
     FLAG("no-compensate", calibrated.no_compensate, "physarum-v2: leave the kept weights as they are"),
     REAL("effort", "E", calibrated.effort,
          "physarum-v2: scales the products with the second moments that compensation takes",
-         .range = {0, 100, true, false}, .fallback = "1"),
+         .range = {0, 100}, .after_from = true, .fallback = "1"),
     NUMBER("seed", "N", calibrated.seed,
            "physarum-v2: of the noise that shows which inputs are stable", .range = {0, 4294967295}, .fallback = "0")};
 static const organ_option flow_options[] = {
     NUMBER("block-size", "N", prune.block_size, "edge of a tile in weights", .range = {16, 4096}, .fallback = "256"),
     NUMBER("iterations", "N", prune.iterations, "steps of the flow in each tile", .range = {1, 100000}, .fallback = "30"),
-    REAL("beta", "B", prune.beta, "how sharply growth answers to flow", .range = {0, 64, true, false}, .fallback = "2.0"),
+    REAL("beta", "B", prune.beta, "how sharply growth answers to flow", .range = {0, 64}, .after_from = true,
+         .fallback = "2.0"),
     REAL("coupling", "L", prune.coupling,
          "how much a starved row or column pulls; with 0 magnitude alone decides", .range = {0, 8}, .fallback = "1.0")};
 

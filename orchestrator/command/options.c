@@ -99,11 +99,11 @@ void organ_option_range(const organ_option *option, char *out, size_t size)
         return;
     bound_text(option, option->range.from, from);
     bound_text(option, option->range.to, to);
-    if (!option->range.after_from && !option->range.before_to)
+    if (!option->after_from && !option->before_to)
         snprintf(out, size, "%s to %s", from, to);
     else
-        snprintf(out, size, "%s %s, %s %s", option->range.after_from ? "above" : "at least", from,
-                 option->range.before_to ? "below" : "at most", to);
+        snprintf(out, size, "%s %s, %s %s", option->after_from ? "above" : "at least", from,
+                 option->before_to ? "below" : "at most", to);
 }
 
 void organ_option_allows(const organ_option *option, char *out, size_t size)
@@ -140,10 +140,10 @@ static bool read_option_number(const organ_option *option, const char *text, dou
     return *end == '\0' && errno == 0;
 }
 
-bool organ_in_range(const organ_range *range, double number)
+bool organ_in_range(const organ_option *option, double number)
 {
-    return (range->after_from ? number > range->from : number >= range->from) &&
-           (range->before_to ? number < range->to : number <= range->to);
+    return (option->after_from ? number > option->range.from : number >= option->range.from) &&
+           (option->before_to ? number < option->range.to : number <= option->range.to);
 }
 
 static void store_number(const organ_option *option, double number, void *member)
@@ -214,7 +214,7 @@ static organ_status store_value(const organ_verb *verb, const organ_option *opti
         words->word[words->count++] = text;
         return ORGAN_OK;
     }
-    if (option->value >= ORGAN_VALUE_COUNT && read_option_number(option, text, &number) && organ_in_range(&option->range, number)) {
+    if (option->value >= ORGAN_VALUE_COUNT && read_option_number(option, text, &number) && organ_in_range(option, number)) {
         store_number(option, number, member);
         return ORGAN_OK;
     }

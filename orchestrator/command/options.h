@@ -29,15 +29,15 @@ typedef enum organ_names {
 
 typedef struct organ_range {
     double from, to;
-    bool after_from, before_to; /* the bound itself is not allowed */
 } organ_range;
 
 typedef struct organ_option {
     const char *name; /* without the dashes */
     char letter;      /* of the short form, 0 for none */
     organ_value value;
-    const char *argument; /* what help calls the value: "N"; NULL for flags */
-    organ_range range;    /* of counts, reals and bytes */
+    const char *argument;       /* what help calls the value: "N"; NULL for flags */
+    organ_range range;          /* of counts, reals and bytes */
+    bool after_from, before_to; /* the bound of the range itself is not allowed */
     bool required;
     const char *fallback; /* the value if it is not given, as one would write it; NULL: the member is left alone */
     const char *help;     /* begins in lower case, no full stop */
@@ -102,7 +102,7 @@ const organ_option *organ_verb_option(const organ_verb *verb, const char *name);
 bool organ_operand_repeats(const organ_operand *operand); /* "MODEL..." */
 
 organ_option organ_operand_as_option(const organ_operand *operand); /* what may be given for it is the same */
-bool organ_in_range(const organ_range *range, double number);
+bool organ_in_range(const organ_option *option, double number);     /* it has a range */
 
 /* The k-th choice of an option; false behind the last. */
 #define ORGAN_LONGEST_CHOICE 32

@@ -95,8 +95,8 @@ static json_t *range_schema(const organ_option *option)
 {
     const organ_range *const range = &option->range;
     return ORGAN_OBJECT(SET_TEXT("type", option->value == ORGAN_VALUE_REAL ? "number" : "integer"),
-                        SET(range->after_from ? "exclusiveMinimum" : "minimum", option_number(option, range->from)),
-                        SET(range->before_to ? "exclusiveMaximum" : "maximum", option_number(option, range->to)));
+                        SET(option->after_from ? "exclusiveMinimum" : "minimum", option_number(option, range->from)),
+                        SET(option->before_to ? "exclusiveMaximum" : "maximum", option_number(option, range->to)));
 }
 
 /* A number of bytes, or a text like "512M". A schema cannot bound the text, so the pattern allows only amounts that are always in range. */
@@ -213,7 +213,7 @@ static json_t *describe_option(const organ_option *option)
         SET_IF(option->choices, "choices", choices_array(option)), SET_IF(option->takes, "takes", json_integer(option->takes)),
         SET_IF(range, "range",
                ORGAN_OBJECT(SET("from", option_number(option, range->from)), SET("to", option_number(option, range->to)),
-                            SET_FLAG("after_from", range->after_from), SET_FLAG("before_to", range->before_to))));
+                            SET_FLAG("after_from", option->after_from), SET_FLAG("before_to", option->before_to))));
 }
 
 static json_t *describe_groups(const organ_verb *verb)

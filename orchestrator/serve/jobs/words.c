@@ -123,7 +123,7 @@ static json_t *number_word(reader *r, const char *field, const organ_option *opt
     organ_option_allows(option, allowed, sizeof allowed);
     if (!amount && !json_is_number(value))
         fault(r, 422, field, "is %s, but must be %s", json_kind(value), allowed);
-    else if (!whole || !organ_in_range(&option->range, number))
+    else if (!whole || !organ_in_range(option, number))
         fault(r, 422, field, "is %.15g, but must be %s", number, allowed);
     else if (option->value != ORGAN_VALUE_REAL)
         return json_sprintf("%llu", amount ? (unsigned long long)bytes : (unsigned long long)number);
