@@ -1,42 +1,35 @@
 /* SPDX-License-Identifier: MIT
  * Bodies from floats to codes, after codes.h, whose walk over groups they share; and what a scale is found with. */
-/* Of the magnitude: with `fraction` bits, bias and greatest value of the type. Normal: rounds to even on the integer; subnormal: under a
- * power of two whose last bit is worth one code the addition rounds. */
-INLINE u8x16 fp8_codes(f32x16 a, const int fraction, const int bias, const float greatest)
+/* With `fraction` bits, least exponent of a normal number and greatest value of the type. Under the power of two whose last bit is worth
+ * one step of the type at that exponent, the addition rounds; what it adds to the bits of that power is the code without its exponent. */
+INLINE u8x16 fp8_codes(f32x16 a, const int fraction, const int least, const float greatest)
 {
+    const uint32_t bottom = (uint32_t)(127 + least) << 23, up = (uint32_t)(23 - fraction) << 23;
     const u32x16 bits = f32_bits(a), magnitude = u32_and(bits, u32_set1(MAGNITUDE));
-    const m32x16 nan = u32_gt(magnitude, u32_set1(INFINITE));
-    const m32x16 too_great = u32_gt(magnitude, f32_bits(f32_set1(greatest)));
-    const u32x16 clamped = u32_select(too_great, f32_bits(f32_set1(greatest)), magnitude);
-    const int drop = 23 - fraction;
-    const u32x16 odd = u32_and(u32_srl(clamped, drop), u32_set1(1));
-    const u32x16 rounded = u32_srl(u32_add(u32_add(clamped, u32_set1((1u << (drop - 1)) - 1)), odd), drop);
-    const u32x16 normal = u32_add(rounded, u32_set1(0u - ((uint32_t)(127 - bias) << fraction)));
-    const u32x16 one = u32_set1((uint32_t)(127 + 23 + 1 - bias - fraction) << 23);
-    const u32x16 subnormal = u32_add(f32_bits(f32_add(f32_of_bits(clamped), f32_of_bits(one))),
-                                     u32_set1(0u - ((uint32_t)(127 + 23 + 1 - bias - fraction) << 23)));
-    const m32x16 is_normal = u32_gt(clamped, u32_set1(((uint32_t)(128 - bias) << 23) - 1));
-    const u32x16 code = u32_or(u32_select(is_normal, normal, subnormal), u32_and(u32_srl(bits, 24), u32_set1(0x80)));
-    return u8_of_u32(u32_select(nan, u32_set1(0x7f), code));
+    const u32x16 clamped = u32_min(magnitude, f32_bits(f32_set1(greatest)));
+    const u32x16 exponent = u32_max(u32_and(clamped, u32_set1(INFINITE)), u32_set1(bottom)), one = u32_add(exponent, u32_set1(up));
+    const u32x16 steps = f32_bits(f32_add(f32_of_bits(clamped), f32_of_bits(one)));
+    const u32x16 above = u32_add(u32_srl(exponent, 23 - fraction), u32_set1(0u - (bottom >> (23 - fraction))));
+    const u32x16 code = u32_add(u32_sub(steps, one), above);
+    const u32x16 number = u32_or(code, u32_and(u32_srl(bits, 24), u32_set1(0x80)));
+    return u8_of_u32(u32_select(f32_nan(a), u32_set1(0x7f), number));
 }
 
 /* To the nearest whole number from least to most, as a signed byte: with 1.5 x 2^23 added the last bit is worth one. */
 INLINE u8x16 whole_codes(f32x16 a, const float least, const float most)
 {
-    const m32x16 nan = u32_gt(u32_and(f32_bits(a), u32_set1(MAGNITUDE)), u32_set1(INFINITE));
-    const f32x16 above = f32_select(f32_gt(a, f32_set1(least)), a, f32_set1(least));
-    const f32x16 clamped = f32_select(f32_gt(above, f32_set1(most)), f32_set1(most), above);
-    const f32x16 number = f32_select(nan, f32_set1(0), clamped), magic = f32_set1(0x1.8p23f);
-    return s8_of_f32(f32_sub(f32_add(number, magic), magic));
+    const f32x16 number = f32_of_bits(u32_select(f32_nan(a), u32_set1(0), f32_bits(a))), magic = f32_set1(0x1.8p23f);
+    const f32x16 clamped = f32_min(f32_max(number, f32_set1(least)), f32_set1(most));
+    return s8_of_f32(f32_sub(f32_add(clamped, magic), magic));
 }
 
 INLINE u8x16 encode_vector(f32x16 a, const organ_code code)
 {
     switch (code) {
     case ORGAN_CODE_E4M3:
-        return fp8_codes(a, 3, 7, 448);
+        return fp8_codes(a, 3, -6, 448);
     case ORGAN_CODE_E5M2:
-        return fp8_codes(a, 2, 15, 57344);
+        return fp8_codes(a, 2, -14, 57344);
     case ORGAN_CODE_I8:
         return whole_codes(a, -128, 127);
     default: /* U4: 8 more modulo 256 */

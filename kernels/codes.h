@@ -110,13 +110,11 @@ INLINE f32x16 code_values(u8x16 codes, const organ_code code)
 }
 
 /* ---- values to memory ---- */
-/* bf16_narrow with another NaN; see there. */
+/* Every NaN is the positive quiet one. */
+INLINE u32x16 tops_one_nan(f32x16 a) { return bf16_rounded(a, u32_set1(0x7fc00000)); }
 INLINE u16x16 narrow_one_nan(f32x16 a, const enum element_type type)
 {
-    const u32x16 bits = f32_bits(a), kept = u32_srl(bits, 16);
-    const u32x16 rounded = u32_srl(u32_add(u32_add(bits, u32_set1(0x7fff)), u32_and(kept, u32_set1(1))), 16);
-    const m32x16 nan = u32_gt(u32_and(bits, u32_set1(MAGNITUDE)), u32_set1(INFINITE));
-    return type == BF16 ? u32_narrow(u32_select(nan, u32_set1(0x7fc0), rounded)) : f16_narrow(one_nan(a));
+    return type == BF16 ? u32_tops(tops_one_nan(a)) : f16_narrow(one_nan(a));
 }
 
 INLINE void put_words(uint16_t *values, u16x16 a, u16x16 b, const int streams)
@@ -139,6 +137,10 @@ INLINE void put_pair(void *values, size_t at, f32x16 a, f32x16 b, const enum ele
     } else if (type == F32) {
         f32_store(wide, one_nan(a));
         f32_store(wide + 16, one_nan(b));
+    } else if (type == BF16 && streams) {
+        u16_stream_tops(narrow, tops_one_nan(a), tops_one_nan(b));
+    } else if (type == BF16) {
+        u16_store_tops(narrow, tops_one_nan(a), tops_one_nan(b));
     } else {
         put_words(narrow, narrow_one_nan(a, type), narrow_one_nan(b, type), streams);
     }

@@ -36,6 +36,22 @@ INLINE void widen(const uint16_t *src, float *dst, size_t n, const enum element_
 
 INLINE u16x16 narrow_vector(f32x16 a, const enum element_type type) { return type == BF16 ? bf16_narrow(a) : f16_narrow(a); }
 
+/* 32 elements; dst is 64-byte aligned where they are written past the caches. */
+INLINE void narrow_pair(const float *src, uint16_t *dst, const enum element_type type, const int streams)
+{
+    const f32x16 a = f32_load(src), b = f32_load(src + 16);
+    if (type == BF16 && streams)
+        u16_stream_tops(dst, bf16_tops(a), bf16_tops(b));
+    else if (type == BF16)
+        u16_store_tops(dst, bf16_tops(a), bf16_tops(b));
+    else if (streams)
+        u16_stream(dst, f16_narrow(a), f16_narrow(b));
+    else {
+        u16_store(dst, f16_narrow(a));
+        u16_store(dst + 16, f16_narrow(b));
+    }
+}
+
 /* Up to 31 elements. */
 INLINE void narrow_part(const float *src, uint16_t *dst, size_t n, const enum element_type type)
 {
@@ -53,13 +69,11 @@ INLINE void narrow(const float *src, uint16_t *dst, size_t n, const enum element
     narrow_part(src, dst, at, type);
     if (n * sizeof *dst >= STREAM_BYTES && (uintptr_t)(dst + at) % 64 == 0) { /* of a file, not even elements need be aligned */
         for (; at + 32 <= n; at += 32)
-            u16_stream(dst + at, narrow_vector(f32_load(src + at), type), narrow_vector(f32_load(src + at + 16), type));
+            narrow_pair(src + at, dst + at, type, 1);
         stream_end();
     }
-    for (; at + 32 <= n; at += 32) {
-        u16_store(dst + at, narrow_vector(f32_load(src + at), type));
-        u16_store(dst + at + 16, narrow_vector(f32_load(src + at + 16), type));
-    }
+    for (; at + 32 <= n; at += 32)
+        narrow_pair(src + at, dst + at, type, 0);
     narrow_part(src + at, dst + at, n - at, type);
 }
 

@@ -16,23 +16,21 @@ INLINE u32x16 quiet(u32x16 bits)
 }
 
 /* One bit pattern for all NaN: which one an operation makes is not the same on every ISA. */
-INLINE f32x16 one_nan(f32x16 a)
-{
-    const u32x16 bits = f32_bits(a);
-    const m32x16 nan = u32_gt(u32_and(bits, u32_set1(MAGNITUDE)), u32_set1(INFINITE));
-    return f32_of_bits(u32_select(nan, u32_set1(0x7fc00000), bits));
-}
+INLINE f32x16 one_nan(f32x16 a) { return f32_of_bits(u32_select(f32_nan(a), u32_set1(0x7fc00000), f32_bits(a))); }
 
 INLINE f32x16 bf16_widen(u16x16 a) { return f32_of_bits(quiet(u32_sll(u16_widen(a), 16))); }
 
-/* Round to nearest even on the integer: up when the dropped half is above 0x8000, or equals it under an odd last bit. A NaN is only
- * cut. */
-INLINE u16x16 bf16_narrow(f32x16 a)
+/* The upper half of a lane is the BF16, rounded to nearest even on the integer: up when the dropped half is above 0x8000, or equals it
+ * under an odd last bit. A lane that is a NaN is `nan`. */
+INLINE u32x16 bf16_rounded(f32x16 a, u32x16 nan)
 {
-    const u32x16 bits = f32_bits(a), magnitude = u32_and(bits, u32_set1(MAGNITUDE)), kept = u32_srl(bits, 16);
-    const u32x16 rounded = u32_srl(u32_add(u32_add(bits, u32_set1(0x7fff)), u32_and(kept, u32_set1(1))), 16);
-    return u32_narrow(u32_select(u32_gt(magnitude, u32_set1(INFINITE)), u32_or(kept, u32_set1(0x40)), rounded));
+    const u32x16 bits = f32_bits(a), odd = u32_and(u32_srl(bits, 16), u32_set1(1));
+    return u32_select(f32_nan(a), nan, u32_add(u32_add(bits, u32_set1(0x7fff)), odd));
 }
+
+/* A NaN is only cut, and turns quiet. */
+INLINE u32x16 bf16_tops(f32x16 a) { return bf16_rounded(a, u32_or(f32_bits(a), u32_set1(0x00400000))); }
+INLINE u16x16 bf16_narrow(f32x16 a) { return u32_tops(bf16_tops(a)); }
 
 /* Loads as FP32, exactly; a NaN need not turn quiet for those who only look at it. */
 INLINE f32x16 element_values(u16x16 words, const enum element_type type)

@@ -29,10 +29,12 @@ INLINE u32x16 u32_lanes(void)
     return (u32x16){_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15)};
 }
 INLINE u32x16 u32_add(u32x16 a, u32x16 b) { return BOTH(u32x16, _mm256_add_epi32, a, b); }
+INLINE u32x16 u32_sub(u32x16 a, u32x16 b) { return BOTH(u32x16, _mm256_sub_epi32, a, b); }
 INLINE u32x16 u32_and(u32x16 a, u32x16 b) { return BOTH(u32x16, _mm256_and_si256, a, b); }
 INLINE u32x16 u32_or(u32x16 a, u32x16 b) { return BOTH(u32x16, _mm256_or_si256, a, b); }
 INLINE u32x16 u32_srl(u32x16 a, int by) { return (u32x16){_mm256_srli_epi32(a.lo, by), _mm256_srli_epi32(a.hi, by)}; }
 INLINE u32x16 u32_sll(u32x16 a, int by) { return (u32x16){_mm256_slli_epi32(a.lo, by), _mm256_slli_epi32(a.hi, by)}; }
+INLINE u32x16 u32_min(u32x16 a, u32x16 b) { return BOTH(u32x16, _mm256_min_epu32, a, b); }
 INLINE u32x16 u32_max(u32x16 a, u32x16 b) { return BOTH(u32x16, _mm256_max_epu32, a, b); }
 INLINE m32x16 u32_eq(u32x16 a, u32x16 b) { return BOTH(m32x16, _mm256_cmpeq_epi32, a, b); }
 INLINE m32x16 u32_gt(u32x16 a, u32x16 b) { return BOTH(m32x16, _mm256_cmpgt_epi32, a, b); }
@@ -106,6 +108,11 @@ INLINE m32x16 f32_gt(f32x16 a, f32x16 b)
 {
     return (m32x16){_mm256_castps_si256(_mm256_cmp_ps(a.lo, b.lo, _CMP_GT_OQ)), _mm256_castps_si256(_mm256_cmp_ps(a.hi, b.hi, _CMP_GT_OQ))};
 }
+INLINE m32x16 f32_nan(f32x16 a)
+{
+    return (m32x16){_mm256_castps_si256(_mm256_cmp_ps(a.lo, a.lo, _CMP_UNORD_Q)),
+                    _mm256_castps_si256(_mm256_cmp_ps(a.hi, a.hi, _CMP_UNORD_Q))};
+}
 INLINE f32x16 f32_select(m32x16 m, f32x16 a, f32x16 b) { return f32_of_bits(u32_select(m, f32_bits(a), f32_bits(b))); }
 INLINE float f32_fold(f32x16 a)
 {
@@ -174,6 +181,13 @@ INLINE u32x16 u16_widen(u16x16 a)
     return (u32x16){_mm256_cvtepu16_epi32(_mm256_castsi256_si128(a)), _mm256_cvtepu16_epi32(_mm256_extracti128_si256(a, 1))};
 }
 INLINE u16x16 u32_narrow(u32x16 a) { return _mm256_permute4x64_epi64(_mm256_packus_epi32(a.lo, a.hi), 0xd8); }
+INLINE u16x16 u32_tops(u32x16 a) { return u32_narrow(u32_srl(a, 16)); }
+INLINE void u16_store_tops(uint16_t *p, u32x16 a, u32x16 b)
+{
+    u16_store(p, u32_tops(a));
+    u16_store(p + 16, u32_tops(b));
+}
+INLINE void u16_stream_tops(uint16_t *p, u32x16 a, u32x16 b) { u16_stream(p, u32_tops(a), u32_tops(b)); }
 
 INLINE u8x16 u8_set1(uint8_t x) { return _mm_set1_epi8((char)x); }
 INLINE u8x16 u8_load(const uint8_t *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }

@@ -24,10 +24,12 @@ INLINE u32x16 f32_bits(f32x16 a) { return _mm512_castps_si512(a); }
 INLINE u32x16 u32_set1(uint32_t x) { return _mm512_set1_epi32((int)x); }
 INLINE u32x16 u32_lanes(void) { return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
 INLINE u32x16 u32_add(u32x16 a, u32x16 b) { return _mm512_add_epi32(a, b); }
+INLINE u32x16 u32_sub(u32x16 a, u32x16 b) { return _mm512_sub_epi32(a, b); }
 INLINE u32x16 u32_and(u32x16 a, u32x16 b) { return _mm512_and_si512(a, b); }
 INLINE u32x16 u32_or(u32x16 a, u32x16 b) { return _mm512_or_si512(a, b); }
 INLINE u32x16 u32_srl(u32x16 a, int by) { return _mm512_srli_epi32(a, (unsigned)by); }
 INLINE u32x16 u32_sll(u32x16 a, int by) { return _mm512_slli_epi32(a, (unsigned)by); }
+INLINE u32x16 u32_min(u32x16 a, u32x16 b) { return _mm512_min_epu32(a, b); }
 INLINE u32x16 u32_max(u32x16 a, u32x16 b) { return _mm512_max_epu32(a, b); }
 INLINE m32x16 u32_eq(u32x16 a, u32x16 b) { return _mm512_cmpeq_epi32_mask(a, b); }
 INLINE m32x16 u32_gt(u32x16 a, u32x16 b) { return _mm512_cmpgt_epi32_mask(a, b); }
@@ -58,6 +60,7 @@ INLINE f32x16 f32_erf(f32x16 a) { return Sleef_finz_erff16_u10avx512f(a); }
 INLINE f32x16 f32_trunc(f32x16 a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC); }
 INLINE m32x16 f32_ge(f32x16 a, f32x16 b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
 INLINE m32x16 f32_gt(f32x16 a, f32x16 b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+INLINE m32x16 f32_nan(f32x16 a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q); }
 INLINE f32x16 f32_select(m32x16 m, f32x16 a, f32x16 b) { return _mm512_mask_blend_ps(m, b, a); }
 INLINE float f32_fold(f32x16 a)
 {
@@ -107,6 +110,15 @@ INLINE m16x16 u16_eq(u16x16 a, u16x16 b) { return _mm256_cmpeq_epi16_mask(a, b);
 INLINE u16x16 u16_keep(m16x16 m, u16x16 a) { return _mm256_maskz_mov_epi16(m, a); }
 INLINE u32x16 u16_widen(u16x16 a) { return _mm512_cvtepu16_epi32(a); }
 INLINE u16x16 u32_narrow(u32x16 a) { return _mm512_cvtepi32_epi16(a); }
+INLINE u16x16 u32_tops(u32x16 a) { return _mm512_cvtepi32_epi16(_mm512_srli_epi32(a, 16)); }
+/* Of each group of 128 bits one half is a's, the other b's, so quarters change places. */
+INLINE __m512i both_tops(u32x16 a, u32x16 b)
+{
+    const __m512i mixed = _mm512_packus_epi32(_mm512_srli_epi32(a, 16), _mm512_srli_epi32(b, 16));
+    return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), mixed);
+}
+INLINE void u16_store_tops(uint16_t *p, u32x16 a, u32x16 b) { _mm512_storeu_si512(p, both_tops(a, b)); }
+INLINE void u16_stream_tops(uint16_t *p, u32x16 a, u32x16 b) { _mm512_stream_si512((__m512i *)(void *)p, both_tops(a, b)); }
 
 INLINE u8x16 u8_set1(uint8_t x) { return _mm_set1_epi8((char)x); }
 INLINE u8x16 u8_load(const uint8_t *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }

@@ -31,10 +31,12 @@ INLINE u32x16 f32_bits(f32x16 a) { EACH_Q(u32x16, vreinterpretq_u32_f32(a.q[k]))
 INLINE u32x16 u32_set1(uint32_t x) { EACH_Q(u32x16, vdupq_n_u32(x)); }
 INLINE u32x16 u32_lanes(void) { EACH_Q(u32x16, ((uint32x4_t){4 * k, 4 * k + 1, 4 * k + 2, 4 * k + 3})); }
 INLINE u32x16 u32_add(u32x16 a, u32x16 b) { EACH_Q(u32x16, vaddq_u32(a.q[k], b.q[k])); }
+INLINE u32x16 u32_sub(u32x16 a, u32x16 b) { EACH_Q(u32x16, vsubq_u32(a.q[k], b.q[k])); }
 INLINE u32x16 u32_and(u32x16 a, u32x16 b) { EACH_Q(u32x16, vandq_u32(a.q[k], b.q[k])); }
 INLINE u32x16 u32_or(u32x16 a, u32x16 b) { EACH_Q(u32x16, vorrq_u32(a.q[k], b.q[k])); }
 INLINE u32x16 u32_srl(u32x16 a, int by) { EACH_Q(u32x16, vshlq_u32(a.q[k], vdupq_n_s32(-by))); }
 INLINE u32x16 u32_sll(u32x16 a, int by) { EACH_Q(u32x16, vshlq_u32(a.q[k], vdupq_n_s32(by))); }
+INLINE u32x16 u32_min(u32x16 a, u32x16 b) { EACH_Q(u32x16, vminq_u32(a.q[k], b.q[k])); }
 INLINE u32x16 u32_max(u32x16 a, u32x16 b) { EACH_Q(u32x16, vmaxq_u32(a.q[k], b.q[k])); }
 INLINE m32x16 u32_eq(u32x16 a, u32x16 b) { EACH_Q(m32x16, vceqq_u32(a.q[k], b.q[k])); }
 INLINE m32x16 u32_gt(u32x16 a, u32x16 b) { EACH_Q(m32x16, vcgtq_u32(a.q[k], b.q[k])); }
@@ -75,6 +77,7 @@ INLINE f32x16 f32_erf(f32x16 a) { EACH_Q(f32x16, Sleef_finz_erff4_u10advsimd(a.q
 INLINE f32x16 f32_trunc(f32x16 a) { EACH_Q(f32x16, vrndq_f32(a.q[k])); }
 INLINE m32x16 f32_ge(f32x16 a, f32x16 b) { EACH_Q(m32x16, vcgeq_f32(a.q[k], b.q[k])); }
 INLINE m32x16 f32_gt(f32x16 a, f32x16 b) { EACH_Q(m32x16, vcgtq_f32(a.q[k], b.q[k])); }
+INLINE m32x16 f32_nan(f32x16 a) { EACH_Q(m32x16, vmvnq_u32(vceqq_f32(a.q[k], a.q[k]))); }
 INLINE f32x16 f32_select(m32x16 m, f32x16 a, f32x16 b) { EACH_Q(f32x16, vbslq_f32(m.q[k], a.q[k], b.q[k])); }
 INLINE float32x4_t fold_to_four(f32x16 a) { return vaddq_f32(vaddq_f32(a.q[0], a.q[2]), vaddq_f32(a.q[1], a.q[3])); }
 INLINE float f32_fold(f32x16 a)
@@ -126,6 +129,13 @@ INLINE m16x16 u16_eq(u16x16 a, u16x16 b) { EACH_H(m16x16, vceqq_u16(a.q[k], b.q[
 INLINE u16x16 u16_keep(m16x16 m, u16x16 a) { EACH_H(u16x16, vandq_u16(m.q[k], a.q[k])); }
 INLINE u32x16 u16_widen(u16x16 a) { EACH_Q(u32x16, k % 2 ? vmovl_high_u16(a.q[k / 2]) : vmovl_u16(vget_low_u16(a.q[k / 2]))); }
 INLINE u16x16 u32_narrow(u32x16 a) { EACH_H(u16x16, vcombine_u16(vmovn_u32(a.q[2 * k]), vmovn_u32(a.q[2 * k + 1]))); }
+INLINE u16x16 u32_tops(u32x16 a) { return u32_narrow(u32_srl(a, 16)); }
+INLINE void u16_store_tops(uint16_t *p, u32x16 a, u32x16 b)
+{
+    u16_store(p, u32_tops(a));
+    u16_store(p + 16, u32_tops(b));
+}
+INLINE void u16_stream_tops(uint16_t *p, u32x16 a, u32x16 b) { u16_stream(p, u32_tops(a), u32_tops(b)); }
 
 INLINE u8x16 u8_set1(uint8_t x) { return vdupq_n_u8(x); }
 INLINE u8x16 u8_load(const uint8_t *p) { return vld1q_u8(p); }

@@ -49,10 +49,12 @@ INLINE u32x16 f32_bits(f32x16 a) { u32x16 r; memcpy(&r, &a, sizeof r); return r;
 INLINE u32x16 u32_set1(uint32_t x) { EACH_LANE(u32x16, x); }
 INLINE u32x16 u32_lanes(void) { EACH_LANE(u32x16, (uint32_t)l); } /* 0, 1, ... 15 */
 INLINE u32x16 u32_add(u32x16 a, u32x16 b) { EACH_LANE(u32x16, a.lane[l] + b.lane[l]); }
+INLINE u32x16 u32_sub(u32x16 a, u32x16 b) { EACH_LANE(u32x16, a.lane[l] - b.lane[l]); }
 INLINE u32x16 u32_and(u32x16 a, u32x16 b) { EACH_LANE(u32x16, a.lane[l] & b.lane[l]); }
 INLINE u32x16 u32_or(u32x16 a, u32x16 b) { EACH_LANE(u32x16, a.lane[l] | b.lane[l]); }
 INLINE u32x16 u32_srl(u32x16 a, int by) { EACH_LANE(u32x16, a.lane[l] >> by); }
 INLINE u32x16 u32_sll(u32x16 a, int by) { EACH_LANE(u32x16, a.lane[l] << by); }
+INLINE u32x16 u32_min(u32x16 a, u32x16 b) { EACH_LANE(u32x16, a.lane[l] < b.lane[l] ? a.lane[l] : b.lane[l]); }
 INLINE u32x16 u32_max(u32x16 a, u32x16 b) { EACH_LANE(u32x16, a.lane[l] > b.lane[l] ? a.lane[l] : b.lane[l]); }
 INLINE m32x16 u32_eq(u32x16 a, u32x16 b) { EACH_LANE(m32x16, a.lane[l] == b.lane[l]); }
 INLINE m32x16 u32_gt(u32x16 a, u32x16 b) { EACH_LANE(m32x16, a.lane[l] > b.lane[l]); } /* both below 2^31 */
@@ -90,6 +92,7 @@ INLINE f32x16 f32_erf(f32x16 a) { EACH_LANE(f32x16, SCALAR_MATH(erff1)(a.lane[l]
 INLINE f32x16 f32_trunc(f32x16 a) { EACH_LANE(f32x16, truncf(a.lane[l])); }
 INLINE m32x16 f32_ge(f32x16 a, f32x16 b) { EACH_LANE(m32x16, a.lane[l] >= b.lane[l]); }
 INLINE m32x16 f32_gt(f32x16 a, f32x16 b) { EACH_LANE(m32x16, a.lane[l] > b.lane[l]); }
+INLINE m32x16 f32_nan(f32x16 a) { EACH_LANE(m32x16, isnan(a.lane[l]) != 0); }
 INLINE f32x16 f32_select(m32x16 m, f32x16 a, f32x16 b) { EACH_LANE(f32x16, m.lane[l] ? a.lane[l] : b.lane[l]); }
 /* lane l += lane l + 8, then + 4, + 2, + 1 */
 INLINE float f32_fold(f32x16 a)
@@ -131,6 +134,13 @@ INLINE m16x16 u16_eq(u16x16 a, u16x16 b) { EACH_LANE(m16x16, a.lane[l] == b.lane
 INLINE u16x16 u16_keep(m16x16 m, u16x16 a) { EACH_LANE(u16x16, m.lane[l] ? a.lane[l] : 0); }
 INLINE u32x16 u16_widen(u16x16 a) { EACH_LANE(u32x16, a.lane[l]); }
 INLINE u16x16 u32_narrow(u32x16 a) { EACH_LANE(u16x16, (uint16_t)a.lane[l]); } /* all below 2^16 */
+INLINE u16x16 u32_tops(u32x16 a) { return u32_narrow(u32_srl(a, 16)); }
+INLINE void u16_store_tops(uint16_t *p, u32x16 a, u32x16 b) /* the upper halves of 32 lanes */
+{
+    u16_store(p, u32_tops(a));
+    u16_store(p + 16, u32_tops(b));
+}
+INLINE void u16_stream_tops(uint16_t *p, u32x16 a, u32x16 b) { u16_stream(p, u32_tops(a), u32_tops(b)); } /* p 64-byte aligned */
 
 /* ---- u8 ---- */
 INLINE u8x16 u8_set1(uint8_t x) { EACH_LANE(u8x16, x); }
