@@ -1,0 +1,290 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Makes the tables of docs/kernels.md anew.
+
+    docs/make_kernels.py bounds                    cycles per 16 elements that llvm-mca finds for the inner loops in build/kernels/isa_*.o
+    docs/make_kernels.py measured KERNELS.json     what `ninja bench-kernels` has measured on this CPU
+    docs/make_kernels.py loop ISA FUNCTION         the instructions of one inner loop, as they go to llvm-mca
+
+Either keeps the columns of the other. Needs binutils and LLVM's llvm-mca ($LLVM_MCA names another than the newest); for NEON
+gcc-aarch64-linux-gnu, or in $ISA_NEON an object that is there already. A kernel whose inner loop is not found as described, or that llvm-mca does not take, ends the program with 1.
+"""
+import json, os, re, shutil, subprocess, sys, tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PAGE = os.path.join(ROOT, "docs", "kernels.md")
+# Per ISA: the models of llvm-mca.
+MODELS = {
+    "avx512": ["skylake-avx512", "icelake-server", "znver4"],
+    "avx2": ["icelake-server", "znver3", "znver4"],
+    "neon": ["neoverse-n1"],
+}
+UNROLLED = 400  # iterations that llvm-mca simulates; as many again tell what one takes
+
+# Of each kernel: its name in the benchmark, its function, how the elements that its loop makes are counted (vectors stored, loaded or divided,
+# and bytes of an element in them), and a regular expression that one of its instructions matches.
+CODES = "e4m3 e5m2 e4m3fnuz e5m2fnuz i8 u8 e2m1 u4".split()
+NIBBLES = ["e2m1", "u4"]
+BLOCKS = "q8_0 q4_0 q4_1 q5_0 q5_1 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs tq2_0 mxfp4 nvfp4 q1_0 q2_0".split()
+
+
+def kernels(isa):
+    for name, stored in (("bf16_to_f32", 4), ("f16_to_f32", 4), ("f32_to_bf16", 2), ("f32_to_f16", 2)):
+        yield name, name, ("store", stored), None
+    for code in CODES:
+        yield f"{code} to f32", f"decode_{code}_f32", ("store", 4), None
+    for code in NIBBLES if isa != "avx512" else NIBBLES + ["i8", "u8"]:
+        for real in ("bf16", "f16"):
+            yield f"{code} to {real}", f"decode_{code}_{real}", ("store", 2), None
+    for block in BLOCKS:
+        yield f"{block} to f32", f"dequantize_{block}", ("store", 4), r"mulps|fmul"
+    for name, size in (("zeros_16", 2), ("zeros_32", 4), ("amax", 4)):
+        yield name, name, ("load", size), None
+    yield "physarum_bf16", "physarum_bf16", ("divide", 4), r"fmadd|fmla"
+    if isa == "avx512":
+        yield "physarum_bf16, mixed", "physarum_bf16_mixed", ("divide", 4), r"rcp14"
+
+
+def fail(text):
+    sys.exit(f"make_kernels.py: {text}")
+
+
+def run(*command, stdin=None):
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
+# ---- inner loops ----
+WIDTH = {"zmm": 64, "ymm": 32, "xmm": 16, "q": 16}
+
+
+def disassembly(objdump, object_file, function):
+    """Instructions with their addresses; those of the function that has taken it in where the compiler left none of that name."""
+    for name in (function, function + "_past"):
+        code, text, error = run(objdump, "-d", "--no-show-raw-insn", f"--disassemble={name}", object_file)
+        lines = re.findall(r"^ +([0-9a-f]+):\t(.*)$", text, re.M)
+        if code == 0 and lines:
+            return [(int(at, 16), re.sub(r"\s+[#<].*$|\s*//.*$", "", rest).strip()) for at, rest in lines]
+    fail(f"{object_file} has no function {function}: {error}")
+
+
+def loops(lines):
+    """Ranges of lines from the target of a jump backwards to it, of which none contains another."""
+    at = {address: k for k, (address, _) in enumerate(lines)}
+    found = []
+    for k, (address, text) in enumerate(lines):
+        jump = re.match(r"(?:j[a-z]+|b\.[a-z]+|b|cbnz|cbz|tbnz|tbz)\s+(?:.*,\s*)?([0-9a-f]+)$", text)
+        target = int(jump.group(1), 16) if jump else None
+        if target is not None and target <= address and target in at:
+            found.append((at[target], k))
+    return [a for a in found if not any(b != a and a[0] <= b[0] and b[1] <= a[1] for b in found)]
+
+
+def moved(text, way):
+    """Bytes of vectors that an instruction loads, stores or divides."""
+    if way == "divide":
+        divides = re.match(r"(?:v(?:div|rcp14)ps\s+.*%([yz]mm)|fdiv\s+v\d+\.4s)", text)
+        return 0 if not divides else WIDTH[divides.group(1)] if divides.group(1) else 16
+    if re.search(r"%rip|%rsp|-0x[0-9a-f]+\(%rbp|\[sp", text):
+        return 0  # a constant, or a register that had no place
+    plain = re.match(r"\{?(?:evex\}\s*)?(v\w+)\s+(.*)$", text)
+    if plain:
+        operands = re.split(r",(?![^(]*\))", plain.group(2))
+        memory = [k for k, operand in enumerate(operands) if "(" in operand]
+        if not memory or plain.group(1).startswith("vbroadcast") or "{1to" in text:
+            return 0
+        stores = memory[0] == len(operands) - 1
+        widths = [WIDTH[w] for w in re.findall(r"%([xyz]mm)\d+", plain.group(2))]
+        half = {"vpmovdw": 2, "vpmovdb": 4, "vcvtps2ph": 2, "vpmovzxwd": 2, "vpmovsxbd": 4, "vpmovzxbd": 4, "vcvtph2ps": 2, "vpmovsxbw": 2,
+                "vpmovzxbw": 2, "vcvtps2pd": 2, "vextracti128": 2, "vextractf128": 2, "vextracti64x4": 2, "vextracti32x8": 2}
+        narrower = half.get(plain.group(1), 1)
+        return max(widths) // narrower if stores == (way == "store") and widths else 0
+    neon = re.match(r"(ldr|str|ldp|stp|ldur|stur)\s+([qds])\d+(?:,\s*([qds])\d+)?,", text)
+    if neon and neon.group(1).startswith("st") == (way == "store"):
+        return {"q": 16, "d": 8, "s": 4}[neon.group(2)] * (2 if neon.group(1).endswith("p") else 1)
+    neon = re.match(r"(ld1|st1)\s+\{v\d+\.(\d+)([bhsd])(?:-v\d+\.\w+)?\}(?:, |\s)*\[", text)
+    if neon and neon.group(1).startswith("st") == (way == "store"):
+        return int(neon.group(2)) * {"b": 1, "h": 2, "s": 4, "d": 8}[neon.group(3)]
+    return 0
+
+
+def inner_loop(objdump, object_file, function, way, size, having):
+    """The innermost loop with the fewest instructions an element, and how many elements it makes."""
+    lines = disassembly(objdump, object_file, function)
+    best = None
+    for first, last in loops(lines):
+        texts = [text for _, text in lines[first : last + 1]]
+        elements = sum(moved(text, way) for text in texts) / size
+        if elements < 16 or any(re.match(r"(call|bl)\b", text) for text in texts):
+            continue
+        if having and not any(re.search(having, text) for text in texts):
+            continue
+        if best is None or len(texts) / elements < len(best[0]) / best[1]:
+            best = texts, elements
+    if best is None:
+        fail(f"{function} in {object_file}: no loop of vectors found")
+    if best[1] % 16 != 0 or best[1] > 4096:
+        fail(f"{function} in {object_file}: a loop of {best[1]} elements")
+    return best
+
+
+# ---- llvm-mca ----
+def llvm_mca():
+    named = os.environ.get("LLVM_MCA")
+    newest = [f"llvm-mca-{version}" for version in range(40, 13, -1)]
+    for name in [named] if named else newest + ["llvm-mca"]:
+        if shutil.which(name):
+            return name
+    fail("no llvm-mca: it is in Debian's llvm")
+
+
+def simulate(mca, arch, model, texts, iterations):
+    body = "\n".join(re.sub(r"^(j[a-z]+|b\.[a-z]+|b)\s+[0-9a-f]+$", r"\1 1b", re.sub(r"^(cbn?z|tbn?z)(.*,)\s*[0-9a-f]+$", r"\1\2 1b", text)) for text in texts)
+    code, text, error = run(mca, f"-mtriple={arch}", f"-mcpu={model}", f"-iterations={iterations}", "-", stdin=f"1:\n{body}\n")
+    if code != 0 or "not a recognized" in error:
+        return None, error.strip().split("\n")[0]
+    return text, ""
+
+
+UNITS = [
+    (r"(?:ICX|SKX|SPR)Port(\d+)", r"port \1"),
+    (r"(?:ICX|SKX|SPR)FPDivider", "divider"),
+    (r"Zn\dFPP?(\d).*", r"FP pipe \1"),
+    (r"Zn\dALU.*", "integer units"),
+    (r"A57Unit(\w)", r"unit \1"),
+]
+
+
+def bound(mca, arch, model, texts):
+    """Cycles of one iteration, and what limits them."""
+    first, why = simulate(mca, arch, model, texts, UNROLLED)
+    if first is None:
+        return None, why
+    second, _ = simulate(mca, arch, model, texts, 2 * UNROLLED)
+    cycles = [int(re.search(r"^Total Cycles:\s+(\d+)", text, re.M).group(1)) for text in (first, second)]
+    took = (cycles[1] - cycles[0]) / UNROLLED
+    width = int(re.search(r"^Dispatch Width:\s+(\d+)", first, re.M).group(1))
+    uops = int(re.search(r"^Total uOps:\s+(\d+)", first, re.M).group(1)) / UNROLLED
+    names = dict(re.findall(r"^(\[[\d.]+\])\s+- (\S+)", first, re.M))
+    table = re.search(r"^Resource pressure per iteration:\n(.*)\n(.*)$", first, re.M)
+    pressure = dict(zip(table.group(1).split(), table.group(2).split()))
+    unit, most = max(((names[k], float(v)) for k, v in pressure.items() if v != "-"), key=lambda pair: pair[1])
+    if most >= 0.9 * took:
+        limit = unit
+    elif uops / width >= 0.9 * took:
+        limit = "dispatch"
+    else:
+        limit = "latency, " + unit if most < 0.5 * took else unit
+    for pattern, plain in UNITS:
+        limit = re.sub(pattern, plain, limit)
+    return took, limit
+
+
+# ---- objects ----
+def objects(scratch):
+    yield "avx512", "x86_64", "objdump", os.path.join(ROOT, "build/kernels/isa_avx512.o")
+    yield "avx2", "x86_64", "objdump", os.path.join(ROOT, "build/kernels/isa_avx2.o")
+    neon = os.environ.get("ISA_NEON") or os.path.join(scratch, "isa_neon.o")
+    flags = "-std=c11 -D_GNU_SOURCE -I. -O2 -ffp-contract=off -fvisibility=hidden -fPIC -c kernels/isa_neon.c -o".split()
+    if not os.path.exists(neon) and subprocess.run(["aarch64-linux-gnu-gcc", *flags, neon], cwd=ROOT).returncode != 0:
+        fail("kernels/isa_neon.c was not compiled")
+    yield "neon", "aarch64", "aarch64-linux-gnu-objdump", neon
+
+
+# ---- the page ----
+EMPTY = "–"
+
+
+def rows_of(text, isa):
+    """The cells of each kernel's row, those of the table of one ISA."""
+    table = re.search(f"<!-- {isa} -->\n(.*?)<!-- /{isa} -->", text, re.S)
+    if not table:
+        fail(f"docs/kernels.md has no place for {isa}")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.group(1).splitlines() if line.startswith("|")]
+    return {row[0]: row[1:] for row in rows[2:]}
+
+
+def with_rows(text, isa, rows):
+    models = MODELS[isa]
+    head = ["kernel", *models, "measured", "of the least bound", "cold, × memcpy"]
+    lines = [head, ["---"] + ["--:"] * (len(head) - 1), *([name, *cells] for name, cells in rows.items())]
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return re.sub(f"<!-- {isa} -->\n.*?<!-- /{isa} -->", lambda _: f"<!-- {isa} -->\n\n{table}\n\n<!-- /{isa} -->", text, flags=re.S)
+
+
+def share(cells, models):
+    """What the least bound is of what was measured."""
+    bounds = [float(cell.split()[0]) for cell in cells[:models] if cell != EMPTY]
+    return f"{min(bounds) / float(cells[models]):.2f}" if cells[models] != EMPTY and bounds else EMPTY
+
+
+def bounds_of(mca, scratch, isas):
+    for isa, arch, objdump, file in objects(scratch):
+        if isa not in isas:
+            continue
+        for name, function, (way, size), having in kernels(isa):
+            texts, elements = inner_loop(objdump, file, function, way, size, having)
+            cells = []
+            for model in MODELS[isa]:
+                took, limit = bound(mca, arch, model, texts)
+                if took is None:
+                    fail(f"{name}, {isa}, {model}: {limit}")
+                cells.append(f"{took * 16 / elements:.2f} {limit}")
+            yield isa, name, cells
+
+
+def write_bounds(text):
+    with tempfile.TemporaryDirectory() as scratch:
+        found = list(bounds_of(llvm_mca(), scratch, MODELS))
+    for isa, models in MODELS.items():
+        before, after = rows_of(text, isa), {}
+        for _, name, cells in (row for row in found if row[0] == isa):
+            measured = before.get(name, [EMPTY] * 6)[-3:]
+            after[name] = [*cells, measured[0], EMPTY, measured[2]]
+            after[name][-2] = share(after[name], len(models))
+        text = with_rows(text, isa, after)
+    return text
+
+
+def write_measured(text, file):
+    with open(file, encoding="utf-8") as stream:
+        results = json.load(stream)["results"]
+    found = {(row["isa"].split("-")[0], row["kernel"] + row["isa"].partition("-")[2], row["cold"]): row for row in results}
+    for isa, models in MODELS.items():
+        rows = rows_of(text, isa)
+        for name, cells in rows.items():
+            warm, cold = (found.get((isa, name.replace(", mixed", "mixed"), way)) for way in (False, True))
+            if warm and cold:
+                cells[-3] = f"{16 / warm['elements_per_cycle']:.2f}"
+                cells[-2] = share(cells, len(models))
+                cells[-1] = f"{cold['ratio_to_memcpy']:.2f}" if cold["ratio_to_memcpy"] else EMPTY
+        text = with_rows(text, isa, rows)
+    return text
+
+
+def show_loop(isa, wanted):
+    with tempfile.TemporaryDirectory() as scratch:
+        for at, _, objdump, file in objects(scratch):
+            for name, function, (way, size), having in kernels(isa) if at == isa else ():
+                if function == wanted:
+                    texts, elements = inner_loop(objdump, file, function, way, size, having)
+                    print(f"# {name}: {elements:.0f} elements, {len(texts)} instructions", *texts, sep="\n")
+
+
+def main(words):
+    if len(words) == 3 and words[0] == "loop":
+        return show_loop(words[1], words[2])
+    with open(PAGE, encoding="utf-8") as stream:
+        text = stream.read()
+    if words == ["bounds"]:
+        text = write_bounds(text)
+    elif len(words) == 2 and words[0] == "measured":
+        text = write_measured(text, words[1])
+    else:
+        fail("what shall it do? See its first lines")
+    with open(PAGE, "w", encoding="utf-8") as stream:
+        stream.write(text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
