@@ -163,7 +163,8 @@ static void make_inputs(void)
     run_engine_open(&room, (run_way){.threads = 2});
     const char *const packed[][2] = {{"int4-group64", "packed"}, {"fp8-tensor", "whole"}, {"fp8-block128", "blocks"}};
     for (size_t k = 0; k < sizeof packed / sizeof *packed; k++) {
-        ck_assert_msg(quantize(packed[k][0], scratch_path(packed[k][1]), &room.engine, &report, &error) == ORGAN_OK, "%s", error.message);
+        const char *const to = scratch_path("%s", packed[k][1]);
+        ck_assert_msg(quantize(packed[k][0], to, &room.engine, &report, &error) == ORGAN_OK, "%s", error.message);
         json_decref(report);
     }
     const organ_lora_sanitize_options o = {.adapter = LORA, .output = scratch_path("adapter")};
