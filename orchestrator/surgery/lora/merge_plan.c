@@ -84,9 +84,9 @@ static votes count_votes(const organ_merge_job *job)
     for (size_t k = 0; k < job->adapter->pair_count && job->adapter->fan_in_fan_out; k++) {
         const organ_adapter_pair *const p = &job->adapter->pairs[k];
         char *name;
-        const organ_weight *const w = p->embedding || p->in_features == p->out_features ? NULL : weight_of(job, p->module, &name);
         if (p->embedding || p->in_features == p->out_features)
             continue;
+        const organ_weight *const w = weight_of(job, p->module, &name);
         free(name);
         v.straight += w && is_straight(w, p);
         v.crossed += w && is_crossed(w, p);
