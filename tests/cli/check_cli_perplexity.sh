@@ -72,7 +72,7 @@ judge "what is refused is begun" test ! -e not-made
 ends 2 prune tiny-qwen2 -o not-made --compute bf16
 judge "--compute without --evaluate" grep -q -- "--compute has no meaning without --evaluate FILE" ../err
 ends 2 perplexity tiny-qwen2 "${short[@]}" --compute fast
-exact=$(sed -n 's/^ *"perplexity": //p' ../one.json | head -n 1)
+exact=$(sed -n 's/^ *"perplexity": //p' report/perplexity.json | head -n 1)
 for compute in split bf16; do
     run perplexity tiny-qwen2 "${short[@]}" --compute $compute --json --quiet --threads 1 --memory 32M
     if [[ $code != 0 ]]; then
