@@ -50,7 +50,7 @@ static organ_status measure_layers(organ_forward *f, organ_error *error)
         f->most_reading = organ_larger(f->most_reading, f->plans[k].reading);
         most = organ_larger(most, f->plans[k].panel);
     }
-    f->worker_bytes = (ORGAN_PRODUCT_SCRATCH + most + 63) / 64 * 64;
+    f->worker_bytes = organ_to_line(ORGAN_PRODUCT_SCRATCH + most);
     f->least_memory = organ_memory_enough(0, holds_a_token, f);
     return ORGAN_OK;
 }

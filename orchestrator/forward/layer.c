@@ -46,7 +46,7 @@ static size_t piece_count(const forward_slot *slot)
 /* Values in another order are read there first. */
 static size_t turning_bytes(const forward_slot *slot)
 {
-    return slot->turned_head_dim ? (piece_rows(slot) * row_bytes(slot) + 63) / 64 * 64 : 0;
+    return slot->turned_head_dim ? organ_to_line(piece_rows(slot) * row_bytes(slot)) : 0;
 }
 
 organ_status organ_forward_load_size(const organ_forward *f, const forward_slot *slot, size_t *bytes, organ_error *error)

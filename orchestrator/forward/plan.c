@@ -112,7 +112,7 @@ static organ_status measure_slot(builder *b, forward_slot *slot)
     slot->bytes = (size_t)(slot->packed ? stored : values);
     if (slot->packed && organ_forward_panel_size(b->forward, weight, &panel, b->error))
         return b->error->status;
-    plan->bytes += (slot->bytes + 63) / 64 * 64;
+    plan->bytes += organ_to_line(slot->bytes);
     plan->panel = organ_larger(plan->panel, panel);
     return ORGAN_OK;
 }
@@ -346,7 +346,7 @@ organ_status organ_forward_plan_foresee(const organ_forward *forward, organ_made
             slot->packed = false;
             slot->bytes = (size_t)slot->weight->elements * (as == ORGAN_MADE_16 ? sizeof(uint16_t) : sizeof(float));
         }
-        plan->bytes += (slot->bytes + 63) / 64 * 64;
+        plan->bytes += organ_to_line(slot->bytes);
         if (organ_forward_load_size(forward, slot, &loading, error) == ORGAN_OK)
             plan->reading = organ_larger(plan->reading, loading);
     }

@@ -28,7 +28,7 @@ size_t organ_panel_rows(size_t k, organ_real type)
     return organ_larger(PANEL_BYTES / row / LEAST_PANEL, 1) * LEAST_PANEL;
 }
 
-size_t organ_panel_bytes(size_t k, organ_real type) { return (organ_panel_rows(k, type) * k * organ_real_bytes(type) + 63) / 64 * 64; }
+size_t organ_panel_bytes(size_t k, organ_real type) { return organ_to_line(organ_panel_rows(k, type) * k * organ_real_bytes(type)); }
 
 static bool is_made(const dealing *d, size_t product) { return d->panels && d->panels[product].make; }
 

@@ -82,7 +82,7 @@ organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *eng
     s->matrix = matrix;
     s->engine = engine;
     s->count = (size_t)((matrix->rows + ORGAN_STRIP_ROWS - 1) / ORGAN_STRIP_ROWS);
-    s->scratch_bytes = (matrix->scratch_bytes + 63) / 64 * 64;
+    s->scratch_bytes = organ_to_line(matrix->scratch_bytes);
     if (divide(s, hold, error) == ORGAN_OK) {
         s->energies = calloc(s->count, sizeof *s->energies);
         s->values = organ_floats(s->room * ORGAN_STRIP_ROWS, (size_t)matrix->cols);

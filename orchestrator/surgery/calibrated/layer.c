@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Layer by layer: the inputs of its matrices are gathered behind what is pruned already and, where both are wanted, in the donor; then all
  * its targets are pruned, and the pruned stream goes on through the weights as they are stored. */
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/surgery/calibrated/job.h"
 #include "orchestrator/surgery/calibrated/saliency.h"
 
@@ -297,7 +298,7 @@ static organ_status prune_unit(gathering *g, const unit *u, organ_layer *layer, 
     if (!organ_layer_matrix(layer, u->name, &rows, &cols, &held) || rows != u->rows || cols != u->cols)
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' is %llu x %llu in the file and %llu x %llu in the forward pass", u->name,
                           (unsigned long long)u->rows, (unsigned long long)u->cols, (unsigned long long)rows, (unsigned long long)cols);
-    float *const weights = aligned_alloc(64, (size_t)(rows * cols * sizeof *weights + 63) / 64 * 64);
+    float *const weights = aligned_alloc(64, organ_to_line((size_t)(rows * cols * sizeof *weights)));
     if (!weights)
         return organ_fail_memory(error, u->name);
     organ_layer_read(layer, u->name, weights);

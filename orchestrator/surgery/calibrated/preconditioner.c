@@ -157,7 +157,7 @@ static organ_status find_directions(const organ_engine *engine, organ_preconditi
     for (size_t b = 0; b < c->part_count; b++)
         count = followed(&c->parts[b]) > count ? followed(&c->parts[b]) : count;
     float *q = organ_floats(count, n), *s = organ_floats(count, n);
-    ritz *r = aligned_alloc(64, (sizeof *r + 63) / 64 * 64);
+    ritz *r = aligned_alloc(64, organ_to_line(sizeof *r));
     if (!q || !s || !r)
         organ_fail_errno(error, ENOMEM, "%s: directions of %zu inputs", c->name, n);
     else

@@ -70,7 +70,7 @@ static organ_status sample(const organ_autopsy_job *job, const organ_weight *wei
     char note[256];
     if (organ_weight_reader_open(job->model, weight, job->engine->kernels, note, &reader, error) != ORGAN_OK)
         return error->status;
-    const size_t bytes = (m.cols * sizeof(float) + 63) / 64 * 64;
+    const size_t bytes = organ_to_line(m.cols * sizeof(float));
     char *const room = aligned_alloc(64, bytes + organ_weight_reader_scratch(reader, 1));
     if (!room)
         organ_fail_errno(error, ENOMEM, "tensor '%s'", weight->name);

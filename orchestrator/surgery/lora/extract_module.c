@@ -21,7 +21,6 @@ typedef struct change {
     double *norms;           /* ||W_base||^2 of each strip */
 } change;
 
-static size_t to_line(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 static organ_status read_change(void *context, uint64_t first, size_t rows, float *values, void *scratch, organ_error *error)
 {
@@ -168,7 +167,7 @@ organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *m, org
     if (!c.norms)
         organ_fail_memory(error, name);
     else if (open_readers(job, m, &c, error) == ORGAN_OK) {
-        c.base_bytes = to_line(ORGAN_STRIP_ROWS * c.cols * sizeof(float));
+        c.base_bytes = organ_to_line(ORGAN_STRIP_ROWS * c.cols * sizeof(float));
         const size_t rest =
             organ_larger(organ_weight_reader_scratch(c.tuned, ORGAN_STRIP_ROWS), organ_weight_reader_scratch(c.base, ORGAN_STRIP_ROWS));
         const organ_rows rows = {.rows = m->base->shape[0],

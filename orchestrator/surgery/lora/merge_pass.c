@@ -2,6 +2,7 @@
  * W + scale B A, strip by strip. */
 #include "orchestrator/surgery/lora/merge_job.h"
 
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/stream/widen.h"
@@ -250,7 +251,7 @@ static organ_status replace(run *r, organ_merge_part *part, organ_error *error)
     const organ_matrices m = organ_tensor_matrices(t);
     const size_t cols = (size_t)m.cols, step = rows_at_once(cols), width = organ_dtype_describe(t->dtype)->bytes;
     float *const values = aligned_alloc(4096, (step * cols * sizeof(float) + 4095) / 4096 * 4096);
-    void *const raw = malloc(step * cols * width), *const scratch = aligned_alloc(64, (scratch_bytes(r) + 63) / 64 * 64);
+    void *const raw = malloc(step * cols * width), *const scratch = aligned_alloc(64, organ_to_line(scratch_bytes(r)));
     if (!values || !raw || !scratch)
         organ_fail_memory(error, t->name);
     else if (part->pair)

@@ -49,7 +49,6 @@ typedef struct stage {
     organ_unit_faults faults;
 } stage;
 
-static size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 /* ---- the factors ---- */
 
@@ -108,10 +107,10 @@ static organ_status find_room(const organ_orthogonality_job *job, const organ_no
         organ_weight_reader_size(model_of(job, n), weight_of(m, n), job->engine->kernels, r->unit_rows, &scratch, error);
         reader = organ_larger(reader, scratch);
     }
-    const size_t reading = 2 * rounded(r->unit_rows * m->cols * sizeof(float)) + rounded(reader);
-    const size_t block = ORGAN_PRODUCT_SCRATCH + rounded(r->strip_rows * organ_lesser(BLOCK_COLS, m->cols) * sizeof(float));
-    r->worker = rounded(organ_larger(reading, block));
-    r->strips = job->noises * rounded(r->strip_rows * m->cols * sizeof(float));
+    const size_t reading = 2 * organ_to_line(r->unit_rows * m->cols * sizeof(float)) + organ_to_line(reader);
+    const size_t block = ORGAN_PRODUCT_SCRATCH + organ_to_line(r->strip_rows * organ_lesser(BLOCK_COLS, m->cols) * sizeof(float));
+    r->worker = organ_to_line(organ_larger(reading, block));
+    r->strips = job->noises * organ_to_line(r->strip_rows * m->cols * sizeof(float));
     return error->status;
 }
 
@@ -182,7 +181,7 @@ static organ_status find_fault(const stage *s, size_t n, size_t first, const flo
 
 static organ_status read_unit(stage *s, size_t at, size_t rows, unsigned char *scratch, organ_error *error)
 {
-    const size_t cols = s->module->cols, count = rows * cols, bytes = rounded(s->unit_rows * cols * sizeof(float));
+    const size_t cols = s->module->cols, count = rows * cols, bytes = organ_to_line(s->unit_rows * cols * sizeof(float));
     float *const clean = (float *)(void *)scratch, *const noisy = (float *)(void *)(scratch + bytes);
     if (organ_weight_read(s->clean, s->first + at, rows, ORGAN_F32, clean, scratch + 2 * bytes, error))
         return error->status;

@@ -39,8 +39,7 @@ typedef struct stage {
     organ_unit_faults faults;
 } stage;
 
-static size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
-static size_t buffer_bytes(const stage *s) { return rounded(s->unit_rows * s->module->cols * sizeof(float)); }
+static size_t buffer_bytes(const stage *s) { return organ_to_line(s->unit_rows * s->module->cols * sizeof(float)); }
 
 /* ---- room ---- */
 
@@ -60,8 +59,8 @@ static organ_status find_room(const organ_pairs_job *job, const organ_pairs_modu
         organ_weight_reader_size(job->model[k], m->weight[k], kernels, *unit_rows, &scratch, error);
         reader = organ_larger(reader, scratch);
     }
-    *bytes = (job->sources + (m->pair != NULL)) * rounded(*unit_rows * m->cols * sizeof(float)) +
-             rounded(organ_larger(reader, m->pair ? ORGAN_PRODUCT_SCRATCH : 0));
+    *bytes = (job->sources + (m->pair != NULL)) * organ_to_line(*unit_rows * m->cols * sizeof(float)) +
+             organ_to_line(organ_larger(reader, m->pair ? ORGAN_PRODUCT_SCRATCH : 0));
     return error->status;
 }
 

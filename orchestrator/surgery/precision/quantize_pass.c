@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Each strip of a target is cut into bands whose rows share their scales: 128 rows of blocks, else single rows. */
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
 
@@ -31,17 +32,16 @@ typedef struct bench {
     void *put; /* ORGAN_PUT_SCRATCH bytes */
 } bench;
 
-static size_t align(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 /* The bytes that a scale takes: F32 of blocks, BF16 else. */
 static size_t scale_bytes(const organ_quantize_scheme *scheme) { return scheme->scale_of == ORGAN_SCALE_BLOCK ? 4 : 2; }
 
-static size_t pending_room(size_t groups) { return align(groups * 4) + PENDING; }
+static size_t pending_room(size_t groups) { return organ_to_line(groups * 4) + PENDING; }
 
 static size_t scratch_for(const organ_quantize_part *part)
 {
     const size_t cols = (size_t)part->cols, groups = (size_t)part->groups;
-    return align(cols) + align(cols * 4) + 2 * align(groups * 4) + pending_room(groups) + ORGAN_PUT_SCRATCH;
+    return organ_to_line(cols) + organ_to_line(cols * 4) + 2 * organ_to_line(groups * 4) + pending_room(groups) + ORGAN_PUT_SCRATCH;
 }
 
 static bench bench_of(const organ_quantize_job *job, const organ_weight_strip *strip, void *scratch)
@@ -55,13 +55,13 @@ static bench bench_of(const organ_quantize_job *job, const organ_weight_strip *s
                .group = job->scheme->size ? job->scheme->size : strip->cols,
                .codes = scratch,
                .pending_room = pending_room((size_t)part->groups)};
-    unsigned char *at = b.codes + align(b.cols);
+    unsigned char *at = b.codes + organ_to_line(b.cols);
     b.back = (float *)(void *)at;
-    at += align(b.cols * 4);
+    at += organ_to_line(b.cols * 4);
     b.scales = (float *)(void *)at;
-    at += align(b.groups * 4);
+    at += organ_to_line(b.groups * 4);
     b.middle = (float *)(void *)at;
-    at += align(b.groups * 4);
+    at += organ_to_line(b.groups * 4);
     b.pending = at;
     b.put = at + b.pending_room;
     for (size_t g = 0; g < b.groups; g++)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/purify/fft.h"
 
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/machine/set_aside.h"
 
 #include <errno.h>
@@ -23,12 +24,11 @@ static pthread_mutex_t planner = PTHREAD_MUTEX_INITIALIZER;
 
 static size_t bins_of(size_t n) { return n / 2 + 1; }
 
-static size_t to_line(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 /* n + 2 values (the powers of the bins take their place) and the bins. */
-static size_t values_bytes(size_t n) { return to_line((n + 2) * sizeof(double)); }
+static size_t values_bytes(size_t n) { return organ_to_line((n + 2) * sizeof(double)); }
 
-uint64_t organ_fft_scratch(uint64_t n) { return n > INT_MAX ? 0 : values_bytes(n) + to_line(bins_of(n) * sizeof(fftw_complex)); }
+uint64_t organ_fft_scratch(uint64_t n) { return n > INT_MAX ? 0 : values_bytes(n) + organ_to_line(bins_of(n) * sizeof(fftw_complex)); }
 
 static fftw_complex *bins_in(void *scratch, size_t n) { return (fftw_complex *)(void *)((char *)scratch + values_bytes(n)); }
 
