@@ -5,13 +5,10 @@
  *     build/bench/products [OUT.json] */
 #include "bench/bench_rig.h"
 #include "kernels/kernels.h"
+#include "orchestrator/machine/cpu_tiles.h"
 #include "tests/kit/samples.h"
 
 #include <string.h>
-#if defined(__x86_64__)
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
 
 /* As the forward pass deals them out: rows of a part, a part's rows of the weights, depth. */
 enum { ROWS = 512, COLUMNS = 512, DEPTH = 896, ROUNDS = 60 };
@@ -25,21 +22,13 @@ typedef struct way {
     double best; /* seconds */
 } way;
 
-static bool has_amx(organ_cpu cpu)
-{
-#if defined(__x86_64__)
-    return cpu.amx && syscall(SYS_arch_prctl, 0x1023, 18) == 0; /* ARCH_REQ_XCOMP_PERM of XFEATURE_XTILEDATA */
-#else
-    return cpu.amx;
-#endif
-}
-
 static size_t find_ways(way ways[5])
 {
     const char *why;
     const organ_cpu cpu = organ_cpu_detect();
     const organ_kernels *const kernels = organ_kernels_choose(cpu, NULL, &why);
-    const organ_dots *const dots[] = {has_amx(cpu) ? organ_dots_amx : NULL, cpu.avx512_bf16 ? organ_dots_avx512_bf16 : NULL};
+    const organ_dots *const dots[] = {cpu.amx && organ_ask_for_tiles() ? organ_dots_amx : NULL,
+                                      cpu.avx512_bf16 ? organ_dots_avx512_bf16 : NULL};
     size_t count = 1;
     ways[0] = (way){"exact", kernels->isa, kernels->product, ORGAN_COMPUTE_EXACT, 1e9};
     for (size_t d = 0; d < 2; d++)

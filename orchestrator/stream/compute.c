@@ -1,29 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/compute.h"
 
+#include "orchestrator/machine/cpu_tiles.h"
+
 #include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
-#if defined(__x86_64__)
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
 
 static const char *const names[ORGAN_COMPUTES] = {"exact", "split", "bf16"};
 
 const char *organ_compute_name(organ_compute compute) { return names[compute]; }
-
-/* Linux gives a process the tile registers, 8 KiB more for each thread that uses them, only if it asks: arch_prctl with what asm/prctl.h of
- * 5.16 calls ARCH_REQ_XCOMP_PERM, for XTILEDATA. */
-static bool ask_for_tiles(void)
-{
-#if defined(__x86_64__)
-    enum { ASK = 0x1023, TILE_DATA = 18 };
-    return syscall(SYS_arch_prctl, ASK, TILE_DATA) == 0;
-#else
-    return false;
-#endif
-}
 
 organ_status organ_engine_compute(organ_engine *engine, const char *name, organ_error *error)
 {
@@ -34,7 +19,7 @@ organ_status organ_engine_compute(organ_engine *engine, const char *name, organ_
         compute++;
     if (compute == ORGAN_COMPUTES)
         return organ_fail(error, ORGAN_USAGE, "--compute '%s' is not known: exact, split or bf16", name);
-    const bool withheld = compute != ORGAN_COMPUTE_EXACT && cpu.amx && !ask_for_tiles();
+    const bool withheld = compute != ORGAN_COMPUTE_EXACT && cpu.amx && !organ_ask_for_tiles();
     cpu.amx = cpu.amx && !withheld;
     engine->compute = (organ_compute)compute;
     engine->dots = organ_dots_choose(cpu, engine->kernels, engine->compute, &why);

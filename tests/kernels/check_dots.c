@@ -1,36 +1,24 @@
 /* SPDX-License-Identifier: MIT
  * Products of BF16 terms: the model of AMX to the bit like the manual's sums written once more, and it and what this CPU has within bounds
  * of FP64, over shapes, types, strides and what is not finite; the same bits however a product is cut. */
+#include "orchestrator/machine/cpu_tiles.h"
 #include "tests/kernels/dots_rig.h"
 #include "tests/kernels/guarded.h"
 #include "tests/kernels/kernel_reference.h"
 #include "tests/kit/samples.h"
+#include "tests/kit/suite_table.h"
 #include <check.h>
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#if defined(__x86_64__)
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
 
 enum { CHUNK = 256, STEP = 32, TERMS = 3 };
 
 /* ---- which there are ---- */
 static const organ_dots *present[3];
 static int present_count;
-
-/* What Linux calls ARCH_REQ_XCOMP_PERM of XFEATURE_XTILEDATA. */
-static int tiles_granted(void)
-{
-#if defined(__x86_64__)
-    return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
-#else
-    return 0;
-#endif
-}
 
 static void find_present(void)
 {
@@ -40,7 +28,7 @@ static void find_present(void)
         present[present_count++] = organ_dots_avx512_bf16;
     else
         puts("skipped: products by AVX512-BF16, which this CPU does not have");
-    if (cpu.amx && tiles_granted())
+    if (cpu.amx && organ_ask_for_tiles())
         present[present_count++] = organ_dots_amx;
     else
         puts(cpu.amx ? "skipped: products by AMX, which the kernel does not let this program use; their blocking runs over the model"
@@ -430,9 +418,5 @@ int main(void)
     tcase_add_loop_test(tests, split_errs_like_the_exact_product, 0, 3 * present_count);
     tcase_add_test(tests, choice_goes_by_what_is_faster);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suites((Suite *const[]){suite, NULL});
 }

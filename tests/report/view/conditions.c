@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * conditions FILE.json...: the conditions of the views of these documents name members that one of the documents has. */
 #include "tests/kit/condition_rig.h"
+#include "tests/kit/suite_table.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -18,11 +19,7 @@ static int run(void)
     TCase *const one = tcase_create("documents");
     tcase_add_test(one, conditions_name_members);
     suite_add_tcase(suite, one);
-    SRunner *const runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suites((Suite *const[]){suite, NULL});
 }
 
 int main(int argc, char **argv)
