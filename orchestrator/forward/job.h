@@ -6,6 +6,7 @@
 #include "formats/weights/weights.h"
 #include "orchestrator/forward/forward.h"
 #include "orchestrator/stream/product.h"
+#include "orchestrator/stream/share.h"
 #include "orchestrator/stream/weight_reader.h"
 
 #define FORWARD_GROUP   ((size_t)1024) /* tokens whose activations are held, or one window if it is longer */

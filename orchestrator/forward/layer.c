@@ -21,10 +21,8 @@ static organ_factor rows_of(const organ_layer *layer, const forward_slot *slot, 
 
 typedef struct loading {
     organ_layer *layer;
-    forward_source *sources; /* of each slot */
     unsigned char *scratch;
-    organ_error *error;
-    bool failed;
+    organ_first_fault fault;
 } loading;
 
 static size_t row_bytes(const forward_slot *slot) { return (size_t)slot->cols * organ_real_bytes(slot->type); }
@@ -91,23 +89,21 @@ static void load_piece(void *context, size_t index, size_t worker)
         index -= piece_count(&plan->slots[k]);
     const forward_slot *const slot = &plan->slots[k];
     unsigned char *const values = l->layer->values + slot->at;
-    organ_weight_reader *const reader = l->sources[k].reader;
+    organ_weight_reader *const reader = l->layer->sources[k].reader;
     organ_error error = {0};
-    if (__atomic_load_n(&l->failed, __ATOMIC_RELAXED))
+    if (organ_fault_found(&l->fault))
         return;
     if (slot->packed ? organ_weight_reader_hold(reader, 0, slot->matrices, values, &error)
                      : read_values(slot, reader, index * piece_rows(slot), values, l->scratch + worker * plan->reading, &error))
-        if (!__atomic_exchange_n(&l->failed, true, __ATOMIC_RELAXED))
-            *l->error = error;
+        organ_fault_keep(&l->fault, &error);
 }
 
-static organ_status open_sources(const organ_forward *f, loading *l, organ_error *error)
+static organ_status open_sources(const organ_forward *f, organ_layer *layer, organ_error *error)
 {
-    const forward_plan *const plan = l->layer->plan;
-    for (size_t k = 0; k < plan->count && !error->status; k++) {
-        const forward_slot *const slot = &plan->slots[k];
-        l->sources[k] = (forward_source){.type = slot->type, .turned_head_dim = slot->turned_head_dim};
-        organ_weight_reader_open(f->model, slot->weight, f->engine->kernels, NULL, &l->sources[k].reader, error);
+    for (size_t k = 0; k < layer->plan->count && !error->status; k++) {
+        const forward_slot *const slot = &layer->plan->slots[k];
+        layer->sources[k] = (forward_source){.type = slot->type, .turned_head_dim = slot->turned_head_dim};
+        organ_weight_reader_open(f->model, slot->weight, f->engine->kernels, NULL, &layer->sources[k].reader, error);
     }
     return error->status;
 }
@@ -115,12 +111,12 @@ static organ_status open_sources(const organ_forward *f, loading *l, organ_error
 static organ_status read_layer(const organ_forward *f, organ_layer *layer, organ_error *error)
 {
     const forward_plan *const plan = layer->plan;
-    loading l = {.layer = layer, .sources = layer->sources, .error = error};
+    loading l = {.layer = layer, .fault = {error, false}};
     size_t pieces = 0;
     l.scratch = (unsigned char *)organ_forward_floats(plan->reading / sizeof(float) * organ_workers_count(f->engine->workers), error);
     for (size_t k = 0; k < plan->count; k++)
         pieces += piece_count(&plan->slots[k]);
-    if (!error->status && open_sources(f, &l, error) == ORGAN_OK)
+    if (!error->status && open_sources(f, layer, error) == ORGAN_OK)
         organ_forward_share(f->engine, pieces, load_piece, &l, error);
     for (size_t k = 0; k < plan->count; k++)
         if (!plan->slots[k].packed) {

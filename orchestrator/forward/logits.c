@@ -4,68 +4,49 @@
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/extent.h"
 
-#include <errno.h>
 #include <math.h>
-#include <pthread.h>
-#include <stdlib.h>
 
 #define LEAST_TOKENS ((size_t)64)  /* tokens whose logits are held at least */
 #define HEAD_TOKENS  ((size_t)128) /* tokens whose logits are held where a quarter of the memory does: the head is read once for so many */
 
-/* Rows of the embedding, read by all workers. */
+/* ---- embedding ---- */
+
+#define TOKENS_AT_ONCE ((size_t)64)
+
 typedef struct row_job {
-    organ_forward *forward;
+    const organ_forward *forward;
     organ_weight_reader *reader;
-    float *scratch; /* per worker */
+    float *scratch; /* per worker: a row, and what reading it takes */
     size_t scratch_floats;
-    pthread_mutex_t lock;
-    organ_error *error; /* the first fault */
+    organ_first_fault fault;
     const organ_windows *windows;
     float *hidden;
     size_t tokens;
 } row_job;
 
-static void keep_error(row_job *j, const organ_error *error)
-{
-    pthread_mutex_lock(&j->lock);
-    if (j->error->status == ORGAN_OK)
-        *j->error = *error;
-    pthread_mutex_unlock(&j->lock);
-}
+/* Floats of a row, in whole lines of the cache. */
+static size_t row_floats(const organ_forward *f) { return organ_to_line((size_t)f->config.hidden * sizeof(float)) / sizeof(float); }
 
-/* `rows` at once, and `floats` more for each worker. */
-static organ_status open_rows(row_job *j, const organ_weight *weight, size_t rows, size_t floats, organ_error *error)
+static organ_status open_rows(row_job *j, organ_error *error)
 {
-    const organ_forward *f = j->forward;
-    j->error = error;
-    if (organ_weight_reader_open(f->model, weight, f->engine->kernels, NULL, &j->reader, error))
+    const organ_forward *const f = j->forward;
+    if (organ_weight_reader_open(f->model, f->embedding, f->engine->kernels, NULL, &j->reader, error))
         return error->status;
-    j->scratch_floats = (organ_weight_reader_scratch(j->reader, rows) / sizeof(float) + floats + 15) / 16 * 16;
+    j->scratch_floats = row_floats(f) + organ_to_line(organ_weight_reader_scratch(j->reader, 1)) / sizeof(float);
     j->scratch = organ_forward_floats(j->scratch_floats * organ_workers_count(f->engine->workers), error);
     return error->status;
 }
-
-static void close_rows(row_job *j)
-{
-    organ_weight_reader_close(j->reader);
-    organ_forward_free(j->scratch);
-    pthread_mutex_destroy(&j->lock);
-}
-
-/* ---- embedding ---- */
-
-#define TOKENS_AT_ONCE ((size_t)64)
 
 static void embed_tokens(void *context, size_t index, size_t worker)
 {
     row_job *j = context;
     const size_t hidden = (size_t)j->forward->config.hidden, until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens);
     const float scale = (float)j->forward->config.embedding_scale;
-    float *row = j->scratch + worker * j->scratch_floats, *scratch = row + (hidden + 15) / 16 * 16;
+    float *row = j->scratch + worker * j->scratch_floats, *scratch = row + row_floats(j->forward);
     organ_error error = {0};
     for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
         if (organ_weight_read(j->reader, j->windows->tokens[t], 1, ORGAN_F32, row, scratch, &error)) {
-            keep_error(j, &error);
+            organ_fault_keep(&j->fault, &error);
             return;
         }
         for (size_t k = 0; k < hidden; k++)
@@ -87,11 +68,12 @@ organ_status organ_forward_embed(organ_forward *forward, const organ_windows *wi
 {
     if (check_windows(forward, windows, error))
         return error->status;
-    row_job j = {.forward = forward, .windows = windows, .hidden = hidden, .tokens = windows->begin[windows->count]};
-    pthread_mutex_init(&j.lock, NULL);
-    if (open_rows(&j, forward->embedding, 1, ((size_t)forward->config.hidden + 15) / 16 * 16, error) == ORGAN_OK)
+    row_job j = {
+        .forward = forward, .fault = {error, false}, .windows = windows, .hidden = hidden, .tokens = windows->begin[windows->count]};
+    if (open_rows(&j, error) == ORGAN_OK)
         organ_forward_share(forward->engine, (j.tokens + TOKENS_AT_ONCE - 1) / TOKENS_AT_ONCE, embed_tokens, &j, error);
-    close_rows(&j);
+    organ_weight_reader_close(j.reader);
+    organ_forward_free(j.scratch);
     return error->status;
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Work, dealt out to the workers. */
 #include "orchestrator/forward/job.h"
-#include "orchestrator/stream/share.h"
 
 #include <errno.h>
 #include <stdlib.h>

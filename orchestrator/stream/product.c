@@ -14,8 +14,7 @@ typedef struct dealing {
     const organ_panels *panels; /* NULL: all factors are there */
     unsigned char *scratch;
     size_t room; /* bytes of it for each worker */
-    organ_error *error;
-    bool failed;
+    organ_first_fault fault;
 } dealing;
 
 typedef struct cut {
@@ -56,16 +55,15 @@ organ_factor organ_factor_from(organ_factor operand, size_t row)
     return operand;
 }
 
-/* Rows [first, first + n) of b; of the faults the first one is kept. */
+/* Rows [first, first + n) of b. */
 static bool make_panel(dealing *d, size_t product, size_t first, organ_product *part, unsigned char *room)
 {
     const organ_panels *const panels = &d->panels[product];
     organ_error error = {0};
-    if (__atomic_load_n(&d->failed, __ATOMIC_RELAXED))
+    if (organ_fault_found(&d->fault))
         return false;
     if (panels->make(panels->source, panels->first + first, part->n, room, room + organ_panel_bytes(part->k, panels->type), &error)) {
-        if (!__atomic_exchange_n(&d->failed, true, __ATOMIC_RELAXED))
-            *d->error = error;
+        organ_fault_keep(&d->fault, &error);
         return false;
     }
     part->b = (organ_factor){.values = room, .type = panels->type, .stride = part->k};
@@ -118,7 +116,7 @@ void organ_products_run(const organ_engine *engine, const organ_stop *stop, cons
 organ_status organ_panel_products_run(const organ_engine *engine, const organ_stop *stop, const organ_product *products,
                                       const organ_panels *panels, size_t count, void *scratch, size_t room, organ_error *error)
 {
-    dealing d = {.engine = engine, .products = products, .panels = panels, .scratch = scratch, .room = room, .error = error};
+    dealing d = {.engine = engine, .products = products, .panels = panels, .scratch = scratch, .room = room, .fault = {error, false}};
     deal_products(&d, stop, count);
     return error->status;
 }
