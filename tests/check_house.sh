@@ -97,13 +97,14 @@ surgery/output
 surgery/algebra
 surgery/trial output algebra
 surgery/prune output algebra trial remake
-surgery/calibrated output algebra trial remake prune
+surgery/along_text output algebra
+surgery/calibrated output algebra along_text trial remake prune
 surgery/text output algebra trial prune
 surgery/organs output algebra trial
 surgery/measure output algebra organs
 surgery/remake output algebra trial
 surgery/purify output algebra trial remake measure
-surgery/precision output algebra trial remake
+surgery/precision output algebra along_text trial remake
 surgery/lora output algebra trial remake precision
 surgery/orthogonality output algebra lora
 surgery/health output algebra
@@ -131,6 +132,7 @@ surgery/algebra low_rank.h block_matrix.h cholesky.h counterpart.h eigen.h float
 surgery/trial trial.h evaluate_options.h evaluation.h
 surgery/remake remake.h
 surgery/prune prune.h audit.h job.h
+surgery/along_text along_text.h calibration.h expand_moments.h
 surgery/calibrated calibrated.h
 surgery/text text.h
 surgery/organs organs.h

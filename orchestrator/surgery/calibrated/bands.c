@@ -125,7 +125,7 @@ static organ_status prune_tensor(organ_calibrated_job *job, size_t part, organ_e
     writing w = {.job = job, .part = part, .tensor = job->base.targets.tensors[part]};
     uint64_t least;
     (void)fit(job, w.tensor, &w.bands, &least); /* all do: organ_calibrated_fits */
-    w.bands.values = organ_calibrated_room(organ_matrix_band_bytes(&w.bands, 0));
+    w.bands.values = organ_along_room(organ_matrix_band_bytes(&w.bands, 0));
     w.keep = malloc(w.bands.band_rows * w.bands.cols);
     w.donor_rows = malloc(workers * w.bands.cols * weight_bytes(w.tensor));
     w.counts = calloc(workers, sizeof *w.counts);

@@ -118,10 +118,8 @@ static organ_status refuse_v1(const organ_prune_options *o, const organ_prune_ca
 
 static organ_status check_ranges(const organ_prune_options *o, const organ_prune_calibrated_options *c, organ_error *error)
 {
-    if (c->samples < 1 || c->samples > 1000000)
-        return organ_fail(error, ORGAN_USAGE, "%u samples are not in 1 .. 1000000", c->samples);
-    if (c->context < 1 || c->context > 1048576)
-        return organ_fail(error, ORGAN_USAGE, "a context of %u tokens is not in 1 .. 1048576", c->context);
+    if (organ_along_check(c->samples, c->context, error) != ORGAN_OK)
+        return error->status;
     if (!(c->effort > 0 && c->effort <= 100))
         return organ_fail(error, ORGAN_USAGE, "effort %g is not above 0 and at most 100", c->effort);
     if (!(o->sparsity < 0) && !(o->sparsity > 0 && o->sparsity < 100))
@@ -162,6 +160,26 @@ static organ_status check_options(organ_calibrated_job *job, organ_error *error)
 
 /* ---- the run ---- */
 
+static organ_status open_text(organ_calibrated_job *job, organ_error *error)
+{
+    const organ_prune_calibrated_options *const c = job->options;
+    job->walk = (organ_along_options){.text = c->calibration,
+                                      .samples = c->samples,
+                                      .context = c->context,
+                                      .method = c->method,
+                                      .verb = "prune",
+                                      .doing = "pruning",
+                                      .streams = job->two_streams ? ORGAN_ALONG_BOTH : ORGAN_ALONG_CHANGED,
+                                      .seed = c->seed};
+    job->work = (organ_along_work){.context = job,
+                                   .memory = organ_calibrated_matrix_memory,
+                                   .done = organ_calibrated_done,
+                                   .restore = organ_calibrated_restore,
+                                   .change = organ_calibrated_matrix};
+    return organ_along_open(&job->walk, job->base.donor, &job->base.targets, &job->work, job->base.engine, job->base.progress, &job->along,
+                            error);
+}
+
 static organ_status open_all(organ_calibrated_job *job, organ_error *error)
 {
     if (organ_prune_job_open(&job->base, error) != ORGAN_OK)
@@ -178,29 +196,19 @@ static organ_status open_all(organ_calibrated_job *job, organ_error *error)
                               t->name, (unsigned long long)organ_tensor_matrices(t).cols, job->options->pattern);
     }
     if (job->needs_text)
-        return organ_calibrated_text(job, error);
+        return open_text(job, error);
     if (job->options->imatrix && organ_calibrated_imatrix(job, error) != ORGAN_OK)
         return error->status;
     return organ_calibrated_fits(job, error);
-}
-
-/* The hidden states have done their work: an evaluation gets the memory. */
-static void free_states(organ_calibrated_job *job)
-{
-    free(job->donor_states);
-    free(job->pruned_states);
-    free(job->chunk);
-    job->donor_states = job->pruned_states = job->chunk = NULL;
 }
 
 static organ_status prune_calibrated_parts(organ_prune_job *base, organ_error *error)
 {
     organ_calibrated_job *const job = (organ_calibrated_job *)base;
     if (job->needs_text)
-        organ_calibrated_layers(job, error);
+        organ_along_run(job->along, error);
     else
         organ_calibrated_alone(job, error);
-    free_states(job);
     return error->status || !job->imatrix ? error->status : organ_imatrix_unchanged(job->imatrix, error);
 }
 
@@ -220,13 +228,8 @@ static organ_status prune_calibrated(void *context, json_t **report, organ_error
 static void close_calibrated(void *context)
 {
     organ_calibrated_job *const job = context;
-    free(job->tokens);
-    free(job->begin);
-    free_states(job);
-    free(job->levels);
+    organ_along_close(job->along);
     free(job->parts);
-    organ_forward_close(job->forward);
-    organ_tokenizer_close(job->tokenizer);
     organ_imatrix_close(job->imatrix);
     organ_prune_job_close(&job->base);
 }

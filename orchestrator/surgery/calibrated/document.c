@@ -36,23 +36,14 @@ static json_t *calibration_json(const organ_calibrated_job *job)
 {
     if (!job->needs_text)
         return json_null();
-    const organ_tokenizer_facts *const facts = organ_tokenizer_describe(job->tokenizer);
     size_t block_diagonal = 0;
     for (size_t k = 0; k < job->base.targets.count; k++)
         block_diagonal += job->parts[k].block_diagonal;
-    return ORGAN_OBJECT(
-        SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(job->options->calibration)), SET_COUNT("bytes", job->text_bytes),
-                                 SET_TEXT("xxh3", job->text_digest), SET_COUNT("tokens", job->text_tokens))),
-        SET("tokenizer",
-            ORGAN_OBJECT(SET_TEXT("kind", facts->kind), SET_COUNT("vocabulary", facts->vocabulary), SET_TEXT("digest", facts->digest))),
-        SET_COUNT("samples", job->options->samples), SET_COUNT("context", job->options->context),
-        SET_COUNT("tokens", job->options->samples * (json_int_t)job->options->context),
-        SET_TEXT("windows", "evenly spread from the first token of the text to the last, without overlap"),
-        SET_TEXT("bos", facts->adds_bos && facts->bos >= 0 ? "BOS in place of the first token of every window"
-                                                           : "no BOS: the model's tokenizer puts none before a text"),
-        SET_TEXT("streams", job->two_streams ? "inputs behind pruned layers and in the donor (of experts behind pruned layers alone)"
-                                             : "inputs behind pruned layers"),
-        SET_COUNT("block_diagonal_tensors", block_diagonal));
+    json_t *const told = organ_along_json(
+        job->along, job->two_streams ? "inputs behind pruned layers and in the donor (of experts behind pruned layers alone)"
+                                     : "inputs behind pruned layers");
+    ORGAN_ADD(told, SET_COUNT("block_diagonal_tensors", block_diagonal));
+    return told;
 }
 
 static json_t *imatrix_json(const organ_calibrated_job *job)
@@ -61,7 +52,7 @@ static json_t *imatrix_json(const organ_calibrated_job *job)
     if (!m)
         return json_null();
     return ORGAN_OBJECT(SET_BYTES("name", organ_path_name(m->path)), SET_TEXT("format", m->format), SET_COUNT("bytes", m->bytes),
-                        SET_TEXT("xxh3", job->text_digest), SET_COUNT("entries", m->entry_count),
+                        SET_TEXT("xxh3", job->digest), SET_COUNT("entries", m->entry_count),
                         SET("datasets", organ_json_texts(m->dataset_count, (const char *const *)m->datasets)),
                         SET_INDEX("chunks", m->chunks), SET_INDEX("chunk_size", m->chunk_size),
                         SET_TEXT("lacks", "contribution, stability and compensation: it has only the mean square of each input"));

@@ -44,7 +44,7 @@ static organ_status take_digest(organ_calibrated_job *job, organ_error *error)
         at += some;
     }
     if (!error->status)
-        snprintf(job->text_digest, sizeof job->text_digest, "%016llx", (unsigned long long)XXH3_64bits_digest(hash));
+        snprintf(job->digest, sizeof job->digest, "%016llx", (unsigned long long)XXH3_64bits_digest(hash));
     free(bytes);
     XXH3_freeState(hash);
     return error->status;

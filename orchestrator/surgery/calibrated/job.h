@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of a calibrated pruning share: calibrated.c runs it, text.c cuts the text,
- * imatrix.c reads an imatrix in its place, layer.c works on a layer, bands.c on what
- * needs no text, document.c tells of it. */
+ * What the parts of a calibrated pruning share: calibrated.c runs it, matrix.c works on a matrix along a text,
+ * imatrix.c reads an imatrix in its place, bands.c works on what needs no text, document.c tells of it. */
 #ifndef ORGAN_PRUNE_CALIBRATED_JOB_H
 #define ORGAN_PRUNE_CALIBRATED_JOB_H
 
 #include "formats/imatrix/imatrix.h"
-#include "formats/tokenizer/tokenizer.h"
-#include "orchestrator/forward/forward.h"
+#include "orchestrator/surgery/along_text/along_text.h"
 #include "orchestrator/surgery/calibrated/calibrated.h"
 #include "orchestrator/surgery/calibrated/prune_matrix.h"
 #include "orchestrator/surgery/prune/job.h"
@@ -32,21 +30,12 @@ typedef struct organ_calibrated_job {
     bool compensates; /* weights that are kept are changed */
     bool two_streams; /* the donor's hidden states are carried along */
     organ_calibrated_part *parts;
-    organ_tokenizer *tokenizer;
-    organ_forward *forward;
-    organ_imatrix *imatrix; /* NULL: a text, or nothing */
-    char text_digest[17];   /* of the text or the imatrix */
-    size_t text_bytes, text_tokens;
-    uint32_t *tokens; /* samples x context */
-    size_t *begin;    /* of the windows, samples + 1 */
-    float *donor_states, *pruned_states, *chunk;
-    float *levels; /* of the input noise, for all calibrations */
-    size_t chunk_windows;
-    uint64_t moments_memory; /* that the calibrations of a layer may take together */
+    organ_along_options walk;
+    organ_along_work work;
+    organ_along_text *along; /* NULL: no text */
+    organ_imatrix *imatrix;  /* NULL: a text, or nothing */
+    char digest[17];         /* of it */
 } organ_calibrated_job;
-
-/* Reads the text and cuts its windows. Needs the donor. */
-organ_status organ_calibrated_text(organ_calibrated_job *job, organ_error *error);
 
 /* Opens the imatrix and finds the entries of all targets. Needs the donor. */
 organ_status organ_calibrated_imatrix(organ_calibrated_job *job, organ_error *error);
@@ -54,27 +43,17 @@ organ_status organ_calibrated_imatrix(organ_calibrated_job *job, organ_error *er
 organ_status organ_calibrated_norms(const organ_calibrated_job *job, size_t part, uint64_t matrix, organ_calibration **calibration,
                                     organ_error *error);
 
-/* Prunes the targets of all layers along the text and writes them. */
-organ_status organ_calibrated_layers(organ_calibrated_job *job, organ_error *error);
-
 /* Without a text: whether the memory holds what must be together of every target; ORGAN_USAGE with the least that does. */
 organ_status organ_calibrated_fits(const organ_calibrated_job *job, organ_error *error);
 /* Prunes all targets without a text and writes them. */
 organ_status organ_calibrated_alone(organ_calibrated_job *job, organ_error *error);
 
-/* Prunes one matrix of a target along a text (`weights` is rows x cols, in the order of the forward pass, and becomes what the output
- * stores), counts and writes it. */
-organ_status organ_calibrated_matrix(organ_calibrated_job *job, size_t part, uint64_t matrix, const organ_calibration *calibration,
-                                     float *weights, organ_error *error);
-/* Makes `weights` what an earlier run has stored of a part that is done. */
-organ_status organ_calibrated_restore(organ_calibrated_job *job, size_t part, uint64_t matrix, float *weights, organ_error *error);
-
-/* Room for bytes that are written, on a page: where a write is cut into pieces then depends on nothing but its place. To be freed; NULL
- * without memory. */
-void *organ_calibrated_room(size_t bytes);
-
-/* Bytes that this takes beside the weights and the calibration. */
-uint64_t organ_calibrated_matrix_memory(const organ_calibrated_job *job, const organ_tensor *tensor);
+/* For organ_along_work. */
+uint64_t organ_calibrated_matrix_memory(void *job, const organ_along_text *along, const organ_tensor *tensor);
+bool organ_calibrated_done(void *job, size_t target);
+organ_status organ_calibrated_restore(void *job, const organ_along_matrix *matrix, float *weights, organ_error *error);
+/* Prunes one matrix of a target along a text, counts and writes it. */
+organ_status organ_calibrated_matrix(void *job, const organ_along_matrix *matrix, float *weights, organ_error *error);
 
 /* What is asked of a matrix of this tensor. */
 organ_prune_matrix_options organ_calibrated_wish(const organ_calibrated_job *job, const organ_tensor *tensor);

@@ -4,7 +4,7 @@
 #ifndef ORGAN_PRUNE_MATRIX_H
 #define ORGAN_PRUNE_MATRIX_H
 
-#include "orchestrator/surgery/calibrated/calibration.h"
+#include "orchestrator/surgery/along_text/calibration.h"
 #include "orchestrator/surgery/calibrated/staged_flow.h"
 
 #define ORGAN_PRUNE_STAGES 7

@@ -4,7 +4,7 @@
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
 
 #include "orchestrator/surgery/algebra/floats.h"
-#include "orchestrator/surgery/calibrated/expand_moments.h"
+#include "orchestrator/surgery/along_text/expand_moments.h"
 
 #include <errno.h>
 #include <math.h>

@@ -8,7 +8,7 @@
 #include "orchestrator/surgery/algebra/cholesky.h"
 #include "orchestrator/surgery/algebra/floats.h"
 #include "orchestrator/surgery/algebra/multiply.h"
-#include "orchestrator/surgery/calibrated/expand_moments.h"
+#include "orchestrator/surgery/along_text/expand_moments.h"
 
 #include <errno.h>
 #include <math.h>

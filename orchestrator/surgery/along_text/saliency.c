@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/calibrated/saliency.h"
+#include "orchestrator/surgery/along_text/saliency.h"
 
 #include "orchestrator/surgery/algebra/cholesky.h"
 #include "orchestrator/surgery/algebra/philox.h"

@@ -2,7 +2,7 @@
  * The parts of physarum v2: calibrations and what they refuse, noise, ranks, and masked least squares against a dense solution. */
 #include "orchestrator/surgery/algebra/philox.h"
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
-#include "orchestrator/surgery/calibrated/saliency.h"
+#include "orchestrator/surgery/along_text/saliency.h"
 #include "tests/surgery/calibrated/physarum_v2_rig.h"
 #include "tests/kit/suite_table.h"
 #include "tests/kit/require.h"
@@ -82,11 +82,11 @@ START_TEST(calibrations_without_anything)
     organ_error error = {0};
     organ_calibration *c = made(3, false);
     ck_assert_int_eq(organ_calibration_finish(c, &error), ORGAN_BAD_INPUT);
-    ck_assert_str_eq(error.message, "q: no calibration token has come here: there is nothing to prune by");
+    ck_assert_str_eq(error.message, "q: no calibration token has come here: there is nothing to go by");
     error = (organ_error){0};
     ck_assert_int_eq(organ_calibration_add(c, zeros, NULL, 2, &error), ORGAN_OK);
     ck_assert_int_eq(organ_calibration_finish(c, &error), ORGAN_BAD_INPUT);
-    ck_assert_str_eq(error.message, "q: all 3 inputs are zero for all 2 calibration tokens: there is nothing to prune by");
+    ck_assert_str_eq(error.message, "q: all 3 inputs are zero for all 2 calibration tokens: there is nothing to go by");
     ck_assert_ptr_null(organ_calibration_moments(c));
     error = (organ_error){0};
     ck_assert_int_eq(organ_calibration_add(c, ones, NULL, 1, &error), ORGAN_OK);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * What a linear layer's inputs are like over the calibration tokens: the second moments that pruning by activations stands on. The same
- * bits on every machine, for any number of threads and however the tokens are cut into calls. */
+ * What a linear layer's inputs are like over the calibration tokens: the second moments that pruning and quantising by activations stand
+ * on. The same bits on every machine, for any number of threads and however the tokens are cut into calls. */
 #ifndef ORGAN_CALIBRATION_H
 #define ORGAN_CALIBRATION_H
 
 #include "orchestrator/stream/pass.h"
-#include "orchestrator/surgery/calibrated/saliency.h"
+#include "orchestrator/surgery/along_text/saliency.h"
 
 #define ORGAN_CALIBRATION_BLOCK   ORGAN_SALIENCY_BLOCK /* columns of a tile, and of a block of H where it is block-diagonal */
 #define ORGAN_CALIBRATION_DAMPING 0.01                 /* of the mean of the diagonal, for the contribution */
@@ -15,6 +15,7 @@ typedef struct organ_calibration_options {
     const char *name; /* for messages; must outlive the calibration */
     uint64_t seed;    /* of the input noise, together with `layer` */
     uint32_t layer;
+    bool moments_only;   /* stability and contribution are not wanted: they are 1, and seed, layer and levels have no meaning */
     bool two_streams;    /* the inputs in the donor are given as well and C is summed; else C is H */
     const float *levels; /* organ_normal_levels() of somebody who makes many; must outlive the tokens. NULL: its own */
     /* With two streams, the weights W of the only matrix behind these inputs, rows x features, or without values: where it is less work

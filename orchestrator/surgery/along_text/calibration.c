@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  * Tokens are gathered into chunks of one size, whatever the calls bring: the sums do not depend on them. Products of 256 tokens are FP32
  * and are added to sums in FP64. */
-#include "orchestrator/surgery/calibrated/calibration.h"
+#include "orchestrator/surgery/along_text/calibration.h"
 
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/floats.h"
 #include "orchestrator/surgery/algebra/multiply.h"
-#include "orchestrator/surgery/calibrated/saliency.h"
+#include "orchestrator/surgery/along_text/saliency.h"
 
 #include <errno.h>
 #include <math.h>
@@ -101,7 +101,8 @@ static void add_chunk(organ_calibration *c)
 {
     if (c->held == 0)
         return;
-    organ_share(c->engine, NULL, (c->options.features + PANEL - 1) / PANEL, add_saliency, c);
+    if (!c->options.moments_only)
+        organ_share(c->engine, NULL, (c->options.features + PANEL - 1) / PANEL, add_saliency, c);
     organ_share(c->engine, NULL, c->panel_count, add_panel, c);
     if (c->bent)
         bend(c);
@@ -141,8 +142,9 @@ static bool take_memory(organ_calibration *c)
         c->shift = organ_floats(CHUNK, c->options.rows);
     }
     c->factors = calloc(3 * n, sizeof *c->factors);
-    c->sum_room = calloc(5 * n, sizeof *c->sum_room);
-    c->own_levels = c->options.levels ? NULL : organ_normal_levels();
+    const bool salient = !c->options.moments_only;
+    c->sum_room = salient ? calloc(5 * n, sizeof *c->sum_room) : NULL;
+    c->own_levels = c->options.levels || !salient ? NULL : organ_normal_levels();
     c->levels = c->options.levels ? c->options.levels : c->own_levels;
     c->chunk[0] = organ_floats(CHUNK, n);
     c->chunk[1] = c->options.two_streams ? organ_floats(CHUNK, n) : NULL;
@@ -152,8 +154,8 @@ static bool take_memory(organ_calibration *c)
         double *const s = c->sum_room;
         c->sums = (organ_saliency_sums){s, s + n, s + 2 * n, s + 3 * n, s + 4 * n};
     }
-    return c->h && (c->c || !c->options.two_streams || (c->bent && c->shift)) && c->factors && c->sum_room && c->levels && c->chunk[0] &&
-           (c->chunk[1] || !c->options.two_streams) && c->scratch && c->panels;
+    return c->h && (c->c || !c->options.two_streams || (c->bent && c->shift)) && c->factors && ((c->sum_room && c->levels) || !salient) &&
+           c->chunk[0] && (c->chunk[1] || !c->options.two_streams) && c->scratch && c->panels;
 }
 
 bool organ_calibration_takes_weights(size_t rows, size_t features) { return rows < features / 2; }
@@ -266,6 +268,15 @@ organ_status organ_calibration_add(organ_calibration *c, const float *pruned_inp
 
 /* ---- the end ---- */
 
+static void settle_moments(organ_calibration *c, const double *h, size_t stride, size_t first, size_t width)
+{
+    const size_t n = c->options.features;
+    for (size_t j = 0; j < width; j++) {
+        c->factors[first + j] = (float)sqrt(h[j * (stride + 1)] / (double)c->moments.tokens);
+        c->factors[n + first + j] = c->factors[2 * n + first + j] = 1;
+    }
+}
+
 static void settle_tile(void *context, size_t index, size_t worker)
 {
     organ_calibration *const c = context;
@@ -273,6 +284,10 @@ static void settle_tile(void *context, size_t index, size_t worker)
     const size_t block = c->moments.block, start = first / block * block, stride = organ_lesser(block, n - start);
     const double *const h = c->h + start * block + (first - start) * (stride + 1);
     (void)worker;
+    if (c->options.moments_only) {
+        settle_moments(c, h, stride, first, width);
+        return;
+    }
     for (size_t j = first; j < first + width; j++)
         organ_saliency_settle(&c->sums, j, c->moments.tokens, &c->factors[j], &c->factors[n + j]);
     if (!organ_saliency_contribution(c->engine->kernels, h, stride, width, c->moments.tokens,
@@ -298,12 +313,11 @@ organ_status organ_calibration_finish(organ_calibration *c, organ_error *error)
         return organ_fail(error, ORGAN_USAGE, "%s: the calibration is finished already", c->options.name);
     add_chunk(c);
     if (c->moments.tokens == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no calibration token has come here: there is nothing to prune by", c->options.name);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no calibration token has come here: there is nothing to go by", c->options.name);
     c->moments.mean_diagonal = mean_diagonal(c);
     if (!(c->moments.mean_diagonal > 0))
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: all %zu inputs are zero for all %llu calibration tokens: there is nothing to prune by", c->options.name, n,
-                          (unsigned long long)c->moments.tokens);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: all %zu inputs are zero for all %llu calibration tokens: there is nothing to go by",
+                          c->options.name, n, (unsigned long long)c->moments.tokens);
     organ_share(c->engine, NULL, (n + PANEL - 1) / PANEL, settle_tile, c);
     if (c->singular)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the second moments of the inputs of a tile cannot be inverted (mean square %g)",
@@ -344,7 +358,7 @@ organ_status organ_calibration_from_norms(const organ_calibration_options *optio
         c->moments.mean_diagonal += (double)norms[j] * (double)norms[j] / (double)n;
     }
     if (!error->status && !known)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: the norms of all %zu inputs are zero: there is nothing to prune by", options->name, n);
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: the norms of all %zu inputs are zero: there is nothing to go by", options->name, n);
     c->moments.features = c->moments.block = n;
     c->moments.tokens = tokens;
     c->moments.act_norm = c->factors;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/calibrated/expand_moments.h"
+#include "orchestrator/surgery/along_text/expand_moments.h"
 
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"

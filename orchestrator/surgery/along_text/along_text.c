@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT
+ * The windows of a calibration text, and the memory that their hidden states take. */
+#include "formats/base/input_file.h"
+#include "orchestrator/machine/enough_memory.h"
+#include "formats/base/path.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/along_text/job.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#define LARGEST_TEXT ((size_t)1 << 30)
+#define CHUNK_TOKENS ((size_t)1024) /* as many as a forward pass takes together */
+
+/* Windows evenly spread, from the first token of the text to the last. They do not overlap: the text has room for all. */
+static organ_status cut(organ_along_text *along, const uint32_t *ids, organ_error *error)
+{
+    const size_t samples = along->options->samples, context = along->options->context, count = along->facts.tokens;
+    const organ_tokenizer_facts *const facts = organ_tokenizer_describe(along->facts.tokenizer);
+    const char *const path = along->options->text;
+    if (count == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no tokens: there is nothing to calibrate by", path);
+    if (count / context < samples)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: has %zu token%s, which is %zu window%s of %zu, not %zu: --samples or --context can be less", path, count,
+                          count == 1 ? "" : "s", count / context, count / context == 1 ? "" : "s", context, samples);
+    along->tokens = malloc(samples * context * sizeof *along->tokens);
+    along->begin = calloc(samples + 1, sizeof *along->begin);
+    if (!along->tokens || !along->begin)
+        return organ_fail_memory(error, path);
+    for (size_t w = 0; w < samples; w++) {
+        const size_t from = samples > 1 ? (size_t)((uint64_t)w * (count - context) / (samples - 1)) : 0;
+        memcpy(along->tokens + w * context, ids + from, context * sizeof *ids);
+        if (facts->adds_bos && facts->bos >= 0)
+            along->tokens[w * context] = (uint32_t)facts->bos;
+        along->begin[w + 1] = (w + 1) * context;
+    }
+    along->facts.windows = (organ_windows){along->tokens, samples, along->begin};
+    return ORGAN_OK;
+}
+
+/* The longest rows of all targets together are what a chunk keeps of its inputs. */
+static uint64_t kept_bytes(const organ_along_text *along, uint64_t chunk_tokens)
+{
+    uint64_t most = 0;
+    const organ_targets *const targets = along->targets;
+    for (size_t k = 0; k < targets->count;) {
+        uint64_t sum = 0;
+        const int32_t layer = targets->tensors[k]->anatomy.layer;
+        for (; k < targets->count && targets->tensors[k]->anatomy.layer == layer; k++)
+            sum += targets->tensors[k]->anatomy.expert < 0 ? organ_tensor_matrices(targets->tensors[k]).cols : 0;
+        most = sum > most ? sum : most;
+    }
+    return along->options->streams == ORGAN_ALONG_BOTH ? most * chunk_tokens * sizeof(float) : 0;
+}
+
+/* What work on the most demanding matrix takes beside its moments. */
+static uint64_t work_bytes(const organ_along_text *along)
+{
+    const organ_along_work *const work = along->work;
+    uint64_t most = 0;
+    for (size_t k = 0; k < along->targets->count; k++) {
+        const organ_tensor *const tensor = along->targets->tensors[k];
+        const organ_matrices m = organ_tensor_matrices(tensor);
+        const uint64_t bytes = m.rows * m.cols * sizeof(float) + work->memory(work->context, along, tensor);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+/* What the forward pass must leave. */
+typedef struct beside {
+    const organ_along_text *along;
+    uint64_t wanted;
+} beside;
+
+static bool leaves_more(void *context, uint64_t memory)
+{
+    const beside *const b = context;
+    return organ_forward_left(b->along->facts.forward, memory, b->along->options->context) > b->wanted;
+}
+
+static organ_status share_memory(organ_along_text *along, organ_error *error)
+{
+    const bool two = along->options->streams == ORGAN_ALONG_BOTH, alone = along->options->streams == ORGAN_ALONG_DONOR;
+    const organ_forward_config *const config = organ_forward_describe(along->facts.forward);
+    const uint64_t memory = along->engine->memory, width = config->hidden * sizeof(float);
+    const size_t context = along->options->context, samples = along->options->samples;
+    along->chunk_windows = context < CHUNK_TOKENS ? CHUNK_TOKENS / context : 1;
+    along->chunk_windows = along->chunk_windows < samples ? along->chunk_windows : samples;
+    const uint64_t chunk = along->chunk_windows * context, tokens = (uint64_t)samples * context, streams = two ? 2 : 1;
+    const uint64_t states = (streams * tokens + (alone ? 0 : chunk)) * width, gathering = kept_bytes(along, chunk),
+                   working = work_bytes(along);
+    const uint64_t kept = gathering > working ? gathering : working;
+    beside b = {along, states + kept};
+    if (!leaves_more(&b, memory))
+        return organ_memory_refuse(error, memory, organ_memory_enough(memory, leaves_more, &b),
+                                   "the hidden states of %zu windows (--samples) of %zu tokens (--context), a layer and what %s it takes",
+                                   samples, context, along->options->doing);
+    /* Not by what this number of threads leaves: whether moments are whole would depend on it, and with it the result. */
+    const uint64_t spare = organ_forward_spare(along->facts.forward, context);
+    along->moments_memory = spare - states - kept;
+    along->states = malloc((size_t)(tokens * width));
+    along->chunk = alone ? NULL : malloc((size_t)(chunk * width));
+    along->donor_states = two ? malloc((size_t)(tokens * width)) : NULL;
+    if (!along->states || (!along->chunk && !alone) || (!along->donor_states && two))
+        return organ_fail_errno(error, ENOMEM, "hidden states of %zu windows of %zu tokens", samples, context);
+    return ORGAN_OK;
+}
+
+static void note_context(const organ_along_text *along)
+{
+    const uint64_t made_for = organ_forward_describe(along->facts.forward)->context;
+    if (made_for && along->options->context > made_for)
+        organ_progress_note(along->progress, "windows of %u tokens are longer than the %llu that %s was made for", along->options->context,
+                            (unsigned long long)made_for, along->model->path);
+}
+
+static organ_status encode(organ_along_text *along, const char *text, uint32_t **ids, organ_error *error)
+{
+    organ_tokenizer_allow(along->facts.tokenizer, along->engine->memory);
+    return organ_tokenizer_encode(along->facts.tokenizer, text, along->facts.bytes, true, ids, &along->facts.tokens, error);
+}
+
+organ_status organ_along_check(unsigned samples, unsigned context, organ_error *error)
+{
+    if (samples < 1 || samples > 1000000)
+        return organ_fail(error, ORGAN_USAGE, "%u samples are not in 1 .. 1000000", samples);
+    if (context < 1 || context > 1048576)
+        return organ_fail(error, ORGAN_USAGE, "a context of %u tokens is not in 1 .. 1048576", context);
+    return ORGAN_OK;
+}
+
+static organ_status read_text(organ_along_text *along, organ_error *error)
+{
+    organ_along_facts *const facts = &along->facts;
+    const char *const path = along->options->text;
+    char *text = NULL;
+    uint32_t *ids = NULL;
+    if (organ_input_load(path, path, LARGEST_TEXT, &text, &facts->bytes, error) == ORGAN_OK &&
+        organ_tokenizer_open(along->model, &facts->tokenizer, error) == ORGAN_OK &&
+        organ_forward_open(along->model, along->engine, &facts->forward, error) == ORGAN_OK &&
+        encode(along, text, &ids, error) == ORGAN_OK && cut(along, ids, error) == ORGAN_OK) {
+        snprintf(facts->digest, sizeof facts->digest, "%016llx", (unsigned long long)XXH3_64bits(text, facts->bytes));
+        note_context(along);
+        share_memory(along, error);
+    }
+    free(ids);
+    free(text);
+    return error->status;
+}
+
+organ_status organ_along_open(const organ_along_options *options, const organ_model *model, const organ_targets *targets,
+                              const organ_along_work *work, const organ_engine *engine, const organ_progress *progress,
+                              organ_along_text **along, organ_error *error)
+{
+    if (!(*along = malloc(sizeof **along)))
+        return organ_fail_memory(error, options->text);
+    **along =
+        (organ_along_text){.options = options, .model = model, .targets = targets, .work = work, .engine = engine, .progress = progress};
+    return read_text(*along, error);
+}
+
+void organ_along_close(organ_along_text *along)
+{
+    if (!along)
+        return;
+    organ_along_free_states(along);
+    free(along->tokens);
+    free(along->begin);
+    free(along->levels);
+    organ_forward_close(along->facts.forward);
+    organ_tokenizer_close(along->facts.tokenizer);
+    free(along);
+}
+
+const organ_along_facts *organ_along_describe(const organ_along_text *along) { return &along->facts; }
+
+json_t *organ_along_json(const organ_along_text *along, const char *streams)
+{
+    const organ_tokenizer_facts *const facts = organ_tokenizer_describe(along->facts.tokenizer);
+    const organ_along_options *const o = along->options;
+    return ORGAN_OBJECT(SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(o->text)), SET_COUNT("bytes", along->facts.bytes),
+                                                 SET_TEXT("xxh3", along->facts.digest), SET_COUNT("tokens", along->facts.tokens))),
+                        SET("tokenizer", ORGAN_OBJECT(SET_TEXT("kind", facts->kind), SET_COUNT("vocabulary", facts->vocabulary),
+                                                      SET_TEXT("digest", facts->digest))),
+                        SET_COUNT("samples", o->samples), SET_COUNT("context", o->context),
+                        SET_COUNT("tokens", o->samples * (json_int_t)o->context),
+                        SET_TEXT("windows", "evenly spread from the first token of the text to the last, without overlap"),
+                        SET_TEXT("bos", facts->adds_bos && facts->bos >= 0 ? "BOS in place of the first token of every window"
+                                                                           : "no BOS: the model's tokenizer puts none before a text"),
+                        SET_TEXT("streams", streams));
+}
+
+unsigned organ_along_stage_of(const organ_tensor *tensor)
+{
+    switch (tensor->anatomy.role) {
+    case ORGAN_ROLE_O:
+        return 1;
+    case ORGAN_ROLE_GATE:
+    case ORGAN_ROLE_UP:
+    case ORGAN_ROLE_GATE_UP:
+    case ORGAN_ROLE_ROUTER:
+        return 2;
+    case ORGAN_ROLE_DOWN:
+        return 3;
+    default:
+        return 0;
+    }
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT
+ * Room surgery/along_text: a model is changed layer by layer along a text. In go a model, a text and the targets; the inputs of each
+ * target matrix are gathered (calibration.h), a function of the caller changes the matrix, and the text goes on through the layer as it is
+ * then. One walk for whatever goes by the inputs of linear layers: pruning, quantisation, allocation, healing.
+ *
+ * The same bits on every machine and for any number of threads. What depends on --memory is whether second moments are one block
+ * (organ_input_moments.block), by a rule that does not look at the number of threads. */
+#ifndef ORGAN_ALONG_TEXT_H
+#define ORGAN_ALONG_TEXT_H
+
+#include "formats/tokenizer/tokenizer.h"
+#include "orchestrator/forward/forward.h"
+#include "orchestrator/stream/progress.h"
+#include "orchestrator/surgery/along_text/calibration.h"
+#include "orchestrator/surgery/output/targets.h"
+
+#include <jansson.h>
+
+/* Whose inputs a matrix is calibrated on. */
+typedef enum organ_along_streams {
+    ORGAN_ALONG_CHANGED, /* those it sees behind what is changed already */
+    ORGAN_ALONG_BOTH,    /* those, and in place of each the one that it has in the donor (experts: the former alone) */
+    ORGAN_ALONG_DONOR    /* those of the donor: no change is carried on. Each layer runs once */
+} organ_along_streams;
+
+typedef struct organ_along_options {
+    const char *text;   /* path of a text file */
+    unsigned samples;   /* windows of it, evenly spread, without overlap */
+    unsigned context;   /* tokens of a window */
+    const char *method; /* for messages: "physarum-v2", */
+    const char *verb;   /* "prune", */
+    const char *doing;  /* "pruning" */
+    organ_along_streams streams;
+    bool moments_only; /* stability and contribution are not wanted: they are 1, and `seed` has no meaning */
+    uint64_t seed;     /* of the noise that stability is taken with */
+} organ_along_options;
+
+typedef struct organ_along_text organ_along_text;
+
+/* A layer while its matrices are worked on. */
+typedef struct organ_along_layer {
+    const organ_along_text *along;
+    int32_t number;
+    organ_layer *loaded; /* organ_layer_read and organ_layer_write go by the names of matrices */
+} organ_along_layer;
+
+/* A target matrix. What is pointed to is valid during the call. */
+typedef struct organ_along_matrix {
+    const organ_along_layer *layer;
+    size_t target;   /* index of its tensor in the targets */
+    uint64_t matrix; /* which of a stack; else 0 */
+    uint64_t rows, cols;
+    const char *name; /* in the forward pass: that of the tensor, "NAME[E]" of a stack */
+    /* What its inputs are like, finished. Matrices that see the same inputs (q, k, v; gate, up) have one and the same, which lives until
+     * the last of the stage is done: what is computed of it may be kept by its address until `leave` or the next stage.
+     * NULL where `restore` is called. */
+    const organ_calibration *calibration;
+} organ_along_matrix;
+
+/* What the caller does. All functions are called on the thread that walks, in the order of layers, stages, targets, matrices. */
+typedef struct organ_along_work {
+    void *context;
+    /* Bytes that work on a matrix of this tensor takes at most beside its calibration and its weights in FP32: they are kept free for it.
+     * Called in organ_along_open, once the forward pass is open. */
+    uint64_t (*memory)(void *context, const organ_along_text *along, const organ_tensor *tensor);
+    /* Whether an earlier run has done this target: its matrices are then given to `restore`, and where all of a stage are done, nothing is
+     * gathered for it. NULL: none is. */
+    bool (*done)(void *context, size_t target);
+    /* Makes `weights` (of the donor when it is called) what the earlier run has made of them, in the order of `change`. NULL without
+     * `done`. */
+    organ_status (*restore)(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error);
+    /* Changes a matrix in place: rows x cols, row-major, rows in the order of the forward pass (organ_along_turned_rows). The layer then
+     * holds them rounded to the type of the donor. With ORGAN_ALONG_DONOR what is left in `weights` is dropped; who writes into
+     * matrix->layer->loaded puts the donor's values back. */
+    organ_status (*change)(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error);
+    /* In which stage of its layer a tensor is changed: 0, 1, ... below ORGAN_ALONG_STAGES. Inputs of a stage are gathered when all earlier
+     * stages of the layer are changed. Each stage that has a target takes a run of the layer. NULL: all are in one. Only
+     * with ORGAN_ALONG_CHANGED. */
+    unsigned (*stage)(void *context, const organ_tensor *tensor);
+    /* Before the first and after the last matrix of a layer that has targets. NULL: nothing. */
+    organ_status (*enter)(void *context, const organ_along_layer *layer, organ_error *error);
+    organ_status (*leave)(void *context, const organ_along_layer *layer, organ_error *error);
+} organ_along_work;
+
+#define ORGAN_ALONG_STAGES 4
+/* The stages in which a decoder layer changes its own inputs: what the attention (or what stands for it) reads, its output projection, what
+ * the feed-forward reads, its output projection. For organ_along_work.stage. */
+unsigned organ_along_stage_of(const organ_tensor *tensor);
+
+/* ORGAN_USAGE unless samples are 1 .. 1000000 and a context 1 .. 1048576. */
+organ_status organ_along_check(unsigned samples, unsigned context, organ_error *error);
+
+/* Reads the text, cuts its windows, opens tokenizer and forward pass and takes the hidden states. All arguments must outlive it. To be
+ * closed whatever it returns; *along is NULL only without memory. ORGAN_USAGE for a text that is too short, and for memory that does not
+ * hold hidden states, a layer and the work on a matrix: the least that is enough is named. ORGAN_BAD_INPUT for a text without tokens, a
+ * model without tokenizer or of an architecture that is not known. */
+organ_status organ_along_open(const organ_along_options *options, const organ_model *model, const organ_targets *targets,
+                              const organ_along_work *work, const organ_engine *engine, const organ_progress *progress,
+                              organ_along_text **along, organ_error *error);
+void organ_along_close(organ_along_text *along); /* NULL is allowed */
+
+/* Goes through all layers up to the last that has a target, once. What a function of the caller returned ends it. ORGAN_BAD_INPUT for an
+ * expert that no token was routed to; ORGAN_USAGE for a target in none of the layers or that is no linear layer of the forward pass;
+ * ORGAN_INTERRUPTED. The hidden states are freed. */
+organ_status organ_along_run(organ_along_text *along, organ_error *error);
+
+/* What is known once it is open. */
+typedef struct organ_along_facts {
+    char digest[17]; /* XXH3 of the text */
+    size_t bytes, tokens;
+    organ_forward *forward;
+    organ_tokenizer *tokenizer;
+    organ_windows windows;
+} organ_along_facts;
+const organ_along_facts *organ_along_describe(const organ_along_text *along);
+
+/* "calibration" of a document: text, tokenizer, windows; `streams` in words. NULL without memory. */
+json_t *organ_along_json(const organ_along_text *along, const char *streams);
+
+/* ---- rows as the file has them ---- */
+
+/* Rows of a head where the file has them in another order than the forward pass: Q and K of GGUF files of the llama kind. 0: the same. */
+uint64_t organ_along_turned_rows(const organ_along_text *along, const organ_tensor *tensor);
+/* Puts `count` rows, a whole number of heads, from the order of the forward pass into that of the file, or back. Nothing where they agree.
+ */
+organ_status organ_along_turn(const organ_along_text *along, const organ_tensor *tensor, float *weights, uint64_t count, bool to_file,
+                              organ_error *error);
+
+/* Rows of a matrix that are stored together: at most 4 MiB, or what must be. */
+typedef struct organ_along_strip {
+    const organ_tensor *tensor;
+    uint64_t matrix, first, rows;
+    size_t count, bytes;  /* weights, and what they take in the file, */
+    uint64_t at;          /* from that byte of the tensor on */
+    float *weights;       /* of its first row on, in the order of the forward pass */
+    void *donor, *stored; /* room for its bytes in the file before and after; `stored` begins a page */
+} organ_along_strip;
+
+/* Bytes of the room of a strip of that tensor. */
+uint64_t organ_along_strip_memory(const organ_along_text *along, const organ_tensor *tensor);
+/* Calls `each` with the strips of a matrix, from the first row on. */
+organ_status organ_along_strips(const organ_along_text *along, const organ_tensor *tensor, uint64_t matrix, float *weights, void *context,
+                                organ_status (*each)(void *context, const organ_along_strip *strip, organ_error *error),
+                                organ_error *error);
+/* Rounds the weights of a strip to the type of the tensor: strip->stored, in the order of the file, and the weights themselves.
+ * ORGAN_BAD_INPUT for one beyond the range of the type. */
+organ_status organ_along_round(const organ_along_text *along, const organ_along_strip *strip, organ_error *error);
+/* The weights of a strip from strip->stored. */
+organ_status organ_along_widen(const organ_along_text *along, const organ_along_strip *strip, organ_error *error);
+
+/* Room for bytes that are written, on a page: where a write is cut into pieces then depends on nothing but its place. To be freed; NULL
+ * without memory. */
+void *organ_along_room(size_t bytes);
+
+#endif

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT
+ * The inputs of a layer's matrices, behind what is changed already and, where both are wanted, in the donor. */
+#include "orchestrator/surgery/along_text/job.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef organ_along_gathering gathering;
+typedef organ_along_unit unit;
+typedef organ_along_group group;
+
+static bool two_streams(const gathering *g) { return g->along->options->streams == ORGAN_ALONG_BOTH; }
+
+/* ---- which inputs belong to which matrix ---- */
+
+static size_t unit_named(const gathering *g, const char *name)
+{
+    for (size_t k = 0; k < g->unit_count; k++)
+        if (strcmp(g->units[k].name, name) == 0)
+            return k;
+    return SIZE_MAX;
+}
+
+/* "model.layers.0.mlp" of "model.layers.0.mlp.up_proj.weight": how long it is. */
+static size_t parent_length(const char *name)
+{
+    const char *end = strrchr(name, '.');
+    while (end && end > name && *--end != '.')
+        ;
+    return end ? (size_t)(end - name) : 0;
+}
+
+static bool same_parent(const char *a, const char *b)
+{
+    const size_t length = parent_length(a);
+    return length > 0 && length == parent_length(b) && strncmp(a, b, length) == 0;
+}
+
+/* Both in the attention or both in the feed-forward, whose inputs may come in the same memory; GGUF names alone do not tell them apart. */
+static bool same_place(const gathering *g, const unit *a, const unit *b)
+{
+    const organ_tensor *const *const tensors = g->along->targets->tensors;
+    return same_parent(a->name, b->name) && tensors[a->target]->anatomy.group == tensors[b->target]->anatomy.group;
+}
+
+static organ_status open_group(gathering *g, size_t index, size_t features, organ_error *error)
+{
+    const organ_along_text *const along = g->along;
+    unit *const u = &g->units[index];
+    group *const made = &g->groups[g->group_count];
+    const bool two = two_streams(g) && !u->expert;
+    *made = (group){.leader = index, .features = features, .engine = *along->engine};
+    made->engine.memory = u->whole ? UINT64_MAX : 0;
+    organ_calibration_options options = {.features = features,
+                                         .name = u->name,
+                                         .seed = along->options->seed,
+                                         .layer = (uint32_t)g->layer,
+                                         .moments_only = along->options->moments_only,
+                                         .two_streams = two,
+                                         .levels = along->levels};
+    if (features != u->cols)
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' has rows of %llu weights but gets %zu inputs", u->name,
+                          (unsigned long long)u->cols, features);
+    u->group = g->group_count++;
+    if (two && organ_calibration_takes_weights((size_t)u->rows, features)) {
+        uint64_t rows = 0, cols = 0;
+        made->alone = organ_layer_matrix(g->loaded, u->name, &rows, &cols, &options.weights);
+        options.rows = (size_t)rows;
+    }
+    if (two && !(made->kept = malloc(along->chunk_windows * along->options->context * features * sizeof *made->kept)))
+        return organ_fail_memory(error, u->name);
+    return organ_calibration_create(&options, &made->engine, &made->calibration, error);
+}
+
+/* The group that listens to this unit, or NULL where another unit of it does. */
+static group *listener(gathering *g, size_t index, size_t features, const float *inputs, organ_error *error)
+{
+    unit *const u = &g->units[index];
+    if (u->group == SIZE_MAX) {
+        const unit *const before = g->last == SIZE_MAX ? NULL : &g->units[g->last];
+        if (before && inputs == g->last_input && same_place(g, u, before) && features == before->cols && features == u->cols &&
+            !g->groups[before->group].alone)
+            u->group = before->group;
+        else if (open_group(g, index, features, error) != ORGAN_OK)
+            return NULL;
+    }
+    g->last = index;
+    g->last_input = inputs;
+    group *const own = &g->groups[u->group];
+    return own->leader == index ? own : NULL;
+}
+
+void organ_along_hear_again(organ_along_gathering *g) { g->last = SIZE_MAX; }
+
+organ_status organ_along_hear(void *context, const char *tensor, size_t first, size_t tokens, size_t features, const float *inputs,
+                              organ_error *error)
+{
+    gathering *const g = context;
+    const size_t index = unit_named(g, tensor);
+    group *const own = index == SIZE_MAX ? NULL : listener(g, index, features, inputs, error);
+    if (!own)
+        return error->status;
+    if (!own->kept)
+        return organ_calibration_add(own->calibration, inputs, NULL, tokens, error);
+    memcpy(own->kept + first * features, inputs, tokens * features * sizeof *inputs);
+    return ORGAN_OK;
+}
+
+organ_status organ_along_hear_donor(void *context, const char *tensor, size_t first, size_t tokens, size_t features, const float *inputs,
+                                    organ_error *error)
+{
+    const gathering *const g = context;
+    const size_t index = unit_named(g, tensor);
+    if (index == SIZE_MAX || g->units[index].group == SIZE_MAX)
+        return ORGAN_OK;
+    const group *const own = &g->groups[g->units[index].group];
+    if (own->leader != index || !own->kept)
+        return ORGAN_OK;
+    return organ_calibration_add(own->calibration, own->kept + first * features, inputs, tokens, error);
+}
+
+/* ---- the units of a stage ---- */
+
+static bool belongs(const gathering *g, const organ_tensor *tensor, unsigned stage)
+{
+    const organ_along_work *const work = g->along->work;
+    return tensor->anatomy.layer == g->layer && (work->stage ? work->stage(work->context, tensor) : 0) == stage;
+}
+
+static size_t count_units(const gathering *g, unsigned stage)
+{
+    const organ_targets *const targets = g->along->targets;
+    size_t count = 0;
+    for (size_t k = 0; k < targets->count; k++)
+        if (belongs(g, targets->tensors[k], stage))
+            count += (size_t)organ_tensor_matrices(targets->tensors[k]).count;
+    return count;
+}
+
+/* Bytes of the second moments of one unit, whole or in blocks. */
+static uint64_t moments_of(const gathering *g, const unit *u, bool whole)
+{
+    const bool two = two_streams(g) && !u->expert;
+    return organ_calibration_memory(u->cols, u->rows, two, whole);
+}
+
+static int by_cols(const void *a, const void *b)
+{
+    const unit *const x = *(const unit *const *)a, *const y = *(const unit *const *)b;
+    return x->cols != y->cols ? (x->cols > y->cols) - (x->cols < y->cols) : (x > y) - (x < y);
+}
+
+/* As many units as the memory allows have their moments whole: the narrow ones first, each as if no other saw its inputs. */
+static organ_status share_moments(gathering *g, organ_error *error)
+{
+    unit **const sorted = calloc(g->unit_count + 1, sizeof *sorted);
+    uint64_t taken = 0;
+    if (!sorted)
+        return organ_fail_errno(error, ENOMEM, "%zu matrices of layer %d", g->unit_count, (int)g->layer);
+    for (size_t k = 0; k < g->unit_count; k++) {
+        sorted[k] = &g->units[k];
+        taken += moments_of(g, &g->units[k], false);
+    }
+    qsort(sorted, g->unit_count, sizeof *sorted, by_cols);
+    for (size_t k = 0; k < g->unit_count; k++) {
+        const uint64_t more = moments_of(g, sorted[k], true) - moments_of(g, sorted[k], false);
+        sorted[k]->whole = taken + more <= g->along->moments_memory;
+        taken += sorted[k]->whole ? more : 0;
+    }
+    free(sorted);
+    return ORGAN_OK;
+}
+
+static void add_units(gathering *g, size_t target)
+{
+    const organ_tensor *const tensor = g->along->targets->tensors[target];
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    for (uint64_t e = 0; e < m.count; e++) {
+        unit *const u = &g->units[g->unit_count++];
+        *u = (unit){.target = target, .matrix = e, .rows = m.rows, .cols = m.cols, .group = SIZE_MAX};
+        u->expert = m.count > 1 || tensor->anatomy.expert >= 0;
+        snprintf(u->name, sizeof u->name, m.count > 1 ? "%.300s[%llu]" : "%.399s", tensor->name, (unsigned long long)e);
+    }
+}
+
+organ_status organ_along_gathering_open(const organ_along_text *along, organ_layer *loaded, int32_t layer, unsigned stage, gathering *g,
+                                        organ_error *error)
+{
+    *g = (gathering){.along = along, .layer = layer, .loaded = loaded, .last = SIZE_MAX};
+    const size_t count = count_units(g, stage);
+    g->units = calloc(count + 1, sizeof *g->units);
+    g->groups = calloc(count + 1, sizeof *g->groups);
+    if (!g->units || !g->groups)
+        return organ_fail_errno(error, ENOMEM, "%zu matrices of layer %d", count, (int)layer);
+    for (size_t k = 0; k < along->targets->count; k++)
+        if (belongs(g, along->targets->tensors[k], stage))
+            add_units(g, k);
+    return share_moments(g, error);
+}
+
+void organ_along_gathering_close(gathering *g)
+{
+    for (size_t k = 0; k < g->group_count; k++) {
+        organ_calibration_destroy(g->groups[k].calibration);
+        free(g->groups[k].kept);
+    }
+    free(g->groups);
+    free(g->units);
+}
+
+organ_status organ_along_gathering_finish(gathering *g, organ_error *error)
+{
+    const organ_along_options *const o = g->along->options;
+    for (size_t k = 0; k < g->unit_count; k++)
+        if (g->units[k].group == SIZE_MAX && g->units[k].expert)
+            return organ_fail(
+                error, ORGAN_BAD_INPUT,
+                "tensor '%s': no token of the calibration was routed to this expert; more --samples or another text may reach it",
+                g->units[k].name);
+        else if (g->units[k].group == SIZE_MAX)
+            return organ_fail(error, ORGAN_USAGE, "tensor '%s' is no linear layer of the forward pass: '%s' cannot %s it", g->units[k].name,
+                              o->method, o->verb);
+    for (size_t k = 0; k < g->group_count && !error->status; k++) {
+        free(g->groups[k].kept);
+        g->groups[k].kept = NULL;
+        organ_calibration_finish(g->groups[k].calibration, error);
+    }
+    return error->status;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT
+ * What the parts of a walk along a text share: along_text.c opens it, walk.c goes through the layers, gathering.c hears the inputs of one,
+ * rows.c knows the order of rows in files. */
+#ifndef ORGAN_ALONG_TEXT_JOB_H
+#define ORGAN_ALONG_TEXT_JOB_H
+
+#include "orchestrator/surgery/along_text/along_text.h"
+
+struct organ_along_text {
+    const organ_along_options *options;
+    const organ_model *model;
+    const organ_targets *targets;
+    const organ_along_work *work;
+    const organ_engine *engine;
+    const organ_progress *progress;
+    organ_along_facts facts;
+    uint32_t *tokens; /* samples x context */
+    size_t *begin;    /* of the windows, samples + 1 */
+    /* Hidden states: of the stream that sees what is changed, or the only one; of the donor beside it; a chunk of the former that is only
+     * listened to. */
+    float *states, *donor_states, *chunk;
+    float *levels; /* of the input noise, for all calibrations */
+    size_t chunk_windows;
+    uint64_t moments_memory; /* that the calibrations of a stage may take together */
+};
+
+/* Matrices that see the same inputs (Q, K and V; gate and up) have one calibration. */
+typedef struct organ_along_group {
+    size_t leader; /* the unit that is listened to */
+    size_t features;
+    bool alone;          /* calibrated with its leader's weights: no other unit may join */
+    organ_engine engine; /* its memory says whether the moments are one block */
+    organ_calibration *calibration;
+    float *kept; /* inputs of a chunk in the changed stream; NULL with one stream */
+} organ_along_group;
+
+typedef struct organ_along_unit {
+    char name[400];
+    size_t target;
+    uint64_t matrix, rows, cols;
+    size_t group; /* SIZE_MAX: none yet */
+    bool expert;  /* the streams may route other tokens to it: one stream */
+    bool whole;   /* there is memory for its second moments as one block */
+} organ_along_unit;
+
+/* The matrices of one stage of a layer while their inputs are gathered. */
+typedef struct organ_along_gathering {
+    const organ_along_text *along;
+    int32_t layer;
+    organ_layer *loaded;
+    organ_along_unit *units; /* in the order of targets and matrices */
+    size_t unit_count;
+    organ_along_group *groups; /* room for one per unit */
+    size_t group_count;
+    size_t last;             /* unit that was told last in this run, SIZE_MAX: none */
+    const float *last_input; /* and its inputs */
+} organ_along_gathering;
+
+/* Lists the units of that stage of the layer. To be closed whatever it returns. */
+organ_status organ_along_gathering_open(const organ_along_text *along, organ_layer *loaded, int32_t layer, unsigned stage,
+                                        organ_along_gathering *gathering, organ_error *error);
+void organ_along_gathering_close(organ_along_gathering *gathering);
+/* Hears a chunk: for taps of organ_layer_run in the stream that is changed, and after it, of the same chunk, in the donor. A new chunk
+ * begins with organ_along_hear_again. */
+void organ_along_hear_again(organ_along_gathering *gathering);
+organ_status organ_along_hear(void *gathering, const char *tensor, size_t first, size_t tokens, size_t features, const float *inputs,
+                              organ_error *error);
+organ_status organ_along_hear_donor(void *gathering, const char *tensor, size_t first, size_t tokens, size_t features, const float *inputs,
+                                    organ_error *error);
+/* All was heard. */
+organ_status organ_along_gathering_finish(organ_along_gathering *gathering, organ_error *error);
+
+void organ_along_free_states(organ_along_text *along);
+
+#endif

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT
+ * Layer by layer: inputs are gathered, the matrices are changed, and the stream goes on through the weights as they are then. */
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/surgery/along_text/job.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the streams ---- */
+
+/* Windows [from, from + *windows.count) of the batch: all are of one length, so that they begin where the first ones do. */
+static organ_windows chunk_at(const organ_along_text *along, size_t from)
+{
+    const size_t left = along->options->samples - from;
+    return (organ_windows){along->tokens + from * along->options->context, left < along->chunk_windows ? left : along->chunk_windows,
+                           along->begin};
+}
+
+static float *states_at(const organ_along_text *along, float *states, size_t window)
+{
+    return states + window * along->options->context * organ_forward_describe(along->facts.forward)->hidden;
+}
+
+static organ_status stopped(const organ_along_text *along, int32_t layer, organ_error *error)
+{
+    return organ_stop_asked(along->engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "stopped in layer %d", (int)layer) : ORGAN_OK;
+}
+
+static organ_status carry(const organ_along_text *along, const organ_along_layer *layer, float *states, const organ_tap *tap,
+                          organ_error *error)
+{
+    for (size_t w = 0; w < along->options->samples && !stopped(along, layer->number, error); w += along->chunk_windows) {
+        const organ_windows windows = chunk_at(along, w);
+        if (tap)
+            organ_along_hear_again(tap->context);
+        if (organ_layer_run(along->facts.forward, layer->loaded, &windows, states_at(along, states, w), tap, error) != ORGAN_OK)
+            return error->status;
+    }
+    return error->status;
+}
+
+/* The stream goes through the layer on a copy, for it is to go through the changed layer; the donor's goes on. */
+static organ_status gather(organ_along_gathering *g, const organ_along_layer *layer, organ_error *error)
+{
+    const organ_along_text *const along = g->along;
+    const organ_tap changed = {g, organ_along_hear}, donor = {g, organ_along_hear_donor};
+    const size_t token = (size_t)organ_forward_describe(along->facts.forward)->hidden * sizeof(float);
+    for (size_t w = 0; w < along->options->samples && !stopped(along, layer->number, error); w += along->chunk_windows) {
+        const organ_windows windows = chunk_at(along, w);
+        memcpy(along->chunk, states_at(along, along->states, w), windows.begin[windows.count] * token);
+        organ_along_hear_again(g);
+        if (organ_layer_run(along->facts.forward, layer->loaded, &windows, along->chunk, &changed, error) != ORGAN_OK)
+            return error->status;
+        if (along->donor_states &&
+            organ_layer_run(along->facts.forward, layer->loaded, &windows, states_at(along, along->donor_states, w), &donor, error))
+            return error->status;
+    }
+    return error->status;
+}
+
+/* ---- a layer ---- */
+
+static bool is_done(const organ_along_text *along, size_t target)
+{
+    return along->work->done && along->work->done(along->work->context, target);
+}
+
+static bool all_done(const organ_along_gathering *g)
+{
+    for (size_t k = 0; k < g->unit_count; k++)
+        if (!is_done(g->along, g->units[k].target))
+            return false;
+    return true;
+}
+
+/* The layer holds the matrix as the file does, which is what changed values are rounded to: they go back as they are. */
+static organ_status change_unit(const organ_along_gathering *g, const organ_along_unit *u, const organ_along_layer *layer,
+                                organ_error *error)
+{
+    const organ_along_work *const work = g->along->work;
+    const bool done = is_done(g->along, u->target);
+    const organ_calibration *const calibration = done ? NULL : g->groups[u->group].calibration;
+    const organ_along_matrix matrix = {layer, u->target, u->matrix, u->rows, u->cols, u->name, calibration};
+    uint64_t rows = 0, cols = 0;
+    organ_factor held;
+    if (!organ_layer_matrix(layer->loaded, u->name, &rows, &cols, &held) || rows != u->rows || cols != u->cols)
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' is %llu x %llu in the file and %llu x %llu in the forward pass", u->name,
+                          (unsigned long long)u->rows, (unsigned long long)u->cols, (unsigned long long)rows, (unsigned long long)cols);
+    float *const weights = aligned_alloc(64, organ_to_line((size_t)(rows * cols * sizeof *weights)));
+    if (!weights)
+        return organ_fail_memory(error, u->name);
+    organ_layer_read(layer->loaded, u->name, weights);
+    if ((done ? work->restore : work->change)(work->context, &matrix, weights, error) == ORGAN_OK &&
+        g->along->options->streams != ORGAN_ALONG_DONOR)
+        organ_layer_write(layer->loaded, u->name, weights);
+    free(weights);
+    return error->status;
+}
+
+/* Of what an earlier run has done nothing but the weights is needed: they are read back. A donor that is alone goes on in any case. */
+static organ_status hear_stage(organ_along_gathering *g, const organ_along_layer *layer, organ_error *error)
+{
+    const organ_along_text *const along = g->along;
+    const organ_tap alone = {g, organ_along_hear};
+    const bool done = all_done(g);
+    if (done && along->donor_states)
+        return carry(along, layer, along->donor_states, NULL, error);
+    if (along->options->streams == ORGAN_ALONG_DONOR)
+        carry(along, layer, along->states, done ? NULL : &alone, error);
+    else if (!done)
+        gather(g, layer, error);
+    return done || error->status ? error->status : organ_along_gathering_finish(g, error);
+}
+
+static organ_status change_stage(const organ_along_text *along, const organ_along_layer *layer, unsigned stage, organ_error *error)
+{
+    organ_along_gathering g;
+    if (organ_along_gathering_open(along, layer->loaded, layer->number, stage, &g, error) == ORGAN_OK && (g.unit_count || stage == 0))
+        hear_stage(&g, layer, error);
+    for (size_t k = 0; k < g.unit_count && !error->status && !stopped(along, layer->number, error); k++)
+        change_unit(&g, &g.units[k], layer, error);
+    organ_along_gathering_close(&g);
+    return error->status;
+}
+
+static bool has_target(const organ_along_text *along, int32_t layer)
+{
+    for (size_t k = 0; k < along->targets->count; k++)
+        if (along->targets->tensors[k]->anatomy.layer == layer)
+            return true;
+    return false;
+}
+
+static organ_status change_layer(const organ_along_text *along, const organ_along_layer *layer, organ_error *error)
+{
+    const organ_along_work *const work = along->work;
+    const bool told = has_target(along, layer->number);
+    const unsigned stages = work->stage ? ORGAN_ALONG_STAGES : 1;
+    if (told && work->enter && work->enter(work->context, layer, error) != ORGAN_OK)
+        return error->status;
+    for (unsigned stage = 0; stage < stages && !error->status; stage++)
+        change_stage(along, layer, stage, error);
+    return told && work->leave && !error->status ? work->leave(work->context, layer, error) : error->status;
+}
+
+/* ---- all layers ---- */
+
+/* A target that the layers of the forward pass do not reach (an output head, a prediction layer behind the last) has no inputs. */
+static organ_status check_targets(const organ_along_text *along, organ_error *error)
+{
+    const organ_targets *const targets = along->targets;
+    const unsigned layers = organ_forward_describe(along->facts.forward)->layers;
+    for (size_t k = 0; k < targets->count; k++) {
+        const int32_t layer = targets->tensors[k]->anatomy.layer;
+        if (layer < 0 || (unsigned)layer >= layers)
+            return organ_fail(error, ORGAN_USAGE, "tensor '%s' is in none of the %u layers of the forward pass: '%s' cannot %s it",
+                              targets->tensors[k]->name, layers, along->options->method, along->options->verb);
+    }
+    return ORGAN_OK;
+}
+
+/* Layers after the last target need not be run. */
+static int32_t last_layer(const organ_along_text *along)
+{
+    int32_t last = 0;
+    for (size_t k = 0; k < along->targets->count; k++)
+        last = along->targets->tensors[k]->anatomy.layer > last ? along->targets->tensors[k]->anatomy.layer : last;
+    return last;
+}
+
+static organ_status run_layers(const organ_along_text *along, organ_error *error)
+{
+    const int32_t last = last_layer(along);
+    const bool changes = along->options->streams != ORGAN_ALONG_DONOR;
+    for (int32_t l = 0; l <= last && !stopped(along, l, error); l++) {
+        organ_along_layer layer = {along, l, NULL};
+        if (organ_layer_load(along->facts.forward, l, &layer.loaded, error) == ORGAN_OK)
+            change_layer(along, &layer, error);
+        if (!error->status && changes && l < last)
+            carry(along, &layer, along->states, NULL, error);
+        organ_layer_free(layer.loaded);
+        if (error->status)
+            return error->status;
+    }
+    return error->status;
+}
+
+void organ_along_free_states(organ_along_text *along)
+{
+    free(along->donor_states);
+    free(along->states);
+    free(along->chunk);
+    along->donor_states = along->states = along->chunk = NULL;
+}
+
+organ_status organ_along_run(organ_along_text *along, organ_error *error)
+{
+    const organ_windows *const all = &along->facts.windows;
+    const size_t hidden = organ_forward_describe(along->facts.forward)->hidden;
+    if (check_targets(along, error) == ORGAN_OK && organ_forward_embed(along->facts.forward, all, along->states, error) == ORGAN_OK) {
+        if (along->donor_states)
+            memcpy(along->donor_states, along->states, along->begin[all->count] * hidden * sizeof(float));
+        if (!along->options->moments_only && !(along->levels = organ_normal_levels()))
+            organ_fail_memory(error, along->model->path);
+        else
+            run_layers(along, error);
+    }
+    organ_along_free_states(along);
+    return error->status;
+}
