@@ -96,9 +96,10 @@ report/view text svg blocks
 surgery/output
 surgery/algebra
 surgery/trial output algebra
+surgery/allocate output algebra along_text
 surgery/prune output algebra trial remake
 surgery/along_text output algebra
-surgery/calibrated output algebra along_text trial remake prune
+surgery/calibrated output algebra along_text trial remake prune allocate
 surgery/text output algebra trial prune
 surgery/organs output algebra trial
 surgery/measure output algebra organs
@@ -131,6 +132,7 @@ surgery/output output.h by_layer.h errata.h experiment.h globs.h interface.h lay
 surgery/algebra low_rank.h block_matrix.h cholesky.h counterpart.h eigen.h floats.h matrix_bands.h multiply.h orthonormal.h philox.h strips.h
 surgery/trial trial.h evaluate_options.h evaluation.h
 surgery/remake remake.h
+surgery/allocate allocate.h allocate_options.h
 surgery/prune prune.h audit.h job.h
 surgery/along_text along_text.h calibration.h expand_moments.h
 surgery/calibrated calibrated.h

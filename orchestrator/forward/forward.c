@@ -211,6 +211,9 @@ uint64_t organ_forward_left(const organ_forward *f, uint64_t memory, size_t cont
     return here < anywhere ? here : anywhere;
 }
 
+/* For any number of threads: what each of them reads with is of the sixteenth that is set aside. */
+uint64_t organ_forward_layer_bytes(const organ_forward *f) { return f->most_bytes; }
+
 static organ_status run_layers(organ_forward *f, const organ_windows *windows, float *hidden, const organ_progress *progress,
                                organ_error *error)
 {

@@ -105,6 +105,9 @@ size_t organ_forward_batch(const organ_forward *forward, size_t context);
  * memory is set aside for what each thread takes. 0: none. */
 uint64_t organ_forward_spare(const organ_forward *forward, size_t context);
 
+/* Bytes that loading the layer that takes most takes, for a caller that holds another one meanwhile. */
+uint64_t organ_forward_layer_bytes(const organ_forward *forward);
+
 /* Bytes that so much memory would leave, at most organ_forward_spare of it, and less where this many threads take more. Never less with
  * more memory. */
 uint64_t organ_forward_left(const organ_forward *forward, uint64_t memory, size_t context);

@@ -81,6 +81,9 @@ size_t organ_perplexity_batches(const organ_perplexity_plan *plan, size_t batch_
 /* The index of the largest of `count` logits, the lowest of equals. */
 size_t organ_logits_top(const float *logits, size_t count);
 
+/* ln of the sum of exp of all logits; not finite where they are not. */
+double organ_logits_log_sum(const organ_kernels *kernels, const float *logits, size_t count);
+
 /* ---- the figures: sums in FP64 in the order of the tokens ---- */
 
 /* Mean and its standard error, tokens taken as independent: sqrt(sum (x - mean)^2 / (n - 1) / n); NaN for n < 2. */

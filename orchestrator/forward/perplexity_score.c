@@ -16,8 +16,7 @@ size_t organ_logits_top(const float *logits, size_t count)
     return top;
 }
 
-/* ln of the sum of exp of all logits; not finite where they are not. */
-static double log_sum(const organ_kernels *kernels, const float *logits, size_t count)
+double organ_logits_log_sum(const organ_kernels *kernels, const float *logits, size_t count)
 {
     const double top = (double)logits[organ_logits_top(logits, count)];
     return top + log(kernels->exp_sum(logits, count, top));
@@ -31,13 +30,13 @@ typedef struct tile {
     double *nll, *divergence;
     unsigned char *agrees;
     float *kept;  /* rows of logits of the first model: written for it, read for the others; NULL for one model alone */
-    double *sums; /* log_sum of each of them */
+    double *sums; /* organ_logits_log_sum of each of them */
 } tile;
 
 static void receive_first(void *receiver, size_t k, float *logits)
 {
     const tile *const t = receiver;
-    const double sum = log_sum(t->kernels, logits, t->vocabulary);
+    const double sum = organ_logits_log_sum(t->kernels, logits, t->vocabulary);
     t->nll[k] = sum - (double)logits[t->targets[k]];
     if (!t->kept)
         return;
@@ -49,7 +48,7 @@ static void receive_other(void *receiver, size_t k, float *logits)
 {
     const tile *const t = receiver;
     const float *const first = t->kept + k * t->vocabulary;
-    const double sum = log_sum(t->kernels, logits, t->vocabulary);
+    const double sum = organ_logits_log_sum(t->kernels, logits, t->vocabulary);
     t->nll[k] = sum - (double)logits[t->targets[k]];
     t->divergence[k] = t->kernels->divergence(first, t->sums[k], logits, sum, t->vocabulary);
     t->agrees[k] = organ_logits_top(logits, t->vocabulary) == organ_logits_top(first, t->vocabulary);

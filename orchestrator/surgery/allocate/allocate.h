@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT
+ * Room surgery/allocate: one budget for a whole model. In goes what each tensor costs when it alone is made smaller (its curve: the
+ * divergence from the donor at some levels, measured or read from a file), out comes how much of the budget each tensor gets.
+ *
+ * Here: curves, the file that keeps them, and the division of a budget. */
+#ifndef ORGAN_ALLOCATE_H
+#define ORGAN_ALLOCATE_H
+
+#include "formats/base/status.h"
+#include "orchestrator/surgery/allocate/allocate_options.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define ORGAN_ALLOCATION_SCHEMA "organ.allocation/1"
+#define ORGAN_ALLOCATION_LEVELS 5
+
+/* The sparsities at which curves are measured, ascending, in (0, 1). */
+extern const double organ_allocation_levels[ORGAN_ALLOCATION_LEVELS];
+
+#define ORGAN_ALLOCATION_LEAST 0.20 /* no tensor gets a lower sparsity than this, */
+#define ORGAN_ALLOCATION_MOST  0.95 /* nor a higher one */
+#define ORGAN_ALLOCATION_WAY   0.8  /* from the uniform division to that of least cost */
+
+/* ---- the budget ---- */
+
+typedef enum organ_budget_unit { ORGAN_BUDGET_PERCENT, ORGAN_BUDGET_BITS, ORGAN_BUDGET_BYTES } organ_budget_unit;
+typedef struct organ_budget {
+    organ_budget_unit unit;
+    double amount; /* percent of zeros, bits a weight, bytes */
+} organ_budget;
+
+/* "50%", "3.5bpw", "9GB" (an amount of bytes as --memory takes it). ORGAN_USAGE for anything else, naming the option. */
+organ_status organ_budget_parse(const char *text, organ_budget *budget, organ_error *error);
+
+/* ---- curves and their division ---- */
+
+/* A tensor of the allocation: one tensor of the model, or all experts of one projection in one layer. */
+typedef struct organ_allocation_tensor {
+    char *name;
+    const char *role; /* of the table of the anatomy */
+    int32_t layer;
+    uint64_t elements;
+    double cost[ORGAN_ALLOCATION_LEVELS]; /* nats a token: KL(donor || donor with this tensor alone at that level) */
+    bool known;                           /* `cost` is there, */
+    bool between;                         /* taken from the layers before and after, not measured */
+    double given;                         /* its sparsity, 0 .. 1 */
+} organ_allocation_tensor;
+
+typedef struct organ_allocation {
+    size_t count;
+    organ_allocation_tensor *tensors;
+    double budget;             /* of all elements, 0 .. 1 */
+    double cost, uniform_cost; /* sums of the curves as divided, and with the budget for every tensor */
+} organ_allocation;
+
+/* Nats a token by the curve: between levels its logarithm is linear in the sparsity, below the lowest it falls to a fiftieth at 0, beyond
+ * the highest it stays. */
+double organ_allocation_cost(const organ_allocation_tensor *tensor, double sparsity);
+
+/* Divides `budget` (0.20 .. 0.95) over the tensors, whose curves are known: the sum of costs is least among sparsities of 0.20, 0.205 ..
+ * 0.95 for one price of an element; between the two divisions on either side of the budget the point that meets it; then `way` (0 .. 1) of
+ * the way from uniform to that. The sum of given x elements is budget x elements but for rounding. false without memory. */
+bool organ_allocation_divide(organ_allocation *allocation, double budget, double way);
+
+/* Curves of tensors that were not measured: the logarithm of each level lies on the line through the nearest measured layers before and
+ * after of the same role; where there is one of them, it is that one's. false, with *missing, for a tensor whose role was not measured. */
+bool organ_allocation_fill(organ_allocation *allocation, size_t *missing);
+
+void organ_allocation_release(organ_allocation *allocation);
+
+/* ---- the file ---- */
+
+/* `identity` is an object of what curves belong to: digests of the model and the text, the method and all that changes them. */
+
+/* {"schema": "organ.allocation/1", "organ", the identity, "levels", "tensors": [{"name", "role", "layer", "elements", "between", "cost"}]};
+ * NULL without memory. */
+json_t *organ_allocation_json(const organ_allocation *allocation, const json_t *identity);
+
+/* Reads the curves of the tensors, whose names and elements are set. *found is false where there is no such file. ORGAN_BAD_INPUT for what
+ * is no such document, ORGAN_USAGE where it belongs to something else; both name the member. After an error no curve is known. */
+organ_status organ_allocation_read(organ_allocation *allocation, const json_t *identity, const char *path, bool *found, organ_error *error);
+
+/* The curve as a line of a journal, and back: false where it is of another tensor or no curve. */
+json_t *organ_allocation_line(const organ_allocation_tensor *tensor);
+bool organ_allocation_recall(organ_allocation *allocation, const json_t *line);
+
+#endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT
+ * The document of curves, read back. */
+#include "orchestrator/surgery/allocate/allocate.h"
+
+#include "formats/base/input_file.h"
+#include "formats/base/json_text.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LARGEST_FILE ((size_t)256 << 20)
+#define MOST_COST    1e6 /* nats a token: no divergence of two softmaxes in FP32 comes near it */
+
+/* False where they are not as many numbers as there are levels, finite, none negative. */
+static bool read_costs(const json_t *array, double *costs)
+{
+    if (json_array_size(array) != ORGAN_ALLOCATION_LEVELS)
+        return false;
+    for (size_t k = 0; k < ORGAN_ALLOCATION_LEVELS; k++) {
+        const json_t *const cost = json_array_get(array, k);
+        costs[k] = json_number_value(cost);
+        if (!json_is_number(cost) || !(costs[k] >= 0 && costs[k] <= MOST_COST))
+            return false;
+    }
+    return true;
+}
+
+bool organ_allocation_recall(organ_allocation *allocation, const json_t *line)
+{
+    const char *const name = json_string_value(json_object_get(line, "curve_of"));
+    double costs[ORGAN_ALLOCATION_LEVELS];
+    for (size_t k = 0; name && k < allocation->count; k++)
+        if (strcmp(allocation->tensors[k].name, name) == 0) {
+            if (!read_costs(json_object_get(line, "cost"), costs))
+                return false;
+            memcpy(allocation->tensors[k].cost, costs, sizeof costs);
+            return allocation->tensors[k].known = true;
+        }
+    return false;
+}
+
+static organ_status belongs(const json_t *document, const json_t *identity, const char *path, organ_error *error)
+{
+    const char *key;
+    const json_t *here;
+    json_object_foreach((json_t *)identity, key, here)
+    {
+        const json_t *const there = json_object_get(document, key);
+        if (json_equal(there, here))
+            continue;
+        char *const was = json_dumps(there, JSON_COMPACT | JSON_ENCODE_ANY), *const is = json_dumps(here, JSON_COMPACT | JSON_ENCODE_ANY);
+        organ_fail(error, ORGAN_USAGE,
+                   "%s: has the curves of another run: its %s is %.300s, here it is %.300s; another name for --allocation measures anew",
+                   path, key, was ? was : "missing", is ? is : "missing");
+        free(was);
+        free(is);
+        break;
+    }
+    return error->status;
+}
+
+static organ_status read_tensor(organ_allocation_tensor *t, const json_t *row, size_t k, const char *path, organ_error *error)
+{
+    const char *const name = json_string_value(json_object_get(row, "name"));
+    const json_t *const elements = json_object_get(row, "elements");
+    if (!name || strcmp(name, t->name) != 0)
+        return organ_fail(error, ORGAN_USAGE, "%s: tensors[%zu].name is '%.200s', not '%.200s': it is of other targets", path, k,
+                          name ? name : "", t->name);
+    if (!json_is_integer(elements) || (uint64_t)json_integer_value(elements) != t->elements)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensors[%zu].elements is %lld, and '%.200s' has %llu", path, k,
+                          (long long)json_integer_value(elements), t->name, (unsigned long long)t->elements);
+    if (!read_costs(json_object_get(row, "cost"), t->cost))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensors[%zu].cost is not %d numbers of 0 to %g", path, k, ORGAN_ALLOCATION_LEVELS,
+                          MOST_COST);
+    t->known = true;
+    t->between = json_is_true(json_object_get(row, "between"));
+    return ORGAN_OK;
+}
+
+static organ_status read_document(organ_allocation *a, const json_t *document, const json_t *identity, const char *path, organ_error *error)
+{
+    double levels[ORGAN_ALLOCATION_LEVELS];
+    const char *const schema = json_string_value(json_object_get(document, "schema"));
+    const json_t *const tensors = json_object_get(document, "tensors");
+    if (!schema || strcmp(schema, ORGAN_ALLOCATION_SCHEMA) != 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: its schema is '%.100s', not " ORGAN_ALLOCATION_SCHEMA, path, schema ? schema : "");
+    if (belongs(document, identity, path, error) != ORGAN_OK)
+        return error->status;
+    if (!read_costs(json_object_get(document, "levels"), levels) || memcmp(levels, organ_allocation_levels, sizeof levels) != 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: its levels are not 0.4, 0.55, 0.7, 0.82, 0.92", path);
+    if (json_array_size(tensors) != a->count)
+        return organ_fail(error, ORGAN_USAGE, "%s: has %zu tensors, not the %zu of this run: it is of other targets", path,
+                          json_array_size(tensors), a->count);
+    for (size_t k = 0; k < a->count && !error->status; k++)
+        read_tensor(&a->tensors[k], json_array_get(tensors, k), k, path, error);
+    for (size_t k = 0; k < a->count && error->status; k++)
+        a->tensors[k].known = a->tensors[k].between = false;
+    return error->status;
+}
+
+organ_status organ_allocation_read(organ_allocation *allocation, const json_t *identity, const char *path, bool *found, organ_error *error)
+{
+    organ_json_text text = {.label = path};
+    char *bytes = NULL;
+    json_t *document = NULL;
+    *found = access(path, F_OK) == 0;
+    if (!*found || organ_input_load(path, path, LARGEST_FILE, &bytes, &text.length, error) != ORGAN_OK)
+        return error->status;
+    text.bytes = bytes;
+    if (organ_json_parse_object(&text, &document, error) == ORGAN_OK)
+        read_document(allocation, document, identity, path, error);
+    json_decref(document);
+    free(bytes);
+    return error->status;
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT
+ * One price for an element that is spared: each tensor takes the sparsity at which its cost less the price is least. The price is found
+ * by bisection; at the last step the tensors on either side of it meet the budget between them. */
+#include "orchestrator/surgery/allocate/allocate.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STEPS       150 /* of 0.005 from the least sparsity to the most */
+#define LEAST_COST  1e-12
+#define SHARE_AT_0  0.02 /* of the cost at the lowest level */
+#define LEAST_PRICE 1e-15
+#define MOST_PRICE  1e9
+#define BISECTIONS  120
+
+const double organ_allocation_levels[ORGAN_ALLOCATION_LEVELS] = {0.40, 0.55, 0.70, 0.82, 0.92};
+
+static double at_least(double cost) { return cost > LEAST_COST ? cost : LEAST_COST; }
+
+double organ_allocation_cost(const organ_allocation_tensor *tensor, double sparsity)
+{
+    double from = 0, below = log(at_least(tensor->cost[0]) * SHARE_AT_0);
+    for (size_t k = 0; k < ORGAN_ALLOCATION_LEVELS; k++) {
+        const double to = organ_allocation_levels[k], above = log(at_least(tensor->cost[k]));
+        if (sparsity <= to)
+            return exp(below + (above - below) * (sparsity - from) / (to - from));
+        from = to;
+        below = above;
+    }
+    return exp(below);
+}
+
+static double step_at(size_t k) { return ORGAN_ALLOCATION_LEAST + (ORGAN_ALLOCATION_MOST - ORGAN_ALLOCATION_LEAST) * (double)k / STEPS; }
+
+static double all_elements(const organ_allocation *a)
+{
+    double sum = 0;
+    for (size_t k = 0; k < a->count; k++)
+        sum += (double)a->tensors[k].elements;
+    return sum;
+}
+
+/* Every tensor at its best for this price of all elements; the share of them that are zero then. */
+static double choose(const organ_allocation *a, const double *costs, double price, double *chosen)
+{
+    const double all = all_elements(a);
+    double share = 0;
+    for (size_t t = 0; t < a->count; t++) {
+        const double weight = (double)a->tensors[t].elements / all, *const own = costs + t * (STEPS + 1);
+        size_t best = 0;
+        for (size_t k = 1; k <= STEPS; k++)
+            best = own[k] - price * step_at(k) * weight < own[best] - price * step_at(best) * weight ? k : best;
+        chosen[t] = step_at(best);
+        share += chosen[t] * weight;
+    }
+    return share;
+}
+
+/* `few` and `many` become the divisions on either side of the budget, for prices as near as can be. */
+static void bisect(const organ_allocation *a, const double *costs, double budget, double *few, double *many, double *tried)
+{
+    const size_t bytes = a->count * sizeof *tried;
+    double low = LEAST_PRICE, high = MOST_PRICE, spare = choose(a, costs, low, few), spent = choose(a, costs, high, many);
+    for (size_t k = 0; k < BISECTIONS; k++) {
+        const double price = sqrt(low * high), share = choose(a, costs, price, tried);
+        if (share < budget) {
+            low = price;
+            spare = share;
+            memcpy(few, tried, bytes);
+        } else {
+            high = price;
+            spent = share;
+            memcpy(many, tried, bytes);
+        }
+    }
+    const double at = spent > spare ? fmin(fmax((budget - spare) / (spent - spare), 0), 1) : 1;
+    for (size_t t = 0; t < a->count; t++)
+        tried[t] = few[t] + at * (many[t] - few[t]);
+}
+
+bool organ_allocation_divide(organ_allocation *a, double budget, double way)
+{
+    double *const costs = malloc((a->count * (STEPS + 1) + 1) * sizeof *costs), *const few = malloc((3 * a->count + 1) * sizeof *few);
+    if (!costs || !few) {
+        free(costs);
+        free(few);
+        return false;
+    }
+    for (size_t t = 0; t < a->count; t++)
+        for (size_t k = 0; k <= STEPS; k++)
+            costs[t * (STEPS + 1) + k] = organ_allocation_cost(&a->tensors[t], step_at(k));
+    double *const least = few + 2 * a->count;
+    bisect(a, costs, budget, few, few + a->count, least);
+    a->budget = budget;
+    a->cost = a->uniform_cost = 0;
+    for (size_t t = 0; t < a->count; t++) {
+        a->tensors[t].given = budget + way * (least[t] - budget);
+        a->cost += organ_allocation_cost(&a->tensors[t], a->tensors[t].given);
+        a->uniform_cost += organ_allocation_cost(&a->tensors[t], budget);
+    }
+    free(costs);
+    free(few);
+    return true;
+}
+
+/* The measured tensor of that role that is nearest to the layer, before it or after it; NULL: there is none. */
+static const organ_allocation_tensor *nearest(const organ_allocation *a, const organ_allocation_tensor *to, bool before)
+{
+    const organ_allocation_tensor *best = NULL;
+    for (size_t k = 0; k < a->count; k++) {
+        const organ_allocation_tensor *const t = &a->tensors[k];
+        const bool meant =
+            t->known && !t->between && strcmp(t->role, to->role) == 0 && (before ? t->layer <= to->layer : t->layer >= to->layer);
+        if (meant && (!best || (before ? t->layer > best->layer : t->layer < best->layer)))
+            best = t;
+    }
+    return best;
+}
+
+bool organ_allocation_fill(organ_allocation *a, size_t *missing)
+{
+    for (size_t k = 0; k < a->count; k++) {
+        organ_allocation_tensor *const t = &a->tensors[k];
+        if (t->known && !t->between)
+            continue;
+        const organ_allocation_tensor *const before = nearest(a, t, true), *const after = nearest(a, t, false);
+        const organ_allocation_tensor *const from = before ? before : after, *const to = after ? after : before;
+        *missing = k;
+        if (!from)
+            return false;
+        const double span = (double)to->layer - from->layer, at = span > 0 ? ((double)t->layer - from->layer) / span : 0;
+        for (size_t l = 0; l < ORGAN_ALLOCATION_LEVELS; l++)
+            t->cost[l] = exp(log(at_least(from->cost[l])) + at * (log(at_least(to->cost[l])) - log(at_least(from->cost[l]))));
+        t->known = t->between = true;
+    }
+    return true;
+}
+
+void organ_allocation_release(organ_allocation *a)
+{
+    for (size_t k = 0; k < a->count; k++)
+        free(a->tensors[k].name);
+    free(a->tensors);
+    *a = (organ_allocation){0};
+}

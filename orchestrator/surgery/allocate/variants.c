@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/allocate/variants.h"
+
+#include "orchestrator/forward/perplexity.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TILE ((size_t)64) /* tokens of which the logits of the donor are held */
+
+struct organ_variants {
+    organ_forward *forward;
+    const organ_engine *engine;
+    const organ_windows *windows;
+    size_t tokens, width, words, together, held;
+    int32_t reached;
+    float *donor, *last; /* its hidden states before the layer that was reached, and behind the last layer */
+    float *states;       /* of the variants */
+    double **results;    /* where their divergences go */
+    float *logits;       /* of the donor, of a tile */
+    double *sums;        /* logarithms of the sums of their exponentials */
+    size_t *rows;        /* of a tile, of all variants */
+    double *found;       /* divergences of a tile, of all variants */
+};
+
+static size_t floats_of(const organ_variants *v) { return v->tokens * v->width; }
+
+uint64_t organ_variants_memory(const organ_forward *forward, size_t tokens, size_t together)
+{
+    const organ_forward_config *const c = organ_forward_describe(forward);
+    const uint64_t states = (uint64_t)tokens * c->hidden * sizeof(float), tile = TILE * c->vocabulary * sizeof(float);
+    const uint64_t of_variant = states + TILE * (sizeof(size_t) + sizeof(double)) + sizeof(double *);
+    return 2 * states + tile + TILE * sizeof(double) + together * of_variant + organ_forward_layer_bytes(forward);
+}
+
+/* ---- opening ---- */
+
+static organ_status stopped(const organ_variants *v, organ_error *error)
+{
+    return organ_stop_asked(v->engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "stopped while measuring divergences") : ORGAN_OK;
+}
+
+/* Streams of hidden states, one behind the other, through layers [from, to), each loaded once. */
+static organ_status carry(organ_variants *v, int32_t from, int32_t to, float *states, size_t streams, organ_error *error)
+{
+    for (int32_t l = from; l < to && !error->status; l++) {
+        organ_layer *layer = NULL;
+        if (stopped(v, error) || organ_layer_load(v->forward, l, &layer, error))
+            return error->status;
+        for (size_t k = 0; k < streams && !error->status; k++)
+            organ_layer_run(v->forward, layer, v->windows, states + k * floats_of(v), NULL, error);
+        organ_layer_free(layer);
+    }
+    return error->status;
+}
+
+static bool allocate(organ_variants *v)
+{
+    const size_t bytes = floats_of(v) * sizeof(float);
+    v->donor = malloc(bytes);
+    v->last = malloc(bytes);
+    v->states = malloc(v->together * bytes);
+    v->results = calloc(v->together, sizeof(double *));
+    v->logits = malloc(TILE * v->words * sizeof *v->logits);
+    v->sums = malloc(TILE * sizeof *v->sums);
+    v->rows = malloc(v->together * TILE * sizeof *v->rows);
+    v->found = malloc(v->together * TILE * sizeof *v->found);
+    return v->donor && v->last && v->states && v->results && v->logits && v->sums && v->rows && v->found;
+}
+
+organ_status organ_variants_open(organ_forward *forward, const organ_engine *engine, const organ_windows *windows, size_t together,
+                                 organ_variants **variants, organ_error *error)
+{
+    const organ_forward_config *const c = organ_forward_describe(forward);
+    organ_variants *const v = *variants = calloc(1, sizeof *v);
+    if (!v)
+        return organ_fail_errno(error, ENOMEM, "divergences of variants");
+    *v = (organ_variants){.forward = forward,
+                          .engine = engine,
+                          .windows = windows,
+                          .tokens = windows->begin[windows->count],
+                          .width = (size_t)c->hidden,
+                          .words = (size_t)c->vocabulary,
+                          .together = together};
+    if (!allocate(v))
+        organ_fail_errno(error, ENOMEM, "hidden states of %zu variants of %zu tokens", together, v->tokens);
+    else if (organ_forward_embed(forward, windows, v->donor, error) == ORGAN_OK) {
+        memcpy(v->last, v->donor, floats_of(v) * sizeof *v->last);
+        carry(v, 0, (int32_t)c->layers, v->last, 1, error);
+    }
+    if (error->status) {
+        organ_variants_close(v);
+        *variants = NULL;
+    }
+    return error->status;
+}
+
+void organ_variants_close(organ_variants *v)
+{
+    if (!v)
+        return;
+    free(v->donor);
+    free(v->last);
+    free(v->states);
+    free(v->results);
+    free(v->logits);
+    free(v->sums);
+    free(v->rows);
+    free(v->found);
+    free(v);
+}
+
+/* ---- divergences ---- */
+
+static void keep_donor(void *context, size_t k, float *logits)
+{
+    const organ_variants *const v = context;
+    v->sums[k] = organ_logits_log_sum(v->engine->kernels, logits, v->words);
+    memcpy(v->logits + k * v->words, logits, v->words * sizeof *logits);
+}
+
+/* Tokens of a tile and one variant after the other. */
+typedef struct tile {
+    const organ_variants *variants;
+    size_t tokens;
+} tile;
+
+static void compare(void *context, size_t k, float *logits)
+{
+    const tile *const t = context;
+    const organ_variants *const v = t->variants;
+    const size_t token = k % t->tokens;
+    const double sum = organ_logits_log_sum(v->engine->kernels, logits, v->words);
+    v->found[k] = v->engine->kernels->divergence(v->logits + token * v->words, v->sums[token], logits, sum, v->words);
+}
+
+/* Adds the divergences of tokens [first, first + tokens) to those of each stream, in the order of the tokens. */
+static organ_status judge_tile(organ_variants *v, const float *states, size_t count, size_t first, size_t tokens, double *divergence,
+                               organ_error *error)
+{
+    const tile t = {v, tokens};
+    for (size_t k = 0; k < count * tokens; k++)
+        v->rows[k] = k / tokens * v->tokens + first + k % tokens;
+    if (organ_forward_logits(v->forward, v->last, v->rows, tokens, v, keep_donor, error) ||
+        organ_forward_logits(v->forward, states, v->rows, count * tokens, (void *)&t, compare, error))
+        return error->status;
+    for (size_t k = 0; k < count * tokens; k++)
+        divergence[k / tokens] += v->found[k];
+    return ORGAN_OK;
+}
+
+organ_status organ_variants_judge(organ_variants *v, const float *states, size_t count, double *divergence, organ_error *error)
+{
+    memset(divergence, 0, count * sizeof *divergence);
+    for (size_t first = 0; first < v->tokens && !stopped(v, error) && !error->status; first += TILE)
+        judge_tile(v, states, count, first, v->tokens - first < TILE ? v->tokens - first : TILE, divergence, error);
+    for (size_t k = 0; k < count && !error->status; k++) {
+        divergence[k] /= (double)v->tokens;
+        if (!isfinite(divergence[k]))
+            return organ_fail(error, ORGAN_BAD_INPUT, "logits of the allocation's tokens are not finite numbers");
+        divergence[k] = divergence[k] > 0 ? divergence[k] : 0;
+    }
+    return error->status;
+}
+
+/* ---- variants ---- */
+
+organ_status organ_variants_reach(organ_variants *v, int32_t layer, organ_error *error)
+{
+    if (carry(v, v->reached, layer, v->donor, 1, error) == ORGAN_OK)
+        v->reached = layer;
+    return error->status;
+}
+
+organ_status organ_variants_settle(organ_variants *v, organ_error *error)
+{
+    double *const found = v->held ? malloc(v->held * sizeof *found) : NULL;
+    if (!v->held)
+        return ORGAN_OK;
+    if (!found)
+        return organ_fail_errno(error, ENOMEM, "divergences of %zu variants", v->held);
+    const int32_t layers = (int32_t)organ_forward_describe(v->forward)->layers;
+    if (carry(v, v->reached + 1, layers, v->states, v->held, error) == ORGAN_OK)
+        organ_variants_judge(v, v->states, v->held, found, error);
+    for (size_t k = 0; k < v->held && !error->status; k++)
+        *v->results[k] = found[k];
+    v->held = 0;
+    free(found);
+    return error->status;
+}
+
+organ_status organ_variants_add(organ_variants *v, const organ_layer *changed, double *divergence, organ_error *error)
+{
+    if (v->held == v->together && organ_variants_settle(v, error) != ORGAN_OK)
+        return error->status;
+    float *const states = v->states + v->held * floats_of(v);
+    memcpy(states, v->donor, floats_of(v) * sizeof *states);
+    v->results[v->held++] = divergence;
+    return organ_layer_run(v->forward, changed, v->windows, states, NULL, error);
+}
+
+organ_status organ_variants_pass(organ_variants *v, const organ_layer *loaded, organ_error *error)
+{
+    if (organ_variants_settle(v, error) || organ_layer_run(v->forward, loaded, v->windows, v->donor, NULL, error))
+        return error->status;
+    v->reached++;
+    return ORGAN_OK;
+}

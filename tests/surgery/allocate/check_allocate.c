@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT
+ * One budget over many tensors: budgets as they are written, curves and their division against numpy, the file that keeps curves. */
+#include "orchestrator/surgery/allocate/allocate.h"
+#include "tests/kit/model_maker.h"
+#include "tests/kit/require.h"
+#include "tests/kit/suite_table.h"
+#include "tests/surgery/allocate/allocate_rig.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- budgets ---- */
+
+START_TEST(budgets_are_read)
+{
+    static const struct {
+        const char *text;
+        organ_budget_unit unit;
+        double amount;
+    } good[] = {{"50%", ORGAN_BUDGET_PERCENT, 50},      {"0.5%", ORGAN_BUDGET_PERCENT, 0.5}, {"99.9%", ORGAN_BUDGET_PERCENT, 99.9},
+                {"3.5bpw", ORGAN_BUDGET_BITS, 3.5},     {"16bpw", ORGAN_BUDGET_BITS, 16},    {"9GB", ORGAN_BUDGET_BYTES, 9.0 * 1073741824},
+                {"512M", ORGAN_BUDGET_BYTES, 536870912}};
+    organ_error error = {0};
+    organ_budget budget;
+    for (size_t k = 0; k < sizeof good / sizeof *good; k++) {
+        ck_assert_msg(organ_budget_parse(good[k].text, &budget, &error) == ORGAN_OK, "%s", error.message);
+        ck_assert_int_eq((int)budget.unit, (int)good[k].unit);
+        ck_assert_double_eq(budget.amount, good[k].amount);
+    }
+}
+END_TEST
+
+START_TEST(what_is_no_budget_is_refused)
+{
+    static const char *const bad[] = {"",    "50",  "%",    "50 %",  "-5%",   "+5%",  "0%",     "100%", "1e1%", "5%%", ".5%",
+                                      "5.%", "bpw", "0bpw", "65bpw", "3bpw2", "nan%", "1.2.3%", "0GB",  "GB",   "9XB", "0x10%"};
+    for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
+        organ_error error = {0};
+        organ_budget budget = {ORGAN_BUDGET_BITS, -1};
+        ck_assert_msg(organ_budget_parse(bad[k], &budget, &error) == ORGAN_USAGE, "'%s' is taken", bad[k]);
+        ck_assert_ptr_nonnull(strstr(error.message, "--budget"));
+        ck_assert_double_eq(budget.amount, -1);
+    }
+}
+END_TEST
+
+/* ---- the division ---- */
+
+static json_t *read_golden(organ_allocation *a)
+{
+    json_t *const golden = json_load_file("fixtures/allocation/golden.json", 0, NULL);
+    ck_assert_ptr_nonnull(golden);
+    const json_t *const curves = json_object_get(golden, "curves"), *const sizes = json_object_get(golden, "sizes");
+    *a = (organ_allocation){.count = json_array_size(curves)};
+    a->tensors = calloc(a->count, sizeof *a->tensors);
+    for (size_t t = 0; t < a->count; t++) {
+        a->tensors[t].elements = (uint64_t)json_integer_value(json_array_get(sizes, t));
+        a->tensors[t].known = true;
+        for (size_t k = 0; k < ORGAN_ALLOCATION_LEVELS; k++)
+            a->tensors[t].cost[k] = json_number_value(json_array_get(json_array_get(curves, t), k));
+    }
+    return golden;
+}
+
+static double member(const json_t *of, const char *name) { return json_number_value(json_object_get(of, name)); }
+
+START_TEST(curves_are_those_of_numpy)
+{
+    organ_allocation a;
+    json_t *const golden = read_golden(&a), *probe;
+    size_t k;
+    json_array_foreach(json_object_get(golden, "probes"), k, probe)
+    {
+        const double wanted = member(probe, "cost"),
+                     own = organ_allocation_cost(&a.tensors[(size_t)member(probe, "tensor")], member(probe, "sparsity"));
+        ck_assert_msg(fabs(own - wanted) <= 1e-12 * wanted, "probe %zu: %g, not %g", k, own, wanted);
+    }
+    ck_assert_uint_gt(k, 20);
+    json_decref(golden);
+    organ_allocation_release(&a);
+}
+END_TEST
+
+START_TEST(budgets_are_divided_as_numpy_does)
+{
+    organ_allocation a;
+    json_t *const golden = read_golden(&a), *one;
+    size_t k;
+    json_array_foreach(json_object_get(golden, "cases"), k, one)
+    {
+        const double budget = member(one, "budget"), way = member(one, "way");
+        double met = 0, all = 0, cost = 0, uniform = 0;
+        ck_assert(organ_allocation_divide(&a, budget, way));
+        for (size_t t = 0; t < a.count; t++) {
+            const organ_allocation_tensor *const own = &a.tensors[t];
+            const double wanted = json_number_value(json_array_get(json_object_get(one, "given"), t));
+            ck_assert_msg(fabs(own->given - wanted) < 1e-9, "case %zu, tensor %zu: %.12g, not %.12g", k, t, own->given, wanted);
+            ck_assert(own->given >= ORGAN_ALLOCATION_LEAST - 1e-12 && own->given <= ORGAN_ALLOCATION_MOST + 1e-12);
+            met += own->given * (double)own->elements;
+            all += (double)own->elements;
+            cost += organ_allocation_cost(own, own->given);
+            uniform += organ_allocation_cost(own, budget);
+        }
+        ck_assert_double_eq_tol(met / all, budget, 1e-12);
+        ck_assert_double_eq_tol(a.cost, cost, 1e-15);
+        ck_assert_double_eq_tol(a.uniform_cost, uniform, 1e-15);
+        ck_assert(a.cost < a.uniform_cost);
+    }
+    ck_assert_uint_eq(k, 12);
+    json_decref(golden);
+    organ_allocation_release(&a);
+}
+END_TEST
+
+/* Tensors that are alike get the same, at the ends of what may be given too. */
+START_TEST(tensors_that_are_alike_get_the_same)
+{
+    organ_allocation_tensor tensors[3];
+    organ_allocation a = {.count = 3, .tensors = tensors};
+    static const double budgets[] = {0.20, 0.5, 0.95};
+    for (size_t t = 0; t < 3; t++)
+        tensors[t] = (organ_allocation_tensor){.elements = 1000, .cost = {1e-4, 4e-4, 2e-3, 1e-2, 5e-2}, .known = true};
+    for (size_t k = 0; k < 3; k++) {
+        ck_assert(organ_allocation_divide(&a, budgets[k], 1));
+        for (size_t t = 0; t < 3; t++)
+            ck_assert_double_eq_tol(tensors[t].given, budgets[k], 1e-9);
+    }
+}
+END_TEST
+
+START_TEST(layers_between_are_filled_in)
+{
+    organ_allocation a;
+    rig_allocation(&a);
+    size_t missing = 99;
+    for (size_t t = 0; t < a.count; t++)
+        a.tensors[t].known = a.tensors[t].layer % 4 == 0;
+    ck_assert(organ_allocation_fill(&a, &missing));
+    for (size_t t = 0; t < a.count; t++) {
+        const organ_allocation_tensor *const own = &a.tensors[t];
+        const size_t role = t % 2, before = (size_t)own->layer / 4 * 8 + role, after = before + 8 < a.count ? before + 8 : before;
+        const double at = own->layer % 4 / 4.0, low = a.tensors[before].cost[2], high = a.tensors[after].cost[2];
+        ck_assert(own->known && own->between == (own->layer % 4 != 0));
+        ck_assert_double_eq_tol(log(own->cost[2]), log(low) + at * (log(high) - log(low)), 1e-9);
+    }
+    a.tensors[1].role = "v_proj";
+    a.tensors[1].known = false;
+    ck_assert(!organ_allocation_fill(&a, &missing));
+    ck_assert_uint_eq(missing, 1);
+    organ_allocation_release(&a);
+}
+END_TEST
+
+/* ---- the file ---- */
+
+static void write_file(const organ_allocation *a, const json_t *identity, const char *path)
+{
+    json_t *const document = organ_allocation_json(a, identity);
+    ck_assert_ptr_nonnull(document);
+    ck_assert_int_eq(json_dump_file(document, path, JSON_INDENT(1)), 0);
+    json_decref(document);
+}
+
+START_TEST(a_file_is_read_back_bit_for_bit)
+{
+    organ_allocation a, b;
+    organ_error error = {0};
+    bool found = false;
+    json_t *const identity = json_pack("{ss,si}", "text", "0123", "tokens", 64);
+    rig_allocation(&a);
+    rig_allocation(&b);
+    for (size_t t = 0; t < b.count; t++)
+        memset(b.tensors[t].cost, 0, sizeof b.tensors[t].cost);
+    ck_assert_int_eq(organ_allocation_read(&b, identity, scratch_path("none"), &found, &error), ORGAN_OK);
+    ck_assert(!found);
+    a.tensors[2].between = true;
+    write_file(&a, identity, scratch_path("curves"));
+    ck_assert_msg(organ_allocation_read(&b, identity, scratch_path("curves"), &found, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert(found);
+    for (size_t t = 0; t < a.count; t++) {
+        ck_assert_mem_eq(a.tensors[t].cost, b.tensors[t].cost, sizeof a.tensors[t].cost);
+        ck_assert(b.tensors[t].known && b.tensors[t].between == a.tensors[t].between);
+        json_t *const line = organ_allocation_line(&a.tensors[t]);
+        memset(b.tensors[t].cost, 0, sizeof b.tensors[t].cost);
+        ck_assert(organ_allocation_recall(&b, line));
+        ck_assert_mem_eq(a.tensors[t].cost, b.tensors[t].cost, sizeof a.tensors[t].cost);
+        json_decref(line);
+    }
+    json_decref(identity);
+    organ_allocation_release(&a);
+    organ_allocation_release(&b);
+}
+END_TEST
+
+/* One change to a good file, what it must end with, and what the message must have. */
+static const struct defect {
+    const char *from, *to;
+    organ_status status;
+    const char *told;
+} defects[] = {
+    {"\"organ.allocation/1\"", "\"organ.prune/1\"", ORGAN_BAD_INPUT, "its schema is 'organ.prune/1'"},
+    {"\"organ.allocation/1\"", "7", ORGAN_BAD_INPUT, "its schema is ''"},
+    {"{", "[", ORGAN_BAD_INPUT, "curves"},
+    {"\"0123\"", "\"4567\"", ORGAN_USAGE, "its text is \"4567\", here it is \"0123\""},
+    {"\"text\"", "\"test\"", ORGAN_USAGE, "its text is missing"},
+    {"\"tokens\": 64", "\"tokens\": 65", ORGAN_USAGE, "its tokens is 65, here it is 64"},
+    {"0.40000000000000002", "0.41", ORGAN_BAD_INPUT, "its levels are not"},
+    {"\"levels\"", "\"level\"", ORGAN_BAD_INPUT, "its levels are not"},
+    {"\"tensors\"", "\"tensor\"", ORGAN_USAGE, "has 0 tensors, not the 18"},
+    {"layers.1.up", "layers.1.down", ORGAN_USAGE, "tensors[2].name is 'layers.1.down'"},
+    {"\"elements\": 1000", "\"elements\": 999", ORGAN_BAD_INPUT, "tensors[0].elements is 999"},
+    {"\"elements\": 1000", "\"elements\": \"1000\"", ORGAN_BAD_INPUT, "tensors[0].elements is 0"},
+    {"\"cost\": [", "\"cost\": [1, ", ORGAN_BAD_INPUT, "tensors[0].cost is not 5 numbers"},
+    {"\"cost\": [", "\"cost\": [-", ORGAN_BAD_INPUT, "tensors[0].cost is not 5 numbers"},
+    {"\"cost\": [", "\"cost\": [1e9, ", ORGAN_BAD_INPUT, "tensors[0].cost is not 5 numbers"},
+    {"\"cost\": [", "\"cast\": [", ORGAN_BAD_INPUT, "tensors[0].cost is not 5 numbers"},
+    {"\"name\": ", "\"name\": 3, \"nome\": ", ORGAN_USAGE, "tensors[0].name is ''"},
+};
+
+START_TEST(a_file_that_does_not_fit_is_refused_by_name)
+{
+    const struct defect *const d = &defects[_i];
+    organ_allocation a;
+    organ_error error = {0};
+    bool found = false;
+    json_t *const identity = json_pack("{ss,si}", "text", "0123", "tokens", 64);
+    rig_allocation(&a);
+    json_t *const document = organ_allocation_json(&a, identity);
+    char *const good = json_dumps(document, 0), *at = strstr(good, d->from), changed[8000];
+    ck_assert_msg(at != NULL, "'%s' is not in %s", d->from, good);
+    const int length = snprintf(changed, sizeof changed, "%.*s%s%s", (int)(at - good), good, d->to, at + strlen(d->from));
+    ck_assert_uint_lt((size_t)length, sizeof changed);
+    spill(scratch_path("curves"), changed, (size_t)length);
+    const organ_status status = organ_allocation_read(&a, identity, scratch_path("curves"), &found, &error);
+    ck_assert_msg(status == d->status && strstr(error.message, d->told), "ends with %d: %s", (int)status, error.message);
+    for (size_t t = 0; t < a.count; t++)
+        ck_assert(d->status != ORGAN_BAD_INPUT || !a.tensors[t].known || strstr(d->told, "tensors[") == NULL);
+    free(good);
+    json_decref(document);
+    json_decref(identity);
+    organ_allocation_release(&a);
+}
+END_TEST
+
+void rig_allocation(organ_allocation *a)
+{
+    char name[40];
+    *a = (organ_allocation){.count = 18, .tensors = calloc(18, sizeof *a->tensors)};
+    for (size_t t = 0; t < a->count; t++) {
+        organ_allocation_tensor *const own = &a->tensors[t];
+        snprintf(name, sizeof name, "layers.%zu.%s", t / 2, t % 2 ? "gate" : "up");
+        *own = (organ_allocation_tensor){
+            .name = strdup(name), .role = t % 2 ? "gate_proj" : "up_proj", .layer = (int32_t)(t / 2), .elements = 1000 + t, .known = true};
+        for (size_t k = 0; k < ORGAN_ALLOCATION_LEVELS; k++)
+            own->cost[k] = exp((double)k - 9 + (double)(t * 7 % 5) / 3);
+    }
+}
+
+static Suite *allocate_suite(void)
+{
+    Suite *const suite = suite_create("allocate");
+    TCase *const division = tcase_create("division"), *const file = tcase_create("file");
+    tcase_add_test(division, budgets_are_read);
+    tcase_add_test(division, what_is_no_budget_is_refused);
+    tcase_add_test(division, curves_are_those_of_numpy);
+    tcase_add_test(division, budgets_are_divided_as_numpy_does);
+    tcase_add_test(division, tensors_that_are_alike_get_the_same);
+    tcase_add_test(division, layers_between_are_filled_in);
+    tcase_add_checked_fixture(file, scratch_make, scratch_remove);
+    tcase_add_test(file, a_file_is_read_back_bit_for_bit);
+    tcase_add_loop_test(file, a_file_that_does_not_fit_is_refused_by_name, 0, (int)(sizeof defects / sizeof *defects));
+    suite_add_tcase(suite, division);
+    suite_add_tcase(suite, file);
+    return suite;
+}
+
+int main(void) { return run_suites((Suite *const[]){allocate_suite(), variants_suite(), NULL}); }
