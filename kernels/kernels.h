@@ -64,6 +64,11 @@ typedef struct organ_spread {
 /* Blocks to values and back; a block is one element where the type has no blocks. Blocks need no alignment, values that of a float. */
 typedef void organ_dequantize(const void *blocks, float *values, size_t blocks_count);
 typedef void organ_quantize(const float *values, void *blocks, size_t blocks_count);
+/* The same with a search for the scales that lose least: sums of weight x (value - what its code means)^2 are compared. `weights`: `cols`
+ * numbers from 2^-24 to 2^24, those of a row, the same for every row; NULL: all are 1. The blocks begin with a row, and cols is a multiple
+ * of a block's elements. No scale becomes infinite; values beyond 2^30 in magnitude count as 2^30, a NaN as -2^30. What is tried, and in
+ * which order sums are taken, is in docs/definitions.md, section 12. */
+typedef void organ_fit(const float *values, const float *weights, size_t cols, void *blocks, size_t blocks_count);
 
 /* How codes are stored, and what a code is worth. */
 typedef enum organ_code {
@@ -131,6 +136,8 @@ typedef struct organ_kernels {
     /* F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1, with the rounding of ggml's reference. Where that leaves a block undefined, for a
      * value or the reciprocal of a scale is not finite, codes stop at the ends of their range and a NaN takes code 0. */
     organ_quantize *quantize[ORGAN_GGML_TYPES];
+    /* Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K. */
+    organ_fit *fit[ORGAN_GGML_TYPES];
 
     organ_decode *decode[ORGAN_CODES][ORGAN_REALS];
     organ_encode *encode[ORGAN_CODES]; /* E4M3, E5M2, I8 and U4; else NULL */

@@ -17,6 +17,8 @@
 #include "kernels/ggml_rare.h"
 #include "kernels/ggml_past.h"
 #include "kernels/ggml_quantize.h"
+#include "kernels/fit_blocks.h"
+#include "kernels/fit_k.h"
 #include "kernels/codes.h"
 #include "kernels/code_encoders.h"
 
@@ -40,6 +42,11 @@
         [GGML_F16] = quantize_f16, [GGML_BF16] = quantize_bf16, [GGML_F32] = organ_quantize_f32, [GGML_Q4_0] = quantize_q4_0,              \
         [GGML_Q4_1] = quantize_q4_1, [GGML_Q5_0] = quantize_q5_0, [GGML_Q5_1] = quantize_q5_1, [GGML_Q8_0] = quantize_q8_0,                \
     }
+#define FITTERS                                                                                                                            \
+    {                                                                                                                                      \
+        [GGML_Q4_0] = fit_q4_0, [GGML_Q4_1] = fit_q4_1, [GGML_Q5_0] = fit_q5_0, [GGML_Q5_1] = fit_q5_1, [GGML_Q8_0] = fit_q8_0,            \
+        [GGML_Q4_K] = fit_q4_k, [GGML_Q5_K] = fit_q5_k, [GGML_Q6_K] = fit_q6_k,                                                            \
+    }
 #define DECODERS(code)                                                                                                                     \
     {                                                                                                                                      \
         [ORGAN_REAL_F32] = decode_##code##_f32, [ORGAN_REAL_BF16] = decode_##code##_bf16, [ORGAN_REAL_F16] = decode_##code##_f16,          \
@@ -50,7 +57,8 @@
         .isa = name, .bf16_to_f32 = bf16_to_f32, .f16_to_f32 = f16_to_f32, .f32_to_bf16 = f32_to_bf16, .f32_to_f16 = f32_to_f16,           \
         .physarum_bf16 = physarum_bf16##tile, .physarum_f16 = physarum_f16##tile, .physarum_f32 = physarum_f32##tile,                      \
         .moments_bf16 = moments_bf16, .moments_f16 = moments_f16, .moments_f32 = moments_f32, .zeros_16 = zeros_16, .zeros_32 = zeros_32,  \
-        .audit_16 = audit_16, .audit_32 = audit_32, .dequantize = DEQUANTIZERS, .quantize = QUANTIZERS, .count_codes = count_codes,        \
+        .audit_16 = audit_16, .audit_32 = audit_32, .dequantize = DEQUANTIZERS, .quantize = QUANTIZERS, .fit = FITTERS,                    \
+        .count_codes = count_codes,                                                                                                        \
         .pair_means_bf16 = pair_means_bf16, .pair_means_f16 = pair_means_f16, .pair_means_f32 = pair_means_f32, .spread = spread,          \
         .z_bins = z_bins, .haar_purify = haar_purify, .amax = amax, .gate_silu = gate_silu, .gate_gelu_tanh = gate_gelu_tanh,              \
         .gate_gelu = gate_gelu, .softcap = softcap, .powers_of = powers_of, .exp_below = exp_below, .exp_sum = exp_sum,                    \

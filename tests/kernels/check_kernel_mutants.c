@@ -37,12 +37,16 @@ END_TEST
 START_TEST(checker_rejects_product) { ck_assert_msg(rejected(&product_mutants[_i]), "not rejected: %s", product_mutants[_i].defect); }
 END_TEST
 
+START_TEST(checker_rejects_fit) { ck_assert_msg(rejected(&fit_mutants[_i]), "not rejected: %s", fit_mutants[_i].defect); }
+END_TEST
+
 int main(void)
 {
     Suite *const suite = suite_create("kernel_mutants");
     TCase *const mutants = tcase_create("mutants");
     tcase_add_loop_test(mutants, checker_rejects_mutant, 0, (int)kernel_mutant_count);
     tcase_add_loop_test(mutants, checker_rejects_product, 0, (int)product_mutant_count);
+    tcase_add_loop_test(mutants, checker_rejects_fit, 0, (int)fit_mutant_count);
     suite_add_tcase(suite, mutants);
     SRunner *const runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK); /* user-mode emulators may hang in a fork */

@@ -29,6 +29,10 @@ const char *check_block_values(const organ_kernels *kernels);
 const char *check_block_shapes(const organ_kernels *kernels);
 const char *check_blocks_large(const organ_kernels *kernels);
 const char *check_block_extremes(const organ_kernels *kernels);
+const char *check_fit_members(const organ_kernels *kernels); /* kernel_fit_checks.c */
+const char *check_fit_reference(const organ_kernels *kernels);
+const char *check_fit_shapes(const organ_kernels *kernels);
+const char *check_fit_purpose(const organ_kernels *kernels);
 const char *check_haar(const organ_kernels *kernels);          /* kernel_haar_checks.c */
 const char *check_codes(const organ_kernels *kernels); /* kernel_z_checks.c */
 const char *check_pair_means(const organ_kernels *kernels);

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT
+ * Bodies that look for the scales of 16 groups of values at once, a group in each lane: which scales are tried, and what the sums over a
+ * group are, is in docs/definitions.md, section 12. */
+#include "kernels/half.h"
+
+enum { FIT_MOST = 32 }; /* values of a group */
+
+/* Values and their weights: row k has the k-th of each group. */
+typedef struct fit_groups {
+    float values[FIT_MOST][16], weights[FIT_MOST][16];
+    int size; /* 16 or 32 */
+} fit_groups;
+
+#define FIT_FARTHEST  0x1p30f  /* in magnitude, of the values that are told apart: all that the block types can hold and more */
+#define FIT_NEAREST   0x1p-26f /* groups that do not reach so far have scales that are 0 as F16 */
+#define FIT_LEAST     0x1p-60f /* scales below have no inverse */
+#define FIT_ROUNDS    0x1.8p23f
+#define FIT_ANY_ERROR 0x1p126f
+
+INLINE f32x16 fit_negative(f32x16 a) { return f32_sub(f32_set1(0), a); }
+
+INLINE f32x16 fit_magnitude(f32x16 a) { return f32_of_bits(u32_and(f32_bits(a), u32_set1(MAGNITUDE))); }
+
+/* The nearest whole number, ties to even, within `low` and `high`. */
+INLINE f32x16 fit_code(f32x16 a, float low, float high)
+{
+    const f32x16 within = f32_max(f32_min(a, f32_set1(high)), f32_set1(low)), rounds = f32_set1(FIT_ROUNDS);
+    return f32_sub(f32_add(within, rounds), rounds);
+}
+
+/* 1 / a, 0 where a is as good as 0. */
+INLINE f32x16 fit_inverse(f32x16 a)
+{
+    const m32x16 some = f32_gt(fit_magnitude(a), f32_set1(FIT_LEAST));
+    return f32_select(some, f32_div(f32_set1(1), f32_select(some, a, f32_set1(1))), f32_set1(0));
+}
+
+/* Within the bounds; a NaN ends at the lower one. */
+INLINE f32x16 fit_bounded(f32x16 a)
+{
+    const f32x16 most = f32_set1(FIT_FARTHEST), least = f32_set1(-FIT_FARTHEST), above = f32_select(f32_gt(a, least), a, least);
+    return f32_select(f32_gt(most, above), above, most);
+}
+
+INLINE void fit_transpose(f32x16 rows[16])
+{
+    f32x16 next[16];
+    for (int step = 0; step < 4; step++) {
+        UNROLL for (int k = 0; k < 8; k++)
+        {
+            next[2 * k] = f32_zip_low(rows[k], rows[k + 8]);
+            next[2 * k + 1] = f32_zip_high(rows[k], rows[k + 8]);
+        }
+        UNROLL for (int k = 0; k < 16; k++) rows[k] = next[k];
+    }
+}
+
+/* The first `there` lanes get a group each, from `values` on; the others get zeros. `col` is where the first stands in a row of `cols`
+ * values, which have these weights (NULL: 1). */
+INLINE void fit_load(fit_groups *g, const float *values, const float *weights, size_t col, size_t cols, int there)
+{
+    f32x16 rows[2][16];
+    for (int from = 0; from < g->size; from += 16) {
+        size_t at = col;
+        for (int l = 0; l < 16; l++) {
+            rows[0][l] = l < there ? fit_bounded(f32_load(values + l * g->size + from)) : f32_set1(0);
+            rows[1][l] = l < there && weights ? f32_load(weights + at + from) : f32_set1(1);
+            at += (size_t)g->size;
+            at = at == cols ? 0 : at;
+        }
+        fit_transpose(rows[0]);
+        if (weights)
+            fit_transpose(rows[1]);
+        for (int k = 0; k < 16; k++) {
+            f32_store(g->values[from + k], rows[0][k]);
+            f32_store(g->weights[from + k], rows[1][k]);
+        }
+    }
+}
+
+INLINE void fit_ends(const fit_groups *g, f32x16 *low, f32x16 *high)
+{
+    *low = *high = f32_load(g->values[0]);
+    for (int k = 1; k < g->size; k++) {
+        const f32x16 x = f32_load(g->values[k]);
+        *low = f32_select(f32_gt(*low, x), x, *low);
+        *high = f32_select(f32_gt(x, *high), x, *high);
+    }
+}
+
+/* ---- codes around zero: x is s q ---- */
+
+/* A range of codes, and what the value farthest from zero is tried to become. */
+typedef struct fit_symmetric {
+    float low, high;
+    int tries;
+    float becomes[16];
+} fit_symmetric;
+
+static const fit_symmetric fit_around_8 = {-8, 7, 10, {-8, -6.9f, -7.2f, -7.5f, -7.75f, -8.3f, -8.6f, -9, 7, 7.4f}};
+static const fit_symmetric fit_around_16 = {-16, 15, 13, {-16, -13, -13.5f, -14, -14.5f, -15, -15.5f, -16.5f, 13.5f, 14, 14.5f, 15, 15.5f}};
+static const fit_symmetric fit_around_32 = {-32, 31, 11, {-32, -28, -28.8f, -29.6f, -30.4f, -31.2f, -32.5f, 28.5f, 29.3f, 30.1f, 30.9f}};
+static const fit_symmetric fit_within_127 = {
+    -127, 127, 12, {127, 126.1f, 125.2f, 124.3f, 123.4f, 122.5f, 121.6f, 120.7f, 119.8f, 118.9f, 118, 117.1f}};
+
+/* Sums of weight q x and of weight q q over the codes that an inverse scale gives. */
+INLINE void fit_sums(const fit_groups *g, f32x16 inverse, const fit_symmetric *kind, f32x16 *qx, f32x16 *qq)
+{
+    *qx = *qq = f32_set1(0);
+    for (int k = 0; k < g->size; k++) {
+        const f32x16 x = f32_load(g->values[k]), q = fit_code(f32_mul(x, inverse), kind->low, kind->high);
+        const f32x16 wq = f32_mul(f32_load(g->weights[k]), q);
+        *qx = f32_fma(wq, x, *qx);
+        *qq = f32_fma(wq, q, *qq);
+    }
+}
+
+/* Takes over the scale that is best for those codes, where that is better than what there is. */
+INLINE void fit_try_scale(const fit_groups *g, f32x16 inverse, const fit_symmetric *kind, f32x16 *scale, f32x16 *gain)
+{
+    f32x16 qx, qq;
+    fit_sums(g, inverse, kind, &qx, &qq);
+    const m32x16 some = f32_gt(qq, f32_set1(0));
+    const f32x16 s = f32_div(qx, f32_select(some, qq, f32_set1(1))), this = f32_mul(s, qx);
+    const m32x16 better = m32_and(some, f32_gt(this, *gain));
+    *scale = f32_select(better, s, *scale);
+    *gain = f32_select(better, this, *gain);
+}
+
+INLINE f32x16 fit_scale(const fit_groups *g, const fit_symmetric *kind)
+{
+    f32x16 low, high, scale = f32_set1(0), gain = scale;
+    fit_ends(g, &low, &high);
+    const f32x16 farthest = f32_select(f32_gt(high, fit_negative(low)), high, low);
+    const m32x16 some = f32_gt(fit_magnitude(farthest), f32_set1(FIT_NEAREST));
+    const f32x16 by = f32_select(some, farthest, f32_set1(1));
+    for (int t = 0; t < kind->tries; t++)
+        fit_try_scale(g, f32_select(some, f32_div(f32_set1(kind->becomes[t]), by), f32_set1(0)), kind, &scale, &gain);
+    fit_try_scale(g, fit_inverse(scale), kind, &scale, &gain);
+    return scale;
+}
+
+/* ---- codes from a minimum on: x is s q + m ---- */
+
+/* Of the values alone, and over codes; each with the weights. */
+typedef struct fit_moments {
+    f32x16 w, x, q, qq, qx;
+} fit_moments;
+
+typedef struct fit_line {
+    f32x16 s, m, gain;
+} fit_line;
+
+INLINE void fit_weigh(const fit_groups *g, fit_moments *sums)
+{
+    sums->w = sums->x = f32_set1(0);
+    for (int k = 0; k < g->size; k++) {
+        const f32x16 w = f32_load(g->weights[k]);
+        sums->w = f32_add(sums->w, w);
+        sums->x = f32_fma(w, f32_load(g->values[k]), sums->x);
+    }
+}
+
+/* The codes are those nearest to x inverse + shift. */
+INLINE void fit_moments_of(const fit_groups *g, f32x16 inverse, f32x16 shift, float high, fit_moments *sums)
+{
+    sums->q = sums->qq = sums->qx = f32_set1(0);
+    for (int k = 0; k < g->size; k++) {
+        const f32x16 x = f32_load(g->values[k]), q = fit_code(f32_fma(x, inverse, shift), 0, high);
+        const f32x16 wq = f32_mul(f32_load(g->weights[k]), q);
+        sums->q = f32_add(sums->q, wq);
+        sums->qq = f32_fma(wq, q, sums->qq);
+        sums->qx = f32_fma(wq, x, sums->qx);
+    }
+}
+
+/* How much less a line loses than zeros would: 2 (s qx + m x) - s s qq - 2 s m q - m m w. */
+INLINE f32x16 fit_gain(const fit_moments *sums, f32x16 s, f32x16 m)
+{
+    const f32x16 of_s = f32_sub(f32_add(sums->qx, sums->qx), f32_fma(s, sums->qq, f32_mul(f32_add(m, m), sums->q)));
+    return f32_fma(s, of_s, f32_mul(m, f32_fnma(m, sums->w, f32_add(sums->x, sums->x))));
+}
+
+/* Takes over the line that is best for the codes, where that is better than what there is. With `below` the minimum is at most 0. */
+INLINE void fit_try_line(const fit_groups *g, f32x16 inverse, f32x16 shift, float high, int below, fit_moments *sums, fit_line *best)
+{
+    const f32x16 zero = f32_set1(0), one = f32_set1(1);
+    fit_moments_of(g, inverse, shift, high, sums);
+    const f32x16 apart = f32_sub(f32_mul(sums->w, sums->qq), f32_mul(sums->q, sums->q));
+    const m32x16 some = f32_gt(apart, zero);
+    const f32x16 by = f32_select(some, apart, one);
+    f32x16 s = f32_div(f32_sub(f32_mul(sums->w, sums->qx), f32_mul(sums->x, sums->q)), by);
+    f32x16 m = f32_div(f32_sub(f32_mul(sums->qq, sums->x), f32_mul(sums->q, sums->qx)), by);
+    if (below) {
+        const m32x16 above = f32_gt(m, zero);
+        s = f32_select(above, f32_div(sums->qx, f32_select(some, sums->qq, one)), s);
+        m = f32_select(above, zero, m);
+    }
+    const f32x16 gain = fit_gain(sums, s, m);
+    const m32x16 better = m32_and(m32_and(some, f32_gt(s, zero)), f32_gt(gain, best->gain));
+    best->s = f32_select(better, s, best->s);
+    best->m = f32_select(better, m, best->m);
+    best->gain = f32_select(better, gain, best->gain);
+}
+
+/* The greatest value is tried to become `high` + (FIT_SHORT + t FIT_STEP), t from 0 on. */
+#define FIT_LINES 10
+#define FIT_SHORT -2.0f
+#define FIT_STEP  0.3f
+
+/* All codes 0 to begin with, for groups of equal values. */
+INLINE fit_line fit_best_line(const fit_groups *g, float high, int below)
+{
+    const f32x16 zero = f32_set1(0);
+    f32x16 least, greatest;
+    fit_moments sums;
+    fit_line best = {.s = zero};
+    fit_ends(g, &least, &greatest);
+    fit_weigh(g, &sums);
+    best.m = f32_div(sums.x, sums.w);
+    if (below) {
+        best.m = f32_select(f32_gt(best.m, zero), zero, best.m);
+        least = f32_select(f32_gt(least, zero), zero, least);
+    }
+    best.gain = fit_gain(&(fit_moments){sums.w, sums.x, zero, zero, zero}, zero, best.m);
+    const f32x16 span = f32_sub(greatest, least);
+    const m32x16 some = f32_gt(span, f32_set1(FIT_NEAREST));
+    const f32x16 by = f32_select(some, span, f32_set1(1));
+    for (int t = 0; t < FIT_LINES; t++) {
+        const f32x16 becomes = f32_set1(high + (FIT_SHORT + (float)t * FIT_STEP));
+        const f32x16 inverse = f32_select(some, f32_div(becomes, by), zero);
+        fit_try_line(g, inverse, f32_mul(fit_negative(least), inverse), high, below, &sums, &best);
+    }
+    const f32x16 inverse = fit_inverse(best.s);
+    fit_try_line(g, inverse, f32_mul(fit_negative(best.m), inverse), high, below, &sums, &best);
+    return best;
+}
+
+/* ---- the codes in the end ---- */
+
+/* What `scale` makes of the values, with `plus` added: those of a group stand side by side. */
+INLINE void fit_put_codes(const fit_groups *g, f32x16 inverse, f32x16 shift, float low, float high, float plus, uint8_t *codes)
+{
+    f32x16 rows[16];
+    for (int from = 0; from < g->size; from += 16) {
+        for (int k = 0; k < 16; k++)
+            rows[k] = f32_add(fit_code(f32_fma(f32_load(g->values[from + k]), inverse, shift), low, high), f32_set1(plus));
+        fit_transpose(rows);
+        for (int l = 0; l < 16; l++)
+            u8_store(codes + l * g->size + from, s8_of_f32(rows[l]));
+    }
+}
+
+/* Stores the nearest F16, at most the greatest finite one, and says what it is. */
+INLINE float fit_put_half(uint8_t *to, float value)
+{
+    const float most = 65504;
+    half_put(to, value > most ? most : value < -most ? -most : value);
+    return half_at(to);
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT
+ * The search for scales of docs/definitions.md, section 12, written a second time: group by group, one value at a time. */
+#ifndef ORGAN_TESTS_FIT_REFERENCE_H
+#define ORGAN_TESTS_FIT_REFERENCE_H
+#include <stddef.h>
+
+/* A type that is searched for: its number, the elements and the bytes of a block. */
+typedef struct fit_type {
+    const char *name;
+    int number;
+    size_t elements, bytes;
+} fit_type;
+enum { FIT_TYPES = 8 };
+extern const fit_type fit_types[FIT_TYPES];
+
+/* What the values mean when they are stored: one block of the type, each value with its weight. */
+void reference_fit(const fit_type *type, const float *values, const float *weights, float *meant);
+
+#endif
