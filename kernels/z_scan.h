@@ -115,7 +115,7 @@ INLINE u32x16 z_bins_of(f32x16 values, f64x16 mean, f64x16 per_bin)
  * and 1.25 as the offset is FP32, for a mean of up to 256 bins. Who is closer to an edge asks FP64. */
 #define PLACE_BITS  15
 #define PLACE_DOUBT 3
-_Static_assert(ORGAN_Z_BINS == 1 << (23 - PLACE_BITS), "one binade has all bins");
+_Static_assert(ORGAN_Z_BINS == 1 << (23 - PLACE_BITS) && ORGAN_Z_BINS == 256, "one binade has all bins, and a byte says which");
 
 typedef struct bin_places {
     f64x16 mean, per_bin;
@@ -132,29 +132,40 @@ INLINE bin_places bin_places_of(double mean, double per_bin)
 }
 
 /* Clamped to where the first and the last bin have no edge near. */
-INLINE u16x16 z_bins_near(f32x16 values, const bin_places *p)
+INLINE u8x16 z_bins_near(f32x16 values, const bin_places *p)
 {
     const f32x16 place = f32_fma(values, p->factor, p->offset), least = f32_set1(ORGAN_Z_BINS + 0.5f),
                  most = f32_set1(2 * ORGAN_Z_BINS - 0.5f);
     const u32x16 bits = f32_bits(f32_min(f32_max(place, least), most)), mask = u32_set1((1 << PLACE_BITS) - 1);
     const u32x16 within = u32_and(u32_add(bits, u32_set1(PLACE_DOUBT - 1)), mask);
     if (!p->narrow || m32_count(u32_gt(u32_set1(2 * PLACE_DOUBT - 1), within)) > 0)
-        return u32_narrow(z_bins_of(values, p->mean, p->per_bin));
-    return u32_narrow(u32_and(u32_srl(bits, PLACE_BITS), u32_set1(ORGAN_Z_BINS - 1)));
+        return u8_of_u32(z_bins_of(values, p->mean, p->per_bin));
+    return u8_of_u32(u32_and(u32_srl(bits, PLACE_BITS), u32_set1(ORGAN_Z_BINS - 1)));
 }
 
 /* Neighbours that fall into one bin do not wait for each other: each of four has counts of its own. */
+INLINE void count_eight_bins(const uint8_t *bins, uint64_t *counts)
+{
+    uint64_t eight;
+    __builtin_memcpy(&eight, bins, sizeof eight);
+    UNROLL for (int l = 0; l < 8; l++) counts[l % 4 * ORGAN_Z_BINS + (eight >> 8 * l & 0xff)]++;
+}
+
+/* The bins of a chunk are all stored before the first is counted: counts wait for what was stored just before. */
 static void z_bins(const float *values, size_t n, double mean, double std, uint64_t *counts)
 {
     const bin_places places = bin_places_of(mean, ORGAN_Z_BINS_PER_STD / std);
-    uint16_t bins[16];
-    size_t at = 0;
-    for (; at + 16 <= n; at += 16) {
-        u16_store(bins, z_bins_near(f32_load(values + at), &places));
-        UNROLL for (size_t l = 0; l < 16; l++) counts[l % 4 * ORGAN_Z_BINS + bins[l]]++;
+    uint8_t bins[CHUNK];
+    for (size_t from = 0; from < n; from += CHUNK) {
+        const size_t count = n - from < CHUNK ? n - from : CHUNK;
+        size_t at = 0;
+        for (; at + 16 <= count; at += 16)
+            u8_store(bins + at, z_bins_near(f32_load(values + from + at), &places));
+        if (at < count)
+            u8_store(bins + at, z_bins_near(f32_load_part(values + from + at, count - at), &places));
+        for (at = 0; at + 8 <= count; at += 8)
+            count_eight_bins(bins + at, counts);
+        for (; at < count; at++)
+            counts[at % 4 * ORGAN_Z_BINS + bins[at]]++;
     }
-    if (at < n)
-        u16_store(bins, z_bins_near(f32_load_part(values + at, n - at), &places));
-    for (size_t l = 0; at + l < n; l++)
-        counts[l % 4 * ORGAN_Z_BINS + bins[l]]++;
 }
