@@ -151,18 +151,20 @@ static void dot_some(const product_place *place, const dot_operands *o, size_t m
 static void dot_least(const product_place *place, const dot_operands *o, size_t meet) { dot_tile(place, o, meet, DOT_LEAST); }
 
 /* A packed block with a packed strip, in the largest tiles that are left; the last may have rows that nobody asked for. */
-static void dot_block(product_place place, dot_operands o, size_t rows)
+static void dot_block(product_place place, dot_operands o, size_t rows, product_ahead *ahead)
 {
     static const struct {
         size_t rows;
         void (*sum)(const product_place *place, const dot_operands *o, size_t meet);
     } tiles[] = {{DOT_ROWS, dot_whole}, {DOT_SOME, dot_some}, {DOT_LEAST, dot_least}};
+    const size_t share = 1 + lines_of(ahead) * DOT_ROWS / rows;
     for (size_t t = 0; rows > 0;) {
         const size_t meet = lesser(rows, tiles[t].rows);
         if (meet < tiles[t].rows && t + 1 < sizeof tiles / sizeof *tiles) {
             t++;
             continue;
         }
+        expect_lines(ahead, share);
         tiles[t].sum(&place, &o, meet);
         place.row += meet, rows -= meet, o.a += meet * DOT_PITCH;
     }
@@ -175,12 +177,10 @@ static void dot_rows(const organ_product *p, product_place place, dot_operands o
         const size_t columns = lesser(DOT_STRIP, p->n - column), next = column + columns;
         const product_part b = part_of(&p->b, column, columns, k, depth);
         pack_dot_strip(strip, &b, o.b_terms, p->b.type);
-        if (next < p->n) {
-            const product_part ahead = part_of(&p->b, next, lesser(DOT_STRIP, p->n - next), k, depth);
-            expect_part(&ahead, p->b.type == ORGAN_REAL_F32 ? sizeof(float) : sizeof(uint16_t));
-        }
+        const product_part after = part_of(&p->b, next, lesser(DOT_STRIP, p->n - next), k, depth);
+        product_ahead ahead = ahead_of(&after, p->b.type == ORGAN_REAL_F32 ? sizeof(float) : sizeof(uint16_t));
         place.column = column, place.columns = columns;
-        dot_block(place, o, rows);
+        dot_block(place, o, rows, &ahead);
     }
 }
 

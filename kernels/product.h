@@ -6,6 +6,7 @@
 #define PRODUCT_BLOCK 256                    /* rows of a in the scratch */
 #define PRODUCT_PITCH (PRODUCT_CHUNK + 16)   /* floats from one of them to the next: not a multiple of what a cache maps to one place */
 #define PRODUCT_STRIP (16 * PRODUCT_VECTORS) /* rows of b in the scratch; at most 32 */
+#define PRODUCT_STEP  16                     /* values of k after which a tile asks for more of what is packed next */
 #define PACK_AHEAD    8                      /* rows asked for before they are packed */
 _Static_assert((PRODUCT_BLOCK * PRODUCT_PITCH + PRODUCT_CHUNK * 32) * sizeof(float) == ORGAN_PRODUCT_SCRATCH, "both fit");
 
@@ -65,67 +66,85 @@ static void pack_part(float *to, size_t pitch, const product_part *part, size_t 
         pack_as(to, pitch, part, fill, turned, F32);
 }
 
-/* The chunk's sums of `rows` rows of a packed block with a packed strip. */
-INLINE void sum_tile(const product_place *place, const float *a, const float *b, size_t depth, const int rows)
+typedef f32x16 product_sums[PRODUCT_ROWS][PRODUCT_VECTORS];
+
+/* Totals of a whole strip of narrow columns meet what is in c from registers. */
+INLINE void meet_sums(const product_place *place, product_sums sums, const int rows)
 {
-    _Alignas(64) float totals[PRODUCT_ROWS * PRODUCT_STRIP];
-    f32x16 sums[PRODUCT_ROWS][PRODUCT_VECTORS];
+    const organ_product *const p = place->product;
+    float *const c = (float *)p->c + place->row * p->c_stride + place->column;
+    const f32x16 sign = f32_set1(place->into == ORGAN_PRODUCT_SUBTRACT ? -1 : 1);
+    if (place->into == ORGAN_PRODUCT_SET) {
+        UNROLL for (int r = 0; r < rows; r++) UNROLL for (int v = 0; v < PRODUCT_VECTORS; v++)
+            f32_store(c + (size_t)r * p->c_stride + 16 * v, one_nan(sums[r][v]));
+        return;
+    }
+    UNROLL for (int r = 0; r < rows; r++) UNROLL for (int v = 0; v < PRODUCT_VECTORS; v++)
+    {
+        float *const at = c + (size_t)r * p->c_stride + 16 * v;
+        f32_store(at, one_nan(f32_fma(sums[r][v], sign, f32_load(at))));
+    }
+}
+
+/* A packed strip, and what is packed after it, of which `share` lines are asked for in every STEP values of k. */
+typedef struct product_strip {
+    const float *values;
+    size_t depth;
+    product_ahead *ahead;
+    size_t share;
+} product_strip;
+
+/* The chunk's sums of `rows` rows of a packed block with a packed strip. */
+INLINE void sum_tile(const product_place *place, const float *a, const product_strip *strip, const int rows)
+{
+    product_sums sums;
+    const float *b = strip->values;
     expect_totals(place, PRODUCT_STRIP, (size_t)rows);
     UNROLL for (int r = 0; r < rows; r++) UNROLL for (int v = 0; v < PRODUCT_VECTORS; v++) sums[r][v] = f32_set1(0);
-    for (size_t k = 0; k < depth; k++) {
-        f32x16 column[PRODUCT_VECTORS];
-        UNROLL for (int v = 0; v < PRODUCT_VECTORS; v++) column[v] = f32_load(b + k * PRODUCT_STRIP + 16 * v);
-        UNROLL for (int r = 0; r < rows; r++)
-        {
-            const f32x16 value = f32_set1(a[r * PRODUCT_PITCH + k]);
-            UNROLL for (int v = 0; v < PRODUCT_VECTORS; v++) sums[r][v] = f32_fma(value, column[v], sums[r][v]);
+    for (size_t from = 0; from < strip->depth; from += PRODUCT_STEP) {
+        const size_t end = lesser(from + PRODUCT_STEP, strip->depth);
+        expect_lines(strip->ahead, strip->share);
+        for (size_t k = from; k < end; k++, b += PRODUCT_STRIP) {
+            f32x16 column[PRODUCT_VECTORS];
+            UNROLL for (int v = 0; v < PRODUCT_VECTORS; v++) column[v] = f32_load(b + 16 * v);
+            UNROLL for (int r = 0; r < rows; r++)
+            {
+                const f32x16 value = f32_set1(a[r * PRODUCT_PITCH + k]);
+                UNROLL for (int v = 0; v < PRODUCT_VECTORS; v++) sums[r][v] = f32_fma(value, column[v], sums[r][v]);
+            }
         }
     }
+    if (place->columns == PRODUCT_STRIP && !place->product->wide) {
+        meet_sums(place, sums, rows);
+        return;
+    }
+    _Alignas(64) float totals[PRODUCT_ROWS * PRODUCT_STRIP];
     UNROLL for (int r = 0; r < rows; r++) UNROLL for (int v = 0; v < PRODUCT_VECTORS; v++)
         f32_store(totals + r * PRODUCT_STRIP + 16 * v, sums[r][v]);
     meet_totals(place, totals, PRODUCT_STRIP, (size_t)rows);
 }
 
-static void sum_whole(const product_place *place, const float *a, const float *b, size_t depth)
+static void sum_whole(const product_place *place, const float *a, const product_strip *strip) { sum_tile(place, a, strip, PRODUCT_ROWS); }
+static void sum_eight(const product_place *place, const float *a, const product_strip *strip)
 {
-    sum_tile(place, a, b, depth, PRODUCT_ROWS);
+    sum_tile(place, a, strip, 8 < PRODUCT_ROWS ? 8 : 1);
 }
-static void sum_eight(const product_place *place, const float *a, const float *b, size_t depth)
-{
-    sum_tile(place, a, b, depth, 8 < PRODUCT_ROWS ? 8 : 1);
-}
-static void sum_four(const product_place *place, const float *a, const float *b, size_t depth) { sum_tile(place, a, b, depth, 4); }
-static void sum_two(const product_place *place, const float *a, const float *b, size_t depth) { sum_tile(place, a, b, depth, 2); }
-static void sum_one(const product_place *place, const float *a, const float *b, size_t depth) { sum_tile(place, a, b, depth, 1); }
-
-/* What is packed next, of which each tile asks for its share: all at once would wait for each other. */
-typedef struct product_ahead {
-    product_part part;
-    size_t bytes;      /* of an element */
-    size_t row, share; /* the next one, and how many a tile asks for */
-} product_ahead;
-
-INLINE void expect_share(product_ahead *ahead)
-{
-    const product_part *const part = &ahead->part;
-    for (const size_t end = lesser(ahead->row + ahead->share, part->rows); ahead->row < end; ahead->row++)
-        for (size_t at = 0; at < part->columns * ahead->bytes; at += 64)
-            __builtin_prefetch((const char *)part->values + (part->at + ahead->row * part->stride) * ahead->bytes + at, 0, 2);
-}
+static void sum_four(const product_place *place, const float *a, const product_strip *strip) { sum_tile(place, a, strip, 4); }
+static void sum_two(const product_place *place, const float *a, const product_strip *strip) { sum_tile(place, a, strip, 2); }
+static void sum_one(const product_place *place, const float *a, const product_strip *strip) { sum_tile(place, a, strip, 1); }
 
 /* A packed block of rows with a packed strip, in the largest tiles that are left. */
-static void sum_block(product_place place, const float *a, const float *b, size_t rows, size_t depth, product_ahead *ahead)
+static void sum_block(product_place place, const float *a, size_t rows, product_strip strip)
 {
     static const struct {
         size_t rows;
-        void (*sum)(const product_place *place, const float *a, const float *b, size_t depth);
+        void (*sum)(const product_place *place, const float *a, const product_strip *strip);
     } tiles[] = {{PRODUCT_ROWS, sum_whole}, {8, sum_eight}, {4, sum_four}, {2, sum_two}, {1, sum_one}};
-    ahead->share = 1 + ahead->part.rows * PRODUCT_ROWS / rows;
+    const size_t steps = (strip.depth + PRODUCT_STEP - 1) / PRODUCT_STEP * ((rows + PRODUCT_ROWS - 1) / PRODUCT_ROWS);
+    strip.share = steps > 0 ? (lines_of(strip.ahead) + steps - 1) / steps : 0;
     for (size_t t = 0; t < sizeof tiles / sizeof *tiles; t++)
-        for (; tiles[t].rows <= rows; rows -= tiles[t].rows, place.row += tiles[t].rows, a += tiles[t].rows * PRODUCT_PITCH) {
-            expect_share(ahead);
-            tiles[t].sum(&place, a, b, depth);
-        }
+        for (; tiles[t].rows <= rows; rows -= tiles[t].rows, place.row += tiles[t].rows, a += tiles[t].rows * PRODUCT_PITCH)
+            tiles[t].sum(&place, a, &strip);
 }
 
 /* False where there is more than one row of a, or where it does not fit. */
@@ -163,9 +182,9 @@ static void product(const organ_product *p, void *scratch)
                 const product_part b = part_of(&p->b, column, columns, k, depth);
                 const product_place place = {p, row, column, columns, into};
                 pack_part(strip, PRODUCT_STRIP, &b, PRODUCT_STRIP, !p->b.transposed, p->b.type);
-                product_ahead ahead = {part_of(&p->b, column + columns, lesser(PRODUCT_STRIP, p->n - column - columns), k, depth),
-                                       p->b.type == ORGAN_REAL_F32 ? sizeof(float) : sizeof(uint16_t), 0, 0};
-                sum_block(place, block, strip, rows, depth, &ahead);
+                const product_part next = part_of(&p->b, column + columns, lesser(PRODUCT_STRIP, p->n - column - columns), k, depth);
+                product_ahead ahead = ahead_of(&next, p->b.type == ORGAN_REAL_F32 ? sizeof(float) : sizeof(uint16_t));
+                sum_block(place, block, rows, (product_strip){strip, depth, &ahead, 0});
             }
         }
         k += depth;

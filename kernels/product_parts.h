@@ -39,12 +39,30 @@ INLINE f32x16 part_vector(const product_part *part, size_t row, size_t from, con
                                       : load_elements_part(part->values, at, part->columns - from, type);
 }
 
-/* Asks for what is packed next while the tiles before it are summed up. */
-INLINE void expect_part(const product_part *part, size_t bytes)
+/* What is packed next, asked for line by line while tiles are summed up: many lines at once would wait for each other. */
+typedef struct product_ahead {
+    const char *row;
+    size_t rows, stride, bytes, at; /* rows that are left, bytes between and of them, the first byte of this one not yet asked for */
+} product_ahead;
+
+INLINE product_ahead ahead_of(const product_part *part, size_t bytes)
 {
-    for (size_t row = 0; row < part->rows; row++)
-        for (size_t at = 0; at < part->columns * bytes; at += 64)
-            __builtin_prefetch((const char *)part->values + (part->at + row * part->stride) * bytes + at, 0, 2);
+    return (product_ahead){(const char *)part->values + part->at * bytes, part->rows, part->stride * bytes, part->columns * bytes, 0};
+}
+
+INLINE size_t lines_of(const product_ahead *ahead) { return ahead->rows * ((ahead->bytes + 63) / 64); }
+
+INLINE void expect_lines(product_ahead *ahead, size_t count)
+{
+    for (; count > 0 && ahead->rows > 0; count--) {
+        __builtin_prefetch(ahead->row + ahead->at, 0, 2);
+        ahead->at += 64;
+        if (ahead->at >= ahead->bytes) {
+            ahead->at = 0;
+            ahead->row += ahead->stride;
+            ahead->rows--;
+        }
+    }
 }
 
 INLINE product_part part_of(const organ_factor *o, size_t row, size_t rows, size_t k, size_t depth)
