@@ -13,8 +13,9 @@ _Static_assert((PRODUCT_BLOCK * PRODUCT_PITCH + PRODUCT_CHUNK * 32) * sizeof(flo
 /* Row by row, each filled up with zeros to a multiple of `fill`. */
 INLINE void pack_straight(float *to, size_t pitch, const product_part *part, size_t fill, const enum element_type type)
 {
+    const size_t width = (part->columns + fill - 1) / fill * fill;
     for (size_t row = 0; row < part->rows; row++)
-        for (size_t from = 0; from < (part->columns + fill - 1) / fill * fill; from += 16) {
+        for (size_t from = 0; from < width; from += 16) {
             __builtin_prefetch((const char *)part->values + (part->at + (row + PACK_AHEAD) * part->stride + from) * element_size(type));
             f32_store(to + row * pitch + from, part_vector(part, row, from, type));
         }
@@ -38,7 +39,8 @@ INLINE void load_square(f32x16 square[16], const product_part *part, size_t row,
 /* Rows become columns, filled up likewise. */
 INLINE void pack_turned(float *to, size_t pitch, const product_part *part, size_t fill, const enum element_type type)
 {
-    for (size_t row = 0; row < (part->rows + fill - 1) / fill * fill; row += 16)
+    const size_t height = (part->rows + fill - 1) / fill * fill;
+    for (size_t row = 0; row < height; row += 16)
         for (size_t from = 0; from < part->columns; from += 16) {
             f32x16 square[16];
             load_square(square, part, row, from, type);

@@ -55,7 +55,7 @@ INLINE size_t lines_of(const product_ahead *ahead) { return ahead->rows * ((ahea
 INLINE void expect_lines(product_ahead *ahead, size_t count)
 {
     for (; count > 0 && ahead->rows > 0; count--) {
-        __builtin_prefetch(ahead->row + ahead->at, 0, 2);
+        __builtin_prefetch(ahead->row + ahead->at);
         ahead->at += 64;
         if (ahead->at >= ahead->bytes) {
             ahead->at = 0;
