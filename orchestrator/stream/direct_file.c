@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #define COPY_STEP   ((size_t)64 << 20) /* so that a stop is not kept waiting */
-#define COPY_BUFFER ((size_t)1 << 20)
+#define COPY_BUFFER ((size_t)1 << 20)  /* a multiple of ORGAN_DIRECT_ALIGNMENT */
 
 organ_status organ_direct_open(const char *path, unsigned mode, organ_direct_file *file, organ_error *error)
 {
@@ -104,15 +106,16 @@ void organ_direct_close(organ_direct_file *file)
 
 bool organ_reflink(int from, int to) { return ioctl(to, FICLONE, from) == 0; }
 
-/* For file systems between which the kernel does not copy. */
-static organ_status copy_by_hand(int from, const char *from_path, uint64_t from_offset, const organ_direct_file *to, uint64_t to_offset,
+/* By reading and writing, past the page cache where `to` can. Each step but the first begins on a page. */
+static organ_status copy_by_hand(int from, const char *from_path, uint64_t from_offset, organ_direct_file *to, uint64_t to_offset,
                                  uint64_t bytes, organ_error *error)
 {
-    char *buffer = malloc(COPY_BUFFER);
+    char *const buffer = aligned_alloc(ORGAN_DIRECT_ALIGNMENT, COPY_BUFFER);
     if (!buffer)
         return organ_fail_errno(error, ENOMEM, "%s: cannot allocate a copy buffer", to->path);
     while (bytes && !error->status) {
-        const ssize_t got = pread(from, buffer, bytes < COPY_BUFFER ? (size_t)bytes : COPY_BUFFER, (off_t)from_offset);
+        const size_t lead = (size_t)(to_offset % ORGAN_DIRECT_ALIGNMENT), most = COPY_BUFFER - lead;
+        const ssize_t got = pread(from, buffer + lead, bytes < most ? (size_t)bytes : most, (off_t)from_offset);
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0)
@@ -120,7 +123,7 @@ static organ_status copy_by_hand(int from, const char *from_path, uint64_t from_
         else if (got == 0)
             organ_fail(error, ORGAN_BAD_INPUT, "%s: ends at byte %llu: it was changed while it was read", from_path,
                        (unsigned long long)from_offset);
-        else if (write_cached(to, buffer, (size_t)got, to_offset, error) == ORGAN_OK) {
+        else if (organ_direct_write(to, buffer + lead, (size_t)got, to_offset, error) == ORGAN_OK) {
             from_offset += (uint64_t)got;
             to_offset += (uint64_t)got;
             bytes -= (uint64_t)got;
@@ -142,7 +145,7 @@ organ_status organ_copy_range(int from, const char *from_path, uint64_t from_off
             return organ_fail_errno(error, errno, "%s: cannot write %llu bytes at %llu", to_path, (unsigned long long)bytes,
                                     (unsigned long long)to_offset);
         if (put <= 0) {
-            const organ_direct_file file = {.path = to_path, .fd = to, .direct = -1};
+            organ_direct_file file = {.path = to_path, .fd = to, .direct = -1};
             return copy_by_hand(from, from_path, from_offset, &file, to_offset, bytes, error);
         }
         from_offset += (uint64_t)put;
@@ -150,4 +153,18 @@ organ_status organ_copy_range(int from, const char *from_path, uint64_t from_off
         bytes -= (uint64_t)put;
     }
     return ORGAN_OK;
+}
+
+/* Where a server holds both files, it copies without sending their bytes twice. */
+static bool is_served(int fd)
+{
+    struct statfs system;
+    return fstatfs(fd, &system) == 0 && (system.f_type == NFS_SUPER_MAGIC || system.f_type == SMB2_SUPER_MAGIC);
+}
+
+organ_status organ_direct_copy(int from, const char *from_path, uint64_t offset, organ_direct_file *to, uint64_t bytes, organ_error *error)
+{
+    return to->direct < 0 || bytes < COPY_BUFFER || is_served(to->fd)
+               ? organ_copy_range(from, from_path, offset, to->fd, to->path, offset, bytes, error)
+               : copy_by_hand(from, from_path, offset, to, offset, bytes, error);
 }

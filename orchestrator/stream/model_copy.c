@@ -85,18 +85,23 @@ typedef struct pair {
     organ_direct_file to;
 } pair;
 
-static organ_status copy_span(organ_model_copy *copy, const pair *p, uint64_t from, uint64_t to, organ_error *error)
+/* What a run before this one may have left as shared blocks is copied inside the kernel, which shares them again. */
+static organ_status copy_span(organ_model_copy *copy, pair *p, uint64_t from, uint64_t to, organ_error *error)
 {
+    const char *const path = copy->donor->files[p->file].path;
     while (from < to && !error->status && !copying_is_stopped(copy)) {
         const uint64_t bytes = to - from < STEP ? to - from : STEP;
-        organ_copy_range(p->from, copy->donor->files[p->file].path, from, p->to.fd, p->to.path, from, bytes, error);
+        if (copy->publish->resumed)
+            organ_copy_range(p->from, path, from, p->to.fd, p->to.path, from, bytes, error);
+        else
+            organ_direct_copy(p->from, path, from, &p->to, bytes, error);
         from += bytes;
     }
     return error->status;
 }
 
 /* Header, gaps and tensors that are not replaced. Tensors are ordered by offset. */
-static organ_status copy_around(organ_model_copy *copy, const pair *p, organ_error *error)
+static organ_status copy_around(organ_model_copy *copy, pair *p, organ_error *error)
 {
     const organ_model *donor = copy->donor;
     const organ_model_file *file = &donor->files[p->file];
@@ -111,7 +116,7 @@ static organ_status copy_around(organ_model_copy *copy, const pair *p, organ_err
 }
 
 /* Calls `with` with the file and its copy. */
-static organ_status with_pair(organ_model_copy *copy, size_t f, organ_status (*with)(organ_model_copy *, const pair *, organ_error *),
+static organ_status with_pair(organ_model_copy *copy, size_t f, organ_status (*with)(organ_model_copy *, pair *, organ_error *),
                               organ_error *error)
 {
     pair p = {.file = f, .from = -1, .to = {.fd = -1, .direct = -1}};
@@ -125,7 +130,7 @@ static organ_status with_pair(organ_model_copy *copy, size_t f, organ_status (*w
 }
 
 /* A shard is synchronised early: the disk works while the processor does. The small files of an organ directory wait for the end. */
-static organ_status fill_shard(organ_model_copy *copy, const pair *p, organ_error *error)
+static organ_status fill_shard(organ_model_copy *copy, pair *p, organ_error *error)
 {
     if (!copy->shards[p->file].shared)
         copy_around(copy, p, error);
@@ -157,7 +162,7 @@ static void *copy_all(void *context)
     return NULL;
 }
 
-static organ_status make_shard(organ_model_copy *copy, const pair *p, organ_error *error)
+static organ_status make_shard(organ_model_copy *copy, pair *p, organ_error *error)
 {
     copy->shards[p->file].shared = !copy->publish->resumed && organ_reflink(p->from, p->to.fd);
     return organ_direct_resize(&p->to, copy->donor->files[p->file].size, error);

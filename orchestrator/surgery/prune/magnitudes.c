@@ -83,6 +83,8 @@ static organ_status count_rows(organ_magnitudes *c, size_t t, uint64_t from, uin
                                organ_error *error)
 {
     const uint64_t cols = organ_tensor_matrices(c->tensors[t]).cols, stride = c->step * cols;
+    if (c->step == 1)
+        return count_span(c, t, from, to, data, from, copy, error);
     for (uint64_t row = cols ? from / stride * stride : to; row < to && !error->status; row += stride) {
         const uint64_t begin = row > from ? row : from, end = row + cols < to ? row + cols : to;
         count_span(c, t, begin, end, data, from, copy, error);
