@@ -51,6 +51,19 @@
 #define COMPUTE(member, ...) \
     TEXT("compute", "KIND", member, __VA_ARGS__, .choices = "exact|split|bf16")
 
+/* One budget for all targets: `member` is an organ_allocate_options, `example` a budget that has a meaning for the verb. */
+#define ALLOCATION(member, example) \
+    CHOICE("allocate", "global", member.allocate, \
+           "spend one budget where it costs least, by what each tensor costs alone; measured on a part of --calibration"), \
+    TEXT("budget", "AMOUNT", member.budget, "what to divide: " example), \
+    TEXT("allocation", "FILE", member.file, "where those measurements are kept: read if it is there, else written", \
+         .names = ORGAN_NAMES_INPUT), \
+    NUMBER("allocate-tokens", "N", member.tokens, "tokens that divergences are taken on, which calibrate nothing; 3072 unless given", \
+           .range = {64, 16777216}), \
+    NUMBER("allocate-layers", "N", member.layers, "measure at most so many layers, evenly spread; 16 unless given", .range = {2, 16384}), \
+    REAL("allocate-way", "W", member.way, "how far to go from the same for each tensor to least cost; 0.8 unless given", .range = {0, 1}, \
+         .after_from = true)
+
 /* ---- operands, groups of options, examples ---- */
 
 /* An operand that names something (MODEL, INPUT, VERB, NOTHING), and the member of organ_call that it fills. */

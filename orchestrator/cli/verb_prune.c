@@ -31,6 +31,7 @@ static const organ_option calibration_options[] = {
          .range = {0, 100}, .after_from = true, .fallback = "1"),
     NUMBER("seed", "N", calibrated.seed,
            "physarum-v2: of the noise that shows which inputs are stable", .range = {0, 4294967295}, .fallback = "0")};
+static const organ_option allocation_options[] = {ALLOCATION(calibrated.allocate, "50%")};
 static const organ_option flow_options[] = {
     NUMBER("block-size", "N", prune.block_size, "edge of a tile in weights", .range = {16, 4096}, .fallback = "256"),
     NUMBER("iterations", "N", prune.iterations, "steps of the flow in each tile", .range = {1, 100000}, .fallback = "30"),
@@ -64,6 +65,7 @@ const organ_verb organ_prune_verb = {
              ORGAN_EVALUATION_ABOUT("the donor"),
     OPERANDS(OPERAND("DONOR", MODEL, prune.donor, "the model to prune; it is only read, never changed")),
     GROUPS(GROUP("Options", prune_options), GROUP("Physarum v1", flow_options), GROUP("Calibrated methods", calibration_options),
+           GROUP("One budget for the whole model", allocation_options),
            EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ prune Qwen2.5-7B-Instruct -o Qwen2.5-7B-Pruned",
               "Prunes the seven projections of every layer with the default flow."},

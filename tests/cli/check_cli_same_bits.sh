@@ -38,6 +38,8 @@ calibrated=(prune tiny-qwen2 --sparsity 50 --targets '*.0.self_attn.k_proj.weigh
 for method in sparsegpt physarum-v2; do
     same $method organ/prune.json files "${calibrated[@]}" --method $method
 done
+same divided organ/prune.json files prune tiny-qwen2 --budget 50% --allocate global --allocate-tokens 64 --method physarum-v2 --samples 2 --context 64 \
+    --calibration tiny-qwen2/calibration.txt --targets '*.[03].self_attn.v_proj.weight'
 same merge organ/lora_merge.json files lora merge --base tiny-qwen2 --adapter tiny-lora --scale 4
 same extract organ/lora_extract.json files lora extract --base tiny-qwen2 --tuned merge-scalar-1 -r 2 --modules v_proj
 same exact organ/lora_extract.json files lora extract --base tiny-qwen2 --tuned merge-scalar-1 -r 2 --exact --modules v_proj

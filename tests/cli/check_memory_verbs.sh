@@ -51,6 +51,7 @@ sweep() {
 # ---- what the verbs are given ----
 t1=(--threads 1)
 head -c 300 "$model/heldout.txt" >text
+head -c 1200 "$model/heldout.txt" >longer
 q=$fixtures/forward/qwen2 # small: two layers
 "$organ" prune "$q" -o pruned --quiet >../out 2>&1 || bad "no input" ../out
 cp pruned/organ/prune.json prune.json
@@ -113,6 +114,8 @@ for method in physarum-v2 wanda sparsegpt; do
     sweep 3 "prune-$method" prune "$model" --method $method --sparsity 20 --calibration "$area/text" --samples 2 --context 32 \
         "${t1[@]}" -o p
 done
+sweep 3 prune-allocate prune "$model" --method physarum-v2 --budget 40% --allocate global --allocate-tokens 64 \
+    --calibration "$area/longer" --samples 2 --context 32 "${t1[@]}" -o p
 sweep 3 prune-imatrix prune "$model" --method wanda --sparsity 20 --imatrix "$fixtures/imatrix/tiny-qwen2.gguf" "${t1[@]}" -o p
 sweep 8 fleet fleet "$area/models" "${t1[@]}" -o f
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * organ.prune/1. In organ/REPORT.md, and on its page, all but the last section depends on the donor and the parameters alone. */
+#include "orchestrator/report/view/allocation.h"
 #include "orchestrator/report/view/sparsity.h"
 #include "orchestrator/report/view/views.h"
 
@@ -29,7 +30,9 @@ static const organ_item inputs[] = {
      "{parameters.gain}: the sparsity is what the flow decides}"},
     {"!" FLOW, "Sparsity",
      "{parameters.pattern?pattern {parameters.pattern}: at most so many of so many neighbours are kept|"
-     "{parameters.sparsity?{parameters.sparsity} % of the elements of each tensor|what the flow decides in each tensor}}"},
+     "{parameters.allocation?{parameters.allocation.budget} % of all of them, divided over the "
+     "tensors|{parameters.sparsity?{parameters.sparsity} % "
+     "of the elements of each tensor|what the flow decides in each tensor}}}"},
     {"parameters.effort&!" BY_IMATRIX, "Parameters",
      "compensation={parameters.compensate}, effort={parameters.effort}, seed={parameters.seed}"},
     {CALIBRATED, "Calibration text",
@@ -132,6 +135,7 @@ static const organ_block blocks[] = {
             SAY(ON_TERMINAL, "block_diagonal_tensors",
                 "Of {block_diagonal_tensors} tensors the inputs did not fit --memory whole: taken in blocks of 256, which prunes worse."))),
     PART_IF(ON_TERMINAL, DONE, "imatrix", BLOCKS_OF(imatrix)),
+    ALLOCATION_ON(ON_TERMINAL),
     SAY(ON_TERMINAL, DONE "&compensates", "Compensated: {compensated:count} kept weights were changed to make up for the killed."),
     SAY(ON_TERMINAL, DONE, "Zero before: {zero_before:count}, not counted as killed."),
     EACH_IF(ON_TERMINAL, DONE, "integrity", BLOCKS(SAY_AFTER(ON_TERMINAL, "!ok", "  FAILED  ", "{check}: {detail}"))),
@@ -147,6 +151,7 @@ static const organ_block blocks[] = {
     INPUTS(ON_MARKDOWN, NULL),
     SECTION(ON_MARKDOWN, NULL, "Aggregate sparsity"),
     TOTALS(ON_MARKDOWN, NULL),
+    ALLOCATION_ON(ON_FILES),
     SPARSITY(DONE),
     MAGNITUDES,
     SPARSE_TENSORS(DONE),

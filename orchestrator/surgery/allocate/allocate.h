@@ -13,11 +13,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define ORGAN_ALLOCATION_SCHEMA "organ.allocation/1"
-#define ORGAN_ALLOCATION_LEVELS 5
+#define ORGAN_ALLOCATION_DEFINITION "allocate/1"
+#define ORGAN_ALLOCATION_SCHEMA     "organ.allocation/1"
+#define ORGAN_ALLOCATION_LEVELS     5 /* at most */
 
-/* The sparsities at which curves are measured, ascending, in (0, 1). */
-extern const double organ_allocation_levels[ORGAN_ALLOCATION_LEVELS];
+/* The sparsities at which curves of a pruning are measured: 0.40, 0.55, 0.70, 0.82, 0.92. */
+extern const double organ_sparsity_levels[ORGAN_ALLOCATION_LEVELS];
 
 #define ORGAN_ALLOCATION_LEAST 0.20 /* no tensor gets a lower sparsity than this, */
 #define ORGAN_ALLOCATION_MOST  0.95 /* nor a higher one */
@@ -49,6 +50,8 @@ typedef struct organ_allocation_tensor {
 } organ_allocation_tensor;
 
 typedef struct organ_allocation {
+    const double *levels; /* what the costs of a curve are of: sparsities ascending, bits a weight */
+    size_t level_count;
     size_t count;
     organ_allocation_tensor *tensors;
     double budget;             /* of all elements, 0 .. 1 */
@@ -57,11 +60,12 @@ typedef struct organ_allocation {
 
 /* Nats a token by the curve: between levels its logarithm is linear in the sparsity, below the lowest it falls to a fiftieth at 0, beyond
  * the highest it stays. */
-double organ_allocation_cost(const organ_allocation_tensor *tensor, double sparsity);
+double organ_allocation_cost(const organ_allocation *allocation, const organ_allocation_tensor *tensor, double sparsity);
 
-/* Divides `budget` (0.20 .. 0.95) over the tensors, whose curves are known: the sum of costs is least among sparsities of 0.20, 0.205 ..
- * 0.95 for one price of an element; between the two divisions on either side of the budget the point that meets it; then `way` (0 .. 1) of
- * the way from uniform to that. The sum of given x elements is budget x elements but for rounding. false without memory. */
+/* Divides `budget` (0.20 .. 0.95) over the tensors, whose curves over sparsities are known: the sum of costs is least among sparsities of
+ * 0.20, 0.205 .. 0.95 for one price of an element; between the two divisions on either side of the budget the point that meets it; then
+ * `way` (0 .. 1) of the way from uniform to that. The sum of given x elements is budget x elements but for rounding. false without memory.
+ */
 bool organ_allocation_divide(organ_allocation *allocation, double budget, double way);
 
 /* Curves of tensors that were not measured: the logarithm of each level lies on the line through the nearest measured layers before and
@@ -83,7 +87,7 @@ json_t *organ_allocation_json(const organ_allocation *allocation, const json_t *
 organ_status organ_allocation_read(organ_allocation *allocation, const json_t *identity, const char *path, bool *found, organ_error *error);
 
 /* The curve as a line of a journal, and back: false where it is of another tensor or no curve. */
-json_t *organ_allocation_line(const organ_allocation_tensor *tensor);
+json_t *organ_allocation_line(const organ_allocation *allocation, const organ_allocation_tensor *tensor);
 bool organ_allocation_recall(organ_allocation *allocation, const json_t *line);
 
 #endif

@@ -14,11 +14,11 @@
 #define MOST_COST    1e6 /* nats a token: no divergence of two softmaxes in FP32 comes near it */
 
 /* False where they are not as many numbers as there are levels, finite, none negative. */
-static bool read_costs(const json_t *array, double *costs)
+static bool read_costs(const json_t *array, size_t count, double *costs)
 {
-    if (json_array_size(array) != ORGAN_ALLOCATION_LEVELS)
+    if (json_array_size(array) != count)
         return false;
-    for (size_t k = 0; k < ORGAN_ALLOCATION_LEVELS; k++) {
+    for (size_t k = 0; k < count; k++) {
         const json_t *const cost = json_array_get(array, k);
         costs[k] = json_number_value(cost);
         if (!json_is_number(cost) || !(costs[k] >= 0 && costs[k] <= MOST_COST))
@@ -33,7 +33,7 @@ bool organ_allocation_recall(organ_allocation *allocation, const json_t *line)
     double costs[ORGAN_ALLOCATION_LEVELS];
     for (size_t k = 0; name && k < allocation->count; k++)
         if (strcmp(allocation->tensors[k].name, name) == 0) {
-            if (!read_costs(json_object_get(line, "cost"), costs))
+            if (!read_costs(json_object_get(line, "cost"), allocation->level_count, costs))
                 return false;
             memcpy(allocation->tensors[k].cost, costs, sizeof costs);
             return allocation->tensors[k].known = true;
@@ -61,7 +61,8 @@ static organ_status belongs(const json_t *document, const json_t *identity, cons
     return error->status;
 }
 
-static organ_status read_tensor(organ_allocation_tensor *t, const json_t *row, size_t k, const char *path, organ_error *error)
+static organ_status read_tensor(organ_allocation_tensor *t, size_t levels, const json_t *row, size_t k, const char *path,
+                                organ_error *error)
 {
     const char *const name = json_string_value(json_object_get(row, "name"));
     const json_t *const elements = json_object_get(row, "elements");
@@ -71,9 +72,8 @@ static organ_status read_tensor(organ_allocation_tensor *t, const json_t *row, s
     if (!json_is_integer(elements) || (uint64_t)json_integer_value(elements) != t->elements)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensors[%zu].elements is %lld, and '%.200s' has %llu", path, k,
                           (long long)json_integer_value(elements), t->name, (unsigned long long)t->elements);
-    if (!read_costs(json_object_get(row, "cost"), t->cost))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensors[%zu].cost is not %d numbers of 0 to %g", path, k, ORGAN_ALLOCATION_LEVELS,
-                          MOST_COST);
+    if (!read_costs(json_object_get(row, "cost"), levels, t->cost))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensors[%zu].cost is not %zu numbers of 0 to %g", path, k, levels, MOST_COST);
     t->known = true;
     t->between = json_is_true(json_object_get(row, "between"));
     return ORGAN_OK;
@@ -88,13 +88,15 @@ static organ_status read_document(organ_allocation *a, const json_t *document, c
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: its schema is '%.100s', not " ORGAN_ALLOCATION_SCHEMA, path, schema ? schema : "");
     if (belongs(document, identity, path, error) != ORGAN_OK)
         return error->status;
-    if (!read_costs(json_object_get(document, "levels"), levels) || memcmp(levels, organ_allocation_levels, sizeof levels) != 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: its levels are not 0.4, 0.55, 0.7, 0.82, 0.92", path);
+    if (!read_costs(json_object_get(document, "levels"), a->level_count, levels) ||
+        memcmp(levels, a->levels, a->level_count * sizeof *levels) != 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: its levels are not the %zu from %g to %g", path, a->level_count, a->levels[0],
+                          a->levels[a->level_count - 1]);
     if (json_array_size(tensors) != a->count)
         return organ_fail(error, ORGAN_USAGE, "%s: has %zu tensors, not the %zu of this run: it is of other targets", path,
                           json_array_size(tensors), a->count);
     for (size_t k = 0; k < a->count && !error->status; k++)
-        read_tensor(&a->tensors[k], json_array_get(tensors, k), k, path, error);
+        read_tensor(&a->tensors[k], a->level_count, json_array_get(tensors, k), k, path, error);
     for (size_t k = 0; k < a->count && error->status; k++)
         a->tensors[k].known = a->tensors[k].between = false;
     return error->status;

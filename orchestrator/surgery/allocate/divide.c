@@ -14,15 +14,15 @@
 #define MOST_PRICE  1e9
 #define BISECTIONS  120
 
-const double organ_allocation_levels[ORGAN_ALLOCATION_LEVELS] = {0.40, 0.55, 0.70, 0.82, 0.92};
+const double organ_sparsity_levels[ORGAN_ALLOCATION_LEVELS] = {0.40, 0.55, 0.70, 0.82, 0.92};
 
 static double at_least(double cost) { return cost > LEAST_COST ? cost : LEAST_COST; }
 
-double organ_allocation_cost(const organ_allocation_tensor *tensor, double sparsity)
+double organ_allocation_cost(const organ_allocation *a, const organ_allocation_tensor *tensor, double sparsity)
 {
     double from = 0, below = log(at_least(tensor->cost[0]) * SHARE_AT_0);
-    for (size_t k = 0; k < ORGAN_ALLOCATION_LEVELS; k++) {
-        const double to = organ_allocation_levels[k], above = log(at_least(tensor->cost[k]));
+    for (size_t k = 0; k < a->level_count; k++) {
+        const double to = a->levels[k], above = log(at_least(tensor->cost[k]));
         if (sparsity <= to)
             return exp(below + (above - below) * (sparsity - from) / (to - from));
         from = to;
@@ -89,15 +89,15 @@ bool organ_allocation_divide(organ_allocation *a, double budget, double way)
     }
     for (size_t t = 0; t < a->count; t++)
         for (size_t k = 0; k <= STEPS; k++)
-            costs[t * (STEPS + 1) + k] = organ_allocation_cost(&a->tensors[t], step_at(k));
+            costs[t * (STEPS + 1) + k] = organ_allocation_cost(a, &a->tensors[t], step_at(k));
     double *const least = few + 2 * a->count;
     bisect(a, costs, budget, few, few + a->count, least);
     a->budget = budget;
     a->cost = a->uniform_cost = 0;
     for (size_t t = 0; t < a->count; t++) {
         a->tensors[t].given = budget + way * (least[t] - budget);
-        a->cost += organ_allocation_cost(&a->tensors[t], a->tensors[t].given);
-        a->uniform_cost += organ_allocation_cost(&a->tensors[t], budget);
+        a->cost += organ_allocation_cost(a, &a->tensors[t], a->tensors[t].given);
+        a->uniform_cost += organ_allocation_cost(a, &a->tensors[t], budget);
     }
     free(costs);
     free(few);
@@ -130,7 +130,7 @@ bool organ_allocation_fill(organ_allocation *a, size_t *missing)
         if (!from)
             return false;
         const double span = (double)to->layer - from->layer, at = span > 0 ? ((double)t->layer - from->layer) / span : 0;
-        for (size_t l = 0; l < ORGAN_ALLOCATION_LEVELS; l++)
+        for (size_t l = 0; l < a->level_count; l++)
             t->cost[l] = exp(log(at_least(from->cost[l])) + at * (log(at_least(to->cost[l])) - log(at_least(from->cost[l]))));
         t->known = t->between = true;
     }

@@ -12,10 +12,15 @@
 #include <string.h>
 #include <xxhash.h>
 
-#define LARGEST_TEXT ((size_t)1 << 30)
 #define CHUNK_TOKENS ((size_t)1024) /* as many as a forward pass takes together */
 
-/* Windows evenly spread, from the first token of the text to the last. They do not overlap: the text has room for all. */
+/* Evenly spread, from the first token of the text to the last. They do not overlap: the text has room for all. */
+size_t organ_along_window_at(const organ_along_text *along, size_t window)
+{
+    const size_t samples = along->options->samples;
+    return samples > 1 ? (size_t)((uint64_t)window * (along->facts.tokens - along->options->context) / (samples - 1)) : 0;
+}
+
 static organ_status cut(organ_along_text *along, const uint32_t *ids, organ_error *error)
 {
     const size_t samples = along->options->samples, context = along->options->context, count = along->facts.tokens;
@@ -32,8 +37,7 @@ static organ_status cut(organ_along_text *along, const uint32_t *ids, organ_erro
     if (!along->tokens || !along->begin)
         return organ_fail_memory(error, path);
     for (size_t w = 0; w < samples; w++) {
-        const size_t from = samples > 1 ? (size_t)((uint64_t)w * (count - context) / (samples - 1)) : 0;
-        memcpy(along->tokens + w * context, ids + from, context * sizeof *ids);
+        memcpy(along->tokens + w * context, ids + organ_along_window_at(along, w), context * sizeof *ids);
         if (facts->adds_bos && facts->bos >= 0)
             along->tokens[w * context] = (uint32_t)facts->bos;
         along->begin[w + 1] = (w + 1) * context;
@@ -140,7 +144,7 @@ static organ_status read_text(organ_along_text *along, organ_error *error)
     const char *const path = along->options->text;
     char *text = NULL;
     uint32_t *ids = NULL;
-    if (organ_input_load(path, path, LARGEST_TEXT, &text, &facts->bytes, error) == ORGAN_OK &&
+    if (organ_input_load(path, path, ORGAN_ALONG_LARGEST_TEXT, &text, &facts->bytes, error) == ORGAN_OK &&
         organ_tokenizer_open(along->model, &facts->tokenizer, error) == ORGAN_OK &&
         organ_forward_open(along->model, along->engine, &facts->forward, error) == ORGAN_OK &&
         encode(along, text, &ids, error) == ORGAN_OK && cut(along, ids, error) == ORGAN_OK) {

@@ -104,6 +104,26 @@ void organ_along_close(organ_along_text *along); /* NULL is allowed */
  * ORGAN_INTERRUPTED. The hidden states are freed. */
 organ_status organ_along_run(organ_along_text *along, organ_error *error);
 
+/* ---- what of the text calibrates nothing ---- */
+
+/* Windows between those of the walk, of one length: theirs, or the shortest stretch between two of them where that is less. */
+typedef struct organ_along_rest {
+    uint32_t *tokens;
+    size_t *begin;
+    organ_windows windows;
+    size_t length;
+} organ_along_rest;
+
+/* At least `wanted` tokens, and less than a window more, evenly spread over what the windows of the walk leave. ORGAN_USAGE where that is
+ * fewer, or in stretches of fewer than ORGAN_ALONG_LEAST_REST tokens; `option` is what asked for so many. To be released whatever it
+ * returns. */
+#define ORGAN_ALONG_LEAST_REST ((size_t)16)
+organ_status organ_along_rest_cut(const organ_along_text *along, size_t wanted, const char *option, organ_along_rest *rest,
+                                  organ_error *error);
+void organ_along_rest_release(organ_along_rest *rest);
+
+/* ---- what is known ---- */
+
 /* What is known once it is open. */
 typedef struct organ_along_facts {
     char digest[17]; /* XXH3 of the text */

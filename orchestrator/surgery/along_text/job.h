@@ -24,6 +24,11 @@ struct organ_along_text {
     uint64_t moments_memory; /* that the calibrations of a stage may take together */
 };
 
+#define ORGAN_ALONG_LARGEST_TEXT ((size_t)1 << 30)
+
+/* The token of the text that a window of the walk begins with. */
+size_t organ_along_window_at(const organ_along_text *along, size_t window);
+
 /* Matrices that see the same inputs (Q, K and V; gate and up) have one calibration. */
 typedef struct organ_along_group {
     size_t leader; /* the unit that is listened to */

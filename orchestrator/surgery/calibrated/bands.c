@@ -95,7 +95,7 @@ static organ_status write_band(void *context, size_t first, organ_error *error)
 static organ_status prune_bands(writing *w, uint64_t matrix, const organ_calibration *calibration, organ_error *error)
 {
     organ_calibrated_job *const job = w->job;
-    const organ_prune_matrix_options options = organ_calibrated_wish(job, w->tensor);
+    const organ_prune_matrix_options options = organ_calibrated_wish(job, w->part);
     organ_prune_matrix_report report;
     w->bands.model = job->base.donor;
     w->bands.file = w->tensor->file;

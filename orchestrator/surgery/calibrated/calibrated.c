@@ -129,7 +129,7 @@ static organ_status check_ranges(const organ_prune_options *o, const organ_prune
 
 static organ_status check_goal(const organ_calibrated_job *job, organ_error *error)
 {
-    const bool sparsity = job->base.options->sparsity > 0, flow = job->method == ORGAN_PRUNE_PHYSARUM_V2;
+    const bool sparsity = job->base.options->sparsity > 0 || job->budget > 0, flow = job->method == ORGAN_PRUNE_PHYSARUM_V2;
     if (sparsity && job->pattern.of)
         return organ_fail(error, ORGAN_USAGE, "--pattern %s sets the sparsity: --sparsity cannot be asked for as well",
                           job->options->pattern);
@@ -142,8 +142,10 @@ static organ_status check_options(organ_calibrated_job *job, organ_error *error)
 {
     const organ_prune_calibrated_options *const c = job->options;
     if (choose_method(job, error) || choose_pattern(job, error) || check_ranges(job->base.options, c, error) ||
-        refuse_v1(job->base.options, c, error) || check_goal(job, error))
+        refuse_v1(job->base.options, c, error) || organ_prune_allocation_check(c, job->base.options->sparsity, &job->budget, error) ||
+        check_goal(job, error))
         return error->status;
+    job->base.divides = job->budget > 0;
     if (job->method != ORGAN_PRUNE_PHYSARUM_V2 && refuse_v2(c, error) != ORGAN_OK)
         return error->status;
     if (c->no_compensate && c->effort != 1)
@@ -151,7 +153,7 @@ static organ_status check_options(organ_calibrated_job *job, organ_error *error)
     if (c->imatrix)
         return check_imatrix(job, error);
     if (!job->needs_text)
-        return refuse_text(c, error);
+        return job->base.divides ? ORGAN_OK : refuse_text(c, error);
     if (!c->calibration)
         return organ_fail(error, ORGAN_USAGE, "--method %s needs --calibration FILE, a text%s", c->method,
                           job->method == ORGAN_PRUNE_SPARSEGPT ? "" : ", or --imatrix FILE");
@@ -180,6 +182,20 @@ static organ_status open_text(organ_calibrated_job *job, organ_error *error)
                             error);
 }
 
+/* What the matrices are pruned by. */
+static organ_status open_means(organ_calibrated_job *job, organ_error *error)
+{
+    if (job->needs_text && open_text(job, error) != ORGAN_OK)
+        return error->status;
+    if (job->options->imatrix && organ_calibrated_imatrix(job, error) != ORGAN_OK)
+        return error->status;
+    if (!job->needs_text && organ_calibrated_fits(job, error) != ORGAN_OK)
+        return error->status;
+    const organ_prune_matrix_options wish = organ_calibrated_wish(job, 0);
+    return job->base.divides ? organ_prune_allocation_open(job->options, &wish, false, &job->base, job->budget, &job->allocation, error)
+                             : ORGAN_OK;
+}
+
 static organ_status open_all(organ_calibrated_job *job, organ_error *error)
 {
     if (organ_prune_job_open(&job->base, error) != ORGAN_OK)
@@ -195,16 +211,14 @@ static organ_status open_all(organ_calibrated_job *job, organ_error *error)
             return organ_fail(error, ORGAN_USAGE, "tensor '%s': rows of %llu weights do not divide into the groups of --pattern %s",
                               t->name, (unsigned long long)organ_tensor_matrices(t).cols, job->options->pattern);
     }
-    if (job->needs_text)
-        return open_text(job, error);
-    if (job->options->imatrix && organ_calibrated_imatrix(job, error) != ORGAN_OK)
-        return error->status;
-    return organ_calibrated_fits(job, error);
+    return open_means(job, error);
 }
 
 static organ_status prune_calibrated_parts(organ_prune_job *base, organ_error *error)
 {
     organ_calibrated_job *const job = (organ_calibrated_job *)base;
+    if (job->allocation && organ_prune_allocation_run(job->allocation, error) != ORGAN_OK)
+        return error->status;
     if (job->needs_text)
         organ_along_run(job->along, error);
     else
@@ -228,6 +242,7 @@ static organ_status prune_calibrated(void *context, json_t **report, organ_error
 static void close_calibrated(void *context)
 {
     organ_calibrated_job *const job = context;
+    organ_prune_allocation_close(job->allocation);
     organ_along_close(job->along);
     free(job->parts);
     organ_imatrix_close(job->imatrix);
@@ -239,11 +254,13 @@ organ_status organ_prune_by_method(const organ_prune_options *options, const org
 {
     *report = NULL;
     if (strcmp(calibrated->method, VERSION_1) == 0) {
-        if (refuse_text(calibrated, error) || refuse_v2(calibrated, error))
+        if ((!calibrated->allocate.allocate && refuse_text(calibrated, error)) || refuse_v2(calibrated, error))
             return error->status;
         if (calibrated->imatrix)
             return no_use("--imatrix", VERSION_1, error);
-        return calibrated->pattern ? no_use("--pattern", VERSION_1, error) : organ_prune(options, engine, progress, report, error);
+        if (calibrated->pattern)
+            return no_use("--pattern", VERSION_1, error);
+        return organ_prune_divided(options, calibrated, engine, progress, report, error);
     }
     organ_calibrated_job job = {
         .options = calibrated,

@@ -23,13 +23,14 @@ json_t *organ_calibrated_parameters(void *context)
     const char *const targets = job->base.options->targets;
     const double sparsity = job->base.options->sparsity;
     const bool flow = job->method == ORGAN_PRUNE_PHYSARUM_V2;
-    return ORGAN_OBJECT(SET_TEXT("method", c->method), SET_REAL_OF("sparsity", sparsity >= 0, sparsity),
+    return ORGAN_OBJECT(SET_TEXT("method", c->method), SET_REAL_OF("sparsity", sparsity >= 0 && !job->base.divides, sparsity),
                         SET("pattern", c->pattern ? json_string(c->pattern) : json_null()),
                         SET_IF(flow, "compensate", json_boolean(job->compensates)),
                         SET_IF(flow, "contribution", json_boolean(!job->imatrix)), SET_IF(flow, "stability", json_boolean(!job->imatrix)),
                         SET_IF(flow, "effort", json_real(c->effort)), SET_IF(flow, "seed", json_integer((json_int_t)c->seed)),
                         SET_IF(job->needs_text, "samples", json_integer((json_int_t)c->samples)),
-                        SET_IF(job->needs_text, "context", json_integer((json_int_t)c->context)), SET_BYTES_OF("targets", targets));
+                        SET_IF(job->needs_text, "context", json_integer((json_int_t)c->context)), SET_BYTES_OF("targets", targets),
+                        SET_IF(job->base.divides, "allocation", organ_prune_allocation_parameters(c, job->budget)));
 }
 
 static json_t *calibration_json(const organ_calibrated_job *job)
@@ -64,14 +65,15 @@ int organ_calibrated_amend(const organ_prune_job *base, json_t *document)
     uint64_t changed = 0;
     for (size_t k = 0; k < base->targets.count; k++)
         changed += job->parts[k].compensated;
+    const organ_prune_allocation *const divided = job->allocation;
     json_t *const run = json_incref(json_object_get(document, "run")), *const definitions = json_object_get(document, "definitions");
     json_object_del(document, "run");
     json_object_del(json_object_get(document, "coverage"), "tiles");
     ORGAN_ADD(definitions,
               SET_TEXT("compensated", "a target weight that is not zero in the output and not the donor's; counted among the kept"));
     ORGAN_ADD(document, SET("not_in_this_report", not_told_json(job)), SET("calibration", calibration_json(job)),
-              SET("imatrix", imatrix_json(job)), SET_FLAG("compensates", job->compensates), SET_COUNT("compensated", changed),
-              SET("run", run));
+              SET("imatrix", imatrix_json(job)), SET_IF(divided, "allocation", organ_prune_allocation_json(divided)),
+              SET_FLAG("compensates", job->compensates), SET_COUNT("compensated", changed), SET("run", run));
     return 0;
 }
 

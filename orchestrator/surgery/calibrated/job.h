@@ -6,6 +6,7 @@
 
 #include "formats/imatrix/imatrix.h"
 #include "orchestrator/surgery/along_text/along_text.h"
+#include "orchestrator/surgery/calibrated/allocation.h"
 #include "orchestrator/surgery/calibrated/calibrated.h"
 #include "orchestrator/surgery/calibrated/prune_matrix.h"
 #include "orchestrator/surgery/prune/job.h"
@@ -32,9 +33,11 @@ typedef struct organ_calibrated_job {
     organ_calibrated_part *parts;
     organ_along_options walk;
     organ_along_work work;
-    organ_along_text *along; /* NULL: no text */
-    organ_imatrix *imatrix;  /* NULL: a text, or nothing */
-    char digest[17];         /* of it */
+    organ_along_text *along;            /* NULL: no text */
+    organ_imatrix *imatrix;             /* NULL: a text, or nothing */
+    double budget;                      /* to divide, 0 .. 1; 0: none */
+    organ_prune_allocation *allocation; /* NULL: each target gets the same */
+    char digest[17];                    /* of it */
 } organ_calibrated_job;
 
 /* Opens the imatrix and finds the entries of all targets. Needs the donor. */
@@ -55,8 +58,8 @@ organ_status organ_calibrated_restore(void *job, const organ_along_matrix *matri
 /* Prunes one matrix of a target along a text, counts and writes it. */
 organ_status organ_calibrated_matrix(void *job, const organ_along_matrix *matrix, float *weights, organ_error *error);
 
-/* What is asked of a matrix of this tensor. */
-organ_prune_matrix_options organ_calibrated_wish(const organ_calibrated_job *job, const organ_tensor *tensor);
+/* What is asked of a matrix of this target. */
+organ_prune_matrix_options organ_calibrated_wish(const organ_calibrated_job *job, size_t part);
 /* Notes how one of them went; `calibration` is NULL for magnitude. */
 void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_calibration *calibration,
                            const organ_prune_matrix_report *report);
@@ -64,6 +67,10 @@ void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_c
 void organ_calibrated_compare(const organ_calibrated_job *job, organ_dtype dtype, const void *donor, const void *stored, size_t n,
                               organ_audit_counts *counts);
 void organ_calibrated_count(organ_calibrated_job *job, size_t part, const organ_audit_counts *counts);
+/* Physarum v1, with or without one budget for all targets. */
+organ_status organ_prune_divided(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,
+                                 const organ_engine *engine, const organ_progress *progress, json_t **report, organ_error *error);
+
 /* For organ_prune_kind. */
 json_t *organ_calibrated_parameters(void *job);
 json_t *organ_calibrated_identity(void *job);

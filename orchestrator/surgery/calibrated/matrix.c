@@ -4,11 +4,11 @@
 
 #include <stdlib.h>
 
-organ_prune_matrix_options organ_calibrated_wish(const organ_calibrated_job *job, const organ_tensor *tensor)
+organ_prune_matrix_options organ_calibrated_wish(const organ_calibrated_job *job, size_t part)
 {
-    const double wanted = job->base.options->sparsity;
+    const double wanted = job->base.shares ? job->base.shares[part] : job->budget > 0 ? 100 * job->budget : job->base.options->sparsity;
     return (organ_prune_matrix_options){.method = job->method,
-                                        .name = tensor->name,
+                                        .name = job->base.targets.tensors[part]->name,
                                         .sparsity = wanted < 0 ? 0 : wanted,
                                         .pattern = job->pattern,
                                         .no_compensate = !job->compensates,
@@ -30,7 +30,7 @@ static organ_status prune(organ_calibrated_job *job, size_t part, const organ_ca
 {
     const organ_tensor *const tensor = job->base.parts[part].tensor;
     const organ_matrices m = organ_tensor_matrices(tensor);
-    const organ_prune_matrix_options options = organ_calibrated_wish(job, tensor);
+    const organ_prune_matrix_options options = organ_calibrated_wish(job, part);
     organ_prune_matrix_report r;
     if (organ_prune_matrix(job->base.engine, &options, calibration, weights, (size_t)m.rows, (size_t)m.cols, keep, &r, error) != ORGAN_OK)
         return error->status;
@@ -84,7 +84,7 @@ static organ_status store_strip(void *context, const organ_along_strip *s, organ
 uint64_t organ_calibrated_matrix_memory(void *context, const organ_along_text *along, const organ_tensor *tensor)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
-    const organ_prune_matrix_options options = organ_calibrated_wish(context, tensor);
+    const organ_prune_matrix_options options = organ_calibrated_wish(context, 0); /* of all targets alike */
     return organ_prune_matrix_memory(&options, m.rows, m.cols) + organ_along_strip_memory(along, tensor);
 }
 

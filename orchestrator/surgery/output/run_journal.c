@@ -131,7 +131,7 @@ void organ_run_settle(organ_publish *publish, const organ_run_journal *journal, 
     if (publish->stage != ORGAN_OUTPUT_GROWING)
         return; /* whole: there is nothing to go on with */
     const bool can_go_on = error->status == ORGAN_INTERRUPTED || error->status == ORGAN_IO;
-    if (!(publish->resumed ? error->status != ORGAN_BAD_INPUT : can_go_on && done > 0)) {
+    if (!(publish->resumed ? error->status != ORGAN_BAD_INPUT : can_go_on && (done > 0 || journal->worth))) {
         organ_publish_abandon(publish);
         return;
     }

@@ -16,6 +16,7 @@ typedef struct organ_run_journal {
     char *path;
     json_t *lines;          /* of the run that is continued: the head, then what it did; empty: there is none */
     bool refused;           /* they are of another run */
+    bool worth;             /* what it holds took long: the run can be continued although no tensor is done */
     const char *resumed_by; /* what continues the run when it fails, for the message; NULL: "--resume" */
 } organ_run_journal;
 

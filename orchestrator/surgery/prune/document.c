@@ -23,12 +23,13 @@ static const char *const not_told[] = {
 
 json_t *organ_prune_parameters(void *context)
 {
-    const organ_prune_options *const o = ((const organ_prune_job *)context)->options;
-    const bool free_flow = o->sparsity < 0;
+    const organ_prune_job *const job = context;
+    const organ_prune_options *const o = job->options;
+    const bool free_flow = o->sparsity < 0 && !job->divides;
     return ORGAN_OBJECT(SET_TEXT("method", "physarum-v1"), SET_COUNT("block_size", o->block_size), SET_COUNT("iterations", o->iterations),
                         SET_REAL("beta", o->beta), SET_REAL("coupling", o->coupling), SET_REAL_OF("gain", free_flow, ORGAN_PHYSARUM_GAIN),
-                        SET_REAL("step", 0.5), SET_REAL("threshold", 0.25), SET_REAL_OF("sparsity", !free_flow, o->sparsity),
-                        SET_BYTES_OF("targets", o->targets));
+                        SET_REAL("step", 0.5), SET_REAL("threshold", 0.25),
+                        SET_REAL_OF("sparsity", !free_flow && !job->divides, o->sparsity), SET_BYTES_OF("targets", o->targets));
 }
 
 json_t *organ_prune_line(const organ_prune_job *job, const organ_prune_part *part)

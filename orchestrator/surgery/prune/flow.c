@@ -125,8 +125,10 @@ static organ_status tried(void *context, const organ_band *band, organ_error *er
     organ_progress_advance(s->job->progress, band->bytes, NULL, NULL);
     if (organ_prune_fold(s->job, part, band, error) || !band->last)
         return error->status;
-    organ_gain_search *state = &s->states[part - s->job->parts];
-    if (organ_gain_step(state, 100.0 * (double)part->counts.killed / (double)part->tensor->elements, s->job->options->sparsity)) {
+    const size_t which = (size_t)(part - s->job->parts);
+    organ_gain_search *state = &s->states[which];
+    const double wanted = s->job->shares ? s->job->shares[which] : s->job->options->sparsity;
+    if (organ_gain_step(state, 100.0 * (double)part->counts.killed / (double)part->tensor->elements, wanted)) {
         part->gain = state->best;
         part->searched = false;
         s->open--;

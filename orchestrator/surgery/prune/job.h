@@ -57,6 +57,8 @@ struct organ_prune_job {
     organ_model *donor;
     organ_targets targets;
     organ_prune_part *parts; /* one per target, in file order */
+    bool divides;            /* one budget is divided over the targets, */
+    const double *shares;    /* and this is it once it was: percent of zeros, one for each */
     organ_file_list others;  /* files that go along */
     time_t started_at;
     organ_shard_clock *clocks; /* one per file of the donor */
@@ -73,6 +75,11 @@ struct organ_prune_job {
 /* Opens the donor and chooses the targets; job->options is set. To be closed whatever it returns. */
 organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error);
 void organ_prune_job_close(organ_prune_job *job);
+
+/* Of physarum v1: whether its options hold and this CPU can do it. ORGAN_USAGE. */
+organ_status organ_prune_check_options(const organ_prune_options *options, organ_error *error);
+/* Its kind's `work`: finds gains where a sparsity is asked for, and prunes. */
+organ_status organ_prune_parts(organ_prune_job *job, organ_error *error);
 
 /* Prunes the open job's donor into its output, or tells what would be pruned. Errors as of organ_remake_run. */
 organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error *error);

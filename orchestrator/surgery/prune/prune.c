@@ -43,6 +43,11 @@ static organ_status check_cpu(const organ_prune_options *o, organ_error *error)
     return ORGAN_OK;
 }
 
+organ_status organ_prune_check_options(const organ_prune_options *options, organ_error *error)
+{
+    return check_options(options, error) ? error->status : check_cpu(options, error);
+}
+
 organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
 {
     if (organ_donor_open(job->options->donor, "pruned", job->progress, &job->donor, error))
@@ -59,8 +64,8 @@ organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
     if (!job->parts || !job->clocks)
         return organ_fail_memory(error, donor->path);
     for (size_t k = 0; k < job->targets.count; k++)
-        job->parts[k] =
-            (organ_prune_part){.tensor = job->targets.tensors[k], .gain = job->options->sparsity < 0 ? ORGAN_PHYSARUM_GAIN : 0.0};
+        job->parts[k] = (organ_prune_part){.tensor = job->targets.tensors[k],
+                                           .gain = job->options->sparsity < 0 && !job->divides ? ORGAN_PHYSARUM_GAIN : 0.0};
     for (size_t k = 0; k < job->targets.count; k++)
         job->clocks[job->targets.tensors[k]->file].left++;
     if (organ_magnitudes_open(donor, job->targets.tensors, job->targets.count, ORGAN_MAGNITUDES_ENOUGH, job->engine->kernels, &job->sizes,
@@ -191,7 +196,7 @@ static void recall_gains(organ_prune_job *job)
 /* --sparsity: gains are dear, so they are written down as soon as they are known. */
 static organ_status find_gains(organ_prune_job *job, organ_error *error)
 {
-    if (job->options->sparsity < 0)
+    if (job->options->sparsity < 0 && !job->divides)
         return ORGAN_OK;
     recall_gains(job);
     organ_prune_search_gains(job, error);
@@ -201,7 +206,7 @@ static organ_status find_gains(organ_prune_job *job, organ_error *error)
     return error->status;
 }
 
-static organ_status prune_all(organ_prune_job *job, organ_error *error)
+organ_status organ_prune_parts(organ_prune_job *job, organ_error *error)
 {
     return find_gains(job, error) ? error->status : run_flow(job, error);
 }
@@ -305,12 +310,12 @@ organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error 
     return organ_remake_run(&remake, report, error);
 }
 
-static const organ_prune_kind version_1 = {.work = prune_all, .parameters = organ_prune_parameters};
+static const organ_prune_kind version_1 = {.work = organ_prune_parts, .parameters = organ_prune_parameters};
 
 static organ_status prune_version_1(void *context, json_t **report, organ_error *error)
 {
     organ_prune_job *const job = context;
-    if (check_options(job->options, error) || check_cpu(job->options, error) || organ_prune_job_open(job, error))
+    if (organ_prune_check_options(job->options, error) || organ_prune_job_open(job, error))
         return error->status;
     return organ_prune_run(job, report, error);
 }

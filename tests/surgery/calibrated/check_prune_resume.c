@@ -1,14 +1,23 @@
 /* SPDX-License-Identifier: MIT
  * Whatever ends a pruning along a text, the run that continues it makes the same bytes, also in the middle of a layer. */
+#include "tests/kit/model_maker.h"
 #include "tests/kit/resume_rig.h"
 #include "tests/kit/suite_table.h"
 #include "tests/surgery/calibrated/method_rig.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define TINY  "fixtures/tiny-qwen2"
 #define SMALL "*self_attn*_proj.weight,*down_proj.weight"
+
+#define ONE_BUDGET                                                                                                                         \
+    {                                                                                                                                      \
+        .allocate = "global", .tokens = 64                                                                                                 \
+    }
 
 /* A model of fixtures/forward with the way; NULL: fixtures/tiny-qwen2, which has three shards, without a text; what is small of it. */
 typedef struct resumed_way {
@@ -27,8 +36,13 @@ static const resumed_way ways[] = {
     {"qwen3moe-stacked", {.sparsity = -1, .options = {.method = "physarum-v2", .samples = 40, .context = 40, .effort = 1}}},
     {"llama.gguf", {.sparsity = 40, .options = {.method = "sparsegpt", .samples = 12, .context = 40, .effort = 1}}},
     {NULL, {.sparsity = -1, .targets = SMALL, .options = {.method = "physarum-v1", .samples = 128, .context = 512, .effort = 1}}},
+    {"qwen3", {.sparsity = 40, .options = {.method = "wanda", .samples = 12, .context = 40, .effort = 1, .allocate = ONE_BUDGET}}},
+    {"qwen3",
+     {.sparsity = 40,
+      .targets = SMALL,
+      .options = {.method = "physarum-v1", .samples = 12, .context = 40, .effort = 1, .allocate = ONE_BUDGET}}},
 };
-enum { TWO_STREAMS, BY_MAGNITUDE, BY_IMATRIX, OF_EXPERTS, OF_TURNED_ROWS, BY_TILES, WAYS };
+enum { TWO_STREAMS, BY_MAGNITUDE, BY_IMATRIX, OF_EXPERTS, OF_TURNED_ROWS, BY_TILES, DIVIDED, DIVIDED_TILES, WAYS };
 
 static organ_status prune_once(const void *way, const char *output, bool resume, size_t threads, organ_stop *stop, organ_error *error)
 {
@@ -79,6 +93,51 @@ START_TEST(damaged_output_is_made_again)
 }
 END_TEST
 
+static size_t lines_with(const char *output, const char *word)
+{
+    size_t size = 0, count = 0;
+    char *const text = slurp(scratch_path(".%s.organ-partial/organ/journal.jsonl", output), &size);
+    for (const char *at = text; at && (at = strstr(at, word)) != NULL; at++)
+        count++;
+    free(text);
+    return count;
+}
+
+/* What a run was stopped in the middle of measuring is not measured again. */
+START_TEST(curves_are_measured_once)
+{
+    const resumed_way way = {
+        "qwen3moe", {.sparsity = 40, .options = {.method = "wanda", .samples = 40, .context = 40, .effort = 1, .allocate = ONE_BUDGET}}};
+    const resumed_verb verb = verb_of(&way);
+    organ_error error;
+    ck_assert_msg(prune_once(verb.way, "whole", false, 2, NULL, &error) == ORGAN_OK, "%s", error.message);
+    const size_t curves = json_array_size(json_object_get(json_object_get(last_report, "allocation"), "tensors"));
+    ck_assert_uint_gt(curves, 9);
+    for (long call = 3; call < 9; call += 5) {
+        fault_clear();
+        fault_at(FAULT_WRITE, call, -1, false, NULL);
+        const pid_t child = fork();
+        if (child == 0) {
+            prune_once(verb.way, "out", call > 3, 1, NULL, &error);
+            _exit(0);
+        }
+        int how = 0;
+        ck_assert_int_eq(waitpid(child, &how, 0), child);
+        ck_assert(WIFSIGNALED(how));
+        fault_clear();
+    }
+    const size_t known = lines_with("out", "curve_of");
+    ck_assert_uint_gt(known, 0);
+    ck_assert_uint_lt(known, curves);
+    for (size_t k = 0; k < curves; k++) {
+        const json_t *const tensor = json_array_get(json_object_get(json_object_get(last_report, "allocation"), "tensors"), k);
+        ck_assert_uint_le(lines_with("out", json_string_value(json_object_get(tensor, "name"))), 1);
+    }
+    ck_assert_msg(prune_once(verb.way, "out", true, 2, NULL, &error) == ORGAN_OK, "%s", error.message);
+    same_trees("whole", "out", "prune.json");
+}
+END_TEST
+
 START_TEST(resume_refuses_another_run)
 {
     const resumed_verb verb = verb_of(&ways[TWO_STREAMS]);
@@ -86,6 +145,9 @@ START_TEST(resume_refuses_another_run)
     const resumed_verb changed = {.run = prune_once, .way = &other, .report = verb.report};
     leaves_unfinished(&verb, "out");
     other.way.options.seed = 1;
+    is_refused(&changed, "out", "its parameters was ");
+    other = ways[TWO_STREAMS];
+    other.way.options.allocate = (organ_allocate_options){.allocate = "global"};
     is_refused(&changed, "out", "its parameters was ");
     other = ways[TWO_STREAMS];
     other.way.memory = (uint64_t)128 << 20;
@@ -117,7 +179,10 @@ Suite *prune_resume_suite(void)
     tcase_add_loop_test(resumed, killed_run_is_resumed_to_the_same_bytes, 0, WAYS);
     tcase_add_loop_test(resumed, full_disk_at_any_moment, TWO_STREAMS, BY_MAGNITUDE + 1);
     tcase_add_loop_test(resumed, interrupted_run_goes_on, TWO_STREAMS, BY_MAGNITUDE + 1);
+    tcase_add_loop_test(resumed, interrupted_run_goes_on, DIVIDED, DIVIDED + 1);
+    tcase_add_loop_test(resumed, full_disk_at_any_moment, DIVIDED, DIVIDED + 1);
     tcase_add_loop_test(resumed, damaged_output_is_made_again, BY_MAGNITUDE, BY_IMATRIX + 1);
+    tcase_add_test(resumed, curves_are_measured_once);
     tcase_add_test(resumed, resume_refuses_another_run);
     suite_add_tcase(suite, resumed);
     return suite;

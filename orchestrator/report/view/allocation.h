@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT
+ * "allocation" of the reports of operations that divide one budget over all tensors: what each of them got, and what the same for each
+ * would have cost. */
+#ifndef ORGAN_ALLOCATION_VIEW_H
+#define ORGAN_ALLOCATION_VIEW_H
+
+#include "orchestrator/report/blocks/blocks.h"
+
+enum { ORGAN_ALLOCATION_BLOCKS = 7 };
+extern const organ_block organ_allocation_blocks[ORGAN_ALLOCATION_BLOCKS];
+
+/* The member "allocation", where there is one. */
+#define ALLOCATION_ON(where) PART(where, "allocation", BLOCKS_OF(organ_allocation_blocks))
+
+#endif

@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/allocate/curves.h"
+
+#include "formats/base/text_buffer.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/surgery/allocate/pooled.h"
+#include "orchestrator/surgery/allocate/variants.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PLENTY        4 /* what the walk takes with several variants at a time is at most this part of what a layer leaves */
+#define MOST_TOGETHER ((size_t)256)
+
+struct organ_curves {
+    organ_curves_options options;
+    const organ_engine *engine;
+    const organ_progress *progress;
+    organ_allocation *allocation;
+    const organ_curves_work *work;
+    organ_targets targets; /* those that are measured, */
+    size_t *of;            /* and which tensor of the allocation each belongs to */
+    organ_along_work walk_work;
+    organ_along_text *along;
+    organ_along_rest rest;
+    organ_variants *variants;
+    size_t together; /* so many at a time; 0: not known yet */
+    organ_pooled_tensors *pooled;
+    size_t *measured; /* tensors of the layer whose curves are under way */
+    size_t measured_count, told;
+    double begun;
+};
+
+/* ---- the tensors ---- */
+
+/* All routed experts of a layer and role are one. */
+static bool together(const organ_tensor *a, const organ_tensor *b)
+{
+    return a->anatomy.experts == ORGAN_EXPERTS_ROUTED && b->anatomy.experts == ORGAN_EXPERTS_ROUTED &&
+           a->anatomy.layer == b->anatomy.layer && a->anatomy.role == b->anatomy.role;
+}
+
+static size_t find_together(const organ_targets *targets, const size_t *of, size_t k)
+{
+    for (size_t before = k; before-- > 0;)
+        if (together(targets->tensors[before], targets->tensors[k]))
+            return of[before];
+    return SIZE_MAX;
+}
+
+/* Of an expert with a star in the place of its number. */
+static char *name_of(const organ_tensor *t)
+{
+    char number[24];
+    snprintf(number, sizeof number, ".%d.", (int)t->anatomy.expert);
+    const char *at = NULL;
+    for (const char *next = strstr(t->name, number); next && t->anatomy.expert >= 0; next = strstr(next + 1, number))
+        at = next;
+    return at ? organ_format("%.*s.*.%s", (int)(at - t->name), t->name, at + strlen(number)) : strdup(t->name);
+}
+
+bool organ_curves_list(const organ_targets *targets, organ_allocation *allocation, size_t *of)
+{
+    allocation->tensors = calloc(targets->count + 1, sizeof *allocation->tensors);
+    for (size_t k = 0; allocation->tensors && k < targets->count; k++) {
+        const organ_tensor *const t = targets->tensors[k];
+        of[k] = find_together(targets, of, k);
+        if (of[k] == SIZE_MAX) {
+            organ_allocation_tensor *const made = &allocation->tensors[of[k] = allocation->count++];
+            *made = (organ_allocation_tensor){.name = name_of(t), .role = organ_anatomy_role_name(&t->anatomy), .layer = t->anatomy.layer};
+            if (!made->name)
+                return false;
+        }
+        allocation->tensors[of[k]].elements += t->elements;
+    }
+    return allocation->tensors != NULL;
+}
+
+/* Of the layers that have a target at most `most` are chosen, evenly spread from the first to the last. A flag for each layer, to be freed;
+ * NULL without memory. */
+static bool *choose_layers(const organ_targets *all, size_t most)
+{
+    int32_t last = 0;
+    for (size_t k = 0; k < all->count; k++)
+        last = all->tensors[k]->anatomy.layer > last ? all->tensors[k]->anatomy.layer : last;
+    bool *const chosen = calloc((size_t)last + 1, sizeof *chosen);
+    size_t count = 0, at = 0, next = 0;
+    for (size_t k = 0; chosen && k < all->count; k++)
+        if (all->tensors[k]->anatomy.layer >= 0)
+            chosen[all->tensors[k]->anatomy.layer] = true;
+    for (int32_t l = 0; chosen && l <= last; l++)
+        count += chosen[l];
+    for (int32_t l = 0; chosen && count > most && l <= last; l++)
+        if (chosen[l]) {
+            chosen[l] = next * (count - 1) / (most - 1) == at++;
+            next += chosen[l];
+        }
+    return chosen;
+}
+
+static bool is_chosen(const organ_tensor *tensor, const bool *layers) { return tensor->anatomy.layer < 0 || layers[tensor->anatomy.layer]; }
+
+/* Those of the layers that are chosen, and where a role is in none of these all that have it. */
+static organ_status choose_targets(organ_curves *c, const organ_targets *all, const size_t *of, organ_error *error)
+{
+    bool roles[ORGAN_ANATOMY_ROWS] = {false};
+    bool *const chosen = choose_layers(all, c->options.layers);
+    c->targets = *all;
+    c->targets.count = 0;
+    c->targets.tensors = calloc(all->count + 1, sizeof *c->targets.tensors);
+    c->of = calloc(all->count + 1, sizeof *c->of);
+    c->measured = calloc(all->count + 1, sizeof *c->measured);
+    c->pooled = organ_pooled_create(c->allocation, all, of, c->engine->kernels);
+    if (!c->targets.tensors || !c->of || !c->measured || !c->pooled || !chosen)
+        organ_fail_errno(error, ENOMEM, "curves of %zu tensors", all->count);
+    for (size_t k = 0; k < all->count && !error->status; k++)
+        roles[organ_anatomy_row(&all->tensors[k]->anatomy)] |= is_chosen(all->tensors[k], chosen);
+    for (size_t k = 0; k < all->count && !error->status; k++) {
+        if (!is_chosen(all->tensors[k], chosen) && roles[organ_anatomy_row(&all->tensors[k]->anatomy)])
+            continue;
+        c->of[c->targets.count] = of[k];
+        c->targets.tensors[c->targets.count++] = all->tensors[k];
+    }
+    free(chosen);
+    return error->status;
+}
+
+/* ---- memory ---- */
+
+/* Bytes of the walk that go to neither a layer nor second moments, with one variant at a time. */
+static uint64_t least_beside(const organ_curves *c, const organ_forward *forward)
+{
+    const organ_along_options *const walk = &c->options.walk;
+    const uint64_t states = (uint64_t)walk->samples * walk->context * organ_forward_describe(forward)->hidden * sizeof(float);
+    uint64_t most = 0;
+    for (size_t k = 0; k < c->targets.count; k++) {
+        const organ_matrices m = organ_tensor_matrices(c->targets.tensors[k]);
+        const uint64_t own = 2 * m.rows * m.cols * sizeof(float) + c->work->memory(c->work->context, c->targets.tensors[k]) +
+                             organ_pooled_memory(c->pooled, c->targets.tensors[k]->anatomy.layer);
+        most = own > most ? own : most;
+    }
+    return states + most + organ_variants_memory(forward, c->options.tokens + walk->context, 1);
+}
+
+/* More than one only where there is plenty, so that the memory that a refusal names is enough; by nothing that depends on the number of
+ * threads. */
+static size_t variants_together(const organ_curves *c, const organ_forward *forward)
+{
+    const size_t tokens = c->options.tokens + c->options.walk.context;
+    const uint64_t one = organ_variants_memory(forward, tokens, 2) - organ_variants_memory(forward, tokens, 1);
+    const uint64_t plenty = organ_forward_spare(forward, c->options.walk.context) / PLENTY, least = least_beside(c, forward);
+    const uint64_t more = plenty > least ? (plenty - least) / one : 0;
+    return more < MOST_TOGETHER ? 1 + (size_t)more : MOST_TOGETHER;
+}
+
+static uint64_t work_memory(void *context, const organ_along_text *along, const organ_tensor *tensor)
+{
+    organ_curves *const c = context;
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    const organ_forward *const forward = organ_along_describe(along)->forward;
+    const uint64_t copy = m.rows * m.cols * sizeof(float);
+    c->together = c->together ? c->together : variants_together(c, forward);
+    return copy + c->work->memory(c->work->context, tensor) + organ_pooled_memory(c->pooled, tensor->anatomy.layer) +
+           organ_variants_memory(forward, c->options.tokens + c->options.walk.context, c->together);
+}
+
+/* ---- the walk ---- */
+
+static bool is_known(void *context, size_t target)
+{
+    const organ_curves *const c = context;
+    return c->allocation->tensors[c->of[target]].known;
+}
+
+static organ_status nothing(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
+{
+    (void)context;
+    (void)matrix;
+    (void)weights;
+    return error->status;
+}
+
+static organ_status reach(void *context, const organ_along_layer *layer, organ_error *error)
+{
+    organ_curves *const c = context;
+    const organ_along_facts *const facts = organ_along_describe(c->along);
+    if (!c->variants && organ_variants_open(facts->forward, c->engine, &c->rest.windows, c->together, &c->variants, error))
+        return error->status;
+    c->measured_count = 0;
+    return organ_variants_reach(c->variants, layer->number, error);
+}
+
+/* What is left takes as long as what was measured, in proportion to the layers that its variants still go through. */
+static void tell_time(organ_curves *c, int32_t number)
+{
+    char text[24];
+    const double layers = organ_forward_describe(organ_along_describe(c->along)->forward)->layers, seconds = organ_seconds_now() - c->begun;
+    double through = 0, left = 0;
+    for (size_t k = 0; k < c->targets.count; k++) {
+        const int32_t own = c->targets.tensors[k]->anatomy.layer;
+        *(own <= number ? &through : &left) += layers - own;
+    }
+    if (left > 0 && through > 0 && !c->told++)
+        organ_progress_note(c->progress, "allocation: the first layer's curves took %.1f s; the others will take about %s", seconds,
+                            organ_duration_text(seconds * left / through, text));
+}
+
+static organ_status settle(void *context, const organ_along_layer *layer, organ_error *error)
+{
+    organ_curves *const c = context;
+    if (organ_variants_pass(c->variants, layer->loaded, error) != ORGAN_OK)
+        return error->status;
+    for (size_t k = 0; k < c->measured_count && !error->status; k++) {
+        organ_allocation_tensor *const t = &c->allocation->tensors[c->measured[k]];
+        char remark[64];
+        t->known = true;
+        snprintf(remark, sizeof remark, "KL %.3g to %.3g", t->cost[0], t->cost[c->allocation->level_count - 1]);
+        organ_progress_advance(c->progress, 0, t->name, remark);
+        if (c->work->found)
+            c->work->found(c->work->context, t, error);
+    }
+    tell_time(c, layer->number);
+    return error->status;
+}
+
+/* One matrix that is a tensor of the allocation by itself. */
+static organ_status vary_alone(organ_curves *c, const organ_along_matrix *m, const float *weights, organ_allocation_tensor *t,
+                               organ_error *error)
+{
+    const size_t bytes = (size_t)(m->rows * m->cols) * sizeof *weights;
+    float *const made = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (!made)
+        return organ_fail_memory(error, m->name);
+    for (size_t l = 0; l < c->allocation->level_count && !error->status; l++) {
+        memcpy(made, weights, bytes);
+        if (c->work->make(c->work->context, m, l, made, error) != ORGAN_OK)
+            break;
+        organ_layer_write(m->layer->loaded, m->name, made);
+        organ_variants_add(c->variants, m->layer->loaded, &t->cost[l], error);
+    }
+    organ_layer_write(m->layer->loaded, m->name, weights);
+    free(made);
+    return error->status;
+}
+
+/* One of several: it is kept at all levels until they are complete. */
+static organ_status vary_pooled(organ_curves *c, const organ_along_matrix *m, float *weights, size_t tensor, organ_error *error)
+{
+    const size_t levels = c->allocation->level_count, bytes = (size_t)(m->rows * m->cols) * sizeof *weights;
+    organ_allocation_tensor *const t = &c->allocation->tensors[tensor];
+    float *const made = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (!made)
+        return organ_fail_memory(error, m->name);
+    for (size_t l = 0; l <= levels && !error->status; l++) {
+        memcpy(made, weights, bytes);
+        if (l == levels || c->work->make(c->work->context, m, l, made, error) == ORGAN_OK)
+            organ_pooled_keep(c->pooled, tensor, m->name, c->targets.tensors[m->target], l, made, error);
+    }
+    if (!error->status && organ_pooled_complete(c->pooled, tensor))
+        for (size_t l = 0; l <= levels && !error->status; l++) {
+            organ_pooled_write(c->pooled, tensor, l, m->layer->loaded, error);
+            if (l < levels && !error->status)
+                organ_variants_add(c->variants, m->layer->loaded, &t->cost[l], error);
+        }
+    free(made);
+    return error->status;
+}
+
+static organ_status vary(void *context, const organ_along_matrix *m, float *weights, organ_error *error)
+{
+    organ_curves *const c = context;
+    const size_t tensor = c->of[m->target];
+    if (c->measured_count == 0 || c->measured[c->measured_count - 1] != tensor) {
+        bool there = false;
+        for (size_t k = 0; k < c->measured_count; k++)
+            there |= c->measured[k] == tensor;
+        if (!there)
+            c->measured[c->measured_count++] = tensor;
+    }
+    return organ_pooled_is(c->pooled, tensor) ? vary_pooled(c, m, weights, tensor, error)
+                                              : vary_alone(c, m, weights, &c->allocation->tensors[tensor], error);
+}
+
+/* ---- all of it ---- */
+
+organ_status organ_curves_open(const organ_curves_options *options, const organ_model *model, const organ_targets *targets,
+                               organ_allocation *allocation, const size_t *of, const organ_curves_work *work, const organ_engine *engine,
+                               const organ_progress *progress, organ_curves **curves, organ_error *error)
+{
+    organ_curves *const c = *curves = calloc(1, sizeof *c);
+    if (!c)
+        return organ_fail_memory(error, model->path);
+    *c = (organ_curves){.options = *options, .engine = engine, .progress = progress, .allocation = allocation, .work = work};
+    c->options.walk.streams = ORGAN_ALONG_DONOR;
+    c->walk_work = (organ_along_work){
+        .context = c, .memory = work_memory, .done = is_known, .restore = nothing, .change = vary, .enter = reach, .leave = settle};
+    if (choose_targets(c, targets, of, error) ||
+        organ_along_open(&c->options.walk, model, &c->targets, &c->walk_work, engine, progress, &c->along, error))
+        return error->status;
+    return organ_along_rest_cut(c->along, c->options.tokens, "--allocate-tokens", &c->rest, error);
+}
+
+void organ_curves_close(organ_curves *c)
+{
+    if (!c)
+        return;
+    organ_variants_close(c->variants);
+    organ_pooled_destroy(c->pooled);
+    organ_along_rest_release(&c->rest);
+    organ_along_close(c->along);
+    free(c->targets.tensors);
+    free(c->of);
+    free(c->measured);
+    free(c);
+}
+
+const organ_along_text *organ_curves_walk(const organ_curves *c) { return c->along; }
+const organ_along_rest *organ_curves_rest(const organ_curves *c) { return &c->rest; }
+
+size_t organ_curves_unknown(const organ_curves *c)
+{
+    size_t count = 0;
+    for (size_t t = 0; t < c->allocation->count; t++)
+        for (size_t k = 0; k < c->targets.count && !c->allocation->tensors[t].known; k++)
+            if (c->of[k] == t) {
+                count++;
+                break;
+            }
+    return count;
+}
+
+organ_status organ_curves_run(organ_curves *c, organ_error *error)
+{
+    const size_t unknown = organ_curves_unknown(c);
+    size_t missing = 0;
+    if (unknown) {
+        c->begun = organ_seconds_now();
+        organ_progress_note(c->progress, "allocation: %zu tensors at %zu levels, each measured on %zu tokens", unknown,
+                            c->allocation->level_count, c->rest.windows.begin[c->rest.windows.count]);
+        organ_progress_begin(c->progress, "measuring curves", 0, unknown);
+        organ_along_run(c->along, error);
+        organ_progress_end(c->progress);
+    }
+    organ_variants_close(c->variants);
+    c->variants = NULL;
+    if (!error->status && !organ_allocation_fill(c->allocation, &missing))
+        return organ_fail(error, ORGAN_USAGE,
+                          "tensor '%s': none of its kind is in a layer that is measured: more --allocate-layers reach it",
+                          c->allocation->tensors[missing].name);
+    return error->status;
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/allocate/pooled.h"
+
+#include "orchestrator/stream/widen.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A matrix that was kept. */
+typedef struct kept {
+    char *name;
+    size_t weights;
+    organ_dtype dtype;
+    void *values[ORGAN_ALLOCATION_LEVELS + 1]; /* the last: the donor's */
+} kept;
+
+typedef struct pool {
+    int32_t layer;
+    uint64_t matrices, bytes; /* in the file */
+    kept *kept;
+    size_t count; /* that are kept at all levels */
+} pool;
+
+struct organ_pooled_tensors {
+    const organ_allocation *allocation;
+    const organ_kernels *kernels;
+    pool *pools; /* one per tensor of the allocation */
+};
+
+organ_pooled_tensors *organ_pooled_create(const organ_allocation *allocation, const organ_targets *targets, const size_t *of,
+                                          const organ_kernels *kernels)
+{
+    organ_pooled_tensors *const made = calloc(1, sizeof *made);
+    if (!made || !(made->pools = calloc(allocation->count + 1, sizeof *made->pools))) {
+        free(made);
+        return NULL;
+    }
+    made->allocation = allocation;
+    made->kernels = kernels;
+    for (size_t k = 0; k < targets->count; k++) {
+        pool *const p = &made->pools[of[k]];
+        p->layer = targets->tensors[k]->anatomy.layer;
+        p->matrices += organ_tensor_matrices(targets->tensors[k]).count;
+        p->bytes += targets->tensors[k]->bytes;
+    }
+    return made;
+}
+
+static void let_go(const organ_pooled_tensors *pooled, pool *p)
+{
+    for (uint64_t k = 0; p->kept && k < p->matrices; k++) {
+        free(p->kept[k].name);
+        for (size_t l = 0; l <= pooled->allocation->level_count; l++)
+            free(p->kept[k].values[l]);
+    }
+    free(p->kept);
+    p->kept = NULL;
+    p->count = 0;
+}
+
+void organ_pooled_destroy(organ_pooled_tensors *pooled)
+{
+    if (!pooled)
+        return;
+    for (size_t k = 0; k < pooled->allocation->count; k++)
+        let_go(pooled, &pooled->pools[k]);
+    free(pooled->pools);
+    free(pooled);
+}
+
+bool organ_pooled_is(const organ_pooled_tensors *pooled, size_t tensor) { return pooled->pools[tensor].matrices > 1; }
+
+uint64_t organ_pooled_memory(const organ_pooled_tensors *pooled, int32_t layer)
+{
+    uint64_t bytes = 0;
+    for (size_t k = 0; k < pooled->allocation->count; k++)
+        if (pooled->pools[k].layer == layer && organ_pooled_is(pooled, k))
+            bytes += (pooled->allocation->level_count + 1) * pooled->pools[k].bytes;
+    return bytes;
+}
+
+organ_status organ_pooled_keep(organ_pooled_tensors *pooled, size_t tensor, const char *name, const organ_tensor *stored, size_t level,
+                               const float *weights, organ_error *error)
+{
+    const organ_matrices m = organ_tensor_matrices(stored);
+    pool *const p = &pooled->pools[tensor];
+    if (!p->kept && !(p->kept = calloc((size_t)p->matrices, sizeof *p->kept)))
+        return organ_fail_memory(error, name);
+    kept *const own = &p->kept[p->count];
+    own->weights = (size_t)(m.rows * m.cols);
+    own->dtype = stored->dtype;
+    if (!own->name && !(own->name = strdup(name)))
+        return organ_fail_memory(error, name);
+    if (!(own->values[level] = malloc(own->weights * organ_dtype_describe(stored->dtype)->bytes)))
+        return organ_fail_memory(error, name);
+    organ_narrow(pooled->kernels, stored->dtype, weights, own->values[level], own->weights);
+    p->count += level == pooled->allocation->level_count;
+    return ORGAN_OK;
+}
+
+bool organ_pooled_complete(const organ_pooled_tensors *pooled, size_t tensor)
+{
+    return pooled->pools[tensor].count == pooled->pools[tensor].matrices;
+}
+
+organ_status organ_pooled_write(organ_pooled_tensors *pooled, size_t tensor, size_t level, organ_layer *layer, organ_error *error)
+{
+    pool *const p = &pooled->pools[tensor];
+    for (size_t k = 0; k < p->count; k++) {
+        const kept *const own = &p->kept[k];
+        float *const values = malloc(own->weights * sizeof *values);
+        if (!values)
+            return organ_fail_memory(error, own->name);
+        organ_widen(pooled->kernels, own->dtype, own->values[level], values, own->weights);
+        organ_layer_write(layer, own->name, values);
+        free(values);
+    }
+    if (level == pooled->allocation->level_count)
+        let_go(pooled, p);
+    return ORGAN_OK;
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT
+ * What of the text lies between the windows of the walk. */
+#include "formats/base/input_file.h"
+#include "orchestrator/surgery/along_text/job.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A stretch behind window `w` that no window covers: where it begins; *length is what it has. */
+static size_t stretch(const organ_along_text *along, size_t w, size_t *length)
+{
+    const size_t begin = organ_along_window_at(along, w) + along->options->context;
+    const size_t end = w + 1 < along->options->samples ? organ_along_window_at(along, w + 1) : along->facts.tokens;
+    *length = end - begin;
+    return begin;
+}
+
+/* Behind the last of several windows there is nothing. */
+static size_t stretches(const organ_along_text *along) { return along->options->samples > 1 ? along->options->samples - 1 : 1; }
+
+/* The places of windows of that length, `all` of them where `begins` is NULL. */
+static size_t places(const organ_along_text *along, size_t length, size_t *begins)
+{
+    size_t count = 0;
+    for (size_t w = 0; w < stretches(along); w++) {
+        size_t room = 0;
+        const size_t begin = stretch(along, w, &room);
+        for (size_t k = 0; k < room / length; k++, count++)
+            if (begins)
+                begins[count] = begin + k * length;
+    }
+    return count;
+}
+
+static size_t length_of(const organ_along_text *along)
+{
+    size_t length = along->options->context;
+    for (size_t w = 0; w < stretches(along); w++) {
+        size_t room = 0;
+        (void)stretch(along, w, &room);
+        length = room < length ? room : length;
+    }
+    return length;
+}
+
+static organ_status encode(const organ_along_text *along, uint32_t **ids, organ_error *error)
+{
+    const char *const path = along->options->text;
+    char *text = NULL;
+    size_t bytes = 0, tokens = 0;
+    if (organ_input_load(path, path, ORGAN_ALONG_LARGEST_TEXT, &text, &bytes, error) == ORGAN_OK &&
+        organ_tokenizer_encode(along->facts.tokenizer, text, bytes, true, ids, &tokens, error) == ORGAN_OK &&
+        (bytes != along->facts.bytes || tokens != along->facts.tokens))
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: was changed while it was read", path);
+    free(text);
+    return error->status;
+}
+
+/* `count` of `all` places, evenly spread. */
+static organ_status fill(const organ_along_text *along, const size_t *begins, size_t all, size_t count, organ_along_rest *rest,
+                         organ_error *error)
+{
+    const organ_tokenizer_facts *const facts = organ_tokenizer_describe(along->facts.tokenizer);
+    uint32_t *ids = NULL;
+    rest->tokens = malloc(count * rest->length * sizeof *rest->tokens);
+    rest->begin = calloc(count + 1, sizeof *rest->begin);
+    if (!rest->tokens || !rest->begin)
+        return organ_fail_memory(error, along->options->text);
+    if (encode(along, &ids, error) == ORGAN_OK)
+        for (size_t w = 0; w < count; w++) {
+            uint32_t *const own = rest->tokens + w * rest->length;
+            memcpy(own, ids + begins[(size_t)((uint64_t)w * all / count)], rest->length * sizeof *own);
+            if (facts->adds_bos && facts->bos >= 0)
+                own[0] = (uint32_t)facts->bos;
+            rest->begin[w + 1] = (w + 1) * rest->length;
+        }
+    free(ids);
+    rest->windows = (organ_windows){rest->tokens, count, rest->begin};
+    return error->status;
+}
+
+organ_status organ_along_rest_cut(const organ_along_text *along, size_t wanted, const char *option, organ_along_rest *rest,
+                                  organ_error *error)
+{
+    *rest = (organ_along_rest){.length = length_of(along)};
+    const bool enough = rest->length >= ORGAN_ALONG_LEAST_REST;
+    const size_t all = enough ? places(along, rest->length, NULL) : 0, count = enough ? (wanted + rest->length - 1) / rest->length : 1;
+    if (count > all)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: its windows (--samples, --context) leave %zu tokens in stretches of %zu or more that calibrate nothing, not "
+                          "%zu (%s)",
+                          along->options->text, all * rest->length, enough ? rest->length : ORGAN_ALONG_LEAST_REST, wanted, option);
+    size_t *const begins = malloc(all * sizeof *begins);
+    if (!begins)
+        return organ_fail_memory(error, along->options->text);
+    (void)places(along, rest->length, begins);
+    fill(along, begins, all, count, rest, error);
+    free(begins);
+    return error->status;
+}
+
+void organ_along_rest_release(organ_along_rest *rest)
+{
+    free(rest->tokens);
+    free(rest->begin);
+    *rest = (organ_along_rest){0};
+}

@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/calibrated/allocation.h"
+
+#include "formats/base/path.h"
+#include "formats/base/text_buffer.h"
+#include "orchestrator/report/text/members.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TOKENS 3072u
+#define LAYERS 16u
+
+struct organ_prune_allocation {
+    const organ_prune_calibrated_options *options;
+    organ_prune_matrix_options wish;
+    bool by_weight;
+    organ_prune_job *job;
+    organ_allocation curves;
+    size_t *of; /* to which of the curves each target belongs */
+    double budget;
+    double *shares; /* percent, one for each target */
+    json_t *identity;
+    organ_curves_work work;
+    organ_curves *walk; /* NULL: the curves were read */
+    bool known, divided;
+    size_t tokens, windows;
+};
+
+static unsigned tokens_of(const organ_allocate_options *o) { return o->tokens ? o->tokens : TOKENS; }
+static unsigned layers_of(const organ_allocate_options *o) { return o->layers ? o->layers : LAYERS; }
+static double way_of(const organ_allocate_options *o) { return o->way > 0 ? o->way : ORGAN_ALLOCATION_WAY; }
+
+/* ---- what goes with what ---- */
+
+static organ_status refuse_alone(const organ_allocate_options *o, organ_error *error)
+{
+    const char *const given = o->budget    ? "--budget"
+                              : o->file    ? "--allocation"
+                              : o->tokens  ? "--allocate-tokens"
+                              : o->layers  ? "--allocate-layers"
+                              : o->way > 0 ? "--allocate-way"
+                                           : NULL;
+    return given ? organ_fail(error, ORGAN_USAGE, "%s has no meaning without --allocate global", given) : ORGAN_OK;
+}
+
+static organ_status check_ranges(const organ_allocate_options *o, organ_error *error)
+{
+    if (strcmp(o->allocate, "global") != 0)
+        return organ_fail(error, ORGAN_USAGE, "--allocate '%s' is not known: global", o->allocate);
+    if (tokens_of(o) < 64 || tokens_of(o) > 1u << 24)
+        return organ_fail(error, ORGAN_USAGE, "--allocate-tokens %u is not in 64 .. 16777216", o->tokens);
+    if (layers_of(o) < 2 || layers_of(o) > 1u << 14)
+        return organ_fail(error, ORGAN_USAGE, "--allocate-layers %u is not in 2 .. 16384", o->layers);
+    return way_of(o) <= 1 ? ORGAN_OK : organ_fail(error, ORGAN_USAGE, "--allocate-way %g is not above 0 and at most 1", o->way);
+}
+
+static organ_status read_budget(const organ_allocate_options *o, double sparsity, double *budget, organ_error *error)
+{
+    organ_budget told = {ORGAN_BUDGET_PERCENT, sparsity};
+    if (o->budget && organ_budget_parse(o->budget, &told, error) != ORGAN_OK)
+        return error->status;
+    if (o->budget && sparsity > 0)
+        return organ_fail(error, ORGAN_USAGE, "--budget %s and --sparsity %g: one of the two says how much", o->budget, sparsity);
+    if (!o->budget && !(sparsity > 0))
+        return organ_fail(error, ORGAN_USAGE, "--allocate global needs --budget or --sparsity");
+    if (told.unit != ORGAN_BUDGET_PERCENT)
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "--budget %s has no meaning for prune: zeros are stored like other weights, so its output is as large as the donor; a "
+            "percentage of zeros has one",
+            o->budget);
+    if (told.amount < 100 * ORGAN_ALLOCATION_LEAST || told.amount > 100 * ORGAN_ALLOCATION_MOST)
+        return organ_fail(error, ORGAN_USAGE, "--allocate global gives each tensor %g to %g %%: all of them together cannot get %g %%",
+                          100 * ORGAN_ALLOCATION_LEAST, 100 * ORGAN_ALLOCATION_MOST, told.amount);
+    *budget = told.amount / 100;
+    return ORGAN_OK;
+}
+
+organ_status organ_prune_allocation_check(const organ_prune_calibrated_options *c, double sparsity, double *budget, organ_error *error)
+{
+    const organ_allocate_options *const o = &c->allocate;
+    if (!o->allocate)
+        return refuse_alone(o, error);
+    if (check_ranges(o, error) != ORGAN_OK)
+        return error->status;
+    if (c->pattern)
+        return organ_fail(error, ORGAN_USAGE, "--pattern %s gives every tensor the same: --allocate cannot be asked for as well",
+                          c->pattern);
+    if (c->imatrix)
+        return organ_fail(error, ORGAN_USAGE, "--allocate has no meaning with --imatrix: divergences are measured on a text");
+    if (!c->calibration)
+        return organ_fail(error, ORGAN_USAGE, "--allocate global needs --calibration FILE: divergences are measured on a part of it");
+    return read_budget(o, sparsity, budget, error);
+}
+
+/* ---- how a curve is measured ---- */
+
+static organ_prune_matrix_options wish_at(const organ_prune_allocation *a, const char *name, double sparsity)
+{
+    organ_prune_matrix_options options = a->wish;
+    options.name = name;
+    options.sparsity = sparsity;
+    return options;
+}
+
+/* Of inputs that are all alike. */
+static organ_status flat_inputs(const organ_along_matrix *m, organ_calibration **flat, organ_error *error)
+{
+    const organ_calibration_options options = {.features = (size_t)m->cols, .name = m->name};
+    float *const ones = malloc((size_t)m->cols * sizeof *ones);
+    if (!ones)
+        return organ_fail_memory(error, m->name);
+    for (uint64_t k = 0; k < m->cols; k++)
+        ones[k] = 1;
+    organ_calibration_from_norms(&options, ones, 1, flat, error);
+    free(ones);
+    return error->status;
+}
+
+static organ_status prune_at(const organ_prune_allocation *a, const organ_along_matrix *m, double sparsity,
+                             const organ_calibration *calibration, float *weights, organ_error *error)
+{
+    const organ_prune_matrix_options options = wish_at(a, m->name, sparsity);
+    organ_prune_matrix_report report;
+    uint8_t *const keep = malloc((size_t)(m->rows * m->cols));
+    if (!keep)
+        return organ_fail_memory(error, m->name);
+    if (organ_prune_matrix(a->job->engine, &options, calibration, weights, (size_t)m->rows, (size_t)m->cols, keep, &report, error) ==
+        ORGAN_OK)
+        for (uint64_t k = 0; k < m->rows * m->cols; k++)
+            weights[k] = keep[k] ? weights[k] : 0.0f;
+    free(keep);
+    return error->status;
+}
+
+static organ_status make(void *context, const organ_along_matrix *m, size_t level, float *weights, organ_error *error)
+{
+    const organ_prune_allocation *const a = context;
+    organ_calibration *flat = NULL;
+    if (!a->by_weight || flat_inputs(m, &flat, error) == ORGAN_OK)
+        prune_at(a, m, 100 * a->curves.levels[level], flat ? flat : m->calibration, weights, error);
+    organ_calibration_destroy(flat);
+    return error->status;
+}
+
+static uint64_t memory(void *context, const organ_tensor *tensor)
+{
+    const organ_prune_matrix_options options = wish_at(context, tensor->name, 50);
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    return organ_prune_matrix_memory(&options, m.rows, m.cols);
+}
+
+/* A run that is ended now can go on with the curves that it has. */
+static organ_status found(void *context, const organ_allocation_tensor *tensor, organ_error *error)
+{
+    const organ_prune_allocation *const a = context;
+    organ_run_journal *const journal = a->job->run->journal;
+    journal->worth = true;
+    return organ_run_journal_add(journal, organ_allocation_line(&a->curves, tensor), error);
+}
+
+/* ---- opening ---- */
+
+/* What the curves belong to. */
+static json_t *identity_of(const organ_prune_allocation *a, const char *text)
+{
+    const organ_prune_calibrated_options *const c = a->options;
+    return ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("model", a->job->fingerprint),
+                        SET_TEXT("method", a->job->definition), SET_FLAG("compensate", !a->wish.no_compensate),
+                        SET_REAL("effort", c->effort), SET_COUNT("seed", c->seed), SET_TEXT("text", text), SET_COUNT("samples", c->samples),
+                        SET_COUNT("context", c->context), SET_COUNT("allocate_tokens", tokens_of(&c->allocate)),
+                        SET_COUNT("allocate_layers", layers_of(&c->allocate)));
+}
+
+static organ_status open_walk(organ_prune_allocation *a, organ_error *error)
+{
+    const organ_prune_calibrated_options *const c = a->options;
+    const organ_curves_options options = {.walk = {.text = c->calibration,
+                                                   .samples = c->samples,
+                                                   .context = c->context,
+                                                   .method = "--allocate",
+                                                   .verb = "prune",
+                                                   .doing = "measuring divergences with",
+                                                   .seed = c->seed},
+                                          .tokens = tokens_of(&c->allocate),
+                                          .layers = layers_of(&c->allocate)};
+    a->work = (organ_curves_work){.context = a, .make = make, .memory = memory, .found = found};
+    if (organ_curves_open(&options, a->job->donor, &a->job->targets, &a->curves, a->of, &a->work, a->job->engine, a->job->progress,
+                          &a->walk, error))
+        return error->status;
+    const organ_windows *const windows = &organ_curves_rest(a->walk)->windows;
+    a->tokens = windows->begin[windows->count];
+    a->windows = windows->count;
+    a->identity = identity_of(a, organ_along_describe(organ_curves_walk(a->walk))->digest);
+    return a->identity ? ORGAN_OK : organ_fail_memory(error, a->job->donor->path);
+}
+
+/* Whether a new file can be made there: measuring takes long. */
+static organ_status check_place(const char *file, organ_error *error)
+{
+    const size_t folder = (size_t)(organ_path_name(file) - file);
+    char *const path = folder ? organ_format("%.*s", (int)folder, file) : strdup(".");
+    if (!path)
+        return organ_fail_memory(error, file);
+    if (access(path, W_OK | X_OK))
+        organ_fail_errno(error, errno, "%s: cannot be made (--allocation)", file);
+    free(path);
+    return error->status;
+}
+
+organ_status organ_prune_allocation_open(const organ_prune_calibrated_options *options, const organ_prune_matrix_options *wish,
+                                         bool by_weight, organ_prune_job *job, double budget, organ_prune_allocation **allocation,
+                                         organ_error *error)
+{
+    const char *const file = options->allocate.file;
+    organ_prune_allocation *const a = *allocation = calloc(1, sizeof *a);
+    if (!a)
+        return organ_fail_memory(error, job->donor->path);
+    *a = (organ_prune_allocation){.options = options,
+                                  .wish = *wish,
+                                  .by_weight = by_weight,
+                                  .job = job,
+                                  .curves = {.levels = organ_sparsity_levels, .level_count = ORGAN_ALLOCATION_LEVELS},
+                                  .of = calloc(job->targets.count + 1, sizeof *a->of),
+                                  .budget = budget,
+                                  .shares = calloc(job->targets.count + 1, sizeof *a->shares)};
+    if (!a->of || !a->shares || !organ_curves_list(&job->targets, &a->curves, a->of))
+        return organ_fail_memory(error, job->donor->path);
+    if (open_walk(a, error) != ORGAN_OK || !file || organ_allocation_read(&a->curves, a->identity, file, &a->known, error) != ORGAN_OK)
+        return error->status;
+    return a->known ? ORGAN_OK : check_place(file, error);
+}
+
+void organ_prune_allocation_close(organ_prune_allocation *a)
+{
+    if (!a)
+        return;
+    organ_curves_close(a->walk);
+    organ_allocation_release(&a->curves);
+    json_decref(a->identity);
+    free(a->of);
+    free(a->shares);
+    free(a);
+}
+
+/* ---- the run ---- */
+
+static organ_status divide(organ_prune_allocation *a, organ_error *error)
+{
+    if (!organ_allocation_divide(&a->curves, a->budget, way_of(&a->options->allocate)))
+        return organ_fail_memory(error, a->job->donor->path);
+    for (size_t k = 0; k < a->job->targets.count; k++)
+        a->shares[k] = 100 * a->curves.tensors[a->of[k]].given;
+    a->job->shares = a->shares;
+    a->divided = true;
+    return ORGAN_OK;
+}
+
+static organ_status measure(organ_prune_allocation *a, organ_error *error)
+{
+    const organ_run_journal *const journal = a->job->run->journal;
+    const char *const file = a->options->allocate.file;
+    size_t index;
+    json_t *line;
+    json_array_foreach(journal->lines, index, line)(void) organ_allocation_recall(&a->curves, line);
+    if (organ_curves_run(a->walk, error) != ORGAN_OK || !file)
+        return error->status;
+    json_t *const document = organ_allocation_json(&a->curves, a->identity);
+    if (document)
+        organ_document_write(file, document, error);
+    else
+        organ_fail_memory(error, file);
+    json_decref(document);
+    return error->status;
+}
+
+/* The stage that measuring has interrupted. */
+static void begin_pruning(const organ_prune_allocation *a)
+{
+    uint64_t bytes = 0;
+    size_t left = 0;
+    for (size_t k = 0; k < a->job->targets.count; k++) {
+        bytes += a->job->parts[k].done ? 0 : a->job->targets.tensors[k]->bytes;
+        left += !a->job->parts[k].done;
+    }
+    organ_progress_begin(a->job->progress, "pruning", bytes, left);
+}
+
+organ_status organ_prune_allocation_run(organ_prune_allocation *a, organ_error *error)
+{
+    if (!a->known && measure(a, error) != ORGAN_OK)
+        return error->status;
+    if (!a->known)
+        begin_pruning(a);
+    organ_curves_close(a->walk);
+    a->walk = NULL;
+    a->known = true;
+    if (divide(a, error) == ORGAN_OK)
+        organ_progress_note(a->job->progress, "allocation: by the curves %.4g nats a token, where the same for each tensor costs %.4g",
+                            a->curves.cost, a->curves.uniform_cost);
+    return error->status;
+}
+
+/* ---- what is told ---- */
+
+json_t *organ_prune_allocation_parameters(const organ_prune_calibrated_options *c, double budget)
+{
+    const organ_allocate_options *const o = &c->allocate;
+    return ORGAN_OBJECT(SET_TEXT("allocate", o->allocate), SET_REAL("budget", 100 * budget), SET_REAL("way", way_of(o)),
+                        SET_COUNT("tokens", tokens_of(o)), SET_COUNT("layers", layers_of(o)));
+}
+
+static json_t *tensor_json(const void *context, size_t k)
+{
+    const organ_prune_allocation *const a = context;
+    const organ_allocation_tensor *const t = &a->curves.tensors[k];
+    return ORGAN_OBJECT(SET_BYTES("name", t->name), SET_TEXT("role", t->role), SET_INDEX("layer", t->layer),
+                        SET_COUNT("elements", t->elements), SET_REAL("sparsity", 100 * t->given),
+                        SET_REAL("cost", organ_allocation_cost(&a->curves, t, t->given)),
+                        SET_REAL("uniform_cost", organ_allocation_cost(&a->curves, t, a->budget)), SET_FLAG("between", t->between));
+}
+
+json_t *organ_prune_allocation_json(const organ_prune_allocation *a)
+{
+    size_t measured = a->known ? 0 : organ_curves_unknown(a->walk);
+    for (size_t k = 0; k < a->curves.count && a->known; k++)
+        measured += !a->curves.tensors[k].between;
+    return ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_REAL("budget", 100 * a->budget),
+                        SET_REAL("way", way_of(&a->options->allocate)), SET_FLAG("known", a->known),
+                        SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(a->options->calibration)),
+                                                 SET_HELD("xxh3", json_object_get(a->identity, "text")))),
+                        SET_COUNT("tokens", a->tokens), SET_COUNT("windows", a->windows), SET_COUNT("tensors_in_all", a->curves.count),
+                        SET_COUNT("measured", measured), SET_REAL_OF("cost", a->divided, a->curves.cost),
+                        SET_REAL_OF("uniform_cost", a->divided, a->curves.uniform_cost),
+                        SET("tensors", organ_json_rows(a->divided ? a->curves.count : 0, tensor_json, a)));
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT
+ * Physarum v1 with one budget for all targets: its curves are those of the same flow over a matrix in memory. */
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/calibrated/job.h"
+#include "orchestrator/surgery/output/operation.h"
+
+typedef struct divided_job {
+    organ_prune_job base; /* first: it is what the kind gets */
+    const organ_prune_calibrated_options *options;
+    double budget;
+    organ_prune_allocation *allocation;
+} divided_job;
+
+static organ_status divide_and_prune(organ_prune_job *base, organ_error *error)
+{
+    divided_job *const job = (divided_job *)base;
+    return organ_prune_allocation_run(job->allocation, error) ? error->status : organ_prune_parts(base, error);
+}
+
+static json_t *parameters(void *context)
+{
+    const divided_job *const job = context;
+    json_t *const own = organ_prune_parameters(context);
+    ORGAN_ADD(own, SET("allocation", organ_prune_allocation_parameters(job->options, job->budget)));
+    return own;
+}
+
+static int amend(const organ_prune_job *base, json_t *document)
+{
+    const divided_job *const job = (const divided_job *)base;
+    json_t *const run = json_incref(json_object_get(document, "run"));
+    json_object_del(document, "run");
+    ORGAN_ADD(document, SET("allocation", organ_prune_allocation_json(job->allocation)), SET("run", run));
+    return 0;
+}
+
+static const organ_prune_kind kind = {.work = divide_and_prune, .parameters = parameters, .amend = amend};
+
+/* Curves are measured with the flow as it is defined. */
+static organ_status check_flow(const organ_prune_options *o, organ_error *error)
+{
+    const char *const given = o->block_size != 256  ? "--block-size"
+                              : o->iterations != 30 ? "--iterations"
+                              : o->beta != 2        ? "--beta"
+                              : o->coupling != 1    ? "--coupling"
+                                                    : NULL;
+    return given ? organ_fail(error, ORGAN_USAGE, "%s cannot be asked for with --allocate", given) : ORGAN_OK;
+}
+
+static organ_status run(void *context, json_t **report, organ_error *error)
+{
+    divided_job *const job = context;
+    const organ_prune_options *const o = job->base.options;
+    static const organ_prune_matrix_options flow = {.method = ORGAN_PRUNE_PHYSARUM_V2, .no_compensate = true, .effort = 1};
+    if (organ_prune_check_options(o, error) || check_flow(o, error) ||
+        organ_along_check(job->options->samples, job->options->context, error) || organ_prune_job_open(&job->base, error) ||
+        organ_prune_allocation_open(job->options, &flow, true, &job->base, job->budget, &job->allocation, error))
+        return error->status;
+    return organ_prune_run(&job->base, report, error);
+}
+
+static void close_divided(void *context)
+{
+    divided_job *const job = context;
+    organ_prune_allocation_close(job->allocation);
+    organ_prune_job_close(&job->base);
+}
+
+organ_status organ_prune_divided(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,
+                                 const organ_engine *engine, const organ_progress *progress, json_t **report, organ_error *error)
+{
+    divided_job job = {.options = calibrated,
+                       .base = {.kind = &kind,
+                                .definition = "physarum-v1/1",
+                                .options = options,
+                                .engine = engine,
+                                .progress = progress,
+                                .divides = true,
+                                .started_at = time(NULL)}};
+    if (organ_prune_allocation_check(calibrated, options->sparsity, &job.budget, error) != ORGAN_OK)
+        return error->status;
+    if (!calibrated->allocate.allocate)
+        return organ_prune(options, engine, progress, report, error);
+    return organ_operation_run(&(organ_operation){options->donor, &job, run, close_divided, true}, report, error);
+}

@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# prune --allocate as its users see it: what each tensor gets, curves that are kept and read again, refusals, an interruption.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+
+text=tiny-qwen2/calibration.txt
+targets=(--targets '*.self_attn.[kv]_proj.weight,*.2.mlp.up_proj.weight')
+short=(--calibration $text --samples 4 --context 64 --allocate-tokens 256)
+prune=(prune tiny-qwen2 "${targets[@]}" "${short[@]}" --allocate global)
+
+# same A B: both outputs have the same weights.
+same() { judge "$1 and $2 differ" cmp -s <(cat "$1"/*.safetensors) <(cat "$2"/*.safetensors); }
+differ() { judge "$1 and $2 are the same" bash -c '! cmp -s <(cat "$1"/*.safetensors) <(cat "$2"/*.safetensors)' - "$1" "$2"; }
+
+# ---- every method; curves are measured, kept and read again ----
+ends 0 "${prune[@]}" -o v2 --method physarum-v2 --budget 50% --allocation v2.curves --quiet
+matches prune/allocated ../out
+matches prune/allocated_report v2/organ/REPORT.md
+judge "no map of what each tensor got" grep -q 'What each projection of each layer got' v2/organ/REPORT.html
+judge "the curves were not kept" grep -q '"schema": "organ.allocation/1"' v2.curves
+before=$(inventory | grep curves)
+ends 0 "${prune[@]}" -o again --method physarum-v2 --budget 50% --allocation v2.curves
+judge "curves that are there are measured again" bash -c '! grep -q "tensors at 5 levels" ../err'
+same v2 again
+ends 0 "${prune[@]}" -o other --method physarum-v2 --sparsity 65 --allocation v2.curves --quiet
+judge "the curves were written anew" test "$(inventory | grep curves)" = "$before"
+prints 'one budget of 65 %'
+prints '  65.00 %'
+ends 0 "${prune[@]}" -o plain --method physarum-v2 --budget 50% --allocate-way 0.01 --allocation v2.curves --quiet
+differ v2 plain
+ends 0 audit tiny-qwen2 v2 "${targets[@]}" --compensated --quiet
+for method in physarum-v1 magnitude wanda sparsegpt; do
+    ends 0 "${prune[@]}" -o $method --method $method --budget 40% --json --quiet
+    judge "$method: no tensor got another share" test "$(grep -c '"sparsity": ' ../out)" -gt 9
+    ends 0 prune tiny-qwen2 "${targets[@]}" -o $method-plain --method $method --sparsity 40 $([[ $method == [ws]* ]] && printf '%s ' "${short[@]:0:6}") --quiet
+    differ $method $method-plain
+done
+of_three=(prune tiny-qwen2 --targets '*.self_attn.[kv]_proj.weight' "${short[@]}" --allocate global --method wanda --budget 50% --allocate-layers 3)
+ends 0 "${of_three[@]}" -o three --json --quiet
+judge "other layers were measured" test "$(grep -c '"between": true' ../out)" = 2
+
+# ---- what would be done ----
+ends 0 "${prune[@]}" -o none --method wanda --budget 50% --dry-run --quiet
+prints 'Allocation: one budget of 50 % over 9 tensors; 9 curves would be measured, on'
+ends 0 "${of_three[@]}" -o none --dry-run --quiet
+prints 'Allocation: one budget of 50 % over 8 tensors; 6 curves would be measured, on'
+ends 0 "${prune[@]}" -o none --method wanda --budget 50% --allocate-layers 3 --dry-run --quiet # up_proj is in none of the three
+prints 'Allocation: one budget of 50 % over 9 tensors; 7 curves would be measured, on'
+ends 0 "${prune[@]}" -o none --method physarum-v2 --budget 50% --allocation v2.curves --dry-run --quiet
+prints 'their curves are read'
+judge "a dry run made something" test ! -e none
+
+# ---- refusals ----
+v2=(prune tiny-qwen2 -o new --method physarum-v2 "${targets[@]}")
+for option in --budget=50% --allocation=curves --allocate-tokens=100 --allocate-layers=3 --allocate-way=0.5; do
+    refused 2 "${option%%=*} has no meaning without --allocate global" "${v2[@]}" --calibration $text "$option"
+    refused 2 "${option%%=*} has no meaning without --allocate global" prune tiny-qwen2 -o new "$option"
+done
+all=("${v2[@]}" "${short[@]}" --allocate global)
+refused 2 "--allocate is 'local', but must be one of global" "${v2[@]}" "${short[@]}" --allocate local
+refused 2 '--allocate global needs --budget or --sparsity' "${all[@]}"
+refused 2 "--budget '50' is none: percent of zeros" "${all[@]}" --budget 50
+refused 2 '--budget 3.5bpw has no meaning for prune: zeros are stored like other weights' "${all[@]}" --budget 3.5bpw
+refused 2 '--budget 9GB has no meaning for prune' "${all[@]}" --budget 9GB
+refused 2 '--budget 50% and --sparsity 60: one of the two says how much' "${all[@]}" --budget 50% --sparsity 60
+refused 2 'all of them together cannot get 10 %' "${all[@]}" --budget 10%
+refused 2 'all of them together cannot get 97 %' "${all[@]}" --sparsity 97
+refused 2 '--pattern 2:4 gives every tensor the same' "${all[@]}" --pattern 2:4
+refused 2 '--allocate has no meaning with --imatrix' prune tiny-qwen2 -o new --method wanda --allocate global --budget 50% --imatrix x
+refused 2 '--allocate global needs --calibration FILE' prune tiny-qwen2 -o new --method magnitude --allocate global --budget 50%
+refused 2 '--allocate global needs --calibration FILE' prune tiny-qwen2 -o new --allocate global --budget 50%
+refused 2 '--block-size cannot be asked for with --allocate' prune tiny-qwen2 -o new "${short[@]}" --allocate global --budget 50% --block-size 64
+refused 2 'that calibrate nothing, not 20000 (--allocate-tokens)' "${all[@]}" --budget 50% --samples 200 --context 300 --allocate-tokens 20000
+refused 2 'leave 0 tokens in stretches of 16 or more that calibrate nothing, not 3072 (--allocate-tokens)' "${v2[@]}" --calibration $text --samples 1000 --context 72 --allocate global --budget 50%
+refused 2 '--allocate-layers' "${all[@]}" --budget 50% --allocate-layers 1
+refused 2 'has the curves of another run: its method is "physarum-v2/2", here it is "wanda/1"' prune tiny-qwen2 -o new --method wanda "${targets[@]}" "${short[@]}" --allocate global --budget 50% --allocation v2.curves
+refused 2 'its samples is 4, here it is 5' "${all[@]}" --budget 50% --samples 5 --allocation v2.curves
+refused 2 'its text is ' "${v2[@]}" "${short[@]/calibration.txt/heldout.txt}" --allocate global --budget 50% --allocation v2.curves
+refused 2 'it is of other targets' "${all[@]}" --budget 50% --targets '*.self_attn.[qv]_proj.weight,*.2.mlp.up_proj.weight' --allocation v2.curves
+refused 2 'tensors, not the 4 of this run' "${all[@]}" --budget 50% --targets '*.self_attn.v_proj.weight' --allocation v2.curves
+echo '{"schema": "organ.prune/1"}' >wrong.curves
+refused 3 "wrong.curves: its schema is 'organ.prune/1', not organ.allocation/1" "${all[@]}" --budget 50% --allocation wrong.curves
+head -c 300 v2.curves >cut.curves
+refused 3 'cut.curves' "${all[@]}" --budget 50% --allocation cut.curves
+refused 4 'missing/curves' "${all[@]}" --budget 50% --allocation missing/curves
+
+# ---- interrupted while curves are measured: they are not measured again ----
+whole=(prune tiny-qwen2 "${short[@]}" --allocate global --method wanda --budget 50%)
+ends 0 "${whole[@]}" -o undisturbed --quiet
+interrupted INT stopped "${whole[@]}" -o stopped
+judge "ends with $code, not 130" test "$code" = 130
+judge "it does not offer to go on" grep -q -- '--resume continues' ../err
+known=$(grep -c curve_of .stopped.organ-partial/organ/journal.jsonl)
+judge "no curve is in the journal" test "$known" -gt 0
+ends 0 "${whole[@]}" -o stopped --resume
+if ((known < 28)); then says "allocation: $((28 - known)) tensors at 5 levels"; fi
+same undisturbed stopped
+
+finish
