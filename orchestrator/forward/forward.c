@@ -133,32 +133,54 @@ static organ_status run_groups(forward_group *g, float *hidden, organ_error *err
     return ORGAN_OK;
 }
 
-organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
-                                     const forward_keys *before, float *hidden, const organ_tap *tap, organ_error *error)
+/* Floats that the largest group of windows works in. */
+static size_t room_of_groups(const organ_forward *forward, const organ_windows *windows)
 {
-    forward_group g = {.forward = forward, .layer = layer, .windows = windows, .tap = tap, .before = before};
     size_t most = 0;
     for (size_t w = 0; w < windows->count; w = group_end(windows, w)) {
         const size_t tokens = windows->begin[group_end(windows, w)] - windows->begin[w];
         most = tokens > most ? tokens : most;
     }
-    g.room = organ_forward_floats(room_for(&forward->config, most), error);
-    g.scratch = organ_forward_scratch(forward, error);
-    g.routed = calloc((size_t)forward->config.experts + 1, sizeof *g.routed);
+    return room_for(&forward->config, most);
+}
+
+/* With what g does not have yet; g.room may be NULL where an error says why. */
+static organ_status run_in_room(forward_group g, float *hidden, organ_error *error)
+{
+    g.scratch = organ_forward_scratch(g.forward, error);
+    g.routed = calloc((size_t)g.forward->config.experts + 1, sizeof *g.routed);
     if (!error->status && !g.routed)
-        organ_fail_errno(error, ENOMEM, "cannot allocate the counts of %u experts", forward->config.experts);
+        organ_fail_errno(error, ENOMEM, "cannot allocate the counts of %u experts", g.forward->config.experts);
     if (!error->status)
         run_groups(&g, hidden, error);
-    organ_forward_free(g.room);
     free(g.routed);
     organ_forward_products_release(&g.products);
     return error->status;
 }
 
+organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
+                                     const forward_keys *before, float *hidden, const organ_tap *tap, organ_error *error)
+{
+    float *const room = organ_forward_floats(room_of_groups(forward, windows), error);
+    run_in_room((forward_group){.forward = forward, .layer = layer, .windows = windows, .tap = tap, .before = before, .room = room}, hidden,
+                error);
+    organ_forward_free(room);
+    return error->status;
+}
+
+/* A text goes through a layer in many runs: the room stays for the next one until the layer is freed. */
 organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows, float *hidden,
                              const organ_tap *tap, organ_error *error)
 {
-    return organ_forward_layer_run(forward, layer, windows, NULL, hidden, tap, error);
+    const size_t floats = room_of_groups(forward, windows);
+    forward_room *const room = layer->room;
+    if (room->count < floats) {
+        organ_forward_free(room->floats);
+        room->floats = organ_forward_floats(floats, error);
+        room->count = room->floats ? floats : 0;
+    }
+    return run_in_room((forward_group){.forward = forward, .layer = layer, .windows = windows, .tap = tap, .room = room->floats}, hidden,
+                       error);
 }
 
 /* ---- the whole pass ---- */

@@ -108,6 +108,12 @@ typedef struct forward_source {
     unsigned turned_head_dim;
 } forward_source;
 
+/* What a layer's runs work in, kept from one to the next. */
+typedef struct forward_room {
+    float *floats; /* NULL before the first run */
+    size_t count;
+} forward_room;
+
 struct organ_layer {
     const organ_forward *forward;
     const forward_plan *plan;
@@ -115,6 +121,7 @@ struct organ_layer {
     unsigned char *values;
     bool borrowed;           /* these are somebody else's */
     forward_source *sources; /* of each slot; without a reader where its values are held */
+    forward_room *room;      /* of organ_layer_run */
 };
 
 /* A linear layer: of a loaded layer, or the output head. */

@@ -136,9 +136,10 @@ static organ_status load_plan(const organ_forward *forward, const forward_plan *
     layer->forward = forward;
     layer->plan = plan;
     layer->sources = calloc(plan->count, sizeof *layer->sources);
+    layer->room = calloc(1, sizeof *layer->room);
     layer->borrowed = room != NULL;
     layer->values = (unsigned char *)(room ? room : organ_forward_floats(plan->bytes / sizeof(float), error));
-    if (!layer->sources)
+    if (!layer->sources || !layer->room)
         organ_fail_errno(error, ENOMEM, "cannot allocate a list of %zu weights", plan->count);
     if (error->status || read_layer(forward, layer, error)) {
         organ_layer_free(layer);
@@ -180,6 +181,9 @@ void organ_layer_free(organ_layer *layer)
     for (size_t k = 0; layer->sources && k < layer->plan->count; k++)
         organ_weight_reader_close(layer->sources[k].reader);
     free(layer->sources);
+    if (layer->room)
+        organ_forward_free(layer->room->floats);
+    free(layer->room);
     if (!layer->borrowed)
         organ_forward_free((float *)(void *)layer->values);
     free(layer);

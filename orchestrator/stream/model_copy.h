@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * A growing copy of a model in which some tensors get other bytes of the same length: same headers, same offsets, so that the donor's index
- * stays valid. Everything that is not replaced is copied by a thread of its own (reflink, else copy_file_range) while the replaced tensors
- * are written. */
+ * stays valid. A thread of its own copies all that is not replaced (reflink, else organ_direct_copy) while the replaced tensors are
+ * written. */
 #ifndef ORGAN_MODEL_COPY_H
 #define ORGAN_MODEL_COPY_H
 
