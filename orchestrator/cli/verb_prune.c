@@ -13,12 +13,13 @@ static const organ_option prune_options[] = {
          "percent of each tensor's weights to kill; if not given, the flow decides", .letter = 's', .range = {0, 100}, .after_from = true,
          .before_to = true),
     TEXT("method", "NAME", calibrated.method,
-         "how to choose what is killed", .fallback = "physarum-v1", .choices = "physarum-v1|physarum-v2|magnitude|wanda|sparsegpt"),
+         "how to choose what is killed", .fallback = "physarum-v1",
+         .choices = "physarum-v1|physarum-v2|physarum-v3|alps|magnitude|wanda|sparsegpt"),
     TEXT("targets", "GLOB,...", prune.targets, "prune the tensors whose names match one of these instead of the projections"),
     WRITING(prune, "OUT", "say what would be pruned")};
 static const organ_option calibration_options[] = {
     INPUT("calibration", "FILE", calibrated.calibration,
-          "the text to go by, for physarum-v2, wanda and sparsegpt; not one that is scored afterwards"),
+          "the text to go by, for all methods but physarum-v1 and magnitude; not one that is scored afterwards"),
     INPUT("imatrix", "FILE", calibrated.imatrix,
           "an importance matrix of llama.cpp to go by instead, for wanda and physarum-v2, which then does not compensate"),
     NUMBER("samples", "N", calibrated.samples, "windows of the text, evenly spread over it", .range = {1, 1000000}, .fallback = "128"),
@@ -27,7 +28,7 @@ static const organ_option calibration_options[] = {
            "of each 4 (8) neighbours in a row 2 (4) are kept; instead of --sparsity; not for physarum-v1"),
     FLAG("no-compensate", calibrated.no_compensate, "physarum-v2: leave the kept weights as they are"),
     REAL("effort", "E", calibrated.effort,
-         "physarum-v2: scales the products with the second moments that compensation takes",
+         "physarum-v2: scales the products with the second moments that compensation takes; physarum-v3: the iterations",
          .range = {0, 100}, .after_from = true, .fallback = "1"),
     NUMBER("seed", "N", calibrated.seed,
            "physarum-v2: of the noise that shows which inputs are stable", .range = {0, 4294967295}, .fallback = "0")};
@@ -55,7 +56,9 @@ const organ_verb organ_prune_verb = {
              "tiles, in which every weight of a target tensor is seen exactly once. The targets are the attention and feed-forward "
              "projections (q, k, v, o, gate, up, down, with their fused and expert forms), unless --targets names others.\n"
              "--method physarum-v2 goes by what the layers do on a text: the flow is over importances of weights, and what is kept is "
-             "changed to make up for what is killed. magnitude, wanda and sparsegpt are there to compare with, as they were published. "
+             "changed to make up for what is killed. physarum-v3 lets the flow choose once and then solves for mask and weights together "
+             "(ADMM): it loses less and takes up to twice the time. magnitude, wanda, sparsegpt and alps are there to compare with, as "
+             "they were published. "
              "--memory must hold the hidden states of the calibration beside a layer. With --imatrix an importance matrix of "
              "llama.cpp (GGUF, or the older imatrix.dat) says how large the inputs are: no text, tokenizer or forward pass is needed, but "
              "nothing is compensated.\n"
@@ -84,7 +87,7 @@ const organ_verb organ_prune_verb = {
 static const organ_option audit_options[] = {
     TEXT("targets", "GLOB,...", audit.targets, "the tensors that were pruned, if it was not the projections: as given to prune"),
     FLAG("compensated", audit.compensated,
-         "the pruning changed the weights that it kept (physarum-v2, sparsegpt): count them, do not fail for them")};
+         "the pruning changed the weights that it kept (physarum-v2, physarum-v3, sparsegpt, alps): count them, do not fail for them")};
 
 RUN(audit, organ_audit, audit)
 

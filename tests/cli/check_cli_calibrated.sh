@@ -35,6 +35,14 @@ ends 0 prune tiny-qwen2 -o sweep --method sparsegpt --pattern 4:8 --targets '*.0
 prints "Proof:   organ audit tiny-qwen2 sweep --targets '*.0.mlp.*_proj.weight' --compensated"
 ends 0 audit tiny-qwen2 sweep --targets '*.0.mlp.*_proj.weight' --compensated --quiet
 gguf=tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
+for method in alps physarum-v3; do
+    ends 0 prune tiny-qwen2 -o $method --method $method "${short[@]}" --sparsity 50
+    judge "the definition is not $method/1" grep -q "\"definition\": \"$method/1\"" $method/organ/prune.json
+    judge "nothing is compensated" test "$(number compensated $method/organ/prune.json)" -gt 0
+    ends 0 audit tiny-qwen2 $method --compensated --quiet
+done
+judge "alps has an effort" bash -c '! grep -q "\"effort\"" alps/organ/prune.json'
+judge "v3 does not tell its products" grep -q '"products":27' <(tr -d ' ' <physarum-v3/organ/prune.jsonl)
 ends 0 prune $gguf -o gguf --method physarum-v2 "${short[@]}" --sparsity 50
 ends 0 audit $gguf gguf --compensated --quiet
 ends 0 prune tiny-qwen2 -o nothing --method wanda --sparsity 50 "${short[@]}" --dry-run
@@ -44,8 +52,8 @@ judge "a dry run made something" test ! -e nothing
 
 # ---- refusals ----
 v2=(prune tiny-qwen2 -o new --method physarum-v2)
-refused 2 "prune: --method is 'wand', but must be one of physarum-v1, physarum-v2, magnitude, wanda, sparsegpt; did you mean 'wanda'?" prune tiny-qwen2 -o new --method wand
-for method in physarum-v2 wanda sparsegpt; do
+refused 2 "prune: --method is 'wand', but must be one of physarum-v1, physarum-v2, physarum-v3, alps, magnitude, wanda, sparsegpt; did you mean 'wanda'?" prune tiny-qwen2 -o new --method wand
+for method in physarum-v2 wanda sparsegpt alps physarum-v3; do
     refused 2 "--method $method needs --calibration FILE" prune tiny-qwen2 -o new --method $method --sparsity 50
 done
 refused 2 '--method wanda needs --sparsity or --pattern' prune tiny-qwen2 -o new --method wanda "${short[@]}"
@@ -54,6 +62,10 @@ refused 2 '--pattern has no meaning for --method physarum-v1' prune tiny-qwen2 -
 refused 2 '--calibration has no meaning for --method physarum-v1' prune tiny-qwen2 -o new --calibration $text
 refused 2 '--samples has no meaning for --method magnitude' prune tiny-qwen2 -o new --method magnitude -s 50 --samples 3
 refused 2 '--no-compensate has no meaning for --method wanda' prune tiny-qwen2 -o new --method wanda -s 50 "${short[@]}" --no-compensate
+refused 2 '--effort has no meaning for --method alps' prune tiny-qwen2 -o new --method alps -s 50 "${short[@]}" --effort 2
+refused 2 '--seed has no meaning for --method physarum-v3' prune tiny-qwen2 -o new --method physarum-v3 -s 50 "${short[@]}" --seed 2
+refused 2 '--no-compensate has no meaning for --method physarum-v3' prune tiny-qwen2 -o new --method physarum-v3 "${short[@]}" --no-compensate
+refused 2 '--method alps needs --sparsity or --pattern' prune tiny-qwen2 -o new --method alps "${short[@]}"
 refused 2 '--effort has no meaning for --method sparsegpt' prune tiny-qwen2 -o new --method sparsegpt -s 50 "${short[@]}" --effort 2
 refused 2 '--effort has no meaning with --no-compensate' "${v2[@]}" "${short[@]}" --no-compensate --effort 2
 refused 2 '--seed has no meaning for --method physarum-v1' prune tiny-qwen2 -o new --seed 3

@@ -46,7 +46,9 @@ refused 2 '--samples has no meaning with --imatrix' "${v2[@]}" --samples 4
 refused 2 '--context has no meaning with --imatrix' "${v2[@]}" --context 64
 refused 2 '--effort has no meaning with --imatrix' "${v2[@]}" --effort 2
 refused 2 '--seed has no meaning with --imatrix' "${v2[@]}" --seed 3
-refused 2 '--method sparsegpt needs how the inputs go together' prune tiny-qwen2 -o new --method sparsegpt -s 50 --imatrix $new
+for method in sparsegpt alps physarum-v3; do
+    refused 2 "--method $method needs how the inputs go together, and an imatrix has only how large each is" prune tiny-qwen2 -o new --method $method -s 50 --imatrix $new
+done
 refused 2 '--imatrix has no meaning for --method magnitude' prune tiny-qwen2 -o new --method magnitude -s 50 --imatrix $new
 refused 2 '--imatrix has no meaning for --method physarum-v1' prune tiny-qwen2 -o new --imatrix $new
 refused 2 '--method wanda needs --sparsity or --pattern' prune tiny-qwen2 -o new --method wanda --imatrix $new

@@ -35,7 +35,7 @@ same() {
 
 calibrated=(prune tiny-qwen2 --sparsity 50 --targets '*.0.self_attn.k_proj.weight' --calibration tiny-qwen2/calibration.txt --samples 1
     --context 64)
-for method in sparsegpt physarum-v2; do
+for method in sparsegpt physarum-v2 alps physarum-v3; do
     same $method organ/prune.json files "${calibrated[@]}" --method $method
 done
 same divided organ/prune.json files prune tiny-qwen2 --budget 50% --allocate global --allocate-tokens 64 --method physarum-v2 --samples 2 --context 64 \

@@ -110,7 +110,7 @@ sweep 4 prune-evaluate prune "$model" "${t1[@]}" -o p --evaluate "$area/text"
 begin=$area/unfinished
 sweep 8 prune-resume prune "$q" "${t1[@]}" --resume -o p
 begin=
-for method in physarum-v2 wanda sparsegpt; do
+for method in physarum-v2 wanda sparsegpt alps physarum-v3; do
     sweep 3 "prune-$method" prune "$model" --method $method --sparsity 20 --calibration "$area/text" --samples 2 --context 32 \
         "${t1[@]}" -o p
 done

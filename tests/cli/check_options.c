@@ -313,7 +313,7 @@ END_TEST
 
 START_TEST(choices_are_held_to)
 {
-    static const char methods[] = "but must be one of physarum-v1, physarum-v2, magnitude, wanda, sparsegpt",
+    static const char methods[] = "but must be one of physarum-v1, physarum-v2, physarum-v3, alps, magnitude, wanda, sparsegpt",
                       kinds[] = "but must be of skeleton, organ, embed, norm, other, all, separated by commas";
     static const struct {
         const char *line, *fault, *allowed, *hint; /* no fault: taken */

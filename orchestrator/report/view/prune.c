@@ -33,8 +33,8 @@ static const organ_item inputs[] = {
      "{parameters.allocation?{parameters.allocation.budget} % of all of them, divided over the "
      "tensors|{parameters.sparsity?{parameters.sparsity} % "
      "of the elements of each tensor|what the flow decides in each tensor}}}"},
-    {"parameters.effort&!" BY_IMATRIX, "Parameters",
-     "compensation={parameters.compensate}, effort={parameters.effort}, seed={parameters.seed}"},
+    {"parameters.stability", "Parameters", "compensation={parameters.compensate}, effort={parameters.effort}, seed={parameters.seed}"},
+    {"parameters.effort&!parameters.stability&!" BY_IMATRIX, "Parameters", "effort={parameters.effort}"},
     {CALIBRATED, "Calibration text",
      "{calibration.text.name}, {calibration.text.bytes} bytes, XXH3 {calibration.text.xxh3}, {calibration.text.tokens} tokens"},
     {CALIBRATED, "Tokenizer",

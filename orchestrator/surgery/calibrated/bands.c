@@ -27,7 +27,7 @@ static bool fit(const organ_calibrated_job *job, const organ_tensor *tensor, org
     const organ_matrices m = organ_tensor_matrices(tensor);
     const uint64_t workers = organ_workers_count(engine->workers), norms = 4 * sizeof(float); /* of an input: what an imatrix says */
     *bands = (organ_matrix_bands){.name = tensor->name, .rows = (size_t)m.rows, .cols = (size_t)m.cols, .dtype = tensor->dtype};
-    return organ_prune_bands_fit(engine, job->method, m.cols * (workers * weight_bytes(tensor) + norms), bands, least);
+    return organ_prune_bands_fit(engine, job->method->method, m.cols * (workers * weight_bytes(tensor) + norms), bands, least);
 }
 
 organ_status organ_calibrated_fits(const organ_calibrated_job *job, organ_error *error)

@@ -8,37 +8,57 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VERSION_1 "physarum-v1"
+static const organ_calibrated_method version_1 = {.name = "physarum-v1"};
 
-static const struct {
-    const char *name;
-    organ_prune_method method;
-} methods[] = {{"physarum-v2", ORGAN_PRUNE_PHYSARUM_V2},
-               {"magnitude", ORGAN_PRUNE_MAGNITUDE},
-               {"wanda", ORGAN_PRUNE_WANDA},
-               {"sparsegpt", ORGAN_PRUNE_SPARSEGPT}};
+/* With --no-compensate or by an imatrix physarum-v2 neither compensates nor has two streams. */
+static const organ_calibrated_method methods[] = {
+    {.name = "physarum-v2",
+     .method = ORGAN_PRUNE_PHYSARUM_V2,
+     .version = 2,
+     .flows = true,
+     .compensates = true,
+     .two_streams = true,
+     .products = true,
+     .noise = true,
+     .effort = true,
+     .can_leave = true,
+     .by_imatrix = true},
+    {.name = "physarum-v3",
+     .method = ORGAN_PRUNE_PHYSARUM_V3,
+     .version = 1,
+     .flows = true,
+     .compensates = true,
+     .two_streams = true,
+     .products = true,
+     .effort = true},
+    {.name = "alps", .method = ORGAN_PRUNE_ALPS, .version = 1, .compensates = true, .products = true},
+    {.name = "magnitude", .method = ORGAN_PRUNE_MAGNITUDE, .version = 1},
+    {.name = "wanda", .method = ORGAN_PRUNE_WANDA, .version = 1, .by_imatrix = true},
+    {.name = "sparsegpt", .method = ORGAN_PRUNE_SPARSEGPT, .version = 1, .compensates = true}};
 
 /* ---- what goes with what ---- */
 
 static void note_method(organ_calibrated_job *job)
 {
-    const bool version_2 = job->method == ORGAN_PRUNE_PHYSARUM_V2;
-    job->needs_text = job->method != ORGAN_PRUNE_MAGNITUDE && !job->options->imatrix;
-    job->two_streams = version_2 && !job->options->no_compensate && !job->options->imatrix;
-    job->compensates = job->two_streams || job->method == ORGAN_PRUNE_SPARSEGPT;
-    snprintf(job->base.definition, sizeof job->base.definition, "%s%s/%d", job->options->method,
-             job->options->imatrix && version_2 ? "-imatrix" : "", version_2 ? 2 : 1);
+    const organ_calibrated_method *const m = job->method;
+    const bool alone = job->options->no_compensate || job->options->imatrix;
+    job->needs_text = m->method != ORGAN_PRUNE_MAGNITUDE && !job->options->imatrix;
+    job->two_streams = m->two_streams && !alone;
+    job->compensates = m->compensates && !alone;
+    snprintf(job->base.definition, sizeof job->base.definition, "%s%s/%d", m->name, job->options->imatrix && m->flows ? "-imatrix" : "",
+             m->version);
 }
 
 static organ_status choose_method(organ_calibrated_job *job, organ_error *error)
 {
     for (size_t k = 0; k < sizeof methods / sizeof *methods; k++)
         if (strcmp(job->options->method, methods[k].name) == 0) {
-            job->method = methods[k].method;
+            job->method = &methods[k];
             note_method(job);
             return ORGAN_OK;
         }
-    return organ_fail(error, ORGAN_USAGE, "--method '%s' is not known: physarum-v1, physarum-v2, magnitude, wanda or sparsegpt",
+    return organ_fail(error, ORGAN_USAGE,
+                      "--method '%s' is not known: physarum-v1, physarum-v2, physarum-v3, alps, magnitude, wanda or sparsegpt",
                       job->options->method);
 }
 
@@ -78,12 +98,12 @@ static organ_status check_imatrix(const organ_calibrated_job *job, organ_error *
     static const char with[] = "%s has no meaning with --imatrix: it has no %s";
     if (c->calibration)
         return organ_fail(error, ORGAN_USAGE, "--calibration and --imatrix: one of the two says what the inputs are like, not both");
-    if (job->method == ORGAN_PRUNE_MAGNITUDE)
+    if (job->method->method == ORGAN_PRUNE_MAGNITUDE)
         return no_use("--imatrix", c->method, error);
-    if (job->method == ORGAN_PRUNE_SPARSEGPT)
-        return organ_fail(
-            error, ORGAN_USAGE,
-            "--method sparsegpt needs how the inputs go together, and an imatrix has only how large each is: --calibration FILE");
+    if (!job->method->by_imatrix)
+        return organ_fail(error, ORGAN_USAGE,
+                          "--method %s needs how the inputs go together, and an imatrix has only how large each is: --calibration FILE",
+                          c->method);
     if (c->samples != 128)
         return organ_fail(error, ORGAN_USAGE, with, "--samples", "windows");
     if (c->context != 512)
@@ -93,13 +113,13 @@ static organ_status check_imatrix(const organ_calibrated_job *job, organ_error *
     return c->seed ? organ_fail(error, ORGAN_USAGE, with, "--seed", "noise") : ORGAN_OK;
 }
 
-static organ_status refuse_v2(const organ_prune_calibrated_options *c, organ_error *error)
+static organ_status refuse_options(const organ_calibrated_method *m, const organ_prune_calibrated_options *c, organ_error *error)
 {
-    if (c->no_compensate)
-        return no_use("--no-compensate", c->method, error);
-    if (c->effort != 1)
-        return no_use("--effort", c->method, error);
-    return c->seed ? no_use("--seed", c->method, error) : ORGAN_OK;
+    if (c->no_compensate && !m->can_leave)
+        return no_use("--no-compensate", m->name, error);
+    if (c->effort != 1 && !m->effort)
+        return no_use("--effort", m->name, error);
+    return c->seed && !m->noise ? no_use("--seed", m->name, error) : ORGAN_OK;
 }
 
 /* Of the flow, that of v2 is defined with block size 256, 30 iterations, beta 2 and coupling 1. */
@@ -129,11 +149,11 @@ static organ_status check_ranges(const organ_prune_options *o, const organ_prune
 
 static organ_status check_goal(const organ_calibrated_job *job, organ_error *error)
 {
-    const bool sparsity = job->base.options->sparsity > 0 || job->budget > 0, flow = job->method == ORGAN_PRUNE_PHYSARUM_V2;
+    const bool sparsity = job->base.options->sparsity > 0 || job->budget > 0;
     if (sparsity && job->pattern.of)
         return organ_fail(error, ORGAN_USAGE, "--pattern %s sets the sparsity: --sparsity cannot be asked for as well",
                           job->options->pattern);
-    if (!sparsity && !job->pattern.of && !flow)
+    if (!sparsity && !job->pattern.of && !job->method->flows)
         return organ_fail(error, ORGAN_USAGE, "--method %s needs --sparsity or --pattern", job->options->method);
     return ORGAN_OK;
 }
@@ -143,11 +163,9 @@ static organ_status check_options(organ_calibrated_job *job, organ_error *error)
     const organ_prune_calibrated_options *const c = job->options;
     if (choose_method(job, error) || choose_pattern(job, error) || check_ranges(job->base.options, c, error) ||
         refuse_v1(job->base.options, c, error) || organ_prune_allocation_check(c, job->base.options->sparsity, &job->budget, error) ||
-        check_goal(job, error))
+        check_goal(job, error) || refuse_options(job->method, c, error))
         return error->status;
     job->base.divides = job->budget > 0;
-    if (job->method != ORGAN_PRUNE_PHYSARUM_V2 && refuse_v2(c, error) != ORGAN_OK)
-        return error->status;
     if (c->no_compensate && c->effort != 1)
         return organ_fail(error, ORGAN_USAGE, "--effort has no meaning with --no-compensate: there is no compensation");
     if (c->imatrix)
@@ -156,7 +174,7 @@ static organ_status check_options(organ_calibrated_job *job, organ_error *error)
         return job->base.divides ? ORGAN_OK : refuse_text(c, error);
     if (!c->calibration)
         return organ_fail(error, ORGAN_USAGE, "--method %s needs --calibration FILE, a text%s", c->method,
-                          job->method == ORGAN_PRUNE_SPARSEGPT ? "" : ", or --imatrix FILE");
+                          job->method->by_imatrix ? ", or --imatrix FILE" : "");
     return ORGAN_OK;
 }
 
@@ -172,6 +190,7 @@ static organ_status open_text(organ_calibrated_job *job, organ_error *error)
                                       .verb = "prune",
                                       .doing = "pruning",
                                       .streams = job->two_streams ? ORGAN_ALONG_BOTH : ORGAN_ALONG_CHANGED,
+                                      .moments_only = !job->method->noise,
                                       .seed = c->seed};
     job->work = (organ_along_work){.context = job,
                                    .memory = organ_calibrated_matrix_memory,
@@ -253,13 +272,13 @@ organ_status organ_prune_by_method(const organ_prune_options *options, const org
                                    const organ_engine *engine, const organ_progress *progress, json_t **report, organ_error *error)
 {
     *report = NULL;
-    if (strcmp(calibrated->method, VERSION_1) == 0) {
-        if ((!calibrated->allocate.allocate && refuse_text(calibrated, error)) || refuse_v2(calibrated, error))
+    if (strcmp(calibrated->method, version_1.name) == 0) {
+        if ((!calibrated->allocate.allocate && refuse_text(calibrated, error)) || refuse_options(&version_1, calibrated, error))
             return error->status;
         if (calibrated->imatrix)
-            return no_use("--imatrix", VERSION_1, error);
+            return no_use("--imatrix", version_1.name, error);
         if (calibrated->pattern)
-            return no_use("--pattern", VERSION_1, error);
+            return no_use("--pattern", version_1.name, error);
         return organ_prune_divided(options, calibrated, engine, progress, report, error);
     }
     organ_calibrated_job job = {

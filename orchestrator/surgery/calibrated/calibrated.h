@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Room surgery/calibrated: in go a donor and a text, out comes a pruned copy. Pruning by what a text makes of every layer's inputs:
- * physarum v2, wanda, sparsegpt; and magnitude, which needs no text, beside them. An importance matrix of llama.cpp can stand in for the
- * text. */
+ * physarum v2 and v3, wanda, sparsegpt, ALPS; and magnitude, which needs no text, beside them. An importance matrix of llama.cpp can stand
+ * in for the text. */
 #ifndef ORGAN_PRUNE_CALIBRATED_H
 #define ORGAN_PRUNE_CALIBRATED_H
 

@@ -8,14 +8,14 @@
 ORGAN_API_BEGIN
 
 typedef struct organ_prune_calibrated_options {
-    const char *method;      /* "physarum-v1", "physarum-v2", "magnitude", "wanda", "sparsegpt" */
+    const char *method;      /* "physarum-v1", "physarum-v2", "physarum-v3", "alps", "magnitude", "wanda", "sparsegpt" */
     const char *calibration; /* a text file; NULL: none */
     const char *imatrix;     /* an importance matrix instead of a text, for physarum-v2 and wanda; NULL: none */
     unsigned samples;        /* windows of the text, 1 .. 1000000; default 128 */
     unsigned context;        /* tokens of a window, 1 .. 1048576; default 512 */
     const char *pattern;     /* "2:4", "4:8"; NULL: none */
     bool no_compensate;      /* physarum-v2: what is kept keeps its bits */
-    double effort;           /* physarum-v2: scales the products with the second moments that compensation takes, in (0, 100]; default 1 */
+    double effort;           /* physarum-v2: scales its products; physarum-v3: its iterations. In (0, 100]; default 1 */
     unsigned seed;           /* physarum-v2: of the input noise; default 0 */
     organ_allocate_options allocate; /* one budget for all targets, in percent: by `calibration`, whatever the method */
 } organ_prune_calibrated_options;

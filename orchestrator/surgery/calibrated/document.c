@@ -22,15 +22,15 @@ json_t *organ_calibrated_parameters(void *context)
     const organ_prune_calibrated_options *const c = job->options;
     const char *const targets = job->base.options->targets;
     const double sparsity = job->base.options->sparsity;
-    const bool flow = job->method == ORGAN_PRUNE_PHYSARUM_V2;
-    return ORGAN_OBJECT(SET_TEXT("method", c->method), SET_REAL_OF("sparsity", sparsity >= 0 && !job->base.divides, sparsity),
-                        SET("pattern", c->pattern ? json_string(c->pattern) : json_null()),
-                        SET_IF(flow, "compensate", json_boolean(job->compensates)),
-                        SET_IF(flow, "contribution", json_boolean(!job->imatrix)), SET_IF(flow, "stability", json_boolean(!job->imatrix)),
-                        SET_IF(flow, "effort", json_real(c->effort)), SET_IF(flow, "seed", json_integer((json_int_t)c->seed)),
-                        SET_IF(job->needs_text, "samples", json_integer((json_int_t)c->samples)),
-                        SET_IF(job->needs_text, "context", json_integer((json_int_t)c->context)), SET_BYTES_OF("targets", targets),
-                        SET_IF(job->base.divides, "allocation", organ_prune_allocation_parameters(c, job->budget)));
+    const organ_calibrated_method *const m = job->method;
+    return ORGAN_OBJECT(
+        SET_TEXT("method", c->method), SET_REAL_OF("sparsity", sparsity >= 0 && !job->base.divides, sparsity),
+        SET("pattern", c->pattern ? json_string(c->pattern) : json_null()), SET_IF(m->flows, "compensate", json_boolean(job->compensates)),
+        SET_IF(m->noise, "contribution", json_boolean(!job->imatrix)), SET_IF(m->noise, "stability", json_boolean(!job->imatrix)),
+        SET_IF(m->effort, "effort", json_real(c->effort)), SET_IF(m->noise, "seed", json_integer((json_int_t)c->seed)),
+        SET_IF(job->needs_text, "samples", json_integer((json_int_t)c->samples)),
+        SET_IF(job->needs_text, "context", json_integer((json_int_t)c->context)), SET_BYTES_OF("targets", targets),
+        SET_IF(job->base.divides, "allocation", organ_prune_allocation_parameters(c, job->budget)));
 }
 
 static json_t *calibration_json(const organ_calibrated_job *job)
@@ -83,13 +83,13 @@ int organ_calibrated_amend_line(const organ_prune_job *base, const organ_prune_p
     const organ_calibrated_part *const told = &job->parts[part - base->parts];
     json_object_del(line, "tiles");
     json_object_del(line, "gain");
-    const bool flow = job->method == ORGAN_PRUNE_PHYSARUM_V2, text = job->needs_text;
+    const bool flow = job->method->flows, text = job->needs_text;
     const char *const count = job->imatrix && strcmp(job->imatrix->format, "GGUF") != 0 ? "calibration_chunks" : "calibration_tokens";
     ORGAN_ADD(
         line, SET_COUNT("compensated", told->compensated), SET_IF(text, "calibration_tokens", json_integer((json_int_t)told->tokens)),
         SET_IF(text, "block_diagonal", json_boolean(told->block_diagonal)), SET_IF(job->imatrix, "imatrix_entry", json_string(told->entry)),
         SET_IF(job->imatrix, count, json_integer((json_int_t)told->tokens)), SET_IF(flow, "stages", json_integer((json_int_t)told->stages)),
-        SET_IF(flow, "products", json_integer((json_int_t)told->products)),
+        SET_IF(job->method->products, "products", json_integer((json_int_t)told->products)),
         SET_IF(flow, "natural_sparsity", told->natural > 0 ? json_real(told->natural) : json_null()));
     return 0;
 }

@@ -22,10 +22,24 @@ typedef struct organ_calibrated_part {
     bool block_diagonal;
 } organ_calibrated_part;
 
+typedef struct organ_calibrated_method {
+    const char *name;
+    organ_prune_method method;
+    int version;      /* of its definition */
+    bool flows;       /* may decide the sparsity by itself */
+    bool compensates; /* weights that are kept are changed, */
+    bool two_streams; /* towards what the donor does as well, */
+    bool products;    /* by products that are told of */
+    bool noise;       /* goes by stability and contribution: --seed */
+    bool effort;      /* has --effort, */
+    bool can_leave;   /* --no-compensate, */
+    bool by_imatrix;  /* and --imatrix */
+} organ_calibrated_method;
+
 typedef struct organ_calibrated_job {
     organ_prune_job base; /* first: it is what amend gets */
     const organ_prune_calibrated_options *options;
-    organ_prune_method method;
+    const organ_calibrated_method *method;
     organ_pattern pattern;
     bool needs_text;  /* the method goes by a text */
     bool compensates; /* weights that are kept are changed */

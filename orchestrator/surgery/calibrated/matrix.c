@@ -7,7 +7,7 @@
 organ_prune_matrix_options organ_calibrated_wish(const organ_calibrated_job *job, size_t part)
 {
     const double wanted = job->base.shares ? job->base.shares[part] : job->budget > 0 ? 100 * job->budget : job->base.options->sparsity;
-    return (organ_prune_matrix_options){.method = job->method,
+    return (organ_prune_matrix_options){.method = job->method->method,
                                         .name = job->base.targets.tensors[part]->name,
                                         .sparsity = wanted < 0 ? 0 : wanted,
                                         .pattern = job->pattern,

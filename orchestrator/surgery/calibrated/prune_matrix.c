@@ -5,6 +5,7 @@
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/cholesky.h"
 #include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/calibrated/admm.h"
 #include "orchestrator/surgery/along_text/expand_moments.h"
 
 #include <errno.h>
@@ -15,21 +16,27 @@
 
 /* ---- what is asked for ---- */
 
+static bool compensates(const organ_prune_matrix_options *o)
+{
+    return o->method == ORGAN_PRUNE_SPARSEGPT || o->method == ORGAN_PRUNE_ALPS || o->method == ORGAN_PRUNE_PHYSARUM_V3 ||
+           (o->method == ORGAN_PRUNE_PHYSARUM_V2 && !o->no_compensate);
+}
+
 static organ_status check_goal(const organ_prune_matrix_options *o, size_t cols, organ_error *error)
 {
-    const bool known = (o->pattern.keep == 2 && o->pattern.of == 4) || (o->pattern.keep == 4 && o->pattern.of == 8);
-    if (o->pattern.of && !known)
-        return organ_fail(error, ORGAN_USAGE, "%s: pattern %u:%u is not known; there are 2:4 and 4:8", o->name, o->pattern.keep,
-                          o->pattern.of);
+    const bool flow = o->method == ORGAN_PRUNE_PHYSARUM_V2 || o->method == ORGAN_PRUNE_PHYSARUM_V3;
+    if (o->pattern.of && (o->pattern.of > ORGAN_PATTERN_MOST || o->pattern.keep < 1 || o->pattern.keep >= o->pattern.of))
+        return organ_fail(error, ORGAN_USAGE, "%s: a pattern keeps N of M with 1 <= N < M <= %d, not %u:%u", o->name, ORGAN_PATTERN_MOST,
+                          o->pattern.keep, o->pattern.of);
     if (o->pattern.of && cols % o->pattern.of)
         return organ_fail(error, ORGAN_USAGE, "%s: rows of %zu weights do not divide into the groups of pattern %u:%u", o->name, cols,
                           o->pattern.keep, o->pattern.of);
     if (o->pattern.of && o->sparsity != 0)
         return organ_fail(error, ORGAN_USAGE, "%s: pattern %u:%u sets the sparsity; %g %% cannot be asked for as well", o->name,
                           o->pattern.keep, o->pattern.of, o->sparsity);
-    if (!(o->sparsity >= 0 && o->sparsity < 100) || (o->sparsity == 0 && !o->pattern.of && o->method != ORGAN_PRUNE_PHYSARUM_V2))
+    if (!(o->sparsity >= 0 && o->sparsity < 100) || (o->sparsity == 0 && !o->pattern.of && !flow))
         return organ_fail(error, ORGAN_USAGE, "%s: a sparsity is above 0 and below 100 %%, not %g", o->name, o->sparsity);
-    if (o->method == ORGAN_PRUNE_PHYSARUM_V2 && !(o->effort > 0 && o->effort <= 100))
+    if (flow && !(o->effort > 0 && o->effort <= 100))
         return organ_fail(error, ORGAN_USAGE, "%s: an effort is above 0 and at most 100, not %g", o->name, o->effort);
     return ORGAN_OK;
 }
@@ -41,8 +48,7 @@ static organ_status check_shape(const organ_prune_matrix_options *o, const organ
         return organ_fail(error, ORGAN_USAGE, "%s: a matrix of %zu x %zu cannot be pruned", o->name, rows, cols);
     if (!moments && (o->method != ORGAN_PRUNE_MAGNITUDE || o->measure))
         return organ_fail(error, ORGAN_USAGE, "%s: this method needs a finished calibration", o->name);
-    const bool compensates = o->method == ORGAN_PRUNE_SPARSEGPT || (o->method == ORGAN_PRUNE_PHYSARUM_V2 && !o->no_compensate);
-    if (moments && !moments->h && (compensates || o->measure))
+    if (moments && !moments->h && (compensates(o) || o->measure))
         return organ_fail(error, ORGAN_USAGE, "%s: needs the second moments of the inputs, and only their norms are known", o->name);
     if (moments && moments->features != cols)
         return organ_fail(error, ORGAN_USAGE, "%s: rows of %zu weights, calibrated with %zu inputs", o->name, cols, moments->features);
@@ -112,18 +118,23 @@ static organ_status clear_masked(void *context, size_t first, organ_error *error
     return ORGAN_OK;
 }
 
-static bool compensates(const organ_prune_matrix_options *o)
-{
-    return o->method == ORGAN_PRUNE_SPARSEGPT || (o->method == ORGAN_PRUNE_PHYSARUM_V2 && !o->no_compensate);
-}
-
 static organ_status run(organ_matrix_job *job, organ_error *error)
 {
-    const bool flows = job->options->method == ORGAN_PRUNE_PHYSARUM_V2;
-    if (!compensates(job->options))
-        return flows ? organ_prune_by_flow(job, error) : organ_prune_by_rank(job, error);
-    memset(job->keep, 1, job->rows * job->cols);
-    return flows ? organ_prune_by_stages(job, error) : organ_prune_by_sweep(job, error);
+    const bool alone = !compensates(job->options);
+    if (!alone)
+        memset(job->keep, 1, job->rows * job->cols);
+    switch (job->options->method) {
+    case ORGAN_PRUNE_PHYSARUM_V2:
+        return alone ? organ_prune_by_flow(job, error) : organ_prune_by_stages(job, error);
+    case ORGAN_PRUNE_PHYSARUM_V3:
+        return organ_prune_by_flow_and_admm(job, error);
+    case ORGAN_PRUNE_ALPS:
+        return organ_prune_by_alps(job, error);
+    case ORGAN_PRUNE_SPARSEGPT:
+        return organ_prune_by_sweep(job, error);
+    default:
+        return organ_prune_by_rank(job, error);
+    }
 }
 
 static void report_mask(const organ_matrix_job *job)
@@ -178,6 +189,8 @@ uint64_t organ_prune_matrix_memory(const organ_prune_matrix_options *options, ui
         return keep;
     if (options->method == ORGAN_PRUNE_SPARSEGPT)
         return keep + 640 * rows + organ_inverse_factor_memory(cols);
+    if (options->method == ORGAN_PRUNE_ALPS || options->method == ORGAN_PRUNE_PHYSARUM_V3)
+        return 6 * keep + organ_admm_memory(rows, cols); /* the target; ALPS: the mask before */
     return 2 * keep + organ_masked_squares_memory(rows, cols);
 }
 

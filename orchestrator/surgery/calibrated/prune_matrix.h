@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Pruning one matrix by what its inputs are like: physarum v2, and the baselines it is measured against. The same bits for any number of
- * threads, on one kind of CPU. */
+ * Pruning one matrix by what its inputs are like: physarum v2 and v3, and the baselines they are measured against. The same bits for any
+ * number of threads, on one kind of CPU. */
 #ifndef ORGAN_PRUNE_MATRIX_H
 #define ORGAN_PRUNE_MATRIX_H
 
@@ -13,16 +13,18 @@ typedef enum organ_prune_method {
     ORGAN_PRUNE_PHYSARUM_V2, /* staged flow over importances, exact masked least squares after each stage */
     ORGAN_PRUNE_MAGNITUDE,   /* the smallest |w| of the matrix; takes no calibration */
     ORGAN_PRUNE_WANDA,       /* the smallest |w| act_norm of each row (Sun et al. 2023) */
+    ORGAN_PRUNE_ALPS,        /* Meng et al. 2024: ADMM on the whole matrix */
+    ORGAN_PRUNE_PHYSARUM_V3, /* flow, then ADMM from its mask towards the target of v2 */
     ORGAN_PRUNE_SPARSEGPT    /* Frantar & Alistarh 2023: blocks of 128 columns, damping 0.01 of the mean of the diagonal */
 } organ_prune_method;
 
 typedef struct organ_prune_matrix_options {
     organ_prune_method method;
     const char *name;      /* of the tensor, for messages */
-    double sparsity;       /* percent of zeros, in (0, 100); 0: what the flow decides at gain 6, physarum v2 only. Not with a pattern */
-    organ_pattern pattern; /* 2 of 4 or 4 of 8 kept; of = 0: none */
+    double sparsity;       /* percent of zeros, in (0, 100); 0: what the flow decides at gain 6, v2 and v3. Not with a pattern */
+    organ_pattern pattern; /* of = 0: none */
     bool no_compensate;    /* physarum v2: flow alone, one stage, weights keep their bits */
-    double effort;         /* physarum v2: scales the products 1/4, 1/4, 1, 1, 1, 1, 3 of the stages; in (0, 100] */
+    double effort;         /* in (0, 100]. v2: scales the products 1/4, 1/4, 1, 1, 1, 1, 3 of the stages; v3: the iterations of ADMM */
     bool measure;          /* output_error is wanted: two more products with H */
 } organ_prune_matrix_options;
 

@@ -12,7 +12,6 @@
 #include <string.h>
 
 #define DEFINED_GAIN  6.0
-#define DONOR_SHARE   0.5  /* alpha */
 #define PATTERN_SHARE 0.92 /* of what a pattern kills, by flow before it where nothing is solved for */
 
 static const double shares[ORGAN_PRUNE_STAGES] = {0.45, 0.62, 0.76, 0.87, 0.94, 0.98, 1.0};
@@ -54,14 +53,14 @@ static organ_status prepare_squares(staged *s, organ_error *error)
     float *const residual = organ_masked_squares_residual(s->squares);
     if (m->bent) {
         for (size_t k = 0; k < job->rows * job->cols; k++)
-            residual[k] = (float)(DONOR_SHARE * m->bent[k] / (double)m->tokens);
+            residual[k] = (float)(ORGAN_DONOR_SHARE * m->bent[k] / (double)m->tokens);
         return ORGAN_OK;
     }
     if (!m->c) {
         memset(residual, 0, job->rows * job->cols * sizeof *residual);
         return ORGAN_OK;
     }
-    float *const bent = organ_expand_moments(job->engine, job->moments, DONOR_SHARE, -DONOR_SHARE, 0);
+    float *const bent = organ_expand_moments(job->engine, job->moments, ORGAN_DONOR_SHARE, -ORGAN_DONOR_SHARE, 0);
     if (!bent)
         return organ_fail_errno(error, ENOMEM, "%s: physarum v2 of %zu x %zu", job->options->name, job->rows, job->cols);
     organ_block_multiply(job->engine, &(organ_block_matrix){job->cols, m->block, bent}, job->weights, job->rows, residual, error);
@@ -151,7 +150,7 @@ organ_status organ_prune_by_stages(organ_matrix_job *job, organ_error *error)
     return error->status;
 }
 
-/* ---- without compensation ---- */
+/* ---- without compensation, and where ADMM follows ---- */
 
 /* A matrix of one band may have the mask already. */
 static organ_status mask_band(const organ_matrix_job *job, const organ_flow *flow, const organ_flow_gain *found, size_t first,
@@ -184,9 +183,9 @@ static organ_status flow_through(organ_matrix_job *job, const organ_flow *flow, 
 organ_status organ_prune_by_flow(organ_matrix_job *job, organ_error *error)
 {
     float *const food = make_food(job->moments);
-    const organ_flow flow = flow_of(job, food, true);
+    const organ_flow flow = flow_of(job, food, job->options->method == ORGAN_PRUNE_PHYSARUM_V2);
     if (!food)
-        return organ_fail_errno(error, ENOMEM, "%s: physarum v2 of %zu x %zu", job->options->name, job->rows, job->cols);
+        return organ_fail_errno(error, ENOMEM, "%s: flow through %zu x %zu", job->options->name, job->rows, job->cols);
     flow_through(job, &flow, error);
     free(food);
     return error->status;

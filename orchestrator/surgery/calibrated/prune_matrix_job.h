@@ -7,6 +7,7 @@
 #include "orchestrator/surgery/calibrated/prune_matrix.h"
 
 #define ORGAN_SQUARES_DAMPING 0.03 /* of the mean of the diagonal */
+#define ORGAN_DONOR_SHARE     0.5  /* alpha: of what is bent upstream, as much is bent back */
 
 typedef struct organ_matrix_job {
     const organ_engine *engine;
@@ -23,13 +24,16 @@ typedef struct organ_matrix_job {
     void *context;
 } organ_matrix_job;
 
-/* keep[k] = 0 for the `count` least of n scores (>= 0, no NaN), the first of equals first, 1 for the others. */
-void organ_mask_least(const float *scores, size_t n, size_t count, uint8_t *keep);
+/* Weights of inputs that are always zero do nothing: they become 0. */
+void organ_clear_dead_inputs(const organ_matrix_job *job);
 
 organ_status organ_prune_by_stages(organ_matrix_job *job, organ_error *error); /* physarum v2 */
 organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error);  /* sparsegpt */
-organ_status organ_prune_by_flow(organ_matrix_job *job, organ_error *error);   /* physarum v2 without compensation, in bands */
-organ_status organ_prune_by_rank(organ_matrix_job *job, organ_error *error);   /* magnitude, wanda, in bands */
+organ_status organ_prune_by_alps(organ_matrix_job *job, organ_error *error);
+organ_status organ_prune_by_flow_and_admm(organ_matrix_job *job, organ_error *error); /* physarum v3 */
+organ_status organ_prune_by_flow(organ_matrix_job *job,
+                                 organ_error *error); /* physarum v2 without compensation, in bands; the mask that v3 begins with */
+organ_status organ_prune_by_rank(organ_matrix_job *job, organ_error *error); /* magnitude, wanda, in bands */
 
 /* Bytes that the latter take beside the band and its mask. */
 uint64_t organ_rank_memory(const organ_matrix_bands *bands, size_t workers);

@@ -5,89 +5,23 @@
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/calibrated/score_edge.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define DIGIT  2048 /* 11 bits */
-#define DIGITS 3
-
-static uint32_t bits_of(float score)
-{
-    uint32_t bits;
-    memcpy(&bits, &score, sizeof bits);
-    return bits & 0x7fffffff;
-}
-
-/* ---- the score of a rank, digit by digit from above ---- */
-
-static const unsigned shifts[DIGITS] = {22, 11, 0};
-
-typedef struct edge {
-    uint32_t bits, known; /* of the score so far, and which of its bits are found */
-    uint64_t less;        /* how many scores are less */
-} edge;
-
-/* Adds how many of the scores that agree with what is known have which digit next. */
-static void count_digits(const edge *e, unsigned digit, const float *scores, size_t n, uint64_t counts[DIGIT])
-{
-    for (size_t k = 0; k < n; k++) {
-        const uint32_t bits = bits_of(scores[k]);
-        counts[bits >> shifts[digit] & (DIGIT - 1)] += (bits & e->known) == e->bits;
-    }
-}
-
-/* `rank`: 0 is the least. */
-static void settle_digit(edge *e, unsigned digit, const uint64_t counts[DIGIT], uint64_t rank)
-{
-    uint32_t found = 0;
-    while (e->less + counts[found] <= rank)
-        e->less += counts[found++];
-    e->bits |= found << shifts[digit];
-    e->known |= (uint32_t)(DIGIT - 1) << shifts[digit];
-}
-
-/* keep[k] = 0 below the edge, and for the first `equals` at it; returns how many of these were there. */
-static uint64_t cut_at(const edge *e, const float *scores, size_t n, uint64_t equals, uint8_t *keep)
-{
-    uint64_t met = 0;
-    for (size_t k = 0; k < n; k++) {
-        const uint32_t bits = bits_of(scores[k]);
-        const bool at = bits == e->bits;
-        keep[k] = !(bits < e->bits || (at && met < equals));
-        met += at;
-    }
-    return met;
-}
-
-void organ_mask_least(const float *scores, size_t n, size_t count, uint8_t *keep)
-{
-    edge e = {0};
-    memset(keep, count < n, n);
-    if (count == 0 || count >= n)
-        return;
-    for (unsigned d = 0; d < DIGITS; d++) {
-        uint64_t counts[DIGIT] = {0};
-        count_digits(&e, d, scores, n, counts);
-        settle_digit(&e, d, counts, count - 1);
-    }
-    cut_at(&e, scores, n, count - e.less, keep);
-}
-
-/* ---- over the bands of a matrix ---- */
 
 #define ROWS_A_GO ((size_t)16)
 
 typedef struct ranking {
     const organ_matrix_job *job;
     size_t rows; /* of the band */
-    edge edge;
+    organ_score_edge edge;
     unsigned digit;
     uint64_t count;   /* of weights that go: magnitude */
     uint64_t left;    /* of those at the edge that still go, in the order of the rows */
     float *room;      /* per worker: a row */
-    uint64_t *counts; /* per worker: DIGIT */
+    uint64_t *counts; /* per worker: ORGAN_EDGE_DIGIT */
     uint64_t *equals; /* per row of the band: how many are at the edge, then how many of them go */
 } ranking;
 
@@ -107,7 +41,7 @@ static void each_row(const ranking *r, size_t index, size_t worker,
 static void count_row(const ranking *r, size_t row, const float *weights, size_t worker)
 {
     (void)row;
-    count_digits(&r->edge, r->digit, weights, r->job->bands->cols, r->counts + worker * DIGIT);
+    organ_edge_count(&r->edge, r->digit, weights, r->job->bands->cols, r->counts + worker * ORGAN_EDGE_DIGIT);
 }
 
 /* The room may be where the weights are. */
@@ -132,7 +66,7 @@ static void count_equals(const ranking *r, size_t row, const float *weights, siz
 {
     const size_t cols = r->job->bands->cols;
     (void)worker;
-    r->equals[row] = cut_at(&r->edge, weights, cols, 0, r->job->keep + row * cols);
+    r->equals[row] = organ_edge_cut(&r->edge, weights, cols, 0, r->job->keep + row * cols);
 }
 
 static void cut_equals(const ranking *r, size_t row, const float *weights, size_t worker)
@@ -140,7 +74,7 @@ static void cut_equals(const ranking *r, size_t row, const float *weights, size_
     const size_t cols = r->job->bands->cols;
     (void)worker;
     if (r->equals[row])
-        cut_at(&r->edge, weights, cols, r->equals[row], r->job->keep + row * cols);
+        organ_edge_cut(&r->edge, weights, cols, r->equals[row], r->job->keep + row * cols);
 }
 
 static void digits_counted(void *context, size_t index, size_t worker) { each_row(context, index, worker, count_row); }
@@ -158,7 +92,7 @@ static organ_status find_digit(ranking *r, organ_error *error)
 {
     organ_matrix_bands *const bands = r->job->bands;
     const size_t workers = organ_workers_count(r->job->engine->workers);
-    memset(r->counts, 0, workers * DIGIT * sizeof *r->counts);
+    memset(r->counts, 0, workers * ORGAN_EDGE_DIGIT * sizeof *r->counts);
     for (size_t first = 0; first < bands->rows; first += bands->band_rows) {
         if (organ_matrix_band(r->job->engine, bands, first, error) != ORGAN_OK)
             return error->status;
@@ -166,9 +100,9 @@ static organ_status find_digit(ranking *r, organ_error *error)
         share_rows(r, digits_counted);
     }
     for (size_t w = 1; w < workers; w++)
-        for (size_t k = 0; k < DIGIT; k++)
-            r->counts[k] += r->counts[w * DIGIT + k];
-    settle_digit(&r->edge, r->digit, r->counts, r->count - 1);
+        for (size_t k = 0; k < ORGAN_EDGE_DIGIT; k++)
+            r->counts[k] += r->counts[w * ORGAN_EDGE_DIGIT + k];
+    organ_edge_settle(&r->edge, r->digit, r->counts, r->count - 1);
     return ORGAN_OK;
 }
 
@@ -176,7 +110,7 @@ static organ_status find_digit(ranking *r, organ_error *error)
 static organ_status find_edge(ranking *r, organ_error *error)
 {
     const organ_matrix_bands *const bands = r->job->bands;
-    const unsigned digits = bands->dtype == ORGAN_F32 ? DIGITS : DIGITS - 1;
+    const unsigned digits = bands->dtype == ORGAN_F32 ? ORGAN_EDGE_DIGITS : ORGAN_EDGE_DIGITS - 1;
     r->count = (uint64_t)llround(r->job->options->sparsity / 100 * ((double)bands->rows * (double)bands->cols));
     for (r->digit = 0; r->digit < digits && r->count > 0 && !error->status; r->digit++)
         find_digit(r, error);
@@ -202,7 +136,7 @@ static void mask_band(ranking *r, size_t first)
 
 uint64_t organ_rank_memory(const organ_matrix_bands *bands, size_t workers)
 {
-    return workers * (bands->cols * sizeof(float) + DIGIT * sizeof(uint64_t)) + (uint64_t)bands->band_rows * sizeof(uint64_t);
+    return workers * (bands->cols * sizeof(float) + ORGAN_EDGE_DIGIT * sizeof(uint64_t)) + (uint64_t)bands->band_rows * sizeof(uint64_t);
 }
 
 organ_status organ_prune_by_rank(organ_matrix_job *job, organ_error *error)
@@ -210,7 +144,7 @@ organ_status organ_prune_by_rank(organ_matrix_job *job, organ_error *error)
     organ_matrix_bands *const bands = job->bands;
     const size_t workers = organ_workers_count(job->engine->workers);
     ranking r = {.job = job, .room = organ_floats(workers, bands->cols)};
-    r.counts = calloc(workers, DIGIT * sizeof *r.counts);
+    r.counts = calloc(workers, ORGAN_EDGE_DIGIT * sizeof *r.counts);
     r.equals = calloc(bands->band_rows, sizeof *r.equals);
     if (!r.room || !r.counts || !r.equals)
         organ_fail_memory(error, job->options->name);

@@ -8,6 +8,7 @@
 #include "orchestrator/surgery/algebra/cholesky.h"
 #include "orchestrator/surgery/algebra/floats.h"
 #include "orchestrator/surgery/algebra/multiply.h"
+#include "orchestrator/surgery/calibrated/score_edge.h"
 #include "orchestrator/surgery/along_text/expand_moments.h"
 
 #include <errno.h>
@@ -106,14 +107,6 @@ static void sweep_rows(void *context, size_t index, size_t worker)
     s->job->engine->kernels->product(&product, s->scratch + worker * ORGAN_PRODUCT_SCRATCH);
 }
 
-static void clear_dead_inputs(const organ_matrix_job *job)
-{
-    for (size_t j = 0; j < job->cols; j++)
-        if (job->moments->act_norm[j] == 0)
-            for (size_t i = 0; i < job->rows; i++)
-                job->weights[i * job->cols + j] = 0;
-}
-
 static organ_status sweep_block(sweep *s, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
@@ -146,7 +139,7 @@ organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
     if (!s.factor || !s.scores || !s.kept || !s.errors || !s.scratch)
         organ_fail_errno(error, ENOMEM, "%s: sparsegpt of %zu x %zu", job->options->name, job->rows, job->cols);
     else {
-        clear_dead_inputs(job);
+        organ_clear_dead_inputs(job);
         for (s.start = 0; s.start < job->cols && !error->status; s.start += job->moments->block) {
             s.width = organ_lesser(job->moments->block, job->cols - s.start);
             sweep_block(&s, error);

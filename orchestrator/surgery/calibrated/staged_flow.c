@@ -11,7 +11,6 @@
 #include <string.h>
 
 #define TILE        ORGAN_FLOW_TILE
-#define MOST_GROUP  16
 #define LANES       16
 #define LEAST_GAIN  0x1p-20
 #define MOST_GAIN   0x1p40
@@ -332,7 +331,7 @@ organ_status organ_flow_mask(const organ_engine *engine, const organ_flow *flow,
 
 void organ_pattern_group(const organ_pattern *pattern, const float *scores, uint8_t *keep)
 {
-    uint8_t after[MOST_GROUP] = {0};
+    uint8_t after[ORGAN_PATTERN_MOST] = {0};
     revive(pattern, scores, keep, after);
     memcpy(keep, after, pattern->of);
 }
@@ -350,7 +349,7 @@ static void keep_groups(void *context, size_t row, size_t worker)
     const size_t cols = flow->weights->cols, of = flow->pattern.of;
     (void)worker;
     for (size_t j = 0; j < cols; j += of) {
-        float scores[MOST_GROUP], room[MOST_GROUP];
+        float scores[ORGAN_PATTERN_MOST], room[ORGAN_PATTERN_MOST];
         const float *const weights = organ_matrix_band_values(g->engine, flow->weights, row * cols + j, of, room);
         for (size_t k = 0; k < of; k++)
             scores[k] = fabsf(weights[k]) * flow->food[j + k];

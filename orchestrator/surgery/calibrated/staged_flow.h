@@ -11,6 +11,8 @@
 #define ORGAN_FLOW_TOLERANCE       0.004
 #define ORGAN_FLOW_STAGE_TOLERANCE 0.25
 
+#define ORGAN_PATTERN_MOST 16 /* neighbours */
+
 /* Of each `of` neighbours in a row, from column 0 on, `keep` are kept. of = 0: no pattern. */
 typedef struct organ_pattern {
     unsigned keep, of;

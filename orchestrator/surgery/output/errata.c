@@ -24,6 +24,16 @@ static const struct {
      "Physarum v2 by an imatrix: no contribution, no stability, no compensation; flow over the magnitude of each weight times the root "
      "mean square of its input, which is all that an imatrix tells. By a calibration text it is another method, which prunes better; "
      "physarum v1 is another again, and no number of the one says anything about the other."},
+    {"physarum-v3",
+     "Physarum v3: ADMM from the mask of a flow, towards what the donor does as well, along the calibration text. It is another method "
+     "than "
+     "physarum v1 and v2, and no number of the one says anything about the others.",
+     NULL},
+    {"alps",
+     "ALPS: ADMM over each matrix from its largest weights, as its authors publish it, each layer on its inputs behind pruned layers, "
+     "along "
+     "the calibration text.",
+     NULL},
     {"magnitude", "Magnitude: the smallest weights of each tensor are killed. It sees no activation and no effect on the output.", NULL},
     {"wanda", "Wanda: of each row the weights are killed whose magnitude times the norm of their input over the calibration text is least.",
      "Wanda by an imatrix: no contribution, no compensation; of each row the weights are killed whose magnitude times the root mean square "

@@ -2,6 +2,7 @@
  * The parts of physarum v2: calibrations and what they refuse, noise, ranks, and masked least squares against a dense solution. */
 #include "orchestrator/surgery/algebra/philox.h"
 #include "orchestrator/surgery/calibrated/prune_matrix_job.h"
+#include "orchestrator/surgery/calibrated/score_edge.h"
 #include "orchestrator/surgery/along_text/saliency.h"
 #include "tests/surgery/calibrated/physarum_v2_rig.h"
 #include "tests/kit/suite_table.h"

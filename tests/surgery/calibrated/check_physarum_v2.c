@@ -42,23 +42,6 @@ static double furthest(const json_t *numbers, const float *values, size_t n)
     return worst;
 }
 
-static bool golden_bit(const char *hex, size_t k)
-{
-    const char digit[2] = {hex[k / 4], 0};
-    return strtoul(digit, NULL, 16) >> (3 - k % 4) & 1;
-}
-
-/* In percent. */
-static double agreement(const json_t *method, const uint8_t *keep)
-{
-    const char *const hex = json_string_value(json_object_get(method, "keep"));
-    ck_assert_uint_eq(strlen(hex) * 4, LAYER_WEIGHTS);
-    size_t same = 0;
-    for (size_t k = 0; k < LAYER_WEIGHTS; k++)
-        same += keep[k] == golden_bit(hex, k);
-    return 100.0 * (double)same / LAYER_WEIGHTS;
-}
-
 static double golden_number(const json_t *object, const char *name)
 {
     const json_t *const value = json_object_get(object, name);
@@ -96,7 +79,7 @@ static double run_with_effort(const organ_calibration *c, double effort, unsigne
     ck_assert(p.report.output_error > 0.001 && p.report.output_error < 0.01 && !p.report.block_diagonal);
     for (size_t k = 0; k < LAYER_WEIGHTS; k++)
         REQUIRE(p.keep[k] || p.weights[k] == 0);
-    *share = agreement(wanted, p.keep);
+    *share = golden_agreement(wanted, p.keep);
     const double value = objective(&given, p.weights);
     free_pruned(&p);
     return value;
@@ -160,7 +143,7 @@ START_TEST(flow_alone_is_the_golden_one)
     organ_calibration *c = calibrate(&engine, &given, true, LAYER_TOKENS);
     pruned p = prune_layer(&engine, &given, c, (organ_prune_matrix_options){.sparsity = 50, .no_compensate = true});
     ck_assert_msg(p.error.status == ORGAN_OK, "%s", p.error.message);
-    ck_assert_double_ge(agreement(json_object_get(golden, "flow"), p.keep), 99.95);
+    ck_assert_double_ge(golden_agreement(json_object_get(golden, "flow"), p.keep), 99.95);
     ck_assert_uint_eq(p.report.stages, 1);
     ck_assert_uint_eq(p.report.products, 0);
     ck_assert(isnan(p.report.output_error));
@@ -181,7 +164,7 @@ START_TEST(sparsegpt_is_the_golden_one)
     organ_calibration *c = calibrate(&engine, &given, false, LAYER_TOKENS);
     pruned p = prune_layer(&engine, &given, c, (organ_prune_matrix_options){.method = ORGAN_PRUNE_SPARSEGPT, .sparsity = 50});
     ck_assert_msg(p.error.status == ORGAN_OK, "%s", p.error.message);
-    ck_assert_double_ge(agreement(wanted, p.keep), 99.9);
+    ck_assert_double_ge(golden_agreement(wanted, p.keep), 99.9);
     check_relative(objective(&given, p.weights), golden_number(wanted, "objective"), 1e-3);
     ck_assert_double_le(fabs(p.report.sparsity - 50), 0.1);
     free_pruned(&p);
@@ -199,6 +182,6 @@ Suite *physarum_v2_golden_suite(void)
 
 int main(void)
 {
-    Suite *const suites[] = {physarum_v2_golden_suite(), physarum_v2_matrix_suite(), physarum_v2_parts_suite(), NULL};
+    Suite *const suites[] = {physarum_v2_golden_suite(), physarum_v2_matrix_suite(), physarum_v2_parts_suite(), admm_suite(), NULL};
     return run_suites(suites);
 }

@@ -94,9 +94,9 @@ static void same_outputs(const char *a, const char *b)
 
 START_TEST(same_bytes_whatever_the_way)
 {
-    static const char *const methods[] = {"physarum-v2", "sparsegpt", "wanda"};
+    static const char *const methods[] = {"physarum-v2", "sparsegpt", "wanda", "alps", "physarum-v3"};
     method_make_donor("qwen3");
-    for (size_t m = 0; m < 3; m++) {
+    for (size_t m = 0; m < 5; m++) {
         const way usual = {.sparsity = 40, .threads = 1, .force = true, .c = {.method = methods[m]}};
         way other = usual;
         must_prune("a", usual);
@@ -133,15 +133,15 @@ static double real_at(const char *path)
 /* Every target, of every method, has what was asked for; the counts add up and are those of an audit. */
 START_TEST(sparsity_is_met_and_audited)
 {
-    static const char *const methods[] = {"physarum-v2", "sparsegpt", "wanda", "magnitude"};
+    static const char *const methods[] = {"physarum-v2", "sparsegpt", "alps", "physarum-v3", "wanda", "magnitude"};
     method_make_donor("qwen2");
-    for (size_t m = 0; m < 4; m++) {
+    for (size_t m = 0; m < 6; m++) {
         must_prune("out", (way){.sparsity = 40, .force = true, .c = {.method = methods[m]}});
         ck_assert_double_eq_tol(real_at("per_tensor.min"), 40, 1.6); /* rows of 32 allow wanda no less than 3 points a step */
         ck_assert_double_eq_tol(real_at("per_tensor.max"), 40, 1.6);
         ck_assert_double_eq(real_at("coverage.percent"), 100);
         const double killed = real_at("totals.target.killed"), changed = real_at("compensated");
-        ck_assert((changed > 0) == (m < 2));
+        ck_assert((changed > 0) == (m < 4));
         session s;
         organ_error error;
         ck_assert_int_eq(session_open(&s, TINY, 2, ROOMY, &error), ORGAN_OK);
@@ -149,8 +149,8 @@ START_TEST(sparsity_is_met_and_audited)
         organ_audit_options lenient = plain;
         lenient.compensated = true;
         json_decref(last_report);
-        ck_assert_int_eq(organ_audit(&plain, &s.engine, NULL, &last_report, &error), m < 2 ? ORGAN_CHECK_FAILED : ORGAN_OK);
-        ck_assert(m >= 2 || strstr(error.message, "--compensated") != NULL);
+        ck_assert_int_eq(organ_audit(&plain, &s.engine, NULL, &last_report, &error), m < 4 ? ORGAN_CHECK_FAILED : ORGAN_OK);
+        ck_assert(m >= 4 || strstr(error.message, "--compensated") != NULL);
         json_decref(last_report);
         error = (organ_error){0};
         ck_assert_msg(organ_audit(&lenient, &s.engine, NULL, &last_report, &error) == ORGAN_OK, "%s", error.message);

@@ -6,6 +6,7 @@
 #include "tests/kit/require.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,7 +28,9 @@ static void tear_down(void)
     free_engine(&engine);
 }
 
-static const organ_prune_method methods[] = {ORGAN_PRUNE_PHYSARUM_V2, ORGAN_PRUNE_MAGNITUDE, ORGAN_PRUNE_WANDA, ORGAN_PRUNE_SPARSEGPT};
+static const organ_prune_method methods[] = {ORGAN_PRUNE_PHYSARUM_V2, ORGAN_PRUNE_MAGNITUDE,   ORGAN_PRUNE_WANDA,
+                                             ORGAN_PRUNE_SPARSEGPT,   ORGAN_PRUNE_PHYSARUM_V3, ORGAN_PRUNE_ALPS};
+enum { METHODS = sizeof methods / sizeof *methods };
 
 static pruned must_prune(organ_prune_matrix_options options)
 {
@@ -41,7 +44,7 @@ static pruned must_prune(organ_prune_matrix_options options)
 START_TEST(sparsity_is_what_was_asked_for)
 {
     static const double percents[] = {1, 22, 50, 83.5, 97};
-    for (size_t m = 0; m < 4; m++)
+    for (size_t m = 0; m < METHODS; m++)
         for (size_t k = 0; k < 5; k += sample_if_emulated(1, 2)) {
             pruned p = must_prune((organ_prune_matrix_options){.method = methods[m], .sparsity = percents[k], .effort = 0.2});
             uint64_t zeros = 0, masked = 0;
@@ -63,10 +66,10 @@ END_TEST
 START_TEST(patterns_hold_exactly)
 {
     static const organ_pattern patterns[] = {{2, 4}, {4, 8}};
-    for (size_t m = 0; m < 8; m++) {
-        const organ_pattern pattern = patterns[m / 4];
-        for (int alone = 0; alone < (methods[m % 4] == ORGAN_PRUNE_PHYSARUM_V2 ? 2 : 1); alone++) {
-            pruned p = must_prune((organ_prune_matrix_options){.method = methods[m % 4], .pattern = pattern, .no_compensate = alone});
+    for (size_t m = 0; m < 2 * METHODS; m++) {
+        const organ_pattern pattern = patterns[m / METHODS];
+        for (int alone = 0; alone < (methods[m % METHODS] == ORGAN_PRUNE_PHYSARUM_V2 ? 2 : 1); alone++) {
+            pruned p = must_prune((organ_prune_matrix_options){.method = methods[m % METHODS], .pattern = pattern, .no_compensate = alone});
             for (size_t k = 0; k < LAYER_WEIGHTS; k += pattern.of) {
                 unsigned kept = 0;
                 for (size_t l = k; l < k + pattern.of; l++) {
@@ -118,10 +121,11 @@ END_TEST
 /* Each knows more of the inputs than the one before, and does less to the outputs. */
 START_TEST(better_methods_do_less_damage)
 {
-    static const organ_prune_method order[] = {ORGAN_PRUNE_MAGNITUDE, ORGAN_PRUNE_WANDA, ORGAN_PRUNE_SPARSEGPT, ORGAN_PRUNE_PHYSARUM_V2};
+    static const organ_prune_method order[] = {ORGAN_PRUNE_MAGNITUDE, ORGAN_PRUNE_WANDA, ORGAN_PRUNE_SPARSEGPT, ORGAN_PRUNE_PHYSARUM_V2,
+                                               ORGAN_PRUNE_PHYSARUM_V3};
     for (int patterned = 0; patterned < 2; patterned++) {
         double last = INFINITY;
-        for (size_t m = 0; m < 4; m++) {
+        for (size_t m = 0; m < sizeof order / sizeof *order; m++) {
             organ_prune_matrix_options options = {.method = order[m], .sparsity = 50, .measure = true};
             if (patterned) {
                 options.sparsity = 0;
@@ -141,7 +145,7 @@ END_TEST
 START_TEST(a_zero_matrix_stays_one)
 {
     memset(given.weights, 0, LAYER_WEIGHTS * sizeof *given.weights);
-    for (size_t m = 0; m < 4; m++) {
+    for (size_t m = 0; m < METHODS; m++) {
         pruned p = must_prune((organ_prune_matrix_options){.method = methods[m], .sparsity = 50, .measure = true});
         for (size_t k = 0; k < LAYER_WEIGHTS; k++)
             ck_assert(p.weights[k] == 0);
@@ -155,7 +159,7 @@ END_TEST
 
 START_TEST(weights_of_dead_inputs_go_first)
 {
-    for (size_t m = 0; m < 4; m++) {
+    for (size_t m = 0; m < METHODS; m++) {
         pruned p = must_prune((organ_prune_matrix_options){.method = methods[m], .sparsity = 30});
         for (size_t i = 0; i < LAYER_ROWS; i++) {
             ck_assert(isfinite(p.weights[i * LAYER_COLS + LAYER_DEAD]));
@@ -194,10 +198,10 @@ static void check_same(const pruned *a, const pruned *b)
 
 START_TEST(threads_and_calls_do_not_show)
 {
-    static const size_t threads[] = {1, 3, 8}, calls[] = {LAYER_TOKENS, 1, 77};
-    for (size_t m = 0; m < 5; m++) { /* the fifth: H block-diagonal */
-        const bool blocks = m == 4;
-        const organ_prune_matrix_options options = {.method = methods[m % 4], .sparsity = 50};
+    static const size_t threads[] = {1, 3, 8}, calls[] = {LAYER_TOKENS, 1, 77}, of_blocks[] = {0, 4, 5};
+    for (size_t m = 0; m < METHODS + 3; m++) { /* the last: H block-diagonal */
+        const bool blocks = m >= METHODS;
+        const organ_prune_matrix_options options = {.method = methods[blocks ? of_blocks[m - METHODS] : m], .sparsity = 50};
         pruned first = {0};
         for (size_t k = 0; k < 3; k += sample_if_emulated(1, 2)) {
             organ_engine other = make_engine(threads[k], blocks ? 1 << 20 : 1 << 30);
@@ -224,7 +228,7 @@ START_TEST(blocks_serve_where_memory_is_short)
     organ_engine small = make_engine(2, 1 << 20);
     organ_calibration *c = calibrate(&small, &given, false, LAYER_TOKENS);
     ck_assert_uint_eq(organ_calibration_moments(c)->block, 256);
-    for (size_t m = 0; m < 4; m++) {
+    for (size_t m = 0; m < METHODS; m++) {
         pruned p = prune_layer(&small, &given, c, (organ_prune_matrix_options){.method = methods[m], .sparsity = 50, .measure = true});
         ck_assert_msg(p.error.status == ORGAN_OK, "%s", p.error.message);
         ck_assert(p.report.block_diagonal);
@@ -256,10 +260,18 @@ START_TEST(options_that_do_not_go_together)
                 "layer: a sparsity is above 0 and below 100 %, not 0");
     must_refuse((organ_prune_matrix_options){.sparsity = 50, .pattern = {2, 4}}, calibration, ORGAN_USAGE,
                 "layer: pattern 2:4 sets the sparsity; 50 % cannot be asked for as well");
-    must_refuse((organ_prune_matrix_options){.pattern = {1, 4}}, calibration, ORGAN_USAGE,
-                "layer: pattern 1:4 is not known; there are 2:4 and 4:8");
+    static const organ_pattern wrong[] = {{0, 4}, {4, 4}, {5, 4}, {1, 1}, {8, 17}};
+    for (size_t k = 0; k < sizeof wrong / sizeof *wrong; k++) {
+        char message[100];
+        snprintf(message, sizeof message, "layer: a pattern keeps N of M with 1 <= N < M <= 16, not %u:%u", wrong[k].keep, wrong[k].of);
+        must_refuse((organ_prune_matrix_options){.pattern = wrong[k]}, calibration, ORGAN_USAGE, message);
+    }
     must_refuse((organ_prune_matrix_options){.sparsity = 50, .effort = 101}, calibration, ORGAN_USAGE,
                 "layer: an effort is above 0 and at most 100, not 101");
+    must_refuse((organ_prune_matrix_options){.method = ORGAN_PRUNE_PHYSARUM_V3, .sparsity = 50, .effort = -1}, calibration, ORGAN_USAGE,
+                "layer: an effort is above 0 and at most 100, not -1");
+    must_refuse((organ_prune_matrix_options){.method = ORGAN_PRUNE_ALPS}, calibration, ORGAN_USAGE,
+                "layer: a sparsity is above 0 and below 100 %, not 0");
     must_refuse((organ_prune_matrix_options){.sparsity = 50}, NULL, ORGAN_USAGE, "layer: this method needs a finished calibration");
 }
 END_TEST
@@ -283,7 +295,7 @@ START_TEST(matrices_that_cannot_be_pruned)
     ck_assert_int_eq(organ_prune_matrix(&engine, &plain, NULL, given.weights, 1, LAYER_COLS - 2, keep, &report, &error), ORGAN_USAGE);
     ck_assert_str_eq(error.message, "m: rows of 318 weights do not divide into the groups of pattern 2:4");
     given.weights[3 * LAYER_COLS + 7] = -INFINITY;
-    for (size_t m = 0; m < 4; m++)
+    for (size_t m = 0; m < METHODS; m++)
         must_refuse((organ_prune_matrix_options){.method = methods[m], .sparsity = 50}, calibration, ORGAN_BAD_INPUT,
                     "layer: weight [3, 7] is -inf; it must be finite");
 }
@@ -293,7 +305,7 @@ START_TEST(sums_beyond_the_range_of_numbers)
 {
     for (size_t k = 0; k < LAYER_WEIGHTS; k++)
         given.weights[k] *= 1e38f;
-    for (size_t m = 0; m < 4; m += 3) {
+    for (size_t m = 0; m < METHODS; m += m == 0 ? 3 : 1) {
         pruned p = prune_layer(&engine, &given, calibration, (organ_prune_matrix_options){.method = methods[m], .sparsity = 50});
         if (p.error.status) {
             ck_assert_int_eq(p.error.status, ORGAN_BAD_INPUT);
@@ -311,9 +323,9 @@ START_TEST(a_stopped_engine_stops)
     organ_stop stop = {0};
     organ_stop_ask(&stop);
     engine.stop = &stop;
-    must_refuse((organ_prune_matrix_options){.sparsity = 50}, calibration, ORGAN_INTERRUPTED, "layer: interrupted");
-    must_refuse((organ_prune_matrix_options){.method = ORGAN_PRUNE_SPARSEGPT, .sparsity = 50}, calibration, ORGAN_INTERRUPTED,
-                "layer: interrupted");
+    for (size_t m = 0; m < METHODS; m += m == 0 ? 3 : 1)
+        must_refuse((organ_prune_matrix_options){.method = methods[m], .sparsity = 50}, calibration, ORGAN_INTERRUPTED,
+                    "layer: interrupted");
 }
 END_TEST
 

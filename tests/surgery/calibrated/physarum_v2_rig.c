@@ -71,10 +71,8 @@ organ_engine make_engine(size_t threads, uint64_t memory)
     const char *why;
     ck_assert_msg(organ_topology_discover(&topology, &error) == ORGAN_OK, "%s", error.message);
     ck_assert_msg(organ_workers_create(topology, threads, &workers, &error) == ORGAN_OK, "%s", error.message);
-    return (organ_engine){.topology = topology,
-                          .workers = workers,
-                          .memory = memory,
-                          .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why)};
+    return (organ_engine){
+        .topology = topology, .workers = workers, .memory = memory, .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why)};
 }
 
 void free_engine(organ_engine *engine)
@@ -83,8 +81,8 @@ void free_engine(organ_engine *engine)
     organ_topology_destroy((organ_topology *)engine->topology);
 }
 
-static organ_calibration *calibrate_so(const organ_engine *engine, const layer *l, bool two_streams, size_t tokens_a_call,
-                                       const float *weights)
+static organ_calibration *calibrate_so(const organ_engine *engine, const layer *l, bool two_streams, bool moments_only,
+                                       size_t tokens_a_call, const float *weights)
 {
     organ_error error = {0};
     organ_calibration *c;
@@ -93,6 +91,7 @@ static organ_calibration *calibrate_so(const organ_engine *engine, const layer *
                                                .seed = NOISE_SEED,
                                                .layer = NOISE_LAYER,
                                                .two_streams = two_streams,
+                                               .moments_only = moments_only,
                                                .weights = organ_by_rows(weights, LAYER_COLS),
                                                .rows = LAYER_ROWS};
     organ_calibration_create(&options, engine, &c, &error);
@@ -106,12 +105,17 @@ static organ_calibration *calibrate_so(const organ_engine *engine, const layer *
 
 organ_calibration *calibrate(const organ_engine *engine, const layer *l, bool two_streams, size_t tokens_a_call)
 {
-    return calibrate_so(engine, l, two_streams, tokens_a_call, NULL);
+    return calibrate_so(engine, l, two_streams, false, tokens_a_call, NULL);
 }
 
 organ_calibration *calibrate_with_weights(const organ_engine *engine, const layer *l, size_t tokens_a_call)
 {
-    return calibrate_so(engine, l, true, tokens_a_call, l->weights);
+    return calibrate_so(engine, l, true, false, tokens_a_call, l->weights);
+}
+
+organ_calibration *calibrate_moments(const organ_engine *engine, const layer *l, bool two_streams)
+{
+    return calibrate_so(engine, l, two_streams, true, LAYER_TOKENS, NULL);
 }
 
 pruned prune_layer(const organ_engine *engine, const layer *l, const organ_calibration *calibration, organ_prune_matrix_options options)
@@ -152,4 +156,20 @@ double objective(const layer *l, const float *weights)
     for (size_t k = 0; k < LAYER_WEIGHTS; k++)
         near += ((double)weights[k] - (double)l->weights[k]) * ((double)weights[k] - (double)l->weights[k]);
     return fit / LAYER_TOKENS + 0.03 * square / LAYER_TOKENS / LAYER_COLS * near;
+}
+
+static bool golden_bit(const char *hex, size_t k)
+{
+    const char digit[2] = {hex[k / 4], 0};
+    return strtoul(digit, NULL, 16) >> (3 - k % 4) & 1;
+}
+
+double golden_agreement(const json_t *method, const uint8_t *keep)
+{
+    const char *const hex = json_string_value(json_object_get(method, "keep"));
+    ck_assert_uint_eq(strlen(hex) * 4, LAYER_WEIGHTS);
+    size_t same = 0;
+    for (size_t k = 0; k < LAYER_WEIGHTS; k++)
+        same += keep[k] == golden_bit(hex, k);
+    return 100.0 * (double)same / LAYER_WEIGHTS;
 }

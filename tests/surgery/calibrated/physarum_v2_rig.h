@@ -6,6 +6,7 @@
 #include "orchestrator/surgery/calibrated/prune_matrix.h"
 
 #include <check.h>
+#include <jansson.h>
 
 enum { LAYER_ROWS = 96, LAYER_COLS = 320, LAYER_TOKENS = 1100, LAYER_DEAD = 17, LAYER_WEIGHTS = LAYER_ROWS * LAYER_COLS };
 
@@ -26,6 +27,9 @@ organ_calibration *calibrate(const organ_engine *engine, const layer *l, bool tw
 /* The same with both streams and the layer's weights. */
 organ_calibration *calibrate_with_weights(const organ_engine *engine, const layer *l, size_t tokens_a_call);
 
+/* In one call, without stability and contribution. */
+organ_calibration *calibrate_moments(const organ_engine *engine, const layer *l, bool two_streams);
+
 typedef struct pruned {
     float *weights;
     uint8_t *keep;
@@ -40,8 +44,12 @@ void free_pruned(pruned *p);
 /* What physarum v2 minimises, per token, from the activations themselves; damping 0.03 of the mean square. */
 double objective(const layer *l, const float *weights);
 
+/* Of the masks and the "keep" of a golden document, in percent. */
+double golden_agreement(const json_t *method, const uint8_t *keep);
+
 Suite *physarum_v2_golden_suite(void);
 Suite *physarum_v2_matrix_suite(void);
 Suite *physarum_v2_parts_suite(void);
+Suite *admm_suite(void);
 
 #endif

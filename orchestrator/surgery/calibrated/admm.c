@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: MIT
+ * All is in units of the roots of H's diagonal. With the multiplier U, D is what is kept of Z = V + U / rho, and the next U is rho (Z - D):
+ * rho Z where nothing is kept, 0 elsewhere. So Z, its mask and the rho it was made with are all that an iteration leaves. */
+#include "orchestrator/surgery/calibrated/admm.h"
+
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/product.h"
+#include "orchestrator/stream/share.h"
+#include "orchestrator/surgery/algebra/cholesky.h"
+#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/multiply.h"
+#include "orchestrator/surgery/calibrated/score_edge.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ROWS_A_GO ((size_t)64)
+#define TOGETHER  ((size_t)1024) /* rows that go through a product together: a multiple of ROWS_A_GO */
+#define COLUMNS   ((size_t)128)  /* of a factor that one product takes, so that little of its empty half is multiplied */
+#define LANES     8
+
+struct organ_admm {
+    const organ_engine *engine;
+    organ_admm_problem problem;
+    size_t cols;
+    float *root, *z;
+    float *factor; /* U with (H + rho)^-1 = U^T U, blocks as H has them */
+    float relaxed;
+    float rho, used;    /* of the factor; 0: none yet. Of Z */
+    size_t from, count; /* rows that are together, and for them: */
+    float *a, *b;
+    uint8_t *keep; /* of the iteration that runs */
+    organ_product *products;
+    void *scratch;
+    /* The largest: */
+    organ_score_edge edge;
+    unsigned digit;
+    uint64_t *counts; /* per worker: ORGAN_EDGE_DIGIT */
+    uint64_t *equals; /* per ROWS_A_GO rows: how many are at the edge, then how many of them go */
+};
+
+/* ---- making ---- */
+
+static size_t strips_of(size_t rows) { return (rows + ROWS_A_GO - 1) / ROWS_A_GO; }
+
+static void scale_row(void *context, size_t row, size_t worker)
+{
+    organ_admm *const s = context;
+    const size_t n = s->cols;
+    (void)worker;
+    if (row < n) {
+        const size_t start = row / s->problem.h.block * s->problem.h.block, width = organ_lesser(s->problem.h.block, n - start);
+        float *const h = s->problem.values + start * s->problem.h.block + (row - start) * width;
+        for (size_t j = 0; j < width; j++)
+            h[j] = start + j == row ? 1.0f : h[j] / (s->root[row] * s->root[start + j]);
+    }
+    for (size_t j = 0; row < s->problem.rows && j < n; j++)
+        s->problem.target[row * n + j] /= s->root[j];
+}
+
+static bool take_memory(organ_admm *s)
+{
+    const size_t n = s->cols, block = s->problem.h.block, rows = s->problem.rows, rest = n % block;
+    s->root = organ_floats(n, 1);
+    s->z = organ_floats(rows, n);
+    s->factor = organ_floats(n / block * block * block + rest * rest, 1);
+    s->a = organ_floats(organ_lesser(rows, TOGETHER), n);
+    s->b = organ_floats(organ_lesser(rows, TOGETHER), n);
+    s->products = calloc(n / COLUMNS + n / block + 2, sizeof *s->products);
+    s->scratch = aligned_alloc(64, organ_products_scratch(s->engine));
+    s->counts = malloc(organ_workers_count(s->engine->workers) * ORGAN_EDGE_DIGIT * sizeof *s->counts);
+    s->equals = malloc(strips_of(rows) * sizeof *s->equals);
+    return s->root && s->z && s->factor && s->a && s->b && s->products && s->scratch && s->counts && s->equals;
+}
+
+uint64_t organ_admm_memory(uint64_t rows, uint64_t cols)
+{
+    const uint64_t together = rows < TOGETHER ? rows : TOGETHER;
+    /* Z; the two of a product; the products of columns, roots, and what making a factor takes. */
+    return 4 * rows * cols + 8 * together * cols + 1024 + 16 * cols + rows + organ_inverse_factor_memory(cols);
+}
+
+organ_status organ_admm_create(const organ_engine *engine, const organ_admm_problem *problem, organ_admm **admm, organ_error *error)
+{
+    organ_admm *const s = calloc(1, sizeof *s);
+    if (!(*admm = s))
+        return organ_fail_memory(error, problem->name);
+    *s = (organ_admm){.engine = engine, .problem = *problem, .cols = problem->h.size};
+    if (!take_memory(s)) {
+        organ_admm_destroy(s);
+        *admm = NULL;
+        return organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", problem->name, problem->rows, problem->h.size);
+    }
+    for (size_t j = 0; j < s->cols; j++)
+        s->root[j] = sqrtf(organ_block_diagonal(&problem->h, j));
+    organ_share(engine, NULL, organ_larger(s->cols, problem->rows), scale_row, s);
+    return ORGAN_OK;
+}
+
+void organ_admm_destroy(organ_admm *s)
+{
+    if (!s)
+        return;
+    void *const parts[] = {s->root, s->z, s->factor, s->a, s->b, s->products, s->scratch, s->counts, s->equals};
+    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
+        free(parts[k]);
+    free(s);
+}
+
+/* ---- V ---- */
+
+static organ_status factorise(organ_admm *s, float rho, organ_error *error)
+{
+    const size_t block = s->problem.h.block;
+    bool definite = true;
+    for (size_t start = 0; start < s->cols; start += block) {
+        const size_t width = organ_lesser(block, s->cols - start);
+        float *const factor = s->factor + start * block;
+        memcpy(factor, s->problem.values + start * block, width * width * sizeof *factor);
+        for (size_t j = 0; j < width; j++)
+            factor[j * (width + 1)] += rho;
+        if (!organ_inverse_factor(s->engine, factor, width, &definite))
+            return organ_fail_memory(error, s->problem.name);
+        if (!definite)
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: the second moments of inputs %zu to %zu, with %g on the diagonal, have no factor", s->problem.name,
+                              start, start + width - 1, (double)rho);
+    }
+    s->rho = rho;
+    return ORGAN_OK;
+}
+
+/* to = from U^T, or from U: column blocks of the factor, each with what is not empty of it. */
+static void multiply(const organ_admm *s, bool transposed, const float *from, float *to)
+{
+    const size_t n = s->cols, block = s->problem.h.block;
+    size_t count = 0;
+    for (size_t start = 0; start < n; start += block) {
+        const size_t width = organ_lesser(block, n - start);
+        const float *const u = s->factor + start * block;
+        for (size_t j = 0; j < width; j += COLUMNS) {
+            const size_t some = organ_lesser(COLUMNS, width - j);
+            s->products[count++] =
+                (organ_product){.m = s->count,
+                                .n = some,
+                                .k = transposed ? width - j : j + some,
+                                .a = organ_by_rows(from + start + (transposed ? j : 0), n),
+                                .b = transposed ? organ_by_rows(u + j * (width + 1), width) : organ_by_columns(u + j, width),
+                                .c = to + start + j,
+                                .c_stride = n};
+        }
+    }
+    organ_products_run(s->engine, NULL, s->products, count, s->scratch);
+}
+
+/* T + rho D - U */
+static void aim_rows(void *context, size_t index, size_t worker)
+{
+    const organ_admm *const s = context;
+    const size_t own = index * ROWS_A_GO * s->cols, at = s->from * s->cols + own,
+                 n = organ_lesser(ROWS_A_GO, s->count - index * ROWS_A_GO) * s->cols;
+    const float *restrict const z = s->z + at, *restrict const target = s->problem.target + at, rho = s->rho, used = -s->used;
+    const uint8_t *restrict const keep = s->keep + at;
+    float *restrict const a = s->a + own;
+    (void)worker;
+    for (size_t k = 0; k < n; k++)
+        a[k] = target[k] + (keep[k] ? rho : used) * z[k];
+}
+
+/* Groups of a pattern are settled at once. */
+static void keep_groups(const organ_pattern *pattern, const float *z, size_t n, uint8_t *keep)
+{
+    for (size_t k = 0; k < n; k += pattern->of) {
+        float scores[ORGAN_PATTERN_MOST];
+        for (size_t l = 0; l < pattern->of; l++)
+            scores[l] = fabsf(z[k + l]);
+        memset(keep + k, 1, pattern->of);
+        organ_pattern_group(pattern, scores, keep + k);
+    }
+}
+
+/* Of rows whose Z is there: their groups, or the first digit of the edge. */
+static void weigh_rows(organ_admm *s, size_t at, size_t n, size_t worker)
+{
+    if (s->problem.pattern.of)
+        keep_groups(&s->problem.pattern, s->z + at, n, s->keep + at);
+    else
+        organ_edge_count(&s->edge, 0, s->z + at, n, s->counts + worker * ORGAN_EDGE_DIGIT);
+}
+
+/* Z = relaxed V + (1 - relaxed) D + U / rho */
+static void take_rows(void *context, size_t index, size_t worker)
+{
+    organ_admm *const s = context;
+    const size_t own = index * ROWS_A_GO * s->cols, at = s->from * s->cols + own,
+                 n = organ_lesser(ROWS_A_GO, s->count - index * ROWS_A_GO) * s->cols;
+    float *restrict const z = s->z + at, ratio = s->used / s->rho, relaxed = s->relaxed, rest = 1.0f - relaxed;
+    const float *restrict const v = s->a + own;
+    const uint8_t *restrict const keep = s->keep + at;
+    for (size_t k = 0; k < n; k++)
+        z[k] = relaxed * v[k] + (keep[k] ? rest : ratio) * z[k];
+    weigh_rows(s, at, n, worker);
+}
+
+/* ---- the largest ---- */
+
+static size_t strip_at(const organ_admm *s, size_t index, size_t *n)
+{
+    *n = organ_lesser(ROWS_A_GO, s->problem.rows - index * ROWS_A_GO) * s->cols;
+    return index * ROWS_A_GO * s->cols;
+}
+
+static void count_digit(void *context, size_t index, size_t worker)
+{
+    const organ_admm *const s = context;
+    size_t n;
+    const size_t at = strip_at(s, index, &n);
+    organ_edge_count(&s->edge, s->digit, s->z + at, n, s->counts + worker * ORGAN_EDGE_DIGIT);
+}
+
+static void weigh_strip(void *context, size_t index, size_t worker)
+{
+    organ_admm *const s = context;
+    size_t n;
+    const size_t at = strip_at(s, index, &n);
+    weigh_rows(s, at, n, worker);
+}
+
+static void cut_strip(void *context, size_t index, size_t worker)
+{
+    const organ_admm *const s = context;
+    size_t n;
+    const size_t at = strip_at(s, index, &n);
+    (void)worker;
+    s->equals[index] = organ_edge_cut(&s->edge, s->z + at, n, s->equals[index], s->keep + at);
+}
+
+static void clear_counts(organ_admm *s)
+{
+    memset(s->counts, 0, organ_workers_count(s->engine->workers) * ORGAN_EDGE_DIGIT * sizeof *s->counts);
+}
+
+static void settle_digit(organ_admm *s)
+{
+    for (size_t w = 1; w < organ_workers_count(s->engine->workers); w++)
+        for (size_t k = 0; k < ORGAN_EDGE_DIGIT; k++)
+            s->counts[k] += s->counts[w * ORGAN_EDGE_DIGIT + k];
+    organ_edge_settle(&s->edge, s->digit, s->counts, s->problem.killed - 1);
+}
+
+/* The first digit is counted; of equals the first go, in the order of the rows. */
+static void keep_largest(organ_admm *s)
+{
+    const size_t strips = strips_of(s->problem.rows);
+    s->digit = 0;
+    if (s->problem.killed == 0) {
+        memset(s->keep, 1, s->problem.rows * s->cols);
+        return;
+    }
+    for (settle_digit(s); ++s->digit < ORGAN_EDGE_DIGITS; settle_digit(s)) {
+        clear_counts(s);
+        organ_share(s->engine, NULL, strips, count_digit, s);
+    }
+    memset(s->equals, 0, strips * sizeof *s->equals);
+    organ_share(s->engine, NULL, strips, cut_strip, s);
+    uint64_t left = s->problem.killed - s->edge.less;
+    for (size_t k = 0; k < strips; k++) {
+        s->equals[k] = left < s->equals[k] ? left : s->equals[k];
+        left -= s->equals[k];
+    }
+    organ_share(s->engine, NULL, strips, cut_strip, s);
+}
+
+/* ---- iterations ---- */
+
+static void begin_masks(organ_admm *s, uint8_t *keep)
+{
+    s->keep = keep;
+    s->edge = (organ_score_edge){0};
+    clear_counts(s);
+}
+
+static void settle_masks(organ_admm *s)
+{
+    if (!s->problem.pattern.of)
+        keep_largest(s);
+}
+
+void organ_admm_begin(organ_admm *s, const float *weights, bool given, uint8_t *keep)
+{
+    const size_t n = s->problem.rows * s->cols;
+    for (size_t k = 0; k < n; k++)
+        s->z[k] = weights[k] * s->root[k % s->cols];
+    if (!given) {
+        begin_masks(s, keep);
+        organ_share(s->engine, NULL, strips_of(s->problem.rows), weigh_strip, s);
+        settle_masks(s);
+    }
+    for (size_t k = 0; k < n; k++)
+        s->z[k] = keep[k] ? s->z[k] : 0.0f;
+}
+
+organ_status organ_admm_step(organ_admm *s, double rho, double relaxed, uint8_t *keep, organ_error *error)
+{
+    s->relaxed = (float)relaxed;
+    if (s->rho != (float)rho && factorise(s, (float)rho, error) != ORGAN_OK)
+        return error->status;
+    s->used = s->used > 0 ? s->used : s->rho;
+    begin_masks(s, keep);
+    for (s->from = 0; s->from < s->problem.rows; s->from += TOGETHER) {
+        if (organ_stop_asked(s->engine->stop))
+            return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", s->problem.name);
+        s->count = organ_lesser(TOGETHER, s->problem.rows - s->from);
+        organ_share(s->engine, NULL, strips_of(s->count), aim_rows, s);
+        multiply(s, true, s->a, s->b);
+        multiply(s, false, s->b, s->a);
+        organ_share(s->engine, NULL, strips_of(s->count), take_rows, s);
+    }
+    s->used = s->rho;
+    settle_masks(s);
+    return ORGAN_OK;
+}
+
+/* ---- least squares over what is kept ---- */
+
+static double dot(const float *a, const float *b, size_t n)
+{
+    double lanes[LANES] = {0};
+    size_t k = 0;
+    for (; k + LANES <= n; k += LANES)
+        for (size_t l = 0; l < LANES; l++)
+            lanes[l] += (double)a[k + l] * (double)b[k + l];
+    for (size_t l = 0; k < n; k++, l++)
+        lanes[l] += (double)a[k] * (double)b[k];
+    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+}
+
+/* Where the product of Z with H is in b: the residual in the place of the target, and the first direction. */
+static void turn_row(void *context, size_t row, size_t worker)
+{
+    const organ_admm *const s = context;
+    const size_t own = row * s->cols, at = s->from * s->cols + own;
+    float *const residual = s->problem.target + at;
+    (void)worker;
+    for (size_t k = 0; k < s->cols; k++)
+        s->a[own + k] = residual[k] = s->keep[at + k] ? residual[k] - s->b[own + k] : 0.0f;
+}
+
+/* A row whose residual is nothing, or whose direction has no length in FP32, is solved: it stays as it is. */
+static void step_row(void *context, size_t row, size_t worker)
+{
+    const organ_admm *const s = context;
+    const size_t n = s->cols, own = row * n, at = s->from * n + own;
+    float *const p = s->a + own, *const hp = s->b + own, *const residual = s->problem.target + at;
+    (void)worker;
+    for (size_t k = 0; k < n; k++)
+        hp[k] = s->keep[at + k] ? hp[k] : 0.0f;
+    const double before = dot(residual, residual, n), length = dot(p, hp, n);
+    const float alpha = length > 0 ? (float)(before / length) : 0.0f;
+    for (size_t k = 0; k < n; k++) {
+        s->z[at + k] += alpha * p[k];
+        residual[k] -= alpha * hp[k];
+    }
+    const float beta = before > 0 ? (float)(dot(residual, residual, n) / before) : 0.0f;
+    for (size_t k = 0; k < n; k++)
+        p[k] = residual[k] + beta * p[k];
+}
+
+static organ_status solve_together(organ_admm *s, unsigned steps, organ_error *error)
+{
+    if (organ_block_multiply(s->engine, &s->problem.h, s->z + s->from * s->cols, s->count, s->b, error))
+        return error->status;
+    organ_share(s->engine, NULL, s->count, turn_row, s);
+    for (unsigned k = 0; k < steps; k++) {
+        if (organ_stop_asked(s->engine->stop))
+            return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", s->problem.name);
+        if (organ_block_multiply(s->engine, &s->problem.h, s->a, s->count, s->b, error))
+            return error->status;
+        organ_share(s->engine, NULL, s->count, step_row, s);
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_admm_finish(organ_admm *s, const uint8_t *keep, unsigned steps, float *weights, organ_error *error)
+{
+    const size_t n = s->problem.rows * s->cols;
+    for (size_t k = 0; k < n; k++)
+        s->z[k] = keep[k] ? s->z[k] : 0.0f;
+    s->keep = (uint8_t *)keep;
+    for (s->from = 0; s->from < s->problem.rows && !error->status; s->from += TOGETHER) {
+        s->count = organ_lesser(TOGETHER, s->problem.rows - s->from);
+        solve_together(s, steps, error);
+    }
+    for (size_t k = 0; k < n; k++)
+        weights[k] = s->z[k] / s->root[k % s->cols];
+    return error->status;
+}

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/calibrated/prune_matrix_job.h"
+
+void organ_clear_dead_inputs(const organ_matrix_job *job)
+{
+    for (size_t j = 0; j < job->cols; j++)
+        if (job->moments->act_norm[j] == 0)
+            for (size_t i = 0; i < job->rows; i++)
+                job->weights[i * job->cols + j] = 0;
+}

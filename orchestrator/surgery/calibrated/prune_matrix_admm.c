@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT
+ * Physarum v3 and ALPS: ADMM from the mask of a flow, with rho by a table; and from the largest weights, with rho steered by how much the
+ * mask still changes, as published. */
+#include "orchestrator/surgery/calibrated/prune_matrix_job.h"
+
+#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/along_text/expand_moments.h"
+#include "orchestrator/surgery/calibrated/admm.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PHASES      3
+#define ITERATIONS  8 /* of a phase, at an effort of 1 */
+#define RELAXED     1.3
+#define FINAL_STEPS 2
+
+static const double phases[PHASES] = {0.2, 0.37, 0.7}; /* rho */
+
+/* ALPS, as its authors' program has them */
+#define ALPS_DAMPING     0.01
+#define ALPS_RHO         0.1
+#define ALPS_ITERATIONS  300
+#define ALPS_LOOK        3    /* iterations from one look at the mask to the next */
+#define ALPS_ENOUGH      30   /* iterations, and then a change of less than */
+#define ALPS_LITTLE      3e-4 /* of what is kept ends it */
+#define ALPS_FINAL_STEPS 10
+#define ALPS_LEAST_RHO   1e-3 /* ours: below it H is as good as alone */
+
+static const double much[2] = {0.1, 0.005};     /* change of the mask, of what is kept */
+static const double grows[3] = {1.3, 1.2, 1.1}; /* rho where it is above the first, above the second, below */
+
+typedef struct solving {
+    organ_matrix_job *job;
+    float *h, *target;
+    organ_admm *admm;
+    uint8_t *before; /* ALPS: the mask at the last look */
+} solving;
+
+/* T = W (share C + (1 - share) H) */
+static organ_status find_target(solving *s, double share, double damping, organ_error *error)
+{
+    const organ_matrix_job *const job = s->job;
+    const organ_input_moments *const m = job->moments;
+    float *const mixed = organ_expand_moments(job->engine, m, share, 1 - share, damping);
+    if (!mixed)
+        return organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", job->options->name, job->rows, job->cols);
+    organ_block_multiply(job->engine, &(organ_block_matrix){job->cols, m->block, mixed}, job->weights, job->rows, s->target, error);
+    free(mixed);
+    for (size_t k = 0; m->bent && k < job->rows * job->cols; k++)
+        s->target[k] += (float)(share * m->bent[k] / (double)m->tokens);
+    return error->status;
+}
+
+static organ_status prepare(solving *s, double share, double damping, size_t killed, organ_error *error)
+{
+    const organ_matrix_job *const job = s->job;
+    s->target = organ_floats(job->rows, job->cols);
+    if (!s->target)
+        return organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", job->options->name, job->rows, job->cols);
+    organ_clear_dead_inputs(job);
+    if (find_target(s, share, damping, error) != ORGAN_OK)
+        return error->status;
+    s->h = organ_expand_moments(job->engine, job->moments, 0, 1, damping);
+    if (!s->h)
+        return organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", job->options->name, job->rows, job->cols);
+    const organ_admm_problem problem = {.name = job->options->name,
+                                        .rows = job->rows,
+                                        .h = {job->cols, job->moments->block, s->h},
+                                        .values = s->h,
+                                        .target = s->target,
+                                        .killed = killed,
+                                        .pattern = job->options->pattern};
+    return organ_admm_create(job->engine, &problem, &s->admm, error);
+}
+
+static organ_status finish(solving *s, unsigned steps, organ_error *error)
+{
+    s->job->report->products += steps + 1;
+    return organ_admm_finish(s->admm, s->job->keep, steps, s->job->weights, error);
+}
+
+static organ_status step(solving *s, double rho, double relaxed, organ_error *error)
+{
+    s->job->report->products++;
+    return organ_admm_step(s->admm, rho, relaxed, s->job->keep, error);
+}
+
+static void close_solving(solving *s)
+{
+    organ_admm_destroy(s->admm);
+    free(s->target);
+    free(s->h);
+    free(s->before);
+}
+
+/* ---- physarum v3 ---- */
+
+static organ_status take_nothing(void *context, size_t first, organ_error *error)
+{
+    (void)context;
+    (void)first;
+    return error->status;
+}
+
+/* The mask to begin with; how many it kills is the goal where none was given. */
+static organ_status flow_once(const organ_matrix_job *job, size_t *killed, organ_error *error)
+{
+    const size_t n = job->rows * job->cols;
+    organ_matrix_job flow = *job;
+    flow.take = take_nothing;
+    if (organ_prune_by_flow(&flow, error) != ORGAN_OK)
+        return error->status;
+    *killed = (size_t)llround(job->options->sparsity / 100 * (double)n);
+    for (size_t k = 0; job->options->sparsity == 0 && k < n; k++)
+        *killed += !job->keep[k];
+    return ORGAN_OK;
+}
+
+organ_status organ_prune_by_flow_and_admm(organ_matrix_job *job, organ_error *error)
+{
+    const unsigned iterations = (unsigned)fmax(1, floor(ITERATIONS * job->options->effort + 0.5));
+    solving s = {.job = job};
+    size_t killed = 0;
+    if (flow_once(job, &killed, error) != ORGAN_OK)
+        return error->status;
+    if (prepare(&s, ORGAN_DONOR_SHARE, ORGAN_SQUARES_DAMPING * job->moments->mean_diagonal, killed, error) == ORGAN_OK) {
+        organ_admm_begin(s.admm, job->weights, true, job->keep);
+        for (unsigned k = 0; k < PHASES * iterations && !error->status; k++)
+            step(&s, phases[k / iterations], RELAXED, error);
+        if (!error->status)
+            finish(&s, FINAL_STEPS, error);
+    }
+    close_solving(&s);
+    return error->status;
+}
+
+/* ---- ALPS ---- */
+
+/* Of what is kept. */
+static double changed(const solving *s, double kept)
+{
+    const size_t n = s->job->rows * s->job->cols;
+    size_t count = 0;
+    for (size_t k = 0; k < n; k++)
+        count += s->job->keep[k] != s->before[k];
+    memcpy(s->before, s->job->keep, n);
+    return (double)count / kept;
+}
+
+/* As long as hardly anything has changed since the beginning, rho is too large to begin with. */
+static bool begin_lower(solving *s, double change, double *rho)
+{
+    if (*rho <= ALPS_LEAST_RHO)
+        return false;
+    *rho = fmax(*rho / 5, ALPS_LEAST_RHO);
+    if (change > 0)
+        organ_admm_begin(s->admm, s->job->weights, false, s->job->keep);
+    return true;
+}
+
+static organ_status iterate(solving *s, double kept, organ_error *error)
+{
+    double rho = ALPS_RHO;
+    bool moved = false;
+    organ_admm_begin(s->admm, s->job->weights, false, s->job->keep);
+    memcpy(s->before, s->job->keep, s->job->rows * s->job->cols);
+    for (unsigned k = 1; k <= ALPS_ITERATIONS && step(s, rho, 1, error) == ORGAN_OK; k++) {
+        if (k % ALPS_LOOK)
+            continue;
+        const double change = changed(s, kept);
+        moved |= change > much[1];
+        if (!moved && begin_lower(s, change, &rho))
+            continue;
+        if (change == 0 || (k > ALPS_ENOUGH && change < ALPS_LITTLE))
+            break;
+        rho *= change > much[0] ? grows[0] : change > much[1] ? grows[1] : grows[2];
+    }
+    return error->status;
+}
+
+organ_status organ_prune_by_alps(organ_matrix_job *job, organ_error *error)
+{
+    const organ_pattern *const pattern = &job->options->pattern;
+    const size_t n = job->rows * job->cols, killed = pattern->of ? n / pattern->of * (pattern->of - pattern->keep)
+                                                                 : (size_t)llround(job->options->sparsity / 100 * (double)n);
+    solving s = {.job = job, .before = malloc(n)};
+    if (!s.before)
+        organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", job->options->name, job->rows, job->cols);
+    else if (prepare(&s, 0, ALPS_DAMPING * job->moments->mean_diagonal, killed, error) == ORGAN_OK &&
+             iterate(&s, (double)(n - killed), error) == ORGAN_OK)
+        finish(&s, ALPS_FINAL_STEPS, error);
+    close_solving(&s);
+    return error->status;
+}

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT
+ * Physarum v3 and ALPS on one layer: against FP64 by another hand, and what effort and streams do. */
+#include "tests/surgery/calibrated/physarum_v2_rig.h"
+#include "tests/kit/emulated.h"
+#include "tests/kit/suite_table.h"
+#include "tests/kit/require.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static layer given;
+static organ_engine engine;
+static organ_calibration *streams; /* of both */
+static json_t *golden;
+
+static void set_up(void)
+{
+    json_error_t fault;
+    given = make_layer();
+    engine = make_engine(0, (uint64_t)1 << 30);
+    streams = calibrate_moments(&engine, &given, true);
+    golden = json_load_file("fixtures/physarum_v3/golden.json", 0, &fault);
+    ck_assert_msg(golden != NULL, "%s", fault.text);
+}
+
+static void tear_down(void)
+{
+    organ_calibration_destroy(streams);
+    free_layer(&given);
+    free_engine(&engine);
+    json_decref(golden);
+}
+
+static pruned must_prune(const organ_calibration *calibration, organ_prune_matrix_options options)
+{
+    pruned p = prune_layer(&engine, &given, calibration, options);
+    ck_assert_msg(p.error.status == ORGAN_OK, "%s", p.error.message);
+    for (size_t k = 0; k < LAYER_WEIGHTS; k++)
+        REQUIRE(p.keep[k] || p.weights[k] == 0);
+    return p;
+}
+
+/* FP32 and FP64 part where a weight is as good as another: few masks differ, and the sum of squares hardly. */
+static void check_golden(const pruned *p, const char *method, double share_of_masks, double share_of_objective)
+{
+    const json_t *const wanted = json_object_get(golden, method);
+    const double exact = json_number_value(json_object_get(wanted, "objective")), value = objective(&given, p->weights);
+    ck_assert_double_ge(golden_agreement(wanted, p->keep), share_of_masks);
+    ck_assert_msg(fabs(value - exact) <= share_of_objective * exact, "%.9g is not within %g of %.9g", value, share_of_objective, exact);
+}
+
+START_TEST(physarum_v3_is_the_golden_one)
+{
+    pruned p = must_prune(streams, (organ_prune_matrix_options){.method = ORGAN_PRUNE_PHYSARUM_V3, .sparsity = 50});
+    check_golden(&p, "physarum", 99.3, 1e-3);
+    ck_assert_uint_eq(p.report.stages, 1);
+    ck_assert_uint_eq(p.report.products, 3 * 8 + 3);
+    ck_assert_double_eq(p.report.sparsity, 50);
+    free_pruned(&p);
+}
+END_TEST
+
+START_TEST(alps_is_the_golden_one)
+{
+    organ_calibration *c = calibrate_moments(&engine, &given, false);
+    pruned p = must_prune(c, (organ_prune_matrix_options){.method = ORGAN_PRUNE_ALPS, .sparsity = 50});
+    check_golden(&p, "alps", 99, 1e-3);
+    /* The iterations differ by what a last few weights decide. */
+    const double iterations = json_number_value(json_object_get(json_object_get(golden, "alps"), "iterations"));
+    ck_assert_double_le(fabs((double)p.report.products - 11 - iterations), 3);
+    ck_assert_uint_eq((p.report.products - 11) % 3, 0);
+    ck_assert_double_eq(p.report.sparsity, 50);
+    free_pruned(&p);
+    organ_calibration_destroy(c);
+}
+END_TEST
+
+/* Nothing that ALPS does goes by the donor's inputs. */
+START_TEST(alps_sees_one_stream)
+{
+    organ_calibration *one = calibrate_moments(&engine, &given, false);
+    const organ_prune_matrix_options options = {.method = ORGAN_PRUNE_ALPS, .sparsity = 70};
+    pruned a = must_prune(one, options), b = must_prune(streams, options);
+    ck_assert_mem_eq(a.weights, b.weights, LAYER_WEIGHTS * sizeof *a.weights);
+    free_pruned(&a);
+    free_pruned(&b);
+    organ_calibration_destroy(one);
+}
+END_TEST
+
+START_TEST(effort_is_iterations)
+{
+    static const double efforts[] = {0.01, 0.5, 4};
+    static const unsigned products[] = {3 + 3, 12 + 3, 96 + 3};
+    double last = INFINITY;
+    for (size_t k = 0; k < 3 - (size_t)sample_if_emulated(0, 1); k++) {
+        pruned p =
+            must_prune(streams, (organ_prune_matrix_options){.method = ORGAN_PRUNE_PHYSARUM_V3, .sparsity = 70, .effort = efforts[k]});
+        const double value = objective(&given, p.weights);
+        ck_assert_uint_eq(p.report.products, products[k]);
+        ck_assert_double_lt(value, last);
+        last = value;
+        free_pruned(&p);
+    }
+}
+END_TEST
+
+/* Without a wish the flow decides how many go, and ADMM which. */
+START_TEST(the_flow_decides_how_many)
+{
+    pruned p = must_prune(streams, (organ_prune_matrix_options){.method = ORGAN_PRUNE_PHYSARUM_V3}),
+           flow = must_prune(streams, (organ_prune_matrix_options){.no_compensate = true});
+    ck_assert_double_gt(p.report.natural_sparsity, 5);
+    ck_assert_double_eq(p.report.natural_sparsity, flow.report.natural_sparsity);
+    ck_assert_double_le(fabs(p.report.sparsity - p.report.natural_sparsity), 0.3);
+    ck_assert(memcmp(p.keep, flow.keep, LAYER_WEIGHTS) != 0);
+    free_pruned(&p);
+    free_pruned(&flow);
+}
+END_TEST
+
+/* W (C - H), summed in place of C, leads to the same. */
+START_TEST(weights_take_the_place_of_moments_for_v3)
+{
+    organ_calibration *with = calibrate_with_weights(&engine, &given, 300);
+    pruned p = must_prune(with, (organ_prune_matrix_options){.method = ORGAN_PRUNE_PHYSARUM_V3, .sparsity = 50});
+    ck_assert(organ_calibration_moments(with)->bent);
+    const double exact = json_number_value(json_object_get(json_object_get(golden, "physarum"), "objective"));
+    ck_assert_double_le(fabs(objective(&given, p.weights) - exact), 5e-3 * exact);
+    free_pruned(&p);
+    organ_calibration_destroy(with);
+}
+END_TEST
+
+/* With so few that go, the mask of ALPS does not move at first: rho falls until it does. */
+START_TEST(alps_begins_lower_where_nothing_moves)
+{
+    organ_calibration *c = calibrate_moments(&engine, &given, false);
+    pruned p = must_prune(c, (organ_prune_matrix_options){.method = ORGAN_PRUNE_ALPS, .sparsity = 0.5});
+    ck_assert_double_le(fabs(p.report.sparsity - 0.5), 0.01);
+    ck_assert_uint_ge(p.report.products, 3 + 11);
+    free_pruned(&p);
+    organ_calibration_destroy(c);
+}
+END_TEST
+
+Suite *admm_suite(void)
+{
+    const suite_case cases[] = {{"golden", {physarum_v3_is_the_golden_one, alps_is_the_golden_one}},
+                                {"runs",
+                                 {alps_sees_one_stream, effort_is_iterations, the_flow_decides_how_many,
+                                  weights_take_the_place_of_moments_for_v3, alps_begins_lower_where_nothing_moves}}};
+    return suite_of("physarum v3 and ALPS", cases, sizeof cases / sizeof *cases, set_up, tear_down);
+}
