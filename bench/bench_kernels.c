@@ -88,10 +88,10 @@ static double core_frequency(void)
 #define IGNORE (void)k, (void)s
 
 RUN(memcpy) { IGNORE, memcpy(a->out, a->in, n); }
-RUN(widen)
+RUN(to_floats)
 {
-    MEMBER(void(const uint16_t *, float *, size_t));
-    member(WORDS(a->in), FLOATS(a->out), n);
+    MEMBER(void(const void *, float *, size_t));
+    member(a->in, FLOATS(a->out), n);
 }
 RUN(narrow)
 {
@@ -107,6 +107,11 @@ RUN(quantize)
 {
     MEMBER(organ_quantize);
     member(FLOATS(a->in), a->out, n);
+}
+RUN(fit)
+{
+    MEMBER(organ_fit);
+    member(FLOATS(a->in), NULL, s->elements, a->out, n);
 }
 RUN(decode)
 {
@@ -143,11 +148,6 @@ RUN(count_codes)
     static uint64_t counts[65536];
     (void)s, k->count_codes(WORDS(a->in), n, counts);
     keep(counts);
-}
-RUN(pair_means)
-{
-    MEMBER(void(const void *, float *, size_t));
-    member(a->in, FLOATS(a->out), n);
 }
 RUN(spread)
 {
@@ -288,6 +288,8 @@ RUN(log2)
 #define TWO(member, read, write, run)      ROW(#member, member, read, write, 1, 2, run)
 #define BLOCKS(type, number, bytes, el)    ROW(type " to f32", dequantize[number], bytes, 4 * (el), el, 1, run_dequantize)
 #define TO_BLOCKS(type, number, bytes, el) ROW("f32 to " type, quantize[number], 4 * (el), bytes, el, 1, run_quantize)
+#define FIT(type, number, bytes, el)       ROW("f32 fitted to " type, fit[number], 4 * (el), bytes, el, 1, run_fit)
+#define BOTH(type, number, bytes, el)      TO_BLOCKS(type, number, bytes, el), FIT(type, number, bytes, el)
 #define DECODE(type, code, el)                                                                                                             \
     ROW(type " to f32", decode[code][ORGAN_REAL_F32], 1, 4 * (el), el, 1, run_decode),                                                     \
         ROW(type " to bf16", decode[code][ORGAN_REAL_BF16], 1, 2 * (el), el, 1, run_decode),                                               \
@@ -296,8 +298,8 @@ RUN(log2)
 
 static const subject memcpy_subject = {"memcpy", 0, 1, 1, 1, 1, run_memcpy};
 static const subject subjects[] = {
-    PLAIN(bf16_to_f32, 2, 4, run_widen),
-    PLAIN(f16_to_f32, 2, 4, run_widen),
+    PLAIN(bf16_to_f32, 2, 4, run_to_floats),
+    PLAIN(f16_to_f32, 2, 4, run_to_floats),
     PLAIN(f32_to_bf16, 4, 2, run_narrow),
     PLAIN(f32_to_f16, 4, 2, run_narrow),
     PLAIN(moments_bf16, 2, 0, run_moments),
@@ -343,11 +345,14 @@ static const subject subjects[] = {
     TO_BLOCKS("f32", 0, 4, 1),
     TO_BLOCKS("f16", 1, 2, 1),
     TO_BLOCKS("bf16", 30, 2, 1),
-    TO_BLOCKS("q8_0", 8, 34, 32),
-    TO_BLOCKS("q4_0", 2, 18, 32),
-    TO_BLOCKS("q4_1", 3, 20, 32),
-    TO_BLOCKS("q5_0", 6, 22, 32),
-    TO_BLOCKS("q5_1", 7, 24, 32),
+    BOTH("q8_0", 8, 34, 32),
+    BOTH("q4_0", 2, 18, 32),
+    BOTH("q4_1", 3, 20, 32),
+    BOTH("q5_0", 6, 22, 32),
+    BOTH("q5_1", 7, 24, 32),
+    FIT("q4_k", 12, 144, 256),
+    FIT("q5_k", 13, 176, 256),
+    FIT("q6_k", 14, 210, 256),
     DECODE("e4m3", ORGAN_CODE_E4M3, 1),
     DECODE("e5m2", ORGAN_CODE_E5M2, 1),
     DECODE("e4m3fnuz", ORGAN_CODE_E4M3FNUZ, 1),
@@ -362,9 +367,9 @@ static const subject subjects[] = {
     ENCODE("u4", ORGAN_CODE_U4, 2),
     PLAIN(amax, 4, 0, run_amax),
     PLAIN(count_codes, 2, 0, run_count_codes),
-    PLAIN(pair_means_bf16, 4, 4, run_pair_means),
-    PLAIN(pair_means_f16, 4, 4, run_pair_means),
-    PLAIN(pair_means_f32, 8, 4, run_pair_means),
+    PLAIN(pair_means_bf16, 4, 4, run_to_floats),
+    PLAIN(pair_means_f16, 4, 4, run_to_floats),
+    PLAIN(pair_means_f32, 8, 4, run_to_floats),
     PLAIN(spread, 4, 0, run_spread),
     PLAIN(z_bins, 4, 0, run_z_bins),
     PLAIN(haar_purify, 4, 4, run_haar_purify),

@@ -14,9 +14,9 @@ enough() {
     refused 2 "--memory 8M is too little for " "$@" --quiet --memory 8M
     if head -n 1 ../err | grep -q "$sentence"; then good; else bad "is not the sentence of all verbs" ../err; fi
     named=$(sed -n '1s/.*; --memory \([0-9]*[KM]\) is enough$/\1/p' ../err)
-    rm -rf new
+    rm -rf new new.*
     ends 0 "$@" --quiet --memory "${named:-none}"
-    rm -rf new
+    rm -rf new new.*
     refused 2 "; --memory $named is enough" "$@" --quiet --memory "$((${named%[KM]} - 1))${named: -1}"
 }
 
@@ -36,6 +36,8 @@ scored=(--evaluate $text --evaluate-context 64 --evaluate-max-tokens 200)
 for scheme in fp8-block128 int4-group32; do
     enough quantize tiny-qwen2 -o new --scheme $scheme "${scored[@]}"
 done
+plain=tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
+enough quantize $plain -o new.gguf --scheme q4_k --imatrix imatrix/tiny-qwen2.gguf "${scored[@]}"
 ends 0 quantize tiny-qwen2 -o int4 --scheme int4-group32 --quiet
 for type in bf16 f32; do
     enough dequantize int4 -o new --dtype $type "${scored[@]}"

@@ -27,7 +27,7 @@ sweep() {
     local count=$1 name=$2 lines leaves=()
     shift 2
     [[ -z ${MEMORY_VERBS:-} || " $MEMORY_VERBS " == *" $name "* ]] || return
-    case $name in prune* | purify* | dequantize* | quantize | lora-merge | extract | assemble | graft | chimera) leaves=(--resumable) ;; esac
+    case $name in prune* | purify* | dequantize* | quantize* | lora-merge | extract | assemble | graft | chimera) leaves=(--resumable) ;; esac
     [[ $name == measure-delete ]] && leaves=(--again) # a shard that was measured is gone; what was measured of it is written down
     [[ -n $begin ]] && leaves+=(--from "$begin")
     [[ $name == fleet ]] && leaves=(--keeps) # the next run takes what is done from it
@@ -94,6 +94,7 @@ sweep 8 chimera chimera --base "$gguf" --donor "$gguf" --take organ --layers 1-2
 sweep 8 dequantize dequantize "$fixtures/precision/ct-packed-group" "${t1[@]}" -o d
 sweep 8 dequantize-mlx dequantize "$fixtures/precision/mlx-affine" "${t1[@]}" -o d
 sweep 8 quantize quantize "$q" "${t1[@]}" --scheme int4-group32 -o q
+sweep 8 quantize-gguf quantize "$fixtures/forward/qwen3moe.gguf" "${t1[@]}" --scheme q4_0 -o q.gguf
 sweep 8 lora-extract lora extract --base "$model" --tuned "$area/tuned" "${t1[@]}" --rank 4 -o l
 sweep 8 lora-sanitize lora sanitize "$fixtures/tiny-lora" "${t1[@]}" -o l
 sweep 8 lora-merge lora merge --base "$model" --adapter "$fixtures/tiny-lora" "${t1[@]}" -o l

@@ -124,6 +124,26 @@ static const organ_field tensors[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD
                                       FIELD_COUNT("after", "bytes_after"),
                                       FIELD_WORDS("relative error", "{relative_error:%.4f}", 0)};
 
+/* Of GGUF. */
+static const organ_field block_types[] = {FIELD_TEXT("stored as", "type", 0),
+                                          FIELD_COUNT("tensors", "tensors"),
+                                          FIELD_COUNT("weights", "elements"),
+                                          FIELD_BYTES("after", "bytes_after"),
+                                          FIELD_WORDS("bits per weight", "{bits_per_weight:.3f}", 0),
+                                          FIELD_WORDS("relative error", "{relative_error:%.4f}", 0)};
+static const organ_field block_tensors[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_CODE),
+                                            FIELD_TEXT("type", "dtype", 0),
+                                            FIELD_TEXT("stored as", "stored_as", 0),
+                                            FIELD_WORDS("shape", "{shape:shape}", ORGAN_FIELD_LEFT),
+                                            FIELD_COUNT("after", "bytes_after"),
+                                            FIELD_WORDS("relative error", "{relative_error:%.4f}", 0),
+                                            FIELD_WORDS("weighted error", "{weighted_error?{weighted_error:%.4f}|none}", 0),
+                                            FIELD_WORDS("why another type", "{why?{why}|}", ORGAN_FIELD_LEFT)};
+
+#define BY_IMATRIX                                                                                                                         \
+    "Columns weighed by {imatrix.name} ({imatrix.format}, XXH3 {imatrix.xxh3}), {imatrix.entries} entries: weighted error "                \
+    "{totals.weighted_error:%.4f} over the tensors that have one."
+
 static const organ_block quantize_blocks[] = {
     LINES(NULL, MADE_WORDS("Quantised", "model") "\nas {parameters.scheme}\n\n"),
     HEADING("Quantisation of {model.name}"),
@@ -151,20 +171,26 @@ static const organ_block quantize_blocks[] = {
     NOTHING_YET,
     SAY(ON_PAGE, NULL, "Model: {model:model}."),
     TABLE(ON_TEXT, NULL, "roles", FIELDS(roles), .total = "all quantised", .total_row = "totals"),
+    TABLE(ON_TEXT, "types", "types", FIELDS(block_types), .total = "all quantised", .total_row = "totals"),
+    SAY(ON_ALL, "imatrix", BY_IMATRIX),
     PLAIN,
     SAY(ON_ALL, "clipped_blocks",
         "{clipped_blocks} {clipped_blocks=1?tensor has|tensors have} rows or columns that are no whole blocks of 128. Servers that follow "
         "DeepSeek-V3 clip such blocks; transformers without a GPU refuses them."),
     TABLE(ON_PAGE, NULL, "roles", FIELDS(roles), .total = "all quantised", .total_row = "totals", .caption = "Quantised tensors by role"),
+    TABLE(ON_PAGE, "types", "types", FIELDS(block_types), .total = "all quantised", .total_row = "totals",
+          .caption = "Quantised tensors by the type they got"),
     SIZES("roles"),
     EACH(ON_TERMINAL, "left_alone", BLOCKS(SAY(ON_TERMINAL, NULL, "Not quantised: {tensor}: {why}")), .new = "why"),
     SAY(ON_TERMINAL, "left_alone", "{left_alone:size} of the targets in all; the report lists them."),
     SECTION(ON_FILES, "left_alone", "Targets that stay as they are"),
     EACH(ON_MARKDOWN, "left_alone", BLOCKS_OF(reason_items)),
     TABLE(ON_PAGE, "left_alone", "left_alone", FIELDS(reasons), .most = MOST_ROWS, .what = "tensors",
-          .caption = "Named in quantization_config as tensors to be left alone"),
+          .caption = "Whoever loads the model finds them in the type they had"),
     SECTION(ON_FILES, NULL, "Tensors"),
-    TABLE(ON_FILES, NULL, "tensors", FIELDS(tensors), .most = EVERY_TENSOR, .what = "tensors", .caption = "Every quantised tensor"),
+    TABLE(ON_FILES, "!types", "tensors", FIELDS(tensors), .most = EVERY_TENSOR, .what = "tensors", .caption = "Every quantised tensor"),
+    TABLE(ON_FILES, "types", "tensors", FIELDS(block_tensors), .most = EVERY_TENSOR, .what = "tensors",
+          .caption = "Every quantised tensor"),
     EVALUATION_ON(ON_TEXT),
     GAP("!dry_run"),
     TIME_LINE(" of output"),
@@ -176,6 +202,6 @@ const organ_view organ_quantize_view = {
     .schema = "organ.quantize/1",
     .kind = "Quantisation",
     .title = "{model.name}",
-    .lead =
-        "Projections {dry_run?would become|became} codes of {parameters.scheme}, each the nearest to its weight: no calibration, no data.",
+    .lead = "{types?Matrices|Projections} {dry_run?would become|became} codes of {parameters.scheme}, each the nearest to its weight"
+            "{types?, with the scales that lose least{imatrix? by an imatrix|}|}: no calibration{imatrix?|, no data}.",
     BLOCKS_OF(quantize_blocks)};

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/precision/quantize_gguf_job.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
 
 #include "orchestrator/report/text/members.h"
@@ -24,8 +25,12 @@ static organ_status check_options(organ_quantize_job *job, organ_error *error)
             job->scheme = &schemes[k];
     if (!job->scheme)
         return organ_fail(error, ORGAN_USAGE,
-                          "scheme '%s' is none of fp8-block128, fp8-tensor, fp8-channel, int4-group128, int4-group64, int4-group32",
+                          "scheme '%s' is none of fp8-block128, fp8-tensor, fp8-channel, int4-group128, int4-group64, int4-group32, and of "
+                          "GGUF models " ORGAN_GGUF_SCHEMES,
                           job->options->scheme);
+    if (job->options->imatrix)
+        return organ_fail(error, ORGAN_USAGE, "--imatrix has no meaning with scheme %s: it weighs the blocks of GGUF models",
+                          job->scheme->name);
     if (organ_output_is_file(job->options->output))
         return organ_fail(error, ORGAN_USAGE, "%s: a quantised model needs its config.json beside it: name a directory",
                           job->options->output);
@@ -36,7 +41,8 @@ static organ_status check_model(const organ_quantize_job *job, organ_error *erro
 {
     const organ_model *const model = job->model;
     if (model->gguf)
-        return organ_fail(error, ORGAN_USAGE, "%s: is GGUF, but %s is a scheme of safetensors models", model->path, job->scheme->name);
+        return organ_fail(error, ORGAN_USAGE, "%s: is GGUF, but %s is a scheme of safetensors models; those of GGUF: " ORGAN_GGUF_SCHEMES,
+                          model->path, job->scheme->name);
     if (job->weights->packed || *job->weights->method)
         return organ_dequantize_first(model, error, "%.300s: is quantised already (%.100s)", model->path,
                                       *job->weights->method ? job->weights->method : "by its tensors");
@@ -233,6 +239,8 @@ static organ_status quantize(void *context, json_t **report, organ_error *error)
 organ_status organ_quantize_model(const organ_quantize_options *options, const organ_engine *engine, const organ_progress *progress,
                                   json_t **report, organ_error *error)
 {
+    if (organ_quantize_is_gguf(options->scheme))
+        return organ_quantize_gguf(options, engine, progress, report, error);
     organ_quantize_job job = {.options = options, .engine = engine, .progress = progress};
     return organ_operation_run(&(organ_operation){options->model, &job, quantize, close_quantize, true}, report, error);
 }

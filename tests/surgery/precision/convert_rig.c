@@ -33,6 +33,7 @@ static organ_status convert_on(const organ_engine *engine, const char *output, c
                                           .output = to,
                                           .scheme = w->scheme,
                                           .targets = w->targets,
+                                          .imatrix = w->imatrix,
                                           .most = most,
                                           .resume = w->resume,
                                           .force = w->force,

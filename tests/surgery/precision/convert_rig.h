@@ -18,7 +18,7 @@ typedef struct convert_way {
     const char *model;  /* a path */
     const char *scheme; /* of quantize */
     const char *dtype;  /* of dequantize */
-    const char *targets;
+    const char *targets, *imatrix;
     uint64_t most;
     bool resume, force, dry_run;
     const organ_progress *progress;

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/output/importance.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <xxhash.h>
+
+#define DIGEST_CHUNK ((size_t)1 << 20)
+
+uint64_t organ_experts_beside(const organ_model *model, const organ_tensor *tensor, organ_expert_census *known)
+{
+    const organ_anatomy *const a = &tensor->anatomy;
+    if (a->expert < 0)
+        return 0;
+    if (known->experts[a->role] == 0 || known->layer[a->role] != a->layer) {
+        known->layer[a->role] = a->layer;
+        known->experts[a->role] = 0;
+        for (size_t k = 0; k < model->tensor_count; k++) {
+            const organ_anatomy *const other = &model->tensors[k].anatomy;
+            if (other->layer == a->layer && other->role == a->role && other->expert >= 0 &&
+                (uint64_t)other->expert >= known->experts[a->role])
+                known->experts[a->role] = (uint64_t)other->expert + 1;
+        }
+    }
+    return known->experts[a->role];
+}
+
+organ_status organ_importance_digest(const organ_imatrix *imatrix, char digest[17], organ_error *error)
+{
+    XXH3_state_t *const hash = XXH3_createState();
+    void *const bytes = malloc(DIGEST_CHUNK);
+    if (!hash || !bytes)
+        organ_fail_memory(error, imatrix->path);
+    else
+        XXH3_64bits_reset(hash);
+    for (uint64_t at = 0; at < imatrix->bytes && !error->status;) {
+        const size_t some = imatrix->bytes - at < DIGEST_CHUNK ? (size_t)(imatrix->bytes - at) : DIGEST_CHUNK;
+        if (organ_imatrix_read(imatrix, bytes, some, at, error) == ORGAN_OK)
+            XXH3_64bits_update(hash, bytes, some);
+        at += some;
+    }
+    if (!error->status)
+        snprintf(digest, 17, "%016llx", (unsigned long long)XXH3_64bits_digest(hash));
+    free(bytes);
+    XXH3_freeState(hash);
+    return error->status;
+}
+
+/* Some architectures stack their experts as (inputs, outputs). Where the two differ, the imatrix shows it. */
+static organ_status check_axes(const organ_model *model, const organ_tensor *tensor, organ_error *error)
+{
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    if (model->gguf || m.count == 1 || m.rows != m.cols)
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "tensor '%s': is a stack of %llu matrices of %llu x %llu: which of its axes are the inputs cannot be told, so that "
+                      "no imatrix can be put to it",
+                      tensor->name, (unsigned long long)m.count, (unsigned long long)m.rows, (unsigned long long)m.cols);
+}
+
+organ_status organ_importance_norms(const organ_imatrix *imatrix, const organ_model *model, const organ_tensor *tensor, uint64_t matrix,
+                                    uint64_t experts, float *norms, double *count, const char **entry, organ_error *error)
+{
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    const bool single = tensor->anatomy.expert >= 0;
+    const int64_t expert = single ? tensor->anatomy.expert : m.count > 1 ? (int64_t)matrix : -1;
+    organ_imatrix_place place;
+    if (check_axes(model, tensor, error) ||
+        organ_imatrix_find(imatrix, tensor->name, &tensor->anatomy, expert, single ? experts : m.count, &place, error))
+        return error->status;
+    *entry = place.entry->name;
+    return organ_imatrix_norms(imatrix, &place, tensor->name, m.cols, norms, count, error);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ * An importance matrix put to the tensors of a model: whatever both call them, however their experts are stored. */
+#ifndef ORGAN_IMPORTANCE_H
+#define ORGAN_IMPORTANCE_H
+
+#include "formats/imatrix/imatrix.h"
+#include "formats/model/model.h"
+
+/* How many experts each role has in the layer that was asked for last. All zero: nothing was. */
+typedef struct organ_expert_census {
+    int32_t layer[ORGAN_ROLE_COUNT];
+    uint64_t experts[ORGAN_ROLE_COUNT];
+} organ_expert_census;
+
+/* Of a tensor that is one expert, how many there are of its kind in its layer; 0 of any other. */
+uint64_t organ_experts_beside(const organ_model *model, const organ_tensor *tensor, organ_expert_census *known);
+
+/* 16 digits: XXH3 of the file. ORGAN_IO. */
+organ_status organ_importance_digest(const organ_imatrix *imatrix, char digest[17], organ_error *error);
+
+/* organ_imatrix_norms of the matrix-th of the tensor's matrices, which becomes as many numbers as it has columns. `experts`: what
+ * organ_experts_beside said. *entry becomes the name of the entry, of the imatrix. Errors also as of organ_imatrix_find, and
+ * ORGAN_BAD_INPUT for stacks whose axes cannot be told. */
+organ_status organ_importance_norms(const organ_imatrix *imatrix, const organ_model *model, const organ_tensor *tensor, uint64_t matrix,
+                                    uint64_t experts, float *norms, double *count, const char **entry, organ_error *error);
+
+#endif

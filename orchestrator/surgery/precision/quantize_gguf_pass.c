@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT
+ * Each strip of a target is cut into bands of rows, whose blocks are made together. */
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/weight_pass.h"
+#include "orchestrator/surgery/output/importance.h"
+#include "orchestrator/surgery/precision/quantize_gguf_job.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BAND         ((size_t)4096) /* values: short rows are worked on together */
+#define LEAST_WEIGHT 0x1p-20        /* beside the mean of a row, which is 1 */
+#define MOST_WEIGHT  0x1p24
+
+/* What a worker has for a strip. */
+typedef struct bench {
+    const organ_kernels *kernels;
+    const organ_dtype_info *type;
+    size_t rows, cols; /* of a band */
+    size_t row_bytes;  /* of blocks */
+    unsigned char *blocks;
+    float *back;            /* what they mean */
+    float *weights, *roots; /* of a row; NULL: none */
+    void *put;              /* ORGAN_PUT_SCRATCH bytes */
+} bench;
+
+static size_t band_rows(const organ_gguf_part *part) { return part->cols < BAND ? BAND / (size_t)part->cols : 1; }
+
+static size_t row_bytes_of(const organ_gguf_part *part)
+{
+    const organ_dtype_info *const type = organ_dtype_describe(part->dtype);
+    return (size_t)part->cols / type->elements * type->bytes;
+}
+
+static size_t scratch_for(const organ_gguf_part *part)
+{
+    const size_t rows = band_rows(part), cols = (size_t)part->cols;
+    return organ_to_line(rows * row_bytes_of(part)) + organ_to_line(rows * cols * 4) + (part->entry ? 2 * organ_to_line(cols * 4) : 0) +
+           ORGAN_PUT_SCRATCH;
+}
+
+/* Mean squares of the inputs over their mean, and a little for all. */
+static void make_weights(float *weights, float *roots, size_t cols)
+{
+    double sum = 0;
+    for (size_t j = 0; j < cols; j++)
+        sum += (double)roots[j] * roots[j];
+    for (size_t j = 0; j < cols; j++) {
+        const double weight = (double)roots[j] * roots[j] / (sum / (double)cols) + LEAST_WEIGHT;
+        weights[j] = (float)(weight < MOST_WEIGHT ? weight : MOST_WEIGHT);
+        roots[j] = sqrtf(weights[j]);
+    }
+}
+
+static organ_status lay_out(const organ_gguf_job *job, const organ_weight_strip *strip, void *scratch, bench *b, organ_error *error)
+{
+    const organ_gguf_part *const part = job->todo[strip->item];
+    double count;
+    const char *entry;
+    *b = (bench){.kernels = job->engine->kernels,
+                 .type = organ_dtype_describe(part->dtype),
+                 .rows = band_rows(part),
+                 .cols = strip->cols,
+                 .row_bytes = row_bytes_of(part),
+                 .blocks = scratch};
+    unsigned char *at = b->blocks + organ_to_line(b->rows * b->row_bytes);
+    b->back = (float *)(void *)at;
+    at += organ_to_line(b->rows * b->cols * 4);
+    if (part->entry) {
+        b->weights = (float *)(void *)at;
+        at += organ_to_line(b->cols * 4);
+        b->roots = (float *)(void *)at;
+        at += organ_to_line(b->cols * 4);
+    }
+    b->put = at;
+    if (!part->entry)
+        return ORGAN_OK;
+    if (organ_importance_norms(job->imatrix, job->model, part->weight.codes, strip->first / part->rows, part->experts, b->roots, &count,
+                               &entry, error) == ORGAN_OK)
+        make_weights(b->weights, b->roots, b->cols);
+    return error->status;
+}
+
+static double squares_of(const organ_kernels *kernels, const float *values, size_t n)
+{
+    organ_spread spread;
+    kernels->spread(values, n, &spread);
+    return spread.m2 + (double)spread.n * spread.mean * spread.mean;
+}
+
+/* The compiler makes vectors of a loop whose length it knows. Rows are whole blocks, 32 values at least. */
+static void take_from(float *restrict back, const float *restrict values, size_t n)
+{
+    for (size_t at = 0; at < n; at += 16)
+        for (size_t l = 0; l < 16; l++)
+            back[at + l] = values[at + l] - back[at + l];
+}
+
+static void multiply_row(float *restrict values, const float *restrict by, size_t n)
+{
+    for (size_t at = 0; at < n; at += 16)
+        for (size_t l = 0; l < 16; l++)
+            values[at + l] *= by[at + l];
+}
+
+/* Blocks of some rows, and what their values lose. The values are gone afterwards. */
+static void make_band(const bench *b, float *values, size_t rows, organ_gguf_loss *loss)
+{
+    const size_t n = rows * b->cols, blocks = n / b->type->elements;
+    b->kernels->fit[b->type->ggml](values, b->weights, b->cols, b->blocks, blocks);
+    b->kernels->dequantize[b->type->ggml](b->blocks, b->back, blocks);
+    take_from(b->back, values, n);
+    loss->squares += squares_of(b->kernels, values, n);
+    loss->error_squares += squares_of(b->kernels, b->back, n);
+    if (!b->roots)
+        return;
+    for (size_t r = 0; r < rows; r++) {
+        multiply_row(values + r * b->cols, b->roots, b->cols);
+        multiply_row(b->back + r * b->cols, b->roots, b->cols);
+    }
+    loss->weighted += squares_of(b->kernels, values, n);
+    loss->error_weighted += squares_of(b->kernels, b->back, n);
+}
+
+/* The blocks of a band go to the front of the strip, where no value is needed any more. */
+static organ_status make_blocks(void *context, const organ_weight_strip *strip, void *scratch, void *result, organ_error *error)
+{
+    const organ_gguf_job *const job = context;
+    const organ_gguf_part *const part = job->todo[strip->item];
+    float *const values = strip->values;
+    organ_gguf_loss *const loss = result;
+    bench b;
+    if (lay_out(job, strip, scratch, &b, error))
+        return error->status;
+    for (size_t r = 0; r < strip->rows; r += b.rows) {
+        const size_t rows = organ_lesser(b.rows, strip->rows - r);
+        make_band(&b, values + r * b.cols, rows, loss);
+        memcpy((unsigned char *)values + r * b.row_bytes, b.blocks, rows * b.row_bytes);
+    }
+    if (!isfinite(loss->squares))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "tensor '%s' has values that are NaN or infinite, which have no scale: leave it out with --targets, or mend it",
+                          part->weight.name);
+    return organ_unit_run_put(job->run, part->piece, values, strip->rows * b.row_bytes, strip->first * b.row_bytes, b.put, error);
+}
+
+static organ_status retire_strip(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
+{
+    organ_gguf_job *const job = context;
+    organ_gguf_part *const part = job->todo[strip->item];
+    const organ_gguf_loss *const loss = result;
+    part->loss.squares += loss->squares;
+    part->loss.error_squares += loss->error_squares;
+    part->loss.weighted += loss->weighted;
+    part->loss.error_weighted += loss->error_weighted;
+    if (strip->last && organ_unit_run_finish(job->run, part->piece, organ_gguf_results(part), error))
+        return error->status;
+    const uint64_t all = part->weight.elements / part->cols, bytes = part->weight.codes->bytes / all * strip->rows;
+    organ_progress_advance(job->progress, bytes, strip->last ? part->weight.name : NULL, NULL);
+    return ORGAN_OK;
+}
+
+organ_status organ_gguf_pass(void *context, organ_unit_run *run, organ_error *error)
+{
+    organ_gguf_job *const job = context;
+    organ_weight_item *const items = calloc(job->part_count + 1, sizeof *items);
+    size_t count = 0, scratch = 0;
+    job->run = run;
+    job->todo = calloc(job->part_count + 1, sizeof *job->todo);
+    if (!items || !job->todo)
+        organ_fail_memory(error, job->options->model);
+    for (size_t k = 0; k < job->part_count && !error->status; k++) {
+        scratch = organ_larger(scratch, scratch_for(&job->parts[k]));
+        if (!job->units[job->parts[k].piece].done) {
+            job->todo[count] = &job->parts[k];
+            items[count++].weight = &job->parts[k].weight;
+        }
+    }
+    const organ_weight_pass pass = {.model = job->model,
+                                    .items = items,
+                                    .item_count = count,
+                                    .as = ORGAN_F32,
+                                    .row_multiple = 128,
+                                    .scratch_bytes = scratch,
+                                    .result_bytes = sizeof(organ_gguf_loss),
+                                    .context = job,
+                                    .work = make_blocks,
+                                    .retire = retire_strip};
+    if (count && !error->status)
+        organ_weight_pass_run(&pass, job->engine, error);
+    free(job->todo);
+    job->todo = NULL;
+    free(items);
+    return error->status;
+}

@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# organ quantize of GGUF models as its users see it: results, reports, what is refused. `--bless` writes the golden files anew.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+ln -s "$model/../imatrix" imatrix
+plain=tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
+packed=tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
+new=imatrix/tiny-qwen2.gguf
+
+# ---- results and reports ----
+for scheme in q4_0 q4_1 q5_0 q5_1 q8_0 q4_k q5_k q6_k; do
+    ends 0 quantize $plain -o $scheme.gguf --scheme $scheme
+    matches quantize/gguf_$scheme ../out
+    grep -v '^\[' ../err >../notes
+    ends 0 inspect $scheme.gguf
+    prints "No problems found"
+    ends 0 dequantize $scheme.gguf -o back.gguf --quiet
+    rm back.*
+done
+matches quantize/gguf_notes ../notes
+ends 0 quantize $plain -o weighed.gguf --scheme q5_k --imatrix $new --quiet
+[[ -s ../err ]] && bad "--quiet is not quiet" ../err
+matches quantize/gguf_imatrix ../out
+matches quantize/GGUF_QUANTIZE_REPORT weighed.QUANTIZE_REPORT.md
+matches quantize/gguf_report_json weighed.quantize.json
+judge "no page beside the report" grep -q "</html>" weighed.QUANTIZE_REPORT.html
+judge "the imatrix changes nothing" test "$(cmp -s weighed.gguf q5_k.gguf; echo $?)" = 1
+ends 0 quantize $plain -o older.gguf --scheme q5_k --imatrix imatrix/tiny-qwen2.dat --quiet
+prints "Columns weighed by tiny-qwen2.dat (imatrix.dat"
+ends 0 quantize $plain -o dry.gguf --scheme q4_k --dry-run --quiet
+matches quantize/gguf_dry ../out
+judge "a dry run wrote something" test ! -e dry.gguf
+ends 0 quantize $plain -o some.gguf --scheme q4_0 --targets '*ffn_up*,*ffn_down*'
+ends 0 quantize some.gguf -o rest.gguf --scheme q8_0
+says "8 of the targets stay as they are: blk.0.ffn_down.weight is the first"
+prints "Not quantised: blk.0.ffn_down.weight: it is stored as Q4_0: only BF16, F16 and"
+ends 0 quantize $plain -o weighed.gguf --scheme q5_k --imatrix $new --force --json --quiet --threads 1
+if diff <(sed '/^  "run": {$/,/^  }$/d' ../out) <(sed '/^  "run": {$/,/^  }$/d' weighed.quantize.json) >../difference; then good; else
+    bad "--json differs from the file" ../difference
+fi
+ends 0 quantize $plain -o scored.gguf --scheme q4_k --evaluate tiny-qwen2/heldout.txt --evaluate-context 64 --evaluate-max-tokens 256 --quiet
+prints "KL divergence"
+
+# The same bytes whatever the way.
+here="organ quantize by another way"
+for isa in scalar avx2; do
+    ORGAN_ISA=$isa "$organ" quantize $plain -o again.gguf --scheme q5_k --imatrix $new --threads 1 --memory 16M --quiet >../out 2>../err ||
+        grep -q "not supported by this CPU\|not in this build" ../err || bad "fails with $isa" ../err
+    [[ ! -e again.gguf ]] || judge "$isa differs" cmp -s weighed.gguf again.gguf
+    rm -f again.*
+done
+
+# ---- interrupted and resumed ----
+interrupted INT resumed.gguf quantize $plain -o resumed.gguf --scheme q5_k --imatrix $new --threads 1
+judge "SIGINT ends it with $code instead of 130" test $code -eq 130
+says "--resume continues, or remove ./.resumed.gguf.organ-partial"
+judge "a half model is under the final name" test ! -e resumed.gguf
+refused 2 "--resume continues it, --force starts over" quantize $plain -o resumed.gguf --scheme q5_k --imatrix $new
+ends 2 quantize $plain -o resumed.gguf --scheme q5_k --resume
+says "the unfinished run cannot be continued: its imatrix was"
+ends 0 quantize $plain -o resumed.gguf --scheme q5_k --imatrix $new --resume
+says "tensors are done and intact"
+judge "a resumed run differs from a whole one" cmp -s weighed.gguf resumed.gguf
+judge "something hidden was left behind" test -z "$(find . -name '.?*')"
+
+# ---- refused ----
+refused 2 "is not GGUF, but q4_k is a scheme of GGUF models" quantize tiny-qwen2 -o no.gguf -s q4_k
+refused 2 "is GGUF, but int4-group32 is a scheme of safetensors models; those of GGUF: q4_0, q4_1," quantize $plain -o no -s int4-group32
+refused 2 "the output of a GGUF model is one file: name a .gguf" quantize $plain -o no -s q4_k
+refused 2 "--imatrix has no meaning with scheme fp8-tensor" quantize tiny-qwen2 -o no -s fp8-tensor --imatrix $new
+refused 3 "no target can be quantised as q4_k; tensor 'blk.0.attn_k.weight': it is stored as Q8_0" \
+    quantize $packed -o no.gguf -s q4_k --targets '*attn_k.weight'
+refused 4 "missing.gguf" quantize $plain -o no.gguf -s q4_k --imatrix missing.gguf
+refused 3 "is no importance matrix" quantize $plain -o no.gguf -s q4_k --imatrix $packed
+head -c 40000 imatrix/tiny-qwen2.dat >cut.dat
+refused 3 "cut.dat" quantize $plain -o no.gguf -s q4_k --imatrix cut.dat
+refused 3 "entry 'blk.0.attn_q.weight' has 320 values, but tensor 'blk.0.attn_q.weight' is of 1 x 32 inputs" \
+    quantize "$model/../forward/llama.gguf" -o no.gguf -s q8_0 --imatrix $new
+finish
