@@ -179,14 +179,20 @@ organ_status organ_imatrix_unchanged(const organ_imatrix *imatrix, organ_error *
     return organ_model_file_unchanged(&state_of(imatrix)->file, error);
 }
 
-static organ_status read_count(const organ_imatrix_state *s, const organ_imatrix_place *place, double *count, organ_error *error)
+static organ_status read_stored(const organ_imatrix_state *s, const organ_imatrix_place *place, float *stored, organ_error *error)
 {
     const organ_imatrix_bytes *const bytes = &s->places[place->entry - s->entries];
-    float stored;
+    *stored = (float)bytes->counts;
     if (s->old)
-        stored = (float)bytes->counts;
-    else if (organ_imatrix_read(&s->view, &stored, sizeof stored,
-                                bytes->counts + (place->entry->counts > 1 ? place->matrix : 0) * sizeof stored, error) != ORGAN_OK)
+        return ORGAN_OK;
+    return organ_imatrix_read(&s->view, stored, sizeof *stored,
+                              bytes->counts + (place->entry->counts > 1 ? place->matrix : 0) * sizeof *stored, error);
+}
+
+static organ_status read_count(const organ_imatrix_state *s, const organ_imatrix_place *place, double *count, organ_error *error)
+{
+    float stored;
+    if (read_stored(s, place, &stored, error) != ORGAN_OK)
         return error->status;
     *count = (double)stored;
     if (!(stored >= 1) || !isfinite(stored))
@@ -209,6 +215,17 @@ static organ_status check_fit(const organ_imatrix_state *s, const organ_imatrix_
                           "%s: entry '%s' has %" PRIu64 " values, but tensor '%s' is of %" PRIu64 " x %" PRIu64 " inputs", s->file.name,
                           e->name, e->values, tensor, place->matrices, features);
     return ORGAN_OK;
+}
+
+organ_status organ_imatrix_reached(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor, uint64_t features,
+                                   bool *reached, organ_error *error)
+{
+    const organ_imatrix_state *const s = state_of(imatrix);
+    float stored = 1;
+    if (check_fit(s, place, tensor, features, error) == ORGAN_OK && place->entry->counts > 1)
+        read_stored(s, place, &stored, error);
+    *reached = s->old || stored != 0;
+    return error->status;
 }
 
 organ_status organ_imatrix_norms(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor, uint64_t features,

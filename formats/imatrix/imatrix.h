@@ -55,6 +55,11 @@ organ_status organ_imatrix_find(const organ_imatrix *imatrix, const char *tensor
 organ_status organ_imatrix_norms(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor, uint64_t features,
                                  float *norms, double *count, organ_error *error);
 
+/* Whether tokens reached the matrix: an expert with a count of 0 had none, which an older file does not tell. Errors as above of an entry
+ * that does not fit the tensor. */
+organ_status organ_imatrix_reached(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor, uint64_t features,
+                                   bool *reached, organ_error *error);
+
 /* Exactly `bytes` from `offset`, for a digest. */
 organ_status organ_imatrix_read(const organ_imatrix *imatrix, void *to, size_t bytes, uint64_t offset, organ_error *error);
 

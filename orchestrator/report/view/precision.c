@@ -173,6 +173,10 @@ static const organ_block quantize_blocks[] = {
     TABLE(ON_TEXT, NULL, "roles", FIELDS(roles), .total = "all quantised", .total_row = "totals"),
     TABLE(ON_TEXT, "types", "types", FIELDS(block_types), .total = "all quantised", .total_row = "totals"),
     SAY(ON_ALL, "imatrix", BY_IMATRIX),
+    SAY(ON_ALL, "totals.unreached_experts",
+        "{totals.unreached_experts:count} matri{totals.unreached_experts=1?x|ces} of experts were reached by no token of its text: their "
+        "columns "
+        "weigh alike."),
     PLAIN,
     SAY(ON_ALL, "clipped_blocks",
         "{clipped_blocks} {clipped_blocks=1?tensor has|tensors have} rows or columns that are no whole blocks of 128. Servers that follow "

@@ -59,7 +59,7 @@ static organ_status check_axes(const organ_model *model, const organ_tensor *ten
 }
 
 organ_status organ_importance_norms(const organ_imatrix *imatrix, const organ_model *model, const organ_tensor *tensor, uint64_t matrix,
-                                    uint64_t experts, float *norms, double *count, const char **entry, organ_error *error)
+                                    uint64_t experts, bool neutral, float *norms, double *count, const char **entry, organ_error *error)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
     const bool single = tensor->anatomy.expert >= 0;
@@ -69,5 +69,13 @@ organ_status organ_importance_norms(const organ_imatrix *imatrix, const organ_mo
         organ_imatrix_find(imatrix, tensor->name, &tensor->anatomy, expert, single ? experts : m.count, &place, error))
         return error->status;
     *entry = place.entry->name;
-    return organ_imatrix_norms(imatrix, &place, tensor->name, m.cols, norms, count, error);
+    bool reached = true;
+    if (neutral && organ_imatrix_reached(imatrix, &place, tensor->name, m.cols, &reached, error))
+        return error->status;
+    if (reached)
+        return organ_imatrix_norms(imatrix, &place, tensor->name, m.cols, norms, count, error);
+    *count = 0;
+    for (uint64_t j = 0; j < m.cols; j++)
+        norms[j] = 1;
+    return ORGAN_OK;
 }

@@ -135,7 +135,9 @@ static organ_status find_entry(organ_gguf_job *job, organ_gguf_part *part, organ
         return organ_fail_memory(error, tensor->name);
     part->experts = organ_experts_beside(job->model, tensor, known);
     for (uint64_t k = 0; k < matrices && !error->status; k++)
-        organ_importance_norms(job->imatrix, job->model, tensor, k, part->experts, norms, &count, &part->entry, error);
+        if (organ_importance_norms(job->imatrix, job->model, tensor, k, part->experts, true, norms, &count, &part->entry, error) ==
+            ORGAN_OK)
+            part->unreached += count == 0;
     free(norms);
     return error->status;
 }
@@ -205,8 +207,7 @@ static organ_status open_floats(organ_gguf_job *job, organ_error *error)
         return error->status;
     if (!job->model->gguf)
         return organ_fail(error, ORGAN_USAGE, "%s: is not GGUF, but %s is a scheme of GGUF models", job->model->path, o->scheme);
-    if (organ_targets_select(job->model, o->targets, &job->targets, error) ||
-        plan_pieces(job, error) || open_imatrix(job, error))
+    if (organ_targets_select(job->model, o->targets, &job->targets, error) || plan_pieces(job, error) || open_imatrix(job, error))
         return error->status;
     return make_header(job, error);
 }

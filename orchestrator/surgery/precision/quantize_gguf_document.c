@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 typedef struct sums {
-    uint64_t tensors, elements, before, after;
+    uint64_t tensors, elements, before, after, unreached;
     organ_gguf_loss loss;
 } sums;
 
@@ -18,6 +18,7 @@ static void add_part(sums *s, const organ_gguf_job *job, const organ_gguf_part *
     s->elements += part->weight.elements;
     s->before += part->weight.codes->bytes;
     s->after += job->pieces[part->piece].bytes;
+    s->unreached += part->unreached;
     s->loss.squares += part->loss.squares;
     s->loss.error_squares += part->loss.error_squares;
     s->loss.weighted += part->loss.weighted;
@@ -42,7 +43,8 @@ static json_t *sums_json(const organ_gguf_job *job, const sums *s)
                         SET_COUNT("bytes_after", s->after),
                         SET_REAL("bits_per_weight", organ_millionth(8.0 * (double)s->after / (double)s->elements)),
                         SET("relative_error", error_json(job, s->loss.error_squares, s->loss.squares)),
-                        SET_IF(job->imatrix, "weighted_error", weighted_json(job, &s->loss)));
+                        SET_IF(job->imatrix, "weighted_error", weighted_json(job, &s->loss)),
+                        SET_IF(job->imatrix, "unreached_experts", json_integer((json_int_t)s->unreached)));
 }
 
 static json_t *role_json(const void *context, size_t role)
@@ -89,7 +91,8 @@ static json_t *part_json(const void *context, size_t k)
                         SET_COUNT("bytes_before", tensor->bytes), SET_COUNT("bytes_after", job->pieces[part->piece].bytes),
                         SET("relative_error", error_json(job, part->loss.error_squares, part->loss.squares)),
                         SET_IF(job->imatrix, "weighted_error", part->entry ? weighted_json(job, &part->loss) : json_null()),
-                        SET_IF(job->imatrix, "imatrix_entry", part->entry ? json_string(part->entry) : json_null()));
+                        SET_IF(job->imatrix, "imatrix_entry", part->entry ? json_string(part->entry) : json_null()),
+                        SET_IF(job->imatrix, "unreached_experts", json_integer((json_int_t)part->unreached)));
 }
 
 static json_t *left_json(const void *context, size_t k)
@@ -125,6 +128,8 @@ static json_t *definitions_json(const organ_gguf_job *job)
                                    "tensors, over all their values together."),
         SET_IF(job->imatrix, "weighted_error",
                json_string("The same with each column times the root of its weight; over tensors with an entry.")),
+        SET_IF(job->imatrix, "unreached_experts",
+               json_string("Matrices of experts that no token of the imatrix's text reached: their columns weigh alike.")),
         SET_TEXT("bits_per_weight", "8 x bytes after / elements, of the quantised tensors."));
 }
 

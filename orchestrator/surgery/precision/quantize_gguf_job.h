@@ -43,6 +43,7 @@ typedef struct organ_gguf_part {
     bool is_head;        /* which gets a type of its own */
     size_t piece;        /* of the output; its unit has the same number */
     const char *entry;   /* of the imatrix; NULL: none */
+    uint64_t unreached;  /* experts that no token of its text reached */
     uint64_t experts;    /* as organ_experts_beside */
     organ_gguf_loss loss;
 } organ_gguf_part;

@@ -76,8 +76,8 @@ static organ_status lay_out(const organ_gguf_job *job, const organ_weight_strip 
     b->put = at;
     if (!part->entry)
         return ORGAN_OK;
-    if (organ_importance_norms(job->imatrix, job->model, part->weight.codes, strip->first / part->rows, part->experts, b->roots, &count,
-                               &entry, error) == ORGAN_OK)
+    if (organ_importance_norms(job->imatrix, job->model, part->weight.codes, strip->first / part->rows, part->experts, true, b->roots,
+                               &count, &entry, error) == ORGAN_OK)
         make_weights(b->weights, b->roots, b->cols);
     return error->status;
 }

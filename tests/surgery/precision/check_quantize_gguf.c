@@ -360,6 +360,40 @@ START_TEST(what_cannot_be_is_refused)
 }
 END_TEST
 
+/* The second expert has a count of 0. */
+static void fill_unreached(const made_tensor *tensor, size_t index, float *values, void *to)
+{
+    fill_importance(tensor, index, values, to);
+    if (index == 4)
+        memset((float *)to + 256, 0, 256 * sizeof(float));
+    if (index == 5)
+        ((float *)to)[1] = 0;
+}
+
+START_TEST(expert_that_no_token_reached)
+{
+    must_convert("plain.gguf", way_of("q4_k", NULL));
+    organ_error error = {0};
+    organ_gguf_writer *writer;
+    must(organ_gguf_writer_create(&writer, &error), &error);
+    organ_gguf_writer_set_string(writer, "general.type", "imatrix", 7, &error);
+    write_gguf(scratch_path("imatrix.gguf"), writer, importance, 6, fill_unreached);
+    must_convert("out.gguf", way_of("q4_k", "imatrix.gguf"));
+    ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(convert_report, "totals"), "unreached_experts")), 1);
+    organ_model *const plain = open_sound("plain.gguf"), *const model = open_sound("out.gguf");
+    size_t bytes;
+    unsigned char *const alike = bytes_of(plain, donor[EXPERTS].name, ORGAN_Q4_K, &bytes);
+    unsigned char *const got = bytes_of(model, donor[EXPERTS].name, ORGAN_Q4_K, &bytes);
+    ck_assert_int_eq(memcmp(alike + bytes / 3, got + bytes / 3, bytes / 3), 0);
+    ck_assert_int_ne(memcmp(alike, got, bytes / 3), 0);
+    ck_assert_int_ne(memcmp(alike + bytes / 3 * 2, got + bytes / 3 * 2, bytes / 3), 0);
+    free(alike);
+    free(got);
+    organ_model_close(plain);
+    organ_model_close(model);
+}
+END_TEST
+
 START_TEST(imatrix_that_does_not_fit)
 {
     organ_error error;
@@ -450,7 +484,7 @@ int main(void)
 {
     const suite_case cases[] = {
         {"types", {tensors_become_what_is_said, head_and_targets, packed_targets_stay}},
-        {"bytes", {blocks_are_those_of_the_kernel, same_bytes_by_any_way, report_tells_the_loss}},
+        {"bytes", {blocks_are_those_of_the_kernel, same_bytes_by_any_way, report_tells_the_loss, expert_that_no_token_reached}},
         {"faults", {what_cannot_be_is_refused, imatrix_that_does_not_fit, full_disk_and_what_goes_on, resume_refuses_another_imatrix}},
     };
     return run_suites((Suite *const[]){suite_of("quantize_gguf", cases, sizeof cases / sizeof *cases, setup, convert_teardown), NULL});
