@@ -24,8 +24,9 @@ static const organ_option calibration_options[] = {
           "an importance matrix of llama.cpp to go by instead, for wanda and physarum-v2, which then does not compensate"),
     NUMBER("samples", "N", calibrated.samples, "windows of the text, evenly spread over it", .range = {1, 1000000}, .fallback = "128"),
     NUMBER("context", "N", calibrated.context, "tokens of a window", .range = {1, 1048576}, .fallback = "512"),
-    CHOICE("pattern", "2:4|4:8", calibrated.pattern,
-           "of each 4 (8) neighbours in a row 2 (4) are kept; instead of --sparsity; not for physarum-v1"),
+    TEXT("pattern", "N:M", calibrated.pattern,
+         "of each M neighbours in a row N are kept: 2:4, 4:8, 1:4, 6:8, 8:16, any with M up to 16; instead of --sparsity; "
+         "not for physarum-v1"),
     FLAG("no-compensate", calibrated.no_compensate, "physarum-v2: leave the kept weights as they are"),
     REAL("effort", "E", calibrated.effort,
          "physarum-v2: scales the products with the second moments that compensation takes; physarum-v3: the iterations",

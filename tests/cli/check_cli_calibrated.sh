@@ -41,6 +41,10 @@ for method in alps physarum-v3; do
     judge "nothing is compensated" test "$(number compensated $method/organ/prune.json)" -gt 0
     ends 0 audit tiny-qwen2 $method --compensated --quiet
 done
+for method in physarum-v3 physarum-v2 alps sparsegpt wanda; do
+    ends 0 prune tiny-qwen2 -o patterned --force --method $method "${short[@]}" --pattern 12:16 --targets '*.0.self_attn.*_proj.weight'
+    prints '25.00 %  25.00 %  25.00 %'
+done
 judge "alps has an effort" bash -c '! grep -q "\"effort\"" alps/organ/prune.json'
 judge "v3 does not tell its products" grep -q '"products":27' <(tr -d ' ' <physarum-v3/organ/prune.jsonl)
 ends 0 prune $gguf -o gguf --method physarum-v2 "${short[@]}" --sparsity 50
@@ -71,7 +75,10 @@ refused 2 '--effort has no meaning with --no-compensate' "${v2[@]}" "${short[@]}
 refused 2 '--seed has no meaning for --method physarum-v1' prune tiny-qwen2 -o new --seed 3
 refused 2 '--beta has no meaning for --method physarum-v2' "${v2[@]}" "${short[@]}" --beta 3
 refused 2 '--block-size has no meaning for --method wanda' prune tiny-qwen2 -o new --method wanda -s 50 "${short[@]}" --block-size 64
-refused 2 "--pattern is '1:2', but must be one of 2:4, 4:8" "${v2[@]}" "${short[@]}" --pattern 1:2
+for pattern in 0:4 4:4 5:4 8:17 2:4:8 2/4 ' 2:4' 2: 2:-4 002:4; do
+    refused 2 "--pattern is N:M, N kept of each M neighbours with 1 <= N < M <= 16, not '$pattern'" "${v2[@]}" "${short[@]}" --pattern "$pattern"
+done
+refused 2 "rows of 320 weights do not divide into the groups of --pattern 3:7" "${v2[@]}" "${short[@]}" --pattern 3:7
 refused 2 '--sparsity cannot be asked for as well' "${v2[@]}" "${short[@]}" --pattern 2:4 -s 50
 refused 2 'windows of 512, not 9000' "${v2[@]}" --calibration $text --samples 9000
 refused 2 '--memory 8M is too little for the hidden states of 100 windows (--samples) of 512 tokens (--context)' "${v2[@]}" --calibration $text --samples 100 --memory 8M

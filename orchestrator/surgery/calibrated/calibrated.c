@@ -65,14 +65,14 @@ static organ_status choose_method(organ_calibrated_job *job, organ_error *error)
 static organ_status choose_pattern(organ_calibrated_job *job, organ_error *error)
 {
     const char *const pattern = job->options->pattern;
+    int end = 0;
     if (!pattern)
         return ORGAN_OK;
-    if (strcmp(pattern, "2:4") == 0)
-        job->pattern = (organ_pattern){2, 4};
-    else if (strcmp(pattern, "4:8") == 0)
-        job->pattern = (organ_pattern){4, 8};
-    else
-        return organ_fail(error, ORGAN_USAGE, "--pattern '%s' is not known: 2:4 or 4:8", pattern);
+    const bool read = sscanf(pattern, "%2u:%2u%n", &job->pattern.keep, &job->pattern.of, &end) == 2 && pattern[end] == 0 &&
+                      strspn(pattern, "0123456789:") == strlen(pattern);
+    if (!read || job->pattern.keep < 1 || job->pattern.keep >= job->pattern.of || job->pattern.of > ORGAN_PATTERN_MOST)
+        return organ_fail(error, ORGAN_USAGE, "--pattern is N:M, N kept of each M neighbours with 1 <= N < M <= %d, not '%s'",
+                          ORGAN_PATTERN_MOST, pattern);
     return ORGAN_OK;
 }
 

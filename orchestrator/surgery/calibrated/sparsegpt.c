@@ -48,6 +48,25 @@ static organ_status factorise(const sweep *s, float *h, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Of a column, whichever block it lies in. */
+static float own_factor(const sweep *s, size_t column)
+{
+    const size_t block = s->job->moments->block, start = column / block * block, width = organ_lesser(block, s->job->cols - start);
+    return s->factor[start * block + (column - start) * (width + 1)];
+}
+
+/* A group may go on in the next pass, or the next block. */
+static void keep_group(const sweep *s, const float *weights, size_t column, uint8_t *keep)
+{
+    const organ_pattern *const pattern = &s->job->options->pattern;
+    float scores[ORGAN_PATTERN_MOST];
+    for (size_t k = 0; k < pattern->of; k++) {
+        const float x = weights[k] / own_factor(s, column + k);
+        scores[k] = x * x;
+    }
+    organ_pattern_group(pattern, scores, keep);
+}
+
 static void score_rows(void *context, size_t index, size_t worker)
 {
     const sweep *const s = context;
@@ -68,15 +87,10 @@ static void sweep_row(const sweep *s, size_t row, float *errors)
     uint8_t *const keep = s->job->keep + row * s->job->cols + s->first;
     for (size_t j = 0; j < s->n; j++) {
         const float *const u = s->u + j * s->width;
-        if (pattern->of && j % pattern->of == 0) {
-            float scores[COLUMNS];
-            for (size_t k = 0; k < pattern->of; k++) {
-                const float x = w[j + k] / s->u[(j + k) * (s->width + 1)];
-                scores[k] = x * x;
-            }
-            organ_pattern_group(pattern, scores, keep + j);
-        } else if (!pattern->of)
+        if (!pattern->of)
             keep[j] = s->kept[row * s->n + j];
+        else if ((s->first + j) % pattern->of == 0)
+            keep_group(s, w + j, s->first + j, keep + j);
         errors[j] = keep[j] ? 0.0f : w[j] / u[j];
         if (keep[j])
             continue;
@@ -107,17 +121,30 @@ static void sweep_rows(void *context, size_t index, size_t worker)
     s->job->engine->kernels->product(&product, s->scratch + worker * ORGAN_PRODUCT_SCRATCH);
 }
 
+static void enter_block(sweep *s, size_t start)
+{
+    s->start = start;
+    s->width = organ_lesser(s->job->moments->block, s->job->cols - start);
+}
+
+static organ_status factorise_blocks(sweep *s, organ_error *error)
+{
+    for (size_t start = 0; start < s->job->cols && !error->status; start += s->job->moments->block) {
+        enter_block(s, start);
+        factorise(s, s->factor + start * s->job->moments->block, error);
+    }
+    return error->status;
+}
+
 static organ_status sweep_block(sweep *s, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
-    const size_t strips = (job->rows + STRIP - 1) / STRIP;
-    float *const factor = s->factor + s->start * job->moments->block;
-    if (factorise(s, factor, error))
-        return error->status;
-    for (s->first = s->start; s->first < s->start + s->width; s->first += COLUMNS) {
+    const size_t strips = (job->rows + STRIP - 1) / STRIP, of = job->options->pattern.of ? job->options->pattern.of : 1;
+    const float *const factor = s->factor + s->start * job->moments->block;
+    for (s->first = s->start; s->first < s->start + s->width; s->first += s->n) {
         if (organ_stop_asked(job->engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", job->options->name);
-        s->n = organ_lesser(COLUMNS, s->start + s->width - s->first);
+        s->n = organ_lesser((s->first + COLUMNS) / of * of, s->start + s->width) - s->first;
         s->u = factor + (s->first - s->start) * (s->width + 1);
         if (!job->options->pattern.of) {
             const size_t all = job->rows * s->n;
@@ -138,10 +165,10 @@ organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
     s.scratch = aligned_alloc(64, organ_products_scratch(job->engine));
     if (!s.factor || !s.scores || !s.kept || !s.errors || !s.scratch)
         organ_fail_errno(error, ENOMEM, "%s: sparsegpt of %zu x %zu", job->options->name, job->rows, job->cols);
-    else {
+    else if (factorise_blocks(&s, error) == ORGAN_OK) {
         organ_clear_dead_inputs(job);
-        for (s.start = 0; s.start < job->cols && !error->status; s.start += job->moments->block) {
-            s.width = organ_lesser(job->moments->block, job->cols - s.start);
+        for (size_t start = 0; start < job->cols && !error->status; start += job->moments->block) {
+            enter_block(&s, start);
             sweep_block(&s, error);
         }
     }

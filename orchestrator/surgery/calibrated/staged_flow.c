@@ -22,6 +22,7 @@ typedef struct trial {
     const organ_flow *flow;
     const organ_engine *engine;
     double gain;           /* INFINITY: nothing is killed but what has no importance */
+    size_t wide;           /* columns of a tile: whole groups of a pattern, at most TILE */
     size_t rows, across;   /* of the band; tiles beside each other */
     const uint8_t *before; /* mask of the band; NULL: all */
     uint8_t *kept;         /* after; NULL: only counted */
@@ -37,9 +38,9 @@ typedef struct place {
 
 static place place_of(const trial *t, size_t index)
 {
-    place p = {.row = index / t->across * TILE, .col = index % t->across * TILE};
+    place p = {.row = index / t->across * TILE, .col = index % t->across * t->wide};
     p.rows = organ_lesser(TILE, t->rows - p.row);
-    p.cols = organ_lesser(TILE, t->flow->weights->cols - p.col);
+    p.cols = organ_lesser(t->wide, t->flow->weights->cols - p.col);
     return p;
 }
 
@@ -167,7 +168,9 @@ static void try_tile(void *context, size_t index, size_t worker)
 static organ_status open_trial(trial *t, const organ_engine *engine, const organ_flow *flow, organ_error *error)
 {
     const size_t workers = organ_workers_count(engine->workers), cols = flow->weights->cols;
-    *t = (trial){.flow = flow, .engine = engine, .across = (cols + TILE - 1) / TILE};
+    const size_t of = flow->pattern.of ? flow->pattern.of : 1;
+    *t = (trial){.flow = flow, .engine = engine, .wide = TILE / of * of};
+    t->across = (cols + t->wide - 1) / t->wide;
     t->scratch = aligned_alloc(64, workers * organ_physarum_scratch(TILE, TILE));
     t->importance = organ_floats(workers, 2 * TILE * TILE);
     if (!t->scratch || !t->importance)

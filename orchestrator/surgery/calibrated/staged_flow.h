@@ -34,7 +34,8 @@ typedef struct organ_flow_gain {
     bool held;     /* `kept` holds that mask */
 } organ_flow_gain;
 
-/* Physarum flow (30 iterations, beta 2, coupling 1) over the importances in tiles of ORGAN_FLOW_TILE, at the gain that leaves `percent` of
+/* Physarum flow (30 iterations, beta 2, coupling 1) over the importances in tiles of ORGAN_FLOW_TILE (with a pattern the most
+ * columns below that are whole groups), at the gain that leaves `percent` of
  * the mask at zero, sought from *found on, which is a gain alone or what a search for less has found; with percent = 0 at found->gain
  * itself. A mask only loses; a tile without any importance loses nothing. `before` is the mask of a matrix of one band, NULL for one that
  * keeps all; so is `kept`, NULL where only the gain is wanted. Weights that `before` has not are zero. ORGAN_BAD_INPUT for weights that are
