@@ -132,7 +132,7 @@ surgery/output output.h by_layer.h errata.h experiment.h globs.h importance.h in
 surgery/algebra low_rank.h block_matrix.h cholesky.h counterpart.h eigen.h floats.h matrix_bands.h multiply.h orthonormal.h philox.h strips.h
 surgery/trial trial.h evaluate_options.h evaluation.h
 surgery/remake remake.h
-surgery/allocate allocate.h allocate_options.h curves.h
+surgery/allocate allocate.h allocate_options.h curves.h exchanges.h
 surgery/prune prune.h audit.h job.h
 surgery/along_text along_text.h calibration.h expand_moments.h
 surgery/calibrated calibrated.h calibrated_options.h

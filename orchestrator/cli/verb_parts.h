@@ -58,6 +58,8 @@
     TEXT("budget", "AMOUNT", member.budget, "what to divide: " example), \
     TEXT("allocation", "FILE", member.file, "where those measurements are kept: read if it is there, else written", \
          .names = ORGAN_NAMES_INPUT), \
+    NUMBER("rounds", "N", member.rounds, "then try exchanges between pairs of tensors so often, each a walk through the model", \
+           .range = {0, 1000}), \
     NUMBER("allocate-tokens", "N", member.tokens, "tokens that divergences are taken on, which calibrate nothing; 3072 unless given", \
            .range = {64, 16777216}), \
     NUMBER("allocate-layers", "N", member.layers, "measure at most so many layers, evenly spread; 16 unless given", .range = {2, 16384}), \

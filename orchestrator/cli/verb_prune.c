@@ -63,6 +63,9 @@ const organ_verb organ_prune_verb = {
              "--memory must hold the hidden states of the calibration beside a layer. With --imatrix an importance matrix of "
              "llama.cpp (GGUF, or the older imatrix.dat) says how large the inputs are: no text, tokenizer or forward pass is needed, but "
              "nothing is compensated.\n"
+             "--allocate global divides one budget over all targets, with every method: each is pruned alone at five levels, the "
+             "divergence from the donor is measured on tokens of the calibration text that calibrate nothing, and the budget is spent "
+             "where it costs least. --allocation keeps these measurements for the next budget.\n"
              "OUT becomes a complete model directory that opens wherever the donor does: same files, same headers, same sizes. What was "
              "killed is told in OUT/organ: REPORT.md to read, prune.json with all numbers, prune.jsonl with one line per tensor.\n"
              "A run that is interrupted leaves no half model; --resume goes on with it.\n"
@@ -77,6 +80,8 @@ const organ_verb organ_prune_verb = {
               "Kills 30 % of each feed-forward projection and leaves attention alone."},
              {"organ prune donor -o half --method physarum-v2 --calibration a.txt -s 50",
               "Kills half of each projection and changes what is left so that the layers do what they did on that text."},
+             {"organ prune donor -o out --calibration a.txt --budget 60% --allocate global",
+              "Kills 60 % of all projections together, where it costs least."},
              {"organ prune donor -o pruned --resume", "Goes on where a killed run stopped."},
              {"organ prune donor -o pruned --dry-run", "Says what would be pruned, and how much of the model that is."}),
     .exits = "0 done; 2 wrong usage, or OUT exists; 3 the donor is malformed or changed meanwhile; 4 the disk is full or refuses; "

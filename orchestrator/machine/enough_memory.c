@@ -5,6 +5,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #define MOST ((uint64_t)1 << 62)
 
@@ -44,4 +45,26 @@ organ_status organ_memory_refuse(organ_error *error, uint64_t given, uint64_t en
     va_end(args);
     return organ_fail(error, ORGAN_USAGE, "--memory %s is too little for %s; --memory %s is enough", given_text(given, have), text,
                       organ_quantity_option(enough, option));
+}
+
+uint64_t organ_memory_named(const organ_error *error)
+{
+    static const char before[] = "; --memory ", after[] = " is enough";
+    char option[24];
+    uint64_t bytes = 0;
+    const char *at = error->status == ORGAN_USAGE ? error->message : NULL, *last = NULL;
+    while (at && (at = strstr(at, before)) != NULL)
+        last = at += sizeof before - 1;
+    const char *const end = last ? strstr(last, after) : NULL;
+    if (!end || (size_t)(end - last) >= sizeof option)
+        return 0;
+    snprintf(option, sizeof option, "%.*s", (int)(end - last), last);
+    return organ_quantity_parse(option, &bytes) ? bytes : 0;
+}
+
+organ_status organ_memory_refuse_both(organ_error *error, const organ_error *other)
+{
+    if (other->status && (!error->status || organ_memory_named(other) > organ_memory_named(error)))
+        *error = *other;
+    return error->status;
 }

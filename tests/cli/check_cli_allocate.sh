@@ -39,6 +39,15 @@ of_three=(prune tiny-qwen2 --targets '*.self_attn.[kv]_proj.weight' "${short[@]}
 ends 0 "${of_three[@]}" -o three --json --quiet
 judge "other layers were measured" test "$(grep -c '"between": true' ../out)" = 2
 
+# ---- exchanges: the same for any number of threads; what they found is not looked for again ----
+ends 0 "${prune[@]}" -o exchanged --method physarum-v2 --budget 50% --allocation v2.curves --rounds 2 --threads 1
+says 'exchanges: round 2 of 2'
+prints 'Exchanges between pairs of tensors: '
+prints '  50.00 %'
+ends 0 "${prune[@]}" -o other-threads --method physarum-v2 --budget 50% --allocation v2.curves --rounds 2 --threads 5 --memory 1G --quiet
+same exchanged other-threads
+differ v2 exchanged
+
 # ---- what would be done ----
 ends 0 "${prune[@]}" -o none --method wanda --budget 50% --dry-run --quiet
 prints 'Allocation: one budget of 50 % over 9 tensors; 9 curves would be measured, on'
@@ -52,7 +61,7 @@ judge "a dry run made something" test ! -e none
 
 # ---- refusals ----
 v2=(prune tiny-qwen2 -o new --method physarum-v2 "${targets[@]}")
-for option in --budget=50% --allocation=curves --allocate-tokens=100 --allocate-layers=3 --allocate-way=0.5; do
+for option in --budget=50% --allocation=curves --rounds=3 --allocate-tokens=100 --allocate-layers=3 --allocate-way=0.5; do
     refused 2 "${option%%=*} has no meaning without --allocate global" "${v2[@]}" --calibration $text "$option"
     refused 2 "${option%%=*} has no meaning without --allocate global" prune tiny-qwen2 -o new "$option"
 done

@@ -27,6 +27,7 @@ enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --me
 enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --allocate-tokens 64 --method magnitude --sparsity 50 --allocate global
 enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --method alps --sparsity 50
 enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --method physarum-v3 --sparsity 50
+enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --allocate-tokens 64 --method wanda --sparsity 50 --allocate global --rounds 1
 enough perplexity tiny-qwen2 "${small[@]}"
 enough perplexity tiny-qwen2 --compare pruned "${small[@]}"
 enough perplexity tiny-qwen2 --text $text --style llama.cpp --max-tokens 2000

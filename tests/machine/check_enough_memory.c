@@ -225,12 +225,36 @@ START_TEST(amounts_are_told_as_they_are_written)
 }
 END_TEST
 
+START_TEST(of_two_refusals_the_greater_stays)
+{
+    const uint64_t mega = (uint64_t)1 << 20;
+    organ_error few = {0}, many = {0}, fault = {0}, none = {0}, seen;
+    organ_memory_refuse(&few, mega, 12 * mega, "one part");
+    organ_memory_refuse(&many, mega, 30 * mega, "another; --memory 7M is no more");
+    organ_fail(&fault, ORGAN_USAGE, "no --memory 99M is enough");
+    ck_assert_uint_eq(organ_memory_named(&few), 12 * mega);
+    ck_assert_uint_eq(organ_memory_named(&many), 30 * mega);
+    ck_assert_uint_eq(organ_memory_named(&fault), 0);
+    ck_assert_uint_eq(organ_memory_named(&none), 0);
+    const struct {
+        const organ_error *first, *second, *stays;
+    } cases[] = {{&few, &many, &many},    {&many, &few, &many}, {&few, &fault, &few},
+                 {&none, &fault, &fault}, {&few, &none, &few},  {&none, &none, &none}};
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        seen = *cases[k].first;
+        ck_assert_int_eq(organ_memory_refuse_both(&seen, cases[k].second), cases[k].stays->status);
+        ck_assert_str_eq(seen.message, cases[k].stays->message);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("enough_memory");
     TCase *sums = tcase_create("sums"), *all = tcase_create("verbs");
     tcase_add_test(sums, the_least_is_found);
     tcase_add_test(sums, amounts_are_told_as_they_are_written);
+    tcase_add_test(sums, of_two_refusals_the_greater_stays);
     tcase_add_unchecked_fixture(all, make_inputs, scratch_remove);
     tcase_add_loop_test(all, what_is_named_is_the_least, 0, sizeof verbs / sizeof *verbs);
     tcase_set_timeout(all, 120);

@@ -24,6 +24,9 @@ const organ_block organ_allocation_blocks[ORGAN_ALLOCATION_BLOCKS] = {
         "measured on {tokens:count} tokens in {windows} windows of {text.name} that calibrate nothing. By the curves all of them "
         "cost " COST("cost") " nats a token; the same for each tensor would cost " COST("uniform_cost") "."),
     SAY(ON_FILES, "!tensors", "One budget of {budget} % would be divided over {tensors_in_all} tensors."),
+    SAY(ON_ALL, "exchanges",
+        "Exchanges between pairs of tensors: {exchanges.taken} of {exchanges.tried} taken; all matrices pruned by themselves are "
+        "{exchanges.before:.4g} nats a token from the donor before, {exchanges.after:.4g} after."),
     MAP("tensors", "tensors",
         .look = {.title = "What each projection of each layer got",
                  .description = "A field of cells, one for each projection in each layer, with the percentage of its weights that it was "

@@ -6,7 +6,7 @@
 
 #include "orchestrator/report/blocks/blocks.h"
 
-enum { ORGAN_ALLOCATION_BLOCKS = 7 };
+enum { ORGAN_ALLOCATION_BLOCKS = 8 };
 extern const organ_block organ_allocation_blocks[ORGAN_ALLOCATION_BLOCKS];
 
 /* The member "allocation", where there is one. */

@@ -113,7 +113,7 @@ static organ_status choose_targets(organ_curves *c, const organ_targets *all, co
     c->targets.tensors = calloc(all->count + 1, sizeof *c->targets.tensors);
     c->of = calloc(all->count + 1, sizeof *c->of);
     c->measured = calloc(all->count + 1, sizeof *c->measured);
-    c->pooled = organ_pooled_create(c->allocation, all, of, c->engine->kernels);
+    c->pooled = organ_pooled_create(c->allocation->count, c->allocation->level_count, all, of, c->engine->kernels);
     if (!c->targets.tensors || !c->of || !c->measured || !c->pooled || !chosen)
         organ_fail_errno(error, ENOMEM, "curves of %zu tensors", all->count);
     for (size_t k = 0; k < all->count && !error->status; k++)
@@ -139,7 +139,7 @@ static uint64_t least_beside(const organ_curves *c, const organ_forward *forward
     for (size_t k = 0; k < c->targets.count; k++) {
         const organ_matrices m = organ_tensor_matrices(c->targets.tensors[k]);
         const uint64_t own = 2 * m.rows * m.cols * sizeof(float) + c->work->memory(c->work->context, c->targets.tensors[k]) +
-                             organ_pooled_memory(c->pooled, c->targets.tensors[k]->anatomy.layer);
+                             organ_pooled_memory(c->pooled, c->targets.tensors[k]->anatomy.layer, false);
         most = own > most ? own : most;
     }
     return states + most + organ_variants_memory(forward, c->options.tokens + walk->context, 1);
@@ -163,7 +163,7 @@ static uint64_t work_memory(void *context, const organ_along_text *along, const 
     const organ_forward *const forward = organ_along_describe(along)->forward;
     const uint64_t copy = m.rows * m.cols * sizeof(float);
     c->together = c->together ? c->together : variants_together(c, forward);
-    return copy + c->work->memory(c->work->context, tensor) + organ_pooled_memory(c->pooled, tensor->anatomy.layer) +
+    return copy + c->work->memory(c->work->context, tensor) + organ_pooled_memory(c->pooled, tensor->anatomy.layer, false) +
            organ_variants_memory(forward, c->options.tokens + c->options.walk.context, c->together);
 }
 

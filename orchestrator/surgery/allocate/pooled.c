@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/allocate/pooled.h"
 
 #include "orchestrator/stream/widen.h"
+#include "orchestrator/surgery/allocate/allocate.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +12,7 @@ typedef struct kept {
     char *name;
     size_t weights;
     organ_dtype dtype;
-    void *values[ORGAN_ALLOCATION_LEVELS + 1]; /* the last: the donor's */
+    void *values[ORGAN_ALLOCATION_LEVELS + 1];
 } kept;
 
 typedef struct pool {
@@ -22,20 +23,21 @@ typedef struct pool {
 } pool;
 
 struct organ_pooled_tensors {
-    const organ_allocation *allocation;
+    size_t tensors, levels;
     const organ_kernels *kernels;
     pool *pools; /* one per tensor of the allocation */
 };
 
-organ_pooled_tensors *organ_pooled_create(const organ_allocation *allocation, const organ_targets *targets, const size_t *of,
+organ_pooled_tensors *organ_pooled_create(size_t count, size_t levels, const organ_targets *targets, const size_t *of,
                                           const organ_kernels *kernels)
 {
     organ_pooled_tensors *const made = calloc(1, sizeof *made);
-    if (!made || !(made->pools = calloc(allocation->count + 1, sizeof *made->pools))) {
+    if (!made || !(made->pools = calloc(count + 1, sizeof *made->pools))) {
         free(made);
         return NULL;
     }
-    made->allocation = allocation;
+    made->tensors = count;
+    made->levels = levels;
     made->kernels = kernels;
     for (size_t k = 0; k < targets->count; k++) {
         pool *const p = &made->pools[of[k]];
@@ -50,7 +52,7 @@ static void let_go(const organ_pooled_tensors *pooled, pool *p)
 {
     for (uint64_t k = 0; p->kept && k < p->matrices; k++) {
         free(p->kept[k].name);
-        for (size_t l = 0; l <= pooled->allocation->level_count; l++)
+        for (size_t l = 0; l <= pooled->levels; l++)
             free(p->kept[k].values[l]);
     }
     free(p->kept);
@@ -62,7 +64,7 @@ void organ_pooled_destroy(organ_pooled_tensors *pooled)
 {
     if (!pooled)
         return;
-    for (size_t k = 0; k < pooled->allocation->count; k++)
+    for (size_t k = 0; k < pooled->tensors; k++)
         let_go(pooled, &pooled->pools[k]);
     free(pooled->pools);
     free(pooled);
@@ -70,12 +72,12 @@ void organ_pooled_destroy(organ_pooled_tensors *pooled)
 
 bool organ_pooled_is(const organ_pooled_tensors *pooled, size_t tensor) { return pooled->pools[tensor].matrices > 1; }
 
-uint64_t organ_pooled_memory(const organ_pooled_tensors *pooled, int32_t layer)
+uint64_t organ_pooled_memory(const organ_pooled_tensors *pooled, int32_t layer, bool all)
 {
     uint64_t bytes = 0;
-    for (size_t k = 0; k < pooled->allocation->count; k++)
-        if (pooled->pools[k].layer == layer && organ_pooled_is(pooled, k))
-            bytes += (pooled->allocation->level_count + 1) * pooled->pools[k].bytes;
+    for (size_t k = 0; k < pooled->tensors; k++)
+        if (pooled->pools[k].layer == layer && (all || organ_pooled_is(pooled, k)))
+            bytes += (pooled->levels + 1) * pooled->pools[k].bytes;
     return bytes;
 }
 
@@ -94,7 +96,7 @@ organ_status organ_pooled_keep(organ_pooled_tensors *pooled, size_t tensor, cons
     if (!(own->values[level] = malloc(own->weights * organ_dtype_describe(stored->dtype)->bytes)))
         return organ_fail_memory(error, name);
     organ_narrow(pooled->kernels, stored->dtype, weights, own->values[level], own->weights);
-    p->count += level == pooled->allocation->level_count;
+    p->count += level == pooled->levels;
     return ORGAN_OK;
 }
 
@@ -115,7 +117,7 @@ organ_status organ_pooled_write(organ_pooled_tensors *pooled, size_t tensor, siz
         organ_layer_write(layer, own->name, values);
         free(values);
     }
-    if (level == pooled->allocation->level_count)
+    if (level == pooled->levels)
         let_go(pooled, p);
     return ORGAN_OK;
 }

@@ -6,27 +6,26 @@
 
 #include "kernels/kernels.h"
 #include "orchestrator/forward/forward.h"
-#include "orchestrator/surgery/allocate/allocate.h"
 #include "orchestrator/surgery/output/targets.h"
 
 typedef struct organ_pooled_tensors organ_pooled_tensors;
 
-/* `of` says to which tensor of the allocation each target belongs. NULL without memory. */
-organ_pooled_tensors *organ_pooled_create(const organ_allocation *allocation, const organ_targets *targets, const size_t *of,
+/* `count` tensors at `levels` levels and one more, the last; `of` says to which of them each target belongs. NULL without memory. */
+organ_pooled_tensors *organ_pooled_create(size_t count, size_t levels, const organ_targets *targets, const size_t *of,
                                           const organ_kernels *kernels);
 void organ_pooled_destroy(organ_pooled_tensors *pooled); /* NULL is allowed */
 
 bool organ_pooled_is(const organ_pooled_tensors *pooled, size_t tensor); /* more than one matrix */
 
-/* Bytes that those of a layer take at most. */
-uint64_t organ_pooled_memory(const organ_pooled_tensors *pooled, int32_t layer);
+/* Bytes that those of a layer take at most: of more than one matrix, or all. */
+uint64_t organ_pooled_memory(const organ_pooled_tensors *pooled, int32_t layer, bool all);
 
-/* Keeps the next matrix at a level, by its name in the forward pass, rounded to the type of its tensor. Levels come in order; level_count
- * is the donor's and the last. */
+/* Keeps the next matrix at a level, by its name in the forward pass, rounded to the type of its tensor. Levels come in order; with the
+ * last the matrix is complete. */
 organ_status organ_pooled_keep(organ_pooled_tensors *pooled, size_t tensor, const char *name, const organ_tensor *stored, size_t level,
                                const float *weights, organ_error *error);
 bool organ_pooled_complete(const organ_pooled_tensors *pooled, size_t tensor);
-/* Gives the layer all of them at that level. After the donor's they are let go. */
+/* Gives the layer all of them at that level. After the last level they are let go. */
 organ_status organ_pooled_write(organ_pooled_tensors *pooled, size_t tensor, size_t level, organ_layer *layer, organ_error *error);
 
 #endif

@@ -167,6 +167,8 @@ organ_status organ_variants_judge(organ_variants *v, const float *states, size_t
 
 /* ---- variants ---- */
 
+float *organ_variants_room(organ_variants *v) { return v->states; }
+
 organ_status organ_variants_reach(organ_variants *v, int32_t layer, organ_error *error)
 {
     if (carry(v, v->reached, layer, v->donor, 1, error) == ORGAN_OK)

@@ -31,6 +31,9 @@ organ_status organ_variants_settle(organ_variants *variants, organ_error *error)
 
 /* ---- hidden states that the caller carries ---- */
 
+/* Room for `together` streams, instead of variants. */
+float *organ_variants_room(organ_variants *variants);
+
 /* The same divergence of `count` streams of hidden states behind the last layer, tokens x hidden one behind the other; at most `together`.
  */
 organ_status organ_variants_judge(organ_variants *variants, const float *states, size_t count, double *divergence, organ_error *error);

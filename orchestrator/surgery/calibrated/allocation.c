@@ -3,6 +3,7 @@
 
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
+#include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/report/text/members.h"
 
 #include <errno.h>
@@ -10,8 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TOKENS 3072u
-#define LAYERS 16u
+#define TOKENS      3072u
+#define LAYERS      16u
+#define MOST_ROUNDS 1000u
 
 struct organ_prune_allocation {
     const organ_prune_calibrated_options *options;
@@ -25,6 +27,9 @@ struct organ_prune_allocation {
     json_t *identity;
     organ_curves_work work;
     organ_curves *walk; /* NULL: the curves were read */
+    organ_exchanges_work exchange_work;
+    organ_exchanges *exchanges; /* NULL: none are wanted */
+    organ_exchanges_report exchanged;
     bool known, divided;
     size_t tokens, windows;
 };
@@ -39,6 +44,7 @@ static organ_status refuse_alone(const organ_allocate_options *o, organ_error *e
 {
     const char *const given = o->budget    ? "--budget"
                               : o->file    ? "--allocation"
+                              : o->rounds  ? "--rounds"
                               : o->tokens  ? "--allocate-tokens"
                               : o->layers  ? "--allocate-layers"
                               : o->way > 0 ? "--allocate-way"
@@ -50,6 +56,8 @@ static organ_status check_ranges(const organ_allocate_options *o, organ_error *e
 {
     if (strcmp(o->allocate, "global") != 0)
         return organ_fail(error, ORGAN_USAGE, "--allocate '%s' is not known: global", o->allocate);
+    if (o->rounds > MOST_ROUNDS)
+        return organ_fail(error, ORGAN_USAGE, "%u rounds are not in 0 .. %u", o->rounds, MOST_ROUNDS);
     if (tokens_of(o) < 64 || tokens_of(o) > 1u << 24)
         return organ_fail(error, ORGAN_USAGE, "--allocate-tokens %u is not in 64 .. 16777216", o->tokens);
     if (layers_of(o) < 2 || layers_of(o) > 1u << 14)
@@ -136,14 +144,20 @@ static organ_status prune_at(const organ_prune_allocation *a, const organ_along_
     return error->status;
 }
 
-static organ_status make(void *context, const organ_along_matrix *m, size_t level, float *weights, organ_error *error)
+static organ_status exchange(void *context, const organ_along_matrix *m, double sparsity, float *weights, organ_error *error)
 {
     const organ_prune_allocation *const a = context;
     organ_calibration *flat = NULL;
     if (!a->by_weight || flat_inputs(m, &flat, error) == ORGAN_OK)
-        prune_at(a, m, 100 * a->curves.levels[level], flat ? flat : m->calibration, weights, error);
+        prune_at(a, m, 100 * sparsity, flat ? flat : m->calibration, weights, error);
     organ_calibration_destroy(flat);
     return error->status;
+}
+
+static organ_status make(void *context, const organ_along_matrix *m, size_t level, float *weights, organ_error *error)
+{
+    const organ_prune_allocation *const a = context;
+    return exchange(context, m, a->curves.levels[level], weights, error);
 }
 
 static uint64_t memory(void *context, const organ_tensor *tensor)
@@ -175,18 +189,31 @@ static json_t *identity_of(const organ_prune_allocation *a, const char *text)
                         SET_COUNT("allocate_layers", layers_of(&c->allocate)));
 }
 
+static organ_along_options walk_of(const organ_prune_allocation *a)
+{
+    const organ_prune_calibrated_options *const c = a->options;
+    return (organ_along_options){.text = c->calibration,
+                                 .samples = c->samples,
+                                 .context = c->context,
+                                 .method = "--allocate",
+                                 .verb = "prune",
+                                 .doing = "measuring divergences with",
+                                 .seed = c->seed};
+}
+
+static organ_status open_exchanges(organ_prune_allocation *a, organ_error *error)
+{
+    const organ_allocate_options *const o = &a->options->allocate;
+    const organ_exchanges_options options = {.walk = walk_of(a), .tokens = tokens_of(o), .rounds = o->rounds, .seed = a->options->seed};
+    a->exchange_work = (organ_exchanges_work){.context = a, .make = exchange, .memory = memory};
+    return organ_exchanges_open(&options, a->job->donor, &a->job->targets, &a->curves, a->of, &a->exchange_work, a->job->engine,
+                                a->job->progress, &a->exchanges, error);
+}
+
 static organ_status open_walk(organ_prune_allocation *a, organ_error *error)
 {
     const organ_prune_calibrated_options *const c = a->options;
-    const organ_curves_options options = {.walk = {.text = c->calibration,
-                                                   .samples = c->samples,
-                                                   .context = c->context,
-                                                   .method = "--allocate",
-                                                   .verb = "prune",
-                                                   .doing = "measuring divergences with",
-                                                   .seed = c->seed},
-                                          .tokens = tokens_of(&c->allocate),
-                                          .layers = layers_of(&c->allocate)};
+    const organ_curves_options options = {.walk = walk_of(a), .tokens = tokens_of(&c->allocate), .layers = layers_of(&c->allocate)};
     a->work = (organ_curves_work){.context = a, .make = make, .memory = memory, .found = found};
     if (organ_curves_open(&options, a->job->donor, &a->job->targets, &a->curves, a->of, &a->work, a->job->engine, a->job->progress,
                           &a->walk, error))
@@ -229,7 +256,12 @@ organ_status organ_prune_allocation_open(const organ_prune_calibrated_options *o
                                   .shares = calloc(job->targets.count + 1, sizeof *a->shares)};
     if (!a->of || !a->shares || !organ_curves_list(&job->targets, &a->curves, a->of))
         return organ_fail_memory(error, job->donor->path);
-    if (open_walk(a, error) != ORGAN_OK || !file || organ_allocation_read(&a->curves, a->identity, file, &a->known, error) != ORGAN_OK)
+    organ_error other = {0};
+    open_walk(a, error);
+    if (options->allocate.rounds && (!error->status || organ_memory_named(error)))
+        open_exchanges(a, &other);
+    if (organ_memory_refuse_both(error, &other) != ORGAN_OK || !file ||
+        organ_allocation_read(&a->curves, a->identity, file, &a->known, error) != ORGAN_OK)
         return error->status;
     return a->known ? ORGAN_OK : check_place(file, error);
 }
@@ -239,6 +271,7 @@ void organ_prune_allocation_close(organ_prune_allocation *a)
     if (!a)
         return;
     organ_curves_close(a->walk);
+    organ_exchanges_close(a->exchanges);
     organ_allocation_release(&a->curves);
     json_decref(a->identity);
     free(a->of);
@@ -248,10 +281,60 @@ void organ_prune_allocation_close(organ_prune_allocation *a)
 
 /* ---- the run ---- */
 
+/* What an earlier run has found by exchanges. */
+static bool recall_division(organ_prune_allocation *a)
+{
+    size_t index;
+    json_t *line;
+    bool found = false;
+    json_array_foreach(a->job->run->journal->lines, index, line)
+    {
+        const json_t *const given = json_object_get(line, "given");
+        if (json_array_size(given) != a->curves.count)
+            continue;
+        for (size_t k = 0; k < a->curves.count; k++)
+            a->curves.tensors[k].given = json_real_value(json_array_get(given, k));
+        a->exchanged = (organ_exchanges_report){.tried = (size_t)json_integer_value(json_object_get(line, "tried")),
+                                                .taken = (size_t)json_integer_value(json_object_get(line, "taken")),
+                                                .before = json_real_value(json_object_get(line, "before")),
+                                                .after = json_real_value(json_object_get(line, "after"))};
+        found = true;
+    }
+    return found;
+}
+
+static json_t *given_json(const void *context, size_t k) { return json_real(((const organ_allocation *)context)->tensors[k].given); }
+
+static json_t *exchanges_json(const organ_prune_allocation *a)
+{
+    const organ_exchanges_report *const r = &a->exchanged;
+    return ORGAN_OBJECT(SET_COUNT("tried", r->tried), SET_COUNT("taken", r->taken), SET_REAL("before", r->before),
+                        SET_REAL("after", r->after));
+}
+
+/* The exchanges of pairs of tensors: their outcome is written down, since it took long. */
+static organ_status exchange_pairs(organ_prune_allocation *a, organ_error *error)
+{
+    if (recall_division(a) || organ_exchanges_run(a->exchanges, &a->exchanged, error) != ORGAN_OK)
+        return error->status;
+    organ_run_journal *const journal = a->job->run->journal;
+    json_t *const line = exchanges_json(a);
+    ORGAN_ADD(line, SET("given", organ_json_rows(a->curves.count, given_json, &a->curves)));
+    journal->worth = true;
+    return organ_run_journal_add(journal, line, error);
+}
+
 static organ_status divide(organ_prune_allocation *a, organ_error *error)
 {
     if (!organ_allocation_divide(&a->curves, a->budget, way_of(&a->options->allocate)))
         return organ_fail_memory(error, a->job->donor->path);
+    if (a->exchanges && exchange_pairs(a, error) != ORGAN_OK)
+        return error->status;
+    organ_exchanges_close(a->exchanges);
+    a->exchanges = NULL;
+    a->curves.cost = 0;
+    for (size_t k = 0; k < a->curves.count; k++)
+        a->curves.cost += organ_allocation_cost(&a->curves, &a->curves.tensors[k], a->curves.tensors[k].given);
     for (size_t k = 0; k < a->job->targets.count; k++)
         a->shares[k] = 100 * a->curves.tensors[a->of[k]].given;
     a->job->shares = a->shares;
@@ -293,15 +376,17 @@ organ_status organ_prune_allocation_run(organ_prune_allocation *a, organ_error *
 {
     if (!a->known && measure(a, error) != ORGAN_OK)
         return error->status;
-    if (!a->known)
-        begin_pruning(a);
+    const bool measured = !a->known;
     organ_curves_close(a->walk);
     a->walk = NULL;
     a->known = true;
-    if (divide(a, error) == ORGAN_OK)
-        organ_progress_note(a->job->progress, "allocation: by the curves %.4g nats a token, where the same for each tensor costs %.4g",
-                            a->curves.cost, a->curves.uniform_cost);
-    return error->status;
+    if (divide(a, error) != ORGAN_OK)
+        return error->status;
+    if (measured)
+        begin_pruning(a);
+    organ_progress_note(a->job->progress, "allocation: by the curves %.4g nats a token, where the same for each tensor costs %.4g",
+                        a->curves.cost, a->curves.uniform_cost);
+    return ORGAN_OK;
 }
 
 /* ---- what is told ---- */
@@ -310,7 +395,7 @@ json_t *organ_prune_allocation_parameters(const organ_prune_calibrated_options *
 {
     const organ_allocate_options *const o = &c->allocate;
     return ORGAN_OBJECT(SET_TEXT("allocate", o->allocate), SET_REAL("budget", 100 * budget), SET_REAL("way", way_of(o)),
-                        SET_COUNT("tokens", tokens_of(o)), SET_COUNT("layers", layers_of(o)));
+                        SET_COUNT("rounds", o->rounds), SET_COUNT("tokens", tokens_of(o)), SET_COUNT("layers", layers_of(o)));
 }
 
 static json_t *tensor_json(const void *context, size_t k)
@@ -335,5 +420,6 @@ json_t *organ_prune_allocation_json(const organ_prune_allocation *a)
                         SET_COUNT("tokens", a->tokens), SET_COUNT("windows", a->windows), SET_COUNT("tensors_in_all", a->curves.count),
                         SET_COUNT("measured", measured), SET_REAL_OF("cost", a->divided, a->curves.cost),
                         SET_REAL_OF("uniform_cost", a->divided, a->curves.uniform_cost),
+                        SET("exchanges", a->options->allocate.rounds && a->divided ? exchanges_json(a) : json_null()),
                         SET("tensors", organ_json_rows(a->divided ? a->curves.count : 0, tensor_json, a)));
 }

@@ -4,6 +4,7 @@
 #define ORGAN_PRUNE_ALLOCATION_H
 
 #include "orchestrator/surgery/allocate/curves.h"
+#include "orchestrator/surgery/allocate/exchanges.h"
 #include "orchestrator/surgery/calibrated/calibrated_options.h"
 #include "orchestrator/surgery/calibrated/prune_matrix.h"
 #include "orchestrator/surgery/prune/job.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/calibrated/job.h"
 
+#include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/surgery/output/operation.h"
 
 #include <errno.h>
@@ -204,15 +205,16 @@ static organ_status open_text(organ_calibrated_job *job, organ_error *error)
 /* What the matrices are pruned by. */
 static organ_status open_means(organ_calibrated_job *job, organ_error *error)
 {
-    if (job->needs_text && open_text(job, error) != ORGAN_OK)
-        return error->status;
-    if (job->options->imatrix && organ_calibrated_imatrix(job, error) != ORGAN_OK)
-        return error->status;
-    if (!job->needs_text && organ_calibrated_fits(job, error) != ORGAN_OK)
+    organ_error other = {0};
+    if (job->needs_text)
+        open_text(job, error);
+    else if (!job->options->imatrix || organ_calibrated_imatrix(job, error) == ORGAN_OK)
+        organ_calibrated_fits(job, error);
+    if (!job->base.divides || (error->status && !organ_memory_named(error)))
         return error->status;
     const organ_prune_matrix_options wish = organ_calibrated_wish(job, 0);
-    return job->base.divides ? organ_prune_allocation_open(job->options, &wish, false, &job->base, job->budget, &job->allocation, error)
-                             : ORGAN_OK;
+    organ_prune_allocation_open(job->options, &wish, false, &job->base, job->budget, &job->allocation, &other);
+    return organ_memory_refuse_both(error, &other);
 }
 
 static organ_status open_all(organ_calibrated_job *job, organ_error *error)

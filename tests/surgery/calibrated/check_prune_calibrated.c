@@ -463,6 +463,6 @@ int main(void)
         {"faults", {refusals, weights_that_are_no_numbers, compensation_beyond_the_range, donor_that_changes}},
     };
     Suite *const suites[] = {suite_of("prune_calibrated", cases, sizeof cases / sizeof *cases, method_setup, method_teardown),
-                             prune_resume_suite(), NULL};
+                             prune_resume_suite(), prune_allocation_suite(), NULL};
     return run_suites(suites);
 }

@@ -34,5 +34,6 @@ organ_status method_prune(const char *output, const method_way *w, organ_error *
 void method_must_have_failed(organ_status got, organ_status status, const organ_error *error, const char *told);
 
 Suite *prune_resume_suite(void);
+Suite *prune_allocation_suite(void);
 
 #endif

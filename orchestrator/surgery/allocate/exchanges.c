@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/allocate/exchanges.h"
+
+#include "orchestrator/surgery/algebra/philox.h"
+#include "orchestrator/surgery/allocate/pooled.h"
+#include "orchestrator/surgery/allocate/variants.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STEP       0.03 /* of the elements of the smaller tensor of a pair */
+#define MOST_PAIRS ((size_t)8)
+
+/* Levels of a tensor of a pair. */
+enum { EXCHANGED, AS_GIVEN };
+
+typedef struct pair {
+    size_t more, less; /* tensors that get more and fewer zeros */
+    double up, down;   /* what they get then */
+    bool apart;        /* its stream is not that of the model as given any more */
+    double divergence;
+} pair;
+
+struct organ_exchanges {
+    organ_exchanges_options options;
+    const organ_model *model;
+    const organ_targets *targets;
+    organ_allocation *allocation;
+    const size_t *of;
+    const organ_exchanges_work *work;
+    const organ_engine *engine;
+    const organ_progress *progress;
+    organ_along_work walk_work;
+    organ_along_text *along;
+    organ_along_rest rest;
+    organ_variants *variants;
+    organ_pooled_tensors *pooled;
+    float *states; /* of the model as given, then of the pairs */
+    pair pairs[MOST_PAIRS];
+    size_t pair_count;
+    double *best; /* what tensors were given when the model was nearest */
+    double nearest;
+};
+
+static const organ_forward *forward_of(const organ_exchanges *x) { return organ_along_describe(x->along)->forward; }
+
+static size_t floats_of(const organ_exchanges *x)
+{
+    return x->rest.windows.begin[x->rest.windows.count] * (size_t)organ_forward_describe(forward_of(x))->hidden;
+}
+
+static float *stream(const organ_exchanges *x, size_t k) { return x->states + k * floats_of(x); }
+
+/* The pair that the tensor is of; MOST_PAIRS: none. */
+static size_t pair_of(const organ_exchanges *x, size_t tensor)
+{
+    for (size_t k = 0; k < x->pair_count; k++)
+        if (x->pairs[k].more == tensor || x->pairs[k].less == tensor)
+            return k;
+    return MOST_PAIRS;
+}
+
+/* ---- the walk of a round ---- */
+
+static uint64_t work_memory(void *context, const organ_along_text *along, const organ_tensor *tensor)
+{
+    const organ_exchanges *const x = context;
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    const size_t tokens = x->options.tokens + x->options.walk.context;
+    const uint64_t copy = m.rows * m.cols * sizeof(float);
+    return copy + x->work->memory(x->work->context, tensor) + organ_pooled_memory(x->pooled, tensor->anatomy.layer, true) +
+           organ_variants_memory(organ_along_describe(along)->forward, tokens, 1 + MOST_PAIRS);
+}
+
+/* The layer gets the matrix as it is given; one of a pair is kept as exchanged, too. */
+static organ_status change(void *context, const organ_along_matrix *m, float *weights, organ_error *error)
+{
+    organ_exchanges *const x = context;
+    const size_t tensor = x->of[m->target], which = pair_of(x, tensor);
+    const size_t bytes = (size_t)(m->rows * m->cols) * sizeof *weights;
+    const organ_tensor *const stored = x->targets->tensors[m->target];
+    if (which < MOST_PAIRS) {
+        const pair *const p = &x->pairs[which];
+        float *const other = aligned_alloc(64, (bytes + 63) / 64 * 64);
+        if (!other)
+            return organ_fail_memory(error, m->name);
+        memcpy(other, weights, bytes);
+        if (x->work->make(x->work->context, m, p->more == tensor ? p->up : p->down, other, error) == ORGAN_OK)
+            organ_pooled_keep(x->pooled, tensor, m->name, stored, EXCHANGED, other, error);
+        free(other);
+    }
+    if (error->status || x->work->make(x->work->context, m, x->allocation->tensors[tensor].given, weights, error) != ORGAN_OK)
+        return error->status;
+    organ_layer_write(m->layer->loaded, m->name, weights);
+    return which < MOST_PAIRS ? organ_pooled_keep(x->pooled, tensor, m->name, stored, AS_GIVEN, weights, error) : ORGAN_OK;
+}
+
+static bool in_layer(const organ_exchanges *x, size_t tensor, int32_t layer) { return x->allocation->tensors[tensor].layer == layer; }
+
+static organ_status put(organ_exchanges *x, const pair *p, size_t level, const organ_along_layer *layer, organ_error *error)
+{
+    if (in_layer(x, p->more, layer->number))
+        organ_pooled_write(x->pooled, p->more, level, layer->loaded, error);
+    return error->status || !in_layer(x, p->less, layer->number) ? error->status
+                                                                 : organ_pooled_write(x->pooled, p->less, level, layer->loaded, error);
+}
+
+/* The pairs go first, since a stream that has been the model's so far begins with what goes into this layer. */
+static organ_status carry_layer(void *context, const organ_along_layer *layer, organ_error *error)
+{
+    organ_exchanges *const x = context;
+    organ_forward *const forward = organ_along_describe(x->along)->forward;
+    for (size_t k = 0; k < x->pair_count && !error->status; k++) {
+        pair *const p = &x->pairs[k];
+        const bool here = in_layer(x, p->more, layer->number) || in_layer(x, p->less, layer->number);
+        if (!p->apart && here)
+            memcpy(stream(x, 1 + k), stream(x, 0), floats_of(x) * sizeof(float));
+        p->apart |= here;
+        if (!p->apart || (here && put(x, p, EXCHANGED, layer, error)))
+            continue;
+        if (organ_layer_run(forward, layer->loaded, &x->rest.windows, stream(x, 1 + k), NULL, error) == ORGAN_OK && here)
+            put(x, p, AS_GIVEN, layer, error);
+    }
+    return error->status ? error->status : organ_layer_run(forward, layer->loaded, &x->rest.windows, stream(x, 0), NULL, error);
+}
+
+/* Layers without a target, and those behind the last, as the donor has them. */
+static organ_status catch_up(organ_exchanges *x, int32_t from, int32_t to, organ_error *error)
+{
+    organ_forward *const forward = organ_along_describe(x->along)->forward;
+    for (int32_t l = from; l < to && !error->status; l++) {
+        organ_layer *layer = NULL;
+        if (organ_layer_load(forward, l, &layer, error) == ORGAN_OK)
+            carry_layer(x, &(organ_along_layer){x->along, l, layer}, error);
+        organ_layer_free(layer);
+    }
+    return error->status;
+}
+
+static bool has_target(const organ_exchanges *x, int32_t layer)
+{
+    for (size_t k = 0; k < x->targets->count; k++)
+        if (x->targets->tensors[k]->anatomy.layer == layer)
+            return true;
+    return false;
+}
+
+static organ_status enter(void *context, const organ_along_layer *layer, organ_error *error)
+{
+    organ_exchanges *const x = context;
+    int32_t from = layer->number;
+    while (from > 0 && !has_target(x, from - 1))
+        from--;
+    return catch_up(x, from, layer->number, error);
+}
+
+static int32_t last_layer(const organ_exchanges *x)
+{
+    int32_t last = 0;
+    for (size_t k = 0; k < x->targets->count; k++)
+        last = x->targets->tensors[k]->anatomy.layer > last ? x->targets->tensors[k]->anatomy.layer : last;
+    return last;
+}
+
+static organ_status open_walk(organ_exchanges *x, organ_error *error)
+{
+    return organ_along_open(&x->options.walk, x->model, x->targets, &x->walk_work, x->engine, x->progress, &x->along, error);
+}
+
+/* *found becomes the divergence of the model as given, those of the pairs theirs. */
+static organ_status judge_all(organ_exchanges *x, double *found, organ_error *error)
+{
+    double divergence[1 + MOST_PAIRS];
+    const int32_t layers = (int32_t)organ_forward_describe(forward_of(x))->layers;
+    organ_forward *const forward = organ_along_describe(x->along)->forward;
+    if (organ_variants_open(forward, x->engine, &x->rest.windows, 1 + MOST_PAIRS, &x->variants, error))
+        return error->status;
+    x->states = organ_variants_room(x->variants);
+    if (organ_forward_embed(forward, &x->rest.windows, stream(x, 0), error) == ORGAN_OK && organ_along_run(x->along, error) == ORGAN_OK &&
+        catch_up(x, last_layer(x) + 1, layers, error) == ORGAN_OK)
+        organ_variants_judge(x->variants, x->states, 1 + x->pair_count, divergence, error);
+    organ_variants_close(x->variants);
+    x->variants = NULL;
+    *found = divergence[0];
+    for (size_t k = 0; k < x->pair_count; k++)
+        x->pairs[k].divergence = divergence[1 + k];
+    return error->status;
+}
+
+static organ_status judge_round(organ_exchanges *x, double *found, organ_error *error)
+{
+    if (!x->along && open_walk(x, error) != ORGAN_OK)
+        return error->status;
+    judge_all(x, found, error);
+    organ_along_close(x->along);
+    x->along = NULL;
+    return error->status;
+}
+
+/* ---- the exchanges ---- */
+
+/* What a further zero costs by the curve. */
+static double slope(const organ_allocation *a, const organ_allocation_tensor *t)
+{
+    const double step = 0.005, above = organ_allocation_cost(a, t, t->given + step), below = organ_allocation_cost(a, t, t->given - step);
+    return (above - below) / (2 * step * (double)t->elements);
+}
+
+static bool propose(const organ_exchanges *x, size_t one, size_t other, pair *made)
+{
+    const organ_allocation_tensor *const tensors = x->allocation->tensors;
+    const bool turned = slope(x->allocation, &tensors[one]) > slope(x->allocation, &tensors[other]);
+    *made = (pair){.more = turned ? other : one, .less = turned ? one : other};
+    const organ_allocation_tensor *const more = &tensors[made->more], *const less = &tensors[made->less];
+    const double elements = STEP * (double)(more->elements < less->elements ? more->elements : less->elements);
+    made->up = more->given + elements / (double)more->elements;
+    made->down = less->given - elements / (double)less->elements;
+    return made->up <= ORGAN_ALLOCATION_MOST && made->down >= ORGAN_ALLOCATION_LEAST;
+}
+
+/* Tensors in an order of their own for each round: neighbours are pairs. */
+static organ_status choose_pairs(organ_exchanges *x, size_t round, organ_error *error)
+{
+    const size_t count = x->allocation->count;
+    size_t *const order = malloc((count + 1) * sizeof *order);
+    float *const drawn = malloc((count + 1) * sizeof *drawn);
+    x->pair_count = 0;
+    if (!order || !drawn)
+        organ_fail_errno(error, ENOMEM, "pairs of %zu tensors", count);
+    else {
+        organ_philox_uniform(x->options.seed, round, 0, drawn, count);
+        for (size_t k = 0; k < count; k++) {
+            const size_t at = (size_t)(((double)drawn[k] + 1) / 2 * (double)(k + 1));
+            order[k] = order[at < k ? at : k];
+            order[at < k ? at : k] = k;
+        }
+        for (size_t k = 0; k + 1 < count && x->pair_count < MOST_PAIRS; k += 2)
+            x->pair_count += propose(x, order[k], order[k + 1], &x->pairs[x->pair_count]);
+    }
+    free(order);
+    free(drawn);
+    return error->status;
+}
+
+static void give(organ_exchanges *x, const double *given)
+{
+    for (size_t k = 0; k < x->allocation->count; k++)
+        x->allocation->tensors[k].given = given[k];
+}
+
+/* The model as given was judged: it is kept where it is the nearest so far, else given up. */
+static bool settle(organ_exchanges *x, double found)
+{
+    const bool nearer = found <= x->nearest; /* the same again where nothing was taken */
+    if (!nearer)
+        give(x, x->best);
+    for (size_t k = 0; k < x->allocation->count && nearer; k++)
+        x->best[k] = x->allocation->tensors[k].given;
+    x->nearest = nearer ? found : x->nearest;
+    return nearer;
+}
+
+/* All pairs that are nearer than the model as given, or the nearest of them alone. */
+static size_t take(organ_exchanges *x, double found, bool alone)
+{
+    size_t nearest = 0, taken = 0;
+    for (size_t k = 1; k < x->pair_count; k++)
+        nearest = x->pairs[k].divergence < x->pairs[nearest].divergence ? k : nearest;
+    for (size_t k = 0; k < x->pair_count; k++) {
+        const pair *const p = &x->pairs[k];
+        if (p->divergence >= found || (alone && k != nearest))
+            continue;
+        x->allocation->tensors[p->more].given = p->up;
+        x->allocation->tensors[p->less].given = p->down;
+        taken++;
+    }
+    return taken;
+}
+
+organ_status organ_exchanges_run(organ_exchanges *x, organ_exchanges_report *report, organ_error *error)
+{
+    bool alone = false;
+    *report = (organ_exchanges_report){0};
+    x->nearest = INFINITY;
+    for (size_t round = 0; round <= x->options.rounds && !error->status; round++) {
+        double found = 0;
+        x->pair_count = 0;
+        if ((round < x->options.rounds && choose_pairs(x, round, error)) || judge_round(x, &found, error))
+            return error->status;
+        report->before = round == 0 ? found : report->before;
+        report->tried += x->pair_count;
+        if (!settle(x, found))
+            alone = true; /* what each of them gains alone does not add up */
+        else if (round < x->options.rounds)
+            report->taken += take(x, found, alone);
+        organ_progress_note(x->progress, "exchanges: round %zu of %zu, %.4g nats a token", round, x->options.rounds, found);
+    }
+    report->after = x->nearest;
+    return error->status;
+}
+
+/* ---- opening ---- */
+
+organ_status organ_exchanges_open(const organ_exchanges_options *options, const organ_model *model, const organ_targets *targets,
+                                  organ_allocation *allocation, const size_t *of, const organ_exchanges_work *work,
+                                  const organ_engine *engine, const organ_progress *progress, organ_exchanges **exchanges,
+                                  organ_error *error)
+{
+    organ_exchanges *const x = *exchanges = calloc(1, sizeof *x);
+    if (!x)
+        return organ_fail_memory(error, model->path);
+    *x = (organ_exchanges){.options = *options,
+                           .model = model,
+                           .targets = targets,
+                           .allocation = allocation,
+                           .of = of,
+                           .work = work,
+                           .engine = engine,
+                           .progress = progress,
+                           .pooled = organ_pooled_create(allocation->count, AS_GIVEN, targets, of, engine->kernels),
+                           .best = calloc(allocation->count + 1, sizeof *x->best)};
+    x->options.walk.streams = ORGAN_ALONG_DONOR;
+    x->walk_work = (organ_along_work){.context = x, .memory = work_memory, .change = change, .enter = enter, .leave = carry_layer};
+    if (!x->pooled || !x->best)
+        return organ_fail_memory(error, model->path);
+    return open_walk(x, error) ? error->status : organ_along_rest_cut(x->along, options->tokens, "--allocate-tokens", &x->rest, error);
+}
+
+void organ_exchanges_close(organ_exchanges *x)
+{
+    if (!x)
+        return;
+    organ_variants_close(x->variants);
+    organ_pooled_destroy(x->pooled);
+    organ_along_rest_release(&x->rest);
+    organ_along_close(x->along);
+    free(x->best);
+    free(x);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT
+ * Rounds of exchanges after a budget was divided: pairs of tensors, of which one gets less and the other as many elements more, are tried
+ * on the whole model, every matrix of it pruned on the inputs that it has in the donor; those that bring it nearer to the donor are kept.
+ */
+#ifndef ORGAN_EXCHANGES_H
+#define ORGAN_EXCHANGES_H
+
+#include "orchestrator/surgery/allocate/allocate.h"
+#include "orchestrator/surgery/along_text/along_text.h"
+
+typedef struct organ_exchanges_work {
+    void *context;
+    /* Makes the donor's `weights` what they are at that sparsity, 0 .. 1. */
+    organ_status (*make)(void *context, const organ_along_matrix *matrix, double sparsity, float *weights, organ_error *error);
+    uint64_t (*memory)(void *context, const organ_tensor *tensor); /* as of organ_curves_work */
+} organ_exchanges_work;
+
+typedef struct organ_exchanges_options {
+    organ_along_options walk; /* of the donor: streams are set here */
+    size_t tokens;            /* that divergences are taken on, at least */
+    size_t rounds;
+    uint64_t seed; /* of the pairs */
+} organ_exchanges_options;
+
+/* What came of them. */
+typedef struct organ_exchanges_report {
+    size_t tried, taken;  /* exchanges; of those that were taken some may have been given up again */
+    double before, after; /* nats a token: of the division, and of what it has become; after is not above before */
+} organ_exchanges_report;
+
+typedef struct organ_exchanges organ_exchanges;
+
+/* Opens the walk; everything must outlive it. To be closed whatever it returns. `of` says to which tensor of the allocation each target
+ * belongs. Errors of organ_along_open and organ_along_rest_cut. */
+organ_status organ_exchanges_open(const organ_exchanges_options *options, const organ_model *model, const organ_targets *targets,
+                                  organ_allocation *allocation, const size_t *of, const organ_exchanges_work *work,
+                                  const organ_engine *engine, const organ_progress *progress, organ_exchanges **exchanges,
+                                  organ_error *error);
+void organ_exchanges_close(organ_exchanges *exchanges); /* NULL is allowed */
+
+/* Each round goes through the model once, and once more judges the last. What the tensors are given is changed; their sum stays. */
+organ_status organ_exchanges_run(organ_exchanges *exchanges, organ_exchanges_report *report, organ_error *error);
+
+#endif

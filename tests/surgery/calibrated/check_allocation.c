@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT
+ * One budget for a model: what curves and exchanges say of it is what the model becomes. By magnitude, which prunes a matrix alone as it
+ * does in the whole. */
+#include "orchestrator/surgery/along_text/along_text.h"
+#include "tests/kit/forward_rig.h"
+#include "tests/kit/model_maker.h"
+#include "tests/surgery/calibrated/method_rig.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SAMPLES = 40, CONTEXT = 40, TOKENS = 200 };
+
+static const char *const kinds[] = {"qwen3", "qwen3moe", "qwen3moe-stacked"};
+enum { KINDS = 3 };
+
+/* ---- divergences by whole passes ---- */
+
+typedef struct passed {
+    float *logits;
+    size_t words, rows;
+} passed;
+
+static void keep(void *context, size_t k, float *logits)
+{
+    const passed *const p = context;
+    memcpy(p->logits + k * p->words, logits, p->words * sizeof *logits);
+}
+
+static passed pass_of(const char *model, const organ_windows *windows)
+{
+    session s;
+    organ_error error = {0};
+    ck_assert_msg(session_open(&s, scratch_path("%s", model), 2, ROOMY, &error) == ORGAN_OK, "%s", error.message);
+    passed p = {.words = (size_t)organ_forward_describe(s.forward)->vocabulary, .rows = windows->begin[windows->count]};
+    size_t *const rows = malloc(p.rows * sizeof *rows);
+    p.logits = malloc(p.rows * p.words * sizeof *p.logits);
+    for (size_t k = 0; k < p.rows; k++)
+        rows[k] = k;
+    ck_assert_int_eq(organ_forward_run(s.forward, windows, rows, p.rows, &p, keep, NULL, &error), ORGAN_OK);
+    free(rows);
+    session_close(&s);
+    return p;
+}
+
+static double log_sum(const float *logits, size_t n)
+{
+    double sum = 0;
+    for (size_t k = 0; k < n; k++)
+        sum += exp((double)logits[k]);
+    return log(sum);
+}
+
+static double mean_divergence(const passed *donor, const passed *other)
+{
+    double sum = 0;
+    for (size_t t = 0; t < donor->rows; t++) {
+        const float *const p = donor->logits + t * donor->words, *const q = other->logits + t * donor->words;
+        const double of_p = log_sum(p, donor->words), of_q = log_sum(q, donor->words);
+        for (size_t k = 0; k < donor->words; k++)
+            sum += exp((double)p[k] - of_p) * ((double)p[k] - of_p - ((double)q[k] - of_q));
+    }
+    return sum / (double)donor->rows;
+}
+
+static uint64_t no_memory(void *context, const organ_along_text *along, const organ_tensor *tensor)
+{
+    (void)context;
+    (void)along;
+    (void)tensor;
+    return 0;
+}
+
+/* KL(donor || output) on the tokens of the text that calibrate nothing. */
+static double divergence_of(const char *output)
+{
+    session s;
+    organ_error error = {0};
+    organ_targets targets;
+    organ_along_text *along = NULL;
+    organ_along_rest rest;
+    ck_assert_msg(session_open(&s, scratch_path("donor"), 2, ROOMY, &error) == ORGAN_OK, "%s", error.message);
+    const organ_along_options options = {.text = scratch_path("text"),
+                                         .samples = SAMPLES,
+                                         .context = CONTEXT,
+                                         .method = "test",
+                                         .verb = "test",
+                                         .doing = "testing",
+                                         .streams = ORGAN_ALONG_DONOR};
+    const organ_along_work work = {.memory = no_memory};
+    ck_assert_int_eq(organ_targets_select(s.model, NULL, &targets, &error), ORGAN_OK);
+    ck_assert_msg(organ_along_open(&options, s.model, &targets, &work, &s.engine, NULL, &along, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_along_rest_cut(along, TOKENS, "test", &rest, &error) == ORGAN_OK, "%s", error.message);
+    passed donor = pass_of("donor", &rest.windows), other = pass_of(output, &rest.windows);
+    const double found = mean_divergence(&donor, &other);
+    free(donor.logits);
+    free(other.logits);
+    organ_along_rest_release(&rest);
+    organ_along_close(along);
+    organ_targets_free(&targets);
+    session_close(&s);
+    return found;
+}
+
+/* ---- runs ---- */
+
+static void prune_by_magnitude(const char *output, const char *targets, organ_allocate_options allocate)
+{
+    organ_error error = {0};
+    const method_way way = {.donor = scratch_path("donor"),
+                            .targets = targets,
+                            .sparsity = 40,
+                            .force = true,
+                            .threads = 2,
+                            .options = {.method = "magnitude",
+                                        .calibration = allocate.allocate ? scratch_path("text") : NULL,
+                                        .samples = allocate.allocate ? SAMPLES : 128,
+                                        .context = allocate.allocate ? CONTEXT : 512,
+                                        .effort = 1,
+                                        .allocate = allocate}};
+    ck_assert_msg(method_prune(output, &way, &error) == ORGAN_OK, "%s", error.message);
+}
+
+static void near(double found, double wanted, const char *what)
+{
+    ck_assert_msg(wanted > 0 && fabs(found - wanted) < 1e-9 + 1e-6 * wanted, "%s: %.9g, not %.9g", what, found, wanted);
+}
+
+static double number_at(const json_t *json, const char *key) { return json_number_value(json_object_get(json, key)); }
+
+/* Of an expert, and of a tensor that is none: at 40 % alone. */
+START_TEST(a_curve_is_what_the_tensor_costs_alone)
+{
+    method_make_donor(kinds[_i]);
+    prune_by_magnitude("out", NULL, (organ_allocate_options){.allocate = "global", .tokens = TOKENS, .file = scratch_path("curves")});
+    json_t *const curves = json_load_file(scratch_path("curves"), 0, NULL), *tensor;
+    size_t k, tried = 0;
+    ck_assert_ptr_nonnull(curves);
+    json_array_foreach(json_object_get(curves, "tensors"), k, tensor)
+    {
+        const char *const name = json_string_value(json_object_get(tensor, "name"));
+        if (!strstr(name, ".1.mlp") && !strstr(name, ".0.self_attn.v"))
+            continue;
+        prune_by_magnitude("alone", name, (organ_allocate_options){0});
+        near(json_number_value(json_array_get(json_object_get(tensor, "cost"), 0)), divergence_of("alone"), name);
+        tried++;
+    }
+    ck_assert_uint_ge(tried, 3);
+    json_decref(curves);
+}
+END_TEST
+
+START_TEST(exchanges_judge_what_the_model_becomes)
+{
+    double met = 0, all = 0;
+    size_t k;
+    json_t *tensor;
+    method_make_donor(kinds[_i]);
+    prune_by_magnitude("divided", NULL, (organ_allocate_options){.allocate = "global", .tokens = TOKENS, .file = scratch_path("curves")});
+    prune_by_magnitude("out", NULL,
+                       (organ_allocate_options){.allocate = "global", .tokens = TOKENS, .file = scratch_path("curves"), .rounds = 3});
+    const json_t *const allocation = json_object_get(last_report, "allocation"), *const told = json_object_get(allocation, "exchanges");
+    near(number_at(told, "before"), divergence_of("divided"), "before");
+    near(number_at(told, "after"), divergence_of("out"), "after");
+    ck_assert_double_le(number_at(told, "after"), number_at(told, "before"));
+    ck_assert_double_gt(number_at(told, "tried"), 2);
+    json_array_foreach(json_object_get(allocation, "tensors"), k, tensor)
+    {
+        met += number_at(tensor, "sparsity") * number_at(tensor, "elements");
+        all += number_at(tensor, "elements");
+        ck_assert(number_at(tensor, "sparsity") >= 20 - 1e-9 && number_at(tensor, "sparsity") <= 95 + 1e-9);
+    }
+    ck_assert_double_eq_tol(met / all, 40, 1e-9);
+}
+END_TEST
+
+Suite *prune_allocation_suite(void)
+{
+    Suite *const suite = suite_create("prune_allocation");
+    TCase *const judged = tcase_create("judged");
+    tcase_set_timeout(judged, 60);
+    tcase_add_checked_fixture(judged, method_setup, method_teardown);
+    tcase_add_loop_test(judged, a_curve_is_what_the_tensor_costs_alone, 0, KINDS);
+    tcase_add_loop_test(judged, exchanges_judge_what_the_model_becomes, 0, KINDS);
+    suite_add_tcase(suite, judged);
+    return suite;
+}
