@@ -47,23 +47,34 @@ static const organ_option quantize_options[] = {
     OUTPUT("OUT", quantize.output, "the directory to make; of a GGUF model: X.gguf; it appears when it is whole", .required = true),
     TEXT("scheme", "SCHEME", quantize.scheme,
          "what the projections become",
-         .letter = 's', .required = true, .choices = "fp8-block128|fp8-tensor|fp8-channel|int4-group128|int4-group64|int4-group32|"
+         .letter = 's', .required = true,
+         .choices = "fp8-block128|fp8-tensor|fp8-channel|int8-channel|int8-group128|int8-group64|int8-group32|int4-group128|int4-group64|"
+                    "int4-group32|int3-group128|int3-group64|int3-group32|int2-group128|int2-group64|int2-group32|"
                     "q4_0|q4_1|q5_0|q5_1|q8_0|q4_k|q5_k|q6_k"),
+    TEXT("method", "NAME", quantize.method, "how codes are chosen: each the nearest to its weight, or by a text",
+         .fallback = "nearest", .choices = "nearest|gptq"),
     INPUT("imatrix", "FILE", quantize.imatrix, "of a GGUF model: an importance matrix of llama.cpp, by which columns are weighed"),
     TEXT("targets", "GLOB,...", quantize.targets, "quantise the matrices whose names match one of these instead of the projections"),
     SHARD_SIZE(quantize.most),
     WRITING(quantize, "OUT", "say what would be quantised")};
 
+static const organ_option gptq_options[] = {
+    INPUT("calibration", "FILE", quantize.calibration, "the text to go by; not one that is scored afterwards"),
+    NUMBER("samples", "N", quantize.samples, "windows of the text, evenly spread over it", .range = {1, 1000000}, .fallback = "128"),
+    NUMBER("context", "N", quantize.context, "tokens of a window", .range = {1, 1048576}, .fallback = "512"),
+    FLAG("no-resolve", quantize.no_resolve, "leave scales and codes as GPTQ has them")};
+
 RUN(quantize, organ_quantize_model, quantize)
 
 const organ_verb organ_quantize_verb = {
     .name = "quantize",
-    .summary = "store the matrices of a model in FP8, INT4 or GGUF blocks",
-    .about = "Writes a model whose attention and feed-forward projections are FP8 or INT4 codes with scales, each code the nearest to its "
-             "weight: no calibration, no data. Embeddings, output head, norms and router stay as they are. config.json gets the "
-             "quantization_config that transformers and vLLM read: fp8-block128 as DeepSeek-V3 and Qwen3-FP8 have it "
-             "(weight_scale_inv), the others as compressed-tensors does (float-quantized, with activations quantised per token when the "
-             "model runs; pack-quantized, symmetric, with activations as they are).\n"
+    .summary = "store the matrices of a model in FP8, 2 to 8 bits or GGUF blocks",
+    .about = "Writes a model whose attention and feed-forward projections are codes of FP8 or of 2, 3, 4 or 8 bits with "
+             "scales, each code the nearest to its weight: no calibration, no data. Embeddings, output head, norms and router "
+             "stay as they are. config.json gets the quantization_config that transformers and vLLM read: fp8-block128 as "
+             "DeepSeek-V3 and Qwen3-FP8 have it (weight_scale_inv), the others as compressed-tensors does (float-quantized "
+             "and, of int8-channel, int-quantized, with activations quantised per token when the model runs; pack-quantized, "
+             "symmetric, with activations as they are; codes of 3 bits lie dense).\n"
              "A GGUF model of F32, F16 or BF16, in one file or several, takes the schemes q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k, q6_k "
              "and becomes one file that llama.cpp reads. Scales are searched for so that the squares of what is lost are least, with "
              "--imatrix each weighed by the mean square of the input that it meets. The embeddings of tokens get the scheme too, and "
@@ -71,19 +82,25 @@ const organ_verb organ_quantize_verb = {
              "what matches is quantised, all of it in the scheme. Rows that are no whole blocks of 256 become q5_0 instead of q4_k, q5_1 "
              "instead of q5_k, q8_0 instead of q6_k; those that are no whole blocks of 32 stay. Norms and biases stay. An imatrix must "
              "have an entry for every target but embeddings and head.\n"
-             "OUT/organ/QUANTIZE_REPORT.md (and .html) and quantize.json tell how much each tensor and each kind of projection has lost: "
-             "the norm of "
-             "the difference over the norm of the weights. A target that the scheme cannot hold stays as it is, is named in "
-             "quantization_config as one to be left alone, and in the report with the reason. A run that is "
-             "interrupted leaves no half model; --resume goes on with it.\n"
+             "--method gptq goes by a text (--calibration), layer by layer on the model as quantised so far: each code makes "
+             "up for what those before it have lost on the inputs that the matrix gets, then the scales of each row are solved "
+             "for and the codes improved one by one against the same inputs. --memory must hold the hidden states of the "
+             "calibration beside a layer.\n"
+             "OUT/organ/QUANTIZE_REPORT.md (and .html) and quantize.json tell how much each tensor and each kind of projection "
+             "has lost: the norm of the difference over the norm of the weights, and by a text the same of the outputs. A "
+             "target that the scheme cannot hold stays as it is, is named in quantization_config as one to be left alone, and "
+             "in the report with the reason. A run that is interrupted leaves no half model; --resume goes on with it.\n"
              ORGAN_EVALUATION_ABOUT("MODEL") " Activations are not quantised in that.",
     OPERANDS(OPERAND("MODEL", MODEL, quantize.model, "the model to quantise; it is only read, never changed")),
-    GROUPS(GROUP("Options", quantize_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
+    GROUPS(GROUP("Options", quantize_options), GROUP("By a text", gptq_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ quantize Qwen3-8B -o Qwen3-8B-FP8 --scheme fp8-block128", "FP8 in blocks of 128 x 128, as DeepSeek-V3 has it."},
              {"organ quantize Llama-3.1-8B -o OUT --scheme int4-group128", "INT4 in groups of 128, for compressed-tensors."},
+             {"organ quantize MODEL -o OUT -s int4-group64 --method gptq --calibration TEXT",
+              "The same by what its layers do on a text."},
              {"organ quantize Llama-3.1-8B -o OUT --scheme int4-group128 --resume", "Goes on where a killed run stopped."},
              {"organ quantize F16.gguf -o Q4_K.gguf -s q4_k --imatrix imatrix.gguf", "GGUF, scales weighed by inputs."},
              {"organ quantize MODEL -o OUT --scheme fp8-channel --targets '*.mlp.*'", "Only the feed-forward, a scale for every row."}),
-    .exits = "0 done; 2 wrong usage, or OUT exists; 3 the model is malformed, quantised already, changed meanwhile, or has "
-             "weights that are NaN or infinite; 4 the disk is full or refuses; 130 interrupted (to be resumed)" ORGAN_EVALUATION_EXITS ".",
+    .exits = "0 done; 2 wrong usage, OUT exists, the text is too short or --memory too little for it; 3 the model is malformed, quantised "
+             "already, changed meanwhile, or has weights that are NaN or infinite; 4 the disk is full or refuses; 130 interrupted (to be "
+             "resumed)" ORGAN_EVALUATION_EXITS ".",
     .run = run_quantize};

@@ -113,7 +113,7 @@ bool organ_option_has_choice(const organ_option *option, const char *text, size_
 void organ_option_allows(const organ_option *option, char *out, size_t size);
 
 /* The range alone: "16 to 4096", "above 0, at most 64"; or the choices: "fft, haar"; "" for flags and other texts. */
-#define ORGAN_RANGE_ROOM 160
+#define ORGAN_RANGE_ROOM 400
 void organ_option_range(const organ_option *option, char *out, size_t size);
 
 /* The name nearest to what was typed, or NULL if none is near: few letters wrong, swapped or missing, or typed is its beginning. */

@@ -62,6 +62,7 @@ writes_the_same organ/lora_extract.json extracted lora extract --base tiny-qwen2
 writes_the_same organ/lora_extract.json exact lora extract --base tiny-qwen2 --tuned merged -r 2 --exact --modules v_proj
 writes_the_same organ/lora_resize.json resized lora resize tiny-lora --rank 2
 writes_the_same organ/quantize.json int4 quantize tiny-qwen2 --scheme int4-group32
+writes_the_same organ/quantize.json gptq quantize tiny-qwen2 --scheme int3-group32 --method gptq "${calibrated[@]:2}"
 prints_the_same orthogonality tiny-qwen2 int4 tiny-lora
 writes_the_same organ/purify.json purified purify tiny-qwen2 --method haar
 prints_the_same measure tiny-qwen2

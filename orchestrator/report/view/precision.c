@@ -116,13 +116,17 @@ static const organ_field roles[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_SHORT
                                     FIELD_COUNT("weights", "elements"),
                                     FIELD_BYTES("before", "bytes_before"),
                                     FIELD_BYTES("after", "bytes_after"),
-                                    FIELD_WORDS("relative error", "{relative_error:%.4f}", 0)};
+                                    FIELD_WORDS("relative error", "{relative_error:%.4f}", 0),
+                                    FIELD_IF("calibration", "outputs, GPTQ", "gptq_output_error", "%.4f", 0),
+                                    FIELD_IF("calibration", "outputs", "output_error", "%.4f", 0)};
 static const organ_field tensors[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_CODE),
                                       FIELD_TEXT("type", "dtype", 0),
                                       FIELD_WORDS("shape", "{shape:shape}", ORGAN_FIELD_LEFT),
                                       FIELD_COUNT("before", "bytes_before"),
                                       FIELD_COUNT("after", "bytes_after"),
-                                      FIELD_WORDS("relative error", "{relative_error:%.4f}", 0)};
+                                      FIELD_WORDS("relative error", "{relative_error:%.4f}", 0),
+                                      FIELD_IF("calibration", "outputs, GPTQ", "gptq_output_error", "%.4f", 0),
+                                      FIELD_IF("calibration", "outputs", "output_error", "%.4f", 0)};
 
 /* Of GGUF. */
 static const organ_field block_types[] = {FIELD_TEXT("stored as", "type", 0),
@@ -145,7 +149,7 @@ static const organ_field block_tensors[] = {FIELD_TEXT("tensor", "tensor", ORGAN
     "{totals.weighted_error:%.4f} over the tensors that have one."
 
 static const organ_block quantize_blocks[] = {
-    LINES(NULL, MADE_WORDS("Quantised", "model") "\nas {parameters.scheme}\n\n"),
+    LINES(NULL, MADE_WORDS("Quantised", "model") "\nas {parameters.scheme}{calibration? by {parameters.method}}\n\n"),
     HEADING("Quantisation of {model.name}"),
     MERITS(NULL, quantize_merits),
     SAY(ON_MARKDOWN, NULL, "Definition {definition}, scheme {parameters.scheme}."),
@@ -177,6 +181,13 @@ static const organ_block quantize_blocks[] = {
         "{totals.unreached_experts:count} matri{totals.unreached_experts=1?x|ces} of experts were reached by no token of its text: their "
         "columns "
         "weigh alike."),
+    SAY(ON_ALL, "calibration",
+        "Calibrated on {calibration.samples:count} windows of {calibration.context:count} tokens of {calibration.text.name}: "
+        "{calibration.streams}. Errors of "
+        "outputs are on that text, GPTQ's before scales and codes were solved for again."),
+    SAY(ON_ALL, "calibration.block_diagonal_tensors",
+        "{calibration.block_diagonal_tensors:count} tensors were quantised by second moments in blocks of 256 inputs: --memory did not "
+        "hold them whole."),
     PLAIN,
     SAY(ON_ALL, "clipped_blocks",
         "{clipped_blocks} {clipped_blocks=1?tensor has|tensors have} rows or columns that are no whole blocks of 128. Servers that follow "
@@ -206,6 +217,7 @@ const organ_view organ_quantize_view = {
     .schema = "organ.quantize/1",
     .kind = "Quantisation",
     .title = "{model.name}",
-    .lead = "{types?Matrices|Projections} {dry_run?would become|became} codes of {parameters.scheme}, each the nearest to its weight"
-            "{types?, with the scales that lose least{imatrix? by an imatrix|}|}: no calibration{imatrix?|, no data}.",
+    .lead = "{types?Matrices|Projections} {dry_run?would become|became} codes of {parameters.scheme}{calibration?, chosen by what their "
+            "inputs are on a text.|, each the nearest to its weight{types?, with the scales that lose least{imatrix? by an imatrix|}|}: no "
+            "calibration{imatrix?|, no data}.}",
     BLOCKS_OF(quantize_blocks)};

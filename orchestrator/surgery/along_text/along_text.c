@@ -198,20 +198,3 @@ json_t *organ_along_json(const organ_along_text *along, const char *streams)
                                                                            : "no BOS: the model's tokenizer puts none before a text"),
                         SET_TEXT("streams", streams));
 }
-
-unsigned organ_along_stage_of(const organ_tensor *tensor)
-{
-    switch (tensor->anatomy.role) {
-    case ORGAN_ROLE_O:
-        return 1;
-    case ORGAN_ROLE_GATE:
-    case ORGAN_ROLE_UP:
-    case ORGAN_ROLE_GATE_UP:
-    case ORGAN_ROLE_ROUTER:
-        return 2;
-    case ORGAN_ROLE_DOWN:
-        return 3;
-    default:
-        return 0;
-    }
-}

@@ -52,40 +52,34 @@ typedef struct organ_along_matrix {
     uint64_t rows, cols;
     const char *name; /* in the forward pass: that of the tensor, "NAME[E]" of a stack */
     /* What its inputs are like, finished. Matrices that see the same inputs (q, k, v; gate, up) have one and the same, which lives until
-     * the last of the stage is done: what is computed of it may be kept by its address until `leave` or the next stage.
-     * NULL where `restore` is called. */
+     * `leave`: what is computed of it may be kept by its address until then. NULL where `restore` is called. */
     const organ_calibration *calibration;
 } organ_along_matrix;
 
-/* What the caller does. All functions are called on the thread that walks, in the order of layers, stages, targets, matrices. */
+/* What the caller does. All functions are called on the thread that walks, layer by layer. The inputs of all matrices of a layer
+ * are gathered before any of them is changed. */
 typedef struct organ_along_work {
     void *context;
     /* Bytes that work on a matrix of this tensor takes at most beside its calibration and its weights in FP32: they are kept free for it.
      * Called in organ_along_open, once the forward pass is open. */
     uint64_t (*memory)(void *context, const organ_along_text *along, const organ_tensor *tensor);
-    /* Whether an earlier run has done this target: its matrices are then given to `restore`, and where all of a stage are done, nothing is
+    /* Whether an earlier run has done this target: its matrices are then given to `restore`, and where all of a layer are done, nothing is
      * gathered for it. NULL: none is. */
     bool (*done)(void *context, size_t target);
-    /* Makes `weights` (of the donor when it is called) what the earlier run has made of them, in the order of `change`. NULL without
+    /* Makes `weights` (of the donor when it is called) what the earlier run has made of them. NULL without
      * `done`. */
     organ_status (*restore)(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error);
     /* Changes a matrix in place: rows x cols, row-major, rows in the order of the forward pass (organ_along_turned_rows). The layer then
      * holds them rounded to the type of the donor. With ORGAN_ALONG_DONOR what is left in `weights` is dropped; who writes into
      * matrix->layer->loaded puts the donor's values back. */
     organ_status (*change)(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error);
-    /* In which stage of its layer a tensor is changed: 0, 1, ... below ORGAN_ALONG_STAGES. Inputs of a stage are gathered when all earlier
-     * stages of the layer are changed. Each stage that has a target takes a run of the layer. NULL: all are in one. Only
-     * with ORGAN_ALONG_CHANGED. */
-    unsigned (*stage)(void *context, const organ_tensor *tensor);
+    /* Matrices that see the same inputs follow one another: what is computed of their calibration serves all of them. Else the order is
+     * that of targets and matrices. */
+    bool grouped;
     /* Before the first and after the last matrix of a layer that has targets. NULL: nothing. */
     organ_status (*enter)(void *context, const organ_along_layer *layer, organ_error *error);
     organ_status (*leave)(void *context, const organ_along_layer *layer, organ_error *error);
 } organ_along_work;
-
-#define ORGAN_ALONG_STAGES 4
-/* The stages in which a decoder layer changes its own inputs: what the attention (or what stands for it) reads, its output projection, what
- * the feed-forward reads, its output projection. For organ_along_work.stage. */
-unsigned organ_along_stage_of(const organ_tensor *tensor);
 
 /* ORGAN_USAGE unless samples are 1 .. 1000000 and a context 1 .. 1048576. */
 organ_status organ_along_check(unsigned samples, unsigned context, organ_error *error);

@@ -121,20 +121,16 @@ organ_status organ_along_hear_donor(void *context, const char *tensor, size_t fi
     return organ_calibration_add(own->calibration, own->kept + first * features, inputs, tokens, error);
 }
 
-/* ---- the units of a stage ---- */
+/* ---- the units of a layer ---- */
 
-static bool belongs(const gathering *g, const organ_tensor *tensor, unsigned stage)
-{
-    const organ_along_work *const work = g->along->work;
-    return tensor->anatomy.layer == g->layer && (work->stage ? work->stage(work->context, tensor) : 0) == stage;
-}
+static bool belongs(const gathering *g, const organ_tensor *tensor) { return tensor->anatomy.layer == g->layer; }
 
-static size_t count_units(const gathering *g, unsigned stage)
+static size_t count_units(const gathering *g)
 {
     const organ_targets *const targets = g->along->targets;
     size_t count = 0;
     for (size_t k = 0; k < targets->count; k++)
-        if (belongs(g, targets->tensors[k], stage))
+        if (belongs(g, targets->tensors[k]))
             count += (size_t)organ_tensor_matrices(targets->tensors[k]).count;
     return count;
 }
@@ -185,17 +181,16 @@ static void add_units(gathering *g, size_t target)
     }
 }
 
-organ_status organ_along_gathering_open(const organ_along_text *along, organ_layer *loaded, int32_t layer, unsigned stage, gathering *g,
-                                        organ_error *error)
+organ_status organ_along_gathering_open(const organ_along_text *along, organ_layer *loaded, int32_t layer, gathering *g, organ_error *error)
 {
     *g = (gathering){.along = along, .layer = layer, .loaded = loaded, .last = SIZE_MAX};
-    const size_t count = count_units(g, stage);
+    const size_t count = count_units(g);
     g->units = calloc(count + 1, sizeof *g->units);
     g->groups = calloc(count + 1, sizeof *g->groups);
     if (!g->units || !g->groups)
         return organ_fail_errno(error, ENOMEM, "%zu matrices of layer %d", count, (int)layer);
     for (size_t k = 0; k < along->targets->count; k++)
-        if (belongs(g, along->targets->tensors[k], stage))
+        if (belongs(g, along->targets->tensors[k]))
             add_units(g, k);
     return share_moments(g, error);
 }

@@ -21,7 +21,7 @@ struct organ_along_text {
     float *states, *donor_states, *chunk;
     float *levels; /* of the input noise, for all calibrations */
     size_t chunk_windows;
-    uint64_t moments_memory; /* that the calibrations of a stage may take together */
+    uint64_t moments_memory; /* that the calibrations of a layer may take together */
 };
 
 #define ORGAN_ALONG_LARGEST_TEXT ((size_t)1 << 30)
@@ -48,7 +48,7 @@ typedef struct organ_along_unit {
     bool whole;   /* there is memory for its second moments as one block */
 } organ_along_unit;
 
-/* The matrices of one stage of a layer while their inputs are gathered. */
+/* The matrices of a layer while their inputs are gathered. */
 typedef struct organ_along_gathering {
     const organ_along_text *along;
     int32_t layer;
@@ -61,9 +61,9 @@ typedef struct organ_along_gathering {
     const float *last_input; /* and its inputs */
 } organ_along_gathering;
 
-/* Lists the units of that stage of the layer. To be closed whatever it returns. */
-organ_status organ_along_gathering_open(const organ_along_text *along, organ_layer *loaded, int32_t layer, unsigned stage,
-                                        organ_along_gathering *gathering, organ_error *error);
+/* Lists the units of the layer. To be closed whatever it returns. */
+organ_status organ_along_gathering_open(const organ_along_text *along, organ_layer *loaded, int32_t layer, organ_along_gathering *gathering,
+                                        organ_error *error);
 void organ_along_gathering_close(organ_along_gathering *gathering);
 /* Hears a chunk: for taps of organ_layer_run in the stream that is changed, and after it, of the same chunk, in the donor. A new chunk
  * begins with organ_along_hear_again. */

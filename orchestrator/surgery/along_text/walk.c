@@ -98,7 +98,7 @@ static organ_status change_unit(const organ_along_gathering *g, const organ_alon
 }
 
 /* Of what an earlier run has done nothing but the weights is needed: they are read back. A donor that is alone goes on in any case. */
-static organ_status hear_stage(organ_along_gathering *g, const organ_along_layer *layer, organ_error *error)
+static organ_status hear_layer(organ_along_gathering *g, const organ_along_layer *layer, organ_error *error)
 {
     const organ_along_text *const along = g->along;
     const organ_tap alone = {g, organ_along_hear};
@@ -112,14 +112,30 @@ static organ_status hear_stage(organ_along_gathering *g, const organ_along_layer
     return done || error->status ? error->status : organ_along_gathering_finish(g, error);
 }
 
-static organ_status change_stage(const organ_along_text *along, const organ_along_layer *layer, unsigned stage, organ_error *error)
+/* Unit k and, where they are to follow one another, those that see the same inputs. */
+static organ_status change_from(const organ_along_gathering *g, size_t k, bool *changed, const organ_along_layer *layer, organ_error *error)
 {
-    organ_along_gathering g;
-    if (organ_along_gathering_open(along, layer->loaded, layer->number, stage, &g, error) == ORGAN_OK && (g.unit_count || stage == 0))
-        hear_stage(&g, layer, error);
-    for (size_t k = 0; k < g.unit_count && !error->status && !stopped(along, layer->number, error); k++)
-        change_unit(&g, &g.units[k], layer, error);
-    organ_along_gathering_close(&g);
+    const size_t group = g->units[k].group;
+    for (size_t l = k; l < g->unit_count && !stopped(g->along, layer->number, error); l++) {
+        if (changed[l] || (l > k && (!g->along->work->grouped || group == SIZE_MAX || g->units[l].group != group)))
+            continue;
+        changed[l] = true;
+        change_unit(g, &g->units[l], layer, error);
+        if (error->status || !g->along->work->grouped)
+            return error->status;
+    }
+    return error->status;
+}
+
+static organ_status change_units(const organ_along_gathering *g, const organ_along_layer *layer, organ_error *error)
+{
+    bool *const changed = calloc(g->unit_count + 1, sizeof *changed);
+    if (!changed)
+        return organ_fail_memory(error, g->along->model->path);
+    for (size_t k = 0; k < g->unit_count && !error->status; k++)
+        if (!changed[k])
+            change_from(g, k, changed, layer, error);
+    free(changed);
     return error->status;
 }
 
@@ -135,11 +151,12 @@ static organ_status change_layer(const organ_along_text *along, const organ_alon
 {
     const organ_along_work *const work = along->work;
     const bool told = has_target(along, layer->number);
-    const unsigned stages = work->stage ? ORGAN_ALONG_STAGES : 1;
+    organ_along_gathering g = {0};
     if (told && work->enter && work->enter(work->context, layer, error) != ORGAN_OK)
         return error->status;
-    for (unsigned stage = 0; stage < stages && !error->status; stage++)
-        change_stage(along, layer, stage, error);
+    if (organ_along_gathering_open(along, layer->loaded, layer->number, &g, error) == ORGAN_OK && hear_layer(&g, layer, error) == ORGAN_OK)
+        change_units(&g, layer, error);
+    organ_along_gathering_close(&g);
     return told && work->leave && !error->status ? work->leave(work->context, layer, error) : error->status;
 }
 

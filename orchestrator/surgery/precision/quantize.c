@@ -11,12 +11,48 @@
 #include <string.h>
 
 static const organ_quantize_scheme schemes[] = {
-    {"fp8-block128", ORGAN_SCALE_BLOCK, 128, false}, {"fp8-tensor", ORGAN_SCALE_TENSOR, 0, false},
-    {"fp8-channel", ORGAN_SCALE_CHANNEL, 0, false},  {"int4-group128", ORGAN_SCALE_GROUP, 128, true},
-    {"int4-group64", ORGAN_SCALE_GROUP, 64, true},   {"int4-group32", ORGAN_SCALE_GROUP, 32, true},
+    {"fp8-block128", {0, ORGAN_SCALE_BLOCK, 128}, false}, {"fp8-tensor", {0, ORGAN_SCALE_TENSOR, 0}, false},
+    {"fp8-channel", {0, ORGAN_SCALE_CHANNEL, 0}, false},  {"int8-channel", {8, ORGAN_SCALE_CHANNEL, 0}, false},
+    {"int8-group128", {8, ORGAN_SCALE_GROUP, 128}, true}, {"int8-group64", {8, ORGAN_SCALE_GROUP, 64}, true},
+    {"int8-group32", {8, ORGAN_SCALE_GROUP, 32}, true},   {"int4-group128", {4, ORGAN_SCALE_GROUP, 128}, true},
+    {"int4-group64", {4, ORGAN_SCALE_GROUP, 64}, true},   {"int4-group32", {4, ORGAN_SCALE_GROUP, 32}, true},
+    {"int3-group128", {3, ORGAN_SCALE_GROUP, 128}, true}, {"int3-group64", {3, ORGAN_SCALE_GROUP, 64}, true},
+    {"int3-group32", {3, ORGAN_SCALE_GROUP, 32}, true},   {"int2-group128", {2, ORGAN_SCALE_GROUP, 128}, true},
+    {"int2-group64", {2, ORGAN_SCALE_GROUP, 64}, true},   {"int2-group32", {2, ORGAN_SCALE_GROUP, 32}, true},
 };
 
 static const uint64_t two[] = {2};
+
+static bool by_text(const organ_quantize_options *o) { return o->method && strcmp(o->method, "gptq") == 0; }
+
+static organ_status check_method(const organ_quantize_options *o, organ_error *error)
+{
+    if (by_text(o)) {
+        if (!o->calibration)
+            return organ_fail(error, ORGAN_USAGE, "--method gptq needs --calibration FILE, a text");
+        return organ_along_check(o->samples, o->context, error);
+    }
+    if (o->method && strcmp(o->method, "nearest") != 0)
+        return organ_fail(error, ORGAN_USAGE, "--method '%s' is not known: nearest or gptq", o->method);
+    const struct {
+        bool given;
+        const char *option;
+    } useless[] = {{o->calibration != NULL, "--calibration"},
+                   {o->samples && o->samples != 128, "--samples"},
+                   {o->context && o->context != 512, "--context"},
+                   {o->no_resolve, "--no-resolve"}};
+    for (size_t k = 0; k < sizeof useless / sizeof *useless; k++)
+        if (useless[k].given)
+            return organ_fail(error, ORGAN_USAGE, "%s has no meaning for --method nearest", useless[k].option);
+    return ORGAN_OK;
+}
+
+static organ_status check_gguf(const organ_quantize_options *o, organ_error *error)
+{
+    if (by_text(o))
+        return organ_fail(error, ORGAN_USAGE, "--method gptq has no meaning with scheme %s: it writes no blocks of GGUF", o->scheme);
+    return check_method(o, error);
+}
 
 static organ_status check_options(organ_quantize_job *job, organ_error *error)
 {
@@ -24,10 +60,13 @@ static organ_status check_options(organ_quantize_job *job, organ_error *error)
         if (strcmp(job->options->scheme, schemes[k].name) == 0)
             job->scheme = &schemes[k];
     if (!job->scheme)
-        return organ_fail(error, ORGAN_USAGE,
-                          "scheme '%s' is none of fp8-block128, fp8-tensor, fp8-channel, int4-group128, int4-group64, int4-group32, and of "
-                          "GGUF models " ORGAN_GGUF_SCHEMES,
-                          job->options->scheme);
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "scheme '%s' is none of fp8-block128, fp8-tensor, fp8-channel, int8-channel, int8-group128, int8-group64, int8-group32, "
+            "of int4, int3 and int2 with the same groups, and of GGUF models " ORGAN_GGUF_SCHEMES,
+            job->options->scheme);
+    if (check_method(job->options, error) != ORGAN_OK)
+        return error->status;
     if (job->options->imatrix)
         return organ_fail(error, ORGAN_USAGE, "--imatrix has no meaning with scheme %s: it weighs the blocks of GGUF models",
                           job->scheme->name);
@@ -70,8 +109,8 @@ static const char *obstacle(const organ_quantize_job *job, const organ_tensor *t
         return "its type is none of BF16, F16 and F32.";
     if (tensor->anatomy.role == ORGAN_ROLE_EMBED)
         return "embeddings are looked up, not multiplied: no server loads them in this scheme.";
-    if (job->scheme->scale_of == ORGAN_SCALE_GROUP && tensor->shape[1] % job->scheme->size)
-        return "its columns are not a whole number of groups; int4-group64 or int4-group32 may fit.";
+    if (job->scheme->grid.scale_of == ORGAN_SCALE_GROUP && tensor->shape[1] % job->scheme->grid.size)
+        return "its columns are not a whole number of groups; smaller groups may fit.";
     return NULL;
 }
 
@@ -93,10 +132,12 @@ static size_t add_piece(organ_quantize_job *job, const char *name, organ_dtype d
 
 static unsigned shape_scales(const organ_quantize_scheme *scheme, organ_quantize_part *part)
 {
-    const uint64_t size = scheme->size;
-    const bool whole = scheme->scale_of == ORGAN_SCALE_TENSOR;
+    const uint64_t size = scheme->grid.size;
+    const bool whole = scheme->grid.scale_of == ORGAN_SCALE_TENSOR;
     part->groups = size ? part->cols / size + (part->cols % size != 0) : 1;
-    part->scale_shape[0] = whole ? 1 : scheme->scale_of == ORGAN_SCALE_BLOCK ? part->rows / size + (part->rows % size != 0) : part->rows;
+    part->scale_shape[0] = whole                                        ? 1
+                           : scheme->grid.scale_of == ORGAN_SCALE_BLOCK ? part->rows / size + (part->rows % size != 0)
+                                                                        : part->rows;
     part->scale_shape[1] = part->groups;
     return whole ? 1 : 2;
 }
@@ -113,18 +154,20 @@ static organ_status take_target(organ_quantize_job *job, const organ_weight *wei
     organ_quantize_part *const part = &job->parts[job->part_count++];
     *part = (organ_quantize_part){.weight = weight, .rows = weight->shape[0], .cols = weight->shape[1]};
     const unsigned rank = shape_scales(scheme, part);
-    if (scheme->scale_of == ORGAN_SCALE_BLOCK && (part->rows % scheme->size != 0 || part->cols % scheme->size != 0))
+    if (scheme->grid.scale_of == ORGAN_SCALE_BLOCK && (part->rows % scheme->grid.size != 0 || part->cols % scheme->grid.size != 0))
         job->partial++;
-    const char *const codes = scheme->int4 ? name_beside(job, weight->name, "weight_packed") : weight->name;
-    const char *const scale = name_beside(job, weight->name, scheme->scale_of == ORGAN_SCALE_BLOCK ? "weight_scale_inv" : "weight_scale");
+    const char *const codes = scheme->packed ? name_beside(job, weight->name, "weight_packed") : weight->name;
+    const char *const scale =
+        name_beside(job, weight->name, scheme->grid.scale_of == ORGAN_SCALE_BLOCK ? "weight_scale_inv" : "weight_scale");
     const char *const shape = name_beside(job, weight->name, "weight_shape");
     if (!codes || !scale || !shape)
         return organ_fail_memory(error, job->options->model);
+    const organ_dtype plain = scheme->grid.bits ? ORGAN_I8 : ORGAN_F8_E4M3;
     part->words[0] = part->rows;
-    part->words[1] = part->cols / 8;
-    part->codes = scheme->int4 ? add_piece(job, codes, ORGAN_I32, 2, part->words) : add_piece(job, codes, ORGAN_F8_E4M3, 2, weight->shape);
-    part->scale = add_piece(job, scale, scheme->scale_of == ORGAN_SCALE_BLOCK ? ORGAN_F32 : ORGAN_BF16, rank, part->scale_shape);
-    if (scheme->int4)
+    part->words[1] = part->cols / 32 * scheme->grid.bits;
+    part->codes = scheme->packed ? add_piece(job, codes, ORGAN_I32, 2, part->words) : add_piece(job, codes, plain, 2, weight->shape);
+    part->scale = add_piece(job, scale, scheme->grid.scale_of == ORGAN_SCALE_BLOCK ? ORGAN_F32 : ORGAN_BF16, rank, part->scale_shape);
+    if (scheme->packed)
         part->shape = add_piece(job, shape, ORGAN_I64, 1, two);
     part->unit = add_unit(job, part->codes, job->piece_count - part->codes, weight->codes->bytes);
     return ORGAN_OK;
@@ -174,7 +217,9 @@ static organ_status open_plain(organ_quantize_job *job, organ_error *error)
         organ_weights_find(job->model, &job->weights, error) || check_model(job, error) ||
         organ_targets_select(job->model, job->options->targets, &job->targets, error))
         return error->status;
-    return plan_pieces(job, error);
+    if (plan_pieces(job, error) != ORGAN_OK || !by_text(job->options))
+        return error->status;
+    return organ_quantize_open_text(job, error);
 }
 
 static void tell_before(const organ_quantize_job *job)
@@ -192,12 +237,13 @@ static organ_status quantize_all(void *context, organ_unit_run *run, organ_error
 {
     organ_quantize_job *const job = context;
     job->run = run;
-    return organ_quantize_pass(job, error);
+    return job->along ? organ_quantize_along(job, error) : organ_quantize_pass(job, error);
 }
 
 static void close_quantize(void *context)
 {
     organ_quantize_job *const job = context;
+    organ_quantize_close_text(job);
     free(job->pieces);
     free(job->units);
     free(job->parts);
@@ -219,7 +265,7 @@ static organ_status quantize(void *context, json_t **report, organ_error *error)
                                  ORGAN_REMAKE_BY(job),
                                  ORGAN_REMAKE_ANEW(o, job),
                                  .unit_count = job->unit_count,
-                                 .definition = "quantize/1",
+                                 .definition = by_text(o) ? o->no_resolve ? "gptq/1" : "gptq-resolved/1" : "quantize/1",
                                  .stage = "quantizing",
                                  .name = "quantize.json",
                                  .markdown_name = "QUANTIZE_REPORT.md",
@@ -231,6 +277,7 @@ static organ_status quantize(void *context, json_t **report, organ_error *error)
                                  .recall = organ_quantize_recall,
                                  .schema = "organ.quantize/1",
                                  .parameters = organ_quantize_parameters,
+                                 .identity = organ_quantize_identity,
                                  .document = organ_quantize_document};
     tell_before(job);
     return organ_remake_run(&remake, report, error);
@@ -240,7 +287,7 @@ organ_status organ_quantize_model(const organ_quantize_options *options, const o
                                   json_t **report, organ_error *error)
 {
     if (organ_quantize_is_gguf(options->scheme))
-        return organ_quantize_gguf(options, engine, progress, report, error);
+        return check_gguf(options, error) ? error->status : organ_quantize_gguf(options, engine, progress, report, error);
     organ_quantize_job job = {.options = options, .engine = engine, .progress = progress};
     return organ_operation_run(&(organ_operation){options->model, &job, quantize, close_quantize, true}, report, error);
 }

@@ -36,7 +36,7 @@ static json_t *blocks_json(const organ_quantize_job *job)
 {
     return ORGAN_OBJECT(SET_TEXT("activation_scheme", "dynamic"), SET_TEXT("fmt", "e4m3"), SET("modules_to_not_convert", ignored_json(job)),
                         SET_TEXT("quant_method", "fp8"),
-                        SET("weight_block_size", json_pack("[i, i]", (int)job->scheme->size, (int)job->scheme->size)));
+                        SET("weight_block_size", json_pack("[i, i]", (int)job->scheme->grid.size, (int)job->scheme->grid.size)));
 }
 
 static json_t *arguments_json(int bits, const char *type, const char *strategy, json_t *group_size, bool dynamic)
@@ -47,27 +47,34 @@ static json_t *arguments_json(int bits, const char *type, const char *strategy, 
                         SET_TEXT("type", type));
 }
 
-/* As compressed-tensors has it: activations of FP8 are quantised token by token when the model runs, those of INT4 not at all. */
+/* As compressed-tensors has it: activations beside codes of a byte are quantised token by token when the model runs, those beside packed
+ * codes not at all. */
 static json_t *compressed_json(const organ_quantize_job *job)
 {
     const organ_quantize_scheme *const s = job->scheme;
-    const char *const strategy = s->scale_of == ORGAN_SCALE_TENSOR ? "tensor" : s->scale_of == ORGAN_SCALE_CHANNEL ? "channel" : "group";
-    json_t *const weights = arguments_json(s->int4 ? 4 : 8, s->int4 ? "int" : "float", strategy,
-                                           s->int4 ? json_integer((json_int_t)s->size) : json_null(), false);
-    json_t *const inputs = s->int4 ? json_null() : arguments_json(8, "float", "token", json_null(), true);
+    const organ_grid *const grid = &s->grid;
+    const char *const strategy = grid->scale_of == ORGAN_SCALE_TENSOR    ? "tensor"
+                                 : grid->scale_of == ORGAN_SCALE_CHANNEL ? "channel"
+                                                                         : "group";
+    const char *const type = grid->bits ? "int" : "float";
+    json_t *const weights = arguments_json(grid->bits ? (int)grid->bits : 8, type, strategy,
+                                           grid->size ? json_integer((json_int_t)grid->size) : json_null(), false);
+    json_t *const inputs = s->packed ? json_null() : arguments_json(8, type, "token", json_null(), true);
     return ORGAN_OBJECT(
         SET("config_groups",
             ORGAN_OBJECT(SET("group_0", ORGAN_OBJECT(SET("input_activations", inputs), SET_NULL("output_activations"),
                                                      SET("targets", json_pack("[s]", "Linear")), SET("weights", weights))))),
-        SET_TEXT("format", s->int4 ? "pack-quantized" : "float-quantized"), SET_NULL("global_compression_ratio"),
-        SET("ignore", ignored_json(job)), SET_NULL("kv_cache_scheme"), SET_TEXT("quant_method", "compressed-tensors"),
-        SET_TEXT("quantization_status", "compressed"));
+        SET_TEXT("format", s->packed    ? "pack-quantized"
+                           : grid->bits ? "int-quantized"
+                                        : "float-quantized"),
+        SET_NULL("global_compression_ratio"), SET("ignore", ignored_json(job)), SET_NULL("kv_cache_scheme"),
+        SET_TEXT("quant_method", "compressed-tensors"), SET_TEXT("quantization_status", "compressed"));
 }
 
 organ_status organ_quantize_config(void *context, organ_json_edit *config, organ_error *error)
 {
     const organ_quantize_job *const job = context;
-    json_t *const made = job->scheme->scale_of == ORGAN_SCALE_BLOCK ? blocks_json(job) : compressed_json(job);
+    json_t *const made = job->scheme->grid.scale_of == ORGAN_SCALE_BLOCK ? blocks_json(job) : compressed_json(job);
     if (!made)
         return organ_fail_memory(error, job->options->model);
     organ_json_edit_set(config, NULL, "quantization_config", made, error);

@@ -7,12 +7,12 @@
 
 typedef struct sums {
     uint64_t tensors, elements, before, after;
-    double squares, error_squares;
+    double squares, error_squares, energy, gptq_loss, loss;
 } sums;
 
 static uint64_t bytes_after(const organ_quantize_job *job, const organ_quantize_part *part)
 {
-    return job->pieces[part->codes].bytes + job->pieces[part->scale].bytes + (job->scheme->int4 ? job->pieces[part->shape].bytes : 0);
+    return job->pieces[part->codes].bytes + job->pieces[part->scale].bytes + (job->scheme->packed ? job->pieces[part->shape].bytes : 0);
 }
 
 static void add_part(sums *s, const organ_quantize_job *job, const organ_quantize_part *part)
@@ -23,6 +23,9 @@ static void add_part(sums *s, const organ_quantize_job *job, const organ_quantiz
     s->after += bytes_after(job, part);
     s->squares += part->squares;
     s->error_squares += part->error_squares;
+    s->energy += part->energy;
+    s->gptq_loss += part->gptq_loss;
+    s->loss += part->loss;
 }
 
 /* Nine digits: what stands behind them depends on the order of a sum. A tensor of zeros has lost nothing. */
@@ -34,10 +37,20 @@ static json_t *error_json(const organ_quantize_job *job, double error_squares, d
     return json_real(organ_billionth(ratio));
 }
 
+/* What goes by a calibration text; nothing without one. */
+static json_t *output_json(const organ_quantize_job *job, double energy, double gptq_loss, double loss)
+{
+    const bool along = job->along != NULL;
+    return ORGAN_OBJECT(SET_IF(along, "gptq_output_error", error_json(job, gptq_loss, energy)),
+                        SET_IF(along, "output_error", error_json(job, loss, energy)));
+}
+
 static json_t *sums_json(const organ_quantize_job *job, const sums *s)
 {
-    return ORGAN_OBJECT(SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements), SET_COUNT("bytes_before", s->before),
-                        SET_COUNT("bytes_after", s->after), SET("relative_error", error_json(job, s->error_squares, s->squares)));
+    json_t *const told =
+        ORGAN_OBJECT(SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements), SET_COUNT("bytes_before", s->before),
+                     SET_COUNT("bytes_after", s->after), SET("relative_error", error_json(job, s->error_squares, s->squares)));
+    return organ_json_joined(told, output_json(job, s->energy, s->gptq_loss, s->loss));
 }
 
 static json_t *role_json(const void *context, size_t role)
@@ -55,10 +68,13 @@ static json_t *part_json(const void *context, size_t k)
     const organ_quantize_job *const job = context;
     const organ_quantize_part *const part = &job->parts[k];
     const organ_tensor *const tensor = part->weight->codes;
-    return ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_PLACE(&tensor->anatomy), SET_DTYPE("dtype", tensor->dtype),
-                        SET("shape", organ_shape_json(tensor)), SET_COUNT("bytes_before", tensor->bytes),
-                        SET_COUNT("bytes_after", bytes_after(job, part)),
-                        SET("relative_error", error_json(job, part->error_squares, part->squares)));
+    json_t *const told = ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_PLACE(&tensor->anatomy), SET_DTYPE("dtype", tensor->dtype),
+                                      SET("shape", organ_shape_json(tensor)), SET_COUNT("bytes_before", tensor->bytes),
+                                      SET_COUNT("bytes_after", bytes_after(job, part)),
+                                      SET("relative_error", error_json(job, part->error_squares, part->squares)),
+                                      SET_IF(job->along, "calibration_tokens", json_integer((json_int_t)part->tokens)),
+                                      SET_IF(job->along, "block_diagonal", json_boolean(part->block_diagonal)));
+    return organ_json_joined(told, output_json(job, part->energy, part->gptq_loss, part->loss));
 }
 
 static json_t *left_json(const void *context, size_t k)
@@ -68,40 +84,95 @@ static json_t *left_json(const void *context, size_t k)
                         SET("shape", organ_shape_json(left->tensor)), SET_TEXT("why", left->why));
 }
 
+static json_t *scale_text(const organ_quantize_job *job)
+{
+    static const char *const of[] = {[ORGAN_SCALE_BLOCK] = "a block of 128 x 128 values (fewer at the edges)",
+                                     [ORGAN_SCALE_TENSOR] = "the tensor",
+                                     [ORGAN_SCALE_CHANNEL] = "a row",
+                                     [ORGAN_SCALE_GROUP] = "a group of columns of a row"};
+    const organ_grid *const grid = &job->scheme->grid;
+    const bool block = grid->scale_of == ORGAN_SCALE_BLOCK, solved = job->along && !job->options->no_resolve;
+    const bool of_rows = grid->scale_of == ORGAN_SCALE_CHANNEL || grid->scale_of == ORGAN_SCALE_GROUP;
+    return json_sprintf("%she greatest magnitude of %s / %g, %s where all are zero.%s", solved && of_rows ? "At first t" : "T",
+                        of[grid->scale_of], (double)organ_grid_most(grid), block ? "in FP32; 1" : "rounded to BF16; 2^-7",
+                        solved && of_rows ? " Then what makes the error of the outputs least with the codes as they are, rounded likewise."
+                                          : "");
+}
+
+static json_t *code_text(const organ_quantize_job *job)
+{
+    const unsigned bits = job->scheme->grid.bits;
+    const int half = bits ? 1 << (bits - 1) : 0;
+    const char *const rule = job->along ? " Value is the weight with what it makes up for: of columns that are stored already, "
+                                          "in order of falling mean square of the input."
+                                        : "";
+    if (!bits)
+        return json_sprintf("The E4M3 code nearest to value / scale in FP32, ties to even, at most 448 in magnitude.%s", rule);
+    if (!job->scheme->packed)
+        return json_sprintf("The whole number from %d to %d nearest to value / scale in FP32, ties to even.%s", -half, half - 1, rule);
+    return json_sprintf("The whole number from %d to %d nearest to value / scale in FP32, ties to even, stored with %d added.%s", -half,
+                        half - 1, half, rule);
+}
+
 static json_t *definitions_json(const organ_quantize_job *job)
 {
-    static const char *const scales[] = {
-        [ORGAN_SCALE_BLOCK] =
-            "The greatest magnitude of a block of 128 x 128 values (fewer at the edges) / 448, in FP32; 1 where all are zero.",
-        [ORGAN_SCALE_TENSOR] = "The greatest magnitude of the tensor / 448, rounded to BF16; 2^-7 where all are zero.",
-        [ORGAN_SCALE_CHANNEL] = "The greatest magnitude of a row / 448, rounded to BF16; 2^-7 where all are zero.",
-        [ORGAN_SCALE_GROUP] = "The greatest magnitude of a group of columns of a row / 7.5, rounded to BF16; 2^-7 where all are zero."};
     return ORGAN_OBJECT(
-        SET_TEXT("scale", scales[job->scheme->scale_of]),
-        SET_TEXT("code", job->scheme->int4
-                             ? "The whole number from -8 to 7 nearest to value / scale in FP32, ties to even, stored with 8 added."
-                             : "The E4M3 code nearest to value / scale in FP32, ties to even, at most 448 in magnitude."),
+        SET("scale", scale_text(job)), SET("code", code_text(job)),
         SET_TEXT("relative_error", "The Frobenius norm of W - code x scale over that of W, W being the values before, all in FP32, sums in "
-                                   "FP64; of several tensors, over all their values together."));
+                                   "FP64; of several tensors, over all their values together."),
+        SET_IF(
+            job->along, "output_error",
+            json_string("The root of tr(E H E^T) / tr(W H W^T), E = W - code x scale, H the damped second moments of the inputs: how far "
+                        "outputs are off on the calibration text. gptq_output_error is that of GPTQ alone.")));
 }
 
 json_t *organ_quantize_results(const organ_quantize_part *part)
 {
-    return ORGAN_OBJECT(SET("squares", organ_exact_json(part->squares)), SET("error_squares", organ_exact_json(part->error_squares)));
+    return ORGAN_OBJECT(SET("squares", organ_exact_json(part->squares)), SET("error_squares", organ_exact_json(part->error_squares)),
+                        SET("energy", organ_exact_json(part->energy)), SET("gptq_loss", organ_exact_json(part->gptq_loss)),
+                        SET("loss", organ_exact_json(part->loss)), SET_COUNT("tokens", part->tokens),
+                        SET_FLAG("block_diagonal", part->block_diagonal));
 }
 
 bool organ_quantize_recall(void *context, size_t at, const json_t *results)
 {
     organ_quantize_part *const part = &((organ_quantize_job *)context)->parts[at];
+    part->tokens = (uint64_t)json_integer_value(json_object_get(results, "tokens"));
+    part->block_diagonal = json_is_true(json_object_get(results, "block_diagonal"));
     return organ_exact_value(json_object_get(results, "squares"), &part->squares) &&
-           organ_exact_value(json_object_get(results, "error_squares"), &part->error_squares);
+           organ_exact_value(json_object_get(results, "error_squares"), &part->error_squares) &&
+           organ_exact_value(json_object_get(results, "energy"), &part->energy) &&
+           organ_exact_value(json_object_get(results, "gptq_loss"), &part->gptq_loss) &&
+           organ_exact_value(json_object_get(results, "loss"), &part->loss);
 }
 
 json_t *organ_quantize_parameters(void *context)
 {
     const organ_quantize_job *const job = context;
-    return ORGAN_OBJECT(SET_TEXT("scheme", job->scheme->name), SET_BYTES_OF("targets", job->options->targets),
-                        SET_COUNT("max_shard_bytes", job->options->most));
+    const organ_quantize_options *const o = job->options;
+    return ORGAN_OBJECT(SET_TEXT("scheme", job->scheme->name), SET_IF(job->along, "method", json_string(o->method)),
+                        SET_IF(job->along, "resolve", json_boolean(!o->no_resolve)),
+                        SET_IF(job->along, "samples", json_integer((json_int_t)o->samples)),
+                        SET_IF(job->along, "context", json_integer((json_int_t)o->context)), SET_BYTES_OF("targets", o->targets),
+                        SET_COUNT("max_shard_bytes", o->most));
+}
+
+static json_t *calibration_json(const organ_quantize_job *job)
+{
+    size_t block_diagonal = 0;
+    for (size_t k = 0; k < job->part_count; k++)
+        block_diagonal += job->parts[k].block_diagonal;
+    json_t *const told = organ_along_json(job->along, "inputs behind quantised layers");
+    ORGAN_ADD(told, SET_COUNT("block_diagonal_tensors", block_diagonal));
+    return told;
+}
+
+/* Whether second moments are whole is decided by --memory. */
+json_t *organ_quantize_identity(void *context)
+{
+    const organ_quantize_job *const job = context;
+    return ORGAN_OBJECT(SET_IF(job->along, "calibration", organ_along_json(job->along, "")),
+                        SET_IF(job->along, "memory", json_integer((json_int_t)job->engine->memory)));
 }
 
 json_t *organ_quantize_document(void *context, const organ_unit_output *made)
@@ -116,5 +187,6 @@ json_t *organ_quantize_document(void *context, const organ_unit_output *made)
         SET("totals", totals), SET_COUNT("clipped_blocks", job->partial),
         SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)), SET("roles", organ_anatomy_rows_json(role_json, job)),
         SET("left_alone", organ_json_rows(job->left_count, left_json, job->left)), SET("files", organ_resharding_files_json(made->plan)),
-        SET("tensors", organ_json_rows(job->part_count, part_json, job)), SET("definitions", definitions_json(job)));
+        SET("tensors", organ_json_rows(job->part_count, part_json, job)), SET("definitions", definitions_json(job)),
+        SET_IF(job->along, "calibration", calibration_json(job)));
 }

@@ -6,17 +6,15 @@
 #include "formats/base/arena.h"
 #include "formats/weights/weights.h"
 #include "orchestrator/surgery/output/targets.h"
+#include "orchestrator/surgery/along_text/along_text.h"
+#include "orchestrator/surgery/precision/gptq.h"
 #include "orchestrator/surgery/precision/quantize.h"
 #include "orchestrator/surgery/remake/remake.h"
 
-/* What a scale is for. */
-typedef enum organ_scale_of { ORGAN_SCALE_BLOCK, ORGAN_SCALE_TENSOR, ORGAN_SCALE_CHANNEL, ORGAN_SCALE_GROUP } organ_scale_of;
-
 typedef struct organ_quantize_scheme {
     const char *name;
-    organ_scale_of scale_of;
-    size_t size; /* edge of a block, columns of a group; else 0 */
-    bool int4;   /* codes are four bits, else E4M3 */
+    organ_grid grid;
+    bool packed; /* codes are in words of 32 bits, else a byte each */
 } organ_quantize_scheme;
 
 /* A target. */
@@ -28,6 +26,10 @@ typedef struct organ_quantize_part {
     size_t unit;                       /* of them */
     float greatest;                    /* magnitude, of the whole tensor; where a scale is for all of it */
     double squares, error_squares;     /* sums over its values, over what they lost */
+    /* By a calibration: tr(E H E^T) of the weights, of GPTQ's error, of the error in the end; tokens that it was calibrated with. */
+    double energy, gptq_loss, loss;
+    uint64_t tokens;
+    bool block_diagonal;
 } organ_quantize_part;
 
 /* A target that stays as it is. */
@@ -53,13 +55,53 @@ typedef struct organ_quantize_job {
     size_t partial; /* parts with blocks clipped at their edges: DeepSeek's and vLLM's code reads them, that of transformers does not */
     organ_quantize_left *left;
     size_t left_count;
-    organ_arena arena;          /* names of new tensors */
-    organ_unit_run *run;        /* while the passes run, */
-    organ_quantize_part **todo; /* and the parts that are not done, by the items of a pass */
+    organ_arena arena; /* names of new tensors */
+    organ_along_options walk;
+    organ_along_work work;
+    organ_targets aimed;                /* the parts' tensors, in their order */
+    organ_along_text *along;            /* NULL: each code is the nearest to its weight */
+    organ_gptq_inputs inputs;           /* of the calibration that was used last, */
+    const organ_calibration *inputs_of; /* which is that one */
+    organ_unit_run *run;                /* while the passes run, */
+    organ_quantize_part **todo;         /* and the parts that are not done, by the items of a pass */
 } organ_quantize_job;
 
-/* Puts codes and scales of all parts into place. */
+/* Puts codes and scales of all parts into place, each code the nearest to its weight. */
 organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error);
+
+/* ORGAN_BAD_INPUT: its values are not finite. */
+organ_status organ_quantize_refuse_values(const organ_quantize_part *part, organ_error *error);
+
+/* Where codes are packed, the shape of what they are of. */
+organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quantize_part *part, organ_error *error);
+
+/* Opens the text of --method gptq; the parts are known. */
+organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error);
+/* Puts codes and scales of all parts into place, layer by layer along the text. */
+organ_status organ_quantize_along(organ_quantize_job *job, organ_error *error);
+void organ_quantize_close_text(organ_quantize_job *job);
+
+/* ---- codes of a row ---- */
+
+size_t organ_quantize_row_bytes(const organ_quantize_scheme *scheme, size_t cols);
+/* The codes nearest to the values of a row, as they are stored, and what they mean; scales: of each group. */
+void organ_quantize_row(const organ_quantize_scheme *scheme, const organ_kernels *kernels, const float *values, const float *scales,
+                        size_t cols, void *codes, float *back);
+/* What stored codes mean. */
+void organ_quantize_row_back(const organ_quantize_scheme *scheme, const organ_kernels *kernels, const void *codes, const float *scales,
+                             size_t cols, float *back);
+/* Bytes of a stored scale, and scales as they are stored and back. */
+size_t organ_quantize_scale_bytes(const organ_quantize_scheme *scheme);
+void organ_quantize_store_scales(const organ_quantize_scheme *scheme, const organ_kernels *kernels, const float *scales, size_t n,
+                                 void *stored);
+void organ_quantize_load_scales(const organ_quantize_scheme *scheme, const organ_kernels *kernels, const void *stored, size_t n,
+                                float *scales);
+/* Sums of squares over a row of values and of what they lost. */
+typedef struct organ_quantize_loss {
+    double squares, error_squares;
+} organ_quantize_loss;
+/* Adds those of a row; `back` is what its codes mean, and becomes what was lost. */
+void organ_quantize_lose(const organ_kernels *kernels, const float *values, float *back, size_t cols, organ_quantize_loss *sums);
 
 /* Adds quantization_config. */
 organ_status organ_quantize_config(void *job, organ_json_edit *config, organ_error *error);
@@ -69,6 +111,7 @@ json_t *organ_quantize_results(const organ_quantize_part *part);
 bool organ_quantize_recall(void *job, size_t part, const json_t *results);
 
 json_t *organ_quantize_parameters(void *job);
+json_t *organ_quantize_identity(void *job);
 json_t *organ_quantize_document(void *job, const organ_unit_output *made);
 
 #endif

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/precision/gptq_job.h"
+
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/product.h"
+#include "orchestrator/stream/share.h"
+#include "orchestrator/surgery/algebra/cholesky.h"
+#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/multiply.h"
+#include "orchestrator/surgery/along_text/expand_moments.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STRIP  ORGAN_GPTQ_STRIP
+#define PANEL  ((size_t)256) /* columns of W - values that a worker has at once */
+#define ROUNDS 4             /* of scales and codes */
+
+/* ---- inputs ---- */
+
+/* A column of a block and its place on the diagonal. */
+typedef struct visit {
+    float weight;
+    uint32_t column;
+} visit;
+
+static int by_falling_weight(const void *a, const void *b)
+{
+    const visit *const x = a, *const y = b;
+    return x->weight != y->weight ? (x->weight < y->weight) - (x->weight > y->weight) : (x->column > y->column) - (x->column < y->column);
+}
+
+static bool order_block(organ_gptq_inputs *in, size_t start, size_t width)
+{
+    const float *const h = in->h + start * in->block;
+    float *const factor = in->factor + start * in->block;
+    visit *const visits = malloc(width * sizeof *visits);
+    if (!visits)
+        return false;
+    for (size_t j = 0; j < width; j++)
+        visits[j] = (visit){h[j * (width + 1)], (uint32_t)j};
+    qsort(visits, width, sizeof *visits, by_falling_weight);
+    for (size_t i = 0; i < width; i++) {
+        in->order[start + i] = (uint32_t)start + visits[i].column;
+        for (size_t j = 0; j < width; j++)
+            factor[i * width + j] = h[visits[i].column * width + visits[j].column];
+    }
+    free(visits);
+    return true;
+}
+
+organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_calibration *calibration, const char *name,
+                                    organ_gptq_inputs *in, organ_error *error)
+{
+    const organ_input_moments *const m = organ_calibration_moments(calibration);
+    const size_t n = m->features, rest = n % m->block, entries = n / m->block * m->block * m->block + rest * rest;
+    *in = (organ_gptq_inputs){.engine = engine, .features = n, .block = m->block, .tokens = m->tokens};
+    in->h = organ_expand_moments(engine, m, 0, 1, ORGAN_GPTQ_DAMPING * m->mean_diagonal);
+    in->factor = organ_floats(entries, 1);
+    in->order = malloc(n * sizeof *in->order);
+    if (!in->h || !in->factor || !in->order)
+        return organ_fail_errno(error, ENOMEM, "%s: second moments of %zu inputs", name, n);
+    for (size_t start = 0; start < n; start += m->block) {
+        const size_t width = organ_lesser(m->block, n - start);
+        bool definite = false;
+        if (!order_block(in, start, width) || !organ_inverse_factor(engine, in->factor + start * m->block, width, &definite))
+            return organ_fail_errno(error, ENOMEM, "%s: second moments of %zu inputs", name, n);
+        if (!definite)
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: the second moments of inputs %zu to %zu cannot be inverted (mean square %g)",
+                              name, start, start + width - 1, m->mean_diagonal);
+    }
+    return ORGAN_OK;
+}
+
+void organ_gptq_inputs_close(organ_gptq_inputs *in)
+{
+    free(in->h);
+    free(in->factor);
+    free(in->order);
+    *in = (organ_gptq_inputs){0};
+}
+
+/* ---- loss ---- */
+
+typedef struct residual {
+    organ_gptq_job *job;
+    double *losses;
+} residual;
+
+static void lose(const organ_gptq_job *job, size_t row, size_t rows, double *losses)
+{
+    for (size_t i = row; i < row + rows; i++) {
+        const float *const w = job->matrix->weights + i * job->cols, *const v = job->matrix->values + i * job->cols;
+        const float *const r = job->field + i * job->cols;
+        double lanes[16] = {0}, sum = 0;
+        for (size_t j = 0; j < job->cols; j++)
+            lanes[j % 16] += (double)(w[j] - v[j]) * (double)r[j];
+        for (size_t l = 0; l < 16; l++)
+            sum += lanes[l];
+        losses[i] = sum;
+    }
+}
+
+static void residual_strip(void *context, size_t index, size_t worker)
+{
+    const residual *const x = context;
+    const organ_gptq_job *const job = x->job;
+    const organ_gptq_inputs *const in = job->inputs;
+    const size_t row = index * STRIP, rows = organ_lesser(STRIP, job->rows - row);
+    float *const lost = (float *)(void *)(job->room + worker * job->room_bytes);
+    for (size_t from = 0; from < job->cols; from += PANEL) {
+        const size_t start = from / in->block * in->block, width = organ_lesser(in->block, job->cols - start);
+        const size_t n = organ_lesser(PANEL, start + width - from);
+        for (size_t i = 0; i < rows; i++)
+            for (size_t j = 0; j < n; j++) {
+                const size_t at = (row + i) * job->cols + from + j;
+                lost[i * PANEL + j] = job->matrix->weights[at] - job->matrix->values[at];
+            }
+        const organ_product product = {.m = rows,
+                                       .n = width,
+                                       .k = n,
+                                       .a = organ_by_rows(lost, PANEL),
+                                       .b = organ_by_columns(in->h + start * in->block + (from - start) * width, width),
+                                       .c = job->field + row * job->cols + start,
+                                       .c_stride = job->cols,
+                                       .into = from == start ? ORGAN_PRODUCT_SET : ORGAN_PRODUCT_ADD};
+        in->engine->kernels->product(&product, lost + STRIP * PANEL);
+    }
+    if (x->losses)
+        lose(job, row, rows, x->losses);
+}
+
+void organ_gptq_residual(organ_gptq_job *job, double *losses)
+{
+    residual x = {job, losses};
+    organ_share(job->inputs->engine, NULL, job->padded / STRIP, residual_strip, &x);
+}
+
+static double sum_of(const double *losses, size_t rows)
+{
+    double sum = 0;
+    for (size_t i = 0; i < rows; i++)
+        sum += losses[i];
+    return sum;
+}
+
+/* ---- scales as they are at first, and as they are stored ---- */
+
+static size_t band_rows(const organ_gptq_job *job)
+{
+    const organ_scale_of of = job->matrix->grid.scale_of;
+    return of == ORGAN_SCALE_BLOCK ? job->matrix->grid.size : of == ORGAN_SCALE_TENSOR ? job->rows : 1;
+}
+
+static void first_scales(organ_gptq_job *job)
+{
+    const organ_kernels *const kernels = job->inputs->engine->kernels;
+    const size_t band = band_rows(job);
+    for (size_t k = 0; k < job->groups * job->padded; k++)
+        job->scales[k] = 1;
+    for (size_t first = 0; first < job->rows; first += band)
+        for (size_t g = 0; g < job->groups; g++) {
+            const size_t from = g * job->group, n = organ_lesser(job->group, job->cols - from), end = organ_lesser(first + band, job->rows);
+            float greatest = 0;
+            for (size_t i = first; i < end; i++) {
+                const float here = kernels->amax(job->matrix->weights + i * job->cols + from, n);
+                greatest = here > greatest ? here : greatest;
+            }
+            const float scale = organ_grid_scale(&job->matrix->grid, kernels, greatest);
+            for (size_t i = first; i < end; i++)
+                job->scales[g * job->padded + i] = scale;
+        }
+}
+
+static void last_scales(const organ_gptq_job *job)
+{
+    const size_t band = band_rows(job);
+    for (size_t first = 0; first < job->rows; first += band)
+        for (size_t g = 0; g < job->groups; g++)
+            job->matrix->scales[first / band * job->groups + g] = job->scales[g * job->padded + first];
+}
+
+/* ---- a matrix ---- */
+
+/* GPTQ's, for rows that are better off with them. */
+typedef struct before {
+    float *values, *scales;
+    double *losses;
+} before;
+
+static organ_status improve(organ_gptq_job *job, const before *gptq, double *losses, organ_error *error)
+{
+    organ_gptq *const m = job->matrix;
+    const bool rows_have_scales = m->grid.scale_of == ORGAN_SCALE_GROUP || m->grid.scale_of == ORGAN_SCALE_CHANNEL;
+    memcpy(gptq->values, m->values, job->rows * job->cols * sizeof *m->values);
+    memcpy(gptq->scales, job->scales, job->groups * job->padded * sizeof *job->scales);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        if (rows_have_scales) {
+            organ_gptq_scales(job);
+            organ_gptq_residual(job, NULL);
+        }
+        if (organ_gptq_sweep(job, true, error) != ORGAN_OK)
+            return error->status;
+        organ_gptq_residual(job, losses);
+    }
+    for (size_t i = 0; i < job->rows; i++) {
+        if (losses[i] <= gptq->losses[i])
+            continue;
+        memcpy(m->values + i * job->cols, gptq->values + i * job->cols, job->cols * sizeof *m->values);
+        for (size_t g = 0; g < job->groups; g++)
+            job->scales[g * job->padded + i] = gptq->scales[g * job->padded + i];
+        losses[i] = gptq->losses[i];
+        m->rows_kept++;
+    }
+    return ORGAN_OK;
+}
+
+static organ_status quantise(organ_gptq_job *job, const before *gptq, double *losses, organ_error *error)
+{
+    organ_gptq *const m = job->matrix;
+    memset(m->values, 0, job->rows * job->cols * sizeof *m->values);
+    organ_gptq_residual(job, losses);
+    m->energy = sum_of(losses, job->rows);
+    first_scales(job);
+    for (size_t i = 0; i < job->rows; i++)
+        for (size_t j = 0; j < job->cols; j++)
+            job->field[i * job->cols + j] = m->weights[i * job->cols + job->inputs->order[j]];
+    if (organ_gptq_sweep(job, false, error) != ORGAN_OK)
+        return error->status;
+    organ_gptq_residual(job, gptq->losses);
+    memcpy(losses, gptq->losses, job->rows * sizeof *losses);
+    m->gptq_loss = sum_of(losses, job->rows);
+    if (!m->no_resolve && improve(job, gptq, losses, error) != ORGAN_OK)
+        return error->status;
+    m->loss = sum_of(losses, job->rows);
+    last_scales(job);
+    return ORGAN_OK;
+}
+
+static size_t room_of(size_t cols, size_t groups)
+{
+    const size_t residual_room = STRIP * PANEL * sizeof(float) + ORGAN_PRODUCT_SCRATCH;
+    return organ_larger(organ_larger(organ_gptq_sweep_room(), residual_room), organ_gptq_scales_room(cols, groups));
+}
+
+static size_t group_count(const organ_grid *grid, size_t cols)
+{
+    const size_t group = organ_grid_group(grid, cols);
+    return (cols + group - 1) / group;
+}
+
+uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols)
+{
+    const uint64_t groups = group_count(grid, (size_t)cols), padded = (rows + STRIP - 1) / STRIP * STRIP;
+    return sizeof(float) * (3 * rows * cols + 2 * groups * padded) + 2 * rows * sizeof(double) + organ_inverse_factor_memory(cols);
+}
+
+organ_status organ_gptq_run(const organ_gptq_inputs *in, organ_gptq *m, organ_error *error)
+{
+    const size_t workers = organ_workers_count(in->engine->workers);
+    organ_gptq_job job = {.inputs = in, .matrix = m, .rows = m->rows, .cols = m->cols};
+    job.group = organ_grid_group(&m->grid, m->cols);
+    job.groups = group_count(&m->grid, m->cols);
+    job.padded = (m->rows + STRIP - 1) / STRIP * STRIP;
+    job.room_bytes = organ_to_line(room_of(m->cols, job.groups));
+    job.field = organ_floats(m->rows, m->cols);
+    job.scales = organ_floats(job.groups, job.padded);
+    job.room = aligned_alloc(64, workers * job.room_bytes);
+    double *const losses = malloc(m->rows * sizeof *losses);
+    before gptq = {organ_floats(m->rows, m->cols), organ_floats(job.groups, job.padded), malloc(m->rows * sizeof *gptq.losses)};
+    m->rows_kept = 0;
+    if (!job.field || !job.scales || !job.room || !losses || !gptq.values || !gptq.scales || !gptq.losses)
+        organ_fail_errno(error, ENOMEM, "%s: GPTQ of %zu x %zu", m->name, m->rows, m->cols);
+    else
+        quantise(&job, &gptq, losses, error);
+    void *const parts[] = {job.field, job.scales, job.room, losses, gptq.values, gptq.scales, gptq.losses};
+    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
+        free(parts[k]);
+    return error->status;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT
+ * Codes of one matrix by what its inputs are like: GPTQ (Frantar et al., arXiv 2210.17323), then its scales solved anew and its codes
+ * improved one by one. The same bits on every machine and for any number of threads. */
+#ifndef ORGAN_GPTQ_H
+#define ORGAN_GPTQ_H
+
+#include "orchestrator/surgery/along_text/calibration.h"
+#include "orchestrator/surgery/precision/grid.h"
+
+#define ORGAN_GPTQ_DAMPING 0.01 /* of the mean of the diagonal */
+
+/* The second moments of a calibration made ready: H = X^T X / tokens + damping I in FP32, its columns by falling diagonal, and U with
+ * H^-1 = U^T U of these. For all matrices that see these inputs. */
+typedef struct organ_gptq_inputs {
+    const organ_engine *engine;
+    size_t features, block; /* blocks along the diagonal as in organ_input_moments */
+    uint64_t tokens;
+    float *h, *factor;
+    uint32_t *order; /* the column that is visited k-th; each block for itself */
+} organ_gptq_inputs;
+
+/* ORGAN_BAD_INPUT where H cannot be inverted, ORGAN_IO without memory. To be closed whatever it returns. */
+organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_calibration *calibration, const char *name,
+                                    organ_gptq_inputs *inputs, organ_error *error);
+void organ_gptq_inputs_close(organ_gptq_inputs *inputs);
+
+/* A matrix and what becomes of it. The caller sets all but the figures. */
+typedef struct organ_gptq {
+    const char *name; /* for messages */
+    organ_grid grid;
+    bool no_resolve; /* scales and codes as GPTQ has them */
+    size_t rows, cols;
+    const float *weights; /* rows x cols, finite */
+    float *values;        /* rows x cols: code x scale in FP32 */
+    float *scales;        /* as they are stored, bands x groups: a band is 128 rows of blocks, all rows of a tensor, else a row */
+    /* tr(E H E^T): of E = W, of GPTQ's error, of the error in the end; rows that kept what GPTQ gave them */
+    double energy, gptq_loss, loss;
+    uint64_t rows_kept;
+} organ_gptq;
+
+/* ORGAN_INTERRUPTED, ORGAN_IO without memory. */
+organ_status organ_gptq_run(const organ_gptq_inputs *inputs, organ_gptq *matrix, organ_error *error);
+
+/* Bytes that this takes beside weights and H; what a worker has for itself comes on top. */
+uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols);
+
+#endif

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT
+ * Columns from left to right: what a column loses by its code is made up for by those to its right (GPTQ), or taken note of by them
+ * (coordinate descent). A worker has a strip of rows; in it a column is consecutive. */
+#include "orchestrator/surgery/precision/gptq_job.h"
+
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/product.h"
+#include "orchestrator/stream/share.h"
+#include "orchestrator/surgery/algebra/multiply.h"
+
+#include <string.h>
+
+#define STRIP   ORGAN_GPTQ_STRIP
+#define COLUMNS ORGAN_GPTQ_COLUMNS
+
+typedef struct sweep {
+    const organ_gptq_job *job;
+    bool descent;
+    size_t start, width; /* of the block of H */
+    size_t first, n;     /* columns of the pass */
+    const float *u;      /* U, or H, at (first, first) */
+} sweep;
+
+typedef struct bench {
+    float *field, *values, *errors; /* COLUMNS x STRIP */
+    void *scratch;
+} bench;
+
+static bench bench_of(const organ_gptq_job *job, size_t worker)
+{
+    float *const at = (float *)(void *)(job->room + worker * job->room_bytes);
+    return (bench){at, at + STRIP * COLUMNS, at + 2 * STRIP * COLUMNS, at + 3 * STRIP * COLUMNS};
+}
+
+size_t organ_gptq_sweep_room(void) { return 3 * STRIP * COLUMNS * sizeof(float) + ORGAN_PRODUCT_SCRATCH; }
+
+/* The column of the matrix at a position of the pass. */
+static size_t column_at(const sweep *s, size_t j) { return s->descent ? s->first + j : s->job->inputs->order[s->first + j]; }
+
+static void load(const sweep *s, const bench *b, size_t row, size_t rows)
+{
+    const organ_gptq_job *const job = s->job;
+    memset(b->field, 0, STRIP * COLUMNS * sizeof *b->field);
+    memset(b->values, 0, STRIP * COLUMNS * sizeof *b->values);
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < s->n; j++)
+            b->field[j * STRIP + i] = job->field[(row + i) * job->cols + s->first + j];
+    for (size_t i = 0; i < rows && s->descent; i++)
+        for (size_t j = 0; j < s->n; j++)
+            b->values[j * STRIP + i] = job->matrix->values[(row + i) * job->cols + s->first + j];
+}
+
+static void store(const sweep *s, const bench *b, size_t row, size_t rows)
+{
+    const organ_gptq_job *const job = s->job;
+    for (size_t j = 0; j < s->n; j++) {
+        float *const values = job->matrix->values + row * job->cols + column_at(s, j);
+        for (size_t i = 0; i < rows; i++)
+            values[i * job->cols] = b->values[j * STRIP + i];
+    }
+}
+
+/* to[i] -= factor x from[i] */
+static void subtract(float *restrict to, float factor, const float *restrict from)
+{
+    for (size_t i = 0; i < STRIP; i++)
+        to[i] -= factor * from[i];
+}
+
+/* GPTQ: the weight as it is by now becomes a code. */
+static void code_column(const organ_grid *grid, float pivot, const float *restrict scales, const float *restrict field,
+                        float *restrict values, float *restrict errors)
+{
+    memcpy(values, field, STRIP * sizeof *values);
+    organ_grid_round(grid, scales, values, STRIP);
+    for (size_t i = 0; i < STRIP; i++)
+        errors[i] = (field[i] - values[i]) / pivot;
+}
+
+/* Descent: the code that is best while all others stay. */
+static void improve_column(const organ_grid *grid, float pivot, const float *restrict scales, const float *restrict field,
+                           float *restrict values, float *restrict errors)
+{
+    memcpy(errors, values, STRIP * sizeof *errors);
+    for (size_t i = 0; i < STRIP; i++)
+        values[i] += field[i] / pivot;
+    organ_grid_round(grid, scales, values, STRIP);
+    for (size_t i = 0; i < STRIP; i++)
+        errors[i] = values[i] - errors[i];
+}
+
+static void sweep_strip(void *context, size_t index, size_t worker)
+{
+    const sweep *const s = context;
+    const organ_gptq_job *const job = s->job;
+    const organ_grid *const grid = &job->matrix->grid;
+    const size_t row = index * STRIP, rows = organ_lesser(STRIP, job->rows - row), rest = s->start + s->width - s->first - s->n;
+    const bench b = bench_of(job, worker);
+    load(s, &b, row, rows);
+    for (size_t j = 0; j < s->n; j++) {
+        const float *const u = s->u + j * s->width, *const scales = job->scales + column_at(s, j) / job->group * job->padded + row;
+        (s->descent ? improve_column : code_column)(grid, u[j], scales, b.field + j * STRIP, b.values + j * STRIP, b.errors + j * STRIP);
+        for (size_t k = j + 1; k < s->n; k++)
+            subtract(b.field + k * STRIP, u[k], b.errors + j * STRIP);
+    }
+    store(s, &b, row, rows);
+    const organ_product product = {.m = rows,
+                                   .n = rest,
+                                   .k = s->n,
+                                   .a = organ_by_columns(b.errors, STRIP),
+                                   .b = organ_by_columns(s->u + s->n, s->width),
+                                   .c = job->field + row * job->cols + s->first + s->n,
+                                   .c_stride = job->cols,
+                                   .into = ORGAN_PRODUCT_SUBTRACT};
+    if (rest)
+        job->inputs->engine->kernels->product(&product, b.scratch);
+}
+
+organ_status organ_gptq_sweep(organ_gptq_job *job, bool descent, organ_error *error)
+{
+    const organ_gptq_inputs *const in = job->inputs;
+    sweep s = {.job = job, .descent = descent};
+    for (s.start = 0; s.start < job->cols; s.start += in->block) {
+        const float *const square = (descent ? in->h : in->factor) + s.start * in->block;
+        s.width = organ_lesser(in->block, job->cols - s.start);
+        for (s.first = s.start; s.first < s.start + s.width; s.first += COLUMNS) {
+            if (organ_stop_asked(in->engine->stop))
+                return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", job->matrix->name);
+            s.n = organ_lesser(COLUMNS, s.start + s.width - s.first);
+            s.u = square + (s.first - s.start) * (s.width + 1);
+            organ_share(in->engine, NULL, job->padded / STRIP, sweep_strip, &s);
+        }
+    }
+    return ORGAN_OK;
+}

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT
+ * Along a text: each matrix gets the codes that its inputs ask for, and the layers behind it see what it has become. */
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/precision/quantize_job.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STRIP_BYTES ((size_t)1 << 20) /* of codes that are put into place together, or a row */
+
+/* A matrix on its way into the output: rows in the order of the file. */
+typedef struct storing {
+    organ_quantize_job *job;
+    organ_quantize_part *part;
+    size_t rows, cols, groups, row_bytes;
+    size_t band, bands;   /* rows that have their scales together, and how many such there are */
+    float *scales, *back; /* of the matrix; of a row */
+    unsigned char *codes; /* of a strip */
+    size_t strip_rows;
+    void *stored, *put;
+} storing;
+
+static size_t strip_rows(size_t row_bytes, size_t rows)
+{
+    return organ_lesser(organ_larger(STRIP_BYTES / organ_larger(row_bytes, 1), 1), rows);
+}
+
+static void storing_close(storing *s)
+{
+    free(s->scales);
+    free(s->back);
+    free(s->codes);
+    free(s->stored);
+    free(s->put);
+}
+
+static organ_status storing_open(organ_quantize_job *job, size_t part, storing *s, organ_error *error)
+{
+    organ_quantize_part *const p = &job->parts[part];
+    const organ_scale_of of = job->scheme->grid.scale_of;
+    *s = (storing){.job = job, .part = p, .rows = (size_t)p->rows, .cols = (size_t)p->cols, .groups = (size_t)p->groups};
+    s->row_bytes = organ_quantize_row_bytes(job->scheme, s->cols);
+    s->band = of == ORGAN_SCALE_BLOCK ? job->scheme->grid.size : of == ORGAN_SCALE_TENSOR ? s->rows : 1;
+    s->bands = (s->rows + s->band - 1) / s->band;
+    s->strip_rows = strip_rows(s->row_bytes, s->rows);
+    s->scales = organ_floats(s->bands, s->groups);
+    s->back = organ_floats(s->cols, 1);
+    s->codes = organ_along_room(s->strip_rows * s->row_bytes);
+    s->stored = organ_along_room(s->bands * s->groups * organ_quantize_scale_bytes(job->scheme));
+    s->put = aligned_alloc(64, organ_to_line(ORGAN_PUT_SCRATCH));
+    if (!s->scales || !s->back || !s->codes || !s->stored || !s->put)
+        return organ_fail_memory(error, p->weight->name);
+    return ORGAN_OK;
+}
+
+static uint64_t storing_memory(const organ_quantize_scheme *scheme, uint64_t rows, uint64_t cols)
+{
+    const size_t bytes = organ_quantize_row_bytes(scheme, (size_t)cols), group = organ_grid_group(&scheme->grid, (size_t)cols);
+    const uint64_t scales = rows * ((cols + group - 1) / group);
+    return 8 * scales + cols * sizeof(float) + strip_rows(bytes, (size_t)rows) * bytes + ORGAN_PUT_SCRATCH + 2 * 4096;
+}
+
+static const float *scales_of(const storing *s, size_t row) { return s->scales + row / s->band * s->groups; }
+
+/* Codes, scales and shape; `values` are what codes mean, `weights` what they were. */
+static organ_status store(storing *s, const float *weights, const float *values, organ_error *error)
+{
+    organ_quantize_job *const job = s->job;
+    const organ_kernels *const kernels = job->engine->kernels;
+    const size_t scales = s->bands * s->groups;
+    organ_quantize_loss sums = {0};
+    for (size_t first = 0; first < s->rows; first += s->strip_rows) {
+        const size_t rows = organ_lesser(s->strip_rows, s->rows - first);
+        for (size_t r = first; r < first + rows; r++) {
+            organ_quantize_row(job->scheme, kernels, values + r * s->cols, scales_of(s, r), s->cols, s->codes + (r - first) * s->row_bytes,
+                               s->back);
+            organ_quantize_lose(kernels, weights + r * s->cols, s->back, s->cols, &sums);
+        }
+        if (organ_unit_run_put(job->run, s->part->codes, s->codes, rows * s->row_bytes, first * s->row_bytes, s->put, error))
+            return error->status;
+    }
+    s->part->squares = sums.squares;
+    s->part->error_squares = sums.error_squares;
+    organ_quantize_store_scales(job->scheme, kernels, s->scales, scales, s->stored);
+    if (organ_unit_run_put(job->run, s->part->scale, s->stored, scales * organ_quantize_scale_bytes(job->scheme), 0, s->put, error))
+        return error->status;
+    return organ_quantize_put_shape(job, s->part, error);
+}
+
+static organ_status load(storing *s, float *weights, organ_error *error)
+{
+    organ_quantize_job *const job = s->job;
+    const organ_kernels *const kernels = job->engine->kernels;
+    const size_t scales = s->bands * s->groups;
+    if (organ_unit_run_read(job->run, s->part->scale, s->stored, scales * organ_quantize_scale_bytes(job->scheme), 0, error))
+        return error->status;
+    organ_quantize_load_scales(job->scheme, kernels, s->stored, scales, s->scales);
+    for (size_t first = 0; first < s->rows && !error->status; first += s->strip_rows) {
+        const size_t rows = organ_lesser(s->strip_rows, s->rows - first);
+        organ_unit_run_read(job->run, s->part->codes, s->codes, rows * s->row_bytes, first * s->row_bytes, error);
+        for (size_t r = first; r < first + rows && !error->status; r++)
+            organ_quantize_row_back(job->scheme, kernels, s->codes + (r - first) * s->row_bytes, scales_of(s, r), s->cols,
+                                    weights + r * s->cols);
+    }
+    return error->status;
+}
+
+/* ---- for the walk ---- */
+
+static uint64_t matrix_memory(void *context, const organ_along_text *along, const organ_tensor *tensor)
+{
+    const organ_quantize_job *const job = context;
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    (void)along;
+    return organ_gptq_memory(&job->scheme->grid, m.rows, m.cols) + storing_memory(job->scheme, m.rows, m.cols);
+}
+
+static bool is_done(void *context, size_t target)
+{
+    const organ_quantize_job *const job = context;
+    return job->units[job->parts[target].unit].done;
+}
+
+/* Codes as they lie in the file, where rows may have another order. */
+static organ_status restore(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
+{
+    organ_quantize_job *const job = context;
+    storing s;
+    if (storing_open(job, matrix->target, &s, error) == ORGAN_OK && load(&s, weights, error) == ORGAN_OK)
+        organ_along_turn(job->along, s.part->weight->codes, weights, s.rows, false, error);
+    storing_close(&s);
+    return error->status;
+}
+
+/* Matrices that see the same inputs follow one another. */
+static organ_status ready_inputs(organ_quantize_job *job, const organ_along_matrix *matrix, organ_error *error)
+{
+    if (job->inputs_of == matrix->calibration)
+        return ORGAN_OK;
+    organ_gptq_inputs_close(&job->inputs);
+    job->inputs_of = matrix->calibration;
+    return organ_gptq_inputs_open(job->engine, matrix->calibration, matrix->name, &job->inputs, error);
+}
+
+static organ_status forget_inputs(void *context, const organ_along_layer *layer, organ_error *error)
+{
+    organ_quantize_job *const job = context;
+    (void)layer;
+    organ_gptq_inputs_close(&job->inputs);
+    job->inputs_of = NULL;
+    return error->status;
+}
+
+static organ_status quantise(storing *s, float *weights, float *values, organ_error *error)
+{
+    organ_quantize_job *const job = s->job;
+    organ_gptq m = {.name = s->part->weight->name,
+                    .grid = job->scheme->grid,
+                    .no_resolve = job->options->no_resolve,
+                    .rows = s->rows,
+                    .cols = s->cols,
+                    .weights = weights,
+                    .values = values,
+                    .scales = s->scales};
+    if (!isfinite(job->engine->kernels->amax(weights, s->rows * s->cols)))
+        return organ_quantize_refuse_values(s->part, error);
+    if (organ_gptq_run(&job->inputs, &m, error) != ORGAN_OK || store(s, weights, values, error) != ORGAN_OK)
+        return error->status;
+    s->part->energy = m.energy;
+    s->part->gptq_loss = m.gptq_loss;
+    s->part->loss = m.loss;
+    s->part->tokens = job->inputs.tokens;
+    s->part->block_diagonal = job->inputs.block < job->inputs.features;
+    memcpy(weights, values, s->rows * s->cols * sizeof *weights);
+    return organ_unit_run_finish(job->run, s->part->unit, organ_quantize_results(s->part), error);
+}
+
+static organ_status change(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
+{
+    organ_quantize_job *const job = context;
+    const organ_tensor *const tensor = job->aimed.tensors[matrix->target];
+    float *const values = organ_floats((size_t)matrix->rows, (size_t)matrix->cols);
+    storing s;
+    if (storing_open(job, matrix->target, &s, error) == ORGAN_OK && !values)
+        organ_fail_memory(error, tensor->name);
+    if (!error->status && ready_inputs(job, matrix, error) == ORGAN_OK &&
+        organ_along_turn(job->along, tensor, weights, s.rows, true, error) == ORGAN_OK &&
+        quantise(&s, weights, values, error) == ORGAN_OK && organ_along_turn(job->along, tensor, weights, s.rows, false, error) == ORGAN_OK)
+        organ_progress_advance(job->progress, tensor->bytes, tensor->name, NULL);
+    storing_close(&s);
+    free(values);
+    return error->status;
+}
+
+organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error)
+{
+    const organ_quantize_options *const o = job->options;
+    job->walk = (organ_along_options){.text = o->calibration,
+                                      .samples = o->samples,
+                                      .context = o->context,
+                                      .method = o->method,
+                                      .verb = "quantise",
+                                      .doing = "quantising",
+                                      .streams = ORGAN_ALONG_CHANGED,
+                                      .moments_only = true};
+    job->work = (organ_along_work){.context = job,
+                                   .memory = matrix_memory,
+                                   .done = is_done,
+                                   .restore = restore,
+                                   .change = change,
+                                   .grouped = true,
+                                   .leave = forget_inputs};
+    if (!(job->aimed.tensors = calloc(job->part_count, sizeof *job->aimed.tensors)))
+        return organ_fail_memory(error, job->options->model);
+    for (size_t k = 0; k < job->part_count; k++)
+        job->aimed.tensors[job->aimed.count++] = job->parts[k].weight->codes;
+    return organ_along_open(&job->walk, job->model, &job->aimed, &job->work, job->engine, job->progress, &job->along, error);
+}
+
+organ_status organ_quantize_along(organ_quantize_job *job, organ_error *error) { return organ_along_run(job->along, error); }
+
+void organ_quantize_close_text(organ_quantize_job *job)
+{
+    organ_gptq_inputs_close(&job->inputs);
+    organ_along_close(job->along);
+    free(job->aimed.tensors);
+}

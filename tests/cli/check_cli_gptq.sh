@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# quantize --method gptq, and schemes of 2, 3 and 8 bits, as their users see them. Ends with the line "N passed, N failed".
+. "$(dirname "$0")/../kit/cli_kit.sh"
+
+text=tiny-qwen2/calibration.txt
+short=(--method gptq --calibration $text --samples 4 --context 64 --quiet)
+scored=(--evaluate tiny-qwen2/heldout.txt --evaluate-context 64 --evaluate-max-tokens 512)
+
+# number KEY FILE: the value of the first line that has the key.
+number() { sed -n "s/^ *\"$1\": \([-0-9.e+]*\),\{0,1\}$/\1/p" "$2" | head -n 1; }
+below() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a != "" && b != "" && a < b) }'; }
+
+# ---- results and reports ----
+ends 0 quantize tiny-qwen2 -o resolved --scheme int4-group32 "${short[@]}"
+matches quantize/gptq ../out
+matches quantize/gptq_report resolved/organ/QUANTIZE_REPORT.md
+matches quantize/gptq_report_json resolved/organ/quantize.json
+judge "the definition is not gptq-resolved/1" grep -q 'gptq-resolved/1' resolved/organ/quantize.json
+judge "outputs are no better than GPTQ's" below "$(number output_error resolved/organ/quantize.json)" "$(number gptq_output_error resolved/organ/quantize.json)"
+ends 0 inspect resolved
+prints "No problems found"
+ends 0 quantize tiny-qwen2 -o plain --scheme int4-group32 "${short[@]}" --no-resolve
+judge "the definition is not gptq/1" grep -q '"gptq/1"' plain/organ/quantize.json
+judge "solving anew changed nothing" bash -c '! cmp -s plain/model.safetensors resolved/model.safetensors'
+sed -n '/"quantization_config"/,$p' resolved/config.json >../config
+matches quantize/quantize_config_int4-group32 ../config
+ends 0 quantize tiny-qwen2 -o dry --scheme int4-group32 "${short[@]}" --dry-run
+prints "Dry run, nothing was written"
+judge "a dry run wrote something" test ! -e dry
+
+# ---- the other widths, as the reader of packed weights sees them ----
+for scheme in int8-channel int3-group32 int2-group32; do
+    ends 0 quantize tiny-qwen2 -o $scheme --scheme $scheme --quiet --json "${scored[@]}"
+    cp ../out ../nearest
+    ends 0 inspect $scheme
+    prints "No problems found"
+    sed -n '/"quantization_config"/,$p' $scheme/config.json >../config
+    matches quantize/quantize_config_$scheme ../config
+    ends 0 quantize tiny-qwen2 -o $scheme --scheme $scheme --force --json "${short[@]}" "${scored[@]}"
+    judge "$scheme: $(number kl_divergence ../out) by a text, $(number kl_divergence ../nearest) without" \
+        below "$(number kl_divergence ../out)" "$(number kl_divergence ../nearest)"
+done
+for scheme in fp8-block128 fp8-channel; do
+    ends 0 quantize tiny-qwen2 -o $scheme --scheme $scheme --json "${short[@]}" --targets '*.0.mlp.up_proj.weight'
+    judge "$scheme: outputs are no better than GPTQ's" below "$(number output_error ../out)" "$(number gptq_output_error ../out)"
+    ends 0 inspect $scheme
+    prints "No problems found"
+done
+
+# ---- interrupted and resumed, and the same bytes whatever the way ----
+interrupted INT resumed quantize tiny-qwen2 -o resumed --scheme int4-group32 "${short[@]/--quiet/--threads=1}"
+judge "SIGINT ends it with $code instead of 130" test $code -eq 130
+ends 2 quantize tiny-qwen2 -o resumed --scheme int4-group32 "${short[@]}" --no-resolve --resume
+says "the unfinished run cannot be continued"
+ends 2 quantize tiny-qwen2 -o resumed --scheme int4-group32 "${short[@]}" --memory 300M --resume
+says "the unfinished run cannot be continued"
+ends 0 quantize tiny-qwen2 -o resumed --scheme int4-group32 "${short[@]/--quiet/--threads=3}" --resume
+says "done and intact"
+judge "a resumed run differs from a whole one" cmp -s resolved/model.safetensors resumed/model.safetensors
+ends 0 quantize tiny-qwen2 -o little --scheme int4-group32 "${short[@]}" --memory 22M
+prints "second moments in blocks of 256 inputs"
+
+# ---- refusals ----
+refused 2 "--method gptq needs --calibration FILE, a text" quantize tiny-qwen2 -o no -s int4-group32 --method gptq
+refused 2 "--method is 'best', but must be one of nearest, gptq" quantize tiny-qwen2 -o no -s int4-group32 --method best
+refused 2 "--calibration has no meaning for --method nearest" quantize tiny-qwen2 -o no -s int4-group32 --calibration $text
+refused 2 "--samples has no meaning for --method nearest" quantize tiny-qwen2 -o no -s int4-group32 --samples 3
+refused 2 "--context has no meaning for --method nearest" quantize tiny-qwen2 -o no -s int4-group32 --context 32
+refused 2 "--no-resolve has no meaning for --method nearest" quantize tiny-qwen2 -o no -s int4-group32 --no-resolve
+refused 2 "--samples or --context can be less" quantize tiny-qwen2 -o no -s int4-group32 --method gptq --calibration $text --samples 4000
+refused 2 "--method gptq has no meaning with scheme q4_k" quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf -o no.gguf -s q4_k "${short[@]}"
+refused 2 "--samples has no meaning for --method nearest" quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf -o no.gguf -s q4_k --samples 3
+finish
