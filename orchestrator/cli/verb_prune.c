@@ -2,6 +2,8 @@
  * prune, and audit, which proves what it did. */
 #include "orchestrator/cli/verb_parts.h"
 
+#include <string.h>
+
 /* Tables are laid out by hand. */
 /* clang-format off */
 
@@ -42,10 +44,13 @@ static const organ_option flow_options[] = {
     REAL("coupling", "L", prune.coupling,
          "how much a starved row or column pulls; with 0 magnitude alone decides", .range = {0, 8}, .fallback = "1.0")};
 
+/* Of all methods those of physarum have tiles, whose kernels are timed. */
 WORK(prune_work)
 {
+    const char *const method = call->calibrated.method;
     organ_engine flowing = *engine;
-    flowing.kernels = organ_kernels_for_tiles(engine);
+    if (!method || strncmp(method, "physarum", strlen("physarum")) == 0)
+        flowing.kernels = organ_kernels_for_tiles(engine);
     return organ_prune_by_method(&call->prune, &call->calibrated, &flowing, progress, report, error);
 }
 RUN_WORK(prune, organ_run_work)
