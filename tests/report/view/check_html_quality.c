@@ -41,6 +41,8 @@ typedef enum document {
     AUTOPSY,
     AUTOPSY_OTHER,
     QUANTIZE,
+    QUANTIZE_GGUF,
+    QUANTIZE_TEXT,
     DEQUANTIZE,
     MERGE,
     MERGE_DRY,
@@ -62,7 +64,7 @@ typedef enum document {
 
 static json_t *documents[DOCUMENTS];
 
-static char *names[24];
+static char *names[26];
 static size_t name_count;
 
 /* A path in the scratch directory that stays. */
@@ -90,11 +92,26 @@ static void make_precision(const organ_engine *e, const char *fp8, const char *i
 {
     const organ_quantize_options to_fp8 = {.model = MODEL, .output = fp8, .scheme = "fp8-block128", .most = SHARD};
     const organ_quantize_options to_int4 = {.model = MODEL, .output = int4, .scheme = "int4-group32", .most = SHARD};
+    const organ_quantize_options to_blocks = {.model = "fixtures/tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf",
+                                              .output = at("blocks.gguf"),
+                                              .scheme = "q4_k",
+                                              .imatrix = "fixtures/imatrix/tiny-qwen2.gguf"};
+    const organ_quantize_options by_text = {.model = MODEL,
+                                            .output = at("by-text"),
+                                            .scheme = "int4-group32",
+                                            .targets = "*.0.self_attn.k_proj.weight",
+                                            .most = SHARD,
+                                            .method = "gptq",
+                                            .calibration = TEXT,
+                                            .samples = 1,
+                                            .context = 32};
     const organ_dequantize_options back = {.model = fp8, .output = at("plain"), .dtype = "bf16", .most = SHARD};
     const organ_autopsy_options sick = {.model = "fixtures/precision/plain-types"}, beside = {.model = int4, .other = MODEL};
     MADE(QUANTIZE, ORGAN_OK, organ_quantize_model(&to_int4, e, NULL, report, &error));
     json_decref(documents[QUANTIZE]);
     MADE(QUANTIZE, ORGAN_OK, organ_quantize_model(&to_fp8, e, NULL, report, &error));
+    MADE(QUANTIZE_GGUF, ORGAN_OK, organ_quantize_model(&to_blocks, e, NULL, report, &error));
+    MADE(QUANTIZE_TEXT, ORGAN_OK, organ_quantize_model(&by_text, e, NULL, report, &error));
     MADE(DEQUANTIZE, ORGAN_OK, organ_dequantize_model(&back, e, NULL, report, &error));
     MADE(AUTOPSY, ORGAN_CHECK_FAILED, organ_autopsy(&sick, e, NULL, report, &error));
     MADE(AUTOPSY_OTHER, ORGAN_OK, organ_autopsy(&beside, e, NULL, report, &error));
