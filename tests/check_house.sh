@@ -99,7 +99,7 @@ surgery/trial output algebra
 surgery/allocate output algebra along_text
 surgery/prune output algebra trial remake
 surgery/along_text output algebra
-surgery/calibrated output algebra along_text trial remake prune allocate
+surgery/calibrated output algebra along_text trial remake prune allocate precision
 surgery/text output algebra trial prune
 surgery/organs output algebra trial
 surgery/measure output algebra organs
@@ -140,7 +140,7 @@ surgery/text text.h
 surgery/organs organs.h
 surgery/measure measure.h fleet.h z_measure.h
 surgery/purify purify.h
-surgery/precision precision.h plain_config.h
+surgery/precision precision.h plain_config.h quantize_pruned.h
 surgery/lora lora.h adapter_write.h factors.h
 surgery/orthogonality orthogonality.h noise_pairs.h
 surgery/health health.h

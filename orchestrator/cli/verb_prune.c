@@ -29,6 +29,11 @@ static const organ_option calibration_options[] = {
     TEXT("pattern", "N:M", calibrated.pattern,
          "of each M neighbours in a row N are kept: 2:4, 4:8, 1:4, 6:8, 8:16, any with M up to 16; instead of --sparsity; "
          "not for physarum-v1"),
+    TEXT("then", "SCHEME", calibrated.then,
+         "physarum-v2, physarum-v3, alps, sparsegpt: what is left becomes codes of this scheme of quantize on the way, chosen as its "
+         "--method gptq does",
+         .choices = "fp8-block128|fp8-tensor|fp8-channel|int8-channel|int8-group128|int8-group64|int8-group32|int4-group128|int4-group64|"
+                    "int4-group32|int3-group128|int3-group64|int3-group32|int2-group128|int2-group64|int2-group32"),
     FLAG("no-compensate", calibrated.no_compensate, "physarum-v2: leave the kept weights as they are"),
     REAL("effort", "E", calibrated.effort,
          "physarum-v2: scales the products with the second moments that compensation takes; physarum-v3: the iterations",
@@ -71,6 +76,9 @@ const organ_verb organ_prune_verb = {
              "--allocate global divides one budget over all targets, with every method: each is pruned alone at five levels, the "
              "divergence from the donor is measured on tokens of the calibration text that calibrate nothing, and the budget is spent "
              "where it costs least. --allocation keeps these measurements for the next budget.\n"
+             "--then int4-group128 (or another scheme of quantize) stores what is left in few bits on the way: each matrix is pruned, "
+             "what it keeps gets codes as quantize --method gptq chooses them, what was killed stays zero, and the layers behind it see "
+             "both. OUT is then a model as quantize writes it, with its report.\n"
              "OUT becomes a complete model directory that opens wherever the donor does: same files, same headers, same sizes. What was "
              "killed is told in OUT/organ: REPORT.md to read, prune.json with all numbers, prune.jsonl with one line per tensor.\n"
              "A run that is interrupted leaves no half model; --resume goes on with it.\n"
@@ -87,6 +95,8 @@ const organ_verb organ_prune_verb = {
               "Kills half of each projection and changes what is left so that the layers do what they did on that text."},
              {"organ prune donor -o out --calibration a.txt --budget 60% --allocate global",
               "Kills 60 % of all projections together, where it costs least."},
+             {"organ prune donor -o small --method physarum-v3 --calibration a.txt -s 50 --then int4-group128",
+              "Kills half of each projection and stores the rest in 4 bits."},
              {"organ prune donor -o pruned --resume", "Goes on where a killed run stopped."},
              {"organ prune donor -o pruned --dry-run", "Says what would be pruned, and how much of the model that is."}),
     .exits = "0 done; 2 wrong usage, or OUT exists; 3 the donor is malformed or changed meanwhile; 4 the disk is full or refuses; "

@@ -38,6 +38,9 @@ calibrated=(prune tiny-qwen2 --sparsity 50 --targets '*.0.self_attn.k_proj.weigh
 for method in sparsegpt physarum-v2 alps physarum-v3; do
     same $method organ/prune.json files "${calibrated[@]}" --method $method
 done
+for method in sparsegpt physarum-v3; do
+    same then-$method organ/quantize.json files "${calibrated[@]}" --method $method --then int3-group32
+done
 same divided organ/prune.json files prune tiny-qwen2 --budget 50% --allocate global --allocate-tokens 64 --method physarum-v2 --samples 2 --context 64 \
     --calibration tiny-qwen2/calibration.txt --targets '*.[03].self_attn.v_proj.weight'
 same gptq organ/quantize.json files quantize tiny-qwen2 --scheme int3-group32 --method gptq --targets '*.0.self_attn.k_proj.weight' \

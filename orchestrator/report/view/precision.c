@@ -116,6 +116,7 @@ static const organ_field roles[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_SHORT
                                     FIELD_COUNT("weights", "elements"),
                                     FIELD_BYTES("before", "bytes_before"),
                                     FIELD_BYTES("after", "bytes_after"),
+                                    FIELD_IF("totals.sparsity", "sparsity", "sparsity", "percent", 0),
                                     FIELD_WORDS("relative error", "{relative_error:%.4f}", 0),
                                     FIELD_IF("calibration", "outputs, GPTQ", "gptq_output_error", "%.4f", 0),
                                     FIELD_IF("calibration", "outputs", "output_error", "%.4f", 0)};
@@ -124,6 +125,7 @@ static const organ_field tensors[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD
                                       FIELD_WORDS("shape", "{shape:shape}", ORGAN_FIELD_LEFT),
                                       FIELD_COUNT("before", "bytes_before"),
                                       FIELD_COUNT("after", "bytes_after"),
+                                      FIELD_IF("totals.sparsity", "sparsity", "sparsity", "percent", 0),
                                       FIELD_WORDS("relative error", "{relative_error:%.4f}", 0),
                                       FIELD_IF("calibration", "outputs, GPTQ", "gptq_output_error", "%.4f", 0),
                                       FIELD_IF("calibration", "outputs", "output_error", "%.4f", 0)};
@@ -149,7 +151,8 @@ static const organ_field block_tensors[] = {FIELD_TEXT("tensor", "tensor", ORGAN
     "{totals.weighted_error:%.4f} over the tensors that have one."
 
 static const organ_block quantize_blocks[] = {
-    LINES(NULL, MADE_WORDS("Quantised", "model") "\nas {parameters.scheme}{calibration? by {parameters.method}}\n\n"),
+    LINES(NULL, MADE_WORDS("Quantised", "model") "\nas {parameters.scheme}{calibration? by {parameters.method}}{parameters.pruning?, "
+                                                 "pruned by {parameters.pruning.method}}\n\n"),
     HEADING("Quantisation of {model.name}"),
     MERITS(NULL, quantize_merits),
     SAY(ON_MARKDOWN, NULL, "Definition {definition}, scheme {parameters.scheme}."),
@@ -185,6 +188,10 @@ static const organ_block quantize_blocks[] = {
         "Calibrated on {calibration.samples:count} windows of {calibration.context:count} tokens of {calibration.text.name}: "
         "{calibration.streams}. Errors of "
         "outputs are on that text, GPTQ's before scales and codes were solved for again."),
+    SAY(ON_ALL, "totals.sparsity",
+        "{parameters.pruning.method} left out {totals.masked:count} weights of {totals.elements:count} ({totals.sparsity:percent}), whose "
+        "codes mean zero; with those of small weights {totals.zeros:count} codes do. The relative error is that of both, errors of "
+        "outputs are what the codes added."),
     SAY(ON_ALL, "calibration.block_diagonal_tensors",
         "{calibration.block_diagonal_tensors:count} tensors were quantised by second moments in blocks of 256 inputs: --memory did not "
         "hold them whole."),
@@ -218,6 +225,7 @@ const organ_view organ_quantize_view = {
     .kind = "Quantisation",
     .title = "{model.name}",
     .lead = "{types?Matrices|Projections} {dry_run?would become|became} codes of {parameters.scheme}{calibration?, chosen by what their "
-            "inputs are on a text.|, each the nearest to its weight{types?, with the scales that lose least{imatrix? by an imatrix|}|}: no "
+            "inputs are on a text{parameters.pruning?, after a pruning by {parameters.pruning.method}|}.|, each the nearest to its "
+            "weight{types?, with the scales that lose least{imatrix? by an imatrix|}|}: no "
             "calibration{imatrix?|, no data}.}",
     BLOCKS_OF(quantize_blocks)};

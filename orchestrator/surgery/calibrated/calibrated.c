@@ -257,7 +257,11 @@ static const organ_prune_kind kind = {.work = prune_calibrated_parts,
 static organ_status prune_calibrated(void *context, json_t **report, organ_error *error)
 {
     organ_calibrated_job *const job = context;
-    return check_options(job, error) || open_all(job, error) ? error->status : organ_prune_run(&job->base, report, error);
+    if (check_options(job, error) != ORGAN_OK)
+        return error->status;
+    if (job->options->then)
+        return organ_prune_then(job, report, error);
+    return open_all(job, error) ? error->status : organ_prune_run(&job->base, report, error);
 }
 
 static void close_calibrated(void *context)
@@ -281,6 +285,8 @@ organ_status organ_prune_by_method(const organ_prune_options *options, const org
             return no_use("--imatrix", version_1.name, error);
         if (calibrated->pattern)
             return no_use("--pattern", version_1.name, error);
+        if (calibrated->then)
+            return no_use("--then", version_1.name, error);
         return organ_prune_divided(options, calibrated, engine, progress, report, error);
     }
     organ_calibrated_job job = {

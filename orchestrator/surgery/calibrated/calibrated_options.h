@@ -17,6 +17,7 @@ typedef struct organ_prune_calibrated_options {
     bool no_compensate;      /* physarum-v2: what is kept keeps its bits */
     double effort;           /* physarum-v2: scales its products; physarum-v3: its iterations. In (0, 100]; default 1 */
     unsigned seed;           /* physarum-v2: of the input noise; default 0 */
+    const char *then;        /* a scheme of organ_quantize_model, other than of GGUF: what is left becomes codes; NULL: it does not */
     organ_allocate_options allocate; /* one budget for all targets, in percent: by `calibration`, whatever the method */
 } organ_prune_calibrated_options;
 

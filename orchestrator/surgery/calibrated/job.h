@@ -74,6 +74,8 @@ organ_status organ_calibrated_matrix(void *job, const organ_along_matrix *matrix
 
 /* What is asked of a matrix of this target. */
 organ_prune_matrix_options organ_calibrated_wish(const organ_calibrated_job *job, size_t part);
+/* What is asked of any matrix where no budget is divided. */
+organ_prune_matrix_options organ_calibrated_wish_alike(const organ_calibrated_job *job, const char *name);
 /* Notes how one of them went; `calibration` is NULL for magnitude. */
 void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_calibration *calibration,
                            const organ_prune_matrix_report *report);
@@ -81,6 +83,8 @@ void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_c
 void organ_calibrated_compare(const organ_calibrated_job *job, organ_dtype dtype, const void *donor, const void *stored, size_t n,
                               organ_audit_counts *counts);
 void organ_calibrated_count(organ_calibrated_job *job, size_t part, const organ_audit_counts *counts);
+/* Prunes and quantises (`then` of the options, which are checked otherwise) along the text. */
+organ_status organ_prune_then(organ_calibrated_job *job, json_t **report, organ_error *error);
 /* Physarum v1, with or without one budget for all targets. */
 organ_status organ_prune_divided(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,
                                  const organ_engine *engine, const organ_progress *progress, json_t **report, organ_error *error);

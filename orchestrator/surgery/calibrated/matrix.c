@@ -4,15 +4,22 @@
 
 #include <stdlib.h>
 
-organ_prune_matrix_options organ_calibrated_wish(const organ_calibrated_job *job, size_t part)
+organ_prune_matrix_options organ_calibrated_wish_alike(const organ_calibrated_job *job, const char *name)
 {
-    const double wanted = job->base.shares ? job->base.shares[part] : job->budget > 0 ? 100 * job->budget : job->base.options->sparsity;
+    const double wanted = job->budget > 0 ? 100 * job->budget : job->base.options->sparsity;
     return (organ_prune_matrix_options){.method = job->method->method,
-                                        .name = job->base.targets.tensors[part]->name,
+                                        .name = name,
                                         .sparsity = wanted < 0 ? 0 : wanted,
                                         .pattern = job->pattern,
                                         .no_compensate = !job->compensates,
                                         .effort = job->options->effort};
+}
+
+organ_prune_matrix_options organ_calibrated_wish(const organ_calibrated_job *job, size_t part)
+{
+    organ_prune_matrix_options wish = organ_calibrated_wish_alike(job, job->base.targets.tensors[part]->name);
+    wish.sparsity = job->base.shares ? job->base.shares[part] : wish.sparsity;
+    return wish;
 }
 
 void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_calibration *calibration, const organ_prune_matrix_report *r)

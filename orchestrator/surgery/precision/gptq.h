@@ -31,6 +31,7 @@ typedef struct organ_gptq {
     bool no_resolve; /* scales and codes as GPTQ has them */
     size_t rows, cols;
     const float *weights; /* rows x cols, finite */
+    const uint8_t *keep;  /* rows x cols: 0 where the weight is zero and stays it; NULL: all may have a code */
     float *values;        /* rows x cols: code x scale in FP32 */
     float *scales;        /* as they are stored, bands x groups: a band is 128 rows of blocks, all rows of a tensor, else a row */
     /* tr(E H E^T): of E = W, of GPTQ's error, of the error in the end; rows that kept what GPTQ gave them */

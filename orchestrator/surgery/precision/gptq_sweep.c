@@ -22,17 +22,17 @@ typedef struct sweep {
 } sweep;
 
 typedef struct bench {
-    float *field, *values, *errors; /* COLUMNS x STRIP */
+    float *field, *values, *errors, *keep; /* COLUMNS x STRIP; keep is 1 or 0 */
     void *scratch;
 } bench;
 
 static bench bench_of(const organ_gptq_job *job, size_t worker)
 {
     float *const at = (float *)(void *)(job->room + worker * job->room_bytes);
-    return (bench){at, at + STRIP * COLUMNS, at + 2 * STRIP * COLUMNS, at + 3 * STRIP * COLUMNS};
+    return (bench){at, at + STRIP * COLUMNS, at + 2 * STRIP * COLUMNS, at + 3 * STRIP * COLUMNS, at + 4 * STRIP * COLUMNS};
 }
 
-size_t organ_gptq_sweep_room(void) { return 3 * STRIP * COLUMNS * sizeof(float) + ORGAN_PRODUCT_SCRATCH; }
+size_t organ_gptq_sweep_room(void) { return 4 * STRIP * COLUMNS * sizeof(float) + ORGAN_PRODUCT_SCRATCH; }
 
 /* The column of the matrix at a position of the pass. */
 static size_t column_at(const sweep *s, size_t j) { return s->descent ? s->first + j : s->job->inputs->order[s->first + j]; }
@@ -48,6 +48,9 @@ static void load(const sweep *s, const bench *b, size_t row, size_t rows)
     for (size_t i = 0; i < rows && s->descent; i++)
         for (size_t j = 0; j < s->n; j++)
             b->values[j * STRIP + i] = job->matrix->values[(row + i) * job->cols + s->first + j];
+    for (size_t i = 0; i < rows && job->matrix->keep; i++)
+        for (size_t j = 0; j < s->n; j++)
+            b->keep[j * STRIP + i] = job->matrix->keep[(row + i) * job->cols + column_at(s, j)];
 }
 
 static void store(const sweep *s, const bench *b, size_t row, size_t rows)
@@ -67,24 +70,35 @@ static void subtract(float *restrict to, float factor, const float *restrict fro
         to[i] -= factor * from[i];
 }
 
+/* What was pruned has code 0, whatever was pushed onto it. */
+static void leave_out(const float *restrict keep, float *restrict values)
+{
+    for (size_t i = 0; i < STRIP; i++)
+        values[i] = keep[i] > 0 ? values[i] : 0.0f;
+}
+
 /* GPTQ: the weight as it is by now becomes a code. */
-static void code_column(const organ_grid *grid, float pivot, const float *restrict scales, const float *restrict field,
+static void code_column(const organ_grid *grid, float pivot, const float *restrict scales, const float *restrict field, const float *keep,
                         float *restrict values, float *restrict errors)
 {
     memcpy(values, field, STRIP * sizeof *values);
     organ_grid_round(grid, scales, values, STRIP);
+    if (keep)
+        leave_out(keep, values);
     for (size_t i = 0; i < STRIP; i++)
         errors[i] = (field[i] - values[i]) / pivot;
 }
 
 /* Descent: the code that is best while all others stay. */
 static void improve_column(const organ_grid *grid, float pivot, const float *restrict scales, const float *restrict field,
-                           float *restrict values, float *restrict errors)
+                           const float *keep, float *restrict values, float *restrict errors)
 {
     memcpy(errors, values, STRIP * sizeof *errors);
     for (size_t i = 0; i < STRIP; i++)
         values[i] += field[i] / pivot;
     organ_grid_round(grid, scales, values, STRIP);
+    if (keep)
+        leave_out(keep, values);
     for (size_t i = 0; i < STRIP; i++)
         errors[i] = values[i] - errors[i];
 }
@@ -99,7 +113,8 @@ static void sweep_strip(void *context, size_t index, size_t worker)
     load(s, &b, row, rows);
     for (size_t j = 0; j < s->n; j++) {
         const float *const u = s->u + j * s->width, *const scales = job->scales + column_at(s, j) / job->group * job->padded + row;
-        (s->descent ? improve_column : code_column)(grid, u[j], scales, b.field + j * STRIP, b.values + j * STRIP, b.errors + j * STRIP);
+        (s->descent ? improve_column : code_column)(grid, u[j], scales, b.field + j * STRIP, job->matrix->keep ? b.keep + j * STRIP : NULL,
+                                                    b.values + j * STRIP, b.errors + j * STRIP);
         for (size_t k = j + 1; k < s->n; k++)
             subtract(b.field + k * STRIP, u[k], b.errors + j * STRIP);
     }

@@ -265,7 +265,9 @@ static organ_status quantize(void *context, json_t **report, organ_error *error)
                                  ORGAN_REMAKE_BY(job),
                                  ORGAN_REMAKE_ANEW(o, job),
                                  .unit_count = job->unit_count,
-                                 .definition = by_text(o) ? o->no_resolve ? "gptq/1" : "gptq-resolved/1" : "quantize/1",
+                                 .definition = job->pruning ? "sparse-gptq-resolved/1"
+                                               : by_text(o) ? o->no_resolve ? "gptq/1" : "gptq-resolved/1"
+                                                            : "quantize/1",
                                  .stage = "quantizing",
                                  .name = "quantize.json",
                                  .markdown_name = "QUANTIZE_REPORT.md",
@@ -289,5 +291,14 @@ organ_status organ_quantize_model(const organ_quantize_options *options, const o
     if (organ_quantize_is_gguf(options->scheme))
         return check_gguf(options, error) ? error->status : organ_quantize_gguf(options, engine, progress, report, error);
     organ_quantize_job job = {.options = options, .engine = engine, .progress = progress};
+    return organ_operation_run(&(organ_operation){options->model, &job, quantize, close_quantize, true}, report, error);
+}
+
+organ_status organ_quantize_pruned(const organ_quantize_options *options, const organ_quantize_pruning *pruning, const organ_engine *engine,
+                                   const organ_progress *progress, json_t **report, organ_error *error)
+{
+    organ_quantize_job job = {.options = options, .pruning = pruning, .engine = engine, .progress = progress};
+    if (organ_quantize_is_gguf(options->scheme))
+        return organ_fail(error, ORGAN_USAGE, "scheme %s has no meaning here: blocks of GGUF are not chosen by a text", options->scheme);
     return organ_operation_run(&(organ_operation){options->model, &job, quantize, close_quantize, true}, report, error);
 }

@@ -17,6 +17,8 @@ typedef struct storing {
     size_t rows, cols, groups, row_bytes;
     size_t band, bands;   /* rows that have their scales together, and how many such there are */
     float *scales, *back; /* of the matrix; of a row */
+    float *donor;         /* the matrix before it was pruned, and what is left of it; NULL where it is not */
+    uint8_t *keep;
     unsigned char *codes; /* of a strip */
     size_t strip_rows;
     void *stored, *put;
@@ -30,6 +32,8 @@ static size_t strip_rows(size_t row_bytes, size_t rows)
 static void storing_close(storing *s)
 {
     free(s->scales);
+    free(s->donor);
+    free(s->keep);
     free(s->back);
     free(s->codes);
     free(s->stored);
@@ -50,7 +54,11 @@ static organ_status storing_open(organ_quantize_job *job, size_t part, storing *
     s->codes = organ_along_room(s->strip_rows * s->row_bytes);
     s->stored = organ_along_room(s->bands * s->groups * organ_quantize_scale_bytes(job->scheme));
     s->put = aligned_alloc(64, organ_to_line(ORGAN_PUT_SCRATCH));
-    if (!s->scales || !s->back || !s->codes || !s->stored || !s->put)
+    if (job->pruning) {
+        s->donor = organ_floats(s->rows, s->cols);
+        s->keep = malloc(s->rows * s->cols);
+    }
+    if ((job->pruning && (!s->donor || !s->keep)) || !s->scales || !s->back || !s->codes || !s->stored || !s->put)
         return organ_fail_memory(error, p->weight->name);
     return ORGAN_OK;
 }
@@ -113,8 +121,13 @@ static uint64_t matrix_memory(void *context, const organ_along_text *along, cons
 {
     const organ_quantize_job *const job = context;
     const organ_matrices m = organ_tensor_matrices(tensor);
+    const uint64_t codes = organ_gptq_memory(&job->scheme->grid, m.rows, m.cols), stored = storing_memory(job->scheme, m.rows, m.cols);
+    const uint64_t weights = m.rows * m.cols;
     (void)along;
-    return organ_gptq_memory(&job->scheme->grid, m.rows, m.cols) + storing_memory(job->scheme, m.rows, m.cols);
+    if (!job->pruning)
+        return codes + stored;
+    const uint64_t pruning = job->pruning->memory(job->pruning->context, m.rows, m.cols);
+    return organ_larger(codes + weights, pruning) + weights * sizeof(float) + stored;
 }
 
 static bool is_done(void *context, size_t target)
@@ -132,6 +145,26 @@ static organ_status restore(void *context, const organ_along_matrix *matrix, flo
         organ_along_turn(job->along, s.part->weight->codes, weights, s.rows, false, error);
     storing_close(&s);
     return error->status;
+}
+
+/* The copies of second moments that pruning takes and those that codes take are not there at the same time. */
+static organ_status prune(storing *s, const organ_along_matrix *matrix, float *weights, organ_error *error)
+{
+    organ_quantize_job *const job = s->job;
+    const size_t n = s->rows * s->cols;
+    if (!job->pruning)
+        return ORGAN_OK;
+    if (!isfinite(job->engine->kernels->amax(weights, n)))
+        return organ_quantize_refuse_values(s->part, error);
+    organ_gptq_inputs_close(&job->inputs);
+    job->inputs_of = NULL;
+    memcpy(s->donor, weights, n * sizeof *weights);
+    s->part->masked = 0;
+    if (job->pruning->prune(job->pruning->context, matrix, weights, s->keep, error) != ORGAN_OK)
+        return error->status;
+    for (size_t k = 0; k < n; k++)
+        s->part->masked += !s->keep[k];
+    return ORGAN_OK;
 }
 
 /* Matrices that see the same inputs follow one another. */
@@ -162,12 +195,16 @@ static organ_status quantise(storing *s, float *weights, float *values, organ_er
                     .rows = s->rows,
                     .cols = s->cols,
                     .weights = weights,
+                    .keep = s->keep,
                     .values = values,
                     .scales = s->scales};
     if (!isfinite(job->engine->kernels->amax(weights, s->rows * s->cols)))
         return organ_quantize_refuse_values(s->part, error);
-    if (organ_gptq_run(&job->inputs, &m, error) != ORGAN_OK || store(s, weights, values, error) != ORGAN_OK)
+    if (organ_gptq_run(&job->inputs, &m, error) != ORGAN_OK || store(s, s->donor ? s->donor : weights, values, error) != ORGAN_OK)
         return error->status;
+    s->part->zeros = 0;
+    for (size_t k = 0; k < s->rows * s->cols && job->pruning; k++)
+        s->part->zeros += values[k] == 0;
     s->part->energy = m.energy;
     s->part->gptq_loss = m.gptq_loss;
     s->part->loss = m.loss;
@@ -181,9 +218,10 @@ static organ_status change(void *context, const organ_along_matrix *matrix, floa
 {
     organ_quantize_job *const job = context;
     const organ_tensor *const tensor = job->aimed.tensors[matrix->target];
-    float *const values = organ_floats((size_t)matrix->rows, (size_t)matrix->cols);
+    float *values = NULL;
     storing s;
-    if (storing_open(job, matrix->target, &s, error) == ORGAN_OK && !values)
+    if (storing_open(job, matrix->target, &s, error) == ORGAN_OK && prune(&s, matrix, weights, error) == ORGAN_OK &&
+        !(values = organ_floats(s.rows, s.cols)))
         organ_fail_memory(error, tensor->name);
     if (!error->status && ready_inputs(job, matrix, error) == ORGAN_OK &&
         organ_along_turn(job->along, tensor, weights, s.rows, true, error) == ORGAN_OK &&
@@ -197,14 +235,16 @@ static organ_status change(void *context, const organ_along_matrix *matrix, floa
 organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
+    const organ_quantize_pruning *const pruning = job->pruning;
     job->walk = (organ_along_options){.text = o->calibration,
                                       .samples = o->samples,
                                       .context = o->context,
-                                      .method = o->method,
-                                      .verb = "quantise",
-                                      .doing = "quantising",
-                                      .streams = ORGAN_ALONG_CHANGED,
-                                      .moments_only = true};
+                                      .method = pruning ? pruning->method : o->method,
+                                      .verb = pruning ? "prune" : "quantise",
+                                      .doing = pruning ? "pruning" : "quantising",
+                                      .streams = pruning ? pruning->streams : ORGAN_ALONG_CHANGED,
+                                      .moments_only = !pruning || pruning->moments_only,
+                                      .seed = pruning ? pruning->seed : 0};
     job->work = (organ_along_work){.context = job,
                                    .memory = matrix_memory,
                                    .done = is_done,

@@ -6,7 +6,7 @@
 #include <math.h>
 
 typedef struct sums {
-    uint64_t tensors, elements, before, after;
+    uint64_t tensors, elements, before, after, masked, zeros;
     double squares, error_squares, energy, gptq_loss, loss;
 } sums;
 
@@ -26,6 +26,8 @@ static void add_part(sums *s, const organ_quantize_job *job, const organ_quantiz
     s->energy += part->energy;
     s->gptq_loss += part->gptq_loss;
     s->loss += part->loss;
+    s->masked += part->masked;
+    s->zeros += part->zeros;
 }
 
 /* Nine digits: what stands behind them depends on the order of a sum. A tensor of zeros has lost nothing. */
@@ -45,12 +47,21 @@ static json_t *output_json(const organ_quantize_job *job, double energy, double 
                         SET_IF(along, "output_error", error_json(job, loss, energy)));
 }
 
+/* What a pruning on the way has left out; nothing without one. */
+static json_t *pruned_json(const organ_quantize_job *job, uint64_t masked, uint64_t zeros, uint64_t elements)
+{
+    const bool done = job->pruning && !job->options->dry_run;
+    return ORGAN_OBJECT(SET_IF(done, "sparsity", json_real(100 * (double)masked / (double)elements)),
+                        SET_IF(done, "masked", json_integer((json_int_t)masked)), SET_IF(done, "zeros", json_integer((json_int_t)zeros)));
+}
+
 static json_t *sums_json(const organ_quantize_job *job, const sums *s)
 {
     json_t *const told =
         ORGAN_OBJECT(SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements), SET_COUNT("bytes_before", s->before),
                      SET_COUNT("bytes_after", s->after), SET("relative_error", error_json(job, s->error_squares, s->squares)));
-    return organ_json_joined(told, output_json(job, s->energy, s->gptq_loss, s->loss));
+    return organ_json_joined(organ_json_joined(told, pruned_json(job, s->masked, s->zeros, s->elements)),
+                             output_json(job, s->energy, s->gptq_loss, s->loss));
 }
 
 static json_t *role_json(const void *context, size_t role)
@@ -74,7 +85,8 @@ static json_t *part_json(const void *context, size_t k)
                                       SET("relative_error", error_json(job, part->error_squares, part->squares)),
                                       SET_IF(job->along, "calibration_tokens", json_integer((json_int_t)part->tokens)),
                                       SET_IF(job->along, "block_diagonal", json_boolean(part->block_diagonal)));
-    return organ_json_joined(told, output_json(job, part->energy, part->gptq_loss, part->loss));
+    return organ_json_joined(organ_json_joined(told, pruned_json(job, part->masked, part->zeros, part->weight->elements)),
+                             output_json(job, part->energy, part->gptq_loss, part->loss));
 }
 
 static json_t *left_json(const void *context, size_t k)
@@ -123,7 +135,10 @@ static json_t *definitions_json(const organ_quantize_job *job)
         SET_IF(
             job->along, "output_error",
             json_string("The root of tr(E H E^T) / tr(W H W^T), E = W - code x scale, H the damped second moments of the inputs: how far "
-                        "outputs are off on the calibration text. gptq_output_error is that of GPTQ alone.")));
+                        "outputs are off on the calibration text. gptq_output_error is that of GPTQ alone.")),
+        SET_IF(job->pruning, "sparsity",
+               json_string("Percent of weights that the pruning left out (masked); zeros are the codes that mean 0, these among them. "
+                           "relative_error is of the weights before the pruning, the errors of outputs of those that it left.")));
 }
 
 json_t *organ_quantize_results(const organ_quantize_part *part)
@@ -131,7 +146,9 @@ json_t *organ_quantize_results(const organ_quantize_part *part)
     return ORGAN_OBJECT(SET("squares", organ_exact_json(part->squares)), SET("error_squares", organ_exact_json(part->error_squares)),
                         SET("energy", organ_exact_json(part->energy)), SET("gptq_loss", organ_exact_json(part->gptq_loss)),
                         SET("loss", organ_exact_json(part->loss)), SET_COUNT("tokens", part->tokens),
-                        SET_FLAG("block_diagonal", part->block_diagonal));
+                        SET_FLAG("block_diagonal", part->block_diagonal),
+                        SET_IF(part->masked, "masked", json_integer((json_int_t)part->masked)),
+                        SET_IF(part->zeros, "zeros", json_integer((json_int_t)part->zeros)));
 }
 
 bool organ_quantize_recall(void *context, size_t at, const json_t *results)
@@ -139,6 +156,8 @@ bool organ_quantize_recall(void *context, size_t at, const json_t *results)
     organ_quantize_part *const part = &((organ_quantize_job *)context)->parts[at];
     part->tokens = (uint64_t)json_integer_value(json_object_get(results, "tokens"));
     part->block_diagonal = json_is_true(json_object_get(results, "block_diagonal"));
+    part->masked = (uint64_t)json_integer_value(json_object_get(results, "masked"));
+    part->zeros = (uint64_t)json_integer_value(json_object_get(results, "zeros"));
     return organ_exact_value(json_object_get(results, "squares"), &part->squares) &&
            organ_exact_value(json_object_get(results, "error_squares"), &part->error_squares) &&
            organ_exact_value(json_object_get(results, "energy"), &part->energy) &&
@@ -150,11 +169,11 @@ json_t *organ_quantize_parameters(void *context)
 {
     const organ_quantize_job *const job = context;
     const organ_quantize_options *const o = job->options;
-    return ORGAN_OBJECT(SET_TEXT("scheme", job->scheme->name), SET_IF(job->along, "method", json_string(o->method)),
-                        SET_IF(job->along, "resolve", json_boolean(!o->no_resolve)),
-                        SET_IF(job->along, "samples", json_integer((json_int_t)o->samples)),
-                        SET_IF(job->along, "context", json_integer((json_int_t)o->context)), SET_BYTES_OF("targets", o->targets),
-                        SET_COUNT("max_shard_bytes", o->most));
+    return ORGAN_OBJECT(
+        SET_TEXT("scheme", job->scheme->name), SET_IF(job->along, "method", json_string(o->method)),
+        SET_IF(job->along, "resolve", json_boolean(!o->no_resolve)), SET_IF(job->along, "samples", json_integer((json_int_t)o->samples)),
+        SET_IF(job->along, "context", json_integer((json_int_t)o->context)), SET_BYTES_OF("targets", o->targets),
+        SET_IF(job->pruning, "pruning", job->pruning->parameters(job->pruning->context)), SET_COUNT("max_shard_bytes", o->most));
 }
 
 static json_t *calibration_json(const organ_quantize_job *job)
@@ -162,7 +181,10 @@ static json_t *calibration_json(const organ_quantize_job *job)
     size_t block_diagonal = 0;
     for (size_t k = 0; k < job->part_count; k++)
         block_diagonal += job->parts[k].block_diagonal;
-    json_t *const told = organ_along_json(job->along, "inputs behind quantised layers");
+    json_t *const told = organ_along_json(job->along, !job->pruning ? "inputs behind quantised layers"
+                                                      : job->pruning->streams == ORGAN_ALONG_BOTH
+                                                          ? "inputs behind pruned and quantised layers and in the donor"
+                                                          : "inputs behind pruned and quantised layers");
     ORGAN_ADD(told, SET_COUNT("block_diagonal_tensors", block_diagonal));
     return told;
 }

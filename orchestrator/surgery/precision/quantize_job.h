@@ -9,6 +9,7 @@
 #include "orchestrator/surgery/along_text/along_text.h"
 #include "orchestrator/surgery/precision/gptq.h"
 #include "orchestrator/surgery/precision/quantize.h"
+#include "orchestrator/surgery/precision/quantize_pruned.h"
 #include "orchestrator/surgery/remake/remake.h"
 
 typedef struct organ_quantize_scheme {
@@ -30,6 +31,7 @@ typedef struct organ_quantize_part {
     double energy, gptq_loss, loss;
     uint64_t tokens;
     bool block_diagonal;
+    uint64_t masked, zeros; /* of a pruning: weights that it has left out; codes that mean 0, these among them */
 } organ_quantize_part;
 
 /* A target that stays as it is. */
@@ -40,6 +42,7 @@ typedef struct organ_quantize_left {
 
 typedef struct organ_quantize_job {
     const organ_quantize_options *options;
+    const organ_quantize_pruning *pruning; /* NULL: none */
     const organ_quantize_scheme *scheme;
     const organ_engine *engine;
     const organ_progress *progress;

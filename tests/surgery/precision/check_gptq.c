@@ -25,7 +25,7 @@ typedef struct quantised {
     size_t block;
 } quantised;
 
-static quantised quantise(const organ_engine *engine, organ_grid grid, bool no_resolve)
+static quantised quantise(const organ_engine *engine, organ_grid grid, const uint8_t *keep, bool no_resolve)
 {
     organ_error error = {0};
     organ_gptq_inputs inputs;
@@ -34,6 +34,7 @@ static quantised quantise(const organ_engine *engine, organ_grid grid, bool no_r
     ck_assert_msg(organ_gptq_inputs_open(engine, calibration, "w", &inputs, &error) == ORGAN_OK, "%s", error.message);
     q.m = (organ_gptq){.name = "w", .grid = grid, .no_resolve = no_resolve, .rows = LAYER_ROWS, .cols = LAYER_COLS};
     q.m.weights = given.weights;
+    q.m.keep = keep;
     q.m.values = q.values;
     q.m.scales = q.scales;
     ck_assert_msg(organ_gptq_run(&inputs, &q.m, &error) == ORGAN_OK, "%s", error.message);
@@ -58,7 +59,7 @@ START_TEST(losses_are_those_of_the_oracle)
 {
     organ_engine engine = make_engine(2, (uint64_t)1 << 30);
     for (size_t k = 0; k < sizeof golden_losses / sizeof *golden_losses; k += sample_if_emulated(1, 2)) {
-        quantised q = quantise(&engine, grid_of(k), false);
+        quantised q = quantise(&engine, grid_of(k), NULL, false);
         near_to(q.m.energy, golden_losses[k].energy, 1e-5);
         near_to(q.m.gptq_loss, golden_losses[k].gptq, 0.01);
         near_to(q.m.loss, golden_losses[k].resolved, 0.01);
@@ -72,7 +73,7 @@ END_TEST
 START_TEST(codes_are_those_of_the_oracle)
 {
     organ_engine engine = make_engine(1, (uint64_t)1 << 30);
-    quantised q = quantise(&engine, grid_of(0), true);
+    quantised q = quantise(&engine, grid_of(0), NULL, true);
     size_t other = 0;
     for (size_t k = 0; k < sizeof golden_codes; k++) {
         const float code = q.values[k] / q.scales[k / 32];
@@ -94,7 +95,7 @@ START_TEST(values_are_what_codes_mean)
 {
     organ_engine engine = make_engine(2, (uint64_t)1 << 30);
     for (size_t k = 0; k < sizeof grids / sizeof *grids; k += sample_if_emulated(1, 2)) {
-        quantised q = quantise(&engine, grids[k], false);
+        quantised q = quantise(&engine, grids[k], NULL, false);
         const size_t group = organ_grid_group(&grids[k], LAYER_COLS), groups = (LAYER_COLS + group - 1) / group;
         const organ_code code = grids[k].bits ? ORGAN_CODE_I8 : ORGAN_CODE_E4M3;
         for (size_t i = 0; i < LAYER_ROWS; i++) {
@@ -119,10 +120,10 @@ START_TEST(bits_are_the_same_for_any_threads_and_kernels)
     organ_engine one = make_engine(1, (uint64_t)1 << 30), many = make_engine(3, (uint64_t)1 << 30);
     const char *why;
     for (size_t k = 0; k < sizeof grids / sizeof *grids; k += sample_if_emulated(1, 3)) {
-        quantised first = quantise(&one, grids[k], false);
+        quantised first = quantise(&one, grids[k], NULL, false);
         for (size_t t = 0; t < 2; t++) {
             many.kernels = organ_kernels_choose(organ_cpu_detect(), tables[t], &why);
-            quantised other = quantise(&many, grids[k], false);
+            quantised other = quantise(&many, grids[k], NULL, false);
             ck_assert_mem_eq(first.values, other.values, LAYER_WEIGHTS * sizeof *first.values);
             ck_assert_mem_eq(first.scales, other.scales, sizeof first.scales);
             ck_assert_double_eq(first.m.loss, other.m.loss);
@@ -139,7 +140,7 @@ END_TEST
 START_TEST(blocks_of_moments_do)
 {
     organ_engine engine = make_engine(2, 1 << 20);
-    quantised q = quantise(&engine, grids[0], false), channel = quantise(&engine, grids[2], false);
+    quantised q = quantise(&engine, grids[0], NULL, false), channel = quantise(&engine, grids[2], NULL, false);
     ck_assert_uint_eq(q.block, 256);
     ck_assert(q.m.loss < q.m.gptq_loss && q.m.gptq_loss < 0.8 * golden_losses[0].nearest);
     ck_assert(channel.m.loss <= channel.m.gptq_loss);
@@ -154,7 +155,7 @@ START_TEST(zeros_stay_zeros)
     organ_engine engine = make_engine(2, (uint64_t)1 << 30);
     memset(given.weights, 0, LAYER_WEIGHTS * sizeof *given.weights);
     for (size_t k = 0; k < sizeof grids / sizeof *grids; k++) {
-        quantised q = quantise(&engine, grids[k], false);
+        quantised q = quantise(&engine, grids[k], NULL, false);
         for (size_t j = 0; j < LAYER_WEIGHTS; j++)
             REQUIRE(q.values[j] == 0);
         ck_assert_double_eq(q.m.loss, 0);
@@ -165,10 +166,58 @@ START_TEST(zeros_stay_zeros)
 }
 END_TEST
 
+/* Every third weight is out, and so are whole groups of a row. */
+static void leave_some_out(uint8_t *keep)
+{
+    for (size_t k = 0; k < LAYER_WEIGHTS; k++) {
+        keep[k] = k % 3 != 0 && k / 32 % 7 != 0;
+        given.weights[k] = keep[k] ? given.weights[k] : 0.0f;
+    }
+}
+
+START_TEST(what_was_pruned_stays_zero)
+{
+    organ_engine engine = make_engine(2, (uint64_t)1 << 30);
+    uint8_t *const keep = malloc(LAYER_WEIGHTS);
+    leave_some_out(keep);
+    for (size_t k = 0; k < sizeof grids / sizeof *grids; k += sample_if_emulated(1, 3)) {
+        quantised free_to_move = quantise(&engine, grids[k], NULL, false), q = quantise(&engine, grids[k], keep, false);
+        size_t moved = 0;
+        for (size_t j = 0; j < LAYER_WEIGHTS; j++) {
+            REQUIRE(keep[j] || (q.values[j] == 0 && !signbit(q.values[j])));
+            moved += !keep[j] && free_to_move.values[j] != 0;
+        }
+        ck_assert_msg(moved > 0, "grid %zu: no zero moves where none is held", k);
+        ck_assert(q.m.loss <= q.m.gptq_loss && q.m.loss >= free_to_move.m.loss);
+        free(free_to_move.values);
+        free(q.values);
+    }
+    free(keep);
+    free_engine(&engine);
+}
+END_TEST
+
+/* A mask that leaves nothing out changes nothing. */
+START_TEST(a_mask_of_all_is_none)
+{
+    organ_engine engine = make_engine(1, (uint64_t)1 << 30);
+    uint8_t *const keep = malloc(LAYER_WEIGHTS);
+    memset(keep, 1, LAYER_WEIGHTS);
+    quantised without = quantise(&engine, grids[0], NULL, false), with = quantise(&engine, grids[0], keep, false);
+    ck_assert_mem_eq(without.values, with.values, LAYER_WEIGHTS * sizeof *with.values);
+    ck_assert_mem_eq(without.scales, with.scales, sizeof with.scales);
+    free(without.values);
+    free(with.values);
+    free(keep);
+    free_engine(&engine);
+}
+END_TEST
+
 int main(void)
 {
     const suite_case cases[] = {{"oracle", {losses_are_those_of_the_oracle, codes_are_those_of_the_oracle}},
                                 {"values", {values_are_what_codes_mean, zeros_stay_zeros, blocks_of_moments_do}},
+                                {"masks", {what_was_pruned_stays_zero, a_mask_of_all_is_none}},
                                 {"same bits", {bits_are_the_same_for_any_threads_and_kernels}}};
     Suite *const suites[] = {suite_of("gptq", cases, sizeof cases / sizeof *cases, set_up, tear_down), NULL};
     return run_suites(suites);

@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# prune --then, masks and codes in one walk, as its users see it. Ends with the line "N passed, N failed".
+. "$(dirname "$0")/../kit/cli_kit.sh"
+
+text=tiny-qwen2/calibration.txt
+short=(--calibration $text --samples 4 --context 64 --quiet)
+scored=(--evaluate tiny-qwen2/heldout.txt --evaluate-context 64 --evaluate-max-tokens 512)
+half=(--method physarum-v3 --sparsity 50)
+
+# number KEY FILE: the value of the first line that has the key.
+number() { sed -n "s/^ *\"$1\": \([-0-9.e+]*\),\{0,1\}$/\1/p" "$2" | head -n 1; }
+below() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a != "" && b != "" && a < b) }'; }
+
+# ---- results and reports ----
+ends 0 prune tiny-qwen2 -o both "${half[@]}" "${short[@]}" --then int4-group32
+matches prune/then ../out
+matches prune/then_report both/organ/QUANTIZE_REPORT.md
+judge "the definition is not sparse-gptq-resolved/1" grep -q '"definition": "sparse-gptq-resolved/1"' both/organ/quantize.json
+judge "the codes are no better than GPTQ's" below "$(number output_error both/organ/quantize.json)" "$(number gptq_output_error both/organ/quantize.json)"
+ends 0 inspect both
+prints "No problems found"
+ends 0 quantize tiny-qwen2 -o dense --scheme int4-group32 --method gptq "${short[@]}"
+judge "config.json is another one than quantize writes" cmp -s both/config.json dense/config.json
+
+# ---- zeros, as the reader of packed weights sees them: donor and output written anew alike ----
+ends 0 dequantize tiny-qwen2 -o donor --quiet
+for method in sparsegpt alps physarum-v2 physarum-v3; do
+    ends 0 prune tiny-qwen2 -o $method --method $method --pattern 2:4 "${short[@]}" --then int3-group32
+    ends 0 dequantize $method -o $method-plain --quiet
+    ends 0 audit donor $method-plain --compensated --json --quiet
+    judge "$method: the report has other zeros than the audit" test "$(number killed ../out)" = "$(number zeros $method/organ/quantize.json)"
+    judge "$method: less than half is zero" test "$(number killed ../out)" -ge "$(number masked $method/organ/quantize.json)"
+    judge "$method: half was not left out" test "$(number masked $method/organ/quantize.json)" = 2150400
+done
+for scheme in fp8-block128 fp8-tensor int8-channel; do
+    targets=(--targets '*.0.mlp.*_proj.weight')
+    ends 0 prune tiny-qwen2 -o $scheme "${half[@]}" "${short[@]}" --then $scheme "${targets[@]}"
+    ends 0 dequantize $scheme -o $scheme-plain --quiet
+    ends 0 audit donor $scheme-plain --compensated --json --quiet "${targets[@]}"
+    judge "$scheme: the report has other zeros than the audit" test "$(number killed ../out)" = "$(number zeros $scheme/organ/quantize.json)"
+done
+
+# ---- one after the other: codes by a text move what was zero, codes without one lose more ----
+ends 0 prune tiny-qwen2 -o first "${half[@]}" "${short[@]}"
+ends 0 quantize first -o second --scheme int4-group32 --method gptq "${short[@]}"
+ends 0 dequantize second -o second-plain --quiet
+ends 0 audit donor second-plain --compensated --json --quiet
+judge "GPTQ on a pruned model keeps its zeros" below "$(number killed ../out)" 2150400
+ends 0 prune tiny-qwen2 -o scored "${half[@]}" "${short[@]}" --then int3-group32 --json "${scored[@]}"
+cp ../out ../together
+ends 0 quantize first -o nearest --scheme int3-group32 --quiet
+ends 0 perplexity nearest --compare tiny-qwen2 --text tiny-qwen2/heldout.txt --context 64 --max-tokens 512 --json --quiet
+judge "together $(number kl_divergence ../together), to the nearest codes $(number kl_divergence ../out)" \
+    below "$(number kl_divergence ../together)" "$(number kl_divergence ../out)"
+
+# ---- interrupted and resumed, dry, with little memory ----
+interrupted INT resumed prune tiny-qwen2 -o resumed "${half[@]}" "${short[@]/--quiet/--threads=1}" --then int4-group32
+judge "SIGINT ends it with $code instead of 130" test $code -eq 130
+ends 2 prune tiny-qwen2 -o resumed --method alps --sparsity 50 "${short[@]}" --then int4-group32 --resume
+says "the unfinished run cannot be continued"
+ends 0 prune tiny-qwen2 -o resumed "${half[@]}" "${short[@]/--quiet/--threads=3}" --then int4-group32 --resume
+says "done and intact"
+judge "a resumed run differs from a whole one" cmp -s both/model.safetensors resumed/model.safetensors
+judge "a resumed run counts otherwise" test "$(number zeros both/organ/quantize.json)" = "$(number zeros resumed/organ/quantize.json)"
+ends 0 prune tiny-qwen2 -o dry "${half[@]}" "${short[@]}" --then int4-group32 --dry-run
+prints "Dry run, nothing was written"
+judge "a dry run wrote something" test ! -e dry
+
+# ---- refusals ----
+needs="--then needs a method that makes up for what is lost"
+refused 2 "--then has no meaning for --method physarum-v1" prune tiny-qwen2 -o no --then int4-group32
+refused 2 "$needs" prune tiny-qwen2 -o no --method magnitude -s 50 --then int4-group32
+refused 2 "$needs" prune tiny-qwen2 -o no --method wanda -s 50 "${short[@]}" --then int4-group32
+refused 2 "$needs" prune tiny-qwen2 -o no --method physarum-v2 --no-compensate "${short[@]}" --then int4-group32
+refused 2 "--then is 'q4_k', but must be one of" prune tiny-qwen2 -o no "${half[@]}" "${short[@]}" --then q4_k
+refused 2 "--allocate has no meaning with --then" prune tiny-qwen2 -o no "${half[@]}" "${short[@]}" --allocate global --then int4-group32
+refused 2 "rows of 320 weights do not divide into the groups of pattern 3:7" prune tiny-qwen2 -o no --method alps --pattern 3:7 "${short[@]}" --then int4-group32
+refused 2 "is GGUF, but int4-group32 is a scheme of safetensors models" prune tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf -o no "${half[@]}" \
+    "${short[@]}" --then int4-group32
+finish
