@@ -6,10 +6,24 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#define LANES 8
+
 float *organ_floats(size_t a, size_t b)
 {
     size_t bytes;
     if (__builtin_mul_overflow(a, b, &bytes) || __builtin_mul_overflow(bytes, sizeof(float), &bytes) || bytes > PTRDIFF_MAX - 4096)
         return NULL;
     return aligned_alloc(64, organ_to_line(bytes) + (bytes == 0 ? 64 : 0));
+}
+
+double organ_dot(const float *a, const float *b, size_t n)
+{
+    double lanes[LANES] = {0};
+    size_t k = 0;
+    for (; k + LANES <= n; k += LANES)
+        for (size_t l = 0; l < LANES; l++)
+            lanes[l] += (double)a[k + l] * (double)b[k + l];
+    for (size_t l = 0; k < n; k++, l++)
+        lanes[l] += (double)a[k] * (double)b[k];
+    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
 }

@@ -19,7 +19,6 @@
 #define ROWS_A_GO ((size_t)64)
 #define TOGETHER  ((size_t)1024) /* rows that go through a product together: a multiple of ROWS_A_GO */
 #define COLUMNS   ((size_t)128)  /* of a factor that one product takes, so that little of its empty half is multiplied */
-#define LANES     8
 
 struct organ_admm {
     const organ_engine *engine;
@@ -325,18 +324,6 @@ organ_status organ_admm_step(organ_admm *s, double rho, double relaxed, uint8_t 
 
 /* ---- least squares over what is kept ---- */
 
-static double dot(const float *a, const float *b, size_t n)
-{
-    double lanes[LANES] = {0};
-    size_t k = 0;
-    for (; k + LANES <= n; k += LANES)
-        for (size_t l = 0; l < LANES; l++)
-            lanes[l] += (double)a[k + l] * (double)b[k + l];
-    for (size_t l = 0; k < n; k++, l++)
-        lanes[l] += (double)a[k] * (double)b[k];
-    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
-}
-
 /* Where the product of Z with H is in b: the residual in the place of the target, and the first direction. */
 static void turn_row(void *context, size_t row, size_t worker)
 {
@@ -357,13 +344,13 @@ static void step_row(void *context, size_t row, size_t worker)
     (void)worker;
     for (size_t k = 0; k < n; k++)
         hp[k] = s->keep[at + k] ? hp[k] : 0.0f;
-    const double before = dot(residual, residual, n), length = dot(p, hp, n);
+    const double before = organ_dot(residual, residual, n), length = organ_dot(p, hp, n);
     const float alpha = length > 0 ? (float)(before / length) : 0.0f;
     for (size_t k = 0; k < n; k++) {
         s->z[at + k] += alpha * p[k];
         residual[k] -= alpha * hp[k];
     }
-    const float beta = before > 0 ? (float)(dot(residual, residual, n) / before) : 0.0f;
+    const float beta = before > 0 ? (float)(organ_dot(residual, residual, n) / before) : 0.0f;
     for (size_t k = 0; k < n; k++)
         p[k] = residual[k] + beta * p[k];
 }

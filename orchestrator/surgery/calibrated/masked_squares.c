@@ -11,7 +11,6 @@
 #include <string.h>
 
 #define ROWS_A_GO ((size_t)64)
-#define LANES     8
 #define TOGETHER  ((size_t)1024) /* rows that are solved together: a multiple of what products and preconditioner take at once */
 #define AHEAD     0.7f           /* of the preconditioner's step that nothing measures: it goes too far along directions it does not know */
 
@@ -82,24 +81,6 @@ float *organ_masked_squares_residual(organ_masked_squares *s) { return s->r; }
 
 /* ---- rows ---- */
 
-static double fold(const double lanes[LANES])
-{
-    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
-}
-
-/* Of vectors of n values. */
-static double dot(const float *a, const float *b, size_t n)
-{
-    double lanes[LANES] = {0};
-    size_t k = 0;
-    for (; k + LANES <= n; k += LANES)
-        for (size_t l = 0; l < LANES; l++)
-            lanes[l] += (double)a[k + l] * (double)b[k + l];
-    for (size_t l = 0; k < n; k++, l++)
-        lanes[l] += (double)a[k] * (double)b[k];
-    return fold(lanes);
-}
-
 /* y += a x */
 static void add(float *y, float a, const float *x, size_t n)
 {
@@ -153,7 +134,7 @@ static void turn_rows(void *context, size_t index, size_t worker)
     settle_rows(s, index, worker);
     organ_preconditioner_solve(s->preconditioner, first, rows, s->r + at, s->keep + at, p, scratch);
     for (size_t i = 0; i < rows; i++)
-        s->rz[own + i] = dot(s->r + at + i * n, p + i * n, n);
+        s->rz[own + i] = organ_dot(s->r + at + i * n, p + i * n, n);
 }
 
 /* A row whose residual is nothing, or whose direction has no length in FP32, is solved: it stays as it is. */
@@ -163,7 +144,7 @@ static void step_rows(void *context, size_t index, size_t worker)
     const size_t n = s->h.size;
     (void)worker;
     for (size_t own = index * ROWS_A_GO; own < organ_lesser((index + 1) * ROWS_A_GO, s->count); own++) {
-        const double length = dot(s->p + own * n, s->hp + own * n, n);
+        const double length = organ_dot(s->p + own * n, s->hp + own * n, n);
         const float alpha = length > 0 ? (float)(s->rz[own] / length) : 0.0f;
         add(s->v + (s->from + own) * n, alpha, s->p + own * n, n);
         add(s->r + (s->from + own) * n, -alpha, s->hp + own * n, n);
@@ -178,7 +159,7 @@ static void aim_rows(void *context, size_t index, size_t worker)
     float *const z = s->room + worker * (ROWS_A_GO * n + s->scratch);
     organ_preconditioner_solve(s->preconditioner, first, rows, s->r + at, s->keep + at, z, z + ROWS_A_GO * n);
     for (size_t i = 0; i < rows; i++) {
-        const double next = dot(s->r + at + i * n, z + i * n, n);
+        const double next = organ_dot(s->r + at + i * n, z + i * n, n);
         const float beta = s->rz[own + i] > 0 ? (float)(next / s->rz[own + i]) : 0.0f;
         float *const p = s->p + (own + i) * n;
         for (size_t k = 0; k < n; k++)
