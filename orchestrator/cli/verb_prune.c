@@ -95,7 +95,7 @@ const organ_verb organ_prune_verb = {
               "Kills half of each projection and changes what is left so that the layers do what they did on that text."},
              {"organ prune donor -o out --calibration a.txt --budget 60% --allocate global",
               "Kills 60 % of all projections together, where it costs least."},
-             {"organ prune donor -o small --method physarum-v3 --calibration a.txt -s 50 --then int4-group128",
+             {"organ prune donor -o o --method alps -s 50 --calibration t --then int4-group64",
               "Kills half of each projection and stores the rest in 4 bits."},
              {"organ prune donor -o pruned --resume", "Goes on where a killed run stopped."},
              {"organ prune donor -o pruned --dry-run", "Says what would be pruned, and how much of the model that is."}),
