@@ -105,7 +105,7 @@ surgery/organs output algebra trial
 surgery/measure output algebra organs
 surgery/remake output algebra trial
 surgery/purify output algebra trial remake measure
-surgery/precision output algebra along_text trial remake
+surgery/precision output algebra along_text trial remake allocate
 surgery/lora output algebra trial remake precision
 surgery/orthogonality output algebra lora
 surgery/health output algebra

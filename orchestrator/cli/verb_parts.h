@@ -51,18 +51,22 @@
 #define COMPUTE(member, ...) \
     TEXT("compute", "KIND", member, __VA_ARGS__, .choices = "exact|split|bf16")
 
-/* One budget for all targets: `member` is an organ_allocate_options, `example` a budget that has a meaning for the verb. */
-#define ALLOCATION(member, example) \
+/* One budget for all targets: `member` is an organ_allocate_options, `example` a budget that has a meaning for the verb. Rounds and a way
+ * are for amounts that can be any. */
+#define ALLOCATION_OF(member, example) \
     CHOICE("allocate", "global", member.allocate, \
            "spend one budget where it costs least, by what each tensor costs alone; measured on a part of --calibration"), \
     TEXT("budget", "AMOUNT", member.budget, "what to divide: " example), \
     TEXT("allocation", "FILE", member.file, "where those measurements are kept: read if it is there, else written", \
-         .names = ORGAN_NAMES_INPUT), \
+         .names = ORGAN_NAMES_INPUT)
+#define ALLOCATION_ROUNDS(member) \
     NUMBER("rounds", "N", member.rounds, "then try exchanges between pairs of tensors so often, each a walk through the model", \
-           .range = {0, 1000}), \
+           .range = {0, 1000})
+#define ALLOCATION_TOKENS(member) \
     NUMBER("allocate-tokens", "N", member.tokens, "tokens that divergences are taken on, which calibrate nothing; 3072 unless given", \
            .range = {64, 16777216}), \
-    NUMBER("allocate-layers", "N", member.layers, "measure at most so many layers, evenly spread; 16 unless given", .range = {2, 16384}), \
+    NUMBER("allocate-layers", "N", member.layers, "measure at most so many layers, evenly spread; 16 unless given", .range = {2, 16384})
+#define ALLOCATION_WAY(member) \
     REAL("allocate-way", "W", member.way, "how far to go from the same for each tensor to least cost; 0.8 unless given", .range = {0, 1}, \
          .after_from = true)
 

@@ -49,7 +49,7 @@ static const organ_option quantize_options[] = {
          "what the projections become",
          .letter = 's', .required = true,
          .choices = "fp8-block128|fp8-tensor|fp8-channel|int8-channel|int8-group128|int8-group64|int8-group32|int4-group128|int4-group64|"
-                    "int4-group32|int3-group128|int3-group64|int3-group32|int2-group128|int2-group64|int2-group32|"
+                    "int4-group32|int3-group128|int3-group64|int3-group32|int2-group128|int2-group64|int2-group32|mixed|"
                     "q4_0|q4_1|q5_0|q5_1|q8_0|q4_k|q5_k|q6_k"),
     TEXT("method", "NAME", quantize.method, "how codes are chosen: each the nearest to its weight, or by a text",
          .fallback = "nearest", .choices = "nearest|gptq"),
@@ -63,6 +63,8 @@ static const organ_option gptq_options[] = {
     NUMBER("samples", "N", quantize.samples, "windows of the text, evenly spread over it", .range = {1, 1000000}, .fallback = "128"),
     NUMBER("context", "N", quantize.context, "tokens of a window", .range = {1, 1048576}, .fallback = "512"),
     FLAG("no-resolve", quantize.no_resolve, "leave scales and codes as GPTQ has them")};
+
+static const organ_option width_options[] = {ALLOCATION_OF(quantize.allocate, "3.5bpw, 9GB"), ALLOCATION_TOKENS(quantize.allocate)};
 
 RUN(quantize, organ_quantize_model, quantize)
 
@@ -86,13 +88,20 @@ const organ_verb organ_quantize_verb = {
              "up for what those before it have lost on the inputs that the matrix gets, then the scales of each row are solved "
              "for and the codes improved one by one against the same inputs. --memory must hold the hidden states of the "
              "calibration beside a layer.\n"
+             "--scheme mixed with --allocate global gives each target the width that pays: each is quantised alone to 2, 3, 4 and 8 "
+             "bits, in groups of 32 and of 128 (64 where its columns are no whole groups of that), the divergence of the whole model "
+             "from MODEL is measured on a part of the text that calibrates nothing, and --budget (bits a weight of the targets with "
+             "their scales, or bytes of all tensors) is spent where it spares most; a target may stay as it is. All routed experts of "
+             "a layer and projection get the same. --allocation keeps these measurements for the next budget, or for --resume; a dry "
+             "run makes them too.\n"
              "OUT/organ/QUANTIZE_REPORT.md (and .html) and quantize.json tell how much each tensor and each kind of projection "
              "has lost: the norm of the difference over the norm of the weights, and by a text the same of the outputs. A "
              "target that the scheme cannot hold stays as it is, is named in quantization_config as one to be left alone, and "
              "in the report with the reason. A run that is interrupted leaves no half model; --resume goes on with it.\n"
              ORGAN_EVALUATION_ABOUT("MODEL") " Activations are not quantised in that.",
     OPERANDS(OPERAND("MODEL", MODEL, quantize.model, "the model to quantise; it is only read, never changed")),
-    GROUPS(GROUP("Options", quantize_options), GROUP("By a text", gptq_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
+    GROUPS(GROUP("Options", quantize_options), GROUP("By a text", gptq_options),
+           GROUP("One budget for the whole model", width_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ quantize Qwen3-8B -o Qwen3-8B-FP8 --scheme fp8-block128", "FP8 in blocks of 128 x 128, as DeepSeek-V3 has it."},
              {"organ quantize Llama-3.1-8B -o OUT --scheme int4-group128", "INT4 in groups of 128, for compressed-tensors."},
              {"organ quantize MODEL -o OUT -s int4-group64 --method gptq --calibration TEXT",

@@ -40,7 +40,8 @@ static const organ_option calibration_options[] = {
          .range = {0, 100}, .after_from = true, .fallback = "1"),
     NUMBER("seed", "N", calibrated.seed,
            "physarum-v2: of the noise that shows which inputs are stable", .range = {0, 4294967295}, .fallback = "0")};
-static const organ_option allocation_options[] = {ALLOCATION(calibrated.allocate, "50%")};
+static const organ_option allocation_options[] = {ALLOCATION_OF(calibrated.allocate, "50%"), ALLOCATION_ROUNDS(calibrated.allocate),
+                                                 ALLOCATION_TOKENS(calibrated.allocate), ALLOCATION_WAY(calibrated.allocate)};
 static const organ_option flow_options[] = {
     NUMBER("block-size", "N", prune.block_size, "edge of a tile in weights", .range = {16, 4096}, .fallback = "256"),
     NUMBER("iterations", "N", prune.iterations, "steps of the flow in each tile", .range = {1, 100000}, .fallback = "30"),

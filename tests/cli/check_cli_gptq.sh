@@ -48,6 +48,39 @@ for scheme in fp8-block128 fp8-channel; do
     prints "No problems found"
 done
 
+# ---- mixed widths: one budget, divided by measured divergence ----
+mixed=(quantize tiny-qwen2 -s mixed "${short[@]}" --allocate global --allocate-tokens 256)
+some=(--targets '*.[03].self_attn.[qkv]_proj.weight')
+ends 0 "${mixed[@]}" "${some[@]}" -o mixed --budget 3.5bpw --allocation mixed.curves --json "${scored[@]}"
+judge "the widths cost more than the same for each" below "$(number cost ../out)" "$(number uniform_cost ../out)"
+judge "more bits are spent than there are" below "$(number bits_per_weight ../out)" 3.5001
+judge "all tensors got one scheme" test "$(grep -o '"scheme": "int[^"]*"' ../out | sort -u | wc -l)" -gt 1
+sed -n '/"quantization_config"/,$p' mixed/config.json >../config
+matches quantize/quantize_config_mixed ../config
+ends 0 quantize tiny-qwen2 -o uniform -s int3-group32 "${short[@]}" "${some[@]}" --json "${scored[@]}"
+judge "mixed widths are as far off as one" below "$(number kl_divergence mixed/organ/quantize.json)" "$(number kl_divergence ../out)"
+judge "mixed widths take more bytes" test "$(number bytes_after mixed/organ/quantize.json)" -le "$(number bytes_after ../out)"
+ends 0 inspect mixed
+prints "No problems found"
+ends 0 dequantize mixed -o mixed-plain --quiet
+ends 0 perplexity mixed --text tiny-qwen2/heldout.txt --context 64 --max-tokens 512 --compare mixed-plain
+ends 0 "${mixed[@]}" "${some[@]}" -o mixed-again --budget 3.5bpw --allocation mixed.curves --threads 3
+judge "curves that are there make other bytes" cmp -s mixed/model.safetensors mixed-again/model.safetensors
+ends 0 "${mixed[@]}" "${some[@]}" -o mixed-bytes --budget 9M --allocation mixed.curves
+judge "the tensors take more than the budget" test "$(number total_size mixed-bytes/organ/quantize.json)" -le 9437184
+ends 0 "${mixed[@]}" "${some[@]}" -o mixed-dry --budget 4bpw --allocation mixed.curves --dry-run
+prints "Dry run, nothing was written"
+judge "a dry run wrote something" test ! -e mixed-dry
+refused 2 "scheme mixed needs --allocate global and --budget" quantize tiny-qwen2 -o no -s mixed "${short[@]}"
+refused 2 "scheme mixed needs --method gptq" quantize tiny-qwen2 -o no -s mixed --allocate global --budget 4bpw
+refused 2 "--allocate has no meaning with scheme int4-group32" quantize tiny-qwen2 -o no -s int4-group32 "${short[@]}" --allocate global --budget 4bpw
+refused 2 "--budget has no meaning without --allocate global" quantize tiny-qwen2 -o no -s int4-group32 "${short[@]}" --budget 4bpw
+refused 2 "--budget 50% has no meaning for quantize" "${mixed[@]}" -o no --budget 50%
+refused 2 "--budget 2bpw: codes of 2 bits with their scales take 2.25 bits a weight" "${mixed[@]}" "${some[@]}" -o no --budget 2bpw
+refused 2 "--budget 1M: with all targets in 2 bits the tensors take" "${mixed[@]}" "${some[@]}" -o no --budget 1M
+refused 2 "--budget 16bpw holds all targets as they are" "${mixed[@]}" "${some[@]}" -o no --budget 16bpw --allocation mixed.curves
+refused 2 "has the curves of another run: its method" "${mixed[@]}" "${some[@]}" -o no --budget 4bpw --allocation mixed.curves --no-resolve
+
 # ---- interrupted and resumed, and the same bytes whatever the way ----
 interrupted INT resumed quantize tiny-qwen2 -o resumed --scheme int4-group32 "${short[@]/--quiet/--threads=1}"
 judge "SIGINT ends it with $code instead of 130" test $code -eq 130

@@ -45,6 +45,8 @@ same divided organ/prune.json files prune tiny-qwen2 --budget 50% --allocate glo
     --calibration tiny-qwen2/calibration.txt --targets '*.[03].self_attn.v_proj.weight'
 same gptq organ/quantize.json files quantize tiny-qwen2 --scheme int3-group32 --method gptq --targets '*.0.self_attn.k_proj.weight' \
     --calibration tiny-qwen2/calibration.txt --samples 1 --context 64
+same mixed organ/quantize.json files quantize tiny-qwen2 --scheme mixed --method gptq --targets '*.[03].self_attn.k_proj.weight' --budget 3.5bpw \
+    --allocate global --allocate-tokens 64 --calibration tiny-qwen2/calibration.txt --samples 2 --context 64
 same merge organ/lora_merge.json files lora merge --base tiny-qwen2 --adapter tiny-lora --scale 4
 same extract organ/lora_extract.json files lora extract --base tiny-qwen2 --tuned merge-scalar-1 -r 2 --modules v_proj
 same exact organ/lora_extract.json files lora extract --base tiny-qwen2 --tuned merge-scalar-1 -r 2 --exact --modules v_proj

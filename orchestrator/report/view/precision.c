@@ -126,9 +126,41 @@ static const organ_field tensors[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD
                                       FIELD_COUNT("before", "bytes_before"),
                                       FIELD_COUNT("after", "bytes_after"),
                                       FIELD_IF("totals.sparsity", "sparsity", "sparsity", "percent", 0),
+                                      FIELD_IF("allocation", "scheme", "scheme", NULL, 0),
                                       FIELD_WORDS("relative error", "{relative_error:%.4f}", 0),
                                       FIELD_IF("calibration", "outputs, GPTQ", "gptq_output_error", "%.4f", 0),
                                       FIELD_IF("calibration", "outputs", "output_error", "%.4f", 0)};
+
+/* What each tensor got of a budget of bits. */
+static const organ_field widths[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                     FIELD_COUNT("layer", "layer"),
+                                     FIELD_COUNT("weights", "elements"),
+                                     FIELD_WORDS("bits", "{bits}{quantised?|, as it was}", 0),
+                                     FIELD_WORDS("with scales", "{bits_per_weight:.3f}", 0),
+                                     FIELD_WORDS("KL", "{cost:.3g}", 0),
+                                     FIELD_WORDS("KL with the same for each", "{uniform_cost:.3g}", 0),
+                                     FIELD_WORDS("curve", "{between?of other layers|measured}", 0)};
+
+static const organ_block width_blocks[] = {
+    SECTION(ON_FILES, NULL, "What each tensor got"),
+    SAY(ON_TERMINAL, NULL,
+        "Allocation: one budget of {budget}, {bits_per_weight:.3f} bits a weight are spent; by the curves {cost:.3g} nats a token, where "
+        "{uniform_bits} bits for each tensor cost {uniform_cost:.3g}."),
+    SAY(ON_FILES, NULL,
+        "One budget of {budget} was divided over {tensors_in_all} tensors by what each costs alone, {bits_per_weight:.3f} bits a weight "
+        "are "
+        "spent: curves of {measured} of them were measured on {tokens:count} tokens in {windows} windows of {text.name} that calibrate "
+        "nothing. By the curves all of them cost {cost:.3g} nats a token; {uniform_bits} bits for each would cost {uniform_cost:.3g}."),
+    MAP("tensors", "tensors",
+        .look = {.title = "What each projection of each layer got",
+                 .description = "A field of cells, one for each projection in each layer, with the bits of its codes. The table below has "
+                                "the same numbers.",
+                 .row_label = "projection",
+                 .value_label = "bits of a code"},
+        .role = "role", .value = "bits", .weight = "elements", .layers = true,
+        .caption = "Many bits where few cost much, few where they cost little; scales come on top."),
+    TABLE(ON_FILES, "tensors", "tensors", FIELDS(widths), .caption = "Nats a token by the curve of each tensor alone", .most = 1000,
+          .what = "tensors")};
 
 /* Of GGUF. */
 static const organ_field block_types[] = {FIELD_TEXT("stored as", "type", 0),
@@ -192,6 +224,7 @@ static const organ_block quantize_blocks[] = {
         "{parameters.pruning.method} left out {totals.masked:count} weights of {totals.elements:count} ({totals.sparsity:percent}), whose "
         "codes mean zero; with those of small weights {totals.zeros:count} codes do. The relative error is that of both, errors of "
         "outputs are what the codes added."),
+    PART(ON_ALL, "allocation", BLOCKS_OF(width_blocks)),
     SAY(ON_ALL, "calibration.block_diagonal_tensors",
         "{calibration.block_diagonal_tensors:count} tensors were quantised by second moments in blocks of 256 inputs: --memory did not "
         "hold them whole."),

@@ -15,14 +15,29 @@
 
 #define ORGAN_ALLOCATION_DEFINITION "allocate/1"
 #define ORGAN_ALLOCATION_SCHEMA     "organ.allocation/1"
-#define ORGAN_ALLOCATION_LEVELS     5 /* at most */
+#define ORGAN_ALLOCATION_LEVELS     8 /* at most */
+#define ORGAN_SPARSITY_LEVELS       5
 
 /* The sparsities at which curves of a pruning are measured: 0.40, 0.55, 0.70, 0.82, 0.92. */
-extern const double organ_sparsity_levels[ORGAN_ALLOCATION_LEVELS];
+extern const double organ_sparsity_levels[ORGAN_SPARSITY_LEVELS];
 
 #define ORGAN_ALLOCATION_LEAST 0.20 /* no tensor gets a lower sparsity than this, */
 #define ORGAN_ALLOCATION_MOST  0.95 /* nor a higher one */
 #define ORGAN_ALLOCATION_WAY   0.8  /* from the uniform division to that of least cost */
+
+/* The levels at which curves of a quantisation are measured: 2, 3, 4 and 8 bits, with a half of a bit more for the scales of groups of 32
+ * columns, without it for those of the widest groups that the tensor has. */
+#define ORGAN_WIDTH_LEVELS 8
+extern const double organ_width_levels[ORGAN_WIDTH_LEVELS];
+
+/* ---- what is asked ---- */
+
+/* Whether the options go together, each by itself in its range. ORGAN_USAGE. */
+organ_status organ_allocate_check(const organ_allocate_options *options, organ_error *error);
+/* What is given, or else what holds. */
+unsigned organ_allocate_tokens(const organ_allocate_options *options);
+unsigned organ_allocate_layers(const organ_allocate_options *options);
+double organ_allocate_way(const organ_allocate_options *options);
 
 /* ---- the budget ---- */
 
@@ -68,6 +83,12 @@ double organ_allocation_cost(const organ_allocation *allocation, const organ_all
  */
 bool organ_allocation_divide(organ_allocation *allocation, double budget, double way);
 
+/* Chooses a width for each tensor, whose curves over widths are known: `sizes` has what a tensor takes at each level and, last, as it is,
+ * which costs nothing. The sum of the costs is least for one price of a bit while the sum of sizes is within the budget, which the lowest
+ * levels together must be; what that leaves goes to steps that fit, and exchanges between two tensors end it. chosen[t] is a level, or
+ * level_count: as it is. *uniform is the greatest that all of them can have. The sum of the sizes. */
+double organ_allocation_choose(organ_allocation *allocation, const double *sizes, double budget, size_t *chosen, size_t *uniform);
+
 /* Curves of tensors that were not measured: the logarithm of each level lies on the line through the nearest measured layers before and
  * after of the same role; where there is one of them, it is that one's. false, with *missing, for a tensor whose role was not measured. */
 bool organ_allocation_fill(organ_allocation *allocation, size_t *missing);
@@ -85,6 +106,10 @@ json_t *organ_allocation_json(const organ_allocation *allocation, const json_t *
 /* Reads the curves of the tensors, whose names and elements are set. *found is false where there is no such file. ORGAN_BAD_INPUT for what
  * is no such document, ORGAN_USAGE where it belongs to something else; both name the member. After an error no curve is known. */
 organ_status organ_allocation_read(organ_allocation *allocation, const json_t *identity, const char *path, bool *found, organ_error *error);
+
+/* Whether a new file can be made there: measuring takes long. ORGAN_IO. */
+organ_status organ_allocation_check_place(const char *path, organ_error *error);
+organ_status organ_allocation_write(const organ_allocation *allocation, const json_t *identity, const char *path, organ_error *error);
 
 /* The curve as a line of a journal, and back: false where it is of another tensor or no curve. */
 json_t *organ_allocation_line(const organ_allocation *allocation, const organ_allocation_tensor *tensor);

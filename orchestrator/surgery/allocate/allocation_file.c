@@ -30,7 +30,7 @@ static bool read_costs(const json_t *array, size_t count, double *costs)
 bool organ_allocation_recall(organ_allocation *allocation, const json_t *line)
 {
     const char *const name = json_string_value(json_object_get(line, "curve_of"));
-    double costs[ORGAN_ALLOCATION_LEVELS];
+    double costs[ORGAN_ALLOCATION_LEVELS] = {0};
     for (size_t k = 0; name && k < allocation->count; k++)
         if (strcmp(allocation->tensors[k].name, name) == 0) {
             if (!read_costs(json_object_get(line, "cost"), allocation->level_count, costs))

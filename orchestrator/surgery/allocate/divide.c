@@ -14,7 +14,7 @@
 #define MOST_PRICE  1e9
 #define BISECTIONS  120
 
-const double organ_sparsity_levels[ORGAN_ALLOCATION_LEVELS] = {0.40, 0.55, 0.70, 0.82, 0.92};
+const double organ_sparsity_levels[ORGAN_SPARSITY_LEVELS] = {0.40, 0.55, 0.70, 0.82, 0.92};
 
 static double at_least(double cost) { return cost > LEAST_COST ? cost : LEAST_COST; }
 

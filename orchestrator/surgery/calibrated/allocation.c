@@ -2,18 +2,11 @@
 #include "orchestrator/surgery/calibrated/allocation.h"
 
 #include "formats/base/path.h"
-#include "formats/base/text_buffer.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/report/text/members.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-#define TOKENS      3072u
-#define LAYERS      16u
-#define MOST_ROUNDS 1000u
 
 struct organ_prune_allocation {
     const organ_prune_calibrated_options *options;
@@ -34,36 +27,7 @@ struct organ_prune_allocation {
     size_t tokens, windows;
 };
 
-static unsigned tokens_of(const organ_allocate_options *o) { return o->tokens ? o->tokens : TOKENS; }
-static unsigned layers_of(const organ_allocate_options *o) { return o->layers ? o->layers : LAYERS; }
-static double way_of(const organ_allocate_options *o) { return o->way > 0 ? o->way : ORGAN_ALLOCATION_WAY; }
-
 /* ---- what goes with what ---- */
-
-static organ_status refuse_alone(const organ_allocate_options *o, organ_error *error)
-{
-    const char *const given = o->budget    ? "--budget"
-                              : o->file    ? "--allocation"
-                              : o->rounds  ? "--rounds"
-                              : o->tokens  ? "--allocate-tokens"
-                              : o->layers  ? "--allocate-layers"
-                              : o->way > 0 ? "--allocate-way"
-                                           : NULL;
-    return given ? organ_fail(error, ORGAN_USAGE, "%s has no meaning without --allocate global", given) : ORGAN_OK;
-}
-
-static organ_status check_ranges(const organ_allocate_options *o, organ_error *error)
-{
-    if (strcmp(o->allocate, "global") != 0)
-        return organ_fail(error, ORGAN_USAGE, "--allocate '%s' is not known: global", o->allocate);
-    if (o->rounds > MOST_ROUNDS)
-        return organ_fail(error, ORGAN_USAGE, "%u rounds are not in 0 .. %u", o->rounds, MOST_ROUNDS);
-    if (tokens_of(o) < 64 || tokens_of(o) > 1u << 24)
-        return organ_fail(error, ORGAN_USAGE, "--allocate-tokens %u is not in 64 .. 16777216", o->tokens);
-    if (layers_of(o) < 2 || layers_of(o) > 1u << 14)
-        return organ_fail(error, ORGAN_USAGE, "--allocate-layers %u is not in 2 .. 16384", o->layers);
-    return way_of(o) <= 1 ? ORGAN_OK : organ_fail(error, ORGAN_USAGE, "--allocate-way %g is not above 0 and at most 1", o->way);
-}
 
 static organ_status read_budget(const organ_allocate_options *o, double sparsity, double *budget, organ_error *error)
 {
@@ -90,9 +54,7 @@ static organ_status read_budget(const organ_allocate_options *o, double sparsity
 organ_status organ_prune_allocation_check(const organ_prune_calibrated_options *c, double sparsity, double *budget, organ_error *error)
 {
     const organ_allocate_options *const o = &c->allocate;
-    if (!o->allocate)
-        return refuse_alone(o, error);
-    if (check_ranges(o, error) != ORGAN_OK)
+    if (organ_allocate_check(o, error) != ORGAN_OK || !o->allocate)
         return error->status;
     if (c->pattern)
         return organ_fail(error, ORGAN_USAGE, "--pattern %s gives every tensor the same: --allocate cannot be asked for as well",
@@ -185,8 +147,8 @@ static json_t *identity_of(const organ_prune_allocation *a, const char *text)
     return ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("model", a->job->fingerprint),
                         SET_TEXT("method", a->job->definition), SET_FLAG("compensate", !a->wish.no_compensate),
                         SET_REAL("effort", c->effort), SET_COUNT("seed", c->seed), SET_TEXT("text", text), SET_COUNT("samples", c->samples),
-                        SET_COUNT("context", c->context), SET_COUNT("allocate_tokens", tokens_of(&c->allocate)),
-                        SET_COUNT("allocate_layers", layers_of(&c->allocate)));
+                        SET_COUNT("context", c->context), SET_COUNT("allocate_tokens", organ_allocate_tokens(&c->allocate)),
+                        SET_COUNT("allocate_layers", organ_allocate_layers(&c->allocate)));
 }
 
 static organ_along_options walk_of(const organ_prune_allocation *a)
@@ -204,7 +166,8 @@ static organ_along_options walk_of(const organ_prune_allocation *a)
 static organ_status open_exchanges(organ_prune_allocation *a, organ_error *error)
 {
     const organ_allocate_options *const o = &a->options->allocate;
-    const organ_exchanges_options options = {.walk = walk_of(a), .tokens = tokens_of(o), .rounds = o->rounds, .seed = a->options->seed};
+    const organ_exchanges_options options = {
+        .walk = walk_of(a), .tokens = organ_allocate_tokens(o), .rounds = o->rounds, .seed = a->options->seed};
     a->exchange_work = (organ_exchanges_work){.context = a, .make = exchange, .memory = memory};
     return organ_exchanges_open(&options, a->job->donor, &a->job->targets, &a->curves, a->of, &a->exchange_work, a->job->engine,
                                 a->job->progress, &a->exchanges, error);
@@ -213,7 +176,8 @@ static organ_status open_exchanges(organ_prune_allocation *a, organ_error *error
 static organ_status open_walk(organ_prune_allocation *a, organ_error *error)
 {
     const organ_prune_calibrated_options *const c = a->options;
-    const organ_curves_options options = {.walk = walk_of(a), .tokens = tokens_of(&c->allocate), .layers = layers_of(&c->allocate)};
+    const organ_curves_options options = {
+        .walk = walk_of(a), .tokens = organ_allocate_tokens(&c->allocate), .layers = organ_allocate_layers(&c->allocate)};
     a->work = (organ_curves_work){.context = a, .make = make, .memory = memory, .found = found};
     if (organ_curves_open(&options, a->job->donor, &a->job->targets, &a->curves, a->of, &a->work, a->job->engine, a->job->progress,
                           &a->walk, error))
@@ -223,19 +187,6 @@ static organ_status open_walk(organ_prune_allocation *a, organ_error *error)
     a->windows = windows->count;
     a->identity = identity_of(a, organ_along_describe(organ_curves_walk(a->walk))->digest);
     return a->identity ? ORGAN_OK : organ_fail_memory(error, a->job->donor->path);
-}
-
-/* Whether a new file can be made there: measuring takes long. */
-static organ_status check_place(const char *file, organ_error *error)
-{
-    const size_t folder = (size_t)(organ_path_name(file) - file);
-    char *const path = folder ? organ_format("%.*s", (int)folder, file) : strdup(".");
-    if (!path)
-        return organ_fail_memory(error, file);
-    if (access(path, W_OK | X_OK))
-        organ_fail_errno(error, errno, "%s: cannot be made (--allocation)", file);
-    free(path);
-    return error->status;
 }
 
 organ_status organ_prune_allocation_open(const organ_prune_calibrated_options *options, const organ_prune_matrix_options *wish,
@@ -250,7 +201,7 @@ organ_status organ_prune_allocation_open(const organ_prune_calibrated_options *o
                                   .wish = *wish,
                                   .by_weight = by_weight,
                                   .job = job,
-                                  .curves = {.levels = organ_sparsity_levels, .level_count = ORGAN_ALLOCATION_LEVELS},
+                                  .curves = {.levels = organ_sparsity_levels, .level_count = ORGAN_SPARSITY_LEVELS},
                                   .of = calloc(job->targets.count + 1, sizeof *a->of),
                                   .budget = budget,
                                   .shares = calloc(job->targets.count + 1, sizeof *a->shares)};
@@ -263,7 +214,7 @@ organ_status organ_prune_allocation_open(const organ_prune_calibrated_options *o
     if (organ_memory_refuse_both(error, &other) != ORGAN_OK || !file ||
         organ_allocation_read(&a->curves, a->identity, file, &a->known, error) != ORGAN_OK)
         return error->status;
-    return a->known ? ORGAN_OK : check_place(file, error);
+    return a->known ? ORGAN_OK : organ_allocation_check_place(file, error);
 }
 
 void organ_prune_allocation_close(organ_prune_allocation *a)
@@ -326,7 +277,7 @@ static organ_status exchange_pairs(organ_prune_allocation *a, organ_error *error
 
 static organ_status divide(organ_prune_allocation *a, organ_error *error)
 {
-    if (!organ_allocation_divide(&a->curves, a->budget, way_of(&a->options->allocate)))
+    if (!organ_allocation_divide(&a->curves, a->budget, organ_allocate_way(&a->options->allocate)))
         return organ_fail_memory(error, a->job->donor->path);
     if (a->exchanges && exchange_pairs(a, error) != ORGAN_OK)
         return error->status;
@@ -351,13 +302,7 @@ static organ_status measure(organ_prune_allocation *a, organ_error *error)
     json_array_foreach(journal->lines, index, line)(void) organ_allocation_recall(&a->curves, line);
     if (organ_curves_run(a->walk, error) != ORGAN_OK || !file)
         return error->status;
-    json_t *const document = organ_allocation_json(&a->curves, a->identity);
-    if (document)
-        organ_document_write(file, document, error);
-    else
-        organ_fail_memory(error, file);
-    json_decref(document);
-    return error->status;
+    return organ_allocation_write(&a->curves, a->identity, file, error);
 }
 
 /* The stage that measuring has interrupted. */
@@ -394,8 +339,9 @@ organ_status organ_prune_allocation_run(organ_prune_allocation *a, organ_error *
 json_t *organ_prune_allocation_parameters(const organ_prune_calibrated_options *c, double budget)
 {
     const organ_allocate_options *const o = &c->allocate;
-    return ORGAN_OBJECT(SET_TEXT("allocate", o->allocate), SET_REAL("budget", 100 * budget), SET_REAL("way", way_of(o)),
-                        SET_COUNT("rounds", o->rounds), SET_COUNT("tokens", tokens_of(o)), SET_COUNT("layers", layers_of(o)));
+    return ORGAN_OBJECT(SET_TEXT("allocate", o->allocate), SET_REAL("budget", 100 * budget), SET_REAL("way", organ_allocate_way(o)),
+                        SET_COUNT("rounds", o->rounds), SET_COUNT("tokens", organ_allocate_tokens(o)),
+                        SET_COUNT("layers", organ_allocate_layers(o)));
 }
 
 static json_t *tensor_json(const void *context, size_t k)
@@ -414,7 +360,7 @@ json_t *organ_prune_allocation_json(const organ_prune_allocation *a)
     for (size_t k = 0; k < a->curves.count && a->known; k++)
         measured += !a->curves.tensors[k].between;
     return ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_REAL("budget", 100 * a->budget),
-                        SET_REAL("way", way_of(&a->options->allocate)), SET_FLAG("known", a->known),
+                        SET_REAL("way", organ_allocate_way(&a->options->allocate)), SET_FLAG("known", a->known),
                         SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(a->options->calibration)),
                                                  SET_HELD("xxh3", json_object_get(a->identity, "text")))),
                         SET_COUNT("tokens", a->tokens), SET_COUNT("windows", a->windows), SET_COUNT("tensors_in_all", a->curves.count),

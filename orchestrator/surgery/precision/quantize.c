@@ -3,23 +3,13 @@
 #include "orchestrator/surgery/precision/quantize_job.h"
 
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/allocate/allocate.h"
 #include "orchestrator/surgery/output/plain_only.h"
 #include "orchestrator/surgery/output/operation.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const organ_quantize_scheme schemes[] = {
-    {"fp8-block128", {0, ORGAN_SCALE_BLOCK, 128}, false}, {"fp8-tensor", {0, ORGAN_SCALE_TENSOR, 0}, false},
-    {"fp8-channel", {0, ORGAN_SCALE_CHANNEL, 0}, false},  {"int8-channel", {8, ORGAN_SCALE_CHANNEL, 0}, false},
-    {"int8-group128", {8, ORGAN_SCALE_GROUP, 128}, true}, {"int8-group64", {8, ORGAN_SCALE_GROUP, 64}, true},
-    {"int8-group32", {8, ORGAN_SCALE_GROUP, 32}, true},   {"int4-group128", {4, ORGAN_SCALE_GROUP, 128}, true},
-    {"int4-group64", {4, ORGAN_SCALE_GROUP, 64}, true},   {"int4-group32", {4, ORGAN_SCALE_GROUP, 32}, true},
-    {"int3-group128", {3, ORGAN_SCALE_GROUP, 128}, true}, {"int3-group64", {3, ORGAN_SCALE_GROUP, 64}, true},
-    {"int3-group32", {3, ORGAN_SCALE_GROUP, 32}, true},   {"int2-group128", {2, ORGAN_SCALE_GROUP, 128}, true},
-    {"int2-group64", {2, ORGAN_SCALE_GROUP, 64}, true},   {"int2-group32", {2, ORGAN_SCALE_GROUP, 32}, true},
-};
 
 static const uint64_t two[] = {2};
 
@@ -51,21 +41,21 @@ static organ_status check_gguf(const organ_quantize_options *o, organ_error *err
 {
     if (by_text(o))
         return organ_fail(error, ORGAN_USAGE, "--method gptq has no meaning with scheme %s: it writes no blocks of GGUF", o->scheme);
-    return check_method(o, error);
+    if (o->allocate.allocate)
+        return organ_fail(error, ORGAN_USAGE, "--allocate has no meaning with scheme %s: it writes no blocks of GGUF", o->scheme);
+    return organ_allocate_check(&o->allocate, error) ? error->status : check_method(o, error);
 }
 
 static organ_status check_options(organ_quantize_job *job, organ_error *error)
 {
-    for (size_t k = 0; k < sizeof schemes / sizeof *schemes; k++)
-        if (strcmp(job->options->scheme, schemes[k].name) == 0)
-            job->scheme = &schemes[k];
+    job->scheme = organ_quantize_scheme_named(job->options->scheme);
     if (!job->scheme)
         return organ_fail(
             error, ORGAN_USAGE,
             "scheme '%s' is none of fp8-block128, fp8-tensor, fp8-channel, int8-channel, int8-group128, int8-group64, int8-group32, "
-            "of int4, int3 and int2 with the same groups, and of GGUF models " ORGAN_GGUF_SCHEMES,
+            "of int4, int3 and int2 with the same groups, mixed, and of GGUF models " ORGAN_GGUF_SCHEMES,
             job->options->scheme);
-    if (check_method(job->options, error) != ORGAN_OK)
+    if (organ_quantize_widths_check(job->options, organ_quantize_is_mixed(job->scheme), error) || check_method(job->options, error))
         return error->status;
     if (job->options->imatrix)
         return organ_fail(error, ORGAN_USAGE, "--imatrix has no meaning with scheme %s: it weighs the blocks of GGUF models",
@@ -91,28 +81,6 @@ static organ_status check_model(const organ_quantize_job *job, organ_error *erro
 }
 
 /* ---- what becomes of each tensor ---- */
-
-static bool ends_in_weight(const char *name)
-{
-    const size_t length = strlen(name);
-    return length > 7 && strcmp(name + length - 7, ".weight") == 0;
-}
-
-/* Why a target cannot be had; NULL if it can. */
-static const char *obstacle(const organ_quantize_job *job, const organ_tensor *tensor)
-{
-    if (tensor->rank != 2)
-        return "it is a stack of matrices, for which the scheme has no layout that is generally loaded.";
-    if (!ends_in_weight(tensor->name))
-        return "its name does not end in '.weight', so its scales would have none.";
-    if (!organ_target_is_float(tensor))
-        return "its type is none of BF16, F16 and F32.";
-    if (tensor->anatomy.role == ORGAN_ROLE_EMBED)
-        return "embeddings are looked up, not multiplied: no server loads them in this scheme.";
-    if (job->scheme->grid.scale_of == ORGAN_SCALE_GROUP && tensor->shape[1] % job->scheme->grid.size)
-        return "its columns are not a whole number of groups; smaller groups may fit.";
-    return NULL;
-}
 
 static const char *name_beside(organ_quantize_job *job, const char *weight, const char *end)
 {
@@ -148,11 +116,11 @@ static size_t add_unit(organ_quantize_job *job, size_t first, size_t count, uint
     return job->unit_count++;
 }
 
-static organ_status take_target(organ_quantize_job *job, const organ_weight *weight, organ_error *error)
+static organ_status take_target(organ_quantize_job *job, const organ_weight *weight, const organ_quantize_scheme *scheme,
+                                organ_error *error)
 {
-    const organ_quantize_scheme *const scheme = job->scheme;
     organ_quantize_part *const part = &job->parts[job->part_count++];
-    *part = (organ_quantize_part){.weight = weight, .rows = weight->shape[0], .cols = weight->shape[1]};
+    *part = (organ_quantize_part){.weight = weight, .scheme = scheme, .rows = weight->shape[0], .cols = weight->shape[1]};
     const unsigned rank = shape_scales(scheme, part);
     if (scheme->grid.scale_of == ORGAN_SCALE_BLOCK && (part->rows % scheme->grid.size != 0 || part->cols % scheme->grid.size != 0))
         job->partial++;
@@ -179,6 +147,12 @@ static void keep_tensor(organ_quantize_job *job, const organ_tensor *tensor)
     job->pieces[job->piece_count++] = organ_piece_same(tensor);
 }
 
+/* What a tensor becomes; NULL: what it is. */
+static const organ_quantize_scheme *scheme_of(const organ_quantize_job *job, const organ_tensor *tensor)
+{
+    return job->scheme_of ? job->scheme_of[tensor - job->model->tensors] : job->scheme;
+}
+
 static organ_status plan_pieces(organ_quantize_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
@@ -193,16 +167,20 @@ static organ_status plan_pieces(organ_quantize_job *job, organ_error *error)
         const organ_weight *const weight = &job->weights->weights[k];
         const organ_tensor *const tensor = weight->codes;
         const bool meant = job->targets.chosen[tensor - model->tensors];
-        const char *const why = meant ? obstacle(job, tensor) : NULL;
+        const char *const why = meant ? organ_quantize_obstacle(job, tensor) : NULL;
+        const organ_quantize_scheme *const scheme = meant && !why ? scheme_of(job, tensor) : NULL;
         if (why)
             job->left[job->left_count++] = (organ_quantize_left){tensor, why};
-        if (meant && !why)
-            take_target(job, weight, error);
+        if (scheme)
+            take_target(job, weight, scheme, error);
         else
             keep_tensor(job, tensor);
     }
     for (size_t k = 0; k < job->weights->stray_count && !error->status; k++)
         keep_tensor(job, job->weights->strays[k].tensor);
+    if (!error->status && job->part_count == 0 && job->left_count == 0)
+        return organ_fail(error, ORGAN_USAGE, "--budget %s holds all targets as they are: nothing is to be quantised",
+                          job->options->allocate.budget);
     if (!error->status && job->part_count == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: no target can be quantised as %s; tensor '%s': %s", model->path,
                           job->options->scheme, job->left[0].tensor->name, job->left[0].why);
@@ -216,6 +194,8 @@ static organ_status open_plain(organ_quantize_job *job, organ_error *error)
     if (organ_model_open(job->options->model, &job->model, error) || organ_model_is_here(job->model, "quantised", error) ||
         organ_weights_find(job->model, &job->weights, error) || check_model(job, error) ||
         organ_targets_select(job->model, job->options->targets, &job->targets, error))
+        return error->status;
+    if (organ_quantize_is_mixed(job->scheme) && organ_quantize_widths_find(job, error) != ORGAN_OK)
         return error->status;
     if (plan_pieces(job, error) != ORGAN_OK || !by_text(job->options))
         return error->status;
@@ -244,6 +224,8 @@ static void close_quantize(void *context)
 {
     organ_quantize_job *const job = context;
     organ_quantize_close_text(job);
+    organ_quantize_widths_close(job->widths);
+    free(job->scheme_of);
     free(job->pieces);
     free(job->units);
     free(job->parts);

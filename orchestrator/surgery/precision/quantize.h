@@ -4,6 +4,7 @@
 #ifndef ORGAN_QUANTIZE_H
 #define ORGAN_QUANTIZE_H
 
+#include "orchestrator/surgery/allocate/allocate_options.h"
 #include "orchestrator/surgery/trial/evaluate_options.h"
 
 ORGAN_API_BEGIN
@@ -11,7 +12,8 @@ ORGAN_API_BEGIN
 typedef struct organ_quantize_options {
     const char *model, *output;
     /* "fp8-block128", "fp8-tensor", "fp8-channel", "int8-channel"; "int8-", "int4-", "int3-" or "int2-" with "group128", "group64" or
-     * "group32"; of a GGUF model: "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q4_k", "q5_k" or "q6_k" */
+     * "group32"; "mixed": each target as `allocate` gives it; of a GGUF model: "q4_0", "q4_1", "q5_0", "q5_1",
+     * "q8_0", "q4_k", "q5_k" or "q6_k" */
     const char *scheme;
     const char *targets; /* as organ_targets_select takes them; NULL: the projections, and of GGUF the embeddings and the output head */
     const char *imatrix; /* of GGUF models: an importance matrix that weighs what columns lose; NULL: all alike */
@@ -23,6 +25,7 @@ typedef struct organ_quantize_options {
     unsigned samples;                         /* windows of the text, 1 .. 1000000; default 128 */
     unsigned context;                         /* tokens of a window, 1 .. 1048576; default 512 */
     bool no_resolve;                          /* gptq: scales and codes stay as GPTQ has them */
+    organ_allocate_options allocate;          /* of mixed widths, which have no rounds and no way */
 } organ_quantize_options;
 
 /* Writes the model anew with the targets quantised by the greatest magnitude of each block, channel, group or tensor, to the nearest code;
@@ -30,13 +33,15 @@ typedef struct organ_quantize_options {
  * already, then scales and codes are solved for again; all other tensors keep their type and bytes. Targets that the scheme cannot hold
  * (stacks of experts, columns that are not whole groups, types other than BF16, F16 and F32) stay as they are and are listed. Of a GGUF
  * model scales are searched for, with the weights of the imatrix if there is one, and the output is one file. The error that was made is
- * measured on the way. *report is schema organ.quantize/1 and lies with a QUANTIZE_REPORT.md in the output's organ/ folder; the caller
- * releases it; NULL on error. A run that ends with ORGAN_INTERRUPTED or ORGAN_IO after some of the tensors leaves them in .NAME.organ-
- * partial, and `resume` continues it to the same bytes; after another error nothing is left of the output. Errors: ORGAN_USAGE (also for a
- * model that is quantised already, or of the other format), ORGAN_BAD_INPUT (model or imatrix is malformed or was changed, the imatrix has
- * no entry for a target, or a target has values that are NaN or infinite), ORGAN_IO, ORGAN_INTERRUPTED. With gptq also those of
- * organ_along_open and organ_along_run, and a continued run has the same --memory. With `evaluate` also those of organ_perplexity: before
- * anything is written where they can be known; an output that is whole stays, *report is set and says why it was not scored. */
+ * measured on the way. Of mixed widths what each target alone costs with 2, 3, 4 and 8 bits is measured on the text before, also in a dry
+ * run, and again in one that is continued, unless `allocate.file` keeps it; a target may stay as it is. *report is schema organ.quantize/1
+ * and lies with a QUANTIZE_REPORT.md in the output's organ/ folder; the caller releases it; NULL on error. A run that ends with
+ * ORGAN_INTERRUPTED or ORGAN_IO after some of the tensors leaves them in .NAME.organ- partial, and `resume` continues it to the same bytes;
+ * after another error nothing is left of the output. Errors: ORGAN_USAGE (also for a model that is quantised already, or of the other
+ * format), ORGAN_BAD_INPUT (model or imatrix is malformed or was changed, the imatrix has no entry for a target, or a target has values
+ * that are NaN or infinite), ORGAN_IO, ORGAN_INTERRUPTED. With gptq also those of organ_along_open and organ_along_run, and a continued run
+ * has the same --memory. With `evaluate` also those of organ_perplexity: before anything is written where they can be known; an output that
+ * is whole stays, *report is set and says why it was not scored. */
 organ_status organ_quantize_model(const organ_quantize_options *options, const organ_engine *engine, const organ_progress *progress,
                                   json_t **report, organ_error *error);
 

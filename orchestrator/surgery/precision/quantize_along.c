@@ -43,16 +43,16 @@ static void storing_close(storing *s)
 static organ_status storing_open(organ_quantize_job *job, size_t part, storing *s, organ_error *error)
 {
     organ_quantize_part *const p = &job->parts[part];
-    const organ_scale_of of = job->scheme->grid.scale_of;
+    const organ_scale_of of = p->scheme->grid.scale_of;
     *s = (storing){.job = job, .part = p, .rows = (size_t)p->rows, .cols = (size_t)p->cols, .groups = (size_t)p->groups};
-    s->row_bytes = organ_quantize_row_bytes(job->scheme, s->cols);
-    s->band = of == ORGAN_SCALE_BLOCK ? job->scheme->grid.size : of == ORGAN_SCALE_TENSOR ? s->rows : 1;
+    s->row_bytes = organ_quantize_row_bytes(p->scheme, s->cols);
+    s->band = of == ORGAN_SCALE_BLOCK ? p->scheme->grid.size : of == ORGAN_SCALE_TENSOR ? s->rows : 1;
     s->bands = (s->rows + s->band - 1) / s->band;
     s->strip_rows = strip_rows(s->row_bytes, s->rows);
     s->scales = organ_floats(s->bands, s->groups);
     s->back = organ_floats(s->cols, 1);
     s->codes = organ_along_room(s->strip_rows * s->row_bytes);
-    s->stored = organ_along_room(s->bands * s->groups * organ_quantize_scale_bytes(job->scheme));
+    s->stored = organ_along_room(s->bands * s->groups * organ_quantize_scale_bytes(p->scheme));
     s->put = aligned_alloc(64, organ_to_line(ORGAN_PUT_SCRATCH));
     if (job->pruning) {
         s->donor = organ_floats(s->rows, s->cols);
@@ -82,8 +82,8 @@ static organ_status store(storing *s, const float *weights, const float *values,
     for (size_t first = 0; first < s->rows; first += s->strip_rows) {
         const size_t rows = organ_lesser(s->strip_rows, s->rows - first);
         for (size_t r = first; r < first + rows; r++) {
-            organ_quantize_row(job->scheme, kernels, values + r * s->cols, scales_of(s, r), s->cols, s->codes + (r - first) * s->row_bytes,
-                               s->back);
+            organ_quantize_row(s->part->scheme, kernels, values + r * s->cols, scales_of(s, r), s->cols,
+                               s->codes + (r - first) * s->row_bytes, s->back);
             organ_quantize_lose(kernels, weights + r * s->cols, s->back, s->cols, &sums);
         }
         if (organ_unit_run_put(job->run, s->part->codes, s->codes, rows * s->row_bytes, first * s->row_bytes, s->put, error))
@@ -91,8 +91,8 @@ static organ_status store(storing *s, const float *weights, const float *values,
     }
     s->part->squares = sums.squares;
     s->part->error_squares = sums.error_squares;
-    organ_quantize_store_scales(job->scheme, kernels, s->scales, scales, s->stored);
-    if (organ_unit_run_put(job->run, s->part->scale, s->stored, scales * organ_quantize_scale_bytes(job->scheme), 0, s->put, error))
+    organ_quantize_store_scales(s->part->scheme, kernels, s->scales, scales, s->stored);
+    if (organ_unit_run_put(job->run, s->part->scale, s->stored, scales * organ_quantize_scale_bytes(s->part->scheme), 0, s->put, error))
         return error->status;
     return organ_quantize_put_shape(job, s->part, error);
 }
@@ -102,14 +102,14 @@ static organ_status load(storing *s, float *weights, organ_error *error)
     organ_quantize_job *const job = s->job;
     const organ_kernels *const kernels = job->engine->kernels;
     const size_t scales = s->bands * s->groups;
-    if (organ_unit_run_read(job->run, s->part->scale, s->stored, scales * organ_quantize_scale_bytes(job->scheme), 0, error))
+    if (organ_unit_run_read(job->run, s->part->scale, s->stored, scales * organ_quantize_scale_bytes(s->part->scheme), 0, error))
         return error->status;
-    organ_quantize_load_scales(job->scheme, kernels, s->stored, scales, s->scales);
+    organ_quantize_load_scales(s->part->scheme, kernels, s->stored, scales, s->scales);
     for (size_t first = 0; first < s->rows && !error->status; first += s->strip_rows) {
         const size_t rows = organ_lesser(s->strip_rows, s->rows - first);
         organ_unit_run_read(job->run, s->part->codes, s->codes, rows * s->row_bytes, first * s->row_bytes, error);
         for (size_t r = first; r < first + rows && !error->status; r++)
-            organ_quantize_row_back(job->scheme, kernels, s->codes + (r - first) * s->row_bytes, scales_of(s, r), s->cols,
+            organ_quantize_row_back(s->part->scheme, kernels, s->codes + (r - first) * s->row_bytes, scales_of(s, r), s->cols,
                                     weights + r * s->cols);
     }
     return error->status;
@@ -155,7 +155,7 @@ static organ_status prune(storing *s, const organ_along_matrix *matrix, float *w
     if (!job->pruning)
         return ORGAN_OK;
     if (!isfinite(job->engine->kernels->amax(weights, n)))
-        return organ_quantize_refuse_values(s->part, error);
+        return organ_quantize_refuse_values(s->part->weight->name, error);
     organ_gptq_inputs_close(&job->inputs);
     job->inputs_of = NULL;
     memcpy(s->donor, weights, n * sizeof *weights);
@@ -190,7 +190,7 @@ static organ_status quantise(storing *s, float *weights, float *values, organ_er
 {
     organ_quantize_job *const job = s->job;
     organ_gptq m = {.name = s->part->weight->name,
-                    .grid = job->scheme->grid,
+                    .grid = s->part->scheme->grid,
                     .no_resolve = job->options->no_resolve,
                     .rows = s->rows,
                     .cols = s->cols,
@@ -199,7 +199,7 @@ static organ_status quantise(storing *s, float *weights, float *values, organ_er
                     .values = values,
                     .scales = s->scales};
     if (!isfinite(job->engine->kernels->amax(weights, s->rows * s->cols)))
-        return organ_quantize_refuse_values(s->part, error);
+        return organ_quantize_refuse_values(s->part->weight->name, error);
     if (organ_gptq_run(&job->inputs, &m, error) != ORGAN_OK || store(s, s->donor ? s->donor : weights, values, error) != ORGAN_OK)
         return error->status;
     s->part->zeros = 0;

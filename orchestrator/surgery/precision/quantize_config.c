@@ -3,6 +3,7 @@
 
 #include "orchestrator/report/text/members.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* "model.layers.0.mlp.gate" of the tensor "model.layers.0.mlp.gate.weight"; NULL if it is no matrix, is looked up, or is a bias. */
@@ -47,11 +48,51 @@ static json_t *arguments_json(int bits, const char *type, const char *strategy, 
                         SET_TEXT("type", type));
 }
 
-/* As compressed-tensors has it: activations beside codes of a byte are quantised token by token when the model runs, those beside packed
- * codes not at all. */
-static json_t *compressed_json(const organ_quantize_job *job)
+/* The modules that have codes of that scheme, in file order. */
+static json_t *modules_json(const organ_quantize_job *job, const organ_quantize_scheme *scheme)
 {
-    const organ_quantize_scheme *const s = job->scheme;
+    json_t *const rows = json_array();
+    for (size_t k = 0; k < job->part_count; k++)
+        if (job->parts[k].scheme == scheme)
+            json_array_append_new(rows, module_json(job->parts[k].weight->codes));
+    return rows;
+}
+
+static json_t *group_json(json_t *targets, json_t *weights, json_t *inputs)
+{
+    return ORGAN_OBJECT(SET("input_activations", inputs), SET_NULL("output_activations"), SET("targets", targets), SET("weights", weights));
+}
+
+static bool is_first(const organ_quantize_job *job, size_t part)
+{
+    for (size_t k = 0; k < part; k++)
+        if (job->parts[k].scheme == job->parts[part].scheme)
+            return false;
+    return true;
+}
+
+/* A group for each scheme that a module has, in the order of the file, with these modules by their names. */
+static json_t *schemes_json(const organ_quantize_job *job)
+{
+    json_t *const groups = json_object();
+    char name[24];
+    for (size_t k = 0; k < job->part_count; k++) {
+        const organ_quantize_scheme *const s = job->parts[k].scheme;
+        if (!is_first(job, k))
+            continue;
+        snprintf(name, sizeof name, "group_%zu", json_object_size(groups));
+        json_t *const weights = arguments_json((int)s->grid.bits, "int", "group", json_integer((json_int_t)s->grid.size), false);
+        if (json_object_set_new(groups, name, group_json(modules_json(job, s), weights, json_null()))) {
+            json_decref(groups);
+            return NULL;
+        }
+    }
+    return groups;
+}
+
+/* One group for all linear layers but those to be ignored. */
+static json_t *one_group_json(const organ_quantize_scheme *s)
+{
     const organ_grid *const grid = &s->grid;
     const char *const strategy = grid->scale_of == ORGAN_SCALE_TENSOR    ? "tensor"
                                  : grid->scale_of == ORGAN_SCALE_CHANNEL ? "channel"
@@ -60,15 +101,20 @@ static json_t *compressed_json(const organ_quantize_job *job)
     json_t *const weights = arguments_json(grid->bits ? (int)grid->bits : 8, type, strategy,
                                            grid->size ? json_integer((json_int_t)grid->size) : json_null(), false);
     json_t *const inputs = s->packed ? json_null() : arguments_json(8, type, "token", json_null(), true);
-    return ORGAN_OBJECT(
-        SET("config_groups",
-            ORGAN_OBJECT(SET("group_0", ORGAN_OBJECT(SET("input_activations", inputs), SET_NULL("output_activations"),
-                                                     SET("targets", json_pack("[s]", "Linear")), SET("weights", weights))))),
-        SET_TEXT("format", s->packed    ? "pack-quantized"
-                           : grid->bits ? "int-quantized"
-                                        : "float-quantized"),
-        SET_NULL("global_compression_ratio"), SET("ignore", ignored_json(job)), SET_NULL("kv_cache_scheme"),
-        SET_TEXT("quant_method", "compressed-tensors"), SET_TEXT("quantization_status", "compressed"));
+    return ORGAN_OBJECT(SET("group_0", group_json(json_pack("[s]", "Linear"), weights, inputs)));
+}
+
+/* As compressed-tensors has it: activations beside codes of a byte are quantised token by token when the model runs, those beside packed
+ * codes not at all. */
+static json_t *compressed_json(const organ_quantize_job *job)
+{
+    const organ_quantize_scheme *const s = job->scheme;
+    return ORGAN_OBJECT(SET("config_groups", organ_quantize_is_mixed(s) ? schemes_json(job) : one_group_json(s)),
+                        SET_TEXT("format", s->packed      ? "pack-quantized"
+                                           : s->grid.bits ? "int-quantized"
+                                                          : "float-quantized"),
+                        SET_NULL("global_compression_ratio"), SET("ignore", ignored_json(job)), SET_NULL("kv_cache_scheme"),
+                        SET_TEXT("quant_method", "compressed-tensors"), SET_TEXT("quantization_status", "compressed"));
 }
 
 organ_status organ_quantize_config(void *context, organ_json_edit *config, organ_error *error)

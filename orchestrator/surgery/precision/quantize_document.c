@@ -79,12 +79,13 @@ static json_t *part_json(const void *context, size_t k)
     const organ_quantize_job *const job = context;
     const organ_quantize_part *const part = &job->parts[k];
     const organ_tensor *const tensor = part->weight->codes;
-    json_t *const told = ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_PLACE(&tensor->anatomy), SET_DTYPE("dtype", tensor->dtype),
-                                      SET("shape", organ_shape_json(tensor)), SET_COUNT("bytes_before", tensor->bytes),
-                                      SET_COUNT("bytes_after", bytes_after(job, part)),
-                                      SET("relative_error", error_json(job, part->error_squares, part->squares)),
-                                      SET_IF(job->along, "calibration_tokens", json_integer((json_int_t)part->tokens)),
-                                      SET_IF(job->along, "block_diagonal", json_boolean(part->block_diagonal)));
+    json_t *const told =
+        ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_PLACE(&tensor->anatomy), SET_DTYPE("dtype", tensor->dtype),
+                     SET("shape", organ_shape_json(tensor)), SET_COUNT("bytes_before", tensor->bytes),
+                     SET_COUNT("bytes_after", bytes_after(job, part)), SET_IF(job->widths, "scheme", json_string(part->scheme->name)),
+                     SET("relative_error", error_json(job, part->error_squares, part->squares)),
+                     SET_IF(job->along, "calibration_tokens", json_integer((json_int_t)part->tokens)),
+                     SET_IF(job->along, "block_diagonal", json_boolean(part->block_diagonal)));
     return organ_json_joined(organ_json_joined(told, pruned_json(job, part->masked, part->zeros, part->weight->elements)),
                              output_json(job, part->energy, part->gptq_loss, part->loss));
 }
@@ -102,13 +103,17 @@ static json_t *scale_text(const organ_quantize_job *job)
                                      [ORGAN_SCALE_TENSOR] = "the tensor",
                                      [ORGAN_SCALE_CHANNEL] = "a row",
                                      [ORGAN_SCALE_GROUP] = "a group of columns of a row"};
+    static const char *const then = " Then what makes the error of the outputs least with the codes as they are, rounded likewise.";
     const organ_grid *const grid = &job->scheme->grid;
     const bool block = grid->scale_of == ORGAN_SCALE_BLOCK, solved = job->along && !job->options->no_resolve;
     const bool of_rows = grid->scale_of == ORGAN_SCALE_CHANNEL || grid->scale_of == ORGAN_SCALE_GROUP;
+    if (job->widths)
+        return json_sprintf("%she greatest magnitude of %s / half of the steps between the least and the greatest code, rounded to BF16; "
+                            "2^-7 where all are zero.%s",
+                            solved ? "At first t" : "T", of[grid->scale_of], solved ? then : "");
     return json_sprintf("%she greatest magnitude of %s / %g, %s where all are zero.%s", solved && of_rows ? "At first t" : "T",
                         of[grid->scale_of], (double)organ_grid_most(grid), block ? "in FP32; 1" : "rounded to BF16; 2^-7",
-                        solved && of_rows ? " Then what makes the error of the outputs least with the codes as they are, rounded likewise."
-                                          : "");
+                        solved && of_rows ? then : "");
 }
 
 static json_t *code_text(const organ_quantize_job *job)
@@ -118,6 +123,11 @@ static json_t *code_text(const organ_quantize_job *job)
     const char *const rule = job->along ? " Value is the weight with what it makes up for: of columns that are stored already, "
                                           "in order of falling mean square of the input."
                                         : "";
+    if (job->widths)
+        return json_sprintf(
+            "The whole number from -2^(bits - 1) to 2^(bits - 1) - 1 nearest to value / scale in FP32, ties to even, stored "
+            "with 2^(bits - 1) added; bits as the budget gives them to the tensor.%s",
+            rule);
     if (!bits)
         return json_sprintf("The E4M3 code nearest to value / scale in FP32, ties to even, at most 448 in magnitude.%s", rule);
     if (!job->scheme->packed)
@@ -169,11 +179,12 @@ json_t *organ_quantize_parameters(void *context)
 {
     const organ_quantize_job *const job = context;
     const organ_quantize_options *const o = job->options;
-    return ORGAN_OBJECT(
-        SET_TEXT("scheme", job->scheme->name), SET_IF(job->along, "method", json_string(o->method)),
-        SET_IF(job->along, "resolve", json_boolean(!o->no_resolve)), SET_IF(job->along, "samples", json_integer((json_int_t)o->samples)),
-        SET_IF(job->along, "context", json_integer((json_int_t)o->context)), SET_BYTES_OF("targets", o->targets),
-        SET_IF(job->pruning, "pruning", job->pruning->parameters(job->pruning->context)), SET_COUNT("max_shard_bytes", o->most));
+    return ORGAN_OBJECT(SET_TEXT("scheme", job->scheme->name), SET_IF(job->along, "method", json_string(o->method)),
+                        SET_IF(job->along, "resolve", json_boolean(!o->no_resolve)),
+                        SET_IF(job->along, "samples", json_integer((json_int_t)o->samples)),
+                        SET_IF(job->along, "context", json_integer((json_int_t)o->context)), SET_BYTES_OF("targets", o->targets),
+                        SET_IF(job->pruning, "pruning", job->pruning->parameters(job->pruning->context)),
+                        SET_IF(job->widths, "allocation", organ_quantize_widths_parameters(o)), SET_COUNT("max_shard_bytes", o->most));
 }
 
 static json_t *calibration_json(const organ_quantize_job *job)
@@ -210,5 +221,6 @@ json_t *organ_quantize_document(void *context, const organ_unit_output *made)
         SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)), SET("roles", organ_anatomy_rows_json(role_json, job)),
         SET("left_alone", organ_json_rows(job->left_count, left_json, job->left)), SET("files", organ_resharding_files_json(made->plan)),
         SET("tensors", organ_json_rows(job->part_count, part_json, job)), SET("definitions", definitions_json(job)),
-        SET_IF(job->along, "calibration", calibration_json(job)));
+        SET_IF(job->along, "calibration", calibration_json(job)),
+        SET_IF(job->widths, "allocation", organ_quantize_widths_json(job->widths)));
 }

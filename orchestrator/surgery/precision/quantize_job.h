@@ -21,12 +21,13 @@ typedef struct organ_quantize_scheme {
 /* A target. */
 typedef struct organ_quantize_part {
     const organ_weight *weight;
-    uint64_t rows, cols, groups;       /* groups: scales along a row */
-    uint64_t scale_shape[2], words[2]; /* shapes of the scales and, of packed codes, of the words */
-    size_t codes, scale, shape;        /* pieces of the output; shape only where codes are packed */
-    size_t unit;                       /* of them */
-    float greatest;                    /* magnitude, of the whole tensor; where a scale is for all of it */
-    double squares, error_squares;     /* sums over its values, over what they lost */
+    const organ_quantize_scheme *scheme; /* that of the job, or one of its widths */
+    uint64_t rows, cols, groups;         /* groups: scales along a row */
+    uint64_t scale_shape[2], words[2];   /* shapes of the scales and, of packed codes, of the words */
+    size_t codes, scale, shape;          /* pieces of the output; shape only where codes are packed */
+    size_t unit;                         /* of them */
+    float greatest;                      /* magnitude, of the whole tensor; where a scale is for all of it */
+    double squares, error_squares;       /* sums over its values, over what they lost */
     /* By a calibration: tr(E H E^T) of the weights, of GPTQ's error, of the error in the end; tokens that it was calibrated with. */
     double energy, gptq_loss, loss;
     uint64_t tokens;
@@ -40,6 +41,8 @@ typedef struct organ_quantize_left {
     const char *why;
 } organ_quantize_left;
 
+typedef struct organ_quantize_widths organ_quantize_widths;
+
 typedef struct organ_quantize_job {
     const organ_quantize_options *options;
     const organ_quantize_pruning *pruning; /* NULL: none */
@@ -49,6 +52,8 @@ typedef struct organ_quantize_job {
     organ_model *model;
     organ_weights *weights;
     organ_targets targets;
+    organ_quantize_widths *widths;           /* of a mixed scheme; NULL: all targets have the same */
+    const organ_quantize_scheme **scheme_of; /* then for each tensor of the model; NULL: it stays as it is */
     organ_shard_piece *pieces;
     size_t piece_count;
     organ_run_unit *units; /* item: the part */
@@ -73,10 +78,29 @@ typedef struct organ_quantize_job {
 organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error);
 
 /* ORGAN_BAD_INPUT: its values are not finite. */
-organ_status organ_quantize_refuse_values(const organ_quantize_part *part, organ_error *error);
+organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error);
 
 /* Where codes are packed, the shape of what they are of. */
 organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quantize_part *part, organ_error *error);
+
+/* Each target has a width of its own; grid.bits is the greatest. */
+bool organ_quantize_is_mixed(const organ_quantize_scheme *scheme);
+/* NULL: there is none of that name. */
+const organ_quantize_scheme *organ_quantize_scheme_named(const char *name);
+/* Why a target cannot be had; NULL if it can. */
+const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_tensor *tensor);
+
+/* ---- mixed widths ---- */
+
+/* Whether --allocate and scheme go together. ORGAN_USAGE. */
+organ_status organ_quantize_widths_check(const organ_quantize_options *options, bool mixed, organ_error *error);
+/* Measures or reads what each target costs at each width, and divides the budget: job->scheme_of. Errors of organ_curves_open,
+ * organ_curves_run and organ_allocation_read; ORGAN_USAGE for a budget that is too little. */
+organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *error);
+void organ_quantize_widths_close(organ_quantize_widths *widths); /* NULL is allowed */
+/* "allocation" of the parameters and of the document; NULL without memory. */
+json_t *organ_quantize_widths_parameters(const organ_quantize_options *options);
+json_t *organ_quantize_widths_json(const organ_quantize_widths *widths);
 
 /* Opens the text of --method gptq; the parts are known. */
 organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error);

@@ -110,13 +110,6 @@ static void make_row(const bench *b, const float *values, loss *sums)
     organ_quantize_lose(b->kernels, values, b->back, b->cols, sums);
 }
 
-organ_status organ_quantize_refuse_values(const organ_quantize_part *part, organ_error *error)
-{
-    return organ_fail(error, ORGAN_BAD_INPUT,
-                      "tensor '%s' has values that are NaN or infinite, which have no scale: leave it out with --targets, or mend it",
-                      part->weight->name);
-}
-
 /* The codes of a row go to the front of the strip, where no value is needed any more. */
 static organ_status make_codes(void *context, const organ_weight_strip *strip, void *scratch, void *result, organ_error *error)
 {
@@ -134,7 +127,7 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
         memcpy((unsigned char *)values + r * row, b.codes, row);
     }
     if (!isfinite(sums->squares))
-        return organ_quantize_refuse_values(b.part, error);
+        return organ_quantize_refuse_values(b.part->weight->name, error);
     if (put_pending(&b, error))
         return error->status;
     return organ_unit_run_put(job->run, b.part->codes, values, strip->rows * row, strip->first * row, b.put, error);
@@ -168,7 +161,7 @@ static organ_status measure_strip(void *context, const organ_weight_strip *strip
     float *const greatest = result;
     (void)scratch;
     *greatest = job->engine->kernels->amax(strip->values, strip->rows * strip->cols);
-    return isfinite(*greatest) ? ORGAN_OK : organ_quantize_refuse_values(job->todo[strip->item], error);
+    return isfinite(*greatest) ? ORGAN_OK : organ_quantize_refuse_values(job->todo[strip->item]->weight->name, error);
 }
 
 static organ_status retire_look(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)

@@ -58,7 +58,7 @@ static json_t *read_golden(organ_allocation *a)
     for (size_t t = 0; t < a->count; t++) {
         a->tensors[t].elements = (uint64_t)json_integer_value(json_array_get(sizes, t));
         a->tensors[t].known = true;
-        for (size_t k = 0; k < ORGAN_ALLOCATION_LEVELS; k++)
+        for (size_t k = 0; k < a->level_count; k++)
             a->tensors[t].cost[k] = json_number_value(json_array_get(json_array_get(curves, t), k));
     }
     return golden;
@@ -253,10 +253,64 @@ void rig_allocation(organ_allocation *a)
         snprintf(name, sizeof name, "layers.%zu.%s", t / 2, t % 2 ? "gate" : "up");
         *own = (organ_allocation_tensor){
             .name = strdup(name), .role = t % 2 ? "gate_proj" : "up_proj", .layer = (int32_t)(t / 2), .elements = 1000 + t, .known = true};
-        for (size_t k = 0; k < ORGAN_ALLOCATION_LEVELS; k++)
+        for (size_t k = 0; k < a->level_count; k++)
             own->cost[k] = exp((double)k - 9 + (double)(t * 7 % 5) / 3);
     }
 }
+
+/* ---- widths ---- */
+
+enum { CHOSEN = 4, LEVELS = 3 };
+
+/* What costs least of all choices within the budget, found by trying each. */
+static double least_cost(const organ_allocation *a, const double *sizes, double budget)
+{
+    double least = INFINITY;
+    for (size_t code = 0; code < 256; code++) { /* four tensors, four choices */
+        double size = 0, cost = 0;
+        for (size_t t = 0; t < CHOSEN; t++) {
+            const size_t level = code >> 2 * t & 3;
+            size += sizes[t * (LEVELS + 1) + level];
+            cost += level < LEVELS ? a->tensors[t].cost[level] : 0;
+        }
+        least = size <= budget && cost < least ? cost : least;
+    }
+    return least;
+}
+
+START_TEST(widths_are_chosen_within_the_budget)
+{
+    static const double elements[CHOSEN] = {100, 100, 400, 50}, bits[LEVELS + 1] = {2, 3, 4, 16};
+    double sizes[CHOSEN * (LEVELS + 1)];
+    size_t chosen[CHOSEN], uniform;
+    organ_allocation a = {
+        .levels = organ_width_levels, .level_count = LEVELS, .count = CHOSEN, .tensors = calloc(CHOSEN, sizeof *a.tensors)};
+    for (size_t t = 0; t < CHOSEN; t++)
+        for (size_t l = 0; l <= LEVELS; l++) {
+            sizes[t * (LEVELS + 1) + l] = elements[t] * bits[l];
+            a.tensors[t].cost[l] = (double)(t * t + 1) * pow(5, -(double)l);
+        }
+    for (double budget = 1300; budget <= 2600; budget += 50) {
+        double spent = 0, cost = 0;
+        const double told = organ_allocation_choose(&a, sizes, budget, chosen, &uniform);
+        for (size_t t = 0; t < CHOSEN; t++) {
+            spent += sizes[t * (LEVELS + 1) + chosen[t]];
+            cost += chosen[t] < LEVELS ? a.tensors[t].cost[chosen[t]] : 0;
+        }
+        ck_assert_double_eq(told, spent);
+        ck_assert_double_le(spent, budget);
+        ck_assert_double_eq_tol(a.cost, cost, 1e-12);
+        ck_assert_msg(cost <= 1.35 * least_cost(&a, sizes, budget) + 1e-12, "%g bits: %g, but %g can be had", budget, cost,
+                      least_cost(&a, sizes, budget));
+        ck_assert_uint_eq(uniform, budget >= 2600 ? 2 : budget >= 1950 ? 1 : 0);
+        ck_assert_double_le(a.cost, a.uniform_cost);
+    }
+    ck_assert_double_eq(organ_allocation_choose(&a, sizes, 10400, chosen, &uniform), 10400);
+    ck_assert_uint_eq(uniform, LEVELS);
+    ck_assert_double_eq(a.cost, 0);
+    organ_allocation_release(&a);
+}
+END_TEST
 
 static Suite *allocate_suite(void)
 {
@@ -268,6 +322,7 @@ static Suite *allocate_suite(void)
     tcase_add_test(division, budgets_are_divided_as_numpy_does);
     tcase_add_test(division, tensors_that_are_alike_get_the_same);
     tcase_add_test(division, layers_between_are_filled_in);
+    tcase_add_test(division, widths_are_chosen_within_the_budget);
     tcase_add_checked_fixture(file, scratch_make, scratch_remove);
     tcase_add_test(file, a_file_is_read_back_bit_for_bit);
     tcase_add_loop_test(file, a_file_that_does_not_fit_is_refused_by_name, 0, (int)(sizeof defects / sizeof *defects));

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT
+ * What is asked of an allocation, checked; where its curves are kept. */
+#include "orchestrator/surgery/allocate/allocate.h"
+
+#include "formats/base/path.h"
+#include "formats/base/text_buffer.h"
+#include "orchestrator/report/text/document.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TOKENS      3072u
+#define LAYERS      16u
+#define MOST_ROUNDS 1000u
+
+unsigned organ_allocate_tokens(const organ_allocate_options *o) { return o->tokens ? o->tokens : TOKENS; }
+unsigned organ_allocate_layers(const organ_allocate_options *o) { return o->layers ? o->layers : LAYERS; }
+double organ_allocate_way(const organ_allocate_options *o) { return o->way > 0 ? o->way : ORGAN_ALLOCATION_WAY; }
+
+static organ_status refuse_alone(const organ_allocate_options *o, organ_error *error)
+{
+    const char *const given = o->budget    ? "--budget"
+                              : o->file    ? "--allocation"
+                              : o->rounds  ? "--rounds"
+                              : o->tokens  ? "--allocate-tokens"
+                              : o->layers  ? "--allocate-layers"
+                              : o->way > 0 ? "--allocate-way"
+                                           : NULL;
+    return given ? organ_fail(error, ORGAN_USAGE, "%s has no meaning without --allocate global", given) : ORGAN_OK;
+}
+
+organ_status organ_allocate_check(const organ_allocate_options *o, organ_error *error)
+{
+    if (!o->allocate)
+        return refuse_alone(o, error);
+    if (strcmp(o->allocate, "global") != 0)
+        return organ_fail(error, ORGAN_USAGE, "--allocate '%s' is not known: global", o->allocate);
+    if (o->rounds > MOST_ROUNDS)
+        return organ_fail(error, ORGAN_USAGE, "%u rounds are not in 0 .. %u", o->rounds, MOST_ROUNDS);
+    if (organ_allocate_tokens(o) < 64 || organ_allocate_tokens(o) > 1u << 24)
+        return organ_fail(error, ORGAN_USAGE, "--allocate-tokens %u is not in 64 .. 16777216", o->tokens);
+    if (organ_allocate_layers(o) < 2 || organ_allocate_layers(o) > 1u << 14)
+        return organ_fail(error, ORGAN_USAGE, "--allocate-layers %u is not in 2 .. 16384", o->layers);
+    return organ_allocate_way(o) <= 1 ? ORGAN_OK : organ_fail(error, ORGAN_USAGE, "--allocate-way %g is not above 0 and at most 1", o->way);
+}
+
+organ_status organ_allocation_check_place(const char *file, organ_error *error)
+{
+    const size_t folder = (size_t)(organ_path_name(file) - file);
+    char *const path = folder ? organ_format("%.*s", (int)folder, file) : strdup(".");
+    if (!path)
+        return organ_fail_memory(error, file);
+    if (access(path, W_OK | X_OK))
+        organ_fail_errno(error, errno, "%s: cannot be made (--allocation)", file);
+    free(path);
+    return error->status;
+}
+
+organ_status organ_allocation_write(const organ_allocation *allocation, const json_t *identity, const char *path, organ_error *error)
+{
+    json_t *const document = organ_allocation_json(allocation, identity);
+    if (document)
+        organ_document_write(path, document, error);
+    else
+        organ_fail_memory(error, path);
+    json_decref(document);
+    return error->status;
+}

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT
+ * Widths of codes: from the least of all tensors on, step by step the one that spares most divergence for its bits. Steps go to any greater
+ * width, so that those on the convex hull of a curve are taken in the order of their slopes: one price of a bit for all tensors. At the end
+ * pairs of tensors are exchanged, since what the last steps leave of the budget is not always theirs to use. */
+#include "orchestrator/surgery/allocate/allocate.h"
+
+#define MOST_PASSES 20
+
+const double organ_width_levels[ORGAN_WIDTH_LEVELS] = {2, 2.5, 3, 3.5, 4, 4.5, 8, 8.5};
+
+static double cost_at(const organ_allocation *a, size_t tensor, size_t level)
+{
+    return level < a->level_count ? a->tensors[tensor].cost[level] : 0;
+}
+
+static double all_at(const organ_allocation *a, const double *sizes, size_t level)
+{
+    double sum = 0;
+    for (size_t t = 0; t < a->count; t++)
+        sum += sizes[t * (a->level_count + 1) + level];
+    return sum;
+}
+
+/* The step that spares most for its size and fits into `left`. false: there is none. */
+static bool best_step(const organ_allocation *a, const double *sizes, double left, const size_t *chosen, size_t *tensor, size_t *level)
+{
+    double most = 0;
+    for (size_t t = 0; t < a->count; t++) {
+        const double *const own = sizes + t * (a->level_count + 1);
+        for (size_t l = chosen[t] + 1; l <= a->level_count; l++) {
+            const double more = own[l] - own[chosen[t]], spared = cost_at(a, t, chosen[t]) - cost_at(a, t, l);
+            if (more <= 0 || more > left || spared / more <= most)
+                continue;
+            most = spared / more;
+            *tensor = t;
+            *level = l;
+        }
+    }
+    return most > 0;
+}
+
+/* The size and the cost of a tensor at a level beside what it has now. */
+typedef struct change {
+    double size, cost;
+} change;
+
+static change change_to(const organ_allocation *a, const double *sizes, const size_t *chosen, size_t tensor, size_t level)
+{
+    const double *const own = sizes + tensor * (a->level_count + 1);
+    return (change){own[level] - own[chosen[tensor]], cost_at(a, tensor, level) - cost_at(a, tensor, chosen[tensor])};
+}
+
+/* The best that another tensor can make of a change of this one. false: nothing spares anything. */
+static bool exchange(const organ_allocation *a, const double *sizes, size_t tensor, size_t level, double *left, size_t *chosen)
+{
+    const change first = change_to(a, sizes, chosen, tensor, level);
+    const double room = *left - first.size;
+    double least = 0, taken = 0;
+    size_t with = tensor, to = level;
+    if (room >= 0 && first.cost < least)
+        least = first.cost;
+    for (size_t t = 0; t < a->count; t++)
+        for (size_t l = 0; l <= a->level_count && t != tensor; l++) {
+            const change second = change_to(a, sizes, chosen, t, l);
+            if (second.size > room || first.cost + second.cost >= least)
+                continue;
+            least = first.cost + second.cost;
+            taken = second.size;
+            with = t;
+            to = l;
+        }
+    if (least < 0) {
+        *left = room - taken;
+        chosen[tensor] = level;
+        chosen[with] = to;
+    }
+    return least < 0;
+}
+
+static void exchange_pairs(const organ_allocation *a, const double *sizes, double *left, size_t *chosen)
+{
+    bool spares = true;
+    for (size_t pass = 0; pass < MOST_PASSES && spares; pass++) {
+        spares = false;
+        for (size_t t = 0; t < a->count; t++)
+            for (size_t l = 0; l <= a->level_count; l++)
+                spares |= l != chosen[t] && exchange(a, sizes, t, l, left, chosen);
+    }
+}
+
+double organ_allocation_choose(organ_allocation *a, const double *sizes, double budget, size_t *chosen, size_t *uniform)
+{
+    double spent = all_at(a, sizes, 0);
+    size_t t, level;
+    for (size_t k = 0; k < a->count; k++)
+        chosen[k] = 0;
+    while (best_step(a, sizes, budget - spent, chosen, &t, &level)) {
+        const double *const own = sizes + t * (a->level_count + 1);
+        spent += own[level] - own[chosen[t]];
+        chosen[t] = level;
+    }
+    double left = budget - spent;
+    exchange_pairs(a, sizes, &left, chosen);
+    *uniform = 0;
+    for (size_t l = 1; l <= a->level_count; l++)
+        *uniform = all_at(a, sizes, l) <= budget ? l : *uniform;
+    a->cost = a->uniform_cost = 0;
+    for (size_t k = 0; k < a->count; k++) {
+        a->cost += cost_at(a, k, chosen[k]);
+        a->uniform_cost += cost_at(a, k, *uniform);
+    }
+    return budget - left;
+}
