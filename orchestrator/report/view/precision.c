@@ -147,10 +147,10 @@ static const organ_block width_blocks[] = {
         "Allocation: one budget of {budget}, {bits_per_weight:.3f} bits a weight are spent; by the curves {cost:.3g} nats a token, where "
         "{uniform_bits} bits for each tensor cost {uniform_cost:.3g}."),
     SAY(ON_FILES, NULL,
-        "One budget of {budget} was divided over {tensors_in_all} tensors by what each costs alone, {bits_per_weight:.3f} bits a weight "
-        "are "
-        "spent: curves of {measured} of them were measured on {tokens:count} tokens in {windows} windows of {text.name} that calibrate "
-        "nothing. By the curves all of them cost {cost:.3g} nats a token; {uniform_bits} bits for each would cost {uniform_cost:.3g}."),
+        "One budget of {budget} was divided over {tensors_in_all} tensor{tensors_in_all:s} by what each costs alone, {bits_per_weight:.3f} "
+        "bits a weight are spent: curves of {measured} of them were measured on {tokens:count} tokens in {windows} windows of {text.name} "
+        "that calibrate nothing. By the curves all of them cost {cost:.3g} nats a token; {uniform_bits} bits for each would cost "
+        "{uniform_cost:.3g}."),
     MAP("tensors", "tensors",
         .look = {.title = "What each projection of each layer got",
                  .description = "A field of cells, one for each projection in each layer, with the bits of its codes. The table below has "

@@ -43,6 +43,7 @@ typedef enum document {
     QUANTIZE,
     QUANTIZE_GGUF,
     QUANTIZE_TEXT,
+    QUANTIZE_MIXED,
     DEQUANTIZE,
     MERGE,
     MERGE_DRY,
@@ -64,7 +65,7 @@ typedef enum document {
 
 static json_t *documents[DOCUMENTS];
 
-static char *names[26];
+static char *names[27];
 static size_t name_count;
 
 /* A path in the scratch directory that stays. */
@@ -105,6 +106,10 @@ static void make_precision(const organ_engine *e, const char *fp8, const char *i
                                             .calibration = TEXT,
                                             .samples = 1,
                                             .context = 32};
+    organ_quantize_options mixed = by_text;
+    mixed.output = at("mixed");
+    mixed.scheme = "mixed";
+    mixed.allocate = (organ_allocate_options){.allocate = "global", .budget = "4bpw", .tokens = 64};
     const organ_dequantize_options back = {.model = fp8, .output = at("plain"), .dtype = "bf16", .most = SHARD};
     const organ_autopsy_options sick = {.model = "fixtures/precision/plain-types"}, beside = {.model = int4, .other = MODEL};
     MADE(QUANTIZE, ORGAN_OK, organ_quantize_model(&to_int4, e, NULL, report, &error));
@@ -112,6 +117,7 @@ static void make_precision(const organ_engine *e, const char *fp8, const char *i
     MADE(QUANTIZE, ORGAN_OK, organ_quantize_model(&to_fp8, e, NULL, report, &error));
     MADE(QUANTIZE_GGUF, ORGAN_OK, organ_quantize_model(&to_blocks, e, NULL, report, &error));
     MADE(QUANTIZE_TEXT, ORGAN_OK, organ_quantize_model(&by_text, e, NULL, report, &error));
+    MADE(QUANTIZE_MIXED, ORGAN_OK, organ_quantize_model(&mixed, e, NULL, report, &error));
     MADE(DEQUANTIZE, ORGAN_OK, organ_dequantize_model(&back, e, NULL, report, &error));
     MADE(AUTOPSY, ORGAN_CHECK_FAILED, organ_autopsy(&sick, e, NULL, report, &error));
     MADE(AUTOPSY_OTHER, ORGAN_OK, organ_autopsy(&beside, e, NULL, report, &error));
@@ -221,6 +227,7 @@ START_TEST(every_tensor_and_module_has_its_row)
     has_rows(AUTOPSY, "findings", "tensor");
     has_rows(AUTOPSY_OTHER, "tensors", "name");
     has_rows(QUANTIZE, "tensors", "tensor");
+    has_rows(QUANTIZE_MIXED, "allocation.tensors", "name");
     has_rows(DEQUANTIZE, "weights", "name");
     has_rows(MERGE, "modules", "module");
     has_rows(EXTRACT, "modules", "module");
@@ -252,6 +259,7 @@ START_TEST(the_numbers_are_there)
     HAS(RESIZE, percent(RESIZE, "totals.explained", "<b>%.2f %%</b>"), "keeping 0.5 of the energy of every module");
     HAS(MERGE, percent(MERGE, "totals.arrived", "<b>%.2f %%</b>"), "The change was scaled by 4.", "Share of the change that arrived");
     HAS(QUANTIZE, percent(QUANTIZE, "totals.relative_error", "<b>%.4f %%</b>"), "Relative error by layer", "organ perplexity --compare");
+    HAS(QUANTIZE_MIXED, "What each projection of each layer got", "One budget of 4bpw was divided over 1 tensor by");
     HAS(DEQUANTIZE, "FP8 E4M3, block 128 x 128, F32 scales", "Schemes by role");
     HAS(GENERATED, "In the &lt;b&gt;beginning</p>", "<b>8</b>", "tokens made", "d5c0be0cd93c3289", "at the number of tokens");
     HAS(TOKENS, "<b>55,040</b>", "27cb235213128aac", "d5c0be0cd93c3289");
