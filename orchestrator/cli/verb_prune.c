@@ -40,7 +40,8 @@ static const organ_option calibration_options[] = {
          .range = {0, 100}, .after_from = true, .fallback = "1"),
     NUMBER("seed", "N", calibrated.seed,
            "physarum-v2: of the noise that shows which inputs are stable", .range = {0, 4294967295}, .fallback = "0")};
-static const organ_option allocation_options[] = {ALLOCATION_OF(calibrated.allocate, "50%"), ALLOCATION_ROUNDS(calibrated.allocate),
+static const organ_option allocation_options[] = {ALLOCATION_OF(calibrated.allocate, "50%; with --then also 2.6bpw, 9GB"),
+                                                 ALLOCATION_ROUNDS(calibrated.allocate),
                                                  ALLOCATION_TOKENS(calibrated.allocate), ALLOCATION_WAY(calibrated.allocate)};
 static const organ_option flow_options[] = {
     NUMBER("block-size", "N", prune.block_size, "edge of a tile in weights", .range = {16, 4096}, .fallback = "256"),
@@ -79,7 +80,9 @@ const organ_verb organ_prune_verb = {
              "where it costs least. --allocation keeps these measurements for the next budget.\n"
              "--then int4-group128 (or another scheme of quantize) stores what is left in few bits on the way: each matrix is pruned, "
              "what it keeps gets codes as quantize --method gptq chooses them, what was killed stays zero, and the layers behind it see "
-             "both. OUT is then a model as quantize writes it, with its report.\n"
+             "both. OUT is then a model as quantize writes it, with its report. A --budget in bits a weight (2.6bpw) or bytes counts the "
+             "codes of what is kept, the scales and a bit a weight that says what is kept, bytes all other tensors too; in OUT zeros have "
+             "codes.\n"
              "OUT becomes a complete model directory that opens wherever the donor does: same files, same headers, same sizes. What was "
              "killed is told in OUT/organ: REPORT.md to read, prune.json with all numbers, prune.jsonl with one line per tensor.\n"
              "A run that is interrupted leaves no half model; --resume goes on with it.\n"

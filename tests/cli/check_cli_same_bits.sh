@@ -43,6 +43,8 @@ for method in sparsegpt physarum-v3; do
 done
 same divided organ/prune.json files prune tiny-qwen2 --budget 50% --allocate global --allocate-tokens 64 --method physarum-v2 --samples 2 --context 64 \
     --calibration tiny-qwen2/calibration.txt --targets '*.[03].self_attn.v_proj.weight'
+same then-divided organ/quantize.json files prune tiny-qwen2 --budget 2.6bpw --allocate global --allocate-tokens 64 --method physarum-v3 --samples 2 \
+    --context 64 --calibration tiny-qwen2/calibration.txt --targets '*.[03].self_attn.v_proj.weight' --then int4-group32
 same gptq organ/quantize.json files quantize tiny-qwen2 --scheme int3-group32 --method gptq --targets '*.0.self_attn.k_proj.weight' \
     --calibration tiny-qwen2/calibration.txt --samples 1 --context 64
 same mixed organ/quantize.json files quantize tiny-qwen2 --scheme mixed --method gptq --targets '*.[03].self_attn.k_proj.weight' --budget 3.5bpw \

@@ -118,6 +118,8 @@ done
 sweep 3 prune-allocate prune "$model" --method wanda --budget 40% --allocate global --allocate-tokens 64 --allocate-layers 2 \
     --calibration "$area/longer" --samples 2 --context 32 "${t1[@]}" -o p
 sweep 3 prune-then prune "$model" --method physarum-v2 -s 50 --then int4-group32 --calibration "$area/text" --samples 2 --context 32 "${t1[@]}" -o pt
+sweep 3 prune-then-allocate prune "$model" --method physarum-v3 --budget 2.6bpw --then int4-group32 --allocate global --allocate-tokens 64 \
+    --allocate-layers 2 --calibration "$area/longer" --samples 2 --context 32 "${t1[@]}" -o pt
 sweep 3 quantize-gptq quantize "$model" --method gptq --scheme int4-group32 --calibration "$area/text" --samples 2 --context 32 "${t1[@]}" -o q
 sweep 3 prune-imatrix prune "$model" --method wanda --sparsity 20 --imatrix "$fixtures/imatrix/tiny-qwen2.gguf" "${t1[@]}" -o p
 sweep 8 fleet fleet "$area/models" "${t1[@]}" -o f

@@ -250,7 +250,11 @@ static const char *const rare[] = {"organ.autopsy/1 dry_run", /* asked for by wo
                                    "organ.noise_pairs/1 change.adapter",
                                    "organ.noise_pairs/1 change.tuned",
                                    "organ.quantize/1 dropped",
+                                   "organ.quantize/1 exchanges",
+                                   "organ.quantize/1 known",
                                    "organ.quantize/1 parameters.pruning",
+                                   "organ.quantize/1 sparsity_allocation",
+                                   "organ.quantize/1 sparsity_allocation.asked",
                                    "organ.quantize/1 totals.sparsity",
                                    "organ.tokenize/1 ids"};
 /* Of "evaluation", which the documents of operations have with --evaluate alone. */

@@ -9,7 +9,8 @@
 enum { ORGAN_ALLOCATION_BLOCKS = 8 };
 extern const organ_block organ_allocation_blocks[ORGAN_ALLOCATION_BLOCKS];
 
-/* The member "allocation", where there is one. */
-#define ALLOCATION_ON(where) PART(where, "allocation", BLOCKS_OF(organ_allocation_blocks))
+/* The member "allocation", or another one, where there is one. */
+#define ALLOCATION_ON(where) ALLOCATION_OF(where, "allocation")
+#define ALLOCATION_OF(where, member) PART(where, member, BLOCKS_OF(organ_allocation_blocks))
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * organ.dequantize/1 and organ.quantize/1 */
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/report/view/allocation.h"
 #include "orchestrator/report/view/parts.h"
 #include "orchestrator/report/view/views.h"
 
@@ -225,6 +226,10 @@ static const organ_block quantize_blocks[] = {
         "codes mean zero; with those of small weights {totals.zeros:count} codes do. The relative error is that of both, errors of "
         "outputs are what the codes added."),
     PART(ON_ALL, "allocation", BLOCKS_OF(width_blocks)),
+    ALLOCATION_OF(ON_ALL, "sparsity_allocation"),
+    SAY(ON_ALL, "sparsity_allocation.asked",
+        "The budget was {sparsity_allocation.asked}: codes of what is kept, scales and a bit a weight that says what is kept. Here zeros "
+        "have codes."),
     SAY(ON_ALL, "calibration.block_diagonal_tensors",
         "{calibration.block_diagonal_tensors:count} tensors were quantised by second moments in blocks of 256 inputs: --memory did not "
         "hold them whole."),

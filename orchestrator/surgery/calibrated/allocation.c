@@ -29,31 +29,35 @@ struct organ_prune_allocation {
 
 /* ---- what goes with what ---- */
 
-static organ_status read_budget(const organ_allocate_options *o, double sparsity, double *budget, organ_error *error)
+static organ_status read_budget(const organ_prune_calibrated_options *c, double sparsity, organ_budget *told, organ_error *error)
 {
-    organ_budget told = {ORGAN_BUDGET_PERCENT, sparsity};
-    if (o->budget && organ_budget_parse(o->budget, &told, error) != ORGAN_OK)
+    const organ_allocate_options *const o = &c->allocate;
+    *told = (organ_budget){ORGAN_BUDGET_PERCENT, sparsity};
+    if (o->budget && organ_budget_parse(o->budget, told, error) != ORGAN_OK)
         return error->status;
     if (o->budget && sparsity > 0)
         return organ_fail(error, ORGAN_USAGE, "--budget %s and --sparsity %g: one of the two says how much", o->budget, sparsity);
     if (!o->budget && !(sparsity > 0))
         return organ_fail(error, ORGAN_USAGE, "--allocate global needs --budget or --sparsity");
-    if (told.unit != ORGAN_BUDGET_PERCENT)
+    if (told->unit != ORGAN_BUDGET_PERCENT && c->then)
+        return ORGAN_OK; /* what codes take is known once the model is open */
+    if (told->unit != ORGAN_BUDGET_PERCENT)
         return organ_fail(
             error, ORGAN_USAGE,
             "--budget %s has no meaning for prune: zeros are stored like other weights, so its output is as large as the donor; a "
-            "percentage of zeros has one",
+            "percentage of zeros has one, and with --then bits and bytes have",
             o->budget);
-    if (told.amount < 100 * ORGAN_ALLOCATION_LEAST || told.amount > 100 * ORGAN_ALLOCATION_MOST)
+    if (told->amount < 100 * ORGAN_ALLOCATION_LEAST || told->amount > 100 * ORGAN_ALLOCATION_MOST)
         return organ_fail(error, ORGAN_USAGE, "--allocate global gives each tensor %g to %g %%: all of them together cannot get %g %%",
-                          100 * ORGAN_ALLOCATION_LEAST, 100 * ORGAN_ALLOCATION_MOST, told.amount);
-    *budget = told.amount / 100;
+                          100 * ORGAN_ALLOCATION_LEAST, 100 * ORGAN_ALLOCATION_MOST, told->amount);
     return ORGAN_OK;
 }
 
-organ_status organ_prune_allocation_check(const organ_prune_calibrated_options *c, double sparsity, double *budget, organ_error *error)
+organ_status organ_prune_allocation_check(const organ_prune_calibrated_options *c, double sparsity, organ_budget *budget,
+                                          organ_error *error)
 {
     const organ_allocate_options *const o = &c->allocate;
+    *budget = (organ_budget){0};
     if (organ_allocate_check(o, error) != ORGAN_OK || !o->allocate)
         return error->status;
     if (c->pattern)
@@ -63,7 +67,7 @@ organ_status organ_prune_allocation_check(const organ_prune_calibrated_options *
         return organ_fail(error, ORGAN_USAGE, "--allocate has no meaning with --imatrix: divergences are measured on a text");
     if (!c->calibration)
         return organ_fail(error, ORGAN_USAGE, "--allocate global needs --calibration FILE: divergences are measured on a part of it");
-    return read_budget(o, sparsity, budget, error);
+    return read_budget(c, sparsity, budget, error);
 }
 
 /* ---- how a curve is measured ---- */
@@ -310,11 +314,12 @@ static void begin_pruning(const organ_prune_allocation *a)
 {
     uint64_t bytes = 0;
     size_t left = 0;
-    for (size_t k = 0; k < a->job->targets.count; k++) {
-        bytes += a->job->parts[k].done ? 0 : a->job->targets.tensors[k]->bytes;
-        left += !a->job->parts[k].done;
+    const organ_unit_run *const run = a->job->run;
+    for (size_t k = 0; k < run->unit_count; k++) {
+        bytes += run->units[k].done ? 0 : run->units[k].bytes;
+        left += !run->units[k].done;
     }
-    organ_progress_begin(a->job->progress, "pruning", bytes, left);
+    organ_progress_begin(a->job->progress, a->options->then ? "quantizing" : "pruning", bytes, left);
 }
 
 organ_status organ_prune_allocation_run(organ_prune_allocation *a, organ_error *error)
@@ -357,10 +362,13 @@ static json_t *tensor_json(const void *context, size_t k)
 json_t *organ_prune_allocation_json(const organ_prune_allocation *a)
 {
     size_t measured = a->known ? 0 : organ_curves_unknown(a->walk);
+    const char *const asked = a->options->allocate.budget;
+    const bool counted = asked && !strchr(asked, '%');
     for (size_t k = 0; k < a->curves.count && a->known; k++)
         measured += !a->curves.tensors[k].between;
     return ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_REAL("budget", 100 * a->budget),
-                        SET_REAL("way", organ_allocate_way(&a->options->allocate)), SET_FLAG("known", a->known),
+                        SET_IF(counted, "asked", json_string(asked)), SET_REAL("way", organ_allocate_way(&a->options->allocate)),
+                        SET_FLAG("known", a->known),
                         SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(a->options->calibration)),
                                                  SET_HELD("xxh3", json_object_get(a->identity, "text")))),
                         SET_COUNT("tokens", a->tokens), SET_COUNT("windows", a->windows), SET_COUNT("tensors_in_all", a->curves.count),

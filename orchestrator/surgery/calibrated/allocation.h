@@ -11,8 +11,9 @@
 
 typedef struct organ_prune_allocation organ_prune_allocation;
 
-/* Whether the options go together, and the budget, 0 .. 1. `sparsity` is what --sparsity says, not above 0: nothing. ORGAN_USAGE. */
-organ_status organ_prune_allocation_check(const organ_prune_calibrated_options *options, double sparsity, double *budget,
+/* Whether the options go together, and the budget: its amount is 0 without --allocate, and it is in percent where nothing becomes codes.
+ * `sparsity` is what --sparsity says, not above 0: nothing. ORGAN_USAGE. */
+organ_status organ_prune_allocation_check(const organ_prune_calibrated_options *options, double sparsity, organ_budget *budget,
                                           organ_error *error);
 
 /* Reads the curves of --allocation, or opens what measures them: whether memory and text are enough is known then. `wish` is how a matrix

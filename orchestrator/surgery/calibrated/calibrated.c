@@ -150,7 +150,7 @@ static organ_status check_ranges(const organ_prune_options *o, const organ_prune
 
 static organ_status check_goal(const organ_calibrated_job *job, organ_error *error)
 {
-    const bool sparsity = job->base.options->sparsity > 0 || job->budget > 0;
+    const bool sparsity = job->base.options->sparsity > 0 || job->asked.amount > 0;
     if (sparsity && job->pattern.of)
         return organ_fail(error, ORGAN_USAGE, "--pattern %s sets the sparsity: --sparsity cannot be asked for as well",
                           job->options->pattern);
@@ -163,10 +163,11 @@ static organ_status check_options(organ_calibrated_job *job, organ_error *error)
 {
     const organ_prune_calibrated_options *const c = job->options;
     if (choose_method(job, error) || choose_pattern(job, error) || check_ranges(job->base.options, c, error) ||
-        refuse_v1(job->base.options, c, error) || organ_prune_allocation_check(c, job->base.options->sparsity, &job->budget, error) ||
+        refuse_v1(job->base.options, c, error) || organ_prune_allocation_check(c, job->base.options->sparsity, &job->asked, error) ||
         check_goal(job, error) || refuse_options(job->method, c, error))
         return error->status;
-    job->base.divides = job->budget > 0;
+    job->base.divides = job->asked.amount > 0;
+    job->budget = job->asked.unit == ORGAN_BUDGET_PERCENT ? job->asked.amount / 100 : 0;
     if (c->no_compensate && c->effort != 1)
         return organ_fail(error, ORGAN_USAGE, "--effort has no meaning with --no-compensate: there is no compensation");
     if (c->imatrix)

@@ -77,8 +77,10 @@ organ_status organ_prune_divided(const organ_prune_options *options, const organ
                                 .progress = progress,
                                 .divides = true,
                                 .started_at = time(NULL)}};
-    if (organ_prune_allocation_check(calibrated, options->sparsity, &job.budget, error) != ORGAN_OK)
+    organ_budget asked;
+    if (organ_prune_allocation_check(calibrated, options->sparsity, &asked, error) != ORGAN_OK)
         return error->status;
+    job.budget = asked.amount / 100;
     if (!calibrated->allocate.allocate)
         return organ_prune(options, engine, progress, report, error);
     return organ_operation_run(&(organ_operation){options->donor, &job, run, close_divided, true}, report, error);

@@ -49,7 +49,8 @@ typedef struct organ_calibrated_job {
     organ_along_work work;
     organ_along_text *along;            /* NULL: no text */
     organ_imatrix *imatrix;             /* NULL: a text, or nothing */
-    double budget;                      /* to divide, 0 .. 1; 0: none */
+    organ_budget asked;                 /* to divide; an amount of 0: none, */
+    double budget;                      /* and as a share of zeros, 0 .. 1, once it is known; 0 before, or none */
     organ_prune_allocation *allocation; /* NULL: each target gets the same */
     char digest[17];                    /* of it */
 } organ_calibrated_job;

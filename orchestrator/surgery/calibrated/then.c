@@ -2,7 +2,10 @@
  * Pruning and quantisation in one walk: each matrix is pruned, what is left gets its codes, and the layers behind it see both. */
 #include "orchestrator/surgery/calibrated/job.h"
 #include "orchestrator/surgery/output/resharding.h"
+#include "orchestrator/surgery/output/experiment.h"
 #include "orchestrator/surgery/precision/quantize_pruned.h"
+
+#include <math.h>
 
 static uint64_t memory(void *context, uint64_t rows, uint64_t cols)
 {
@@ -13,7 +16,8 @@ static uint64_t memory(void *context, uint64_t rows, uint64_t cols)
 static organ_status prune(void *context, const organ_along_matrix *matrix, float *weights, uint8_t *keep, organ_error *error)
 {
     const organ_calibrated_job *const job = context;
-    const organ_prune_matrix_options wish = organ_calibrated_wish_alike(job, matrix->name);
+    organ_prune_matrix_options wish = organ_calibrated_wish_alike(job, matrix->name);
+    wish.sparsity = job->base.shares ? job->base.shares[matrix->target] : wish.sparsity;
     const size_t rows = (size_t)matrix->rows, cols = (size_t)matrix->cols;
     organ_prune_matrix_report told;
     if (organ_prune_matrix(job->base.engine, &wish, matrix->calibration, weights, rows, cols, keep, &told, error) != ORGAN_OK)
@@ -38,15 +42,72 @@ static organ_status check(const organ_calibrated_job *job, organ_error *error)
     if (!job->compensates)
         return organ_fail(error, ORGAN_USAGE,
                           "--then needs a method that makes up for what is lost: physarum-v2, physarum-v3, alps or sparsegpt, and a text");
-    if (job->base.divides)
-        return organ_fail(error, ORGAN_USAGE, "--allocate has no meaning with --then: each matrix gets the same sparsity");
     return ORGAN_OK;
+}
+
+/* ---- one budget ---- */
+
+/* What the budget leaves of the weights. In bits or bytes it counts the codes of what is kept, the scales and a bit for each weight, which
+ * says whether it is kept: what an output takes that does not store zeros. */
+static organ_status settle_budget(organ_calibrated_job *job, const organ_quantize_held *held, organ_error *error)
+{
+    const organ_budget *const asked = &job->asked;
+    const bool bits = asked->unit == ORGAN_BUDGET_BITS;
+    double weights = 0;
+    if (asked->unit == ORGAN_BUDGET_PERCENT)
+        return ORGAN_OK;
+    for (size_t k = 0; k < held->targets->count; k++)
+        weights += (double)held->targets->tensors[k]->elements;
+    const double unit = bits ? weights / 8 : 1, codes = (double)held->codes / unit;
+    const double fixed = (weights / 8 + (double)held->scales + (bits ? 0 : (double)held->besides)) / unit;
+    const double least = fixed + codes * (1 - ORGAN_ALLOCATION_MOST), most = fixed + codes * (1 - ORGAN_ALLOCATION_LEAST);
+    if (asked->amount < least || asked->amount > most)
+        return organ_fail(error, ORGAN_USAGE, "--budget %s: with %g to %g %% of their weights zero the targets take %.*f to %.*f %s as %s",
+                          job->options->allocate.budget, 100 * ORGAN_ALLOCATION_MOST, 100 * ORGAN_ALLOCATION_LEAST, bits ? 3 : 0,
+                          bits ? ceil(1e3 * least) / 1e3 : ceil(least), bits ? 3 : 0, bits ? floor(1e3 * most) / 1e3 : floor(most),
+                          bits ? "bits a weight" : "bytes with all other tensors", job->options->then);
+    job->budget = fmin(ceil(1e6 * (1 - (asked->amount - fixed) / codes)) / 1e6, ORGAN_ALLOCATION_MOST);
+    organ_progress_note(job->base.progress, "--budget %s: %.4f %% of the weights are zero then", job->options->allocate.budget,
+                        100 * job->budget);
+    return ORGAN_OK;
+}
+
+/* Model and targets are those of the quantisation. */
+static organ_status open_division(void *context, const organ_quantize_held *held, organ_error *error)
+{
+    organ_calibrated_job *const job = context;
+    organ_prune_job *const base = &job->base;
+    base->donor = (organ_model *)held->model;
+    base->targets = *held->targets;
+    if (organ_model_fingerprint(held->model, base->fingerprint, error) || settle_budget(job, held, error))
+        return error->status;
+    const organ_prune_matrix_options wish = organ_calibrated_wish(job, 0);
+    return organ_prune_allocation_open(job->options, &wish, false, base, job->budget, &job->allocation, error);
+}
+
+static organ_status divide(void *context, organ_unit_run *run, organ_error *error)
+{
+    organ_calibrated_job *const job = context;
+    job->base.run = run;
+    return organ_prune_allocation_run(job->allocation, error);
+}
+
+static json_t *allocation_json(void *context) { return organ_prune_allocation_json(((organ_calibrated_job *)context)->allocation); }
+
+static void close_division(void *context)
+{
+    organ_calibrated_job *const job = context;
+    organ_prune_allocation_close(job->allocation);
+    job->allocation = NULL;
+    job->base.donor = NULL;
+    job->base.targets = (organ_targets){0};
 }
 
 organ_status organ_prune_then(organ_calibrated_job *job, json_t **report, organ_error *error)
 {
     const organ_prune_options *const o = job->base.options;
     const organ_prune_calibrated_options *const c = job->options;
+    const bool divides = job->base.divides;
     const organ_quantize_options codes = {.model = o->donor,
                                           .output = o->output,
                                           .scheme = c->then,
@@ -67,7 +128,11 @@ organ_status organ_prune_then(organ_calibrated_job *job, json_t **report, organ_
                                             .seed = c->seed,
                                             .memory = memory,
                                             .prune = prune,
-                                            .parameters = parameters};
+                                            .parameters = parameters,
+                                            .open = divides ? open_division : NULL,
+                                            .begin = divides ? divide : NULL,
+                                            .allocation = divides ? allocation_json : NULL,
+                                            .close = divides ? close_division : NULL};
     if (check(job, error) != ORGAN_OK)
         return error->status;
     return organ_quantize_pruned(&codes, &pruning, job->base.engine, job->base.progress, report, error);

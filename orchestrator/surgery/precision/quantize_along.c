@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Along a text: each matrix gets the codes that its inputs ask for, and the layers behind it see what it has become. */
+#include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/surgery/algebra/floats.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
@@ -232,6 +233,35 @@ static organ_status change(void *context, const organ_along_matrix *matrix, floa
     return error->status;
 }
 
+/* ---- opening and running ---- */
+
+static uint64_t piece_bytes(const organ_shard_piece *piece)
+{
+    uint64_t bytes = organ_dtype_describe(piece->dtype)->bytes;
+    for (unsigned k = 0; k < piece->rank; k++)
+        bytes *= piece->shape[k];
+    return bytes;
+}
+
+/* After the walk was opened, as the error says: both name the memory that they want. */
+static organ_status open_pruning(organ_quantize_job *job, organ_error *error)
+{
+    organ_quantize_held held = {.model = job->model, .targets = &job->aimed};
+    organ_error other = {0};
+    if (error->status && !organ_memory_named(error))
+        return error->status;
+    for (size_t k = 0; k < job->model->tensor_count; k++)
+        held.besides += job->model->tensors[k].bytes;
+    for (size_t k = 0; k < job->part_count; k++) {
+        const organ_quantize_part *const p = &job->parts[k];
+        held.codes += piece_bytes(&job->pieces[p->codes]);
+        held.scales += piece_bytes(&job->pieces[p->scale]);
+        held.besides += (p->scheme->packed ? piece_bytes(&job->pieces[p->shape]) : 0) - p->weight->codes->bytes;
+    }
+    job->pruning->open(job->pruning->context, &held, &other);
+    return organ_memory_refuse_both(error, &other);
+}
+
 organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
@@ -256,13 +286,22 @@ organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *erro
         return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->part_count; k++)
         job->aimed.tensors[job->aimed.count++] = job->parts[k].weight->codes;
-    return organ_along_open(&job->walk, job->model, &job->aimed, &job->work, job->engine, job->progress, &job->along, error);
+    organ_along_open(&job->walk, job->model, &job->aimed, &job->work, job->engine, job->progress, &job->along, error);
+    return pruning && pruning->open ? open_pruning(job, error) : error->status;
 }
 
-organ_status organ_quantize_along(organ_quantize_job *job, organ_error *error) { return organ_along_run(job->along, error); }
+organ_status organ_quantize_along(organ_quantize_job *job, organ_error *error)
+{
+    const organ_quantize_pruning *const pruning = job->pruning;
+    if (pruning && pruning->begin && pruning->begin(pruning->context, job->run, error) != ORGAN_OK)
+        return error->status;
+    return organ_along_run(job->along, error);
+}
 
 void organ_quantize_close_text(organ_quantize_job *job)
 {
+    if (job->pruning && job->pruning->close)
+        job->pruning->close(job->pruning->context);
     organ_gptq_inputs_close(&job->inputs);
     organ_along_close(job->along);
     free(job->aimed.tensors);

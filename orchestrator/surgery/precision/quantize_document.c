@@ -211,6 +211,7 @@ json_t *organ_quantize_identity(void *context)
 json_t *organ_quantize_document(void *context, const organ_unit_output *made)
 {
     const organ_quantize_job *const job = context;
+    const bool divides = job->pruning && job->pruning->allocation;
     sums all = {0};
     for (size_t k = 0; k < job->part_count; k++)
         add_part(&all, job, &job->parts[k]);
@@ -222,5 +223,6 @@ json_t *organ_quantize_document(void *context, const organ_unit_output *made)
         SET("left_alone", organ_json_rows(job->left_count, left_json, job->left)), SET("files", organ_resharding_files_json(made->plan)),
         SET("tensors", organ_json_rows(job->part_count, part_json, job)), SET("definitions", definitions_json(job)),
         SET_IF(job->along, "calibration", calibration_json(job)),
-        SET_IF(job->widths, "allocation", organ_quantize_widths_json(job->widths)));
+        SET_IF(job->widths, "allocation", organ_quantize_widths_json(job->widths)),
+        SET_IF(divides, "sparsity_allocation", job->pruning->allocation(job->pruning->context)));
 }

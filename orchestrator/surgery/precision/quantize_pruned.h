@@ -5,7 +5,15 @@
 #define ORGAN_QUANTIZE_PRUNED_H
 
 #include "orchestrator/surgery/along_text/along_text.h"
+#include "orchestrator/surgery/output/unit_output.h"
 #include "orchestrator/surgery/precision/quantize.h"
+
+/* What becomes codes. */
+typedef struct organ_quantize_held {
+    const organ_model *model;
+    const organ_targets *targets;    /* that the scheme can hold: target k of the walk is the k-th of them */
+    uint64_t codes, scales, besides; /* bytes of their codes and scales, and of all else in the output's tensors */
+} organ_quantize_held;
 
 /* How a matrix is pruned. */
 typedef struct organ_quantize_pruning {
@@ -19,6 +27,12 @@ typedef struct organ_quantize_pruning {
     /* Changes weights, rows x cols; keep becomes 1 for what may have a code, and 0 for what is zero. */
     organ_status (*prune)(void *context, const organ_along_matrix *matrix, float *weights, uint8_t *keep, organ_error *error);
     json_t *(*parameters)(void *context); /* "pruning" of the parameters */
+    /* The rest may be NULL. What is to become codes is known: whether memory and text are enough for what `begin` does is seen here. */
+    organ_status (*open)(void *context, const organ_quantize_held *held, organ_error *error);
+    /* Before the first matrix of a run. */
+    organ_status (*begin)(void *context, organ_unit_run *run, organ_error *error);
+    json_t *(*allocation)(void *context); /* "sparsity_allocation" of the document */
+    void (*close)(void *context);         /* while the model is still open, whatever has happened */
 } organ_quantize_pruning;
 
 /* organ_quantize_model with method gptq, which the options have. A target that the scheme cannot hold is not pruned either. ORGAN_USAGE for
