@@ -212,6 +212,23 @@ def with_rows(text, isa, rows):
     return re.sub(f"<!-- {isa} -->\n.*?<!-- /{isa} -->", lambda _: f"<!-- {isa} -->\n\n{table}\n\n<!-- /{isa} -->", text, flags=re.S)
 
 
+FITTED = "q8_0 q4_0 q4_1 q5_0 q5_1 q4_k q5_k q6_k".split()
+
+
+def with_fitted(text, found):
+    """The table of blocks with a search for scales, whose loops are nested: what was measured, and nothing of llvm-mca."""
+    lines = ["| stored as | AVX-512 | × scalar | cold, × memcpy | AVX2 | × scalar | cold, × memcpy |", "|---" + "|--:" * 6 + "|"]
+    for block in FITTED:
+        cells = []
+        for isa in ("avx512", "avx2"):
+            warm, cold = (found.get((isa, f"f32 fitted to {block}", way)) for way in (False, True))
+            if not (warm and cold):
+                return text
+            cells += [f"{16 / warm['elements_per_cycle']:.0f}", f"{warm['ratio_to_scalar']:.0f}", f"{cold['ratio_to_memcpy']:.2f}"]
+        lines.append("| " + " | ".join([block.upper(), *cells]) + " |")
+    return re.sub("<!-- fitted -->\n.*?<!-- /fitted -->", lambda _: "\n".join(["<!-- fitted -->", "", *lines, "", "<!-- /fitted -->"]), text, flags=re.S)
+
+
 def share(cells, models):
     """What the least bound is of what was measured."""
     bounds = [float(cell.split()[0]) for cell in cells[:models] if cell != EMPTY]
@@ -259,7 +276,7 @@ def write_measured(text, file):
                 cells[-2] = share(cells, len(models))
                 cells[-1] = f"{cold['ratio_to_memcpy']:.2f}" if cold["ratio_to_memcpy"] else EMPTY
         text = with_rows(text, isa, rows)
-    return text
+    return with_fitted(text, found)
 
 
 def show_loop(isa, wanted):

@@ -11,6 +11,7 @@ mkdir here there
 for place in here there; do
     ln -s "$model" "${model%/*}/tiny-lora" $place/
     ln -s "$model-gguf/tiny-qwen2-Q8_0.gguf" $place/packed.gguf
+    ln -s "$model-gguf/"*BF16* "${model%/*}/imatrix/tiny-qwen2.gguf" $place/
 done
 
 # A document without its last member, which is what differs from run to run: time, machine, threads and memory.
@@ -38,12 +39,15 @@ prints_the_same() {
     if diff <(plain here.json) <(plain there.json) >../difference; then good; else bad "another document" ../difference; fi
 }
 
-# writes_the_same REPORT OUTPUT ARGS...: the verb writes a directory.
+# writes_the_same REPORT OUTPUT ARGS...: the verb writes a directory, with its report within, or a file, with its report beside.
 writes_the_same() {
-    everywhere "${@:3}" -o "$2"
-    judge "no document" test "$(plain "here/$2/$1" | wc -l)" -gt 10
-    if diff <(plain "here/$2/$1") <(plain "there/$2/$1") >../difference; then good; else bad "another document" ../difference; fi
-    judge "other bytes" cmp <(cat "here/$2"/*.safetensors) <(cat "there/$2"/*.safetensors)
+    local report=$1 output=$2 weights=$2
+    everywhere "${@:3}" -o "$output"
+    [[ -d here/$output ]] && report=$output/$report weights=$output/*.safetensors
+    judge "no document" test "$(plain "here/$report" | wc -l)" -gt 10
+    if diff <(plain "here/$report") <(plain "there/$report") >../difference; then good; else bad "another document" ../difference; fi
+    # shellcheck disable=SC2086 # the pattern of the shards
+    judge "other bytes" cmp <(cat here/$weights) <(cat there/$weights)
 }
 
 everywhere prune tiny-qwen2 -o pruned
@@ -63,6 +67,11 @@ writes_the_same organ/lora_extract.json exact lora extract --base tiny-qwen2 --t
 writes_the_same organ/lora_resize.json resized lora resize tiny-lora --rank 2
 writes_the_same organ/quantize.json int4 quantize tiny-qwen2 --scheme int4-group32
 writes_the_same organ/quantize.json gptq quantize tiny-qwen2 --scheme int3-group32 --method gptq "${calibrated[@]:2}"
+unpacked=tiny-qwen2-BF16-00001-of-00002.gguf
+for scheme in q4_0 q5_1 q6_k; do
+    writes_the_same $scheme.quantize.json $scheme.gguf quantize $unpacked --scheme $scheme --imatrix tiny-qwen2.gguf
+done
+writes_the_same q4_k.quantize.json q4_k.gguf quantize $unpacked --scheme q4_k
 prints_the_same orthogonality tiny-qwen2 int4 tiny-lora
 writes_the_same organ/purify.json purified purify tiny-qwen2 --method haar
 prints_the_same measure tiny-qwen2
