@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: MIT
 # Measures what each method of prune and each scheme of quantize costs on trained models, and draws it.
 #   docs/make_quality.sh [--draw] [MODEL...]
-# Models: fixtures/tiny-qwen2 and fixtures/tiny-moe if none is named. Each run of the table below is made, scored against its donor on the text
-# that no model was trained on, and becomes a line of docs/quality.tsv, which is where it is looked up the next time: what has its line already is
-# not run again; delete lines to measure them anew. Then docs/quality.svg is drawn and the tables of docs/quality.md are written; --draw does only
-# that. Needs jq and gnuplot, and for all lines about 20 minutes of two cores.
+# Models: fixtures/tiny-qwen2 and fixtures/tiny-moe if none is named. DIR is calibrated on DIR/calibration.txt and scored on fixtures/tiny-qwen2/heldout.txt,
+# X.gguf on X.calibration.txt and X.heldout.txt beside it. Each run of the tables below is made, scored against its donor on the text that calibrates nothing,
+# and becomes a line of docs/quality.tsv, which is where it is looked up the next time: what has its line already is not run again; delete lines to
+# measure them anew. Then docs/quality.svg is drawn and the tables of docs/quality.md are written; --draw does only that. Needs jq and gnuplot, and for
+# all lines about 25 minutes of two cores.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 organ=$PWD/build/organ
-heldout=$PWD/fixtures/tiny-qwen2/heldout.txt
 lines=docs/quality.tsv
 levels=(30 50 60 70 80)
 scratch=$(mktemp -d)
@@ -28,6 +28,7 @@ physarum-v3|prune --method physarum-v3 --sparsity LEVEL CALIBRATED
 physarum-v3, allocated|prune --method physarum-v3 --sparsity LEVEL --allocate global --allocation ALLOCATION CALIBRATED
 END
 }
+# name: scheme[, way] | verb and options. The ways of one kind become one line of the plot.
 quantisations() {
     cat <<'END'
 fp8-channel|quantize --scheme fp8-channel
@@ -35,57 +36,94 @@ int8-channel|quantize --scheme int8-channel
 int8-channel, gptq|quantize --scheme int8-channel --method gptq CALIBRATED
 int4-group32|quantize --scheme int4-group32
 int4-group32, gptq|quantize --scheme int4-group32 --method gptq CALIBRATED
+int4-group32, 50 % zeros|prune --method physarum-v3 --sparsity 50 --then int4-group32 CALIBRATED
 int3-group32|quantize --scheme int3-group32
 int3-group32, gptq|quantize --scheme int3-group32 --method gptq CALIBRATED
+int3-group32, 50 % zeros|prune --method physarum-v3 --sparsity 50 --then int3-group32 CALIBRATED
 int2-group32|quantize --scheme int2-group32
 int2-group32, gptq|quantize --scheme int2-group32 --method gptq CALIBRATED
+mixed-4.5bpw, allocated|quantize --scheme mixed --method gptq --allocate global --budget 4.5bpw --allocation BITS CALIBRATED
+mixed-3.5bpw, allocated|quantize --scheme mixed --method gptq --allocate global --budget 3.5bpw --allocation BITS CALIBRATED
+mixed-2.5bpw, allocated|quantize --scheme mixed --method gptq --allocate global --budget 2.5bpw --allocation BITS CALIBRATED
 END
+}
+# The same of a GGUF; those with IMATRIX where there is one.
+blocks() {
+    local scheme
+    for scheme in q8_0 q6_k q4_k q4_0; do
+        echo "$scheme|quantize --scheme $scheme"
+        echo "$scheme, imatrix|quantize --scheme $scheme --imatrix IMATRIX"
+    done
+}
+
+# What belongs to a model: its name, its texts, the GGUF of the same weights and the imatrix where there are such.
+describe() {
+    model=$1 base=$(basename "$1" .gguf)
+    if [[ $model == *.gguf ]]; then
+        calibration=${model%.gguf}.calibration.txt heldout=${model%.gguf}.heldout.txt gguf=$model imatrix=${model%.gguf}.imatrix.gguf
+    else
+        calibration=$model/calibration.txt heldout=fixtures/tiny-qwen2/heldout.txt
+        gguf=$model-gguf/$base-BF16-00001-of-00002.gguf imatrix=$(dirname "$model")/imatrix/$base.gguf
+    fi
 }
 
 # The line of one run, tab-separated: model, name, level, bytes of the tensors, perplexity, its rise in percent, KL.
 measure() {
-    local model=$1 name=$2 level=$3 command=$4 base out=$scratch/out
-    base=$(basename "$model")
+    local from=$1 name=$2 level=$3 command=$4 out=$scratch/out
     cut -f1-3 "$lines" | grep -qxF "$base"$'\t'"$name"$'\t'"$level" && return
+    [[ $command != *IMATRIX* || -e $imatrix ]] || return 0
+    [[ $from != *.gguf ]] || out=$out.gguf
     command=${command//LEVEL/$level}
     command=${command//ALLOCATION/$scratch/$base.allocation}
-    command=${command//CALIBRATED/--calibration $model/calibration.txt --samples 64 --context 256}
+    command=${command//BITS/$scratch/$base.bits}
+    command=${command//IMATRIX/$imatrix}
+    command=${command//CALIBRATED/--calibration $calibration --samples 64 --context 256}
     echo "$base: ${command//$scratch\//}"
     # shellcheck disable=SC2086 # the command is words
-    "$organ" ${command%% *} "$model" -o "$out" ${command#* } --force --quiet >/dev/null
-    "$organ" evaluate "$model" "$out" --text "$heldout" --context 256 --json --quiet |
+    "$organ" ${command%% *} "$from" -o "$out" ${command#* } --force --quiet >/dev/null
+    "$organ" evaluate "$from" "$out" --text "$heldout" --context 256 --json --quiet |
         jq -r --arg base "$base" --arg name "$name" --arg level "$level" '.models[1]
             | [$base, $name, $level, .model.bytes, .figures.perplexity, (.comparison.ratio - 1) * 100, .comparison.kl_divergence] | @tsv' >>"$lines"
-    rm -rf "$out"
+    rm -rf "$out" "$scratch"/out.*
 }
 
 measure_all() {
-    local model name command level
+    local name command level model base calibration heldout gguf imatrix
     for model in "$@"; do
+        describe "$model"
         while IFS='|' read -r name command; do
             for level in "${levels[@]}"; do
                 measure "$model" "$name" "$level" "$command" </dev/null
             done
         done < <(prunings)
-        while IFS='|' read -r name command; do
+        [[ $model == *.gguf ]] || while IFS='|' read -r name command; do
             measure "$model" "$name" - "$command" </dev/null
         done < <(quantisations)
+        [[ ! -e $gguf ]] || while IFS='|' read -r name command; do
+            measure "$gguf" "$name" - "$command" </dev/null
+        done < <(blocks)
     done
 }
 
-# Rise of the perplexity by method and level, as Markdown.
+# Rise of the perplexity by method and level, and what fewer bits cost, as Markdown, in the order of the lists above.
 table() {
-    awk -F'\t' -v base="$1" -v levels="${levels[*]}" '
-        $1 == base && $3 != "-" { if (!($2 in seen)) { seen[$2] = 1; order[++n] = $2 } rise[$2, $3] = sprintf("%.2f (%.4f)", $6, $7) }
-        $1 == base && $3 == "-" { quantised = quantised sprintf("| %s | %.2f MB | %+.3f %% | %.5f |\n", $2, $4 / 1e6, $6, $7) }
+    { prunings; quantisations; blocks; } | cut -d '|' -f 1 | awk -F'\t' -v base="$1" -v levels="${levels[*]}" '
+        FILENAME == "-" { order[++n] = $1; next }
+        $1 == base { bytes[$2, $3] = $4; rise[$2, $3] = $6; kl[$2, $3] = $7; if ($3 == "-") schemes[$2]; else methods[$2] }
         END {
             m = split(levels, level, " ")
             printf "| method |"; for (k = 1; k <= m; k++) printf " %s %% |", level[k]
             printf "\n|---|"; for (k = 1; k <= m; k++) printf "--:|"
             print ""
-            for (j = 1; j <= n; j++) { printf "| %s |", order[j]; for (k = 1; k <= m; k++) printf " %s |", rise[order[j], level[k]]; print "" }
-            printf "\n| scheme | tensors | perplexity | KL |\n|---|--:|--:|--:|\n%s", quantised
-        }' "$lines"
+            for (j = 1; j <= n; j++) if (order[j] in methods) {
+                printf "| %s |", order[j]
+                for (k = 1; k <= m; k++) printf " %.2f (%.4f) |", rise[order[j], level[k]], kl[order[j], level[k]]
+                print ""
+            }
+            printf "\n| scheme | tensors | perplexity | KL |\n|---|--:|--:|--:|\n"
+            for (j = 1; j <= n; j++) if (order[j] in schemes)
+                printf "| %s | %.*f MB | %+.3f %% | %.5f |\n", order[j], bytes[order[j], "-"] < 1e6 ? 3 : 2, bytes[order[j], "-"] / 1e6, rise[order[j], "-"], kl[order[j], "-"]
+        }' - "$lines"
 }
 
 write_tables() {
@@ -100,34 +138,48 @@ write_tables() {
     done
 }
 
-# A row of panels for each model: KL by sparsity, a line for a method; and by bytes, a line for a way of choosing codes.
+# A row of panels for each model: KL by sparsity, a line for a method; and by bytes, a line for a way of choosing codes, which looks the same
+# in each row. Every second mark is an open one, through which a line is seen that lies below.
 draw() {
-    local bases base
+    local bases base corner shades=(888888 9467bd 56b4e9 e69f00 000000 009e73 d62728 0072b2)
     mapfile -t bases < <(cut -f1 "$lines" | awk '!seen[$0]++')
     {
-        echo "set terminal svg size 1300,$((400 * ${#bases[@]})) font 'sans-serif,13' background '#ffffff'"
-        echo "set output 'docs/quality.svg'; set multiplot layout ${#bases[@]},2; set logscale y; set grid; set key outside right top Left reverse samplen 2"
-        echo "set ylabel 'KL against the donor, nats a token'; set format y '10^{%L}'; set offsets graph 0.04, graph 0.14, 0, 0"
+        echo "set terminal svg size 1400,$((430 * ${#bases[@]})) font 'sans-serif,13' background '#ffffff'"
+        echo "set output 'docs/quality.svg'; set multiplot layout ${#bases[@]},2; set logscale y; set grid; set key noenhanced Left reverse samplen 2"
+        for base in {1..8}; do
+            echo "set linetype $base linecolor rgb '#${shades[base - 1]}' pointtype $((base % 2 ? 7 : 6)) pointsize $((base % 2 ? 5 : 11))e-1 linewidth 1.6"
+        done
+        echo "set ylabel 'KL against the donor, nats a token'; set format y '10^{%L}'"
         for base in "${bases[@]}"; do
-            panel "$base" share '{ print $3, $7 >(to $2); if (!($2 in seen)) { seen[$2] = 1; print $2 >(to "names") } }' '$3 != "-"'
-            echo "set title '$base: weights set to zero'; set xlabel 'percent of the targets'"
-            plots "$base.share" ''
-            panel "$base" bytes '{ scheme = $2; way = sub(/, gptq$/, "", scheme) ? "gptq" : scheme ~ /^fp8/ ? "fp8" : "nearest"
-                print $4 / 1e6, $7, way == "gptq" ? "" : scheme >(to way); if (!(way in seen)) { seen[way] = 1; print way >(to "names") } }' '$3 == "-"'
-            echo "set title '$base: fewer bits'; set xlabel 'megabytes of tensors'"
-            plots "$base.bytes" labelled
+            corner='left top' # where no line is; a model that loses much at once leaves the other one
+            awk -F'\t' -v base="$base" '$1 == base && $3 == 30 && $7 > 0.1 { found = 1 } END { exit !found }' "$lines" && corner='right bottom'
+            echo "set title '$base: weights set to zero'; set xlabel 'percent of the targets'; set xrange [25:85]; set yrange [1e-3:1e2]; set offsets 0, 0, 0, 0; set key inside $corner"
+            panel "$base" '$3 != "-" { print $3, $7 >(to $2); if (!seen[$2]++) print $2 >(to "names") }'
+            plots "$base"
+            echo "set title '$base: fewer bits'; set xlabel 'megabytes of tensors'; set xrange [*:*]; set yrange [1e-5:1e1]; set offsets graph 0.04, graph 0.16, 0, 0; set key inside right top"
+            panel "$base" '$3 == "-" { way = split($2, part, ", ") > 1 ? part[2] : part[1] ~ /^q/ ? "GGUF, nearest" : part[1] ~ /^fp8/ ? "fp8" : "nearest"
+                if (way == "imatrix") way = "GGUF, imatrix"; if (way == "allocated") way = "gptq, mixed widths"
+                print $4 / 1e6, $7, way ~ /nearest|fp8/ && !met[$4, $7]++ ? part[1] : "" >(to way); if (!seen[way]++) print way >(to "names") }'
+            plots "$base" labelled
         done
     } >"$scratch/plot"
     gnuplot "$scratch/plot"
 }
-# panel MODEL NAME ACTION CONDITION: the lines of the model go into files of $scratch, a series each, which "names" lists.
-panel() { awk -F'\t' -v base="$1" -v to="$scratch/$1.$2." "\$1 == base && $4 $3" "$lines"; }
+# panel MODEL PROGRAM: the lines of the model go into files of $scratch, a series each, which "names" lists.
+panel() {
+    rm -f "$scratch/$1."*
+    awk -F'\t' -v base="$1" -v to="$scratch/$1." "\$1 == base && $2" "$lines"
+}
+declare -A colours=()
 plots() {
-    local from=$scratch/$1 name list=()
+    local name list=() data
     while IFS= read -r name; do
-        list+=("'$from.$name' using 1:2 with linespoints pointtype 7 pointsize 0.6 linewidth 1.6 title '$name'")
-        [[ -z $2 || $name == gptq ]] || list+=("'$from.$name' using 1:2:3 with labels left offset 0.8,0.4 font ',11' notitle")
-    done <"$from.names"
+        : "${colours[$name]:=$((${#colours[@]} % 8 + 1))}"
+        data=$'\n'$(sort -n "$scratch/$1.$name")$'\n'
+        echo "\$data${#list[@]} << END$data""END"
+        list+=("\$data${#list[@]} using 1:2 with linespoints linetype ${colours[$name]} title '$name'")
+        [[ -z ${2:-} ]] || list+=("\$data$((${#list[@]} - 1)) using 1:2:3 with labels left offset 0.8,0.4 font ',11' noenhanced notitle")
+    done <"$scratch/$1.names"
     (IFS=,; echo "plot ${list[*]}")
 }
 
