@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Whether transformers, with compressed-tensors, opens what `organ quantize` writes and computes the same with it: of each scheme the perplexity
+that `organ perplexity` finds on the held-out text and the one that transformers finds over the same windows of 256 tokens, in FP32: with activations as
+they are, which is what organ computes, and with those quantised that the configuration says are (8 bits a token, of fp8-* and int8-channel). Ends
+with 1 where the first two differ by more than one in a thousand, where a tensor of the file has no place in the model or one of the model's is not
+in the file, or where transformers cannot open it. compressed-tensors before 0.20 does not read 3 bits as they are stored here.
+Needs torch, transformers, compressed-tensors and accelerate. Run from the root of the repository:
+
+    python3 bench/compare_loading.py [MODEL] [ORGAN] [SCHEME...]
+"""
+import json
+import math
+import subprocess
+import sys
+import tempfile
+
+import compressed_tensors
+import torch
+import transformers
+
+CONTEXT, TOKENS = 256, 10240
+HELDOUT = "fixtures/tiny-qwen2/heldout.txt"
+SCHEMES = ["fp8-tensor", "fp8-channel", "int8-channel", "int8-group32", "int8-group64", "int4-group32", "int4-group64", "int3-group32",
+           "int2-group32", "mixed"]
+
+
+def perplexity_here(organ, directory):
+    done = subprocess.run([organ, "perplexity", directory, "--text", HELDOUT, "--context", str(CONTEXT), "--max-tokens", str(TOKENS), "--json", "--quiet"],
+                          check=True, stdout=subprocess.PIPE)
+    return json.loads(done.stdout)["models"][0]["figures"]["perplexity"]
+
+
+def perplexity_there(model, ids):
+    lost = scored = 0
+    with torch.no_grad():
+        for first in range(0, len(ids), CONTEXT):
+            window = torch.tensor([ids[first:first + CONTEXT]])
+            logits = model(window).logits[0, :-1].double()
+            lost += torch.nn.functional.cross_entropy(logits, window[0, 1:], reduction="sum").item()
+            scored += window.shape[1] - 1
+    return math.exp(lost / scored)
+
+
+def opened_there(directory):
+    """Perplexity with quantised activations and without, and what the file and the model do not have in common."""
+    model, found = transformers.AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32, output_loading_info=True)
+    with open(HELDOUT, encoding="utf-8") as file:
+        ids = transformers.AutoTokenizer.from_pretrained(directory)(file.read(), add_special_tokens=False)["input_ids"][:TOKENS]
+    served = perplexity_there(model, ids)
+    for module in model.modules():
+        if hasattr(module, "quantization_scheme"):
+            module.quantization_scheme.input_activations = None
+    strays = [f"{what}: {', '.join(sorted(names)[:3])}" for what, names in found.items() if names]
+    return served, perplexity_there(model, ids), "; ".join(strays)
+
+
+def compare(organ, model, scheme, directory):
+    divided = ["--method", "gptq", "--allocate", "global", "--budget", "3.5bpw", "--calibration", f"{model}/calibration.txt", "--samples", "64",
+               "--context", str(CONTEXT)]  # several config groups, of 2, 3, 4 and 8 bits
+    subprocess.run([organ, "quantize", model, "-o", directory, "--scheme", scheme, *(divided if scheme == "mixed" else []), "--force", "--quiet"],
+                   check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    here = perplexity_here(organ, directory)
+    try:
+        served, there, strays = opened_there(directory)
+    except Exception as error:  # whatever the libraries throw at a file that they do not take
+        print(f"| {scheme} | {here:.4f} | not opened: {type(error).__name__}: {' '.join(str(error).split())[:200]} | | |", flush=True)
+        return False
+    print(f"| {scheme} | {here:.4f} | {there:.4f} | {there / here - 1:+.1e} | {served:.4f} | {strays}", flush=True)
+    return abs(there / here - 1) <= 1e-3 and not strays
+
+
+def main():
+    model, organ = (sys.argv[1:] + ["fixtures/tiny-qwen2", "build/organ"][len(sys.argv) - 1:])[:2]
+    transformers.logging.set_verbosity_error()
+    print(f"torch {torch.__version__}, transformers {transformers.__version__}, compressed-tensors {compressed_tensors.__version__}\n")
+    print("| scheme | organ | transformers | relative difference | with its activations |\n|---|--:|--:|--:|--:|")
+    with tempfile.TemporaryDirectory() as here:
+        held = [compare(organ, model, scheme, f"{here}/model") for scheme in sys.argv[3:] or SCHEMES]
+    sys.exit(not all(held))
+
+
+if __name__ == "__main__":
+    main()
