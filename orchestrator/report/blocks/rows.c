@@ -13,7 +13,7 @@ static bool take_alike(json_t *kept, json_t *known, const char *kind, json_t *ro
     json_t *const first = json_object_get(known, kind);
     if (first)
         return json_integer_set(json_object_get(first, "count"), json_integer_value(json_object_get(first, "count")) + 1) == 0;
-    json_t *const made = json_copy(row);
+    json_t *const made = json_is_object(row) ? json_copy(row) : json_object(); /* a report may hold anything */
     ORGAN_ADD(made, SET_COUNT("count", 1));
     return json_array_append_new(kept, made) == 0 && json_object_set(known, kind, made) == 0;
 }
