@@ -64,7 +64,9 @@ static const organ_option gptq_options[] = {
     NUMBER("context", "N", quantize.context, "tokens of a window", .range = {1, 1048576}, .fallback = "512"),
     FLAG("no-resolve", quantize.no_resolve, "leave scales and codes as GPTQ has them")};
 
-static const organ_option width_options[] = {ALLOCATION_OF(quantize.allocate, "3.5bpw, 9GB"), ALLOCATION_TOKENS(quantize.allocate)};
+static const organ_option width_options[] = {
+    ALLOCATION_OF(quantize.allocate, "3.5bpw, 9GB"), ALLOCATION_TOKENS(quantize.allocate),
+    FLAG("one-width", quantize.one_width, "the same for q, k and v, for gate and up, and for all of a layer's routed experts")};
 
 RUN(quantize, organ_quantize_model, quantize)
 
@@ -92,8 +94,9 @@ const organ_verb organ_quantize_verb = {
              "bits, in groups of 32 and of 128 (64 where its columns are no whole groups of that), the divergence of the whole model "
              "from MODEL is measured on a part of the text that calibrates nothing, and --budget (bits a weight of the targets with "
              "their scales, or bytes of all tensors) is spent where it spares most; a target may stay as it is. All routed experts of "
-             "a layer and projection get the same. --allocation keeps these measurements for the next budget, or for --resume; a dry "
-             "run makes them too.\n"
+             "a layer and projection get the same. Servers that hold q, k and v, gate and up, or all projections of the experts as one "
+             "matrix (vLLM) load a model only where these are alike: --one-width sees to it. --allocation keeps these measurements "
+             "for the next budget, or for --resume; a dry run makes them too.\n"
              "OUT/organ/QUANTIZE_REPORT.md (and .html) and quantize.json tell how much each tensor and each kind of projection "
              "has lost: the norm of the difference over the norm of the weights, and by a text the same of the outputs. A "
              "target that the scheme cannot hold stays as it is, is named in quantization_config as one to be left alone, and "

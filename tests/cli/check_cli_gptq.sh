@@ -66,8 +66,24 @@ ends 0 dequantize mixed -o mixed-plain --quiet
 ends 0 perplexity mixed --text tiny-qwen2/heldout.txt --context 64 --max-tokens 512 --compare mixed-plain
 ends 0 "${mixed[@]}" "${some[@]}" -o mixed-again --budget 3.5bpw --allocation mixed.curves --threads 3
 judge "curves that are there make other bytes" cmp -s mixed/model.safetensors mixed-again/model.safetensors
+ends 0 "${mixed[@]/--quiet/--threads=1}" "${some[@]}" -o mixed-told --budget 3.5bpw --allocation mixed.curves
+says "(vLLM) want the same width for them: --one-width"
+ends 0 "${mixed[@]/--quiet/--threads=1}" "${some[@]}" -o mixed-alike --budget 3.5bpw --one-width
+judge "it warns of widths that are alike" bash -c '! grep -q vLLM ../err'
+# layer_schemes LAYER: what q, k and v of it got, each once.
+layer_schemes() { jq -r ".tensors[] | select(.layer == $1) | .scheme" mixed-alike/organ/quantize.json | sort -u; }
+judge "q, k and v have not the same" test "$(layer_schemes 0 | wc -l) $(layer_schemes 3 | wc -l)" = "1 1"
+judge "all layers got one scheme" test "$(layer_schemes 0)" != "$(layer_schemes 3)"
+refused 2 "--one-width has no meaning without --allocate global" quantize tiny-qwen2 -o no -s int4-group32 "${short[@]}" --one-width
+refused 2 "has the curves of another run: its one_width" "${mixed[@]}" "${some[@]}" -o no --budget 4bpw --allocation mixed.curves --one-width
 ends 0 "${mixed[@]}" "${some[@]}" -o mixed-bytes --budget 9M --allocation mixed.curves
 judge "the tensors take more than the budget" test "$(number total_size mixed-bytes/organ/quantize.json)" -le 9437184
+ends 0 "${mixed[@]}" "${some[@]}" -o mixed-none --budget 13bpw --allocation mixed.curves --json
+stay=$(jq '[.allocation.tensors[] | select(.bits == 16 and (.quantised | not))] | length' ../out)
+judge "$stay of 6 stay as they are" test "$stay" -gt 0 -a "$stay" -lt 6
+judge "what stays is not left alone" test "$(jq '[.quantization_config.ignore[] | select(test("layers.[03].self_attn.[qkv]_proj"))] | length' mixed-none/config.json)" -eq "$stay"
+ends 0 inspect mixed-none
+prints "No problems found"
 ends 0 "${mixed[@]}" "${some[@]}" -o mixed-dry --budget 4bpw --allocation mixed.curves --dry-run
 prints "Dry run, nothing was written"
 judge "a dry run wrote something" test ! -e mixed-dry
@@ -93,6 +109,23 @@ says "done and intact"
 judge "a resumed run differs from a whole one" cmp -s resolved/model.safetensors resumed/model.safetensors
 ends 0 quantize tiny-qwen2 -o little --scheme int4-group32 "${short[@]}" --memory 22M
 prints "second moments in blocks of 256 inputs"
+
+# ---- mixed widths, interrupted: while codes are made, and while curves are measured ----
+interrupted INT mixed-resumed "${mixed[@]/--quiet/--threads=1}" "${some[@]}" -o mixed-resumed --budget 3.5bpw --allocation mixed.curves
+judge "SIGINT ends it with $code instead of 130" test $code -eq 130
+ends 2 "${mixed[@]}" "${some[@]}" -o mixed-resumed --budget 3bpw --allocation mixed.curves --resume
+says "the unfinished run cannot be continued"
+ends 0 "${mixed[@]/--quiet/--threads=3}" "${some[@]}" -o mixed-resumed --budget 3.5bpw --resume
+says "done and intact"
+judge "a resumed run of mixed widths differs from a whole one" cmp -s mixed/model.safetensors mixed-resumed/model.safetensors
+watched=cut.curves interrupted INT mixed-cut "${mixed[@]/--quiet/--threads=1}" "${some[@]}" -o mixed-cut --budget 3.5bpw --allocation cut.curves
+judge "SIGINT ends it with $code instead of 130" test $code -eq 130
+known=$(jq '[.tensors[].cost | values] | length' cut.curves)
+judge "$known curves are kept" test "$known" -gt 0 -a "$known" -lt 6
+ends 0 "${mixed[@]/--quiet/--threads=3}" "${some[@]}" -o mixed-cut --budget 3.5bpw --allocation cut.curves
+says "allocation: $((6 - known)) tensors at 8 levels"
+judge "curves are not the same" cmp -s mixed.curves cut.curves
+judge "an interrupted measurement makes other bytes" cmp -s mixed/model.safetensors mixed-cut/model.safetensors
 
 # ---- refusals ----
 refused 2 "--method gptq needs --calibration FILE, a text" quantize tiny-qwen2 -o no -s int4-group32 --method gptq

@@ -65,9 +65,9 @@ refused() {
 
 # interrupted SIGNAL OUTPUT ARGS...: runs a verb that writes OUTPUT and sends it the signal when more of it is done than was before. Its log
 # goes into a pipe that has room for some lines only: the run waits there and cannot end, however fast it is. What it ends with is in $code,
-# its log in ../err.
+# its log in ../err. What grows as it is done is its journal, or the file that $watched names.
 interrupted() {
-    local signal=$1 journal=.$2.organ-partial/organ/journal.jsonl done_before runner k
+    local signal=$1 journal=${watched:-.$2.organ-partial/organ/journal.jsonl} done_before runner k
     shift 2
     here="organ $*, interrupted"
     units() { wc -l 2>/dev/null <"$journal" || echo 1; } # the first line is the head

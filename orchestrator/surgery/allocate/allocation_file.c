@@ -72,6 +72,8 @@ static organ_status read_tensor(organ_allocation_tensor *t, size_t levels, const
     if (!json_is_integer(elements) || (uint64_t)json_integer_value(elements) != t->elements)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensors[%zu].elements is %lld, and '%.200s' has %llu", path, k,
                           (long long)json_integer_value(elements), t->name, (unsigned long long)t->elements);
+    if (json_is_null(json_object_get(row, "cost")))
+        return ORGAN_OK;
     if (!read_costs(json_object_get(row, "cost"), levels, t->cost))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensors[%zu].cost is not %zu numbers of 0 to %g", path, k, levels, MOST_COST);
     t->known = true;
@@ -102,17 +104,19 @@ static organ_status read_document(organ_allocation *a, const json_t *document, c
     return error->status;
 }
 
-organ_status organ_allocation_read(organ_allocation *allocation, const json_t *identity, const char *path, bool *found, organ_error *error)
+organ_status organ_allocation_read(organ_allocation *allocation, const json_t *identity, const char *path, bool *whole, organ_error *error)
 {
     organ_json_text text = {.label = path};
     char *bytes = NULL;
     json_t *document = NULL;
-    *found = access(path, F_OK) == 0;
-    if (!*found || organ_input_load(path, path, LARGEST_FILE, &bytes, &text.length, error) != ORGAN_OK)
+    *whole = access(path, F_OK) == 0;
+    if (!*whole || organ_input_load(path, path, LARGEST_FILE, &bytes, &text.length, error) != ORGAN_OK)
         return error->status;
     text.bytes = bytes;
     if (organ_json_parse_object(&text, &document, error) == ORGAN_OK)
         read_document(allocation, document, identity, path, error);
+    for (size_t k = 0; k < allocation->count; k++)
+        *whole &= allocation->tensors[k].known;
     json_decref(document);
     free(bytes);
     return error->status;

@@ -13,7 +13,7 @@ static json_t *tensor_json(const void *context, size_t k)
     const organ_allocation_tensor *const t = &a->tensors[k];
     return ORGAN_OBJECT(SET_BYTES("name", t->name), SET_TEXT("role", t->role), SET_INDEX("layer", t->layer),
                         SET_COUNT("elements", t->elements), SET_FLAG("between", t->between),
-                        SET("cost", costs_json(a->level_count, t->cost)));
+                        SET("cost", t->known ? costs_json(a->level_count, t->cost) : json_null()));
 }
 
 json_t *organ_allocation_json(const organ_allocation *allocation, const json_t *identity)

@@ -26,6 +26,7 @@ typedef struct organ_quantize_options {
     unsigned context;                         /* tokens of a window, 1 .. 1048576; default 512 */
     bool no_resolve;                          /* gptq: scales and codes stay as GPTQ has them */
     organ_allocate_options allocate;          /* of mixed widths, which have no rounds and no way */
+    bool one_width;                           /* then what servers hold as one matrix gets one width */
 } organ_quantize_options;
 
 /* Writes the model anew with the targets quantised by the greatest magnitude of each block, channel, group or tensor, to the nearest code;

@@ -262,7 +262,7 @@ static organ_status open_pruning(organ_quantize_job *job, organ_error *error)
     return organ_memory_refuse_both(error, &other);
 }
 
-organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error)
+static organ_status open_walk(organ_quantize_job *job, const organ_targets *targets, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
     const organ_quantize_pruning *const pruning = job->pruning;
@@ -282,12 +282,25 @@ organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *erro
                                    .change = change,
                                    .grouped = true,
                                    .leave = forget_inputs};
+    return organ_along_open(&job->walk, job->model, targets, &job->work, job->engine, job->progress, &job->along, error);
+}
+
+organ_status organ_quantize_try_text(organ_quantize_job *job, const organ_targets *targets, organ_error *error)
+{
+    open_walk(job, targets, error);
+    organ_along_close(job->along);
+    job->along = NULL;
+    return error->status;
+}
+
+organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error)
+{
     if (!(job->aimed.tensors = calloc(job->part_count, sizeof *job->aimed.tensors)))
         return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->part_count; k++)
         job->aimed.tensors[job->aimed.count++] = job->parts[k].weight->codes;
-    organ_along_open(&job->walk, job->model, &job->aimed, &job->work, job->engine, job->progress, &job->along, error);
-    return pruning && pruning->open ? open_pruning(job, error) : error->status;
+    open_walk(job, &job->aimed, error);
+    return job->pruning && job->pruning->open ? open_pruning(job, error) : error->status;
 }
 
 organ_status organ_quantize_along(organ_quantize_job *job, organ_error *error)

@@ -102,6 +102,8 @@ void organ_quantize_widths_close(organ_quantize_widths *widths); /* NULL is allo
 json_t *organ_quantize_widths_parameters(const organ_quantize_options *options);
 json_t *organ_quantize_widths_json(const organ_quantize_widths *widths);
 
+/* Opens the text of --method gptq for these targets and closes it again: its errors before anything else is done. Parts may be fewer. */
+organ_status organ_quantize_try_text(organ_quantize_job *job, const organ_targets *targets, organ_error *error);
 /* Opens the text of --method gptq; the parts are known. */
 organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error);
 /* Puts codes and scales of all parts into place, layer by layer along the text. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Mixed widths: what each target costs with codes of 2, 3, 4 and 8 bits is measured along the text, then one budget is divided. */
 #include "formats/base/path.h"
+#include "orchestrator/machine/enough_memory.h"
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/experiment.h"
 #include "orchestrator/surgery/algebra/floats.h"
@@ -18,12 +20,22 @@
 #define SCALE_BITS  16.0
 #define SHAPE_BYTES 16.0
 
+/* What has one width: a tensor, or with --one-width what servers hold as one matrix. */
+typedef struct joined {
+    const organ_anatomy *first; /* of what is in it, */
+    size_t curve;               /* and which of the curves is its */
+    size_t group;               /* columns of the widest groups that all in it have */
+    double stored;              /* bits, as it is */
+} joined;
+
 struct organ_quantize_widths {
     organ_quantize_job *job;
-    organ_targets held; /* the targets that the scheme can hold */
-    organ_allocation curves;
-    size_t *of, *chosen; /* to which of the curves each target belongs; levels of these */
-    double *sizes;       /* bits of each at each choice */
+    organ_targets held;       /* the targets that the scheme can hold */
+    organ_allocation curves;  /* of each tensor */
+    organ_allocation choices; /* their sums, of each that is joined */
+    joined *joined;
+    size_t *of, *in, *chosen; /* to which of the curves each target belongs, to what is joined each curve; levels of these */
+    double *sizes;            /* bits of each that is joined, at each choice */
     double budget, spent;
     size_t uniform;
     json_t *identity;
@@ -37,20 +49,19 @@ struct organ_quantize_widths {
 
 /* ---- choices ---- */
 
-static size_t group_of(size_t level, uint64_t cols)
-{
-    return level % 2 != 0 ? NARROW : cols % 128 == 0 ? 128 : cols % 64 == 0 ? 64 : NARROW;
-}
+static size_t group_at(size_t level, const joined *j) { return level % 2 != 0 ? NARROW : j->group; }
 
-/* What a target becomes; NULL: it stays. */
-static const organ_quantize_scheme *scheme_at(size_t level, uint64_t cols)
+/* What a tensor becomes; NULL: it stays. */
+static const organ_quantize_scheme *scheme_at(size_t level, const joined *j)
 {
     char name[32];
     if (level >= ORGAN_WIDTH_LEVELS)
         return NULL;
-    snprintf(name, sizeof name, "int%d-group%zu", (int)organ_width_levels[level], group_of(level, cols));
+    snprintf(name, sizeof name, "int%d-group%zu", (int)organ_width_levels[level], group_at(level, j));
     return organ_quantize_scheme_named(name);
 }
+
+static const joined *joined_of(const organ_quantize_widths *w, size_t target) { return &w->joined[w->in[w->of[target]]]; }
 
 /* ---- what goes with what ---- */
 
@@ -60,6 +71,8 @@ organ_status organ_quantize_widths_check(const organ_quantize_options *o, bool m
     organ_budget budget;
     if (organ_allocate_check(a, error) != ORGAN_OK)
         return error->status;
+    if (!a->allocate && o->one_width)
+        return organ_fail(error, ORGAN_USAGE, "--one-width has no meaning without --allocate global");
     if (!a->allocate && !mixed)
         return ORGAN_OK;
     if (!mixed)
@@ -90,11 +103,20 @@ static organ_status ready_inputs(organ_quantize_widths *w, const organ_along_mat
     return organ_gptq_inputs_open(w->job->engine, m->calibration, m->name, &w->inputs, error);
 }
 
+/* The walk has only the targets whose curves are measured. */
+static size_t target_named(const organ_quantize_widths *w, const char *name)
+{
+    size_t k = 0;
+    while (k + 1 < w->held.count && strcmp(w->held.tensors[k]->name, name) != 0)
+        k++;
+    return k;
+}
+
 static organ_status make(void *context, const organ_along_matrix *m, size_t level, float *weights, organ_error *error)
 {
     organ_quantize_widths *const w = context;
     const size_t rows = (size_t)m->rows, cols = (size_t)m->cols;
-    const organ_grid grid = scheme_at(level, m->cols)->grid;
+    const organ_grid grid = scheme_at(level, joined_of(w, target_named(w, m->name)))->grid;
     organ_gptq g = {.name = m->name,
                     .grid = grid,
                     .no_resolve = w->job->options->no_resolve,
@@ -142,18 +164,53 @@ static organ_status list_tensors(organ_quantize_widths *w, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Servers hold q, k and v as one matrix, gate and up as one, and all projections of the routed experts of a layer together. */
+static bool is_joined(const organ_anatomy *a, const organ_anatomy *b)
+{
+    static const organ_role with[ORGAN_ROLE_COUNT] = {
+        [ORGAN_ROLE_Q] = ORGAN_ROLE_Q,       [ORGAN_ROLE_K] = ORGAN_ROLE_Q,     [ORGAN_ROLE_V] = ORGAN_ROLE_Q,
+        [ORGAN_ROLE_GATE] = ORGAN_ROLE_GATE, [ORGAN_ROLE_UP] = ORGAN_ROLE_GATE,
+    };
+    if (a->layer < 0 || a->layer != b->layer || a->experts != b->experts)
+        return false;
+    return a->experts == ORGAN_EXPERTS_ROUTED || (with[a->role] && with[a->role] == with[b->role]);
+}
+
+static void join(organ_quantize_widths *w, size_t target)
+{
+    const organ_tensor *const t = w->held.tensors[target];
+    const size_t group = t->shape[1] % 128 == 0 ? 128 : t->shape[1] % 64 == 0 ? 64 : NARROW;
+    const bool one_width = w->job->options->one_width;
+    size_t c = 0;
+    while (c < w->choices.count && w->joined[c].curve != w->of[target] && !(one_width && is_joined(w->joined[c].first, &t->anatomy)))
+        c++;
+    if (c == w->choices.count) {
+        w->joined[c] = (joined){.first = &t->anatomy, .curve = w->of[target], .group = group};
+        w->choices.count++;
+    }
+    joined *const j = &w->joined[w->in[w->of[target]] = c];
+    j->group = organ_lesser(j->group, group);
+    j->stored += 8.0 * (double)t->bytes;
+    w->choices.tensors[c].elements += t->elements;
+}
+
 static organ_status find_sizes(organ_quantize_widths *w, organ_error *error)
 {
-    w->chosen = calloc(w->curves.count + 1, sizeof *w->chosen);
-    w->sizes = calloc((w->curves.count + 1) * CHOICES, sizeof *w->sizes);
-    if (!w->chosen || !w->sizes)
+    const size_t room = w->curves.count + 1;
+    w->joined = calloc(room, sizeof *w->joined);
+    w->in = calloc(room, sizeof *w->in);
+    w->chosen = calloc(room, sizeof *w->chosen);
+    w->sizes = calloc(room * CHOICES, sizeof *w->sizes);
+    w->choices.tensors = calloc(room, sizeof *w->choices.tensors);
+    if (!w->joined || !w->in || !w->chosen || !w->sizes || !w->choices.tensors)
         return organ_fail_memory(error, w->job->options->model);
-    for (size_t k = 0; k < w->held.count; k++) {
-        double *const own = w->sizes + w->of[k] * CHOICES;
+    for (size_t k = 0; k < w->held.count; k++)
+        join(w, k);
+    for (size_t c = 0; c < w->choices.count; c++) {
         for (size_t l = 0; l < ORGAN_WIDTH_LEVELS; l++)
-            own[l] += (double)w->held.tensors[k]->elements *
-                      (floor(organ_width_levels[l]) + SCALE_BITS / (double)group_of(l, w->held.tensors[k]->shape[1]));
-        own[ORGAN_WIDTH_LEVELS] += 8.0 * (double)w->held.tensors[k]->bytes;
+            w->sizes[c * CHOICES + l] =
+                (double)w->choices.tensors[c].elements * (floor(organ_width_levels[l]) + SCALE_BITS / (double)group_at(l, &w->joined[c]));
+        w->sizes[c * CHOICES + ORGAN_WIDTH_LEVELS] = w->joined[c].stored;
     }
     return ORGAN_OK;
 }
@@ -169,8 +226,8 @@ static organ_status find_budget(organ_quantize_widths *w, organ_error *error)
         return error->status;
     for (size_t k = 0; k < job->model->tensor_count; k++)
         plain += (double)job->model->tensors[k].bytes;
-    for (size_t k = 0; k < w->curves.count; k++)
-        least += w->sizes[k * CHOICES];
+    for (size_t c = 0; c < w->choices.count; c++)
+        least += w->sizes[c * CHOICES];
     const bool bits = budget.unit == ORGAN_BUDGET_BITS;
     w->budget = bits ? budget.amount * (double)w->held.elements : 8 * (budget.amount - plain);
     if (w->budget >= least)
@@ -179,6 +236,15 @@ static organ_status find_budget(organ_quantize_widths *w, organ_error *error)
         return organ_fail(error, ORGAN_USAGE, "--budget %s: codes of 2 bits with their scales take %g bits a weight", asked,
                           least / (double)w->held.elements);
     return organ_fail(error, ORGAN_USAGE, "--budget %s: with all targets in 2 bits the tensors take %.0f bytes", asked, plain + least / 8);
+}
+
+/* What is known so far is kept: a run that is ended now measures only the rest when it is begun again. */
+static organ_status found(void *context, const organ_allocation_tensor *tensor, organ_error *error)
+{
+    const organ_quantize_widths *const w = context;
+    const char *const file = w->job->options->allocate.file;
+    (void)tensor;
+    return file ? organ_allocation_write(&w->curves, w->identity, file, error) : ORGAN_OK;
 }
 
 /* What the curves belong to. */
@@ -191,7 +257,8 @@ static organ_status identify(organ_quantize_widths *w, organ_error *error)
     w->identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("model", fingerprint),
                                SET_TEXT("method", o->no_resolve ? "gptq/1" : "gptq-resolved/1"),
                                SET_TEXT("text", organ_along_describe(organ_curves_walk(w->walk))->digest), SET_COUNT("samples", o->samples),
-                               SET_COUNT("context", o->context), SET_COUNT("allocate_tokens", organ_allocate_tokens(&o->allocate)),
+                               SET_COUNT("context", o->context), SET_FLAG("one_width", o->one_width),
+                               SET_COUNT("allocate_tokens", organ_allocate_tokens(&o->allocate)),
                                SET_COUNT("allocate_layers", organ_allocate_layers(&o->allocate)));
     return w->identity ? ORGAN_OK : organ_fail_memory(error, o->model);
 }
@@ -210,7 +277,7 @@ static organ_status open_walk(organ_quantize_widths *w, organ_error *error)
                                           .layers = organ_allocate_layers(&o->allocate)};
     w->curves.levels = organ_width_levels;
     w->curves.level_count = ORGAN_WIDTH_LEVELS;
-    w->work = (organ_curves_work){.context = w, .make = make, .memory = memory};
+    w->work = (organ_curves_work){.context = w, .make = make, .memory = memory, .found = found};
     if (organ_curves_open(&options, w->job->model, &w->held, &w->curves, w->of, &w->work, w->job->engine, w->job->progress, &w->walk,
                           error))
         return error->status;
@@ -222,11 +289,21 @@ static organ_status open_walk(organ_quantize_widths *w, organ_error *error)
 
 /* ---- the division ---- */
 
+/* Both walks are tried before anything is measured, one after the other: their memory is not taken twice. */
+static organ_status open_walks(organ_quantize_widths *w, organ_error *error)
+{
+    organ_error other = {0};
+    organ_quantize_try_text(w->job, &w->held, &other);
+    if (!other.status || organ_memory_named(&other))
+        open_walk(w, error);
+    return organ_memory_refuse_both(error, &other);
+}
+
 static organ_status know_curves(organ_quantize_widths *w, organ_error *error)
 {
     const char *const file = w->job->options->allocate.file;
     bool known = false;
-    if (open_walk(w, error) || (file && organ_allocation_read(&w->curves, w->identity, file, &known, error)) || known)
+    if (open_walks(w, error) || (file && organ_allocation_read(&w->curves, w->identity, file, &known, error)) || known)
         return error->status;
     if ((file && organ_allocation_check_place(file, error)) || organ_curves_run(w->walk, error))
         return error->status;
@@ -241,15 +318,45 @@ static void stop_measuring(organ_quantize_widths *w)
     w->inputs_of = NULL;
 }
 
+static void add_costs(organ_quantize_widths *w)
+{
+    w->choices.levels = w->curves.levels;
+    w->choices.level_count = w->curves.level_count;
+    for (size_t t = 0; t < w->curves.count; t++)
+        for (size_t l = 0; l < w->curves.level_count; l++)
+            w->choices.tensors[w->in[t]].cost[l] += w->curves.tensors[t].cost[l];
+}
+
 static void divide(organ_quantize_widths *w)
 {
     organ_quantize_job *const job = w->job;
-    w->spent = organ_allocation_choose(&w->curves, w->sizes, w->budget, w->chosen, &w->uniform);
+    add_costs(w);
+    w->spent = organ_allocation_choose(&w->choices, w->sizes, w->budget, w->chosen, &w->uniform);
     for (size_t k = 0; k < w->held.count; k++)
-        job->scheme_of[w->held.tensors[k] - job->model->tensors] = scheme_at(w->chosen[w->of[k]], w->held.tensors[k]->shape[1]);
+        job->scheme_of[w->held.tensors[k] - job->model->tensors] = scheme_at(w->chosen[w->in[w->of[k]]], joined_of(w, k));
     organ_progress_note(job->progress, "allocation: by the curves %.4g nats a token, where %g bits a weight for each tensor cost %.4g",
-                        w->curves.cost, organ_width_levels[w->uniform < ORGAN_WIDTH_LEVELS ? w->uniform : ORGAN_WIDTH_LEVELS - 1],
-                        w->curves.uniform_cost);
+                        w->choices.cost, organ_width_levels[w->uniform < ORGAN_WIDTH_LEVELS ? w->uniform : ORGAN_WIDTH_LEVELS - 1],
+                        w->choices.uniform_cost);
+}
+
+/* The first that differs from what servers hold together with it; NULL: none. */
+static const organ_allocation_tensor *find_apart(const organ_quantize_widths *w)
+{
+    for (size_t c = 0; c < w->choices.count; c++)
+        for (size_t d = 0; d < c; d++)
+            if (is_joined(w->joined[c].first, w->joined[d].first) &&
+                scheme_at(w->chosen[c], &w->joined[c]) != scheme_at(w->chosen[d], &w->joined[d]))
+                return &w->curves.tensors[w->joined[c].curve];
+    return NULL;
+}
+
+static void tell_apart(const organ_quantize_widths *w)
+{
+    const organ_allocation_tensor *const apart = find_apart(w);
+    if (apart)
+        organ_progress_note(
+            w->job->progress,
+            "servers that hold '%s' as one matrix with others of its layer (vLLM) want the same width for them: --one-width", apart->name);
 }
 
 /* Measuring takes long: what would refuse the output is found before. */
@@ -273,6 +380,7 @@ organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *er
         return error->status;
     stop_measuring(w);
     divide(w);
+    tell_apart(w);
     return ORGAN_OK;
 }
 
@@ -282,9 +390,12 @@ void organ_quantize_widths_close(organ_quantize_widths *w)
         return;
     stop_measuring(w);
     organ_allocation_release(&w->curves);
+    organ_allocation_release(&w->choices);
     json_decref(w->identity);
     free(w->held.tensors);
     free(w->of);
+    free(w->joined);
+    free(w->in);
     free(w->chosen);
     free(w->sizes);
     free(w);
@@ -296,14 +407,13 @@ json_t *organ_quantize_widths_parameters(const organ_quantize_options *o)
 {
     const organ_allocate_options *const a = &o->allocate;
     return ORGAN_OBJECT(SET_TEXT("allocate", a->allocate), SET_TEXT("budget", a->budget), SET_COUNT("tokens", organ_allocate_tokens(a)),
-                        SET_COUNT("layers", organ_allocate_layers(a)));
+                        SET_COUNT("layers", organ_allocate_layers(a)), SET_FLAG("one_width", o->one_width));
 }
 
 /* Of codes, or of the values as they are. */
-static double bits_of(const organ_quantize_widths *w, size_t tensor, size_t choice)
+static double bits_of(const organ_quantize_widths *w, size_t c, size_t choice)
 {
-    return choice < ORGAN_WIDTH_LEVELS ? floor(organ_width_levels[choice])
-                                       : w->sizes[tensor * CHOICES + choice] / (double)w->curves.tensors[tensor].elements;
+    return choice < ORGAN_WIDTH_LEVELS ? floor(organ_width_levels[choice]) : w->joined[c].stored / (double)w->choices.tensors[c].elements;
 }
 
 static double cost_of(const organ_allocation_tensor *t, size_t choice) { return choice < ORGAN_WIDTH_LEVELS ? t->cost[choice] : 0; }
@@ -312,10 +422,11 @@ static json_t *tensor_json(const void *context, size_t k)
 {
     const organ_quantize_widths *const w = context;
     const organ_allocation_tensor *const t = &w->curves.tensors[k];
+    const size_t c = w->in[k], chosen = w->chosen[c];
     return ORGAN_OBJECT(SET_BYTES("name", t->name), SET_TEXT("role", t->role), SET_INDEX("layer", t->layer),
-                        SET_COUNT("elements", t->elements), SET_REAL("bits", bits_of(w, k, w->chosen[k])),
-                        SET_REAL("bits_per_weight", w->sizes[k * CHOICES + w->chosen[k]] / (double)t->elements),
-                        SET_FLAG("quantised", w->chosen[k] < ORGAN_WIDTH_LEVELS), SET_REAL("cost", cost_of(t, w->chosen[k])),
+                        SET_COUNT("elements", t->elements), SET_REAL("bits", bits_of(w, c, chosen)),
+                        SET_REAL("bits_per_weight", w->sizes[c * CHOICES + chosen] / (double)w->choices.tensors[c].elements),
+                        SET_FLAG("quantised", chosen < ORGAN_WIDTH_LEVELS), SET_REAL("cost", cost_of(t, chosen)),
                         SET_REAL("uniform_cost", cost_of(t, w->uniform)), SET_FLAG("between", t->between));
 }
 
@@ -330,7 +441,7 @@ json_t *organ_quantize_widths_json(const organ_quantize_widths *w)
                         SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(o->calibration)),
                                                  SET_HELD("xxh3", json_object_get(w->identity, "text")))),
                         SET_COUNT("tokens", w->tokens), SET_COUNT("windows", w->windows), SET_COUNT("tensors_in_all", w->curves.count),
-                        SET_COUNT("measured", measured), SET_REAL("cost", w->curves.cost),
-                        SET_REAL("uniform_bits", bits_of(w, 0, w->uniform)), SET_REAL("uniform_cost", w->curves.uniform_cost),
+                        SET_COUNT("measured", measured), SET_REAL("cost", w->choices.cost),
+                        SET_REAL("uniform_bits", bits_of(w, 0, w->uniform)), SET_REAL("uniform_cost", w->choices.uniform_cost),
                         SET("tensors", organ_json_rows(w->curves.count, tensor_json, w)));
 }

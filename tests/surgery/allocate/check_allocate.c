@@ -194,6 +194,29 @@ START_TEST(a_file_is_read_back_bit_for_bit)
 }
 END_TEST
 
+START_TEST(a_file_without_all_curves_gives_those_that_it_has)
+{
+    organ_allocation a, b;
+    organ_error error = {0};
+    bool whole = true;
+    json_t *const identity = json_pack("{ss}", "text", "0123");
+    rig_allocation(&a);
+    rig_allocation(&b);
+    for (size_t t = 0; t < a.count; t++) {
+        a.tensors[t].known = t != 3;
+        b.tensors[t].known = false;
+    }
+    write_file(&a, identity, scratch_path("curves"));
+    ck_assert_msg(organ_allocation_read(&b, identity, scratch_path("curves"), &whole, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert(!whole);
+    for (size_t t = 0; t < a.count; t++)
+        ck_assert(b.tensors[t].known == (t != 3));
+    json_decref(identity);
+    organ_allocation_release(&a);
+    organ_allocation_release(&b);
+}
+END_TEST
+
 /* One change to a good file, what it must end with, and what the message must have. */
 static const struct defect {
     const char *from, *to;
@@ -325,6 +348,7 @@ static Suite *allocate_suite(void)
     tcase_add_test(division, widths_are_chosen_within_the_budget);
     tcase_add_checked_fixture(file, scratch_make, scratch_remove);
     tcase_add_test(file, a_file_is_read_back_bit_for_bit);
+    tcase_add_test(file, a_file_without_all_curves_gives_those_that_it_has);
     tcase_add_loop_test(file, a_file_that_does_not_fit_is_refused_by_name, 0, (int)(sizeof defects / sizeof *defects));
     suite_add_tcase(suite, division);
     suite_add_tcase(suite, file);
