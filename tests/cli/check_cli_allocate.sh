@@ -6,6 +6,8 @@
 text=tiny-qwen2/calibration.txt
 targets=(--targets '*.self_attn.[kv]_proj.weight,*.2.mlp.up_proj.weight')
 short=(--calibration $text --samples 4 --context 64 --allocate-tokens 256)
+methods="physarum-v1 magnitude wanda sparsegpt"
+if sampled; then short[-1]=64 methods=magnitude; fi
 prune=(prune tiny-qwen2 "${targets[@]}" "${short[@]}" --allocate global)
 
 # same A B: both outputs have the same weights.
@@ -14,8 +16,8 @@ differ() { judge "$1 and $2 are the same" bash -c '! cmp -s <(cat "$1"/*.safeten
 
 # ---- every method; curves are measured, kept and read again ----
 ends 0 "${prune[@]}" -o v2 --method physarum-v2 --budget 50% --allocation v2.curves --quiet
-matches prune/allocated ../out
-matches prune/allocated_report v2/organ/REPORT.md
+sampled || matches prune/allocated ../out
+sampled || matches prune/allocated_report v2/organ/REPORT.md
 judge "no map of what each tensor got" grep -q 'What each projection of each layer got' v2/organ/REPORT.html
 judge "the curves were not kept" grep -q '"schema": "organ.allocation/1"' v2.curves
 before=$(inventory | grep curves)
@@ -29,7 +31,7 @@ prints '  65.00 %'
 ends 0 "${prune[@]}" -o plain --method physarum-v2 --budget 50% --allocate-way 0.01 --allocation v2.curves --quiet
 differ v2 plain
 ends 0 audit tiny-qwen2 v2 "${targets[@]}" --compensated --quiet
-for method in physarum-v1 magnitude wanda sparsegpt; do
+for method in $methods; do
     ends 0 "${prune[@]}" -o $method --method $method --budget 40% --json --quiet
     judge "$method: no tensor got another share" test "$(grep -c '"sparsity": ' ../out)" -gt 9
     ends 0 prune tiny-qwen2 "${targets[@]}" -o $method-plain --method $method --sparsity 40 $([[ $method == [ws]* ]] && printf '%s ' "${short[@]:0:6}") --quiet
@@ -94,7 +96,8 @@ refused 3 'cut.curves' "${all[@]}" --budget 50% --allocation cut.curves
 refused 4 'missing/curves' "${all[@]}" --budget 50% --allocation missing/curves
 
 # ---- interrupted while curves are measured: they are not measured again ----
-whole=(prune tiny-qwen2 "${short[@]}" --allocate global --method wanda --budget 50%)
+whole=(prune tiny-qwen2 "${short[@]}" --allocate global --method wanda --budget 50%) curves=28
+if sampled; then whole+=(--targets '*.self_attn.*_proj.weight') curves=16; fi
 ends 0 "${whole[@]}" -o undisturbed --quiet
 interrupted INT stopped "${whole[@]}" -o stopped
 judge "ends with $code, not 130" test "$code" = 130
@@ -102,7 +105,7 @@ judge "it does not offer to go on" grep -q -- '--resume continues' ../err
 known=$(grep -c curve_of .stopped.organ-partial/organ/journal.jsonl)
 judge "no curve is in the journal" test "$known" -gt 0
 ends 0 "${whole[@]}" -o stopped --resume
-if ((known < 28)); then says "allocation: $((28 - known)) tensors at 5 levels"; fi
+if ((known < curves)); then says "allocation: $((curves - known)) tensors at 5 levels"; fi
 same undisturbed stopped
 
 finish

@@ -5,6 +5,8 @@
 
 text=tiny-qwen2/calibration.txt
 short=(--calibration $text --samples 4 --context 64 --quiet)
+some=()
+if sampled; then some=(--targets '*.self_attn.[kv]_proj.weight'); fi
 
 # number KEY FILE: the value of the first line that has the key.
 number() { sed -n "s/^ *\"$1\": \([-0-9.e+]*\),\{0,1\}$/\1/p" "$2" | head -n 1; }
@@ -36,10 +38,10 @@ prints "Proof:   organ audit tiny-qwen2 sweep --targets '*.0.mlp.*_proj.weight' 
 ends 0 audit tiny-qwen2 sweep --targets '*.0.mlp.*_proj.weight' --compensated --quiet
 gguf=tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
 for method in alps physarum-v3; do
-    ends 0 prune tiny-qwen2 -o $method --method $method "${short[@]}" --sparsity 50
+    ends 0 prune tiny-qwen2 -o $method --method $method "${short[@]}" --sparsity 50 "${some[@]}"
     judge "the definition is not $method/1" grep -q "\"definition\": \"$method/1\"" $method/organ/prune.json
     judge "nothing is compensated" test "$(number compensated $method/organ/prune.json)" -gt 0
-    ends 0 audit tiny-qwen2 $method --compensated --quiet
+    ends 0 audit tiny-qwen2 $method --compensated --quiet "${some[@]}"
 done
 for method in physarum-v3 physarum-v2 alps sparsegpt wanda; do
     ends 0 prune tiny-qwen2 -o patterned --force --method $method "${short[@]}" --pattern 12:16 --targets '*.0.self_attn.*_proj.weight'

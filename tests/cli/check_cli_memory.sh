@@ -9,13 +9,14 @@ ln -s "$model/../precision" precision
 text=tiny-qwen2/heldout.txt
 
 # enough ARGS...: with 8M the verb is refused, with what the refusal names it runs, with a K or M less it is refused again.
+# What goes along a text or generates a long one takes a sanitized program minutes: it is only refused there.
 enough() {
     local named sentence='^organ: .*--memory 8M is too little for ..*; --memory [0-9]*[KM] is enough$'
     refused 2 "--memory 8M is too little for " "$@" --quiet --memory 8M
     if head -n 1 ../err | grep -q "$sentence"; then good; else bad "is not the sentence of all verbs" ../err; fi
     named=$(sed -n '1s/.*; --memory \([0-9]*[KM]\) is enough$/\1/p' ../err)
     rm -rf new new.*
-    ends 0 "$@" --quiet --memory "${named:-none}"
+    if ! sampled || [[ " $* " != *" --calibration "* && " $* " != *" -n 2000 "* ]]; then ends 0 "$@" --quiet --memory "${named:-none}"; fi
     rm -rf new new.*
     refused 2 "; --memory $named is enough" "$@" --quiet --memory "$((${named%[KM]} - 1))${named: -1}"
 }
@@ -48,7 +49,7 @@ ends 0 quantize tiny-qwen2 -o int4 --scheme int4-group32 --quiet
 for type in bf16 f32; do
     enough dequantize int4 -o new --dtype $type "${scored[@]}"
 done
-enough generate tiny-qwen2 --prompt x -n 3000
+enough generate tiny-qwen2 --prompt x -n 2000
 enough generate tiny-qwen2 --prompt x -n 4 --threads 16
 enough measure tiny-qwen2 --threads 64
 enough prune tiny-qwen2 -o new --threads 64

@@ -7,6 +7,13 @@ text=tiny-qwen2/calibration.txt
 short=(--calibration $text --samples 4 --context 64 --quiet)
 scored=(--evaluate tiny-qwen2/heldout.txt --evaluate-context 64 --evaluate-max-tokens 512)
 half=(--method physarum-v3 --sparsity 50)
+masked=2150400 # half of the model
+if sampled; then # narrow matrices alone
+    half+=(--targets '*.self_attn.[kv]_proj.weight')
+    masked=81920
+    scored=("${scored[@]:0:4}" --evaluate-max-tokens 130)
+fi
+targets=("${half[@]:4}")
 
 # number KEY FILE: the value of the first line that has the key.
 number() { sed -n "s/^ *\"$1\": \([-0-9.e+]*\),\{0,1\}$/\1/p" "$2" | head -n 1; }
@@ -14,45 +21,48 @@ below() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a != "" && b != "" && a < b) }
 
 # ---- results and reports ----
 ends 0 prune tiny-qwen2 -o both "${half[@]}" "${short[@]}" --then int4-group32
-matches prune/then ../out
-matches prune/then_report both/organ/QUANTIZE_REPORT.md
+sampled || matches prune/then ../out
+sampled || matches prune/then_report both/organ/QUANTIZE_REPORT.md
 judge "the definition is not sparse-gptq-resolved/1" grep -q '"definition": "sparse-gptq-resolved/1"' both/organ/quantize.json
 judge "the codes are no better than GPTQ's" below "$(number output_error both/organ/quantize.json)" "$(number gptq_output_error both/organ/quantize.json)"
 ends 0 inspect both
 prints "No problems found"
-ends 0 quantize tiny-qwen2 -o dense --scheme int4-group32 --method gptq "${short[@]}"
+ends 0 quantize tiny-qwen2 -o dense --scheme int4-group32 --method gptq "${short[@]}" "${targets[@]}"
 judge "config.json is another one than quantize writes" cmp -s both/config.json dense/config.json
 
 # ---- zeros, as the reader of packed weights sees them: donor and output written anew alike ----
 ends 0 dequantize tiny-qwen2 -o donor --quiet
-for method in sparsegpt alps physarum-v2 physarum-v3; do
-    ends 0 prune tiny-qwen2 -o $method --method $method --pattern 2:4 "${short[@]}" --then int3-group32
+methods="sparsegpt alps physarum-v2 physarum-v3" schemes="fp8-block128 fp8-tensor int8-channel" first='*.0.mlp.*_proj.weight'
+if sampled; then methods="sparsegpt physarum-v3" schemes=fp8-block128 first='*.0.mlp.up_proj.weight'; fi
+for method in $methods; do
+    ends 0 prune tiny-qwen2 -o $method --method $method --pattern 2:4 "${short[@]}" "${targets[@]}" --then int3-group32
     ends 0 dequantize $method -o $method-plain --quiet
-    ends 0 audit donor $method-plain --compensated --json --quiet
+    ends 0 audit donor $method-plain --compensated --json --quiet "${targets[@]}"
     judge "$method: the report has other zeros than the audit" test "$(number killed ../out)" = "$(number zeros $method/organ/quantize.json)"
     judge "$method: less than half is zero" test "$(number killed ../out)" -ge "$(number masked $method/organ/quantize.json)"
-    judge "$method: half was not left out" test "$(number masked $method/organ/quantize.json)" = 2150400
+    judge "$method: half was not left out" test "$(number masked $method/organ/quantize.json)" = $masked
 done
-for scheme in fp8-block128 fp8-tensor int8-channel; do
-    targets=(--targets '*.0.mlp.*_proj.weight')
-    ends 0 prune tiny-qwen2 -o $scheme "${half[@]}" "${short[@]}" --then $scheme "${targets[@]}"
+for scheme in $schemes; do
+    ends 0 prune tiny-qwen2 -o $scheme "${half[@]:0:4}" "${short[@]}" --then $scheme --targets "$first"
     ends 0 dequantize $scheme -o $scheme-plain --quiet
-    ends 0 audit donor $scheme-plain --compensated --json --quiet "${targets[@]}"
+    ends 0 audit donor $scheme-plain --compensated --json --quiet --targets "$first"
     judge "$scheme: the report has other zeros than the audit" test "$(number killed ../out)" = "$(number zeros $scheme/organ/quantize.json)"
 done
 
 # ---- one after the other: codes by a text move what was zero, codes without one lose more ----
-ends 0 prune tiny-qwen2 -o first "${half[@]}" "${short[@]}"
-ends 0 quantize first -o second --scheme int4-group32 --method gptq "${short[@]}"
-ends 0 dequantize second -o second-plain --quiet
-ends 0 audit donor second-plain --compensated --json --quiet
-judge "GPTQ on a pruned model keeps its zeros" below "$(number killed ../out)" 2150400
 ends 0 prune tiny-qwen2 -o scored "${half[@]}" "${short[@]}" --then int3-group32 --json "${scored[@]}"
 cp ../out ../together
-ends 0 quantize first -o nearest --scheme int3-group32 --quiet
-ends 0 perplexity nearest --compare tiny-qwen2 --text tiny-qwen2/heldout.txt --context 64 --max-tokens 512 --json --quiet
-judge "together $(number kl_divergence ../together), to the nearest codes $(number kl_divergence ../out)" \
-    below "$(number kl_divergence ../together)" "$(number kl_divergence ../out)"
+if ! sampled; then # numbers, of a whole model
+    ends 0 prune tiny-qwen2 -o first "${half[@]}" "${short[@]}"
+    ends 0 quantize first -o second --scheme int4-group32 --method gptq "${short[@]}"
+    ends 0 dequantize second -o second-plain --quiet
+    ends 0 audit donor second-plain --compensated --json --quiet
+    judge "GPTQ on a pruned model keeps its zeros" below "$(number killed ../out)" 2150400
+    ends 0 quantize first -o nearest --scheme int3-group32 --quiet
+    ends 0 perplexity nearest --compare tiny-qwen2 --text tiny-qwen2/heldout.txt --context 64 --max-tokens 512 --json --quiet
+    judge "together $(number kl_divergence ../together), to the nearest codes $(number kl_divergence ../out)" \
+        below "$(number kl_divergence ../together)" "$(number kl_divergence ../out)"
+fi
 
 # ---- interrupted and resumed, dry, with little memory ----
 interrupted INT resumed prune tiny-qwen2 -o resumed "${half[@]}" "${short[@]/--quiet/--threads=1}" --then int4-group32
@@ -89,13 +99,15 @@ judge "60 % and what they take are not the same" cmp -s shared/model.safetensors
 ends 0 "${divided[@]}" -o bytes --budget 9000K --allocation curves --dry-run
 says "--budget 9000K: "
 prints 'Allocation: one budget of 58.0887 % over'
-interrupted INT stopped "${divided[@]}" -o stopped --budget 60% --rounds 1
-judge "SIGINT ends it with $code instead of 130" test $code -eq 130
-judge "no curve is in the journal" grep -q curve_of .stopped.organ-partial/organ/journal.jsonl
-ends 0 "${divided[@]}" -o stopped --budget 60% --rounds 1 --resume
-judge "curves were measured anew" bash -c '! grep -q "allocation: 9 tensors at 5 levels" ../err'
-ends 0 "${divided[@]}" -o undisturbed --budget 60% --rounds 1 --quiet
-judge "a resumed run differs from a whole one" cmp -s undisturbed/model.safetensors stopped/model.safetensors
+if ! sampled; then # as cli_allocate has it, which a sanitized program runs
+    interrupted INT stopped "${divided[@]}" -o stopped --budget 60% --rounds 1
+    judge "SIGINT ends it with $code instead of 130" test $code -eq 130
+    judge "no curve is in the journal" grep -q curve_of .stopped.organ-partial/organ/journal.jsonl
+    ends 0 "${divided[@]}" -o stopped --budget 60% --rounds 1 --resume
+    judge "curves were measured anew" bash -c '! grep -q "allocation: 9 tensors at 5 levels" ../err'
+    ends 0 "${divided[@]}" -o undisturbed --budget 60% --rounds 1 --quiet
+    judge "a resumed run differs from a whole one" cmp -s undisturbed/model.safetensors stopped/model.safetensors
+fi
 
 # ---- refusals ----
 needs="--then needs a method that makes up for what is lost"

@@ -111,16 +111,18 @@ sweep 4 prune-evaluate prune "$model" "${t1[@]}" -o p --evaluate "$area/text"
 begin=$area/unfinished
 sweep 8 prune-resume prune "$q" "${t1[@]}" --resume -o p
 begin=
+# Some matrices, the inputs of some of them shared, in more than one layer.
+some=(--targets '*.[02].self_attn.[kv]_proj.weight,*.1.mlp.up_proj.weight')
+along=("${some[@]}" --calibration "$area/text" --samples 2 --context 32 "${t1[@]}")
 for method in physarum-v2 wanda sparsegpt alps physarum-v3; do
-    sweep 3 "prune-$method" prune "$model" --method $method --sparsity 20 --calibration "$area/text" --samples 2 --context 32 \
-        "${t1[@]}" -o p
+    sweep 3 "prune-$method" prune "$model" --method $method --sparsity 20 "${along[@]}" -o p
 done
 sweep 3 prune-allocate prune "$model" --method wanda --budget 40% --allocate global --allocate-tokens 64 --allocate-layers 2 \
-    --calibration "$area/longer" --samples 2 --context 32 "${t1[@]}" -o p
-sweep 3 prune-then prune "$model" --method physarum-v2 -s 50 --then int4-group32 --calibration "$area/text" --samples 2 --context 32 "${t1[@]}" -o pt
+    --targets '*.self_attn.[kv]_proj.weight' --calibration "$area/longer" --samples 2 --context 32 "${t1[@]}" -o p
+sweep 3 prune-then prune "$model" --method physarum-v2 -s 50 --then int4-group32 "${along[@]}" -o pt
 sweep 3 prune-then-allocate prune "$model" --method physarum-v3 --budget 2.6bpw --then int4-group32 --allocate global --allocate-tokens 64 \
-    --allocate-layers 2 --calibration "$area/longer" --samples 2 --context 32 "${t1[@]}" -o pt
-sweep 3 quantize-gptq quantize "$model" --method gptq --scheme int4-group32 --calibration "$area/text" --samples 2 --context 32 "${t1[@]}" -o q
+    --allocate-layers 2 --targets '*.self_attn.[kv]_proj.weight' --calibration "$area/longer" --samples 2 --context 32 "${t1[@]}" -o pt
+sweep 3 quantize-gptq quantize "$model" --method gptq --scheme int4-group32 "${along[@]}" -o q
 sweep 3 prune-imatrix prune "$model" --method wanda --sparsity 20 --imatrix "$fixtures/imatrix/tiny-qwen2.gguf" "${t1[@]}" -o p
 sweep 8 fleet fleet "$area/models" "${t1[@]}" -o f
 

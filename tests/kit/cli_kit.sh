@@ -31,6 +31,13 @@ bad() {
 }
 judge() { if "${@:2}"; then good; else bad "$1"; fi; }
 
+# A program under sanitizers takes ten times as long: what the native one does whole it does in part, after a line that says so.
+sampled() {
+    [[ -n ${SANITIZED:-} ]] || return
+    [[ -n ${sampled_before:-} ]] || echo "sanitized: samples of what is done whole without"
+    sampled_before=yes
+}
+
 # run ARGS...: the program's output is in ../out and ../err, its exit code in $code.
 run() {
     here="organ $*"

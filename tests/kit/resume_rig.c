@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/kit/resume_rig.h"
+#include "tests/kit/emulated.h"
 
 #include <check.h>
 #include <errno.h>
@@ -10,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define KILLS 20
+enum { KILLS = 20, FEW_KILLS = 4 };
 
 void same_trees(const char *a, const char *b, const char *report)
 {
@@ -84,14 +85,14 @@ static long go_on(const resumed_verb *v, const char *output, size_t threads)
 
 void killed_anywhere_goes_on(const resumed_verb *v)
 {
-    const long writes = make_reference(v);
+    const long writes = make_reference(v), kills = (long)sample_if_slow(KILLS, FEW_KILLS);
     char output[32];
     long taken = 0;
     organ_error error;
     ck_assert_int_ge(writes, KILLS);
-    for (long k = 0; k < KILLS; k++) {
+    for (long k = 0; k < kills; k++) {
         snprintf(output, sizeof output, "killed%ld", k);
-        kill_at(v, output, FAULT_PWRITE, 1 + k * (writes - 1) / (KILLS - 1));
+        kill_at(v, output, FAULT_PWRITE, 1 + k * (writes - 1) / (kills - 1));
         ck_assert_int_eq(v->run(v->way, output, false, 2, NULL, &error), ORGAN_USAGE);
         ck_assert_msg(strstr(error.message, "--resume continues it, --force starts over"), "%s", error.message);
         taken = go_on(v, output, 1 + (size_t)k % 3);
