@@ -21,9 +21,11 @@ static inline size_t sample_if_emulated(size_t whole, size_t sample)
 /* `whole`, or `sample` on an emulated processor and under sanitizers. */
 static inline size_t sample_if_slow(size_t whole, size_t sample)
 {
+    static int told;
     if (!getenv("SANITIZED"))
         return sample_if_emulated(whole, sample);
-    puts("sanitized: samples of what is swept whole without");
+    if (!told++)
+        puts("sanitized: samples of what is swept whole without");
     return sample;
 }
 
