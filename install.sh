@@ -12,7 +12,7 @@ fish=$to/share/fish/vendor_completions.d/organ.fish
 if [ "$1" = --remove ]; then
     rm -f "$to/bin/organ" "$to/lib/liborgan.a" "$to"/lib/liborgan.so* "$to/lib/pkgconfig/organ.pc" "$bash" "$zsh" "$fish"
     rm -f "$to/share/man/man1/organ.1" "$to"/share/man/man1/organ-*.1
-    rm -rf "$to/include/organ"
+    rm -rf "$to/include/organ" "$to/lib/organ"
     exit
 fi
 libraries=$1
@@ -25,6 +25,7 @@ install -D -m 644 build/liborgan.a "$to/lib/liborgan.a"
 install -m 755 build/liborgan.so "$to/lib/liborgan.so.$version"
 ln -sf "liborgan.so.$version" "$to/lib/$name"
 ln -sf "$name" "$to/lib/liborgan.so"
+[ ! -f build/liborgan_mpi.so ] || install -D -m 755 build/liborgan_mpi.so "$to/lib/organ/liborgan_mpi.so"
 for header; do install -D -m 644 "$header" "$to/include/organ/$header"; done
 
 # Reports are documents of jansson, which programs use too; the rest is needed where liborgan.a is linked.

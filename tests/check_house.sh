@@ -70,11 +70,12 @@ orchestrator
 machine orchestrator formats
 stream machine orchestrator formats kernels
 report machine orchestrator formats
+ranks stream machine orchestrator formats kernels
 forward stream machine orchestrator formats kernels
-surgery forward report stream machine orchestrator formats kernels
+surgery forward ranks report stream machine orchestrator formats kernels
 command machine orchestrator formats
-serve command surgery forward report stream machine orchestrator formats kernels
-cli serve command surgery forward report stream machine orchestrator formats kernels
+serve command surgery forward ranks report stream machine orchestrator formats kernels
+cli serve command surgery forward ranks report stream machine orchestrator formats kernels
 LAW
 # The rooms of a floor: what each may know of the others.
 cat >"$scratch/rooms" <<'LAW'
@@ -315,8 +316,8 @@ sed -nE 's,^((kernels|formats|orchestrator|tests)(/.*)?)/[^/]+\.c$,\1,p' "$scrat
     while read -r folder; do described "$folder" >"$scratch/expected" && expected "$folder/build.ninja"; done | check "build.ninja of a folder"
 archives >"$scratch/expected"
 expected archives.ninja | check "archives.ninja has all objects"
-while read -r file; do grep -qE ": (cc|preload) $file( |\$)" build.ninja bench/build.ninja || echo "$file"; done \
-    < <(grep -E '^(bench|examples)/.*\.c$' "$scratch/c_files") | check "build files name every .c"
+while read -r file; do grep -qE ": (cc|preload|mpi) $file( |\$)" build.ninja bench/build.ninja || echo "$file"; done \
+    < <(grep -E '^(bench|examples|mpi)/.*\.c$' "$scratch/c_files") | check "build files name every .c"
 # Those that take hours or minutes are called by a target of their own.
 grep -E '/build\.ninja$' "$scratch/files" | grep '^tests/' | xargs -d '\n' sed -nE 's,^build (build/(tests|checks)/[^ :]+): .*,\1,p' | grep -v '_long$' |
     grep -vxFf <(sed -n '/^build programs: phony/,/[^$]$/p' tests/build.ninja | tr -s ' $' '\n') | check "tests/build.ninja has every program of the tests in its list"

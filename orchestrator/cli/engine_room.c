@@ -63,6 +63,7 @@ static organ_status open_engine(const organ_call *call, const organ_progress *pr
     if (!kernels || organ_engine_create(kernels, call->threads, call->memory, engine, error) != ORGAN_OK)
         return error->status;
     (*engine)->stop = call->stop;
+    (*engine)->ranks = call->ranks;
     const size_t count = organ_workers_count((*engine)->workers), pinned = organ_workers_pinned((*engine)->workers);
     if (pinned < count)
         organ_progress_note(progress, "%zu of %zu threads could not be pinned to their cores; this may cost speed", count - pinned, count);
@@ -82,12 +83,12 @@ static organ_status run_with(const organ_call *call, bool with_engine, organ_wor
                           : e->max_tokens ? "evaluate-max-tokens"
                                           : "compute");
     organ_terminal_open(&terminal, stderr, call->progress, call->quiet);
-    const organ_progress progress = organ_terminal_progress(&terminal);
-    if (with_engine && open_engine(call, &progress, &engine, error) != ORGAN_OK)
+    const organ_progress shown = organ_terminal_progress(&terminal), *const progress = organ_ranks_progress(call->ranks, &shown);
+    if (with_engine && open_engine(call, progress, &engine, error) != ORGAN_OK)
         return error->status;
-    work(call, engine, &progress, &report, error);
+    work(call, engine, progress, &report, error);
     organ_engine_destroy(engine);
-    if (report)
+    if (report && organ_ranks_first(call->ranks))
         show_report(call, report, error);
     json_decref(report);
     return error->status;

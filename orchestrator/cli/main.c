@@ -86,34 +86,58 @@ static void say_resume(const organ_verb *verb, int argc, char *const *argv)
     fputc('\n', stderr);
 }
 
+/* By all processes that a launcher has started, if it has. A run may take hours: what could not be written at its end is refused at its
+ * beginning. */
+static organ_status run_shared(const organ_verb *verb, const organ_launch *launch, organ_call *call, organ_error *error)
+{
+    if (launch->count > 1 && !verb->shares)
+        return organ_fail(error, ORGAN_USAGE, "%s cannot share its work among the %zu processes that %s has started: start it alone",
+                          verb->name, launch->count, launch->launcher);
+    if (organ_ranks_join(launch, &stop, &call->ranks, error))
+        return error->status;
+    if (!call->html || !(organ_html_file_check(call->html, error) || organ_html_file_check_apart(call->html, verb, call, error)))
+        verb->run(call, error);
+    return organ_ranks_settle(call->ranks, error);
+}
+
+/* Why the run has not ended well, if so. */
+static void say_end(const organ_verb *verb, int argc, char *const *argv, const organ_call *call, const organ_error *error)
+{
+    const bool events = call->progress && strcmp(call->progress, "json") == 0;
+    fflush(stdout);
+    if (error->status != ORGAN_OK)
+        say_error(error, events);
+    /* Only where the message says that the run can be resumed. */
+    if (error->status == ORGAN_INTERRUPTED && !events && strstr(error->message, "--resume continues"))
+        say_resume(verb, argc, argv);
+}
+
 static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv, organ_error *error)
 {
+    const organ_launch launch = organ_launch_find();
+    const bool speaks = launch.rank == 0;
     organ_call call = organ_call_make(&stop);
     bool help = false;
     if (organ_options_parse(verb, argc, argv, &call, &help, error) != ORGAN_OK) {
         const bool events = asks_for_events(argc, argv);
-        say_error(error, events);
-        if (!events)
+        if (speaks)
+            say_error(error, events);
+        if (speaks && !events)
             fprintf(stderr, "Try 'organ help %s'.\n", verb->name);
         return error->status;
     }
     if (help) {
         const organ_page page = organ_terminal_page(stdout);
-        organ_help_of_verb(stdout, verb, &page);
+        if (speaks)
+            organ_help_of_verb(stdout, verb, &page);
         return ORGAN_OK;
     }
     organ_call_complete(&call);
-    /* A run may take hours: what could not be written at its end is refused at its beginning. */
-    const bool refused =
-        call.html && (organ_html_file_check(call.html, error) || organ_html_file_check_apart(call.html, verb, &call, error));
-    const organ_status status = refused ? error->status : verb->run(&call, error);
-    const bool events = call.progress && strcmp(call.progress, "json") == 0;
-    if (status != ORGAN_OK)
-        say_error(error, events);
-    /* Only where the message says that the run can be resumed. */
-    if (status == ORGAN_INTERRUPTED && !events && strstr(error->message, "--resume continues"))
-        say_resume(verb, argc, argv);
-    return status;
+    run_shared(verb, &launch, &call, error);
+    if (speaks)
+        say_end(verb, argc, argv, &call, error);
+    organ_ranks_leave(call.ranks);
+    return error->status;
 }
 
 static bool is_help(const char *word) { return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0; }

@@ -5,6 +5,7 @@
 
 #include "orchestrator/cli/verb_find.h"
 #include "orchestrator/command/options.h"
+#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/serve/serve.h"
 #include "orchestrator/surgery/calibrated/calibrated.h"
 #include "orchestrator/surgery/health/health.h"
@@ -67,6 +68,7 @@ typedef struct organ_call {
     const char *saved_report, *saved_page; /* report FILE -o PAGE */
     bool json, quiet, help;
     const organ_stop *stop;
+    organ_ranks *ranks;            /* the processes that share the work; NULL: this one does it alone */
     const organ_verb_table *table; /* of the program, for verbs that tell of others */
 } organ_call;
 

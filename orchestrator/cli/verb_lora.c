@@ -102,6 +102,7 @@ RUN(merge, organ_lora_merge, lora_merge)
 
 const organ_verb organ_lora_merge_verb = {
     .name = "lora merge",
+    .shares = true,
     .summary = "put a LoRA adapter into its base",
     .about = "Writes a model in which every weight that the adapter changes is W + scale B A: computed in FP32, strip by strip, and "
              "rounded once to the type that is written. The scale of each module is what peft makes of lora_alpha, r, use_rslora, "

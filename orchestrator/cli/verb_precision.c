@@ -19,6 +19,7 @@ RUN(dequantize, organ_dequantize_model, dequantize)
 
 const organ_verb organ_dequantize_verb = {
     .name = "dequantize",
+    .shares = true,
     .summary = "turn FP8, INT4, MXFP4, ... weights into plain BF16, F16 or F32",
     .about = "Writes a model without quantisation. Which tensors are packed, and how, is told by quantization_config (of MLX: "
              "quantization), names, types and shapes; models that mix schemes are no exception. Each packed weight becomes one tensor "
@@ -72,6 +73,7 @@ RUN(quantize, organ_quantize_model, quantize)
 
 const organ_verb organ_quantize_verb = {
     .name = "quantize",
+    .shares = true,
     .summary = "store the matrices of a model in FP8, 2 to 8 bits or GGUF blocks",
     .about = "Writes a model whose attention and feed-forward projections are codes of FP8 or of 2, 3, 4 or 8 bits with "
              "scales, each code the nearest to its weight: no calibration, no data. Embeddings, output head, norms and router "

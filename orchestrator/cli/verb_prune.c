@@ -64,6 +64,7 @@ RUN_WORK(prune, organ_run_work)
 
 const organ_verb organ_prune_verb = {
     .name = "prune",
+    .shares = true,
     .summary = "prune a model into a new directory",
     .about = "Sets to zero the weights through which no flow goes: by default Physarum v1, a static magnitude flow over "
              "tiles, in which every weight of a target tensor is seen exactly once. The targets are the attention and feed-forward "

@@ -22,6 +22,7 @@ RUN(purify, organ_purify, purify)
 
 const organ_verb organ_purify_verb = {
     .name = "purify",
+    .shares = true,
     .summary = "weaken what a filter takes for noise in the weights",
     .about = "Makes a copy of a model in which what looks like noise in the rows of its projections (q, k, v, o, gate, up, down, with "
              "their fused and expert forms) is multiplied by 1 - strength: bins of a row's spectrum below a floor (fft), or wavelet "

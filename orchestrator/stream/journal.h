@@ -9,6 +9,8 @@
 
 #define ORGAN_JOURNAL_FOLDER "organ" /* in an output that grows */
 #define ORGAN_JOURNAL_NAME   ORGAN_JOURNAL_FOLDER "/journal.jsonl"
+/* Of the other processes, where several write one output. */
+#define ORGAN_JOURNAL_OF_RANK ORGAN_JOURNAL_FOLDER "/journal-%zu.jsonl"
 
 typedef struct organ_journal {
     const char *path; /* as given to open; must outlive the journal */

@@ -168,6 +168,9 @@ static organ_status make_shard(organ_model_copy *copy, pair *p, organ_error *err
     return organ_direct_resize(&p->to, copy->donor->files[p->file].size, error);
 }
 
+/* Another process has made the output and copies what is around the replaced tensors. */
+static bool attends(const organ_model_copy *copy) { return copy->publish->lock < 0; }
+
 static organ_status make_shards(organ_model_copy *copy, const char *single, organ_error *error)
 {
     for (size_t f = 0; f < copy->donor->file_count && !error->status; f++) {
@@ -175,7 +178,7 @@ static organ_status make_shards(organ_model_copy *copy, const char *single, orga
         char *const path = copy->shards[f].path = organ_publish_path(copy->publish, name);
         if (!path)
             organ_fail_memory(error, name);
-        else if (organ_make_folders(path, strlen(copy->publish->partial), error) == ORGAN_OK)
+        else if (!attends(copy) && organ_make_folders(path, strlen(copy->publish->partial), error) == ORGAN_OK)
             with_pair(copy, f, make_shard, error);
     }
     return error->status;
@@ -216,7 +219,7 @@ organ_status organ_model_copy_begin(const organ_model *donor, const organ_publis
     copy->shards = calloc(donor->file_count, sizeof *copy->shards);
     if (!copy->shards)
         organ_fail_memory(error, donor->path);
-    if (!error->status && make_shards(copy, single, error) == ORGAN_OK &&
+    if (!error->status && make_shards(copy, single, error) == ORGAN_OK && !attends(copy) &&
         organ_model_other_files(donor, &copy->others, error) == ORGAN_OK &&
         organ_transfer_room(publish->partial, publish->final, space_needed(copy), error) == ORGAN_OK)
         start_copying(copy, error);

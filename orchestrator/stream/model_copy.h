@@ -14,8 +14,9 @@ typedef struct organ_model_copy organ_model_copy;
 
 /* Makes the files in the partial directory, a single one under the name `single` (NULL: that of the donor's), and starts copying: the
  * bytes around `replaced` (a flag per tensor of the model) and every other file of the donor's directory; a donor's own organ/ folder goes
- * to organ/donor/. Files that an unfinished run has left keep what is in `replaced`. ORGAN_IO where the disk has not room for all. `donor`,
- * `publish`, `replaced` and `stop` must outlive the copy. */
+ * to organ/donor/. Files that an unfinished run has left keep what is in `replaced`. In a process that attends the
+ * output of another one (organ_publish_attend) the files are there, and that one copies. ORGAN_IO where the disk has not room for all.
+ * `donor`, `publish`, `replaced` and `stop` must outlive the copy. */
 organ_status organ_model_copy_begin(const organ_model *donor, const organ_publish *publish, const bool *replaced, const char *single,
                                     const organ_stop *stop, organ_model_copy **copy, organ_error *error);
 

@@ -21,6 +21,7 @@ typedef struct organ_engine {
     const organ_stop *stop;       /* asked when the run shall end; NULL: never */
     organ_compute compute;        /* of the products of a forward pass; exact unless said otherwise (stream/compute.h) */
     const organ_dots *dots;       /* by what, where that is not exact */
+    struct organ_ranks *ranks;    /* the processes of this run (room ranks); NULL: it is one */
 } organ_engine;
 
 /* Runs the pass. ORGAN_OK when every band was retired; ORGAN_USAGE if the memory does not hold two bands and the workers' scratch; ORGAN_IO

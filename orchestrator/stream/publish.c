@@ -100,6 +100,11 @@ static void remove_journal(const organ_publish *publish, const char *journal)
 {
     if (!journal)
         return;
+    for (size_t r = 1; r < publish->writers; r++) {
+        char name[64];
+        snprintf(name, sizeof name, ORGAN_JOURNAL_OF_RANK, r);
+        unlinkat(publish->lock, name, 0);
+    }
     unlinkat(publish->lock, journal, 0);
     unlinkat(publish->lock, ORGAN_JOURNAL_FOLDER, AT_REMOVEDIR); /* fails where reports are in it */
 }
@@ -205,6 +210,39 @@ organ_status organ_publish_begin(const char *final, const char *like, bool resum
         return error->status;
     publish->empty = is_empty_directory(publish->final);
     return organ_publish_check(publish->final, like, force, error) ? error->status : make_partial(publish, resume, force, error);
+}
+
+/* ---- several processes, one output ---- */
+
+organ_status organ_publish_invite(const organ_publish *publish, const char *token, organ_error *error)
+{
+    const size_t length = strlen(token);
+    const int fd = openat(publish->lock, ORGAN_GROWING_MARK, O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || write(fd, token, length) != (ssize_t)length)
+        organ_fail_errno(error, errno, "%s/%s: cannot be written", publish->partial, ORGAN_GROWING_MARK);
+    if (fd >= 0)
+        close(fd);
+    return error->status;
+}
+
+organ_status organ_publish_attend(const char *final, const char *token, organ_publish *publish, organ_error *error)
+{
+    *publish = (organ_publish){.lock = -1};
+    if (split_path(final, publish, error))
+        return error->status;
+    char found[64] = "", *const path = organ_publish_path(publish, ORGAN_GROWING_MARK);
+    const int fd = path ? open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    const ssize_t length = fd >= 0 ? read(fd, found, sizeof found - 1) : -1;
+    if (fd >= 0)
+        close(fd);
+    free(path);
+    if (length < 0 || strcmp(found, token) != 0)
+        return organ_fail(
+            error, ORGAN_IO,
+            "%s: what the first rank has begun to write in %s is not seen here: the output must lie on a file system that all "
+            "ranks share",
+            publish->final, publish->partial);
+    return ORGAN_OK;
 }
 
 char *organ_publish_path(const organ_publish *publish, const char *name) { return organ_format("%s/%s", publish->partial, name); }

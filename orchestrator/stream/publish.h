@@ -26,6 +26,7 @@ typedef struct organ_publish {
     bool force;    /* what has the name may be replaced if organ_check_replaceable lets it go */
     bool empty;    /* there was an empty directory at `final`: it may go */
     organ_publish_stage stage;
+    size_t writers; /* processes that write the output together; 0: one */
 } organ_publish;
 
 /* Makes or takes over the partial directory and locks it. `final` may be an empty directory. ORGAN_USAGE where `final` exists and is not
@@ -33,6 +34,11 @@ typedef struct organ_publish {
  * (unless `resume` continues it or `force` starts over), where a finished one is kept that could not get this name, or another process
  * writes it; ORGAN_IO where it cannot be made. */
 organ_status organ_publish_begin(const char *final, const char *like, bool resume, bool force, organ_publish *publish, organ_error *error);
+
+/* For another process that writes into what this one has begun: `token`, any text, is kept with what grows. */
+organ_status organ_publish_invite(const organ_publish *publish, const char *token, organ_error *error);
+/* In that other process: takes part in the output that has that token. ORGAN_IO where it is not seen: the file system is not shared. */
+organ_status organ_publish_attend(const char *final, const char *token, organ_publish *publish, organ_error *error);
 
 /* ORGAN_USAGE if organ_publish_begin would refuse `final` because of what is there. Makes nothing. */
 organ_status organ_publish_check(const char *final, const char *like, bool force, organ_error *error);
@@ -43,8 +49,8 @@ char *organ_publish_path(const organ_publish *publish, const char *name);
 /* Gives the partial directory the name `final`, durably. Without `force` nothing is replaced, whatever has appeared there; with it, what
  * had the name is looked at again and removed, or kept under another name if it has become something else. Files inside must have been
  * synchronised before. `journal` (or NULL), a file of the partial directory, is removed when nothing can go wrong any more that it could
- * mend, and ORGAN_JOURNAL_FOLDER where it is empty then. ORGAN_IO: publish->stage tells how far the output has come, the message what to
- * do. */
+ * mend, with those of the other writers, and ORGAN_JOURNAL_FOLDER where it is empty then. ORGAN_IO: publish->stage tells how far the
+ * output has come, the message what to do. */
 organ_status organ_publish_commit(organ_publish *publish, const char *journal, organ_error *error);
 
 /* The same for an output of single files: each of `names` (at most ORGAN_PUBLISH_FILES, up to a NULL), files of the partial directory that

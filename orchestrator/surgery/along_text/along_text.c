@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The windows of a calibration text, and the memory that their hidden states take. */
 #include "formats/base/input_file.h"
+#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "formats/base/path.h"
 #include "orchestrator/report/text/members.h"
@@ -161,6 +162,9 @@ organ_status organ_along_open(const organ_along_options *options, const organ_mo
                               const organ_along_work *work, const organ_engine *engine, const organ_progress *progress,
                               organ_along_text **along, organ_error *error)
 {
+    *along = NULL;
+    if (organ_ranks_refuse(engine->ranks, "a run by a calibration text", error))
+        return error->status;
     if (!(*along = malloc(sizeof **along)))
         return organ_fail_memory(error, options->text);
     **along =

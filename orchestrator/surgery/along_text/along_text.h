@@ -85,9 +85,9 @@ typedef struct organ_along_work {
 organ_status organ_along_check(unsigned samples, unsigned context, organ_error *error);
 
 /* Reads the text, cuts its windows, opens tokenizer and forward pass and takes the hidden states. All arguments must outlive it. To be
- * closed whatever it returns; *along is NULL only without memory. ORGAN_USAGE for a text that is too short, and for memory that does not
- * hold hidden states, a layer and the work on a matrix: the least that is enough is named. ORGAN_BAD_INPUT for a text without tokens, a
- * model without tokenizer or of an architecture that is not known. */
+ * closed whatever it returns; *along may be NULL then. ORGAN_USAGE among several ranks, for a text that is too short, and for memory that
+ * does not hold hidden states, a layer and the work on a matrix: the least that is enough is named. ORGAN_BAD_INPUT for a text without
+ * tokens, a model without tokenizer or of an architecture that is not known. */
 organ_status organ_along_open(const organ_along_options *options, const organ_model *model, const organ_targets *targets,
                               const organ_along_work *work, const organ_engine *engine, const organ_progress *progress,
                               organ_along_text **along, organ_error *error);

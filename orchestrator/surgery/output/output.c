@@ -141,6 +141,30 @@ organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_erro
     return error->status;
 }
 
+organ_status organ_output_share(organ_output *output, organ_error *error)
+{
+    organ_gathered all = {0};
+    const bool first = organ_ranks_first(output->ranks);
+    char token[40] = "";
+    if (!output->ranks)
+        return error->status;
+    if (first && !error->status) {
+        struct timespec now;
+        clock_gettime(CLOCK_REALTIME, &now);
+        snprintf(token, sizeof token, "%016llx%08lx%c", (unsigned long long)now.tv_sec * 1000000000 + (unsigned long long)now.tv_nsec,
+                 (unsigned long)getpid(), output->publish.resumed ? 'r' : 'n');
+        organ_publish_invite(&output->publish, token, error);
+    }
+    organ_ranks_gather(output->ranks, "the output is begun", token, first ? strlen(token) : 0, &all, error);
+    if (!first && !error->status && organ_publish_attend(output->path, all.of[0], &output->publish, error) == ORGAN_OK) {
+        output->started = organ_seconds_now();
+        output->publish.resumed = organ_ends_with(all.of[0], "r");
+    }
+    output->publish.writers = organ_ranks_count(output->ranks);
+    organ_gathered_free(&all);
+    return organ_ranks_agree(output->ranks, "all see the output", error);
+}
+
 const char *organ_output_directory(const organ_output *output) { return output->publish.partial; }
 
 organ_status organ_output_sync(organ_output *output, organ_error *error)
@@ -153,8 +177,9 @@ organ_status organ_output_sync(organ_output *output, organ_error *error)
 organ_status organ_output_end(organ_output *output, organ_error *error)
 {
     const char *const journal = output->journal ? ORGAN_JOURNAL_NAME : NULL;
+    const bool first = organ_ranks_first(output->ranks);
     /* What may lack a member is not published. */
-    if (!error->status && organ_memory_work_check(output->path, error) == ORGAN_OK) {
+    if (first && !error->status && organ_memory_work_check(output->path, error) == ORGAN_OK) {
         const char *const names[] = {organ_output_name(output), output->reports[0], output->reports[1], output->reports[2], NULL};
         if (output->single)
             organ_publish_commit_files(&output->publish, names, journal, error);
@@ -163,9 +188,9 @@ organ_status organ_output_end(organ_output *output, organ_error *error)
     }
     if (output->journal)
         output->journal->resumed_by = output->resumed_by;
-    if (error->status && output->journal)
+    if (first && error->status && output->journal)
         organ_run_settle(&output->publish, output->journal, output->done, output->all, error);
-    else if (error->status)
+    else if (first && error->status)
         organ_publish_abandon(&output->publish);
     organ_publish_end(&output->publish);
     for (size_t k = 0; k < ORGAN_OUTPUT_REPORTS; k++) {

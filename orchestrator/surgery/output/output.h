@@ -31,6 +31,7 @@ typedef struct organ_output {
     double started, seconds;             /* when it began; how long it took until all was on the disk */
     char *reports[ORGAN_OUTPUT_REPORTS]; /* files that are published beside a single file */
     organ_publish publish;
+    organ_ranks *ranks; /* that write it together; NULL: this process does */
 } organ_output;
 
 /* Whether `path` ends in ".gguf" or ".safetensors" and so means a single file. */
@@ -68,14 +69,18 @@ organ_status organ_output_check(const char *path, const char *like, bool force, 
  * or `force` removes it; where it has no journal there is nothing to continue, and it is removed. */
 organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_error *error);
 
+/* Among ranks, after the first has begun: the others take part in what it has begun. `error` is that of the first, on all. */
+organ_status organ_output_share(organ_output *output, organ_error *error);
+
 /* Where the output grows: the directory itself, or the one that holds the single file under its name. */
 const char *organ_output_directory(const organ_output *output);
 
 /* Brings everything to the disk. */
 organ_status organ_output_sync(organ_output *output, organ_error *error);
 
-/* Gives the output its name, or, if `error` is set already, removes it or, with `journal`, does as organ_run_settle. Always the last call
- * after a begin. An output that is whole when its name cannot be had stays where it has grown; the message says how to take it. */
+/* The first rank gives the output its name, or, if `error` is set already, removes it or, with `journal`, does as organ_run_settle. Always
+ * the last call after a begin. An output that is whole when its name cannot be had stays where it has grown; the message says how to take
+ * it. */
 organ_status organ_output_end(organ_output *output, organ_error *error);
 
 /* {"output", "seconds", "bytes_per_second"} for the "run" of a report, and "resumed" of one with a journal. */

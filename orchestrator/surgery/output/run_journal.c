@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/output/run_journal.h"
 
+#include "formats/base/memory_watch.h"
 #include "formats/base/path.h"
 #include "orchestrator/report/text/members.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 #define READ_STEP ((size_t)4 << 20)
@@ -36,6 +39,48 @@ json_t *organ_run_files(const organ_model *model, const char *config)
     return NULL;
 }
 
+/* The lines of the journal of another rank, which goes then. A kill in between leaves lines twice, which does no harm. */
+static organ_status move_lines(const organ_publish *publish, organ_run_journal *journal, size_t rank, organ_error *error)
+{
+    char name[64];
+    organ_journal other = {.fd = -1};
+    json_t *lines = NULL, *line;
+    size_t k;
+    snprintf(name, sizeof name, ORGAN_JOURNAL_OF_RANK, rank);
+    char *const path = organ_publish_path(publish, name);
+    if (!path)
+        return organ_fail_memory(error, publish->final);
+    organ_journal_open(path, &other, &lines, error);
+    json_array_foreach(lines, k, line) if (!error->status) organ_journal_append(&journal->journal, line, error);
+    if (!error->status && json_array_extend(journal->lines, lines))
+        organ_fail_memory(error, journal->path);
+    if (!error->status && unlink(path))
+        organ_fail_errno(error, errno, "%s: cannot be removed", path);
+    organ_journal_close(&other);
+    json_decref(lines);
+    free(path);
+    return error->status;
+}
+
+/* A journal without a first line is not gone on with, nor are the others then. */
+static organ_status gather_journals(const organ_publish *publish, organ_run_journal *journal, const char *folder, organ_error *error)
+{
+    DIR *const directory = json_array_size(journal->lines) > 0 ? opendir(folder) : NULL;
+    for (const struct dirent *entry; directory && !error->status && (entry = readdir(directory));) {
+        size_t rank;
+        char name[sizeof entry->d_name + sizeof ORGAN_JOURNAL_FOLDER], wanted[64];
+        snprintf(name, sizeof name, ORGAN_JOURNAL_FOLDER "/%s", entry->d_name);
+        if (sscanf(name, ORGAN_JOURNAL_OF_RANK, &rank) != 1 || rank == 0 || rank >= ORGAN_MOST_RANKS)
+            continue;
+        snprintf(wanted, sizeof wanted, ORGAN_JOURNAL_OF_RANK, rank);
+        if (strcmp(name, wanted) == 0)
+            move_lines(publish, journal, rank, error);
+    }
+    if (directory)
+        closedir(directory);
+    return error->status;
+}
+
 organ_status organ_run_journal_open(const organ_publish *publish, organ_run_journal *journal, organ_error *error)
 {
     *journal = (organ_run_journal){.journal = {.fd = -1}, .path = organ_publish_path(publish, ORGAN_JOURNAL_NAME)};
@@ -44,10 +89,44 @@ organ_status organ_run_journal_open(const organ_publish *publish, organ_run_jour
         organ_fail_memory(error, publish->final);
     else if (mkdir(folder, 0777) && errno != EEXIST)
         organ_fail_errno(error, errno, "%s: cannot be made", folder);
-    else
-        organ_journal_open(journal->path, &journal->journal, &journal->lines, error);
+    else if (organ_journal_open(journal->path, &journal->journal, &journal->lines, error) == ORGAN_OK)
+        gather_journals(publish, journal, folder, error);
     free(folder);
     return error->status;
+}
+
+/* A journal for this rank. */
+static organ_status open_own(const organ_publish *publish, organ_run_journal *journal, size_t rank, organ_error *error)
+{
+    char name[64];
+    json_t *nothing = NULL;
+    snprintf(name, sizeof name, ORGAN_JOURNAL_OF_RANK, rank);
+    *journal = (organ_run_journal){.journal = {.fd = -1}, .path = organ_publish_path(publish, name)};
+    if (!journal->path)
+        return organ_fail_memory(error, publish->final);
+    organ_journal_open(journal->path, &journal->journal, &nothing, error);
+    json_decref(nothing);
+    return error->status;
+}
+
+organ_status organ_run_journal_share(const organ_publish *publish, organ_run_journal *journal, organ_ranks *ranks, organ_error *error)
+{
+    organ_gathered all = {0};
+    json_error_t fault;
+    bool no_memory = false;
+    const bool first = organ_ranks_first(ranks);
+    if (!ranks)
+        return error->status;
+    char *const lines = first && !error->status ? json_dumps(journal->lines, JSON_COMPACT) : NULL;
+    if (first && !lines && !error->status)
+        organ_fail_memory(error, journal->path);
+    organ_ranks_gather(ranks, "the journal is begun", lines, lines ? strlen(lines) : 0, &all, error);
+    free(lines);
+    if (!first && !error->status && open_own(publish, journal, organ_ranks_rank(ranks), error) == ORGAN_OK &&
+        !(journal->lines = organ_json_load(all.of[0], all.bytes[0], 0, &fault, &no_memory)))
+        organ_fail_memory(error, journal->path);
+    organ_gathered_free(&all);
+    return organ_ranks_agree(ranks, "the journals are open", error);
 }
 
 void organ_run_journal_close(organ_run_journal *journal)

@@ -5,6 +5,7 @@
 #define ORGAN_RUN_JOURNAL_H
 
 #include "formats/model/model.h"
+#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/journal.h"
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/stream/publish.h"
@@ -24,9 +25,14 @@ typedef struct organ_run_journal {
  * without memory. */
 json_t *organ_run_files(const organ_model *model, const char *config);
 
-/* Opens or makes ORGAN_JOURNAL_NAME in the output that grows. ORGAN_IO. To be closed whatever it returns. */
+/* Opens or makes ORGAN_JOURNAL_NAME in the output that grows; what several ranks have written there into journals of their own is moved
+ * into it. ORGAN_IO. To be closed whatever it returns. */
 organ_status organ_run_journal_open(const organ_publish *publish, organ_run_journal *journal, organ_error *error);
 void organ_run_journal_close(organ_run_journal *journal); /* a zeroed one is allowed */
+
+/* Among ranks, once the first has begun its journal: all learn the lines of the run that is continued, and the others open journals of
+ * their own. */
+organ_status organ_run_journal_share(const organ_publish *publish, organ_run_journal *journal, organ_ranks *ranks, organ_error *error);
 
 /* `head` says what the run is (taken over; NULL: no memory): it becomes the first line of a new journal. ORGAN_USAGE if the journal
  * is of a run for which a member of it was another; `output` names the output in the message. */

@@ -68,21 +68,34 @@ static organ_status make_units(const organ_unit_output *made, organ_unit_run *ru
     for (size_t u = 0; u < made->unit_count; u++)
         bytes -= made->units[u].done ? made->units[u].bytes : 0;
     organ_progress_begin(made->progress, made->stage, bytes, made->unit_count - run->done);
-    if (!made->fill || made->fill(made->context, run, error) == ORGAN_OK)
+    if (organ_unit_run_deal(run, error) == ORGAN_OK && (!made->fill || made->fill(made->context, run, error) == ORGAN_OK))
         organ_unit_run_copy(run, error);
+    organ_unit_run_join(run, error);
     organ_progress_end(made->progress);
     return error->status;
 }
 
-/* The files, as this run finds or makes them. */
-static organ_status make_files(const organ_unit_output *made, organ_unit_run *run, organ_error *error)
+/* The files, as this run finds or makes them, or as the first rank has made them. */
+static organ_status open_files(const organ_unit_output *made, organ_unit_run *run, organ_error *error)
 {
     const organ_output *const output = &made->output;
     const char *const to = organ_output_directory(output);
+    const bool made_already = output->publish.resumed || !organ_ranks_first(output->ranks);
     if (!made->plan)
         return organ_model_copy_begin(made->model, &output->publish, made->replaced, output->single ? organ_output_name(output) : NULL,
                                       made->stop, &run->copy, error);
-    return output->publish.resumed ? organ_resharding_continue(made->plan, to, error) : organ_resharding_begin(made->plan, to, error);
+    return made_already ? organ_resharding_continue(made->plan, to, error) : organ_resharding_begin(made->plan, to, error);
+}
+
+static organ_status make_files(const organ_unit_output *made, organ_unit_run *run, organ_error *error)
+{
+    const bool first = organ_ranks_first(made->output.ranks);
+    if (first)
+        open_files(made, run, error);
+    organ_ranks_agree(made->output.ranks, "the files are made", error);
+    if (!first && !error->status)
+        open_files(made, run, error);
+    return organ_ranks_agree(made->output.ranks, "the files are open", error);
 }
 
 static organ_status write_tensors(organ_unit_output *made, organ_error *error)
@@ -95,26 +108,53 @@ static organ_status write_tensors(organ_unit_output *made, organ_error *error)
                           .journal = made->output.journal,
                           .progress = made->progress,
                           .stop = made->stop,
+                          .ranks = made->output.ranks,
                           .context = made->context,
                           .recall = made->recall};
-    if (make_files(made, &run, error))
-        return error->status;
-    if (organ_unit_run_begin(&run, error) == ORGAN_OK)
-        make_units(made, &run, error);
+    if (make_files(made, &run, error) == ORGAN_OK) {
+        organ_unit_run_begin(&run, error);
+        if (organ_ranks_agree(run.ranks, "the units are known", error) == ORGAN_OK)
+            make_units(made, &run, error);
+    }
     made->output.done = run.done;
     organ_unit_run_end(&run);
     organ_model_copy_end(run.copy);
     return error->status;
 }
 
+/* What does not depend on the bytes of tensors. */
+static organ_status begin_output(const organ_unit_output *made, const char *to, organ_error *error)
+{
+    if (organ_run_journal_begin(made->output.journal, head_of(made), made->output.path, error) ||
+        (made->output.publish.resumed && clear_rest(made, error)))
+        return error->status;
+    return made->begin(made->context, to, error);
+}
+
 static organ_status write_all(organ_unit_output *made, json_t **report, organ_error *error)
 {
     const char *const to = organ_output_directory(&made->output);
-    if (organ_run_journal_begin(made->output.journal, head_of(made), made->output.path, error) ||
-        (made->output.publish.resumed && clear_rest(made, error)) || made->begin(made->context, to, error) || write_tensors(made, error) ||
+    if (organ_ranks_first(made->output.ranks))
+        begin_output(made, to, error);
+    if (organ_run_journal_share(&made->output.publish, made->output.journal, made->output.ranks, error) || write_tensors(made, error) ||
         made->finish(made->context, to, error) || organ_output_sync(&made->output, error))
         return error->status;
     return made->tell(made->context, report, error);
+}
+
+/* By all ranks, if there are several. */
+static organ_status make_output(organ_unit_output *made, json_t **report, organ_error *error)
+{
+    organ_output *const output = &made->output;
+    const uint64_t bytes = (made->plan ? organ_resharding_bytes(made->plan) : 0) + made->beside_bytes;
+    const bool begun = !organ_ranks_first(output->ranks) || organ_output_begin(output, bytes, error) == ORGAN_OK;
+    organ_output_share(output, error);
+    if (!begun)
+        return error->status;
+    if (!error->status)
+        write_all(made, report, error);
+    organ_ranks_agree(output->ranks, "the output is whole", error);
+    return organ_output_end(output, error);
 }
 
 organ_status organ_unit_output_make(organ_unit_output *made, json_t **report, organ_error *error)
@@ -126,10 +166,8 @@ organ_status organ_unit_output_make(organ_unit_output *made, json_t **report, or
     output->all = made->unit_count;
     if (made->dry_run)
         organ_output_check(output->path, output->like, output->force, error) ? error->status : made->tell(made->context, report, error);
-    else if (organ_output_begin(output, (made->plan ? organ_resharding_bytes(made->plan) : 0) + made->beside_bytes, error) == ORGAN_OK) {
-        write_all(made, report, error);
-        organ_output_end(output, error);
-    }
+    else
+        make_output(made, report, error);
     output->journal = NULL;
     organ_run_journal_close(&journal);
     if (error->status) {

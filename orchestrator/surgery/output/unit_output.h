@@ -9,7 +9,7 @@
 
 /* What the caller says. Everything must outlive the making. */
 typedef struct organ_unit_output {
-    organ_output output; /* path, like, single, force and resume as organ_output_begin takes them; the rest is set here */
+    organ_output output; /* path, like, single, force, ranks and resume as organ_output_begin takes them; the rest is set here */
     bool dry_run;
     organ_resharding *plan; /* NULL: see `replaced` */
     organ_shard_piece *pieces;
@@ -29,14 +29,15 @@ typedef struct organ_unit_output {
     /* What the output depends on, inputs included, for the journal; to be released. A run is continued only where it is the same. NULL
      * without memory. */
     json_t *(*identity)(void *context);
-    /* Makes what does not depend on the bytes of tensors: other files, folders. `to` has the tensors that an earlier run left and nothing
-     * else. */
+    /* Makes what does not depend on the bytes of tensors: other files, folders; by the first rank alone. `to` has the tensors that an
+     * earlier run left and nothing else. */
     organ_status (*begin)(void *context, const char *to, organ_error *error);
     /* Puts the bytes of the units that are neither copied nor done into place with organ_unit_run_put, finishes each with
      * organ_unit_run_finish, and advances the progress. NULL: all pieces stay as they are. */
     organ_status (*fill)(void *context, organ_unit_run *run, organ_error *error);
     bool (*recall)(void *context, size_t item, const json_t *results); /* as in organ_unit_run; NULL where all pieces stay as they are */
-    /* All tensors are written: makes what depends on their bytes. ORGAN_BAD_INPUT if an input was changed meanwhile. */
+    /* All tensors are written: makes what depends on their bytes; as `tell` on all ranks, of which the first alone writes. ORGAN_BAD_INPUT
+     * if an input was changed meanwhile. */
     organ_status (*finish)(void *context, const char *to, organ_error *error);
     /* All is on the disk, or it is a dry run: makes the report, and writes it where it belongs into the output. */
     organ_status (*tell)(void *context, json_t **report, organ_error *error);

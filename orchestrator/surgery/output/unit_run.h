@@ -4,6 +4,7 @@
 #ifndef ORGAN_UNIT_RUN_H
 #define ORGAN_UNIT_RUN_H
 
+#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/model_copy.h"
 #include "orchestrator/surgery/output/resharding.h"
 #include "orchestrator/surgery/output/run_journal.h"
@@ -29,6 +30,7 @@ typedef struct organ_unit_run {
     organ_run_journal *journal;
     const organ_progress *progress;
     const organ_stop *stop;
+    organ_ranks *ranks; /* that share the units; NULL: this process makes all */
     void *context;
     /* Takes over what organ_unit_run_finish was given as `results` for the unit of this item; false if that is not what it expects. Not
      * called for pieces that stay as they are. */
@@ -37,8 +39,8 @@ typedef struct organ_unit_run {
     size_t done;
 } organ_unit_run;
 
-/* Marks the units that the lines of the journal say are done, after comparing their bytes in the output with the digests. To be ended
- * whatever it returns. ORGAN_IO, ORGAN_INTERRUPTED. */
+/* Marks the units that the lines of the journal say are done, after comparing their bytes in the output with the digests, of which each
+ * rank does its share. To be ended whatever it returns. ORGAN_IO, ORGAN_INTERRUPTED. */
 organ_status organ_unit_run_begin(organ_unit_run *run, organ_error *error);
 void organ_unit_run_end(organ_unit_run *run);
 
@@ -56,6 +58,12 @@ organ_status organ_unit_run_finish(organ_unit_run *run, size_t unit, json_t *res
 /* Copies the pieces that stay as they are and are not done yet; each is a unit. Errors as of organ_resharding_copy. With a copy of the
  * model, what lies around the pieces: organ_model_copy_finish. */
 organ_status organ_unit_run_copy(organ_unit_run *run, organ_error *error);
+
+/* Gives each rank its share of the units that are not done; those of the others count as done until organ_unit_run_join. */
+organ_status organ_unit_run_deal(organ_unit_run *run, organ_error *error);
+
+/* Waits until all ranks have made their units, and takes over what the others know of theirs. Also after an error, as organ_ranks_agree. */
+organ_status organ_unit_run_join(organ_unit_run *run, organ_error *error);
 
 /* Sums of doubles go through the journal without losing a bit, infinity and NaN included. NULL without memory; false: not such a text. */
 json_t *organ_exact_json(double value);

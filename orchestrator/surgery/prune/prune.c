@@ -241,6 +241,8 @@ static organ_status prune_left(void *context, organ_unit_run *run, organ_error *
     if (!(job->hash = XXH3_createState()))
         return organ_fail_memory(error, job->donor->path);
     XXH3_64bits_reset(job->hash);
+    for (size_t k = 0; k < job->targets.count; k++)
+        job->parts[k].done = run->units[k].done; /* also by another rank */
     job->kind->work(job, error);
     XXH3_freeState(job->hash);
     return error->status;
@@ -267,7 +269,7 @@ static organ_status check_copy(void *context, const char *to, const char *path, 
 {
     organ_prune_job *const job = context;
     char *lines = NULL;
-    if (organ_prune_check_copy(job, path, error))
+    if (organ_prune_check_copy(job, path, error) || !organ_ranks_first(job->engine->ranks))
         return error->status;
     if (asprintf(&lines, "%s/organ/prune.jsonl", to) < 0)
         return organ_fail_memory(error, to);

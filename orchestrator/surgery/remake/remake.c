@@ -271,7 +271,8 @@ static organ_status tell_remake(void *context, json_t **report, organ_error *err
         evaluate_remake(w);
     if (!(*report = organ_evaluated_json(&w->evaluation, document_of(w))) || (m->settle && m->settle(m->context, *report)))
         return organ_fail_memory(error, w->remake->path);
-    if (!m->dry_run && organ_output_reports_write(output, &files, *report, error) == ORGAN_OK && !output->single)
+    if (!m->dry_run && organ_ranks_first(output->ranks) && organ_output_reports_write(output, &files, *report, error) == ORGAN_OK &&
+        !output->single)
         organ_output_sync(output, error);
     return error->status;
 }
@@ -304,7 +305,8 @@ static organ_unit_output output_of_remake(const organ_remake *m)
                                           .single = !m->directory && organ_output_is_file(m->path),
                                           .like = organ_output_like(m->model),
                                           .force = m->force,
-                                          .resume = m->resume},
+                                          .resume = m->resume,
+                                          .ranks = m->engine->ranks},
                                .dry_run = m->dry_run,
                                .pieces = m->pieces,
                                .piece_count = m->piece_count,

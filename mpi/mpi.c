@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT
+ * The module liborgan_mpi.so: organ's ranks over MPI. Only this file is compiled with mpicc. A call that waits does so without holding the
+ * lock and sleeps between two looks, so that a rank that is done leaves its cores to the others, and its threads may send meanwhile. */
+#include "orchestrator/ranks/wire.h"
+
+#include <mpi.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#define NOTE_TAG 1
+#define STEP     ((size_t)64 << 20) /* MPI counts bytes in an int */
+
+#define EXPORTED __attribute__((visibility("default")))
+
+EXPORTED int organ_mpi_open(int *rank, int *count, char *why);
+EXPORTED int organ_mpi_gather(const void *mine, size_t bytes, void *all, void (*wait)(unsigned turn), char *why);
+EXPORTED int organ_mpi_broadcast(void *data, size_t bytes, int from, void (*wait)(unsigned turn), char *why);
+EXPORTED int organ_mpi_send(int to, const void *note, size_t bytes, void (*wait)(unsigned turn), char *why);
+EXPORTED int organ_mpi_receive(void *note, size_t room, size_t *bytes, int *from, char *why);
+EXPORTED int organ_mpi_close(char *why);
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* 0, or 1 with the words of the library. */
+static int judge(int code, char *why)
+{
+    char text[MPI_MAX_ERROR_STRING] = "";
+    int length = 0;
+    if (code == MPI_SUCCESS)
+        return 0;
+    MPI_Error_string(code, text, &length);
+    snprintf(why, ORGAN_WIRE_WHY, "%s", text);
+    return 1;
+}
+
+int organ_mpi_open(int *rank, int *count, char *why)
+{
+    int level = MPI_THREAD_SINGLE;
+    if (judge(MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &level), why))
+        return 1;
+    if (level < MPI_THREAD_SERIALIZED) {
+        snprintf(why, ORGAN_WIRE_WHY, "this MPI library lets one thread alone call it");
+        return 1;
+    }
+    return judge(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), why) || judge(MPI_Comm_rank(MPI_COMM_WORLD, rank), why) ||
+           judge(MPI_Comm_size(MPI_COMM_WORLD, count), why);
+}
+
+/* `code` is what the call returned that has begun the request, under the lock, which this gives back. */
+static int complete(int code, MPI_Request *request, void (*wait)(unsigned turn), char *why)
+{
+    int done = 0;
+    for (unsigned turn = 0; code == MPI_SUCCESS; turn++) {
+        code = MPI_Test(request, &done, MPI_STATUS_IGNORE);
+        if (done)
+            break;
+        pthread_mutex_unlock(&lock);
+        wait(turn);
+        pthread_mutex_lock(&lock);
+    }
+    const int failed = judge(code, why);
+    pthread_mutex_unlock(&lock);
+    return failed;
+}
+
+int organ_mpi_gather(const void *mine, size_t bytes, void *all, void (*wait)(unsigned turn), char *why)
+{
+    MPI_Request request;
+    pthread_mutex_lock(&lock);
+    return complete(MPI_Iallgather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE, MPI_COMM_WORLD, &request), &request, wait, why);
+}
+
+int organ_mpi_broadcast(void *data, size_t bytes, int from, void (*wait)(unsigned turn), char *why)
+{
+    int failed = 0;
+    for (size_t at = 0; at < bytes && !failed; at += STEP) {
+        const size_t some = bytes - at < STEP ? bytes - at : STEP;
+        MPI_Request request;
+        pthread_mutex_lock(&lock);
+        failed = complete(MPI_Ibcast((char *)data + at, (int)some, MPI_BYTE, from, MPI_COMM_WORLD, &request), &request, wait, why);
+    }
+    return failed;
+}
+
+int organ_mpi_send(int to, const void *note, size_t bytes, void (*wait)(unsigned turn), char *why)
+{
+    MPI_Request request;
+    pthread_mutex_lock(&lock);
+    return complete(MPI_Isend(note, (int)bytes, MPI_BYTE, to, NOTE_TAG, MPI_COMM_WORLD, &request), &request, wait, why);
+}
+
+int organ_mpi_receive(void *note, size_t room, size_t *bytes, int *from, char *why)
+{
+    MPI_Status status;
+    int there = 0, length = 0;
+    *bytes = 0;
+    pthread_mutex_lock(&lock);
+    int code = MPI_Iprobe(MPI_ANY_SOURCE, NOTE_TAG, MPI_COMM_WORLD, &there, &status);
+    if (code == MPI_SUCCESS && there)
+        code = MPI_Recv(note, (int)room, MPI_BYTE, status.MPI_SOURCE, NOTE_TAG, MPI_COMM_WORLD, &status);
+    if (code == MPI_SUCCESS && there) {
+        MPI_Get_count(&status, MPI_BYTE, &length);
+        *bytes = (size_t)length;
+        *from = status.MPI_SOURCE;
+    }
+    const int failed = judge(code, why);
+    pthread_mutex_unlock(&lock);
+    return failed;
+}
+
+int organ_mpi_close(char *why) { return judge(MPI_Finalize(), why); }

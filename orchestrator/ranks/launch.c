@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/ranks/ranks.h"
+
+#include <stdlib.h>
+
+/* Which variables a launcher sets for each process that it starts. Open MPI and MPICH under srun have srun's too. A batch script of Slurm
+ * has SLURM_PROCID, but is no step of several tasks. */
+static const struct launcher {
+    const char *name, *count, *rank;
+} launchers[] = {{"mpirun", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"},
+                 {"mpirun", "PMI_SIZE", "PMI_RANK"},
+                 {"srun", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"}};
+
+/* A number of a variable; false if it is not there or none. */
+static bool number_of(const char *variable, size_t *number)
+{
+    const char *const text = getenv(variable);
+    char *end = NULL;
+    if (!text || *text < '0' || *text > '9')
+        return false;
+    *number = strtoul(text, &end, 10);
+    return *end == '\0';
+}
+
+organ_launch organ_launch_find(void)
+{
+    for (size_t k = 0; k < sizeof launchers / sizeof *launchers; k++) {
+        organ_launch launch = {.launcher = launchers[k].name};
+        if (number_of(launchers[k].count, &launch.count) && number_of(launchers[k].rank, &launch.rank) && launch.count > 1)
+            return launch;
+    }
+    return (organ_launch){.count = 1};
+}

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/machine/thread.h"
+#include "orchestrator/ranks/ranks_parts.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#define SHORTEST_NAP  20000u /* nanoseconds; doubled at each look, */
+#define NAP_DOUBLINGS 6u     /* so often */
+
+typedef enum note_kind { NOTE_STOP, NOTE_BYTES, NOTE_TENSOR, NOTE_TEXT } note_kind;
+
+typedef struct note {
+    uint32_t kind;
+    uint64_t bytes;
+    char text[800]; /* the tensor, or what is said */
+    char remark[160];
+} note;
+_Static_assert(sizeof(note) <= ORGAN_WIRE_NOTE, "a note fits the wire");
+
+void organ_ranks_pause(unsigned turn)
+{
+    nanosleep(&(struct timespec){.tv_nsec = (long)SHORTEST_NAP << (turn < NAP_DOUBLINGS ? turn : NAP_DOUBLINGS)}, NULL);
+}
+
+static void send_note(organ_ranks *ranks, size_t to, const note *n)
+{
+    char why[ORGAN_WIRE_WHY] = "";
+    if (!__atomic_load_n(&ranks->lost, __ATOMIC_RELAXED) && ranks->wire.send((int)to, n, sizeof *n, organ_ranks_pause, why))
+        __atomic_store_n(&ranks->lost, true, __ATOMIC_RELAXED);
+}
+
+void organ_pulse_stop_all(organ_ranks *ranks)
+{
+    const note stop = {.kind = NOTE_STOP};
+    if (__atomic_exchange_n(&ranks->told, true, __ATOMIC_RELAXED))
+        return;
+    for (size_t r = 0; r < ranks->count; r++)
+        if (r != ranks->rank)
+            send_note(ranks, r, &stop);
+}
+
+/* ---- what the first rank shows ---- */
+
+static void begin_shown(void *context, const char *what, uint64_t bytes, size_t tensors)
+{
+    organ_ranks *const ranks = context;
+    pthread_mutex_lock(&ranks->lock);
+    ranks->stage = true;
+    organ_progress_begin(ranks->shown, what, bytes, tensors);
+    pthread_mutex_unlock(&ranks->lock);
+}
+
+static void advance_shown(void *context, uint64_t bytes, const char *tensor, const char *remark)
+{
+    organ_ranks *const ranks = context;
+    pthread_mutex_lock(&ranks->lock);
+    organ_progress_advance(ranks->shown, bytes, tensor, remark);
+    pthread_mutex_unlock(&ranks->lock);
+}
+
+static void end_shown(void *context)
+{
+    organ_ranks *const ranks = context;
+    pthread_mutex_lock(&ranks->lock);
+    ranks->stage = false;
+    organ_progress_end(ranks->shown);
+    pthread_mutex_unlock(&ranks->lock);
+}
+
+static void note_shown(void *context, const char *text)
+{
+    organ_ranks *const ranks = context;
+    pthread_mutex_lock(&ranks->lock);
+    organ_progress_note(ranks->shown, "%s", text);
+    pthread_mutex_unlock(&ranks->lock);
+}
+
+/* A note from another rank. */
+static void show_note(organ_ranks *ranks, const note *n, int from)
+{
+    pthread_mutex_lock(&ranks->lock);
+    if (n->kind == NOTE_TEXT)
+        organ_progress_note(ranks->shown, "rank %d (%s): %.*s", from, ranks->hosts[from], (int)sizeof n->text - 1, n->text);
+    else if (ranks->stage)
+        organ_progress_advance(ranks->shown, n->bytes, n->kind == NOTE_TENSOR ? n->text : NULL, n->remark[0] ? n->remark : NULL);
+    pthread_mutex_unlock(&ranks->lock);
+}
+
+/* ---- what the others tell ---- */
+
+static void begin_told(void *context, const char *what, uint64_t bytes, size_t tensors)
+{
+    organ_ranks *const ranks = context;
+    (void)what, (void)bytes, (void)tensors;
+    pthread_mutex_lock(&ranks->lock);
+    ranks->stage = true;
+    ranks->unsent = 0;
+    pthread_mutex_unlock(&ranks->lock);
+}
+
+static uint64_t take_unsent(organ_ranks *ranks, uint64_t more)
+{
+    pthread_mutex_lock(&ranks->lock);
+    const uint64_t bytes = ranks->unsent + more;
+    ranks->unsent = 0;
+    pthread_mutex_unlock(&ranks->lock);
+    return bytes;
+}
+
+static void advance_told(void *context, uint64_t bytes, const char *tensor, const char *remark)
+{
+    organ_ranks *const ranks = context;
+    if (!tensor) {
+        pthread_mutex_lock(&ranks->lock);
+        ranks->unsent += bytes;
+        pthread_mutex_unlock(&ranks->lock);
+        return;
+    }
+    note n = {.kind = NOTE_TENSOR, .bytes = take_unsent(ranks, bytes)};
+    snprintf(n.text, sizeof n.text, "%s", tensor);
+    snprintf(n.remark, sizeof n.remark, "%s", remark ? remark : "");
+    send_note(ranks, 0, &n);
+}
+
+static void end_told(void *context)
+{
+    organ_ranks *const ranks = context;
+    pthread_mutex_lock(&ranks->lock);
+    ranks->stage = false;
+    pthread_mutex_unlock(&ranks->lock);
+}
+
+/* Between the stages of work all ranks say the same. */
+static void note_told(void *context, const char *text)
+{
+    organ_ranks *const ranks = context;
+    note n = {.kind = NOTE_TEXT};
+    pthread_mutex_lock(&ranks->lock);
+    const bool says = ranks->stage;
+    pthread_mutex_unlock(&ranks->lock);
+    if (!says)
+        return;
+    snprintf(n.text, sizeof n.text, "%s", text);
+    send_note(ranks, 0, &n);
+}
+
+const organ_progress *organ_ranks_progress(organ_ranks *ranks, const organ_progress *shown)
+{
+    if (!ranks)
+        return shown;
+    pthread_mutex_lock(&ranks->lock);
+    ranks->shown = shown;
+    ranks->progress = ranks->rank == 0 ? (organ_progress){ranks, begin_shown, advance_shown, end_shown, note_shown}
+                                       : (organ_progress){ranks, begin_told, advance_told, end_told, note_told};
+    pthread_mutex_unlock(&ranks->lock);
+    return &ranks->progress;
+}
+
+/* ---- the thread ---- */
+
+void organ_pulse_hear(organ_ranks *ranks)
+{
+    char why[ORGAN_WIRE_WHY] = "";
+    note n;
+    size_t bytes = 0;
+    int from = 0;
+    while (!__atomic_load_n(&ranks->lost, __ATOMIC_RELAXED)) {
+        if (ranks->wire.receive(&n, sizeof n, &bytes, &from, why))
+            __atomic_store_n(&ranks->lost, true, __ATOMIC_RELAXED);
+        if (bytes != sizeof n)
+            return;
+        if (n.kind == NOTE_STOP)
+            organ_stop_ask(ranks->stop);
+        else
+            show_note(ranks, &n, from);
+    }
+}
+
+static void beat_once(organ_ranks *ranks)
+{
+    organ_pulse_hear(ranks);
+    if (organ_stop_asked(ranks->stop))
+        organ_pulse_stop_all(ranks);
+    const note n = {.kind = NOTE_BYTES, .bytes = ranks->rank ? take_unsent(ranks, 0) : 0};
+    if (n.bytes)
+        send_note(ranks, 0, &n);
+}
+
+static void *run_pulse(void *context)
+{
+    organ_ranks *const ranks = context;
+    bool ending = false;
+    while (!ending) {
+        beat_once(ranks);
+        pthread_mutex_lock(&ranks->lock);
+        if (!ranks->ending)
+            organ_condition_wait(&ranks->woken, &ranks->lock);
+        ending = ranks->ending;
+        pthread_mutex_unlock(&ranks->lock);
+    }
+    organ_pulse_hear(ranks); /* what was sent must be taken before MPI ends */
+    return NULL;
+}
+
+organ_status organ_pulse_start(organ_ranks *ranks, organ_error *error)
+{
+    const int failed = organ_thread_create(&ranks->pulse, NULL, run_pulse, ranks);
+    ranks->beats = failed == 0;
+    return failed ? organ_fail_errno(error, failed, "cannot start the thread that tells ranks of each other") : ORGAN_OK;
+}
+
+void organ_pulse_end(organ_ranks *ranks)
+{
+    if (!ranks->beats)
+        return;
+    pthread_mutex_lock(&ranks->lock);
+    ranks->ending = true;
+    pthread_cond_signal(&ranks->woken);
+    pthread_mutex_unlock(&ranks->lock);
+    pthread_join(ranks->pulse, NULL);
+    ranks->beats = false;
+}

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/ranks/ranks.h"
+
+#include "formats/base/library.h"
+#include "formats/base/text_buffer.h"
+#include "orchestrator/machine/thread.h"
+#include "orchestrator/ranks/ranks_parts.h"
+#include "orchestrator/version.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MODULE "liborgan_mpi.so"
+
+size_t organ_ranks_rank(const organ_ranks *ranks) { return ranks ? ranks->rank : 0; }
+
+size_t organ_ranks_count(const organ_ranks *ranks) { return ranks ? ranks->count : 1; }
+
+bool organ_ranks_first(const organ_ranks *ranks) { return organ_ranks_rank(ranks) == 0; }
+
+/* ---- meeting ---- */
+
+/* What a rank says when it comes to a point of the run. */
+typedef struct arrival {
+    uint64_t bytes; /* that it has for the others */
+    int32_t status;
+    char where[64];
+    char message[sizeof((organ_error *)NULL)->message];
+} arrival;
+
+static organ_status fail_lost(organ_ranks *ranks, const char *why, organ_error *error)
+{
+    ranks->over = true;
+    __atomic_store_n(&ranks->lost, true, __ATOMIC_RELAXED);
+    return organ_fail(error, ORGAN_IO, "the other ranks cannot be reached: %s", why);
+}
+
+/* Whose fault is that of all: the first rank's but for interruptions, which are mostly the answer to a fault. */
+static const arrival *find_fault(const organ_ranks *ranks, const arrival *of)
+{
+    const arrival *found = NULL;
+    for (size_t r = 0; r < ranks->count; r++)
+        if (of[r].status && (!found || (found->status == ORGAN_INTERRUPTED && of[r].status != ORGAN_INTERRUPTED)))
+            found = &of[r];
+    return found;
+}
+
+static bool all_say(const organ_ranks *ranks, const arrival *of, const arrival *one)
+{
+    for (size_t r = 0; r < ranks->count; r++)
+        if (of[r].status != one->status || strcmp(of[r].message, one->message) != 0)
+            return false;
+    return true;
+}
+
+/* The same error on all ranks, which names the rank that has it unless all have it. */
+static organ_status take_fault(organ_ranks *ranks, const arrival *of, const arrival *fault, organ_error *error)
+{
+    ranks->over = true;
+    if (all_say(ranks, of, fault))
+        return error->status;
+    const size_t rank = (size_t)(fault - of);
+    const int errnum = rank == ranks->rank ? error->errnum : 0;
+    *error = (organ_error){.errnum = errnum};
+    return organ_fail(error, (organ_status)fault->status, "rank %zu of %zu (%s): %.900s", rank, ranks->count, ranks->hosts[rank],
+                      fault->message);
+}
+
+static organ_status check_place(organ_ranks *ranks, const arrival *of, organ_error *error)
+{
+    for (size_t r = 1; r < ranks->count; r++)
+        if (strcmp(of[r].where, of[0].where) != 0) {
+            ranks->over = true;
+            return organ_fail(error, ORGAN_IO, "the ranks have parted ways: rank 0 is at '%s', rank %zu at '%s'", of[0].where, r,
+                              of[r].where);
+        }
+    return ORGAN_OK;
+}
+
+/* Fills `of` with what the ranks say. */
+static organ_status meet(organ_ranks *ranks, const char *where, uint64_t bytes, arrival *of, organ_error *error)
+{
+    char why[ORGAN_WIRE_WHY] = "";
+    arrival mine = {.bytes = bytes, .status = (int32_t)error->status};
+    snprintf(mine.where, sizeof mine.where, "%s", where);
+    if (error->status)
+        memcpy(mine.message, error->message, sizeof mine.message);
+    if (error->status && error->status != ORGAN_CHECK_FAILED)
+        organ_pulse_stop_all(ranks);
+    return ranks->wire.gather(&mine, sizeof mine, of, organ_ranks_pause, why) ? fail_lost(ranks, why, error) : ORGAN_OK;
+}
+
+/* Room for what the ranks give. */
+static bool make_room(organ_gathered *all, const arrival *of)
+{
+    for (size_t r = 0; r < all->count; r++) {
+        all->bytes[r] = of[r].bytes;
+        if (!(all->of[r] = malloc(of[r].bytes + 1)))
+            return false;
+        all->of[r][of[r].bytes] = '\0';
+    }
+    return true;
+}
+
+/* The bytes travel once all ranks have room for them. */
+static organ_status carry(organ_ranks *ranks, const void *mine, const arrival *of, organ_gathered *all, organ_error *error)
+{
+    char why[ORGAN_WIRE_WHY] = "", ready = make_room(all, of);
+    char *const others = malloc(ranks->count);
+    bool travels = others != NULL;
+    if (!travels)
+        ready = 0;
+    if (!ready)
+        organ_fail_memory(error, "what the ranks exchange");
+    if (ranks->wire.gather(&ready, 1, others ? others : &ready, organ_ranks_pause, why))
+        fail_lost(ranks, why, error);
+    for (size_t r = 0; r < ranks->count && travels; r++)
+        travels = others[r] != 0;
+    if (!travels)
+        organ_fail(error, ORGAN_IO, "a rank has no memory for what the ranks exchange");
+    free(others);
+    for (size_t r = 0; r < ranks->count && travels && !ranks->over; r++) {
+        if (r == ranks->rank && of[r].bytes)
+            memcpy(all->of[r], mine, of[r].bytes);
+        if (ranks->wire.broadcast(all->of[r], of[r].bytes, (int)r, organ_ranks_pause, why))
+            fail_lost(ranks, why, error);
+    }
+    return error->status;
+}
+
+static bool any_bytes(const organ_ranks *ranks, const arrival *of)
+{
+    for (size_t r = 0; r < ranks->count; r++)
+        if (of[r].bytes)
+            return true;
+    return false;
+}
+
+static organ_status exchange(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes, organ_gathered *all, arrival *of,
+                             organ_error *error)
+{
+    if (meet(ranks, where, bytes, of, error) && ranks->over)
+        return error->status;
+    const arrival *const fault = find_fault(ranks, of);
+    if (all && any_bytes(ranks, of) && carry(ranks, mine, of, all, error) && ranks->over)
+        return error->status;
+    if (fault)
+        return take_fault(ranks, of, fault, error);
+    return error->status ? error->status : check_place(ranks, of, error);
+}
+
+static organ_status gather(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes, organ_gathered *all, organ_error *error)
+{
+    arrival *const of = malloc(ranks->count * sizeof *of);
+    if (!of) {
+        ranks->over = ranks->lost = true;
+        return organ_fail_memory(error, where);
+    }
+    exchange(ranks, where, mine, bytes, all, of, error);
+    organ_pulse_hear(ranks); /* what was sent before the ranks met belongs to the stage that ends here */
+    free(of);
+    return error->status;
+}
+
+organ_status organ_ranks_agree(organ_ranks *ranks, const char *where, organ_error *error)
+{
+    return ranks && !ranks->over ? gather(ranks, where, NULL, 0, NULL, error) : error->status;
+}
+
+/* Places for the bytes of `count` ranks; none of them has any. */
+static bool make_places(organ_gathered *all, size_t count)
+{
+    *all = (organ_gathered){.of = calloc(count, sizeof *all->of), .bytes = calloc(count, sizeof *all->bytes)};
+    all->count = all->of && all->bytes ? count : 0;
+    return all->count > 0;
+}
+
+organ_status organ_ranks_gather(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes, organ_gathered *all,
+                                organ_error *error)
+{
+    if (!make_places(all, organ_ranks_count(ranks)))
+        organ_fail_memory(error, where);
+    if (ranks && !ranks->over)
+        return gather(ranks, where, mine, all->count ? bytes : 0, all->count ? all : NULL, error);
+    if (!error->status && !make_room(all, &(arrival){.bytes = bytes}))
+        organ_fail_memory(error, where);
+    if (!error->status && bytes)
+        memcpy(all->of[0], mine, bytes);
+    return error->status;
+}
+
+void organ_gathered_free(organ_gathered *all)
+{
+    for (size_t r = 0; all->of && r < all->count; r++)
+        free(all->of[r]);
+    free(all->of);
+    free(all->bytes);
+    *all = (organ_gathered){0};
+}
+
+/* The elements of a rank, one behind the other, taken from the array or put into it. */
+static size_t pack_elements(char *packed, char *array, size_t size, size_t count, const uint32_t *owner, size_t rank, bool put)
+{
+    size_t at = 0;
+    for (size_t k = 0; k < count; k++) {
+        if (owner[k] != rank)
+            continue;
+        if (packed)
+            memcpy(put ? array + k * size : packed + at, put ? packed + at : array + k * size, size);
+        at += size;
+    }
+    return at;
+}
+
+organ_status organ_ranks_complete(organ_ranks *ranks, const char *where, void *array, size_t size, size_t count, const uint32_t *owner,
+                                  organ_error *error)
+{
+    organ_gathered all = {0};
+    if (!ranks)
+        return error->status;
+    const size_t bytes = array && owner ? pack_elements(NULL, array, size, count, owner, ranks->rank, false) : 0;
+    char *const mine = malloc(bytes + 1);
+    if (!mine)
+        organ_fail_memory(error, where);
+    else if (bytes)
+        pack_elements(mine, array, size, count, owner, ranks->rank, false);
+    organ_ranks_gather(ranks, where, mine, mine ? bytes : 0, &all, error);
+    for (size_t r = 0; r < ranks->count && !error->status; r++)
+        if (all.of[r] && pack_elements(NULL, array, size, count, owner, r, true) == all.bytes[r])
+            pack_elements(all.of[r], array, size, count, owner, r, true);
+    organ_gathered_free(&all);
+    free(mine);
+    return error->status;
+}
+
+organ_status organ_ranks_refuse(const organ_ranks *ranks, const char *what, organ_error *error)
+{
+    if (organ_ranks_count(ranks) < 2)
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_USAGE, "%s cannot share its work among %zu ranks: start it alone", what, organ_ranks_count(ranks));
+}
+
+/* ---- joining and leaving ---- */
+
+/* Where the module may lie, as seen from the program: beside it, as in a build, or in the library directory of an installation. */
+static const char *const module_folders[] = {"", "/../lib/organ"};
+
+/* To be freed; NULL where it is not there. */
+static char *find_module(const char *folder)
+{
+    char program[4096];
+    const ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    program[length > 0 ? length : 0] = '\0';
+    char *const slash = strrchr(program, '/');
+    if (!slash)
+        return NULL;
+    *slash = '\0';
+    char *const path = organ_format("%s%s/" MODULE, program, folder);
+    if (path && access(path, R_OK) == 0)
+        return path;
+    free(path);
+    return NULL;
+}
+
+static organ_status load_wire(organ_wire *wire, organ_error *error)
+{
+    static const char *const names[ORGAN_WIRE_FUNCTIONS] = ORGAN_WIRE_NAMES;
+    _Static_assert(sizeof *wire == ORGAN_WIRE_FUNCTIONS * sizeof(void (*)(void)), "a name for each function");
+    char *path = NULL;
+    for (size_t k = 0; k < sizeof module_folders / sizeof *module_folders && !path; k++)
+        path = find_module(module_folders[k]);
+    organ_library_load(path ? path : MODULE, names, ORGAN_WIRE_FUNCTIONS, wire, error);
+    free(path);
+    return error->status;
+}
+
+/* Who a rank is. */
+typedef struct introduction {
+    char host[ORGAN_HOST_ROOM], version[32];
+} introduction;
+
+static organ_status introduce(organ_ranks *ranks, organ_error *error)
+{
+    introduction mine = {.version = ORGAN_VERSION}, *const of = calloc(ranks->count, sizeof *of);
+    char why[ORGAN_WIRE_WHY] = "";
+    ranks->hosts = calloc(ranks->count, sizeof *ranks->hosts);
+    if (!of || !ranks->hosts) {
+        free(of);
+        return organ_fail_memory(error, "the ranks");
+    }
+    gethostname(mine.host, sizeof mine.host - 1);
+    if (ranks->wire.gather(&mine, sizeof mine, of, organ_ranks_pause, why))
+        fail_lost(ranks, why, error);
+    for (size_t r = 0; r < ranks->count && !error->status; r++) {
+        memcpy(ranks->hosts[r], of[r].host, sizeof of[r].host);
+        if (strcmp(of[r].version, mine.version) != 0)
+            organ_fail(error, ORGAN_USAGE, "rank %zu (%s) is organ %s, this one (%s) is %s: all must be of one version", r, of[r].host,
+                       of[r].version, mine.host, mine.version);
+    }
+    free(of);
+    ranks->joined = !error->status;
+    return error->status;
+}
+
+static organ_status connect_ranks(const organ_launch *launch, organ_ranks *ranks, organ_error *error)
+{
+    char why[ORGAN_WIRE_WHY] = "";
+    int rank = 0, count = 0;
+    if (ranks->wire.open(&rank, &count, why))
+        return organ_fail(error, ORGAN_IO, "MPI cannot begin: %s", why);
+    ranks->rank = (size_t)rank;
+    ranks->count = (size_t)count;
+    if (ranks->count != launch->count)
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "%s has started %zu processes, but MPI sees %zu of them: the module is of another MPI library than the launcher; with "
+            "srun it may be that --mpi=pmix is missing",
+            launch->launcher, launch->count, ranks->count);
+    return introduce(ranks, error);
+}
+
+organ_status organ_ranks_join_by(const organ_wire *wire, const organ_launch *launch, organ_stop *stop, organ_ranks **result,
+                                 organ_error *error)
+{
+    organ_ranks *const ranks = *result = calloc(1, sizeof *ranks);
+    if (!ranks)
+        return organ_fail_memory(error, "the ranks");
+    ranks->wire = *wire;
+    ranks->stop = stop;
+    ranks->count = 1;
+    pthread_mutex_init(&ranks->lock, NULL);
+    organ_condition_init(&ranks->woken);
+    if (connect_ranks(launch, ranks, error) || organ_pulse_start(ranks, error)) {
+        organ_ranks_leave(ranks);
+        *result = NULL;
+    }
+    return error->status;
+}
+
+organ_status organ_ranks_join(const organ_launch *launch, organ_stop *stop, organ_ranks **ranks, organ_error *error)
+{
+    organ_wire wire;
+    organ_error cause = {0};
+    *ranks = NULL;
+    if (launch->count < 2)
+        return ORGAN_OK;
+    if (load_wire(&wire, &cause))
+        return organ_fail(error, ORGAN_IO,
+                          "%s has started %zu processes, and the module with which they share work cannot be loaded: %.600s; build it with "
+                          "'ninja mpi' (libopenmpi-dev) or install it; without it start organ alone",
+                          launch->launcher, launch->count, cause.message);
+    return organ_ranks_join_by(&wire, launch, stop, ranks, error);
+}
+
+organ_status organ_ranks_settle(organ_ranks *ranks, organ_error *error) { return organ_ranks_agree(ranks, "the end", error); }
+
+void organ_ranks_leave(organ_ranks *ranks)
+{
+    char why[ORGAN_WIRE_WHY] = "", here = 0;
+    if (!ranks)
+        return;
+    organ_pulse_end(ranks);
+    /* Where the others cannot be reached, the launcher ends them when this process does. */
+    char *const all = ranks->joined && !ranks->lost ? malloc(ranks->count) : NULL;
+    if (all && ranks->wire.gather(&here, 1, all, organ_ranks_pause, why) == 0)
+        ranks->wire.close(why);
+    free(all);
+    pthread_cond_destroy(&ranks->woken);
+    pthread_mutex_destroy(&ranks->lock);
+    free(ranks->hosts);
+    free(ranks);
+}

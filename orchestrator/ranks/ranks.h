@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT
+ * Room ranks: the processes of one run. A launcher (mpirun, srun) starts the same command N times; each of them, a rank, goes through the
+ * whole of the verb, and where work is dear each does its share and all learn what came of it. The first rank alone prints, and writes what
+ * belongs to no share. A fault of one is the fault of all. NULL for the ranks is allowed everywhere: one process, as ever. */
+#ifndef ORGAN_RANKS_H
+#define ORGAN_RANKS_H
+
+#include "formats/base/status.h"
+#include "orchestrator/stream/progress.h"
+#include "orchestrator/stream/stop.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct organ_ranks organ_ranks;
+
+#define ORGAN_MOST_RANKS 65536
+
+/* What the environment says of a launcher. */
+typedef struct organ_launch {
+    const char *launcher; /* "mpirun"; NULL: none */
+    size_t rank, count;   /* of this process; how many it has started */
+} organ_launch;
+
+organ_launch organ_launch_find(void);
+
+/* Loads the module and joins the other processes of the launch. *ranks is NULL where the launch has one process or none. A wish to stop
+ * that any rank gets is told to all. ORGAN_IO if the module is not there; ORGAN_USAGE if the ranks do not find each other, or are not of
+ * one version. */
+organ_status organ_ranks_join(const organ_launch *launch, organ_stop *stop, organ_ranks **ranks, organ_error *error);
+
+/* Once all is done: a fault of one rank becomes that of all. */
+organ_status organ_ranks_settle(organ_ranks *ranks, organ_error *error);
+
+/* The last call. Waits until all ranks are here: a launcher kills those that still run when one has ended with an error, and the first has
+ * to tell of it before. */
+void organ_ranks_leave(organ_ranks *ranks);
+
+size_t organ_ranks_rank(const organ_ranks *ranks);  /* 0: the first */
+size_t organ_ranks_count(const organ_ranks *ranks); /* 1 without ranks */
+bool organ_ranks_first(const organ_ranks *ranks);
+
+/* Waits for all ranks, also after an error, which is then that of all: of several the first rank's, an interruption only where nothing else
+ * is wrong. `where` says at which point of the run this is: if ranks have come to different points, that is an error too. */
+organ_status organ_ranks_agree(organ_ranks *ranks, const char *where, organ_error *error);
+
+/* What the ranks gave: `of[r]` has `bytes[r]` bytes. To be released with organ_gathered_free, whatever was returned. */
+typedef struct organ_gathered {
+    size_t count;
+    char **of;
+    uint64_t *bytes;
+} organ_gathered;
+
+/* As organ_ranks_agree, and every rank gives bytes that all get. They are there also where a rank failed. Without ranks it is a copy. */
+organ_status organ_ranks_gather(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes, organ_gathered *all,
+                                organ_error *error);
+void organ_gathered_free(organ_gathered *all);
+
+/* Of an array of `count` elements of `size` bytes each rank has computed those that it owns: all get all of it. As organ_ranks_agree. */
+organ_status organ_ranks_complete(organ_ranks *ranks, const char *where, void *array, size_t size, size_t count, const uint32_t *owner,
+                                  organ_error *error);
+
+/* ORGAN_USAGE where there are several ranks, which cannot share `what` ("prune --method wanda"). */
+organ_status organ_ranks_refuse(const organ_ranks *ranks, const char *what, organ_error *error);
+
+/* Deals parts to the ranks by their bytes: the largest first, each to the rank that has least, of equals the first; owner[k] is the rank of
+ * part k. The same on all ranks. */
+organ_status organ_ranks_deal(const organ_ranks *ranks, const uint64_t *bytes, size_t count, uint32_t *owner, organ_error *error);
+
+/* The progress for this rank: the first rank shows that of all as one, the others tell it theirs. To be called once; `shown` must outlive
+ * the ranks. Without ranks it is `shown`. */
+const organ_progress *organ_ranks_progress(organ_ranks *ranks, const organ_progress *shown);
+
+#endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/base/memory_watch.h"
+#include "formats/base/name_table.h"
+#include "orchestrator/surgery/output/unit_run_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+organ_status organ_unit_run_deal(organ_unit_run *run, organ_error *error)
+{
+    const size_t room = run->unit_count + 1;
+    uint64_t *const bytes = calloc(room, sizeof *bytes);
+    uint32_t *const owner = calloc(room, sizeof *owner);
+    if (!bytes || !owner)
+        organ_fail_memory(error, run->journal->path);
+    for (size_t u = 0; u < run->unit_count && !error->status; u++)
+        bytes[u] = run->units[u].done ? 0 : run->units[u].bytes + organ_unit_bytes(run, u);
+    if (!error->status)
+        organ_ranks_deal(run->ranks, bytes, run->unit_count, owner, error);
+    for (size_t u = 0; u < run->unit_count && !error->status; u++)
+        if (!run->units[u].done && owner[u] != organ_ranks_rank(run->ranks))
+            run->units[u].done = run->log->elsewhere[u] = true;
+    free(owner);
+    free(bytes);
+    return error->status;
+}
+
+/* Takes over the units that the lines of another rank tell of. */
+static organ_status take_lines(organ_unit_run *run, const organ_name_table *names, const char *lines, organ_error *error)
+{
+    bool no_memory = false;
+    json_error_t fault;
+    for (const char *end; (end = strchr(lines, '\n')) && !error->status; lines = end + 1) {
+        json_t *const line = organ_json_load(lines, (size_t)(end - lines), 0, &fault, &no_memory);
+        const char *const name = json_string_value(json_object_get(line, "unit"));
+        const size_t *const unit = name ? organ_name_table_find(names, name) : NULL;
+        if (unit && !run->units[*unit].done)
+            organ_unit_recall(run, *unit, line);
+        if (!unit || !run->units[*unit].done)
+            organ_fail(error, ORGAN_IO, "%s: %s", run->journal->path,
+                       no_memory ? "no memory for what another rank has done" : "what another rank says it has done is not understood");
+        json_decref(line);
+    }
+    return error->status;
+}
+
+static organ_status take_shares(organ_unit_run *run, const organ_gathered *all, organ_error *error)
+{
+    organ_name_table names = {0};
+    for (size_t u = 0; u < run->unit_count; u++) {
+        if (!run->log->elsewhere[u])
+            continue;
+        run->units[u].done = run->log->elsewhere[u] = false;
+        if (!error->status && !organ_name_table_put(&names, run->pieces[run->units[u].first].name, u))
+            organ_fail_memory(error, run->journal->path);
+    }
+    for (size_t r = 0; r < all->count && !error->status; r++)
+        if (r != organ_ranks_rank(run->ranks))
+            take_lines(run, &names, all->of[r] ? all->of[r] : "", error);
+    organ_name_table_release(&names);
+    return error->status;
+}
+
+organ_status organ_unit_run_join(organ_unit_run *run, organ_error *error)
+{
+    organ_gathered all = {0};
+    organ_error untaken = {0};
+    if (!run->ranks)
+        return error->status;
+    if (fflush(run->log->told))
+        organ_fail_memory(error, run->journal->path);
+    organ_ranks_gather(run->ranks, "the units are made", run->log->text, run->log->length, &all, error);
+    /* After an error too: the message says how much is done. */
+    take_shares(run, &all, &untaken);
+    organ_gathered_free(&all);
+    if (untaken.status && !error->status)
+        *error = untaken;
+    return error->status;
+}

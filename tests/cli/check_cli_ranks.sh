@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# One run by several processes, as a launcher of MPI starts them: the bytes of one process, whatever is killed and resumed in between.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_btl=self,vader
+# MPI keeps what it allocated until the process ends.
+[[ -n ${SANITIZED:-} ]] && export ASAN_OPTIONS=${ASAN_OPTIONS/detect_leaks=1/detect_leaks=0}
+
+# ---- a launcher, and no ranks ----
+launched() { env OMPI_COMM_WORLD_SIZE=4 OMPI_COMM_WORLD_RANK="$1" "$organ" "${@:2}" >../out 2>../err </dev/null; }
+here="four processes"
+launched 0 inspect tiny-qwen2
+judge "a verb that shares nothing runs" test $? = 2
+says 'organ: inspect cannot share its work among the 4 processes that mpirun has started: start it alone'
+launched 3 inspect tiny-qwen2
+judge "the others do not fail" test $? = 2
+judge "all ranks say the same" test ! -s ../err
+launched 1 prune --help
+judge "all ranks show the help" test ! -s ../out
+launched 0 prune --help
+judge "no rank shows the help" grep -q 'organ prune' ../out
+mkdir bare && cp "$organ" bare/organ
+env OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_RANK=0 bare/organ prune tiny-qwen2 -o new >../out 2>../err
+judge "it runs without the module" test $? = 4
+says 'mpirun has started 2 processes, and the module with which they share work cannot be loaded: liborgan_mpi.so'
+judge "something was made" test ! -e new
+if ! command -v mpirun >/dev/null || [[ ! -f $(dirname "$organ")/liborgan_mpi.so ]]; then
+    echo "mpirun or mpicc is not installed: several processes were not run"
+    finish
+fi
+env PMI_SIZE=4 PMI_RANK=0 "$organ" prune tiny-qwen2 -o new >../out 2>../err
+judge "processes that do not see each other run" test $? = 2
+says 'mpirun has started 4 processes, but MPI sees 1 of them'
+judge "something was made" test ! -e new
+
+# ---- the same bytes ----
+# ranks N CODE ARGS...: runs as N processes of one thread each; the log of all is in ../err.
+ranks() {
+    here="mpirun -n $1 organ ${*:3}"
+    mpirun -n "$1" "$organ" "${@:3}" --threads 1 >../out 2>../err </dev/null
+    code=$?
+    if ((code == $2)); then good; else bad "ends with $code instead of $2" ../err; fi
+}
+# What of a document and a directory does not depend on when and by how many it was made.
+tells() { sed "s,some\([0-9]\),one\1,g" "$1" | jq "del(.run)"; }
+holds() { find "$1" -type f ! -name '*.html' ! -name '*.md' ! -name '*.json' -printf '%P\n' | LC_ALL=C sort | (cd "$1" && xargs -d '\n' sha256sum); }
+
+# same OUTPUT ARGS...: by $counts ranks what one process makes.
+same() {
+    local output=$1 n
+    run "${@:2}" -o "one$output" --json --quiet
+    tells ../out >../one
+    if ((code != 0)); then bad "ends with $code" ../err; fi
+    for n in $counts; do
+        ranks $n 0 "${@:2}" -o "some$output" --json --quiet
+        if tells ../out | cmp -s - ../one; then good; else bad "$n ranks tell something else" <(tells ../out | diff - ../one); fi
+        if [[ -d some$output ]]; then
+            judge "$n ranks make other files" diff <(holds "one$output") <(holds "some$output")
+        else
+            judge "$n ranks make other bytes" cmp "one$output" "some$output"
+        fi
+        rm -rf some*
+    done
+}
+counts="2 3 7"
+same 1 prune tiny-qwen2
+counts="2 3"
+same 2 prune tiny-qwen2 --sparsity 50
+same 3 quantize tiny-qwen2 --scheme int4-group32
+same 4.gguf quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --scheme q4_0
+same 5 dequantize one3
+same 6.gguf purify tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --method haar
+rm -rf one[2-6]*
+
+# ---- one rank, and faults ----
+ranks 1 0 prune tiny-qwen2 -o alone --quiet
+judge "one rank is not the ordinary path" diff <(holds one1) <(holds alone)
+ranks 3 2 prune tiny-qwen2 -o alone
+judge "the fault is not told once" test "$(grep -c '^organ: alone exists; --force' ../err)" = 1
+ranks 2 2 prune tiny-qwen2 -o new --method wanda --calibration tiny-qwen2/calibration.txt -s 50
+says 'a run by a calibration text cannot share its work among 2 ranks'
+ranks 2 2 prune tiny-qwen2 -o new --what
+judge "the usage is not told once" test "$(grep -c "^organ: " ../err)" = 1
+ranks 2 0 prune tiny-qwen2 -o new --dry-run
+judge "a dry run made something" test ! -e new
+ranks 3 0 prune tiny-qwen2 -o new
+judge "not all tensors are in the log" test "$(grep -c '% killed' ../err)" = 28
+judge "the last is not the 28th" grep -q '^\[28/28\]' ../err
+rm -rf new
+cp -rL tiny-qwen2 odd && chmod -R u+w odd
+printf '\xc0\x7f' | dd of=odd/model-00003-of-00003.safetensors bs=1 seek=1000000 conv=notrunc status=none
+ranks 3 3 prune odd -o new
+judge "the rank is not named, or the tensor" grep -qE '^organ: rank [0-2] of 3 \(.*\): .*NaN or infinite' ../err
+judge "something is left" test -z "$(find . -maxdepth 1 -name '*new*')"
+
+# ---- killed and resumed ----
+# slowly N SIGNAL: prunes by N ranks and sends a signal to one of them once some more tensors are done.
+lines() { cat .new.organ-partial/organ/journal*.jsonl 2>/dev/null | wc -l; }
+slowly() {
+    local runner k before
+    here="mpirun -n $1, $2"
+    before=$(lines)
+    mpirun -n "$1" "$organ" prune tiny-qwen2 -o new --threads 1 --iterations 900 --resume >../out 2>../err &
+    runner=$!
+    for ((k = 0; k < 1500; k++)); do
+        (($(lines) > before + 2)) && break
+        sleep 0.02
+    done
+    pkill -"$2" -n -P $runner
+    wait $runner
+    code=$?
+}
+run prune tiny-qwen2 -o slow --iterations 900 --quiet
+slowly 3 KILL
+judge "a killed rank is not the end" test $code != 0
+judge "the output has its name" test ! -e new
+judge "there is nothing to go on with" test -d .new.organ-partial
+# A rank that is asked to stop tells the others.
+slowly 2 TERM
+judge "it ends with another code" test $code = 130
+judge "does not end as interrupted" grep -q 'interrupted .*--resume continues' ../err
+judge "the command to go on is not shown" grep -q 'organ: to go on: organ prune --resume' ../err
+ranks 7 0 prune tiny-qwen2 -o new --iterations 900 --resume
+says 'continuing: '
+judge "resumed by others it is not the same" diff <(holds slow) <(holds new)
+judge "journals are left" test -z "$(find new -name 'journal*')"
+rm -rf new
+slowly 3 KILL
+ends 0 prune tiny-qwen2 -o new --iterations 900 --resume
+judge "resumed by one it is not the same" diff <(holds slow) <(holds new)
+finish

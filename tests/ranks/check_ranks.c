@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: MIT
+ * Tests of orchestrator/ranks: how ranks meet, over a wire between the threads of this program, and how work is dealt. */
+#include "orchestrator/ranks/ranks_parts.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define RANKS        4
+#define ROOM         4096
+
+/* ---- a wire between threads ---- */
+
+static _Thread_local int me;
+static pthread_barrier_t together;
+static char given[RANKS][ROOM];
+static bool broken;                /* the wire carries nothing */
+static char *carried;              /* by a broadcast */
+static unsigned stops_sent[RANKS]; /* by each rank */
+static size_t ranks_seen = RANKS;
+
+static int open_wire(int *rank, int *count, char *why)
+{
+    (void)why;
+    *rank = me;
+    *count = (int)ranks_seen;
+    return 0;
+}
+
+static int gather_wire(const void *mine, size_t bytes, void *all, void (*wait)(unsigned turn), char *why)
+{
+    (void)wait;
+    if (broken) {
+        snprintf(why, ORGAN_WIRE_WHY, "the wire is cut");
+        return 1;
+    }
+    ck_assert_uint_le(bytes, ROOM);
+    memcpy(given[me], mine, bytes);
+    pthread_barrier_wait(&together);
+    for (size_t r = 0; r < RANKS; r++)
+        memcpy((char *)all + r * bytes, given[r], bytes);
+    pthread_barrier_wait(&together);
+    return 0;
+}
+
+static int broadcast_wire(void *data, size_t bytes, int from, void (*wait)(unsigned turn), char *why)
+{
+    (void)wait, (void)why;
+    if (me == from)
+        carried = data;
+    pthread_barrier_wait(&together);
+    if (me != from)
+        memcpy(data, carried, bytes);
+    pthread_barrier_wait(&together);
+    return 0;
+}
+
+static int send_wire(int to, const void *note, size_t bytes, void (*wait)(unsigned turn), char *why)
+{
+    (void)to, (void)note, (void)bytes, (void)wait, (void)why;
+    __atomic_fetch_add(&stops_sent[me], 1, __ATOMIC_RELAXED);
+    return 0;
+}
+
+static int receive_wire(void *note, size_t room, size_t *bytes, int *from, char *why)
+{
+    (void)note, (void)room, (void)from, (void)why;
+    *bytes = 0;
+    return 0;
+}
+
+static int close_wire(char *why)
+{
+    (void)why;
+    return 0;
+}
+
+static const organ_wire wire = {open_wire, gather_wire, broadcast_wire, send_wire, receive_wire, close_wire};
+
+/* ---- ranks as threads ---- */
+
+typedef struct rank_thread {
+    int rank;
+    void (*play)(organ_ranks *ranks, organ_error *error);
+    organ_error error;
+    organ_stop stop;
+    pthread_t thread;
+} rank_thread;
+
+static void *be_rank(void *context)
+{
+    rank_thread *const t = context;
+    const organ_launch launch = {.launcher = "mpirun", .rank = (size_t)t->rank, .count = RANKS};
+    organ_ranks *ranks = NULL;
+    me = t->rank;
+    if (organ_ranks_join_by(&wire, &launch, &t->stop, &ranks, &t->error) == ORGAN_OK) {
+        t->play(ranks, &t->error);
+        organ_ranks_settle(ranks, &t->error);
+    }
+    organ_ranks_leave(ranks);
+    return NULL;
+}
+
+static rank_thread players[RANKS];
+
+static void play(void (*part)(organ_ranks *ranks, organ_error *error))
+{
+    pthread_barrier_init(&together, NULL, RANKS);
+    memset(stops_sent, 0, sizeof stops_sent);
+    for (int r = 0; r < RANKS; r++) {
+        players[r] = (rank_thread){.rank = r, .play = part};
+        ck_assert_int_eq(pthread_create(&players[r].thread, NULL, be_rank, &players[r]), 0);
+    }
+    for (int r = 0; r < RANKS; r++)
+        pthread_join(players[r].thread, NULL);
+    pthread_barrier_destroy(&together);
+}
+
+/* All ranks have ended so. */
+static void all_end(organ_status status, const char *text)
+{
+    for (int r = 0; r < RANKS; r++) {
+        ck_assert_int_eq(players[r].error.status, status);
+        ck_assert_msg(strstr(players[r].error.message, text) != NULL, "rank %d: %s", r, players[r].error.message);
+    }
+}
+
+/* ---- meeting ---- */
+
+static void give_bytes(organ_ranks *ranks, organ_error *error)
+{
+    char mine[RANKS + 1];
+    organ_gathered all = {0};
+    memset(mine, 'a' + (int)organ_ranks_rank(ranks), sizeof mine);
+    ck_assert_uint_eq(organ_ranks_count(ranks), RANKS);
+    /* The first gives nothing. */
+    ck_assert_int_eq(organ_ranks_gather(ranks, "here", mine, organ_ranks_rank(ranks), &all, error), ORGAN_OK);
+    ck_assert_uint_eq(all.count, RANKS);
+    for (size_t r = 0; r < RANKS; r++) {
+        ck_assert_uint_eq(all.bytes[r], r);
+        for (size_t k = 0; k < r; k++)
+            ck_assert_int_eq(all.of[r][k], 'a' + (int)r);
+        ck_assert_int_eq(all.of[r][r], '\0');
+    }
+    organ_gathered_free(&all);
+}
+
+START_TEST(all_get_what_each_has)
+{
+    play(give_bytes);
+    all_end(ORGAN_OK, "");
+    for (int r = 0; r < RANKS; r++)
+        ck_assert_uint_eq(stops_sent[r], 0);
+}
+END_TEST
+
+static void complete_array(organ_ranks *ranks, organ_error *error)
+{
+    enum { ELEMENTS = 11 };
+    struct element {
+        double value;
+        char name[5];
+    } array[ELEMENTS] = {0};
+    uint32_t owner[ELEMENTS];
+    for (size_t k = 0; k < ELEMENTS; k++) {
+        owner[k] = (uint32_t)(k * k % 3); /* the last rank has none */
+        if (owner[k] == organ_ranks_rank(ranks)) {
+            array[k].value = 0.5 * (double)k;
+            snprintf(array[k].name, sizeof array[k].name, "%zu", k);
+        }
+    }
+    ck_assert_int_eq(organ_ranks_complete(ranks, "an array", array, sizeof *array, ELEMENTS, owner, error), ORGAN_OK);
+    for (size_t k = 0; k < ELEMENTS; k++) {
+        ck_assert_double_eq(array[k].value, 0.5 * (double)k);
+        ck_assert_uint_eq(strtoul(array[k].name, NULL, 10), k);
+    }
+}
+
+START_TEST(an_array_is_completed)
+{
+    play(complete_array);
+    all_end(ORGAN_OK, "");
+}
+END_TEST
+
+static void fail_alone(organ_ranks *ranks, organ_error *error)
+{
+    if (organ_ranks_rank(ranks) == 2)
+        organ_fail(error, ORGAN_BAD_INPUT, "a tensor is broken");
+    ck_assert_int_eq(organ_ranks_agree(ranks, "the work is done", error), ORGAN_BAD_INPUT);
+    /* What is known to all is not told again, wherever a rank goes. */
+    if (organ_ranks_rank(ranks) == 1)
+        organ_ranks_agree(ranks, "elsewhere", error);
+}
+
+START_TEST(a_fault_of_one_is_that_of_all)
+{
+    play(fail_alone);
+    all_end(ORGAN_BAD_INPUT, "rank 2 of 4 (");
+    all_end(ORGAN_BAD_INPUT, "): a tensor is broken");
+    ck_assert_uint_eq(stops_sent[2], RANKS - 1);
+}
+END_TEST
+
+static void fail_together(organ_ranks *ranks, organ_error *error)
+{
+    (void)ranks;
+    organ_fail(error, ORGAN_USAGE, "the output exists");
+}
+
+START_TEST(a_fault_of_all_names_no_rank)
+{
+    play(fail_together);
+    for (int r = 0; r < RANKS; r++)
+        ck_assert_str_eq(players[r].error.message, "the output exists");
+}
+END_TEST
+
+static void interrupt_and_fail(organ_ranks *ranks, organ_error *error)
+{
+    if (organ_ranks_rank(ranks) == 3)
+        organ_fail(error, ORGAN_IO, "no space left");
+    else
+        organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+    organ_ranks_agree(ranks, "the work is done", error);
+}
+
+START_TEST(a_fault_comes_before_interruptions)
+{
+    play(interrupt_and_fail);
+    all_end(ORGAN_IO, "rank 3 of 4 (");
+    all_end(ORGAN_IO, "): no space left");
+}
+END_TEST
+
+static void part_ways(organ_ranks *ranks, organ_error *error)
+{
+    organ_ranks_agree(ranks, organ_ranks_rank(ranks) == 2 ? "the journals are open" : "the files are made", error);
+}
+
+START_TEST(ranks_that_part_ways_notice)
+{
+    play(part_ways);
+    all_end(ORGAN_IO, "the ranks have parted ways: rank 0 is at 'the files are made', rank 2 at 'the journals are open'");
+}
+END_TEST
+
+static void cut_wire(organ_ranks *ranks, organ_error *error)
+{
+    broken = true;
+    ck_assert_int_eq(organ_ranks_agree(ranks, "the work is done", error), ORGAN_IO);
+    ck_assert_int_eq(organ_ranks_agree(ranks, "later", error), ORGAN_IO);
+}
+
+START_TEST(ranks_that_are_out_of_reach_end)
+{
+    play(cut_wire);
+    broken = false;
+    all_end(ORGAN_IO, "the other ranks cannot be reached: the wire is cut");
+}
+END_TEST
+
+static void never_played(organ_ranks *ranks, organ_error *error)
+{
+    (void)ranks, (void)error;
+    ck_abort_msg("the ranks do not know that they are too few");
+}
+
+START_TEST(another_library_is_noticed)
+{
+    ranks_seen = 1;
+    play(never_played);
+    ranks_seen = RANKS;
+    all_end(ORGAN_USAGE, "mpirun has started 4 processes, but MPI sees 1 of them");
+}
+END_TEST
+
+START_TEST(one_process_needs_nobody)
+{
+    organ_error error = {0};
+    organ_gathered all;
+    double value = 1;
+    uint32_t owner = 0;
+    ck_assert(organ_ranks_first(NULL));
+    ck_assert_uint_eq(organ_ranks_count(NULL), 1);
+    ck_assert_int_eq(organ_ranks_agree(NULL, "here", &error), ORGAN_OK);
+    ck_assert_int_eq(organ_ranks_gather(NULL, "here", "abc", 3, &all, &error), ORGAN_OK);
+    ck_assert_uint_eq(all.count, 1);
+    ck_assert_str_eq(all.of[0], "abc");
+    organ_gathered_free(&all);
+    ck_assert_int_eq(organ_ranks_complete(NULL, "here", &value, sizeof value, 1, &owner, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_ranks_refuse(NULL, "this", &error), ORGAN_OK);
+    ck_assert_ptr_null(organ_ranks_progress(NULL, NULL));
+    organ_fail(&error, ORGAN_IO, "a fault");
+    ck_assert_int_eq(organ_ranks_agree(NULL, "here", &error), ORGAN_IO);
+    organ_ranks_leave(NULL);
+}
+END_TEST
+
+/* ---- dealing ---- */
+
+START_TEST(parts_are_dealt_by_size)
+{
+    static const uint64_t bytes[] = {5, 90, 30, 30, 40, 5, 0, 0};
+    /* 90 to rank 0, 40 to 1, 30 to 2 and 30 to 2 again, which has the least; then 1 has 40 of 90, 40, 60 and gets what is left. */
+    static const uint32_t wanted[] = {1, 0, 2, 2, 1, 1, 1, 1};
+    uint32_t owner[COUNT(bytes)], again[COUNT(bytes)];
+    organ_ranks three = {.count = 3};
+    organ_error error = {0};
+    ck_assert_int_eq(organ_ranks_deal(&three, bytes, COUNT(bytes), owner, &error), ORGAN_OK);
+    for (size_t k = 0; k < COUNT(bytes); k++)
+        ck_assert_msg(owner[k] == wanted[k], "part %zu goes to rank %u", k, owner[k]);
+    three.rank = 2;
+    ck_assert_int_eq(organ_ranks_deal(&three, bytes, COUNT(bytes), again, &error), ORGAN_OK);
+    ck_assert_mem_eq(owner, again, sizeof owner);
+    ck_assert_int_eq(organ_ranks_deal(NULL, bytes, COUNT(bytes), owner, &error), ORGAN_OK);
+    for (size_t k = 0; k < COUNT(bytes); k++)
+        ck_assert_uint_eq(owner[k], 0);
+    ck_assert_int_eq(organ_ranks_deal(&three, NULL, 0, NULL, &error), ORGAN_OK);
+}
+END_TEST
+
+START_TEST(shares_differ_by_less_than_a_part)
+{
+    enum { PARTS = 997 };
+    uint64_t bytes[PARTS], load[RANKS] = {0}, least = UINT64_MAX, most = 0, largest = 0;
+    uint32_t owner[PARTS];
+    organ_ranks four = {.count = RANKS};
+    organ_error error = {0};
+    for (size_t k = 0; k < PARTS; k++) {
+        bytes[k] = k * 7919 % 1000;
+        largest = bytes[k] > largest ? bytes[k] : largest;
+    }
+    ck_assert_int_eq(organ_ranks_deal(&four, bytes, PARTS, owner, &error), ORGAN_OK);
+    for (size_t k = 0; k < PARTS; k++)
+        load[owner[k]] += bytes[k];
+    for (size_t r = 0; r < RANKS; r++) {
+        least = load[r] < least ? load[r] : least;
+        most = load[r] > most ? load[r] : most;
+    }
+    ck_assert_uint_le(most - least, largest);
+}
+END_TEST
+
+/* ---- launchers ---- */
+
+START_TEST(launchers_are_known_by_their_variables)
+{
+    static const struct {
+        const char *set[4];
+        const char *launcher;
+        size_t rank, count;
+    } rows[] = {
+        {{NULL}, NULL, 0, 1},
+        {{"OMPI_COMM_WORLD_SIZE=3", "OMPI_COMM_WORLD_RANK=2"}, "mpirun", 2, 3},
+        {{"PMI_SIZE=2", "PMI_RANK=1"}, "mpirun", 1, 2},
+        {{"SLURM_STEP_NUM_TASKS=8", "SLURM_PROCID=7"}, "srun", 7, 8},
+        {{"SLURM_NTASKS=8", "SLURM_PROCID=0"}, NULL, 0, 1}, /* a batch script */
+        {{"OMPI_COMM_WORLD_SIZE=1", "OMPI_COMM_WORLD_RANK=0"}, NULL, 0, 1},
+        {{"OMPI_COMM_WORLD_SIZE=2"}, NULL, 0, 1},
+        {{"OMPI_COMM_WORLD_SIZE=-2", "OMPI_COMM_WORLD_RANK=0"}, NULL, 0, 1},
+        {{"OMPI_COMM_WORLD_SIZE=2x", "OMPI_COMM_WORLD_RANK=0"}, NULL, 0, 1},
+    };
+    for (size_t k = 0; k < COUNT(rows); k++) {
+        clearenv();
+        for (size_t v = 0; v < COUNT(rows[k].set) && rows[k].set[v]; v++)
+            putenv((char *)rows[k].set[v]);
+        const organ_launch launch = organ_launch_find();
+        ck_assert_msg(launch.count == rows[k].count && launch.rank == rows[k].rank, "row %zu: %zu of %zu", k, launch.rank, launch.count);
+        ck_assert_pstr_eq(launch.launcher, rows[k].launcher);
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("ranks");
+    TCase *meeting = tcase_create("meeting"), *dealing = tcase_create("dealing");
+    tcase_add_test(meeting, all_get_what_each_has);
+    tcase_add_test(meeting, an_array_is_completed);
+    tcase_add_test(meeting, a_fault_of_one_is_that_of_all);
+    tcase_add_test(meeting, a_fault_of_all_names_no_rank);
+    tcase_add_test(meeting, a_fault_comes_before_interruptions);
+    tcase_add_test(meeting, ranks_that_part_ways_notice);
+    tcase_add_test(meeting, ranks_that_are_out_of_reach_end);
+    tcase_add_test(meeting, another_library_is_noticed);
+    tcase_add_test(meeting, one_process_needs_nobody);
+    tcase_add_test(dealing, parts_are_dealt_by_size);
+    tcase_add_test(dealing, shares_differ_by_less_than_a_part);
+    tcase_add_test(dealing, launchers_are_known_by_their_variables);
+    suite_add_tcase(suite, meeting);
+    suite_add_tcase(suite, dealing);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
