@@ -104,7 +104,8 @@ static organ_status run_shared(const organ_verb *verb, const organ_launch *launc
 static void say_end(const organ_verb *verb, int argc, char *const *argv, const organ_call *call, const organ_error *error)
 {
     const bool events = call->progress && strcmp(call->progress, "json") == 0;
-    fflush(stdout);
+    if (call->ranks)
+        fflush(stdout); /* before the others end: see organ_ranks_leave */
     if (error->status != ORGAN_OK)
         say_error(error, events);
     /* Only where the message says that the run can be resumed. */
