@@ -66,7 +66,7 @@ static const organ_option gptq_options[] = {
     FLAG("no-resolve", quantize.no_resolve, "leave scales and codes as GPTQ has them")};
 
 static const organ_option width_options[] = {
-    ALLOCATION_OF(quantize.allocate, "3.5bpw, 9GB"), ALLOCATION_TOKENS(quantize.allocate),
+    ALLOCATION_OF(quantize.allocate, "3.5bpw, 9GB"), ALLOCATION_ROUNDS(quantize.allocate), ALLOCATION_TOKENS(quantize.allocate),
     FLAG("one-width", quantize.one_width, "the same for q, k and v, for gate and up, and for all of a layer's routed experts")};
 
 RUN(quantize, organ_quantize_model, quantize)

@@ -78,6 +78,14 @@ judge "q, k and v have not the same" test "$(layer_schemes 0 | wc -l) $(layer_sc
 judge "all layers got one scheme" test "$(layer_schemes 0)" != "$(layer_schemes 3)"
 refused 2 "--one-width has no meaning without --allocate global" quantize tiny-qwen2 -o no -s int4-group32 "${short[@]}" --one-width
 refused 2 "has the curves of another run: its one_width" "${mixed[@]}" "${some[@]}" -o no --budget 4bpw --allocation mixed.curves --one-width
+exchanging=("${mixed[@]}" --targets '*.[03].self_attn.*_proj.weight' --allocation exchanging.curves)
+ends 0 "${exchanging[@]}" -o mixed-rounds --budget 3bpw --rounds 3 --json
+judge "no exchange is tried" test "$(number tried ../out)" -gt 0
+judge "an exchange made it worse" below "$(number after ../out)" "$(jq '.allocation.exchanges.before * 1.0000001' ../out)"
+judge "exchanges spend more bits than there are" below "$(number bits_per_weight ../out)" 3.0001
+judge "what is told is not what is written" test "$(jq '[.tensors[].bytes_after] | add' ../out)" = "$(number bytes_after ../out)"
+ends 0 "${exchanging[@]}" -o mixed-rounds-again --budget 3bpw --rounds 3 --threads 3
+judge "exchanges make other bytes with other threads" cmp -s mixed-rounds/model.safetensors mixed-rounds-again/model.safetensors
 ends 0 "${mixed[@]}" "${some[@]}" -o mixed-bytes --budget 9M --allocation mixed.curves
 judge "the tensors take more than the budget" test "$(number total_size mixed-bytes/organ/quantize.json)" -le 9437184
 ends 0 "${mixed[@]}" "${some[@]}" -o mixed-none --budget 13bpw --allocation mixed.curves --json

@@ -250,7 +250,6 @@ static const char *const rare[] = {"organ.autopsy/1 dry_run", /* asked for by wo
                                    "organ.noise_pairs/1 change.adapter",
                                    "organ.noise_pairs/1 change.tuned",
                                    "organ.quantize/1 dropped",
-                                   "organ.quantize/1 exchanges",
                                    "organ.quantize/1 known",
                                    "organ.quantize/1 parameters.pruning",
                                    "organ.quantize/1 sparsity_allocation",

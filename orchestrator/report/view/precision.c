@@ -152,6 +152,9 @@ static const organ_block width_blocks[] = {
         "bits a weight are spent: curves of {measured} of them were measured on {tokens:count} tokens in {windows} windows of {text.name} "
         "that calibrate nothing. By the curves all of them cost {cost:.3g} nats a token; {uniform_bits} bits for each would cost "
         "{uniform_cost:.3g}."),
+    SAY(ON_ALL, "exchanges",
+        "Exchanges between pairs of tensors: {exchanges.taken} of {exchanges.tried} taken; all matrices quantised by themselves are "
+        "{exchanges.before:.4g} nats a token from the donor before, {exchanges.after:.4g} after."),
     MAP("tensors", "tensors",
         .look = {.title = "What each projection of each layer got",
                  .description = "A field of cells, one for each projection in each layer, with the bits of its codes. The table below has "

@@ -18,9 +18,8 @@
 enum { EXCHANGED, AS_GIVEN };
 
 typedef struct pair {
-    size_t more, less; /* tensors that get more and fewer zeros */
-    double up, down;   /* what they get then */
-    bool apart;        /* its stream is not that of the model as given any more */
+    organ_exchange of;
+    bool apart; /* its stream is not that of the model as given any more */
     double divergence;
 } pair;
 
@@ -58,7 +57,7 @@ static float *stream(const organ_exchanges *x, size_t k) { return x->states + k 
 static size_t pair_of(const organ_exchanges *x, size_t tensor)
 {
     for (size_t k = 0; k < x->pair_count; k++)
-        if (x->pairs[k].more == tensor || x->pairs[k].less == tensor)
+        if (x->pairs[k].of.more == tensor || x->pairs[k].of.less == tensor)
             return k;
     return MOST_PAIRS;
 }
@@ -88,7 +87,7 @@ static organ_status change(void *context, const organ_along_matrix *m, float *we
         if (!other)
             return organ_fail_memory(error, m->name);
         memcpy(other, weights, bytes);
-        if (x->work->make(x->work->context, m, p->more == tensor ? p->up : p->down, other, error) == ORGAN_OK)
+        if (x->work->make(x->work->context, m, p->of.more == tensor ? p->of.up : p->of.down, other, error) == ORGAN_OK)
             organ_pooled_keep(x->pooled, tensor, m->name, stored, EXCHANGED, other, error);
         free(other);
     }
@@ -102,10 +101,11 @@ static bool in_layer(const organ_exchanges *x, size_t tensor, int32_t layer) { r
 
 static organ_status put(organ_exchanges *x, const pair *p, size_t level, const organ_along_layer *layer, organ_error *error)
 {
-    if (in_layer(x, p->more, layer->number))
-        organ_pooled_write(x->pooled, p->more, level, layer->loaded, error);
-    return error->status || !in_layer(x, p->less, layer->number) ? error->status
-                                                                 : organ_pooled_write(x->pooled, p->less, level, layer->loaded, error);
+    if (in_layer(x, p->of.more, layer->number))
+        organ_pooled_write(x->pooled, p->of.more, level, layer->loaded, error);
+    return error->status || !in_layer(x, p->of.less, layer->number)
+               ? error->status
+               : organ_pooled_write(x->pooled, p->of.less, level, layer->loaded, error);
 }
 
 /* The pairs go first, since a stream that has been the model's so far begins with what goes into this layer. */
@@ -113,9 +113,11 @@ static organ_status carry_layer(void *context, const organ_along_layer *layer, o
 {
     organ_exchanges *const x = context;
     organ_forward *const forward = organ_along_describe(x->along)->forward;
+    if (x->work->forget)
+        x->work->forget(x->work->context);
     for (size_t k = 0; k < x->pair_count && !error->status; k++) {
         pair *const p = &x->pairs[k];
-        const bool here = in_layer(x, p->more, layer->number) || in_layer(x, p->less, layer->number);
+        const bool here = in_layer(x, p->of.more, layer->number) || in_layer(x, p->of.less, layer->number);
         if (!p->apart && here)
             memcpy(stream(x, 1 + k), stream(x, 0), floats_of(x) * sizeof(float));
         p->apart |= here;
@@ -209,16 +211,22 @@ static double slope(const organ_allocation *a, const organ_allocation_tensor *t)
     return (above - below) / (2 * step * (double)t->elements);
 }
 
-static bool propose(const organ_exchanges *x, size_t one, size_t other, pair *made)
+static bool exchange_zeros(const organ_exchanges *x, size_t one, size_t other, organ_exchange *made)
 {
     const organ_allocation_tensor *const tensors = x->allocation->tensors;
     const bool turned = slope(x->allocation, &tensors[one]) > slope(x->allocation, &tensors[other]);
-    *made = (pair){.more = turned ? other : one, .less = turned ? one : other};
+    *made = (organ_exchange){.more = turned ? other : one, .less = turned ? one : other};
     const organ_allocation_tensor *const more = &tensors[made->more], *const less = &tensors[made->less];
     const double elements = STEP * (double)(more->elements < less->elements ? more->elements : less->elements);
     made->up = more->given + elements / (double)more->elements;
     made->down = less->given - elements / (double)less->elements;
     return made->up <= ORGAN_ALLOCATION_MOST && made->down >= ORGAN_ALLOCATION_LEAST;
+}
+
+static bool propose(const organ_exchanges *x, size_t one, size_t other, pair *made)
+{
+    *made = (pair){.apart = false};
+    return x->work->propose ? x->work->propose(x->work->context, one, other, &made->of) : exchange_zeros(x, one, other, &made->of);
 }
 
 /* Tensors in an order of their own for each round: neighbours are pairs. */
@@ -273,8 +281,8 @@ static size_t take(organ_exchanges *x, double found, bool alone)
         const pair *const p = &x->pairs[k];
         if (p->divergence >= found || (alone && k != nearest))
             continue;
-        x->allocation->tensors[p->more].given = p->up;
-        x->allocation->tensors[p->less].given = p->down;
+        x->allocation->tensors[p->of.more].given = p->of.up;
+        x->allocation->tensors[p->of.less].given = p->of.down;
         taken++;
     }
     return taken;

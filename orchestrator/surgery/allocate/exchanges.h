@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Rounds of exchanges after a budget was divided: pairs of tensors, of which one gets less and the other as many elements more, are tried
- * on the whole model, every matrix of it pruned on the inputs that it has in the donor; those that bring it nearer to the donor are kept.
+ * on the whole model, every matrix of it made so on the inputs that it has in the donor; those that bring it nearer to the donor are kept.
  */
 #ifndef ORGAN_EXCHANGES_H
 #define ORGAN_EXCHANGES_H
@@ -8,11 +8,21 @@
 #include "orchestrator/surgery/allocate/allocate.h"
 #include "orchestrator/surgery/along_text/along_text.h"
 
+/* Two tensors of an allocation: one becomes smaller than it is given to be, the other greater. */
+typedef struct organ_exchange {
+    size_t more, less; /* spared of */
+    double up, down;   /* what they are given then */
+} organ_exchange;
+
 typedef struct organ_exchanges_work {
     void *context;
-    /* Makes the donor's `weights` what they are at that sparsity, 0 .. 1. */
-    organ_status (*make)(void *context, const organ_along_matrix *matrix, double sparsity, float *weights, organ_error *error);
+    /* Makes the donor's `weights` what they are where its tensor is given that: a sparsity, 0 .. 1, or what else the caller divides. */
+    organ_status (*make)(void *context, const organ_along_matrix *matrix, double given, float *weights, organ_error *error);
     uint64_t (*memory)(void *context, const organ_tensor *tensor); /* as of organ_curves_work */
+    /* What the two can exchange within the budget; false: nothing. NULL: zeros, by the curves over sparsities. */
+    bool (*propose)(void *context, size_t one, size_t other, organ_exchange *made);
+    /* The calibrations of a layer are gone. NULL: nothing. */
+    void (*forget)(void *context);
 } organ_exchanges_work;
 
 typedef struct organ_exchanges_options {

@@ -1,58 +1,28 @@
 /* SPDX-License-Identifier: MIT
  * Mixed widths: what each target costs with codes of 2, 3, 4 and 8 bits is measured along the text, then one budget is divided. */
-#include "formats/base/path.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/output/experiment.h"
 #include "orchestrator/surgery/algebra/floats.h"
-#include "orchestrator/surgery/allocate/curves.h"
+#include "orchestrator/surgery/output/experiment.h"
 #include "orchestrator/surgery/output/output.h"
-#include "orchestrator/surgery/precision/quantize_job.h"
+#include "orchestrator/surgery/precision/quantize_widths.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define CHOICES     (ORGAN_WIDTH_LEVELS + 1) /* the last: as it is */
-#define NARROW      32                       /* columns of a group */
+#define NARROW      32 /* columns of a group */
 #define SCALE_BITS  16.0
 #define SHAPE_BYTES 16.0
 
-/* What has one width: a tensor, or with --one-width what servers hold as one matrix. */
-typedef struct joined {
-    const organ_anatomy *first; /* of what is in it, */
-    size_t curve;               /* and which of the curves is its */
-    size_t group;               /* columns of the widest groups that all in it have */
-    double stored;              /* bits, as it is */
-} joined;
-
-struct organ_quantize_widths {
-    organ_quantize_job *job;
-    organ_targets held;       /* the targets that the scheme can hold */
-    organ_allocation curves;  /* of each tensor */
-    organ_allocation choices; /* their sums, of each that is joined */
-    joined *joined;
-    size_t *of, *in, *chosen; /* to which of the curves each target belongs, to what is joined each curve; levels of these */
-    double *sizes;            /* bits of each that is joined, at each choice */
-    double budget, spent;
-    size_t uniform;
-    json_t *identity;
-    organ_curves_work work;
-    organ_curves *walk; /* NULL: curves are known */
-    organ_gptq_inputs inputs;
-    const organ_calibration *inputs_of;
-    int32_t layer; /* whose inputs they are */
-    size_t tokens, windows;
-};
-
 /* ---- choices ---- */
 
-static size_t group_at(size_t level, const joined *j) { return level % 2 != 0 ? NARROW : j->group; }
+static size_t group_at(size_t level, const organ_quantize_joined *j) { return level % 2 != 0 ? NARROW : j->group; }
 
 /* What a tensor becomes; NULL: it stays. */
-static const organ_quantize_scheme *scheme_at(size_t level, const joined *j)
+static const organ_quantize_scheme *scheme_at(size_t level, const organ_quantize_joined *j)
 {
     char name[32];
     if (level >= ORGAN_WIDTH_LEVELS)
@@ -61,7 +31,7 @@ static const organ_quantize_scheme *scheme_at(size_t level, const joined *j)
     return organ_quantize_scheme_named(name);
 }
 
-static const joined *joined_of(const organ_quantize_widths *w, size_t target) { return &w->joined[w->in[w->of[target]]]; }
+static const organ_quantize_joined *joined_of(const organ_quantize_widths *w, size_t target) { return &w->joined[w->choice_of[target]]; }
 
 /* ---- what goes with what ---- */
 
@@ -136,6 +106,19 @@ static organ_status make(void *context, const organ_along_matrix *m, size_t leve
     return error->status;
 }
 
+/* As it is, too. */
+static organ_status make_given(void *context, const organ_along_matrix *m, double given, float *weights, organ_error *error)
+{
+    return given < ORGAN_WIDTH_LEVELS ? make(context, m, (size_t)given, weights, error) : error->status;
+}
+
+static void forget_inputs(void *context)
+{
+    organ_quantize_widths *const w = context;
+    organ_gptq_inputs_close(&w->inputs);
+    w->inputs_of = NULL;
+}
+
 static uint64_t memory(void *context, const organ_tensor *tensor)
 {
     const organ_quantize_widths *const w = context;
@@ -185,10 +168,10 @@ static void join(organ_quantize_widths *w, size_t target)
     while (c < w->choices.count && w->joined[c].curve != w->of[target] && !(one_width && is_joined(w->joined[c].first, &t->anatomy)))
         c++;
     if (c == w->choices.count) {
-        w->joined[c] = (joined){.first = &t->anatomy, .curve = w->of[target], .group = group};
-        w->choices.count++;
+        w->joined[c] = (organ_quantize_joined){.first = &t->anatomy, .curve = w->of[target], .group = group};
+        w->choices.tensors[w->choices.count++].layer = t->anatomy.layer;
     }
-    joined *const j = &w->joined[w->in[w->of[target]] = c];
+    organ_quantize_joined *const j = &w->joined[w->choice_of[target] = w->in[w->of[target]] = c];
     j->group = organ_lesser(j->group, group);
     j->stored += 8.0 * (double)t->bytes;
     w->choices.tensors[c].elements += t->elements;
@@ -199,18 +182,19 @@ static organ_status find_sizes(organ_quantize_widths *w, organ_error *error)
     const size_t room = w->curves.count + 1;
     w->joined = calloc(room, sizeof *w->joined);
     w->in = calloc(room, sizeof *w->in);
+    w->choice_of = calloc(w->held.count + 1, sizeof *w->choice_of);
     w->chosen = calloc(room, sizeof *w->chosen);
-    w->sizes = calloc(room * CHOICES, sizeof *w->sizes);
+    w->sizes = calloc(room * ORGAN_WIDTH_CHOICES, sizeof *w->sizes);
     w->choices.tensors = calloc(room, sizeof *w->choices.tensors);
-    if (!w->joined || !w->in || !w->chosen || !w->sizes || !w->choices.tensors)
+    if (!w->joined || !w->in || !w->choice_of || !w->chosen || !w->sizes || !w->choices.tensors)
         return organ_fail_memory(error, w->job->options->model);
     for (size_t k = 0; k < w->held.count; k++)
         join(w, k);
     for (size_t c = 0; c < w->choices.count; c++) {
         for (size_t l = 0; l < ORGAN_WIDTH_LEVELS; l++)
-            w->sizes[c * CHOICES + l] =
+            w->sizes[c * ORGAN_WIDTH_CHOICES + l] =
                 (double)w->choices.tensors[c].elements * (floor(organ_width_levels[l]) + SCALE_BITS / (double)group_at(l, &w->joined[c]));
-        w->sizes[c * CHOICES + ORGAN_WIDTH_LEVELS] = w->joined[c].stored;
+        w->sizes[c * ORGAN_WIDTH_CHOICES + ORGAN_WIDTH_LEVELS] = w->joined[c].stored;
     }
     return ORGAN_OK;
 }
@@ -227,7 +211,7 @@ static organ_status find_budget(organ_quantize_widths *w, organ_error *error)
     for (size_t k = 0; k < job->model->tensor_count; k++)
         plain += (double)job->model->tensors[k].bytes;
     for (size_t c = 0; c < w->choices.count; c++)
-        least += w->sizes[c * CHOICES];
+        least += w->sizes[c * ORGAN_WIDTH_CHOICES];
     const bool bits = budget.unit == ORGAN_BUDGET_BITS;
     w->budget = bits ? budget.amount * (double)w->held.elements : 8 * (budget.amount - plain);
     if (w->budget >= least)
@@ -263,18 +247,22 @@ static organ_status identify(organ_quantize_widths *w, organ_error *error)
     return w->identity ? ORGAN_OK : organ_fail_memory(error, o->model);
 }
 
+static organ_along_options walk_of(const organ_quantize_options *o)
+{
+    return (organ_along_options){.text = o->calibration,
+                                 .samples = o->samples,
+                                 .context = o->context,
+                                 .method = "--allocate",
+                                 .verb = "quantise",
+                                 .doing = "measuring divergences with",
+                                 .moments_only = true};
+}
+
 static organ_status open_walk(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_options *const o = w->job->options;
-    const organ_curves_options options = {.walk = {.text = o->calibration,
-                                                   .samples = o->samples,
-                                                   .context = o->context,
-                                                   .method = "--allocate",
-                                                   .verb = "quantise",
-                                                   .doing = "measuring divergences with",
-                                                   .moments_only = true},
-                                          .tokens = organ_allocate_tokens(&o->allocate),
-                                          .layers = organ_allocate_layers(&o->allocate)};
+    const organ_curves_options options = {
+        .walk = walk_of(o), .tokens = organ_allocate_tokens(&o->allocate), .layers = organ_allocate_layers(&o->allocate)};
     w->curves.levels = organ_width_levels;
     w->curves.level_count = ORGAN_WIDTH_LEVELS;
     w->work = (organ_curves_work){.context = w, .make = make, .memory = memory, .found = found};
@@ -289,12 +277,72 @@ static organ_status open_walk(organ_quantize_widths *w, organ_error *error)
 
 /* ---- the division ---- */
 
-/* Both walks are tried before anything is measured, one after the other: their memory is not taken twice. */
+static double change_of(const organ_quantize_widths *w, size_t c, size_t from, size_t to)
+{
+    return organ_quantize_width_cost(&w->choices.tensors[c], to) - organ_quantize_width_cost(&w->choices.tensors[c], from);
+}
+
+/* One takes the level below, of the sizes that are less, the other the greatest that this leaves room for. INFINITY: none. */
+static double exchange_bits(const organ_quantize_widths *w, size_t down, size_t up, organ_exchange *made)
+{
+    const double *const less = w->sizes + down * ORGAN_WIDTH_CHOICES, *const more = w->sizes + up * ORGAN_WIDTH_CHOICES;
+    const size_t from = (size_t)w->choices.tensors[down].given, was = (size_t)w->choices.tensors[up].given;
+    size_t to = from, becomes = was;
+    for (size_t l = 0; l < ORGAN_WIDTH_CHOICES; l++)
+        to = less[l] < less[from] && (to == from || less[l] > less[to]) ? l : to;
+    for (size_t l = 0; l < ORGAN_WIDTH_CHOICES; l++)
+        becomes = more[l] > more[becomes] && more[l] - more[was] <= less[from] - less[to] ? l : becomes;
+    *made = (organ_exchange){.more = down, .less = up, .up = (double)to, .down = (double)becomes};
+    return to == from || becomes == was ? INFINITY : change_of(w, down, from, to) + change_of(w, up, was, becomes);
+}
+
+static bool propose(void *context, size_t one, size_t other, organ_exchange *made)
+{
+    organ_exchange turned;
+    const double first = exchange_bits(context, one, other, made), second = exchange_bits(context, other, one, &turned);
+    if (second < first)
+        *made = turned;
+    return fmin(first, second) < INFINITY;
+}
+
+static organ_status open_exchanges(organ_quantize_widths *w, organ_exchanges **exchanges, organ_error *error)
+{
+    const organ_quantize_options *const o = w->job->options;
+    const organ_exchanges_options options = {
+        .walk = walk_of(o), .tokens = organ_allocate_tokens(&o->allocate), .rounds = o->allocate.rounds};
+    w->exchange_work =
+        (organ_exchanges_work){.context = w, .make = make_given, .memory = memory, .propose = propose, .forget = forget_inputs};
+    return organ_exchanges_open(&options, w->job->model, &w->held, &w->choices, w->choice_of, &w->exchange_work, w->job->engine,
+                                w->job->progress, exchanges, error);
+}
+
+static organ_status exchange_pairs(organ_quantize_widths *w, organ_error *error)
+{
+    organ_exchanges *exchanges = NULL;
+    for (size_t c = 0; c < w->choices.count; c++)
+        w->choices.tensors[c].given = (double)w->chosen[c];
+    if (open_exchanges(w, &exchanges, error) == ORGAN_OK)
+        organ_exchanges_run(exchanges, &w->exchanged, error);
+    organ_exchanges_close(exchanges);
+    w->choices.cost = w->spent = 0;
+    for (size_t c = 0; c < w->choices.count; c++) {
+        w->chosen[c] = (size_t)w->choices.tensors[c].given;
+        w->choices.cost += organ_quantize_width_cost(&w->choices.tensors[c], w->chosen[c]);
+        w->spent += w->sizes[c * ORGAN_WIDTH_CHOICES + w->chosen[c]];
+    }
+    return error->status;
+}
+
+/* All walks are tried before anything is measured, one after the other: their memory is not taken twice. */
 static organ_status open_walks(organ_quantize_widths *w, organ_error *error)
 {
-    organ_error other = {0};
+    organ_error other = {0}, third = {0};
+    organ_exchanges *exchanges = NULL;
     organ_quantize_try_text(w->job, &w->held, &other);
-    if (!other.status || organ_memory_named(&other))
+    if (w->job->options->allocate.rounds && (!other.status || organ_memory_named(&other)))
+        open_exchanges(w, &exchanges, &third);
+    organ_exchanges_close(exchanges);
+    if ((!organ_memory_refuse_both(&other, &third) || organ_memory_named(&other)))
         open_walk(w, error);
     return organ_memory_refuse_both(error, &other);
 }
@@ -327,16 +375,19 @@ static void add_costs(organ_quantize_widths *w)
             w->choices.tensors[w->in[t]].cost[l] += w->curves.tensors[t].cost[l];
 }
 
-static void divide(organ_quantize_widths *w)
+static organ_status divide(organ_quantize_widths *w, organ_error *error)
 {
     organ_quantize_job *const job = w->job;
     add_costs(w);
     w->spent = organ_allocation_choose(&w->choices, w->sizes, w->budget, w->chosen, &w->uniform);
+    if (job->options->allocate.rounds && exchange_pairs(w, error) != ORGAN_OK)
+        return error->status;
     for (size_t k = 0; k < w->held.count; k++)
-        job->scheme_of[w->held.tensors[k] - job->model->tensors] = scheme_at(w->chosen[w->in[w->of[k]]], joined_of(w, k));
+        job->scheme_of[w->held.tensors[k] - job->model->tensors] = scheme_at(w->chosen[w->choice_of[k]], joined_of(w, k));
     organ_progress_note(job->progress, "allocation: by the curves %.4g nats a token, where %g bits a weight for each tensor cost %.4g",
                         w->choices.cost, organ_width_levels[w->uniform < ORGAN_WIDTH_LEVELS ? w->uniform : ORGAN_WIDTH_LEVELS - 1],
                         w->choices.uniform_cost);
+    return ORGAN_OK;
 }
 
 /* The first that differs from what servers hold together with it; NULL: none. */
@@ -379,7 +430,8 @@ organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *er
         know_curves(w, error))
         return error->status;
     stop_measuring(w);
-    divide(w);
+    if (divide(w, error) != ORGAN_OK)
+        return error->status;
     tell_apart(w);
     return ORGAN_OK;
 }
@@ -396,52 +448,8 @@ void organ_quantize_widths_close(organ_quantize_widths *w)
     free(w->of);
     free(w->joined);
     free(w->in);
+    free(w->choice_of);
     free(w->chosen);
     free(w->sizes);
     free(w);
-}
-
-/* ---- what is told ---- */
-
-json_t *organ_quantize_widths_parameters(const organ_quantize_options *o)
-{
-    const organ_allocate_options *const a = &o->allocate;
-    return ORGAN_OBJECT(SET_TEXT("allocate", a->allocate), SET_TEXT("budget", a->budget), SET_COUNT("tokens", organ_allocate_tokens(a)),
-                        SET_COUNT("layers", organ_allocate_layers(a)), SET_FLAG("one_width", o->one_width));
-}
-
-/* Of codes, or of the values as they are. */
-static double bits_of(const organ_quantize_widths *w, size_t c, size_t choice)
-{
-    return choice < ORGAN_WIDTH_LEVELS ? floor(organ_width_levels[choice]) : w->joined[c].stored / (double)w->choices.tensors[c].elements;
-}
-
-static double cost_of(const organ_allocation_tensor *t, size_t choice) { return choice < ORGAN_WIDTH_LEVELS ? t->cost[choice] : 0; }
-
-static json_t *tensor_json(const void *context, size_t k)
-{
-    const organ_quantize_widths *const w = context;
-    const organ_allocation_tensor *const t = &w->curves.tensors[k];
-    const size_t c = w->in[k], chosen = w->chosen[c];
-    return ORGAN_OBJECT(SET_BYTES("name", t->name), SET_TEXT("role", t->role), SET_INDEX("layer", t->layer),
-                        SET_COUNT("elements", t->elements), SET_REAL("bits", bits_of(w, c, chosen)),
-                        SET_REAL("bits_per_weight", w->sizes[c * CHOICES + chosen] / (double)w->choices.tensors[c].elements),
-                        SET_FLAG("quantised", chosen < ORGAN_WIDTH_LEVELS), SET_REAL("cost", cost_of(t, chosen)),
-                        SET_REAL("uniform_cost", cost_of(t, w->uniform)), SET_FLAG("between", t->between));
-}
-
-json_t *organ_quantize_widths_json(const organ_quantize_widths *w)
-{
-    const organ_quantize_options *const o = w->job->options;
-    size_t measured = 0;
-    for (size_t k = 0; k < w->curves.count; k++)
-        measured += !w->curves.tensors[k].between;
-    return ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("budget", o->allocate.budget),
-                        SET_REAL("bits_per_weight", w->spent / (double)w->held.elements),
-                        SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(o->calibration)),
-                                                 SET_HELD("xxh3", json_object_get(w->identity, "text")))),
-                        SET_COUNT("tokens", w->tokens), SET_COUNT("windows", w->windows), SET_COUNT("tensors_in_all", w->curves.count),
-                        SET_COUNT("measured", measured), SET_REAL("cost", w->choices.cost),
-                        SET_REAL("uniform_bits", bits_of(w, 0, w->uniform)), SET_REAL("uniform_cost", w->choices.uniform_cost),
-                        SET("tensors", organ_json_rows(w->curves.count, tensor_json, w)));
 }
