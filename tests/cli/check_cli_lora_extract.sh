@@ -5,6 +5,9 @@
 ln -s "${model%/*}/tiny-lora" tiny-lora
 "$organ" lora merge --base tiny-qwen2 --adapter tiny-lora -o tuned --scale 4 --quiet >../out 2>../err || bad "no tuned model" ../err
 
+some=()
+if sampled; then some=(--modules q_proj,v_proj); fi
+
 ends 0 help lora extract
 matches help/help_lora_extract ../out
 cp ../out ../help
@@ -25,7 +28,7 @@ fi
 cp adapter/adapter_model.safetensors ../first
 ends 0 lora extract --base tiny-qwen2 --tuned tuned -o adapter --force -r 4 --quiet --threads 3
 judge "other threads and memory make another adapter" cmp -s ../first adapter/adapter_model.safetensors
-ends 0 lora extract --base tiny-qwen2 --tuned tuned -o by-energy --rank-by energy 0.9 -r 32 --dtype f32 --quiet
+ends 0 lora extract --base tiny-qwen2 --tuned tuned -o by-energy --rank-by energy 0.9 -r 32 --dtype f32 --quiet "${some[@]}"
 judge "no rank is its own" grep -q '"model\\\\.layers\\\\.' by-energy/adapter_config.json
 ends 0 lora sanitize by-energy --check
 ends 0 lora extract --base tiny-qwen2 --tuned tuned -o exact --exact --modules q_proj,v_proj -r 4 --quiet
@@ -34,7 +37,7 @@ ends 0 lora extract --base tiny-qwen2 --tuned tuned -o no --dry-run
 matches lora/lora_extract_dry ../out
 judge "a dry run left something" test ! -e no
 ends 0 quantize tiny-qwen2 -o fp8 --scheme fp8-block128 --quiet
-ends 0 lora extract --base fp8 --tuned tuned -o mended -r 16 --quiet
+ends 0 lora extract --base fp8 --tuned tuned -o mended -r 16 --quiet "${some[@]}"
 prints "Method B: the base is quantised"
 
 # ---- refused ----
