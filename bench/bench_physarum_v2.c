@@ -126,16 +126,18 @@ static organ_calibration *calibrate(const organ_engine *engine, const input *in,
     return c;
 }
 
+/* One matrix; what it shares with others behind the same inputs is there or will be needed again. */
 static void prune(const organ_engine *engine, size_t method, const char *name, size_t rows, const input *in, const organ_calibration *c,
-                  figures *f)
+                  organ_prune_shared *shared, bool again, figures *f)
 {
     organ_error error = {0};
     organ_prune_matrix_report report;
     const size_t n = rows * in->features;
     float *weights = make_weights(rows, in->features);
     uint8_t *keep = bench_room(n);
-    const organ_prune_matrix_options options = {.method = methods[method].method, .name = name, .sparsity = 50, .effort = 1};
+    organ_prune_matrix_options options = {.method = methods[method].method, .name = name, .sparsity = 50, .effort = 1};
     const seconds start = now();
+    organ_prune_share(shared, &options, c, again, UINT64_MAX);
     organ_prune_matrix(engine, &options, c, weights, rows, in->features, keep, &report, &error);
     bench_stop_at(&error);
     seconds taken = {0};
@@ -156,8 +158,11 @@ static figures run(const organ_engine *engine, size_t method, size_t tokens)
         const bool two = methods[method].two_streams, alone = !inputs[k].matrices[1].name;
         float *const weights = two && alone ? make_weights(inputs[k].matrices[0].rows, inputs[k].features) : NULL;
         organ_calibration *c = calibrate(engine, &inputs[k], method, tokens, weights, &f);
+        organ_prune_shared shared = {0};
         for (size_t m = 0; m < 3 && inputs[k].matrices[m].name; m++)
-            prune(engine, method, inputs[k].matrices[m].name, inputs[k].matrices[m].rows, &inputs[k], c, &f);
+            prune(engine, method, inputs[k].matrices[m].name, inputs[k].matrices[m].rows, &inputs[k], c, &shared,
+                  m < 2 && inputs[k].matrices[m + 1].name, &f);
+        organ_prune_share_end(&shared);
         organ_calibration_destroy(c);
         free(weights);
     }

@@ -211,6 +211,8 @@ static void tell_time(organ_curves *c, int32_t number)
 static organ_status settle(void *context, const organ_along_layer *layer, organ_error *error)
 {
     organ_curves *const c = context;
+    if (c->work->forget)
+        c->work->forget(c->work->context);
     if (organ_variants_pass(c->variants, layer->loaded, error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; k < c->measured_count && !error->status; k++) {
@@ -295,8 +297,14 @@ organ_status organ_curves_open(const organ_curves_options *options, const organ_
         return organ_fail_memory(error, model->path);
     *c = (organ_curves){.options = *options, .engine = engine, .progress = progress, .allocation = allocation, .work = work};
     c->options.walk.streams = ORGAN_ALONG_DONOR;
-    c->walk_work = (organ_along_work){
-        .context = c, .memory = work_memory, .done = is_known, .restore = nothing, .change = vary, .enter = reach, .leave = settle};
+    c->walk_work = (organ_along_work){.context = c,
+                                      .memory = work_memory,
+                                      .done = is_known,
+                                      .restore = nothing,
+                                      .change = vary,
+                                      .grouped = true,
+                                      .enter = reach,
+                                      .leave = settle};
     if (choose_targets(c, targets, of, error) ||
         organ_along_open(&c->options.walk, model, &c->targets, &c->walk_work, engine, progress, &c->along, error))
         return error->status;

@@ -14,6 +14,8 @@ typedef struct organ_curves_work {
     organ_status (*make)(void *context, const organ_along_matrix *matrix, size_t level, float *weights, organ_error *error);
     /* Bytes that it takes for a matrix of this tensor beside its weights and its calibration. */
     uint64_t (*memory)(void *context, const organ_tensor *tensor);
+    /* The matrices of a layer are done: what was computed of their calibrations is of no use any more. NULL: nothing. */
+    void (*forget)(void *context);
     /* A curve was measured. NULL: nothing. */
     organ_status (*found)(void *context, const organ_allocation_tensor *tensor, organ_error *error);
 } organ_curves_work;

@@ -331,7 +331,8 @@ organ_status organ_exchanges_open(const organ_exchanges_options *options, const 
                            .pooled = organ_pooled_create(allocation->count, AS_GIVEN, targets, of, engine->kernels),
                            .best = calloc(allocation->count + 1, sizeof *x->best)};
     x->options.walk.streams = ORGAN_ALONG_DONOR;
-    x->walk_work = (organ_along_work){.context = x, .memory = work_memory, .change = change, .enter = enter, .leave = carry_layer};
+    x->walk_work =
+        (organ_along_work){.context = x, .memory = work_memory, .change = change, .grouped = true, .enter = enter, .leave = carry_layer};
     if (!x->pooled || !x->best)
         return organ_fail_memory(error, model->path);
     return open_walk(x, error) ? error->status : organ_along_rest_cut(x->along, options->tokens, "--allocate-tokens", &x->rest, error);

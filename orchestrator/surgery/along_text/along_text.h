@@ -54,6 +54,8 @@ typedef struct organ_along_matrix {
     /* What its inputs are like, finished. Matrices that see the same inputs (q, k, v; gate, up) have one and the same, which lives until
      * `leave`: what is computed of it may be kept by its address until then. NULL where `restore` is called. */
     const organ_calibration *calibration;
+    size_t after;   /* how many matrices with this calibration are still to be changed, */
+    uint64_t spare; /* and bytes of --memory that may be kept until then, whatever the number of threads */
 } organ_along_matrix;
 
 /* What the caller does. All functions are called on the thread that walks, layer by layer. The inputs of all matrices of a layer

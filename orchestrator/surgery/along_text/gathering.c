@@ -217,7 +217,11 @@ organ_status organ_along_gathering_finish(gathering *g, organ_error *error)
         else if (g->units[k].group == SIZE_MAX)
             return organ_fail(error, ORGAN_USAGE, "tensor '%s' is no linear layer of the forward pass: '%s' cannot %s it", g->units[k].name,
                               o->method, o->verb);
+    g->spare = g->along->moments_memory;
     for (size_t k = 0; k < g->group_count && !error->status; k++) {
+        const unit *const leader = &g->units[g->groups[k].leader];
+        const uint64_t taken = moments_of(g, leader, leader->whole);
+        g->spare = taken < g->spare ? g->spare - taken : 0;
         free(g->groups[k].kept);
         g->groups[k].kept = NULL;
         organ_calibration_finish(g->groups[k].calibration, error);

@@ -57,6 +57,7 @@ typedef struct organ_along_gathering {
     size_t unit_count;
     organ_along_group *groups; /* room for one per unit */
     size_t group_count;
+    uint64_t spare;          /* bytes for second moments that nothing takes */
     size_t last;             /* unit that was told last in this run, SIZE_MAX: none */
     const float *last_input; /* and its inputs */
 } organ_along_gathering;

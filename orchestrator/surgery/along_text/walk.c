@@ -73,6 +73,15 @@ static bool all_done(const organ_along_gathering *g)
     return true;
 }
 
+/* Of the units behind this one those that have its calibration. */
+static size_t count_after(const organ_along_gathering *g, const organ_along_unit *u)
+{
+    size_t count = 0;
+    for (const organ_along_unit *other = u + 1; other < g->units + g->unit_count; other++)
+        count += other->group == u->group && !is_done(g->along, other->target);
+    return count;
+}
+
 /* The layer holds the matrix as the file does, which is what changed values are rounded to: they go back as they are. */
 static organ_status change_unit(const organ_along_gathering *g, const organ_along_unit *u, const organ_along_layer *layer,
                                 organ_error *error)
@@ -80,7 +89,15 @@ static organ_status change_unit(const organ_along_gathering *g, const organ_alon
     const organ_along_work *const work = g->along->work;
     const bool done = is_done(g->along, u->target);
     const organ_calibration *const calibration = done ? NULL : g->groups[u->group].calibration;
-    const organ_along_matrix matrix = {layer, u->target, u->matrix, u->rows, u->cols, u->name, calibration};
+    const organ_along_matrix matrix = {.layer = layer,
+                                       .target = u->target,
+                                       .matrix = u->matrix,
+                                       .rows = u->rows,
+                                       .cols = u->cols,
+                                       .name = u->name,
+                                       .calibration = calibration,
+                                       .after = done ? 0 : count_after(g, u),
+                                       .spare = g->spare};
     uint64_t rows = 0, cols = 0;
     organ_factor held;
     if (!organ_layer_matrix(layer->loaded, u->name, &rows, &cols, &held) || rows != u->rows || cols != u->cols)

@@ -25,7 +25,8 @@ struct organ_admm {
     organ_admm_problem problem;
     size_t cols;
     float *root, *z;
-    float *factor; /* U with (H + rho)^-1 = U^T U, blocks as H has them */
+    float *own;          /* room for a factor that nothing else has; NULL: not needed yet */
+    const float *factor; /* U with (H + rho)^-1 = U^T U, blocks as H has them */
     float relaxed;
     float rho, used;    /* of the factor; 0: none yet. Of Z */
     size_t from, count; /* rows that are together, and for them: */
@@ -59,19 +60,32 @@ static void scale_row(void *context, size_t row, size_t worker)
         s->problem.target[row * n + j] /= s->root[j];
 }
 
+static size_t entries(size_t size, size_t block) { return size / block * block * block + size % block * (size % block); }
+
+uint64_t organ_admm_factors_memory(uint64_t size, uint64_t block)
+{
+    return ORGAN_ADMM_FACTORS * entries((size_t)size, (size_t)block) * sizeof(float);
+}
+
+void organ_admm_factors_release(organ_admm_factors *factors)
+{
+    for (size_t k = 0; k < ORGAN_ADMM_FACTORS; k++)
+        free(factors->values[k]);
+    *factors = (organ_admm_factors){0};
+}
+
 static bool take_memory(organ_admm *s)
 {
-    const size_t n = s->cols, block = s->problem.h.block, rows = s->problem.rows, rest = n % block;
+    const size_t n = s->cols, block = s->problem.h.block, rows = s->problem.rows;
     s->root = organ_floats(n, 1);
     s->z = organ_floats(rows, n);
-    s->factor = organ_floats(n / block * block * block + rest * rest, 1);
     s->a = organ_floats(organ_lesser(rows, TOGETHER), n);
     s->b = organ_floats(organ_lesser(rows, TOGETHER), n);
     s->products = calloc(n / COLUMNS + n / block + 2, sizeof *s->products);
     s->scratch = aligned_alloc(64, organ_products_scratch(s->engine));
     s->counts = malloc(organ_workers_count(s->engine->workers) * ORGAN_EDGE_DIGIT * sizeof *s->counts);
     s->equals = malloc(strips_of(rows) * sizeof *s->equals);
-    return s->root && s->z && s->factor && s->a && s->b && s->products && s->scratch && s->counts && s->equals;
+    return s->root && s->z && s->a && s->b && s->products && s->scratch && s->counts && s->equals;
 }
 
 uint64_t organ_admm_memory(uint64_t rows, uint64_t cols)
@@ -102,7 +116,7 @@ void organ_admm_destroy(organ_admm *s)
 {
     if (!s)
         return;
-    void *const parts[] = {s->root, s->z, s->factor, s->a, s->b, s->products, s->scratch, s->counts, s->equals};
+    void *const parts[] = {s->root, s->z, s->own, s->a, s->b, s->products, s->scratch, s->counts, s->equals};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
         free(parts[k]);
     free(s);
@@ -110,13 +124,23 @@ void organ_admm_destroy(organ_admm *s)
 
 /* ---- V ---- */
 
-static organ_status factorise(organ_admm *s, float rho, organ_error *error)
+/* Room for one that is not there yet: among those that are shared, or for this matrix alone. */
+static float *room_for_factor(organ_admm *s)
+{
+    organ_admm_factors *const shared = s->problem.factors;
+    float **const room = shared && shared->count < ORGAN_ADMM_FACTORS ? &shared->values[shared->count] : &s->own;
+    if (!*room)
+        *room = organ_floats(entries(s->cols, s->problem.h.block), 1);
+    return *room;
+}
+
+static organ_status make_factor(const organ_admm *s, float rho, float *made, organ_error *error)
 {
     const size_t block = s->problem.h.block;
     bool definite = true;
     for (size_t start = 0; start < s->cols; start += block) {
         const size_t width = organ_lesser(block, s->cols - start);
-        float *const factor = s->factor + start * block;
+        float *const factor = made + start * block;
         memcpy(factor, s->problem.values + start * block, width * width * sizeof *factor);
         for (size_t j = 0; j < width; j++)
             factor[j * (width + 1)] += rho;
@@ -127,7 +151,26 @@ static organ_status factorise(organ_admm *s, float rho, organ_error *error)
                               "%s: the second moments of inputs %zu to %zu, with %g on the diagonal, have no factor", s->problem.name,
                               start, start + width - 1, (double)rho);
     }
+    return ORGAN_OK;
+}
+
+static organ_status factorise(organ_admm *s, float rho, organ_error *error)
+{
+    organ_admm_factors *const shared = s->problem.factors;
     s->rho = rho;
+    for (size_t k = 0; shared && k < shared->count; k++)
+        if (shared->rho[k] == rho) {
+            s->factor = shared->values[k];
+            return ORGAN_OK;
+        }
+    float *const made = room_for_factor(s);
+    if (!made)
+        return organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", s->problem.name, s->problem.rows, s->cols);
+    if (make_factor(s, rho, made, error) != ORGAN_OK)
+        return error->status;
+    s->factor = made;
+    if (shared && made != s->own)
+        shared->rho[shared->count++] = rho;
     return ORGAN_OK;
 }
 
@@ -236,6 +279,14 @@ static void cut_strip(void *context, size_t index, size_t worker)
     s->equals[index] = organ_edge_cut(&s->edge, s->z + at, n, s->equals[index], s->keep + at);
 }
 
+/* Where none of the equals goes, the strip is cut already. */
+static void cut_equals(void *context, size_t index, size_t worker)
+{
+    const organ_admm *const s = context;
+    if (s->equals[index])
+        cut_strip(context, index, worker);
+}
+
 static void clear_counts(organ_admm *s)
 {
     memset(s->counts, 0, organ_workers_count(s->engine->workers) * ORGAN_EDGE_DIGIT * sizeof *s->counts);
@@ -269,7 +320,7 @@ static void keep_largest(organ_admm *s)
         s->equals[k] = left < s->equals[k] ? left : s->equals[k];
         left -= s->equals[k];
     }
-    organ_share(s->engine, NULL, strips, cut_strip, s);
+    organ_share(s->engine, NULL, strips, cut_equals, s);
 }
 
 /* ---- iterations ---- */

@@ -8,15 +8,29 @@
 #include "orchestrator/surgery/algebra/block_matrix.h"
 #include "orchestrator/surgery/calibrated/staged_flow.h"
 
+#define ORGAN_ADMM_FACTORS 3
+
+/* Factors of H + rho, for several matrices that have the same H: the first that wants one makes it. All zero: there is none yet. */
+typedef struct organ_admm_factors {
+    size_t count;
+    float rho[ORGAN_ADMM_FACTORS];
+    float *values[ORGAN_ADMM_FACTORS];
+} organ_admm_factors;
+
+/* Bytes of all of them, blocks as H has them. */
+uint64_t organ_admm_factors_memory(uint64_t size, uint64_t block);
+void organ_admm_factors_release(organ_admm_factors *factors);
+
 /* tr(V H V^T) - 2 tr(T V^T) over V of rows x H.size. */
 typedef struct organ_admm_problem {
     const char *name; /* for messages */
     size_t rows;
-    organ_block_matrix h;  /* positive definite; becomes the scaled one, with ones on its diagonal, and must outlive the rest */
-    float *values;         /* its values */
-    float *target;         /* T; becomes the scaled one, then the residual of the last solve */
-    size_t killed;         /* weights that go; without a pattern */
-    organ_pattern pattern; /* of = 0: none */
+    organ_block_matrix h;        /* positive definite; becomes the scaled one, with ones on its diagonal, and must outlive the rest */
+    float *values;               /* its values */
+    float *target;               /* T; becomes the scaled one, then the residual of the last solve */
+    size_t killed;               /* weights that go; without a pattern */
+    organ_pattern pattern;       /* of = 0: none */
+    organ_admm_factors *factors; /* of this H; NULL: one is made where rho is another than before, and forgotten for the next */
 } organ_admm_problem;
 
 typedef struct organ_admm organ_admm;
@@ -29,9 +43,9 @@ void organ_admm_destroy(organ_admm *admm); /* NULL is allowed */
  * its diagonal of H. */
 void organ_admm_begin(organ_admm *admm, const float *weights, bool given, uint8_t *keep);
 
-/* One iteration with that rho, over-relaxed: V goes `relaxed` times as far from D, 1 in [1, 2) being as far as it would. A factor of H +
- * rho is made where rho is another than before. keep (1 or 0, rows x H.size) is the mask of D, and becomes the next one. ORGAN_BAD_INPUT
- * where H + rho has no factor, ORGAN_INTERRUPTED if the engine is stopped. */
+/* One iteration with that rho, over-relaxed: V goes `relaxed` times as far from D, 1 in [1, 2) being as far as it would. keep (1 or 0, rows
+ * x H.size) is the mask of D, and becomes the next one. ORGAN_BAD_INPUT where H + rho has no factor, ORGAN_INTERRUPTED if the engine is
+ * stopped. */
 organ_status organ_admm_step(organ_admm *admm, double rho, double relaxed, uint8_t *keep, organ_error *error);
 
 /* The weights that keep leaves, moved by so many steps of conjugate gradients towards their least squares. The last that may be asked. */

@@ -25,6 +25,7 @@ struct organ_prune_allocation {
     organ_exchanges_report exchanged;
     bool known, divided;
     size_t tokens, windows;
+    organ_prune_shared shared; /* of the matrices of a layer */
 };
 
 /* ---- what goes with what ---- */
@@ -94,14 +95,15 @@ static organ_status flat_inputs(const organ_along_matrix *m, organ_calibration *
     return error->status;
 }
 
-static organ_status prune_at(const organ_prune_allocation *a, const organ_along_matrix *m, double sparsity,
-                             const organ_calibration *calibration, float *weights, organ_error *error)
+static organ_status prune_at(organ_prune_allocation *a, const organ_along_matrix *m, double sparsity, const organ_calibration *calibration,
+                             float *weights, organ_error *error)
 {
-    const organ_prune_matrix_options options = wish_at(a, m->name, sparsity);
+    organ_prune_matrix_options options = wish_at(a, m->name, sparsity);
     organ_prune_matrix_report report;
     uint8_t *const keep = malloc((size_t)(m->rows * m->cols));
     if (!keep)
         return organ_fail_memory(error, m->name);
+    organ_prune_share(&a->shared, &options, calibration, true, m->spare);
     if (organ_prune_matrix(a->job->engine, &options, calibration, weights, (size_t)m->rows, (size_t)m->cols, keep, &report, error) ==
         ORGAN_OK)
         for (uint64_t k = 0; k < m->rows * m->cols; k++)
@@ -112,7 +114,7 @@ static organ_status prune_at(const organ_prune_allocation *a, const organ_along_
 
 static organ_status exchange(void *context, const organ_along_matrix *m, double sparsity, float *weights, organ_error *error)
 {
-    const organ_prune_allocation *const a = context;
+    organ_prune_allocation *const a = context;
     organ_calibration *flat = NULL;
     if (!a->by_weight || flat_inputs(m, &flat, error) == ORGAN_OK)
         prune_at(a, m, 100 * sparsity, flat ? flat : m->calibration, weights, error);
@@ -125,6 +127,8 @@ static organ_status make(void *context, const organ_along_matrix *m, size_t leve
     const organ_prune_allocation *const a = context;
     return exchange(context, m, a->curves.levels[level], weights, error);
 }
+
+static void let_go(void *context) { organ_prune_share_end(&((organ_prune_allocation *)context)->shared); }
 
 static uint64_t memory(void *context, const organ_tensor *tensor)
 {
@@ -172,7 +176,7 @@ static organ_status open_exchanges(organ_prune_allocation *a, organ_error *error
     const organ_allocate_options *const o = &a->options->allocate;
     const organ_exchanges_options options = {
         .walk = walk_of(a), .tokens = organ_allocate_tokens(o), .rounds = o->rounds, .seed = a->options->seed};
-    a->exchange_work = (organ_exchanges_work){.context = a, .make = exchange, .memory = memory};
+    a->exchange_work = (organ_exchanges_work){.context = a, .make = exchange, .memory = memory, .forget = let_go};
     return organ_exchanges_open(&options, a->job->donor, &a->job->targets, &a->curves, a->of, &a->exchange_work, a->job->engine,
                                 a->job->progress, &a->exchanges, error);
 }
@@ -182,7 +186,7 @@ static organ_status open_walk(organ_prune_allocation *a, organ_error *error)
     const organ_prune_calibrated_options *const c = a->options;
     const organ_curves_options options = {
         .walk = walk_of(a), .tokens = organ_allocate_tokens(&c->allocate), .layers = organ_allocate_layers(&c->allocate)};
-    a->work = (organ_curves_work){.context = a, .make = make, .memory = memory, .found = found};
+    a->work = (organ_curves_work){.context = a, .make = make, .memory = memory, .forget = let_go, .found = found};
     if (organ_curves_open(&options, a->job->donor, &a->job->targets, &a->curves, a->of, &a->work, a->job->engine, a->job->progress,
                           &a->walk, error))
         return error->status;
@@ -227,6 +231,7 @@ void organ_prune_allocation_close(organ_prune_allocation *a)
         return;
     organ_curves_close(a->walk);
     organ_exchanges_close(a->exchanges);
+    organ_prune_share_end(&a->shared);
     organ_allocation_release(&a->curves);
     json_decref(a->identity);
     free(a->of);

@@ -198,7 +198,8 @@ static organ_status open_text(organ_calibrated_job *job, organ_error *error)
                                    .memory = organ_calibrated_matrix_memory,
                                    .done = organ_calibrated_done,
                                    .restore = organ_calibrated_restore,
-                                   .change = organ_calibrated_matrix};
+                                   .change = organ_calibrated_matrix,
+                                   .grouped = job->method->method == ORGAN_PRUNE_PHYSARUM_V3};
     return organ_along_open(&job->walk, job->base.donor, &job->base.targets, &job->work, job->base.engine, job->base.progress, &job->along,
                             error);
 }
@@ -270,6 +271,7 @@ static void close_calibrated(void *context)
     organ_calibrated_job *const job = context;
     organ_prune_allocation_close(job->allocation);
     organ_along_close(job->along);
+    organ_prune_share_end(&job->shared);
     free(job->parts);
     organ_imatrix_close(job->imatrix);
     organ_prune_job_close(&job->base);

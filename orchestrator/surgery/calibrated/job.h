@@ -53,6 +53,7 @@ typedef struct organ_calibrated_job {
     double budget;                      /* and as a share of zeros, 0 .. 1, once it is known; 0 before, or none */
     organ_prune_allocation *allocation; /* NULL: each target gets the same */
     char digest[17];                    /* of it */
+    organ_prune_shared shared;          /* of the matrices of a layer */
 } organ_calibrated_job;
 
 /* Opens the imatrix and finds the entries of all targets. Needs the donor. */
@@ -70,6 +71,9 @@ organ_status organ_calibrated_alone(organ_calibrated_job *job, organ_error *erro
 uint64_t organ_calibrated_matrix_memory(void *job, const organ_along_text *along, const organ_tensor *tensor);
 bool organ_calibrated_done(void *job, size_t target);
 organ_status organ_calibrated_restore(void *job, const organ_along_matrix *matrix, float *weights, organ_error *error);
+/* Prunes a matrix: what is killed becomes 0. What it shares with those that see the same inputs lives until the last of them. */
+organ_status organ_calibrated_prune(organ_calibrated_job *job, const organ_along_matrix *matrix, organ_prune_matrix_options wish,
+                                    float *weights, uint8_t *keep, organ_prune_matrix_report *report, organ_error *error);
 /* Prunes one matrix of a target along a text, counts and writes it. */
 organ_status organ_calibrated_matrix(void *job, const organ_along_matrix *matrix, float *weights, organ_error *error);
 

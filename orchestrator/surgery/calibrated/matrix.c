@@ -32,19 +32,16 @@ void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_c
     told->tokens += calibration ? organ_calibration_moments(calibration)->tokens : 0;
 }
 
-static organ_status prune(organ_calibrated_job *job, size_t part, const organ_calibration *calibration, float *weights, uint8_t *keep,
-                          organ_error *error)
+organ_status organ_calibrated_prune(organ_calibrated_job *job, const organ_along_matrix *m, organ_prune_matrix_options wish, float *weights,
+                                    uint8_t *keep, organ_prune_matrix_report *report, organ_error *error)
 {
-    const organ_tensor *const tensor = job->base.parts[part].tensor;
-    const organ_matrices m = organ_tensor_matrices(tensor);
-    const organ_prune_matrix_options options = organ_calibrated_wish(job, part);
-    organ_prune_matrix_report r;
-    if (organ_prune_matrix(job->base.engine, &options, calibration, weights, (size_t)m.rows, (size_t)m.cols, keep, &r, error) != ORGAN_OK)
-        return error->status;
-    for (uint64_t k = 0; k < m.rows * m.cols; k++)
+    organ_prune_share(&job->shared, &wish, m->calibration, m->after > 0, m->spare);
+    organ_prune_matrix(job->base.engine, &wish, m->calibration, weights, (size_t)m->rows, (size_t)m->cols, keep, report, error);
+    if (m->after == 0)
+        organ_prune_share_end(&job->shared);
+    for (uint64_t k = 0; k < m->rows * m->cols && !error->status; k++)
         weights[k] = keep[k] ? weights[k] : 0.0f;
-    organ_calibrated_note(job, part, calibration, &r);
-    return ORGAN_OK;
+    return error->status;
 }
 
 /* ---- what is stored ---- */
@@ -124,9 +121,11 @@ organ_status organ_calibrated_matrix(void *context, const organ_along_matrix *ma
     uint8_t *const keep = malloc((size_t)(matrix->rows * matrix->cols));
     if (!keep)
         return organ_fail_memory(error, part->tensor->name);
-    const bool pruned = prune(job, x.part, matrix->calibration, weights, keep, error) == ORGAN_OK;
+    organ_prune_matrix_report report;
+    if (organ_calibrated_prune(job, matrix, organ_calibrated_wish(job, x.part), weights, keep, &report, error) == ORGAN_OK)
+        organ_calibrated_note(job, x.part, matrix->calibration, &report);
     free(keep);
-    if (!pruned || organ_along_strips(job->along, part->tensor, matrix->matrix, weights, &x, store_strip, error) != ORGAN_OK)
+    if (error->status || organ_along_strips(job->along, part->tensor, matrix->matrix, weights, &x, store_strip, error) != ORGAN_OK)
         return error->status;
     return matrix->matrix + 1 == organ_tensor_matrices(part->tensor).count ? organ_prune_part_done(&job->base, part, error) : ORGAN_OK;
 }

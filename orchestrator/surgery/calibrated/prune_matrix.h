@@ -5,6 +5,7 @@
 #define ORGAN_PRUNE_MATRIX_H
 
 #include "orchestrator/surgery/along_text/calibration.h"
+#include "orchestrator/surgery/calibrated/admm.h"
 #include "orchestrator/surgery/calibrated/staged_flow.h"
 
 #define ORGAN_PRUNE_STAGES 7
@@ -26,6 +27,7 @@ typedef struct organ_prune_matrix_options {
     bool no_compensate;    /* physarum v2: flow alone, one stage, weights keep their bits */
     double effort;         /* in (0, 100]. v2: scales the products 1/4, 1/4, 1, 1, 1, 1, 3 of the stages; v3: the iterations of ADMM */
     bool measure;          /* output_error is wanted: two more products with H */
+    organ_admm_factors *factors; /* physarum v3: those of this calibration, shared with other matrices; NULL: not shared */
 } organ_prune_matrix_options;
 
 typedef struct organ_prune_matrix_report {
@@ -39,6 +41,18 @@ typedef struct organ_prune_matrix_report {
     double output_error; /* ||(V - W) X||^2 / ||W X||^2 over the calibration tokens behind pruned layers, H damped by 0.03 of the mean of
                             its diagonal; 0 for a matrix of zeros; NAN unless measured */
 } organ_prune_matrix_report;
+
+/* What matrices that see the same inputs share while they are pruned. All zero: nothing yet. */
+typedef struct organ_prune_shared {
+    const organ_calibration *of;
+    organ_admm_factors factors;
+} organ_prune_shared;
+
+/* Sets options->factors: NULL unless the method has a use for them, they will be used `again` or are there, and `spare` bytes hold them.
+ * What is of another calibration is let go. */
+void organ_prune_share(organ_prune_shared *shared, organ_prune_matrix_options *options, const organ_calibration *calibration, bool again,
+                       uint64_t spare);
+void organ_prune_share_end(organ_prune_shared *shared);
 
 /* Prunes `weights`, rows x cols row by row, in place; keep becomes its mask, 1 or 0 each. `calibration` is finished and has cols features;
  * NULL is allowed for magnitude; one made of norms alone does for wanda and for physarum v2 without compensation. Physarum v2 solves V H =

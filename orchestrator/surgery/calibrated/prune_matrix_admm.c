@@ -54,7 +54,7 @@ static organ_status find_target(solving *s, double share, double damping, organ_
     return error->status;
 }
 
-static organ_status prepare(solving *s, double share, double damping, size_t killed, organ_error *error)
+static organ_status prepare(solving *s, double share, double damping, size_t killed, organ_admm_factors *factors, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
     s->target = organ_floats(job->rows, job->cols);
@@ -72,7 +72,8 @@ static organ_status prepare(solving *s, double share, double damping, size_t kil
                                         .values = s->h,
                                         .target = s->target,
                                         .killed = killed,
-                                        .pattern = job->options->pattern};
+                                        .pattern = job->options->pattern,
+                                        .factors = factors};
     return organ_admm_create(job->engine, &problem, &s->admm, error);
 }
 
@@ -97,6 +98,27 @@ static void close_solving(solving *s)
 }
 
 /* ---- physarum v3 ---- */
+
+void organ_prune_share_end(organ_prune_shared *shared)
+{
+    organ_admm_factors_release(&shared->factors);
+    shared->of = NULL;
+}
+
+void organ_prune_share(organ_prune_shared *shared, organ_prune_matrix_options *options, const organ_calibration *calibration, bool again,
+                       uint64_t spare)
+{
+    const organ_input_moments *const m = calibration ? organ_calibration_moments(calibration) : NULL;
+    options->factors = NULL;
+    if (shared->of != calibration)
+        organ_prune_share_end(shared);
+    if (options->method != ORGAN_PRUNE_PHYSARUM_V3 || !m || !(again || shared->of))
+        return;
+    if (organ_admm_factors_memory(m->features, m->block) > spare)
+        return;
+    shared->of = calibration;
+    options->factors = &shared->factors;
+}
 
 static organ_status take_nothing(void *context, size_t first, organ_error *error)
 {
@@ -126,7 +148,8 @@ organ_status organ_prune_by_flow_and_admm(organ_matrix_job *job, organ_error *er
     size_t killed = 0;
     if (flow_once(job, &killed, error) != ORGAN_OK)
         return error->status;
-    if (prepare(&s, ORGAN_DONOR_SHARE, ORGAN_SQUARES_DAMPING * job->moments->mean_diagonal, killed, error) == ORGAN_OK) {
+    if (prepare(&s, ORGAN_DONOR_SHARE, ORGAN_SQUARES_DAMPING * job->moments->mean_diagonal, killed, job->options->factors, error) ==
+        ORGAN_OK) {
         organ_admm_begin(s.admm, job->weights, true, job->keep);
         for (unsigned k = 0; k < PHASES * iterations && !error->status; k++)
             step(&s, phases[k / iterations], RELAXED, error);
@@ -189,7 +212,7 @@ organ_status organ_prune_by_alps(organ_matrix_job *job, organ_error *error)
     solving s = {.job = job, .before = malloc(n)};
     if (!s.before)
         organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", job->options->name, job->rows, job->cols);
-    else if (prepare(&s, 0, ALPS_DAMPING * job->moments->mean_diagonal, killed, error) == ORGAN_OK &&
+    else if (prepare(&s, 0, ALPS_DAMPING * job->moments->mean_diagonal, killed, NULL, error) == ORGAN_OK &&
              iterate(&s, (double)(n - killed), error) == ORGAN_OK)
         finish(&s, ALPS_FINAL_STEPS, error);
     close_solving(&s);

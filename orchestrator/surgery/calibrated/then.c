@@ -15,16 +15,11 @@ static uint64_t memory(void *context, uint64_t rows, uint64_t cols)
 
 static organ_status prune(void *context, const organ_along_matrix *matrix, float *weights, uint8_t *keep, organ_error *error)
 {
-    const organ_calibrated_job *const job = context;
+    organ_calibrated_job *const job = context;
     organ_prune_matrix_options wish = organ_calibrated_wish_alike(job, matrix->name);
     wish.sparsity = job->base.shares ? job->base.shares[matrix->target] : wish.sparsity;
-    const size_t rows = (size_t)matrix->rows, cols = (size_t)matrix->cols;
     organ_prune_matrix_report told;
-    if (organ_prune_matrix(job->base.engine, &wish, matrix->calibration, weights, rows, cols, keep, &told, error) != ORGAN_OK)
-        return error->status;
-    for (size_t k = 0; k < rows * cols; k++)
-        weights[k] = keep[k] ? weights[k] : 0.0f;
-    return ORGAN_OK;
+    return organ_calibrated_prune(job, matrix, wish, weights, keep, &told, error);
 }
 
 /* What the codes have as well is told with them. */

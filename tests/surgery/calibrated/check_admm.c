@@ -146,12 +146,50 @@ START_TEST(alps_begins_lower_where_nothing_moves)
 }
 END_TEST
 
+/* The same bits with factors that another matrix has left, or none; and they are used. */
+START_TEST(factors_are_shared)
+{
+    organ_prune_matrix_options options = {.method = ORGAN_PRUNE_PHYSARUM_V3, .sparsity = 50}, other = {.method = ORGAN_PRUNE_ALPS};
+    organ_prune_shared shared = {0};
+    organ_calibration *one = calibrate_moments(&engine, &given, false);
+    const organ_input_moments *const m = organ_calibration_moments(streams);
+    const uint64_t bytes = organ_admm_factors_memory(m->features, m->block);
+    ck_assert_uint_eq(bytes, 3 * m->features * m->features * sizeof(float));
+    pruned alone = must_prune(streams, options);
+    organ_prune_share(&shared, &options, streams, false, bytes);
+    ck_assert_ptr_null(options.factors);
+    organ_prune_share(&shared, &options, streams, true, bytes - 1);
+    ck_assert_ptr_null(options.factors);
+    organ_prune_share(&shared, &other, streams, true, bytes);
+    ck_assert_ptr_null(other.factors);
+    for (size_t k = 0; k < 2; k++) {
+        organ_prune_share(&shared, &options, streams, k == 0, bytes);
+        ck_assert_ptr_nonnull(options.factors);
+        pruned p = must_prune(streams, options);
+        ck_assert_uint_eq(shared.factors.count, 3);
+        ck_assert_mem_eq(p.weights, alone.weights, LAYER_WEIGHTS * sizeof *p.weights);
+        ck_assert_mem_eq(p.keep, alone.keep, LAYER_WEIGHTS);
+        free_pruned(&p);
+    }
+    memset(shared.factors.values[1], 0, m->features * m->features * sizeof(float));
+    pruned spoilt = must_prune(streams, options);
+    ck_assert(memcmp(spoilt.weights, alone.weights, LAYER_WEIGHTS * sizeof *spoilt.weights) != 0);
+    organ_prune_share(&shared, &options, one, false, bytes);
+    ck_assert_ptr_null(options.factors);
+    ck_assert_uint_eq(shared.factors.count, 0);
+    organ_prune_share_end(&shared);
+    free_pruned(&alone);
+    free_pruned(&spoilt);
+    organ_calibration_destroy(one);
+}
+END_TEST
+
 Suite *admm_suite(void)
 {
     suite_case cases[] = {{"golden", {physarum_v3_is_the_golden_one, alps_is_the_golden_one}},
                           {"runs",
-                           {effort_is_iterations, the_flow_decides_how_many, weights_take_the_place_of_moments_for_v3, alps_sees_one_stream,
-                            alps_begins_lower_where_nothing_moves}}};
-    cases[1].tests[sample_if_slow(5, 3)] = NULL; /* the last take ALPS most iterations */
+                           {effort_is_iterations, the_flow_decides_how_many, weights_take_the_place_of_moments_for_v3, factors_are_shared,
+                            alps_sees_one_stream, alps_begins_lower_where_nothing_moves}}};
+    cases[1].tests[sample_if_slow(6, 4)] = NULL; /* the last take ALPS most iterations */
     return suite_of("physarum v3 and ALPS", cases, sizeof cases / sizeof *cases, set_up, tear_down);
 }

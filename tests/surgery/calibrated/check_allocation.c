@@ -72,6 +72,17 @@ static uint64_t no_memory(void *context, const organ_along_text *along, const or
     return 0;
 }
 
+static organ_along_options along_options(void)
+{
+    return (organ_along_options){.text = scratch_path("text"),
+                                 .samples = SAMPLES,
+                                 .context = CONTEXT,
+                                 .method = "test",
+                                 .verb = "test",
+                                 .doing = "testing",
+                                 .streams = ORGAN_ALONG_DONOR};
+}
+
 /* KL(donor || output) on the tokens of the text that calibrate nothing. */
 static double divergence_of(const char *output)
 {
@@ -81,13 +92,7 @@ static double divergence_of(const char *output)
     organ_along_text *along = NULL;
     organ_along_rest rest;
     ck_assert_msg(session_open(&s, scratch_path("donor"), 2, ROOMY, &error) == ORGAN_OK, "%s", error.message);
-    const organ_along_options options = {.text = scratch_path("text"),
-                                         .samples = SAMPLES,
-                                         .context = CONTEXT,
-                                         .method = "test",
-                                         .verb = "test",
-                                         .doing = "testing",
-                                         .streams = ORGAN_ALONG_DONOR};
+    const organ_along_options options = along_options();
     const organ_along_work work = {.memory = no_memory};
     ck_assert_int_eq(organ_targets_select(s.model, NULL, &targets, &error), ORGAN_OK);
     ck_assert_msg(organ_along_open(&options, s.model, &targets, &work, &s.engine, NULL, &along, &error) == ORGAN_OK, "%s", error.message);
@@ -175,6 +180,53 @@ START_TEST(exchanges_judge_what_the_model_becomes)
 }
 END_TEST
 
+/* ---- matrices that see the same inputs ---- */
+
+typedef struct company {
+    const organ_calibration *of;
+    size_t left, alone, together;
+} company;
+
+static organ_status meet(void *context, const organ_along_matrix *m, float *weights, organ_error *error)
+{
+    company *const c = context;
+    (void)weights;
+    if (c->left) {
+        ck_assert_ptr_eq(m->calibration, c->of);
+        ck_assert_uint_eq(m->after, c->left - 1);
+    }
+    c->alone += !c->left && !m->after;
+    c->together += c->left || m->after;
+    ck_assert_uint_ge(m->spare, ROOMY / 4);
+    c->of = m->calibration;
+    c->left = m->after;
+    return error->status;
+}
+
+/* Of a layer q, k and v, gate and up follow one another, and say how many of them are still to come; o and down are alone. */
+START_TEST(company_follows_one_another)
+{
+    session s;
+    organ_error error = {0};
+    organ_targets targets;
+    organ_along_text *along = NULL;
+    company met = {0};
+    method_make_donor(kinds[0]);
+    const organ_along_options options = along_options();
+    const organ_along_work work = {.context = &met, .memory = no_memory, .change = meet, .grouped = true};
+    ck_assert_msg(session_open(&s, scratch_path("donor"), 2, ROOMY, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_int_eq(organ_targets_select(s.model, NULL, &targets, &error), ORGAN_OK);
+    ck_assert_msg(organ_along_open(&options, s.model, &targets, &work, &s.engine, NULL, &along, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_along_run(along, &error) == ORGAN_OK, "%s", error.message);
+    const size_t layers = organ_forward_describe(organ_along_describe(along)->forward)->layers;
+    ck_assert_uint_eq(met.together, 5 * layers);
+    ck_assert_uint_eq(met.alone, 2 * layers);
+    organ_along_close(along);
+    organ_targets_free(&targets);
+    session_close(&s);
+}
+END_TEST
+
 Suite *prune_allocation_suite(void)
 {
     Suite *const suite = suite_create("prune_allocation");
@@ -183,6 +235,7 @@ Suite *prune_allocation_suite(void)
     tcase_add_checked_fixture(judged, method_setup, method_teardown);
     tcase_add_loop_test(judged, a_curve_is_what_the_tensor_costs_alone, 0, KINDS);
     tcase_add_loop_test(judged, exchanges_judge_what_the_model_becomes, 0, KINDS);
+    tcase_add_test(judged, company_follows_one_another);
     suite_add_tcase(suite, judged);
     return suite;
 }
