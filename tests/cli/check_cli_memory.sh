@@ -6,6 +6,7 @@
 ln -s "$model/../tiny-lora" tiny-lora
 ln -s "$model/../imatrix" imatrix
 ln -s "$model/../precision" precision
+ln -s "$model/../tiny-moe" tiny-moe
 text=tiny-qwen2/heldout.txt
 
 # enough ARGS...: with 8M the verb is refused, with what the refusal names it runs, with a K or M less it is refused again.
@@ -29,6 +30,13 @@ enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --al
 enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --method alps --sparsity 50
 enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --method physarum-v3 --sparsity 50
 enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --allocate-tokens 64 --method wanda --sparsity 50 --allocate global --rounds 1
+# All experts of a projection are made smaller together: two levels of those of a layer at once would take more.
+experts=(prune tiny-moe -o new --calibration $text --samples 2 --context 64 --allocate-tokens 64 --method magnitude --sparsity 50 --allocate global
+    --targets '*.1.mlp.experts.*')
+enough "${experts[@]}"
+rm -rf new
+ends 0 "${experts[@]}" --memory 20M --quiet
+rm -rf new
 enough perplexity tiny-qwen2 "${small[@]}"
 enough perplexity tiny-qwen2 --compare pruned "${small[@]}"
 enough perplexity tiny-qwen2 --text $text --style llama.cpp --max-tokens 2000

@@ -14,6 +14,7 @@
 
 #define PLENTY        4 /* what the walk takes with several variants at a time is at most this part of what a layer leaves */
 #define MOST_TOGETHER ((size_t)256)
+#define DONOR         ((size_t)0) /* what matrices of one tensor are kept at: as they were */
 
 struct organ_curves {
     organ_curves_options options;
@@ -29,6 +30,8 @@ struct organ_curves {
     organ_variants *variants;
     size_t together; /* so many at a time; 0: not known yet */
     organ_pooled_tensors *pooled;
+    organ_along_matrix *waiting; /* matrices of the layer that wait for the others of their tensor */
+    size_t waiting_count;
     size_t *measured; /* tensors of the layer whose curves are under way */
     size_t measured_count, told;
     double begun;
@@ -101,6 +104,14 @@ static bool *choose_layers(const organ_targets *all, size_t most)
     return chosen;
 }
 
+static size_t matrices_of(const organ_targets *targets)
+{
+    size_t count = 0;
+    for (size_t k = 0; k < targets->count; k++)
+        count += (size_t)organ_tensor_matrices(targets->tensors[k]).count;
+    return count;
+}
+
 static bool is_chosen(const organ_tensor *tensor, const bool *layers) { return tensor->anatomy.layer < 0 || layers[tensor->anatomy.layer]; }
 
 /* Those of the layers that are chosen, and where a role is in none of these all that have it. */
@@ -113,8 +124,9 @@ static organ_status choose_targets(organ_curves *c, const organ_targets *all, co
     c->targets.tensors = calloc(all->count + 1, sizeof *c->targets.tensors);
     c->of = calloc(all->count + 1, sizeof *c->of);
     c->measured = calloc(all->count + 1, sizeof *c->measured);
-    c->pooled = organ_pooled_create(c->allocation->count, c->allocation->level_count, all, of, c->engine->kernels);
-    if (!c->targets.tensors || !c->of || !c->measured || !c->pooled || !chosen)
+    c->pooled = organ_pooled_create(c->allocation->count, DONOR, all, of, c->engine->kernels);
+    c->waiting = calloc(matrices_of(all) + 1, sizeof *c->waiting);
+    if (!c->targets.tensors || !c->of || !c->measured || !c->pooled || !c->waiting || !chosen)
         organ_fail_errno(error, ENOMEM, "curves of %zu tensors", all->count);
     for (size_t k = 0; k < all->count && !error->status; k++)
         roles[organ_anatomy_row(&all->tensors[k]->anatomy)] |= is_chosen(all->tensors[k], chosen);
@@ -189,7 +201,7 @@ static organ_status reach(void *context, const organ_along_layer *layer, organ_e
     const organ_along_facts *const facts = organ_along_describe(c->along);
     if (!c->variants && organ_variants_open(facts->forward, c->engine, &c->rest.windows, c->together, &c->variants, error))
         return error->status;
-    c->measured_count = 0;
+    c->measured_count = c->waiting_count = 0;
     return organ_variants_reach(c->variants, layer->number, error);
 }
 
@@ -248,26 +260,45 @@ static organ_status vary_alone(organ_curves *c, const organ_along_matrix *m, con
     return error->status;
 }
 
-/* One of several: it is kept at all levels until they are complete. */
-static organ_status vary_pooled(organ_curves *c, const organ_along_matrix *m, float *weights, size_t tensor, organ_error *error)
+/* The layer gets a matrix, which it has as the donor, at that level; or as the donor it is kept. */
+static organ_status make_in_layer(organ_curves *c, const organ_along_matrix *m, size_t tensor, const size_t *level, organ_error *error)
 {
-    const size_t levels = c->allocation->level_count, bytes = (size_t)(m->rows * m->cols) * sizeof *weights;
-    organ_allocation_tensor *const t = &c->allocation->tensors[tensor];
+    const size_t bytes = (size_t)(m->rows * m->cols) * sizeof(float);
     float *const made = aligned_alloc(64, (bytes + 63) / 64 * 64);
     if (!made)
         return organ_fail_memory(error, m->name);
-    for (size_t l = 0; l <= levels && !error->status; l++) {
-        memcpy(made, weights, bytes);
-        if (l == levels || c->work->make(c->work->context, m, l, made, error) == ORGAN_OK)
-            organ_pooled_keep(c->pooled, tensor, m->name, c->targets.tensors[m->target], l, made, error);
-    }
-    if (!error->status && organ_pooled_complete(c->pooled, tensor))
-        for (size_t l = 0; l <= levels && !error->status; l++) {
-            organ_pooled_write(c->pooled, tensor, l, m->layer->loaded, error);
-            if (l < levels && !error->status)
-                organ_variants_add(c->variants, m->layer->loaded, &t->cost[l], error);
-        }
+    organ_layer_read(m->layer->loaded, m->name, made);
+    if (!level)
+        organ_pooled_keep(c->pooled, tensor, m->name, c->targets.tensors[m->target], DONOR, made, error);
+    else if (c->work->make(c->work->context, m, *level, made, error) == ORGAN_OK)
+        organ_layer_write(m->layer->loaded, m->name, made);
     free(made);
+    return error->status;
+}
+
+static organ_status make_all(organ_curves *c, size_t tensor, const size_t *level, organ_error *error)
+{
+    for (size_t k = 0; k < c->waiting_count && !error->status; k++)
+        if (c->of[c->waiting[k].target] == tensor)
+            make_in_layer(c, &c->waiting[k], tensor, level, error);
+    return error->status;
+}
+
+/* One of several: once all are there they are made smaller together, a level after the other, so that besides the layer none but the
+ * donor's of one tensor are held. Their calibrations live as long as the walk is in the layer. */
+static organ_status vary_pooled(organ_curves *c, const organ_along_matrix *m, size_t tensor, organ_error *error)
+{
+    organ_allocation_tensor *const t = &c->allocation->tensors[tensor];
+    uint64_t there = 0;
+    c->waiting[c->waiting_count++] = *m;
+    for (size_t k = 0; k < c->waiting_count; k++)
+        there += c->of[c->waiting[k].target] == tensor;
+    if (there < organ_pooled_matrices(c->pooled, tensor) || make_all(c, tensor, NULL, error) != ORGAN_OK)
+        return error->status;
+    for (size_t l = 0; l < c->allocation->level_count && !error->status; l++)
+        if (make_all(c, tensor, &l, error) == ORGAN_OK && organ_variants_add(c->variants, m->layer->loaded, &t->cost[l], error) == ORGAN_OK)
+            organ_pooled_write(c->pooled, tensor, DONOR, m->layer->loaded, error);
+    organ_pooled_let_go(c->pooled, tensor);
     return error->status;
 }
 
@@ -282,7 +313,7 @@ static organ_status vary(void *context, const organ_along_matrix *m, float *weig
         if (!there)
             c->measured[c->measured_count++] = tensor;
     }
-    return organ_pooled_is(c->pooled, tensor) ? vary_pooled(c, m, weights, tensor, error)
+    return organ_pooled_is(c->pooled, tensor) ? vary_pooled(c, m, tensor, error)
                                               : vary_alone(c, m, weights, &c->allocation->tensors[tensor], error);
 }
 
@@ -322,6 +353,7 @@ void organ_curves_close(organ_curves *c)
     free(c->targets.tensors);
     free(c->of);
     free(c->measured);
+    free(c->waiting);
     free(c);
 }
 

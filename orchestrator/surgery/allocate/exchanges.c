@@ -108,6 +108,14 @@ static organ_status put(organ_exchanges *x, const pair *p, size_t level, const o
                : organ_pooled_write(x->pooled, p->of.less, level, layer->loaded, error);
 }
 
+static void let_go(organ_exchanges *x, const pair *p, int32_t layer)
+{
+    if (in_layer(x, p->of.more, layer))
+        organ_pooled_let_go(x->pooled, p->of.more);
+    if (in_layer(x, p->of.less, layer))
+        organ_pooled_let_go(x->pooled, p->of.less);
+}
+
 /* The pairs go first, since a stream that has been the model's so far begins with what goes into this layer. */
 static organ_status carry_layer(void *context, const organ_along_layer *layer, organ_error *error)
 {
@@ -123,8 +131,9 @@ static organ_status carry_layer(void *context, const organ_along_layer *layer, o
         p->apart |= here;
         if (!p->apart || (here && put(x, p, EXCHANGED, layer, error)))
             continue;
-        if (organ_layer_run(forward, layer->loaded, &x->rest.windows, stream(x, 1 + k), NULL, error) == ORGAN_OK && here)
-            put(x, p, AS_GIVEN, layer, error);
+        if (organ_layer_run(forward, layer->loaded, &x->rest.windows, stream(x, 1 + k), NULL, error) == ORGAN_OK && here &&
+            put(x, p, AS_GIVEN, layer, error) == ORGAN_OK)
+            let_go(x, p, layer->number);
     }
     return error->status ? error->status : organ_layer_run(forward, layer->loaded, &x->rest.windows, stream(x, 0), NULL, error);
 }

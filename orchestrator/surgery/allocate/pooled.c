@@ -48,8 +48,9 @@ organ_pooled_tensors *organ_pooled_create(size_t count, size_t levels, const org
     return made;
 }
 
-static void let_go(const organ_pooled_tensors *pooled, pool *p)
+void organ_pooled_let_go(organ_pooled_tensors *pooled, size_t tensor)
 {
+    pool *const p = &pooled->pools[tensor];
     for (uint64_t k = 0; p->kept && k < p->matrices; k++) {
         free(p->kept[k].name);
         for (size_t l = 0; l <= pooled->levels; l++)
@@ -65,10 +66,12 @@ void organ_pooled_destroy(organ_pooled_tensors *pooled)
     if (!pooled)
         return;
     for (size_t k = 0; k < pooled->tensors; k++)
-        let_go(pooled, &pooled->pools[k]);
+        organ_pooled_let_go(pooled, k);
     free(pooled->pools);
     free(pooled);
 }
+
+uint64_t organ_pooled_matrices(const organ_pooled_tensors *pooled, size_t tensor) { return pooled->pools[tensor].matrices; }
 
 bool organ_pooled_is(const organ_pooled_tensors *pooled, size_t tensor) { return pooled->pools[tensor].matrices > 1; }
 
@@ -76,8 +79,10 @@ uint64_t organ_pooled_memory(const organ_pooled_tensors *pooled, int32_t layer, 
 {
     uint64_t bytes = 0;
     for (size_t k = 0; k < pooled->tensors; k++)
-        if (pooled->pools[k].layer == layer && (all || organ_pooled_is(pooled, k)))
-            bytes += (pooled->levels + 1) * pooled->pools[k].bytes;
+        if (pooled->pools[k].layer == layer && (all || organ_pooled_is(pooled, k))) {
+            const uint64_t own = (pooled->levels + 1) * pooled->pools[k].bytes;
+            bytes = all ? bytes + own : own > bytes ? own : bytes;
+        }
     return bytes;
 }
 
@@ -100,14 +105,9 @@ organ_status organ_pooled_keep(organ_pooled_tensors *pooled, size_t tensor, cons
     return ORGAN_OK;
 }
 
-bool organ_pooled_complete(const organ_pooled_tensors *pooled, size_t tensor)
+organ_status organ_pooled_write(const organ_pooled_tensors *pooled, size_t tensor, size_t level, organ_layer *layer, organ_error *error)
 {
-    return pooled->pools[tensor].count == pooled->pools[tensor].matrices;
-}
-
-organ_status organ_pooled_write(organ_pooled_tensors *pooled, size_t tensor, size_t level, organ_layer *layer, organ_error *error)
-{
-    pool *const p = &pooled->pools[tensor];
+    const pool *const p = &pooled->pools[tensor];
     for (size_t k = 0; k < p->count; k++) {
         const kept *const own = &p->kept[k];
         float *const values = malloc(own->weights * sizeof *values);
@@ -117,7 +117,5 @@ organ_status organ_pooled_write(organ_pooled_tensors *pooled, size_t tensor, siz
         organ_layer_write(layer, own->name, values);
         free(values);
     }
-    if (level == pooled->levels)
-        let_go(pooled, p);
     return ORGAN_OK;
 }
