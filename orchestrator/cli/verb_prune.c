@@ -119,6 +119,7 @@ RUN(audit, organ_audit, audit)
 
 const organ_verb organ_audit_verb = {
     .name = "audit",
+    .shares = true,
     .summary = "prove from the bytes of both models what a pruning did",
     .about = "Reads donor and pruned copy anew and never a log or report: counts the killed weights per tensor and projection, over both "
              "denominators, and checks that every other weight and every other tensor is the same bit for bit, with the same names, types "

@@ -11,6 +11,7 @@ ORGAN_API_BEGIN
 /* One tensor to go through, and optionally its counterpart of the same byte length in another model. */
 typedef struct organ_pass_item {
     const organ_tensor *tensor, *other;
+    bool elsewhere; /* another process goes through it: it is passed over */
 } organ_pass_item;
 
 typedef struct organ_tile {

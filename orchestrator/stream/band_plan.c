@@ -9,6 +9,9 @@
 #define BUFFER_SLACK     ((size_t)2 * 4096)  /* so that address and file offset can be congruent modulo a page */
 #define MOST_SLOTS       256
 
+/* Of the item, to go through. */
+static uint64_t bytes_of(const organ_pass_item *item) { return item->elsewhere ? 0 : item->tensor->bytes; }
+
 static size_t divide_up(size_t a, size_t b) { return a / b + (a % b != 0); }
 
 /* A tensor as tiles see it: rows of units, a unit being an element or a block of elements that are stored together. */
@@ -71,7 +74,7 @@ static bool plan_bands(void *context, uint64_t memory)
     plan->band_bytes = organ_larger(p->least, organ_lesser(COMFORTABLE_BAND, (size_t)(room / (8 * sides))));
     plan->band_tiles = 0;
     for (size_t i = 0; i < pass->item_count; i++)
-        if (pass->items[i].tensor->bytes)
+        if (bytes_of(&pass->items[i]))
             plan->band_tiles = organ_larger(plan->band_tiles, tiles_of(pass, pass->items[i].tensor, plan->band_bytes));
     const uint64_t slot = sides * ((uint64_t)plan->band_bytes + BUFFER_SLACK) + (uint64_t)plan->band_tiles * pass->result_bytes;
     plan->slots = (size_t)(room / slot);
@@ -84,8 +87,9 @@ organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_
     const organ_tensor *widest = NULL;
     for (size_t i = 0; i < pass->item_count; i++) {
         const organ_tensor *const tensor = pass->items[i].tensor;
-        const size_t bytes = tensor->bytes ? tile_row_bytes(pass, tensor) : 0;
-        p.plan.total_bytes += tensor->bytes;
+        const uint64_t all = bytes_of(&pass->items[i]);
+        const size_t bytes = all ? tile_row_bytes(pass, tensor) : 0;
+        p.plan.total_bytes += all;
         widest = bytes > p.least ? tensor : widest;
         p.least = organ_larger(p.least, bytes);
     }
@@ -126,7 +130,7 @@ static void shape_grid(const organ_pass *pass, const organ_band_plan *plan, cons
 
 bool organ_band_next(const organ_pass *pass, const organ_band_plan *plan, organ_band_cursor *cursor, organ_band_shape *shape)
 {
-    while (cursor->item < pass->item_count && cursor->done == pass->items[cursor->item].tensor->bytes)
+    while (cursor->item < pass->item_count && cursor->done == bytes_of(&pass->items[cursor->item]))
         *cursor = (organ_band_cursor){.item = cursor->item + 1};
     if (cursor->item == pass->item_count)
         return false;

@@ -72,6 +72,22 @@ same 5 dequantize one3
 same 6.gguf purify tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --method haar
 rm -rf one[2-6]*
 
+# looked CODE ARGS...: a verb that makes no output tells by 2 and 3 ranks what it tells by one.
+looked() {
+    local n
+    run "${@:2}" --json --quiet
+    tells ../out >../one
+    if ((code != $1)); then bad "ends with $code" ../err; fi
+    for n in 2 3; do
+        ranks $n "$@" --json --quiet
+        if tells ../out | cmp -s - ../one; then good; else bad "$n ranks tell something else" <(tells ../out | diff - ../one); fi
+    done
+}
+looked 0 audit tiny-qwen2 one1
+cp -r one1 spoilt && chmod -R u+w spoilt
+printf '\x11\x3f' | dd of=spoilt/model-00002-of-00003.safetensors bs=1 seek=500000 conv=notrunc status=none
+looked 1 audit tiny-qwen2 spoilt
+
 # ---- one rank, and faults ----
 ranks 1 0 prune tiny-qwen2 -o alone --quiet
 judge "one rank is not the ordinary path" diff <(holds one1) <(holds alone)

@@ -4,6 +4,7 @@
 #include "orchestrator/surgery/measure/z_measure.h"
 
 #include "orchestrator/machine/enough_memory.h"
+#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/measure/z_source.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
 #include "orchestrator/surgery/measure/z_tensor.h"
@@ -22,8 +23,11 @@ typedef struct crew {
     organ_z *out;
     const organ_z_subjects *subjects;
     const organ_weight **order;
+    uint32_t *owner; /* the rank that measures a tensor; NULL: this process measures all */
     size_t count, next;
-    uint64_t bytes;             /* of all that are to be measured */
+    uint64_t bytes;     /* of all that are to be measured here, */
+    uint64_t all_bytes; /* and by all ranks */
+    size_t all_count;
     void **memory;              /* per worker */
     size_t room_bytes;          /* of each */
     organ_seed_sample *samples; /* one a worker, for the older measure, or NULL */
@@ -71,7 +75,28 @@ static void measure_weights(void *context, size_t worker)
 
 static bool is_wanted(const crew *c, size_t t)
 {
-    return c->subjects->of[t] && !(c->out && c->out[t].done) && (!c->options->chosen || c->options->chosen[t]);
+    return c->subjects->of[t] && !(c->out && c->out[t].done) && (!c->options->chosen || c->options->chosen[t]) &&
+           (!c->owner || c->owner[t] == organ_ranks_rank(c->engine->ranks));
+}
+
+/* Of the tensors that are wanted. */
+static organ_status deal_tensors(crew *c, organ_error *error)
+{
+    const size_t count = c->model->tensor_count;
+    uint64_t *const bytes = calloc(count + 1, sizeof *bytes);
+    uint32_t *const owner = calloc(count + 1, sizeof *owner);
+    if (!bytes || !owner)
+        organ_fail_memory(error, c->model->path);
+    for (size_t t = 0; t < count && !error->status; t++)
+        if (is_wanted(c, t)) {
+            c->all_bytes += bytes[t] = organ_weight_bytes(c->subjects->of[t]);
+            c->all_count++;
+        }
+    if (!error->status)
+        organ_ranks_deal(c->engine->ranks, bytes, count, owner, error);
+    c->owner = owner;
+    free(bytes);
+    return error->status;
 }
 
 static organ_status make_order(crew *c, organ_error *error)
@@ -143,6 +168,7 @@ static void release_crew(crew *c)
     free(c->memory);
     free(c->samples);
     free(c->order);
+    free(c->owner);
     pthread_mutex_destroy(&c->lock);
 }
 
@@ -150,7 +176,7 @@ static organ_status run_crew(crew *c, organ_error *error)
 {
     if (make_order(c, error) || c->count == 0 || make_rooms(c, error))
         return error->status;
-    organ_progress_begin(c->progress, "measuring", c->bytes, c->count);
+    organ_progress_begin(c->progress, "measuring", c->all_bytes, c->all_count);
     organ_workers_run(c->engine->workers, measure_weights, c);
     organ_progress_end(c->progress);
     if (c->error.status)
@@ -168,8 +194,12 @@ organ_status organ_measure_tensors(const organ_model *model, const organ_z_optio
     pthread_mutex_init(&c.lock, NULL);
     if (c.subjects || organ_z_subjects_find(model, &mine, error) == ORGAN_OK) {
         c.subjects = c.subjects ? c.subjects : &mine;
-        run_crew(&c, error);
+        if (deal_tensors(&c, error) == ORGAN_OK)
+            run_crew(&c, error);
     }
+    if (organ_ranks_complete(engine->ranks, "the tensors are measured", out, sizeof *out, model->tensor_count, c.owner, error) == ORGAN_OK)
+        for (size_t t = 0; engine->ranks && t < model->tensor_count; t++)
+            organ_z_reason(c.subjects->of[t], &out[t]); /* what another process points to is not here */
     release_crew(&c);
     organ_z_subjects_free(&mine);
     return error->status;

@@ -228,16 +228,30 @@ static organ_status measure_scan(scan *s, organ_z *z, organ_error *error)
     return ORGAN_OK;
 }
 
+static const char *why_unread(const organ_weight *weight)
+{
+    if (weight->elements == 0)
+        return "it has no elements";
+    return organ_z_decoded(weight) == ORGAN_DTYPE_COUNT && !organ_can_widen(weight->codes->dtype) ? "values of its type cannot be read"
+                                                                                                  : NULL;
+}
+
+void organ_z_reason(const organ_weight *weight, organ_z *z)
+{
+    if (!z->done || !weight)
+        return;
+    z->reason = why_unread(weight);
+    z->reason = z->reason ? z->reason : why_no_theta(z);
+}
+
 organ_status organ_z_tensor(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels, const organ_stop *stop,
                             organ_z_room *room, organ_z *z, organ_error *error)
 {
     const uint64_t cols = organ_weight_matrices(weight).cols;
     scan s = {.kernels = kernels, .room = room, .cols = cols, .scales = 1};
     *z = (organ_z){.done = true};
-    if (weight->elements == 0 || (organ_z_decoded(weight) == ORGAN_DTYPE_COUNT && !organ_can_widen(weight->codes->dtype))) {
-        z->reason = weight->elements == 0 ? "it has no elements" : "values of its type cannot be read";
+    if ((z->reason = why_unread(weight)))
         return ORGAN_OK;
-    }
     s.flat = cols % 16 == 0 || 16 % cols == 0 || cols == weight->elements;
     while (s.scales < SCALES && cols >> s.scales > 0)
         s.scales++;

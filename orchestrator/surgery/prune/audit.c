@@ -5,6 +5,7 @@
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/output/errata.h"
 #include "orchestrator/surgery/output/experiment.h"
 #include "orchestrator/surgery/output/operation.h"
@@ -22,12 +23,17 @@
 #define MOST_PROBLEMS 100 /* sentences; what is beyond is counted */
 #define MAP_BLOCK     256 /* physarum v1 works on blocks of this size unless it is told otherwise */
 
+/* What is counted of a tensor. */
+typedef struct counted {
+    organ_audit_counts counts; /* targets */
+    uint64_t different;        /* bytes, of others */
+} counted;
+
 /* One tensor of the donor and what became of it. */
 typedef struct finding {
     const organ_tensor *donor, *copy; /* copy: NULL if it is not there or of another shape or dtype */
     bool target;
-    organ_audit_counts counts; /* targets */
-    uint64_t different;        /* bytes, of others */
+    counted found;
 } finding;
 
 typedef struct audit {
@@ -89,7 +95,7 @@ static const organ_tensor *counterpart(audit *a, const organ_tensor *donor)
     return NULL;
 }
 
-static void tally_bytes(const organ_tile *tile, finding *result)
+static void tally_bytes(const organ_tile *tile, counted *result)
 {
     const unsigned char *x = tile->data, *y = tile->other;
     if (memcmp(x, y, tile->bytes) == 0)
@@ -103,7 +109,7 @@ static void compare_tile(void *context, const organ_tile *tile, void *scratch, v
     const audit *a = context;
     const finding *f = a->items[tile->item];
     const organ_kernels *kernels = a->engine->kernels;
-    finding *found = result;
+    counted *found = result;
     (void)scratch;
     if (!f->target)
         tally_bytes(tile, found);
@@ -117,14 +123,14 @@ static organ_status retire_band(void *context, const organ_band *band, organ_err
 {
     audit *a = context;
     finding *f = a->items[band->item];
-    const finding *tiles = band->results;
+    const counted *tiles = band->results;
     (void)error;
     for (size_t t = 0; t < band->tiles; t++) {
-        f->counts.zero_before += tiles[t].counts.zero_before;
-        f->counts.killed += tiles[t].counts.killed;
-        f->counts.kept += tiles[t].counts.kept;
-        f->counts.changed += tiles[t].counts.changed;
-        f->different += tiles[t].different;
+        f->found.counts.zero_before += tiles[t].counts.zero_before;
+        f->found.counts.killed += tiles[t].counts.killed;
+        f->found.counts.kept += tiles[t].counts.kept;
+        f->found.counts.changed += tiles[t].counts.changed;
+        f->found.different += tiles[t].different;
     }
     organ_progress_advance(a->progress, 2 * band->bytes, band->last ? f->donor->name : NULL, NULL);
     return ORGAN_OK;
@@ -156,24 +162,54 @@ static organ_status pair_up(audit *a, organ_error *error)
 /* What the index says wrong was right in the donor. */
 static bool spoiled_index(const audit *a) { return a->copy->warning_count > a->donor->warning_count; }
 
-static organ_status compare_models(audit *a, organ_error *error)
+/* Goes through this rank's share of the pairs: owner[k] is the rank of pair k. */
+static organ_status count_share(audit *a, const uint32_t *owner, organ_error *error)
 {
     const organ_pass pass = {.model = a->donor,
                              .other = a->copy,
                              .items = a->pairs,
                              .item_count = a->item_count,
-                             .result_bytes = sizeof(finding),
+                             .result_bytes = sizeof(counted),
                              .context = a,
                              .work = compare_tile,
                              .retire = retire_band};
-    uint64_t bytes = 0;
     for (size_t k = 0; k < a->item_count; k++)
-        bytes += 2 * a->pairs[k].tensor->bytes;
-    organ_progress_begin(a->progress, "auditing", bytes, a->item_count);
-    organ_pass_run(&pass, a->engine, error);
-    organ_progress_end(a->progress);
-    if (!error->status && organ_model_unchanged(a->donor, error) == ORGAN_OK)
+        a->pairs[k].elsewhere = owner[k] != organ_ranks_rank(a->engine->ranks);
+    if (organ_pass_run(&pass, a->engine, error) == ORGAN_OK && organ_model_unchanged(a->donor, error) == ORGAN_OK)
         organ_model_unchanged(a->copy, error);
+    return error->status;
+}
+
+/* All ranks learn what each has counted. */
+static organ_status count_pairs(audit *a, const uint64_t *bytes, uint32_t *owner, counted *all, organ_error *error)
+{
+    organ_ranks *const ranks = a->engine->ranks;
+    if (organ_ranks_deal(ranks, bytes, a->item_count, owner, error) == ORGAN_OK)
+        count_share(a, owner, error);
+    for (size_t k = 0; k < a->item_count; k++)
+        all[k] = a->items[k]->found;
+    organ_ranks_complete(ranks, "the tensors are audited", all, sizeof *all, a->item_count, owner, error);
+    for (size_t k = 0; k < a->item_count; k++)
+        a->items[k]->found = all[k];
+    return error->status;
+}
+
+static organ_status compare_models(audit *a, organ_error *error)
+{
+    uint64_t *const bytes = calloc(a->item_count + 1, sizeof *bytes), sum = 0;
+    uint32_t *const owner = calloc(a->item_count + 1, sizeof *owner);
+    counted *const all = calloc(a->item_count + 1, sizeof *all);
+    for (size_t k = 0; bytes && k < a->item_count; k++)
+        sum += bytes[k] = 2 * a->pairs[k].tensor->bytes;
+    organ_progress_begin(a->progress, "auditing", sum, a->item_count);
+    if (bytes && owner && all)
+        count_pairs(a, bytes, owner, all, error);
+    else
+        organ_fail_memory(error, a->donor->path);
+    organ_progress_end(a->progress);
+    free(bytes);
+    free(owner);
+    free(all);
     return error->status;
 }
 
@@ -181,14 +217,14 @@ static void judge_tensors(audit *a)
 {
     for (size_t t = 0; t < a->donor->tensor_count; t++) {
         const finding *f = &a->findings[t];
-        if (f->target && f->counts.changed && !a->options->compensated)
+        if (f->target && f->found.counts.changed && !a->options->compensated)
             problem(a,
                     "tensor '%s': %llu of %llu weights are neither the donor's nor zero (a pruning that compensates changes what it keeps: "
                     "--compensated counts such weights)",
-                    f->donor->name, (unsigned long long)f->counts.changed, (unsigned long long)f->donor->elements);
-        if (!f->target && f->different)
+                    f->donor->name, (unsigned long long)f->found.counts.changed, (unsigned long long)f->donor->elements);
+        if (!f->target && f->found.different)
             problem(a, "tensor '%s' is no target, but %llu of its %llu bytes differ from the donor's", f->donor->name,
-                    (unsigned long long)f->different, (unsigned long long)f->donor->bytes);
+                    (unsigned long long)f->found.different, (unsigned long long)f->donor->bytes);
     }
     for (size_t k = 0; k < a->copy->problem_count; k++)
         problem(a, "%s", a->copy->problems[k]);
@@ -238,10 +274,11 @@ static sums sum_up(const audit *a)
     for (size_t t = 0; t < a->donor->tensor_count; t++) {
         const finding *f = &a->findings[t];
         s.comparable += f->copy != NULL;
-        s.accounted += f->counts.zero_before + f->counts.killed + f->counts.kept + (a->options->compensated ? f->counts.changed : 0);
-        s.changed += f->counts.changed;
+        s.accounted += f->found.counts.zero_before + f->found.counts.killed + f->found.counts.kept +
+                       (a->options->compensated ? f->found.counts.changed : 0);
+        s.changed += f->found.counts.changed;
         s.others += !f->target;
-        s.identical += !f->target && f->copy && f->different == 0;
+        s.identical += !f->target && f->copy && f->found.different == 0;
     }
     return s;
 }
@@ -284,10 +321,10 @@ static organ_tally *tally_rows(const audit *a, bool present, bool as_told, size_
         const finding *f = &a->findings[t];
         if (f->target && (f->copy || !present))
             rows[(*count)++] = (organ_tally){.tensor = f->donor,
-                                             .zero_before = f->counts.zero_before,
-                                             .killed = f->counts.killed,
-                                             .kept = f->counts.kept + (compensated ? f->counts.changed : 0),
-                                             .changed = compensated ? 0 : f->counts.changed};
+                                             .zero_before = f->found.counts.zero_before,
+                                             .killed = f->found.counts.killed,
+                                             .kept = f->found.counts.kept + (compensated ? f->found.counts.changed : 0),
+                                             .changed = compensated ? 0 : f->found.counts.changed};
     }
     return rows;
 }
@@ -332,10 +369,10 @@ static json_t *document_of(audit *a)
                                       SET("untouched", ORGAN_OBJECT(SET_COUNT("tensors", s.others), SET_COUNT("identical", s.identical))),
                                       SET("checks", checks), SET("problems", json_incref(a->problems)),
                                       SET("definitions", organ_definitions_json(a->options->targets)));
-    const bool counted = document && add_counts(document, a) == 0;
+    const bool complete = document && add_counts(document, a) == 0;
     document = organ_json_joined(document, rest);
     json_t *const end =
-        counted ? ORGAN_OBJECT(SET("errata", organ_errata_of_audit(document, a->options->compensated)), SET("run", run_json(a))) : NULL;
+        complete ? ORGAN_OBJECT(SET("errata", organ_errata_of_audit(document, a->options->compensated)), SET("run", run_json(a))) : NULL;
     return organ_json_joined(document, end);
 }
 
