@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Bodies of the quantisers that look for scales, of blocks of 256 values whose groups have scales of few bits. */
+#include "kernels/six_bits.h"
 
 enum { FIT_K_ROUNDS = 2 }; /* searches for the scales' codes, each before d is solved for anew */
 
@@ -110,16 +111,6 @@ INLINE void fit_k_solve(const fit_groups *g, float high, fit_k *k)
     }
 }
 
-/* Scales and minima of 6 bits in 12 bytes: the first four whole, with two bits each of the last four above them. */
-INLINE void fit_k_pack(uint8_t *to, const uint8_t *scales, const uint8_t *minima)
-{
-    for (int j = 0; j < 4; j++) {
-        to[j] = (uint8_t)(scales[j] | (scales[j + 4] >> 4) << 6);
-        to[4 + j] = (uint8_t)(minima[j] | (minima[j + 4] >> 4) << 6);
-        to[8 + j] = (uint8_t)((scales[j + 4] & 15) | (minima[j + 4] & 15) << 4);
-    }
-}
-
 /* Fifth bits, then nibbles of 32 values and the next 32 together. */
 INLINE void fit_k_store_codes(uint8_t *to, const uint8_t *codes, int fifth)
 {
@@ -158,7 +149,7 @@ INLINE void fit_k_blocks(const float *values, const float *weights, size_t cols,
         for (int b = 0; b < 2 && at + (size_t)b < n; b++, to += bytes) {
             fit_put_half(to, k.d[8 * b]);
             fit_put_half(to + 2, k.dmin[8 * b]);
-            fit_k_pack(to + 4, scales + 8 * b, minima + 8 * b);
+            six_bits_pack(to + 4, scales + 8 * b, minima + 8 * b);
             fit_k_store_codes(to + 16, codes + 256 * b, fifth);
         }
     }

@@ -118,7 +118,7 @@ serve http jobs models page
 LAW
 # Rooms with a door: the headers of a room that may be included from outside of it. The first says what the room does.
 cat >"$scratch/doors" <<'LAW'
-kernels kernels.h
+kernels kernels.h ggml_parts.h
 formats/tensor tensor.h tensor_list.h hf_config.h
 formats/remote remote.h access.h
 formats/safetensors safetensors.h

@@ -90,8 +90,9 @@ const organ_verb organ_quantize_verb = {
              "have an entry for every target but embeddings and head.\n"
              "--method gptq goes by a text (--calibration), layer by layer on the model as quantised so far: each code makes "
              "up for what those before it have lost on the inputs that the matrix gets, then the scales of each row are solved "
-             "for and the codes improved one by one against the same inputs. --memory must hold the hidden states of the "
-             "calibration beside a layer.\n"
+             "for and the codes improved one by one against the same inputs. Of a GGUF model the scales and minima are such as its "
+             "blocks can store; embeddings and output head go by no text; an imatrix weighs the scales to begin with, else the text "
+             "does. --memory must hold the hidden states of the calibration beside a layer.\n"
              "--scheme mixed with --allocate global gives each target the width that pays: each is quantised alone to 2, 3, 4 and 8 "
              "bits, in groups of 32 and of 128 (64 where its columns are no whole groups of that), the divergence of the whole model "
              "from MODEL is measured on a part of the text that calibrates nothing, and --budget (bits a weight of the targets with "
@@ -113,6 +114,7 @@ const organ_verb organ_quantize_verb = {
               "The same by what its layers do on a text."},
              {"organ quantize Llama-3.1-8B -o OUT --scheme int4-group128 --resume", "Goes on where a killed run stopped."},
              {"organ quantize F16.gguf -o Q4_K.gguf -s q4_k --imatrix imatrix.gguf", "GGUF, scales weighed by inputs."},
+             {"organ quantize F16.gguf -o Q4_K.gguf -s q4_k --method gptq --calibration TEXT", "GGUF by a text, for llama.cpp."},
              {"organ quantize MODEL -o OUT --scheme fp8-channel --targets '*.mlp.*'", "Only the feed-forward, a scale for every row."}),
     .exits = "0 done; 2 wrong usage, OUT exists, the text is too short or --memory too little for it; 3 the model is malformed, quantised "
              "already, changed meanwhile, or has weights that are NaN or infinite; 4 the disk is full or refuses; 130 interrupted (to be "

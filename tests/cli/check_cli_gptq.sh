@@ -3,10 +3,12 @@
 # quantize --method gptq, and schemes of 2, 3 and 8 bits, as their users see them. Ends with the line "N passed, N failed".
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
+ln -s "$model/../imatrix" imatrix
 text=tiny-qwen2/calibration.txt
+plain=tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
 short=(--method gptq --calibration $text --samples 4 --context 64 --quiet)
-narrow=() schemes="int8-channel int3-group32 int2-group32"
-if sampled; then narrow=(--targets '*.self_attn.[kv]_proj.weight') schemes=int3-group32; fi
+narrow=() schemes="int8-channel int3-group32 int2-group32" blocks="q4_0 q5_1"
+if sampled; then narrow=(--targets '*.self_attn.[kv]_proj.weight') schemes=int3-group32 blocks=q4_0; fi
 scored=(--evaluate tiny-qwen2/heldout.txt --evaluate-context 64 --evaluate-max-tokens 512)
 
 # number KEY FILE: the value of the first line that has the key.
@@ -137,6 +139,40 @@ says "allocation: $((6 - known)) tensors at 8 levels"
 judge "curves are not the same" cmp -s mixed.curves cut.curves
 judge "an interrupted measurement makes other bytes" cmp -s mixed/model.safetensors mixed-cut/model.safetensors
 
+# ---- blocks of GGUF ----
+ends 0 quantize $plain -o by_text.gguf --scheme q4_1 "${short[@]}" --threads 1
+matches quantize/gguf_gptq ../out
+matches quantize/GGUF_GPTQ_REPORT by_text.QUANTIZE_REPORT.md
+matches quantize/gguf_gptq_report_json by_text.quantize.json
+judge "outputs are no better than GPTQ's" below "$(number output_error by_text.quantize.json)" "$(number gptq_output_error by_text.quantize.json)"
+ends 0 inspect by_text.gguf
+prints "No problems found"
+for scheme in $blocks; do
+    ends 0 quantize $plain -o $scheme.gguf --scheme $scheme --quiet --json "${scored[@]}"
+    cp ../out ../nearest
+    ends 0 quantize $plain -o $scheme.gguf --scheme $scheme --force --json "${short[@]}" --samples 32 "${scored[@]}"
+    judge "$scheme: $(number kl_divergence ../out) by a text, $(number kl_divergence ../nearest) without" \
+        below "$(number kl_divergence ../out)" "$(number kl_divergence ../nearest)"
+done
+ends 0 quantize $plain -o both.gguf --scheme q4_1 "${short[@]}" --imatrix imatrix/tiny-qwen2.gguf
+prints "Columns weighed by tiny-qwen2.gguf"
+judge "the imatrix changes nothing" test "$(cmp -s both.gguf by_text.gguf; echo $?)" = 1
+ends 0 quantize $plain -o plain.gguf --scheme q4_1 "${short[@]}" --no-resolve
+judge "the definition is not gptq-gguf/1" grep -q '"gptq-gguf/1"' plain.quantize.json
+judge "solving anew changed nothing" test "$(cmp -s plain.gguf by_text.gguf; echo $?)" = 1
+ends 0 quantize $plain -o dry.gguf --scheme q4_1 "${short[@]}" --dry-run
+judge "a dry run wrote something" test ! -e dry.gguf
+interrupted INT resumed.gguf quantize $plain -o resumed.gguf --scheme q4_1 "${short[@]/--quiet/--threads=1}"
+judge "SIGINT ends it with $code instead of 130" test $code -eq 130
+ends 2 quantize $plain -o resumed.gguf --scheme q4_1 --resume
+says "the unfinished run cannot be continued"
+ends 0 quantize $plain -o resumed.gguf --scheme q4_1 "${short[@]/--quiet/--threads=3}" --resume
+says "done and intact"
+judge "a resumed run differs from a whole one" cmp -s by_text.gguf resumed.gguf
+judge "a resumed run tells of another error" test "$(number output_error resumed.quantize.json)" = "$(number output_error by_text.quantize.json)"
+ends 0 quantize $plain -o little.gguf --scheme q4_1 "${short[@]}" --memory 22M
+prints "second moments in blocks of 256 inputs"
+
 # ---- refusals ----
 refused 2 "--method gptq needs --calibration FILE, a text" quantize tiny-qwen2 -o no -s int4-group32 --method gptq
 refused 2 "--method is 'best', but must be one of nearest, gptq" quantize tiny-qwen2 -o no -s int4-group32 --method best
@@ -145,6 +181,9 @@ refused 2 "--samples has no meaning for --method nearest" quantize tiny-qwen2 -o
 refused 2 "--context has no meaning for --method nearest" quantize tiny-qwen2 -o no -s int4-group32 --context 32
 refused 2 "--no-resolve has no meaning for --method nearest" quantize tiny-qwen2 -o no -s int4-group32 --no-resolve
 refused 2 "--samples or --context can be less" quantize tiny-qwen2 -o no -s int4-group32 --method gptq --calibration $text --samples 4000
-refused 2 "--method gptq has no meaning with scheme q4_k" quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf -o no.gguf -s q4_k "${short[@]}"
-refused 2 "--samples has no meaning for --method nearest" quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf -o no.gguf -s q4_k --samples 3
+refused 2 "--method gptq needs --calibration FILE, a text" quantize $plain -o no.gguf -s q4_k --method gptq
+refused 2 "--method gptq: none of the targets is in a layer" quantize $plain -o no.gguf -s q4_0 "${short[@]}" --targets 'token_embd.weight'
+refused 3 "entry 'blk.0.attn_q.weight' has 320 values" \
+    quantize "$model/../forward/llama.gguf" -o no.gguf -s q8_0 "${short[@]}" --imatrix imatrix/tiny-qwen2.gguf
+refused 2 "--samples has no meaning for --method nearest" quantize $plain -o no.gguf -s q4_k --samples 3
 finish

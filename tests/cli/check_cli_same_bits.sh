@@ -14,9 +14,10 @@ if sampled; then ways="scalar/1/64M ${isas##* }/5/1G"; fi
 # A document without what differs from run to run.
 plain() { sed -e '/^  "run": {$/,$d' -e '/^  *"memory": [0-9]*,\{0,1\}$/d' "$1"; }
 
-# same NAME REPORT HOW ARGS...: the verb writes a directory that has the report ('files'), or prints its document ('prints').
+# same NAME REPORT HOW ARGS...: the verb writes a directory that has the report ('files'), one file with the report beside it ('file'), or
+# prints its document ('prints').
 same() {
-    local name=$1 report=$2 how=$3 first= way isa threads memory out
+    local name=$1 report=$2 how=$3 first= way isa threads memory out to ending=safetensors
     for way in $ways; do
         IFS=/ read -r isa threads memory <<<"$way"
         out=$name-$isa-$threads
@@ -25,8 +26,10 @@ same() {
             mkdir -p "$out"
             cp ../out "$out/$report"
         else
-            ORGAN_ISA=$isa ends 0 "${@:4}" -o "$out" --quiet --threads "$threads" --memory "$memory"
-            judge "$out: other bytes than $first" cmp -s <(cat "$out"/*.safetensors) <(cat "${first:-$out}"/*.safetensors)
+            to=$out
+            [[ $how == files ]] || { mkdir "$out" && ending=gguf && to=$out/model.gguf; }
+            ORGAN_ISA=$isa ends 0 "${@:4}" -o "$to" --quiet --threads "$threads" --memory "$memory"
+            judge "$out: other bytes than $first" cmp -s <(cat "$out"/*.$ending) <(cat "${first:-$out}"/*.$ending)
         fi
         judge "$out: another document than $first" cmp -s <(plain "$out/$report") <(plain "${first:-$out}/$report")
         judge "$out: the document is empty" test "$(plain "$out/$report" | wc -l)" -gt 10
@@ -53,6 +56,8 @@ same then-divided organ/quantize.json files prune narrow --budget 2.6bpw "${divi
 same mixed organ/quantize.json files quantize narrow --budget 3.5bpw "${divided[@]}" --scheme mixed --method gptq
 same gptq organ/quantize.json files quantize tiny-qwen2 --scheme int3-group32 --method gptq --targets '*.0.self_attn.k_proj.weight' \
     --calibration tiny-qwen2/calibration.txt --samples 1 --context 64
+same gptq-gguf model.quantize.json file quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --scheme q4_1 --method gptq \
+    --targets 'blk.0.attn_k.weight' --calibration tiny-qwen2/calibration.txt --samples 1 --context 64
 same merge organ/lora_merge.json files lora merge --base tiny-qwen2 --adapter tiny-lora --scale 4
 same extract organ/lora_extract.json files lora extract --base tiny-qwen2 --tuned merge-scalar-1 -r 2 --modules v_proj
 same exact organ/lora_extract.json files lora extract --base tiny-qwen2 --tuned merge-scalar-1 -r 2 --exact --modules v_proj

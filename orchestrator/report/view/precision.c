@@ -180,6 +180,8 @@ static const organ_field block_tensors[] = {FIELD_TEXT("tensor", "tensor", ORGAN
                                             FIELD_COUNT("after", "bytes_after"),
                                             FIELD_WORDS("relative error", "{relative_error:%.4f}", 0),
                                             FIELD_WORDS("weighted error", "{weighted_error?{weighted_error:%.4f}|none}", 0),
+                                            FIELD_IF("calibration", "outputs, GPTQ", "gptq_output_error", "%.4f", 0),
+                                            FIELD_IF("calibration", "outputs", "output_error", "%.4f", 0),
                                             FIELD_WORDS("why another type", "{why?{why}|}", ORGAN_FIELD_LEFT)};
 
 #define BY_IMATRIX                                                                                                                         \
@@ -224,6 +226,7 @@ static const organ_block quantize_blocks[] = {
         "Calibrated on {calibration.samples:count} windows of {calibration.context:count} tokens of {calibration.text.name}: "
         "{calibration.streams}. Errors of "
         "outputs are on that text, GPTQ's before scales and codes were solved for again."),
+    SAY(ON_ALL, "calibration&types", "Embeddings and output head go by no text: they have the scales that lose least of their weights."),
     SAY(ON_ALL, "totals.sparsity",
         "{parameters.pruning.method} left out {totals.masked:count} weights of {totals.elements:count} ({totals.sparsity:percent}), whose "
         "codes mean zero; with those of small weights {totals.zeros:count} codes do. The relative error is that of both, errors of "

@@ -55,7 +55,7 @@ organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_cali
 {
     const organ_input_moments *const m = organ_calibration_moments(calibration);
     const size_t n = m->features, rest = n % m->block, entries = n / m->block * m->block * m->block + rest * rest;
-    *in = (organ_gptq_inputs){.engine = engine, .features = n, .block = m->block, .tokens = m->tokens};
+    *in = (organ_gptq_inputs){.engine = engine, .of = calibration, .features = n, .block = m->block, .tokens = m->tokens};
     in->h = organ_expand_moments(engine, m, 0, 1, ORGAN_GPTQ_DAMPING * m->mean_diagonal);
     in->factor = organ_floats(entries, 1);
     in->order = malloc(n * sizeof *in->order);
@@ -79,6 +79,15 @@ void organ_gptq_inputs_close(organ_gptq_inputs *in)
     free(in->factor);
     free(in->order);
     *in = (organ_gptq_inputs){0};
+}
+
+organ_status organ_gptq_inputs_take(const organ_engine *engine, const organ_calibration *calibration, const char *name,
+                                    organ_gptq_inputs *in, organ_error *error)
+{
+    if (in->of == calibration)
+        return ORGAN_OK;
+    organ_gptq_inputs_close(in);
+    return organ_gptq_inputs_open(engine, calibration, name, in, error);
 }
 
 /* ---- loss ---- */
@@ -153,12 +162,10 @@ static size_t band_rows(const organ_gptq_job *job)
     return of == ORGAN_SCALE_BLOCK ? job->matrix->grid.size : of == ORGAN_SCALE_TENSOR ? job->rows : 1;
 }
 
-static void first_scales(organ_gptq_job *job)
+static void greatest_scales(organ_gptq_job *job)
 {
     const organ_kernels *const kernels = job->inputs->engine->kernels;
     const size_t band = band_rows(job);
-    for (size_t k = 0; k < job->groups * job->padded; k++)
-        job->scales[k] = 1;
     for (size_t first = 0; first < job->rows; first += band)
         for (size_t g = 0; g < job->groups; g++) {
             const size_t from = g * job->group, n = organ_lesser(job->group, job->cols - from), end = organ_lesser(first + band, job->rows);
@@ -173,12 +180,70 @@ static void first_scales(organ_gptq_job *job)
         }
 }
 
+static size_t row_bytes(const organ_grid *grid, size_t cols)
+{
+    const organ_ggml_kind *const kind = organ_grid_blocks(grid);
+    return kind ? cols / kind->elements * kind->bytes : 0;
+}
+
+/* A diagonal of H, as the search for scales takes weights. */
+static void weigh_columns(const organ_gptq_inputs *in, float *weights)
+{
+    double sum = 0;
+    for (size_t j = 0; j < in->features; j++) {
+        const size_t start = j / in->block * in->block, width = organ_lesser(in->block, in->features - start);
+        weights[j] = in->h[start * in->block + (j - start) * (width + 1)];
+        sum += (double)weights[j];
+    }
+    for (size_t j = 0; j < in->features; j++) {
+        const double weight = (double)weights[j] / (sum / (double)in->features);
+        weights[j] = (float)(weight < ORGAN_LEAST_WEIGHT ? ORGAN_LEAST_WEIGHT : weight > ORGAN_MOST_WEIGHT ? ORGAN_MOST_WEIGHT : weight);
+    }
+}
+
+typedef struct fitting {
+    organ_gptq_job *job;
+    const float *weights;
+} fitting;
+
+/* Those of the blocks that the weights would become by themselves. */
+static void fit_strip(void *context, size_t index, size_t worker)
+{
+    const fitting *const f = context;
+    const organ_gptq_job *const job = f->job;
+    const organ_grid *const grid = &job->matrix->grid;
+    const organ_ggml_kind *const kind = organ_grid_blocks(grid);
+    unsigned char *const blocks = job->room + worker * job->room_bytes;
+    for (size_t i = index * STRIP; i < organ_lesser((index + 1) * STRIP, job->rows); i++) {
+        job->inputs->engine->kernels->fit[kind->type](job->matrix->weights + i * job->cols, f->weights, job->cols, blocks,
+                                                      job->cols / kind->elements);
+        organ_grid_split(grid, blocks, job->cols, job->scales + i, job->padded);
+    }
+}
+
+/* The weights of columns lie in the field, which is empty then. */
+static void first_scales(organ_gptq_job *job)
+{
+    fitting f = {job, job->matrix->weighing};
+    for (size_t k = 0; k < job->numbers * job->padded; k++)
+        job->scales[k] = k < job->groups * job->padded;
+    if (!organ_grid_blocks(&job->matrix->grid)) {
+        greatest_scales(job);
+        return;
+    }
+    if (!f.weights) {
+        weigh_columns(job->inputs, job->field);
+        f.weights = job->field;
+    }
+    organ_share(job->inputs->engine, NULL, job->padded / STRIP, fit_strip, &f);
+}
+
 static void last_scales(const organ_gptq_job *job)
 {
     const size_t band = band_rows(job);
     for (size_t first = 0; first < job->rows; first += band)
-        for (size_t g = 0; g < job->groups; g++)
-            job->matrix->scales[first / band * job->groups + g] = job->scales[g * job->padded + first];
+        for (size_t k = 0; k < job->numbers; k++)
+            job->matrix->scales[first / band * job->numbers + k] = job->scales[k * job->padded + first];
 }
 
 /* ---- a matrix ---- */
@@ -192,9 +257,9 @@ typedef struct before {
 static organ_status improve(organ_gptq_job *job, const before *gptq, double *losses, organ_error *error)
 {
     organ_gptq *const m = job->matrix;
-    const bool rows_have_scales = m->grid.scale_of == ORGAN_SCALE_GROUP || m->grid.scale_of == ORGAN_SCALE_CHANNEL;
+    const bool rows_have_scales = m->grid.scale_of != ORGAN_SCALE_BLOCK && m->grid.scale_of != ORGAN_SCALE_TENSOR;
     memcpy(gptq->values, m->values, job->rows * job->cols * sizeof *m->values);
-    memcpy(gptq->scales, job->scales, job->groups * job->padded * sizeof *job->scales);
+    memcpy(gptq->scales, job->scales, job->numbers * job->padded * sizeof *job->scales);
     for (unsigned round = 0; round < ROUNDS; round++) {
         if (rows_have_scales) {
             organ_gptq_scales(job);
@@ -208,8 +273,8 @@ static organ_status improve(organ_gptq_job *job, const before *gptq, double *los
         if (losses[i] <= gptq->losses[i])
             continue;
         memcpy(m->values + i * job->cols, gptq->values + i * job->cols, job->cols * sizeof *m->values);
-        for (size_t g = 0; g < job->groups; g++)
-            job->scales[g * job->padded + i] = gptq->scales[g * job->padded + i];
+        for (size_t k = 0; k < job->numbers; k++)
+            job->scales[k * job->padded + i] = gptq->scales[k * job->padded + i];
         losses[i] = gptq->losses[i];
         m->rows_kept++;
     }
@@ -238,22 +303,17 @@ static organ_status quantise(organ_gptq_job *job, const before *gptq, double *lo
     return ORGAN_OK;
 }
 
-static size_t room_of(size_t cols, size_t groups)
+static size_t room_of(const organ_gptq_job *job)
 {
     const size_t residual_room = STRIP * PANEL * sizeof(float) + ORGAN_PRODUCT_SCRATCH;
-    return organ_larger(organ_larger(organ_gptq_sweep_room(), residual_room), organ_gptq_scales_room(cols, groups));
-}
-
-static size_t group_count(const organ_grid *grid, size_t cols)
-{
-    const size_t group = organ_grid_group(grid, cols);
-    return (cols + group - 1) / group;
+    const size_t most = organ_larger(organ_larger(organ_gptq_sweep_room(), residual_room), organ_gptq_scales_room(job));
+    return organ_larger(most, row_bytes(&job->matrix->grid, job->cols));
 }
 
 uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols)
 {
-    const uint64_t groups = group_count(grid, (size_t)cols), padded = (rows + STRIP - 1) / STRIP * STRIP;
-    return sizeof(float) * (3 * rows * cols + 2 * groups * padded) + 2 * rows * sizeof(double) + organ_inverse_factor_memory(cols);
+    const uint64_t numbers = organ_grid_numbers(grid, (size_t)cols), padded = (rows + STRIP - 1) / STRIP * STRIP;
+    return sizeof(float) * (3 * rows * cols + 2 * numbers * padded) + 2 * rows * sizeof(double) + organ_inverse_factor_memory(cols);
 }
 
 organ_status organ_gptq_run(const organ_gptq_inputs *in, organ_gptq *m, organ_error *error)
@@ -261,14 +321,17 @@ organ_status organ_gptq_run(const organ_gptq_inputs *in, organ_gptq *m, organ_er
     const size_t workers = organ_workers_count(in->engine->workers);
     organ_gptq_job job = {.inputs = in, .matrix = m, .rows = m->rows, .cols = m->cols};
     job.group = organ_grid_group(&m->grid, m->cols);
-    job.groups = group_count(&m->grid, m->cols);
+    job.groups = organ_grid_groups(&m->grid, m->cols);
+    job.terms = organ_grid_affine(&m->grid) ? 2 : 1;
+    job.supers = organ_grid_supers(&m->grid, m->cols);
+    job.numbers = organ_grid_numbers(&m->grid, m->cols);
     job.padded = (m->rows + STRIP - 1) / STRIP * STRIP;
-    job.room_bytes = organ_to_line(room_of(m->cols, job.groups));
+    job.room_bytes = organ_to_line(room_of(&job));
     job.field = organ_floats(m->rows, m->cols);
-    job.scales = organ_floats(job.groups, job.padded);
+    job.scales = organ_floats(job.numbers, job.padded);
     job.room = aligned_alloc(64, workers * job.room_bytes);
     double *const losses = malloc(m->rows * sizeof *losses);
-    before gptq = {organ_floats(m->rows, m->cols), organ_floats(job.groups, job.padded), malloc(m->rows * sizeof *gptq.losses)};
+    before gptq = {organ_floats(m->rows, m->cols), organ_floats(job.numbers, job.padded), malloc(m->rows * sizeof *gptq.losses)};
     m->rows_kept = 0;
     if (!job.field || !job.scales || !job.room || !losses || !gptq.values || !gptq.scales || !gptq.losses)
         organ_fail_errno(error, ENOMEM, "%s: GPTQ of %zu x %zu", m->name, m->rows, m->cols);

@@ -13,6 +13,7 @@
  * H^-1 = U^T U of these. For all matrices that see these inputs. */
 typedef struct organ_gptq_inputs {
     const organ_engine *engine;
+    const organ_calibration *of;
     size_t features, block; /* blocks along the diagonal as in organ_input_moments */
     uint64_t tokens;
     float *h, *factor;
@@ -23,6 +24,9 @@ typedef struct organ_gptq_inputs {
 organ_status organ_gptq_inputs_open(const organ_engine *engine, const organ_calibration *calibration, const char *name,
                                     organ_gptq_inputs *inputs, organ_error *error);
 void organ_gptq_inputs_close(organ_gptq_inputs *inputs);
+/* Those of a calibration where they are not yet: matrices that see the same inputs follow one another. */
+organ_status organ_gptq_inputs_take(const organ_engine *engine, const organ_calibration *calibration, const char *name,
+                                    organ_gptq_inputs *inputs, organ_error *error);
 
 /* A matrix and what becomes of it. The caller sets all but the figures. */
 typedef struct organ_gptq {
@@ -30,10 +34,13 @@ typedef struct organ_gptq {
     organ_grid grid;
     bool no_resolve; /* scales and codes as GPTQ has them */
     size_t rows, cols;
-    const float *weights; /* rows x cols, finite */
-    const uint8_t *keep;  /* rows x cols: 0 where the weight is zero and stays it; NULL: all may have a code */
-    float *values;        /* rows x cols: code x scale in FP32 */
-    float *scales;        /* as they are stored, bands x groups: a band is 128 rows of blocks, all rows of a tensor, else a row */
+    const float *weights;  /* rows x cols, finite */
+    const uint8_t *keep;   /* rows x cols: 0 where the weight is zero and stays it; NULL: all may have a code */
+    const float *weighing; /* of GGUF's blocks: what columns weigh as their scales are chosen (organ_fit); NULL: the diagonal of H */
+    float *values;         /* rows x cols: code x scale in FP32, and of GGUF's blocks what dequantize makes of them */
+    /* As they are stored, bands x groups: a band is 128 rows of blocks, all rows of a tensor, else a row. Of GGUF's blocks rows x
+     * organ_grid_numbers. */
+    float *scales;
     /* tr(E H E^T): of E = W, of GPTQ's error, of the error in the end; rows that kept what GPTQ gave them */
     double energy, gptq_loss, loss;
     uint64_t rows_kept;

@@ -12,10 +12,11 @@ typedef struct organ_gptq_job {
     const organ_gptq_inputs *inputs;
     organ_gptq *matrix;
     size_t rows, cols, group, groups;
-    size_t padded;       /* rows, to whole strips */
-    float *field;        /* rows x cols: GPTQ's weights in the order of visits, then (W - values) H */
-    float *scales;       /* groups x padded rows: of each group a column, 1 below the last row */
-    unsigned char *room; /* per worker */
+    size_t terms, supers, numbers; /* scale and minimum of a group, or a scale alone; as organ_grid_supers, organ_grid_numbers */
+    size_t padded;                 /* rows, to whole strips */
+    float *field;                  /* rows x cols: GPTQ's weights in the order of visits, then (W - values) H */
+    float *scales;                 /* numbers x padded rows: each number a column, below the last row scales 1 and all else 0 */
+    unsigned char *room;           /* per worker */
     size_t room_bytes;
 } organ_gptq_job;
 
@@ -24,10 +25,14 @@ size_t organ_gptq_sweep_room(void);
  * becomes stale. values are set, or improved. ORGAN_INTERRUPTED. */
 organ_status organ_gptq_sweep(organ_gptq_job *job, bool descent, organ_error *error);
 
-size_t organ_gptq_scales_room(size_t cols, size_t groups);
+size_t organ_gptq_scales_room(const organ_gptq_job *job);
 /* The scales of each row that make the loss least with its codes, rounded to what is stored, and the values with them. field is
  * (W - values) H, and becomes stale. */
 void organ_gptq_scales(organ_gptq_job *job);
+
+/* What makes the loss of a row least as the blocks of GGUF can store it: M is the matrix of its normal equations, terms x groups wide,
+ * below its diagonal, `diagonal` what stands on it; `right` the other side before what is to be added is `wanted`, and is used up. */
+void organ_gptq_settle(organ_gptq_job *job, size_t row, const float *m, const float *diagonal, float *right, const float *wanted);
 
 /* field = (W - values) H, and the loss of each row where `losses` is given. */
 void organ_gptq_residual(organ_gptq_job *job, double *losses);

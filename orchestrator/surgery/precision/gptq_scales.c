@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * With the codes of a row as they are, its values are linear in its scales: the least loss is a system of as many equations as the row has
- * scales, M d = b for what is to be added to them. */
+ * With the codes of a row as they are, its values are linear in its scales and minima: the least loss is a system of as many equations as
+ * the row has of both, M d = b for what is to be added to them. A minimum is a scale of codes that are all 1. */
 #include "orchestrator/surgery/precision/gptq_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -19,38 +19,44 @@
 
 /* What a worker has for some rows. */
 typedef struct bench {
-    float *codes;  /* rows x cols */
-    float *panel;  /* rows x PANEL: codes of a chunk times H */
-    float *system; /* rows x groups x groups, on and above the diagonal */
-    float *right;  /* rows x groups */
+    float *codes; /* rows x cols, then a row of ones */
+    float *ones;
+    float *panel;  /* (rows + 1) x PANEL: codes of a chunk times H */
+    float *system; /* rows x unknowns x unknowns, on and above the diagonal: scales, then minima */
+    float *right;  /* rows x unknowns */
+    float *row;    /* 2 x unknowns, of one row */
     void *scratch;
 } bench;
 
-static size_t rows_at_once(size_t groups)
+static size_t unknowns_of(const organ_gptq_job *job) { return job->groups * job->terms; }
+
+static size_t rows_at_once(const organ_gptq_job *job)
 {
-    const size_t rows = BUDGET / (groups * groups * sizeof(float));
+    const size_t unknowns = unknowns_of(job), rows = BUDGET / (unknowns * unknowns * sizeof(float));
     return organ_lesser(organ_larger(rows, 4), ORGAN_GPTQ_STRIP);
 }
 
 static size_t floats_of(size_t count) { return organ_to_line(count * sizeof(float)) / sizeof(float); }
 
-size_t organ_gptq_scales_room(size_t cols, size_t groups)
+static bench bench_at(const organ_gptq_job *job, float *at)
 {
-    const size_t rows = rows_at_once(groups);
-    return (floats_of(rows * cols) + rows * PANEL + floats_of(rows * groups * groups) + floats_of(rows * groups)) * sizeof(float) +
-           ORGAN_PRODUCT_SCRATCH;
+    const size_t rows = rows_at_once(job), unknowns = unknowns_of(job);
+    bench b = {.codes = at};
+    b.panel = b.codes + floats_of((rows + 1) * job->cols);
+    b.system = b.panel + (rows + 1) * PANEL;
+    b.right = b.system + floats_of(rows * unknowns * unknowns);
+    b.row = b.right + floats_of(rows * unknowns);
+    b.scratch = b.row + floats_of(2 * unknowns);
+    return b;
 }
 
-static bench bench_of(const organ_gptq_job *job, size_t worker)
+size_t organ_gptq_scales_room(const organ_gptq_job *job)
 {
-    const size_t rows = rows_at_once(job->groups);
-    float *const at = (float *)(void *)(job->room + worker * job->room_bytes);
-    bench b = {.codes = at};
-    b.panel = b.codes + floats_of(rows * job->cols);
-    b.system = b.panel + rows * PANEL;
-    b.right = b.system + floats_of(rows * job->groups * job->groups);
-    b.scratch = b.right + floats_of(rows * job->groups);
-    return b;
+    const size_t rows = rows_at_once(job), unknowns = unknowns_of(job);
+    return (floats_of((rows + 1) * job->cols) + (rows + 1) * PANEL + floats_of(rows * unknowns * unknowns) + floats_of(rows * unknowns) +
+            floats_of(2 * unknowns)) *
+               sizeof(float) +
+           ORGAN_PRODUCT_SCRATCH;
 }
 
 static float dot(const float *restrict a, const float *restrict b, size_t n)
@@ -72,11 +78,20 @@ static float dot(const float *restrict a, const float *restrict b, size_t n)
 /* Where columns [from, to), which lie in one group and on one side of the end of the chunk, meet a chunk of another or the same group. */
 static void add_meeting(const organ_gptq_job *job, const bench *b, size_t chunk, size_t panel, size_t from, size_t to, size_t rows)
 {
-    const size_t g = chunk / job->group, other = from / job->group, groups = job->groups;
+    const size_t g = chunk / job->group, other = from / job->group, groups = job->groups, unknowns = unknowns_of(job);
     const float twice = other == g && from >= chunk + CHUNK ? 2.0f : 1.0f; /* H is symmetric, and only what is to the right is met */
-    for (size_t i = 0; i < rows; i++)
-        b->system[(i * groups + g) * groups + other] +=
-            twice * dot(b->panel + i * PANEL + from - panel, b->codes + i * job->cols + from, to - from);
+    const float *const ones = b->ones + from, *const of_ones = b->panel + rows * PANEL + from - panel;
+    for (size_t i = 0; i < rows; i++) {
+        float *const system = b->system + i * unknowns * unknowns;
+        const float *const of_codes = b->panel + i * PANEL + from - panel, *const codes = b->codes + i * job->cols + from;
+        system[g * unknowns + other] += twice * dot(of_codes, codes, to - from);
+        if (job->terms == 1)
+            continue;
+        system[g * unknowns + groups + other] += dot(of_codes, ones, to - from);
+        if (other != g)
+            system[other * unknowns + groups + g] += dot(of_ones, codes, to - from);
+        system[(groups + g) * unknowns + groups + other] += dot(of_ones, ones, to - from);
+    }
 }
 
 /* A chunk of columns that lie in one group, and all to its right within its block of H. */
@@ -87,7 +102,7 @@ static void add_chunk(const organ_gptq_job *job, const bench *b, size_t chunk, s
     const float *const h = in->h + start * in->block + (chunk - start) * width;
     for (size_t panel = chunk; panel < start + width; panel += PANEL) {
         const size_t end = organ_lesser(panel + PANEL, start + width);
-        const organ_product product = {.m = rows,
+        const organ_product product = {.m = rows + job->terms - 1,
                                        .n = end - panel,
                                        .k = columns,
                                        .a = organ_by_rows(b->codes + chunk, job->cols),
@@ -105,54 +120,96 @@ static void add_chunk(const organ_gptq_job *job, const bench *b, size_t chunk, s
 
 /* ---- its solution ---- */
 
-/* The scales of one row; a scale that would not be positive stays. */
-static void solve_row(const organ_gptq_job *job, const bench *b, size_t row, size_t at)
+/* The number of a row behind an unknown. */
+static float *number_at(const organ_gptq_job *job, size_t unknown, size_t row) { return &job->scales[unknown * job->padded + row]; }
+
+/* A scale that would not be positive stays; of blocks of GGUF any but 0 will do, and any minimum. */
+static void store_row(const organ_gptq_job *job, size_t row, const float *wanted)
+{
+    const organ_grid *const grid = &job->matrix->grid;
+    const bool signs = organ_grid_blocks(grid) != NULL;
+    for (size_t u = 0; u < unknowns_of(job); u++) {
+        float *const number = number_at(job, u, row);
+        const float stored = organ_grid_stored(grid, job->inputs->engine->kernels, *number + wanted[u]);
+        const bool usable = u >= job->groups || stored > 0 || (signs && stored < 0);
+        *number = usable && isfinite(stored) ? stored : *number;
+    }
+}
+
+/* What is below the diagonal stays as it is when the system is solved: a copy, for who needs the system afterwards. */
+static void solve_row(organ_gptq_job *job, const bench *b, size_t row, size_t at)
 {
     const organ_kernels *const kernels = job->inputs->engine->kernels;
-    const size_t groups = job->groups;
-    float *const a = b->system + at * groups * groups, *const x = b->right + at * groups;
+    const size_t n = unknowns_of(job);
+    float *const a = b->system + at * n * n, *const right = b->right + at * n, *const x = b->row, *const diagonal = b->row + n;
     float trace = 0;
-    for (size_t g = 0; g < groups; g++)
-        trace += a[g * (groups + 1)];
-    for (size_t g = 0; g < groups; g++)
-        a[g * (groups + 1)] += RIDGE * trace / (float)groups;
-    kernels->cholesky_f32(a, groups);
-    for (size_t g = 0; g < groups; g++)
-        if (!(a[g * (groups + 1)] > 0))
+    for (size_t u = 0; u < n; u++)
+        trace += a[u * (n + 1)];
+    for (size_t u = 0; u < n; u++) {
+        diagonal[u] = a[u * (n + 1)] += RIDGE * trace / (float)n;
+        x[u] = right[u];
+        for (size_t v = 0; v < u && job->supers; v++)
+            a[u * n + v] = a[v * n + u];
+    }
+    kernels->cholesky_f32(a, n);
+    for (size_t u = 0; u < n; u++)
+        if (!(a[u * (n + 1)] > 0))
             return;
-    kernels->solve_f32(a, groups, x);
-    for (size_t g = 0; g < groups; g++) {
-        float *const scale = &job->scales[g * job->padded + row];
-        const float wanted = organ_grid_stored(&job->matrix->grid, kernels, *scale + x[g]);
-        *scale = wanted > 0 && isfinite(wanted) ? wanted : *scale;
+    kernels->solve_f32(a, n, x);
+    if (job->supers)
+        organ_gptq_settle(job, row, a, diagonal, right, x);
+    else
+        store_row(job, row, x);
+}
+
+/* Codes of a row, and the other side of its equations. */
+static void begin_row(const organ_gptq_job *job, const bench *b, size_t row, size_t at)
+{
+    for (size_t g = 0; g < job->groups; g++) {
+        const size_t from = g * job->group, n = organ_lesser(job->group, job->cols - from);
+        const float *const field = job->field + row * job->cols + from;
+        float *const codes = b->codes + at * job->cols + from, *const right = b->right + at * unknowns_of(job) + g;
+        organ_grid_codes(&job->matrix->grid, *number_at(job, g, row), job->terms > 1 ? *number_at(job, job->groups + g, row) : 0,
+                         job->matrix->values + row * job->cols + from, codes, n);
+        *right = dot(codes, field, n);
+        if (job->terms > 1)
+            right[job->groups] = dot(b->ones, field, n);
+    }
+}
+
+static void end_row(const organ_gptq_job *job, const bench *b, size_t row, size_t at)
+{
+    float *const values = job->matrix->values + row * job->cols;
+    const float *const codes = b->codes + at * job->cols;
+    for (size_t j = 0; j < job->cols; j++) {
+        const size_t g = j / job->group;
+        values[j] = codes[j] * *number_at(job, g, row);
+        if (job->terms > 1)
+            values[j] += *number_at(job, job->groups + g, row);
     }
 }
 
 static void solve_rows(void *context, size_t index, size_t worker)
 {
-    const organ_gptq_job *const job = context;
-    const size_t some = rows_at_once(job->groups), first = index * some, rows = organ_lesser(some, job->rows - first), groups = job->groups;
-    const bench b = bench_of(job, worker);
-    memset(b.system, 0, rows * groups * groups * sizeof *b.system);
+    organ_gptq_job *const job = context;
+    const size_t some = rows_at_once(job), first = index * some, rows = organ_lesser(some, job->rows - first), n = unknowns_of(job);
+    bench b = bench_at(job, (float *)(void *)(job->room + worker * job->room_bytes));
+    b.ones = b.codes + rows * job->cols;
+    memset(b.system, 0, rows * n * n * sizeof *b.system);
+    for (size_t j = 0; j < job->cols; j++)
+        b.ones[j] = 1;
     for (size_t i = 0; i < rows; i++)
-        for (size_t g = 0; g < groups; g++) {
-            const size_t from = g * job->group, n = organ_lesser(job->group, job->cols - from), at = (first + i) * job->cols + from;
-            float *const codes = b.codes + i * job->cols + from;
-            organ_grid_codes(&job->matrix->grid, job->scales[g * job->padded + first + i], job->matrix->values + at, codes, n);
-            b.right[i * groups + g] = dot(codes, job->field + at, n);
-        }
+        begin_row(job, &b, first + i, i);
     for (size_t chunk = 0; chunk < job->cols; chunk += organ_lesser(job->group, CHUNK))
         add_chunk(job, &b, chunk, organ_lesser(organ_lesser(job->group, CHUNK), job->cols - chunk), rows);
     for (size_t i = 0; i < rows; i++) {
         solve_row(job, &b, first + i, i);
-        for (size_t j = 0; j < job->cols; j++)
-            job->matrix->values[(first + i) * job->cols + j] =
-                b.codes[i * job->cols + j] * job->scales[j / job->group * job->padded + first + i];
+        end_row(job, &b, first + i, i);
     }
 }
 
 void organ_gptq_scales(organ_gptq_job *job)
 {
-    const size_t some = rows_at_once(job->groups);
+    const size_t some = rows_at_once(job);
     organ_share(job->inputs->engine, NULL, (job->rows + some - 1) / some, solve_rows, job);
 }

@@ -77,12 +77,25 @@ static void leave_out(const float *restrict keep, float *restrict values)
         values[i] = keep[i] > 0 ? values[i] : 0.0f;
 }
 
+/* What the codes of a column mean, row by row. */
+typedef struct place {
+    const organ_grid *grid;
+    const float *scales, *minima; /* minima NULL: none */
+} place;
+
+static place place_of(const sweep *s, size_t j, size_t row)
+{
+    const organ_gptq_job *const job = s->job;
+    const float *const scales = job->scales + column_at(s, j) / job->group * job->padded + row;
+    return (place){&job->matrix->grid, scales, job->terms > 1 ? scales + job->groups * job->padded : NULL};
+}
+
 /* GPTQ: the weight as it is by now becomes a code. */
-static void code_column(const organ_grid *grid, float pivot, const float *restrict scales, const float *restrict field, const float *keep,
-                        float *restrict values, float *restrict errors)
+static void code_column(const place *at, float pivot, const float *restrict field, const float *keep, float *restrict values,
+                        float *restrict errors)
 {
     memcpy(values, field, STRIP * sizeof *values);
-    organ_grid_round(grid, scales, values, STRIP);
+    organ_grid_round(at->grid, at->scales, at->minima, values, STRIP);
     if (keep)
         leave_out(keep, values);
     for (size_t i = 0; i < STRIP; i++)
@@ -90,13 +103,13 @@ static void code_column(const organ_grid *grid, float pivot, const float *restri
 }
 
 /* Descent: the code that is best while all others stay. */
-static void improve_column(const organ_grid *grid, float pivot, const float *restrict scales, const float *restrict field,
-                           const float *keep, float *restrict values, float *restrict errors)
+static void improve_column(const place *at, float pivot, const float *restrict field, const float *keep, float *restrict values,
+                           float *restrict errors)
 {
     memcpy(errors, values, STRIP * sizeof *errors);
     for (size_t i = 0; i < STRIP; i++)
         values[i] += field[i] / pivot;
-    organ_grid_round(grid, scales, values, STRIP);
+    organ_grid_round(at->grid, at->scales, at->minima, values, STRIP);
     if (keep)
         leave_out(keep, values);
     for (size_t i = 0; i < STRIP; i++)
@@ -107,13 +120,13 @@ static void sweep_strip(void *context, size_t index, size_t worker)
 {
     const sweep *const s = context;
     const organ_gptq_job *const job = s->job;
-    const organ_grid *const grid = &job->matrix->grid;
     const size_t row = index * STRIP, rows = organ_lesser(STRIP, job->rows - row), rest = s->start + s->width - s->first - s->n;
     const bench b = bench_of(job, worker);
     load(s, &b, row, rows);
     for (size_t j = 0; j < s->n; j++) {
-        const float *const u = s->u + j * s->width, *const scales = job->scales + column_at(s, j) / job->group * job->padded + row;
-        (s->descent ? improve_column : code_column)(grid, u[j], scales, b.field + j * STRIP, job->matrix->keep ? b.keep + j * STRIP : NULL,
+        const float *const u = s->u + j * s->width;
+        const place at = place_of(s, j, row);
+        (s->descent ? improve_column : code_column)(&at, u[j], b.field + j * STRIP, job->matrix->keep ? b.keep + j * STRIP : NULL,
                                                     b.values + j * STRIP, b.errors + j * STRIP);
         for (size_t k = j + 1; k < s->n; k++)
             subtract(b.field + k * STRIP, u[k], b.errors + j * STRIP);

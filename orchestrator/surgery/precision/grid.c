@@ -4,12 +4,53 @@
 #include <string.h>
 
 #define E4M3_MOST  448.0f
-#define E4M3_LEAST 0.015625f   /* the least that is not subnormal */
+#define E4M3_LEAST 0.015625f /* the least that is not subnormal */
+#define F16_MOST   65504.0f
 #define BF16_SMALL 0.0078125f  /* the scale that compressed-tensors gives to nothing but zeros */
 #define WHOLE      12582912.0f /* 3 x 2^22: a sum with it has no digits behind the point */
 #define EIGHTHS    1572864.0f  /* 3 x 2^19: a sum with that many 2^e has eighths of 2^e as its last digit */
 
+static inline float clamp(float x, float low, float high)
+{
+    x = x < low ? low : x;
+    return x > high ? high : x;
+}
+
 float organ_grid_most(const organ_grid *grid) { return grid->bits ? (float)((1u << grid->bits) - 1) / 2 : E4M3_MOST; }
+
+const organ_ggml_kind *organ_grid_blocks(const organ_grid *grid)
+{
+    return grid->scale_of == ORGAN_SCALE_GGUF ? organ_ggml_kind_of((unsigned)grid->size) : NULL;
+}
+
+size_t organ_grid_group(const organ_grid *grid, size_t cols)
+{
+    const organ_ggml_kind *const blocks = organ_grid_blocks(grid);
+    return blocks ? blocks->group : grid->size ? grid->size : cols;
+}
+
+size_t organ_grid_groups(const organ_grid *grid, size_t cols)
+{
+    const size_t group = organ_grid_group(grid, cols);
+    return (cols + group - 1) / group;
+}
+
+bool organ_grid_affine(const organ_grid *grid)
+{
+    const organ_ggml_kind *const blocks = organ_grid_blocks(grid);
+    return blocks && blocks->affine;
+}
+
+size_t organ_grid_supers(const organ_grid *grid, size_t cols)
+{
+    const organ_ggml_kind *const blocks = organ_grid_blocks(grid);
+    return blocks && blocks->coded ? cols / blocks->elements : 0;
+}
+
+size_t organ_grid_numbers(const organ_grid *grid, size_t cols)
+{
+    return (organ_grid_groups(grid, cols) + organ_grid_supers(grid, cols)) * (organ_grid_affine(grid) ? 2 : 1);
+}
 
 float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, float scale)
 {
@@ -17,6 +58,12 @@ float organ_grid_stored(const organ_grid *grid, const organ_kernels *kernels, fl
     float back;
     if (grid->scale_of == ORGAN_SCALE_BLOCK)
         return scale;
+    if (grid->scale_of == ORGAN_SCALE_GGUF) {
+        scale = clamp(scale, -F16_MOST, F16_MOST);
+        kernels->f32_to_f16(&scale, &stored, 1);
+        kernels->f16_to_f32(&stored, &back, 1);
+        return back;
+    }
     kernels->f32_to_bf16(&scale, &stored, 1);
     kernels->bf16_to_f32(&stored, &back, 1);
     return back;
@@ -28,12 +75,6 @@ float organ_grid_scale(const organ_grid *grid, const organ_kernels *kernels, flo
     if (scale > 0)
         return scale;
     return grid->scale_of == ORGAN_SCALE_BLOCK ? 1.0f : BF16_SMALL;
-}
-
-static inline float clamp(float x, float low, float high)
-{
-    x = x < low ? low : x;
-    return x > high ? high : x;
 }
 
 static inline float whole(float x, float low, float high) { return clamp(x, low, high) + WHOLE - WHOLE; }
@@ -51,21 +92,95 @@ static inline float e4m3(float x)
     return x + power - power;
 }
 
-void organ_grid_round(const organ_grid *grid, const float *restrict scales, float *restrict values, size_t n)
+/* The codes of Q8_0 end at -127: those of inputs, which they are multiplied with, do as well. */
+static void range_of(const organ_grid *grid, float *low, float *high)
 {
-    const float low = -(float)(1u << grid->bits) / 2, high = -low - 1;
+    const float half = (float)(1u << grid->bits) / 2;
+    *low = organ_grid_affine(grid) ? 0 : grid->scale_of == ORGAN_SCALE_GGUF && grid->bits == 8 ? 1 - half : -half;
+    *high = organ_grid_affine(grid) ? 2 * half - 1 : half - 1;
+}
+
+static inline float over(float x, float scale) { return scale != 0 ? x / scale : 0.0f; }
+
+void organ_grid_round(const organ_grid *grid, const float *restrict scales, const float *restrict minima, float *restrict values, size_t n)
+{
+    const bool affine = organ_grid_affine(grid);
+    float low, high;
+    range_of(grid, &low, &high);
     for (size_t k = 0; k < n; k += 16)
-        if (grid->bits)
+        if (affine)
             for (size_t l = k; l < k + 16; l++)
-                values[l] = whole(values[l] / scales[l], low, high) * scales[l];
+                values[l] = whole(over(values[l] - minima[l], scales[l]), low, high) * scales[l] + minima[l];
+        else if (grid->bits)
+            for (size_t l = k; l < k + 16; l++)
+                values[l] = whole(over(values[l], scales[l]), low, high) * scales[l];
         else
             for (size_t l = k; l < k + 16; l++)
                 values[l] = e4m3(values[l] / scales[l]) * scales[l];
 }
 
-void organ_grid_codes(const organ_grid *grid, float scale, const float *restrict values, float *restrict codes, size_t n)
+void organ_grid_codes(const organ_grid *grid, float scale, float minimum, const float *restrict values, float *restrict codes, size_t n)
 {
-    const float low = -(float)(1u << grid->bits) / 2, high = -low - 1;
+    float low, high;
+    range_of(grid, &low, &high);
     for (size_t k = 0; k < n; k++)
-        codes[k] = grid->bits ? whole(values[k] / scale, low, high) : e4m3(values[k] / scale);
+        codes[k] = grid->bits ? whole(over(values[k] - minimum, scale), low, high) : e4m3(values[k] / scale);
+}
+
+/* ---- blocks of GGUF ---- */
+
+void organ_grid_split(const organ_grid *grid, const void *blocks, size_t cols, float *numbers, size_t stride)
+{
+    const organ_ggml_kind *const kind = organ_grid_blocks(grid);
+    const size_t groups = organ_grid_groups(grid, cols), supers = organ_grid_supers(grid, cols), several = kind->elements / kind->group;
+    const unsigned char *at = blocks;
+    float *const minima = numbers + groups * stride, *const d = numbers + groups * (kind->affine ? 2 : 1) * stride,
+                 *const dmin = d + supers * stride;
+    for (size_t b = 0; b < cols / kind->elements; b++, at += kind->bytes) {
+        organ_ggml_parts parts;
+        organ_ggml_split(kind, at, &parts);
+        for (size_t g = 0; g < several; g++) {
+            numbers[(b * several + g) * stride] = kind->coded ? parts.d * parts.scales[g] : parts.d;
+            if (kind->affine)
+                minima[(b * several + g) * stride] = kind->coded ? -(parts.m * parts.minima[g]) : parts.m;
+        }
+        if (!kind->coded)
+            continue;
+        d[b * stride] = parts.d;
+        if (kind->affine)
+            dmin[b * stride] = parts.m;
+    }
+}
+
+/* A code that a product with d was made of. */
+static int8_t code_of(float product, float d) { return (int8_t)(over(product, d) + WHOLE - WHOLE); }
+
+static void join_group(const organ_grid *grid, const float *values, float scale, float minimum, int8_t *to)
+{
+    const size_t n = organ_grid_blocks(grid)->group;
+    float codes[ORGAN_GGML_ELEMENTS];
+    organ_grid_codes(grid, scale, minimum, values, codes, n);
+    for (size_t k = 0; k < n; k++)
+        to[k] = (int8_t)codes[k];
+}
+
+void organ_grid_join(const organ_grid *grid, const float *values, const float *numbers, size_t cols, void *blocks)
+{
+    const organ_ggml_kind *const kind = organ_grid_blocks(grid);
+    const size_t groups = organ_grid_groups(grid, cols), supers = organ_grid_supers(grid, cols), several = kind->elements / kind->group;
+    const float *const minima = numbers + groups, *const d = minima + (kind->affine ? groups : 0);
+    unsigned char *at = blocks;
+    for (size_t b = 0; b < cols / kind->elements; b++, at += kind->bytes) {
+        organ_ggml_parts parts = {.d = kind->coded ? d[b] : numbers[b]};
+        if (kind->affine)
+            parts.m = kind->coded ? d[supers + b] : minima[b];
+        for (size_t g = 0; g < several; g++) {
+            const size_t n = b * several + g;
+            const float minimum = kind->affine ? minima[n] : 0;
+            parts.scales[g] = code_of(numbers[n], parts.d);
+            parts.minima[g] = code_of(-minimum, parts.m);
+            join_group(grid, values + n * kind->group, numbers[n], minimum, parts.codes + g * kind->group);
+        }
+        organ_ggml_join(kind, &parts, at);
+    }
 }

@@ -39,8 +39,6 @@ static organ_status check_method(const organ_quantize_options *o, organ_error *e
 
 static organ_status check_gguf(const organ_quantize_options *o, organ_error *error)
 {
-    if (by_text(o))
-        return organ_fail(error, ORGAN_USAGE, "--method gptq has no meaning with scheme %s: it writes no blocks of GGUF", o->scheme);
     if (o->allocate.allocate)
         return organ_fail(error, ORGAN_USAGE, "--allocate has no meaning with scheme %s: it writes no blocks of GGUF", o->scheme);
     return organ_allocate_check(&o->allocate, error) ? error->status : check_method(o, error);
@@ -281,6 +279,7 @@ organ_status organ_quantize_pruned(const organ_quantize_options *options, const 
 {
     organ_quantize_job job = {.options = options, .pruning = pruning, .engine = engine, .progress = progress};
     if (organ_quantize_is_gguf(options->scheme))
-        return organ_fail(error, ORGAN_USAGE, "scheme %s has no meaning here: blocks of GGUF are not chosen by a text", options->scheme);
+        return organ_fail(error, ORGAN_USAGE, "scheme %s has no meaning here: blocks of GGUF are not made while a model is pruned",
+                          options->scheme);
     return organ_operation_run(&(organ_operation){options->model, &job, quantize, close_quantize, true}, report, error);
 }

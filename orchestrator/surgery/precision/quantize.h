@@ -16,7 +16,7 @@ typedef struct organ_quantize_options {
      * "q8_0", "q4_k", "q5_k" or "q6_k" */
     const char *scheme;
     const char *targets; /* as organ_targets_select takes them; NULL: the projections, and of GGUF the embeddings and the output head */
-    const char *imatrix; /* of GGUF models: an importance matrix that weighs what columns lose; NULL: all alike */
+    const char *imatrix; /* of GGUF models: an importance matrix that weighs what columns lose; NULL: all alike, with gptq by the text */
     uint64_t most;       /* bytes of a shard, as far as tensors can be kept apart */
     bool resume, force, dry_run;
     const organ_experiment_options *evaluate; /* score model and output on its text; NULL: not */
@@ -33,7 +33,8 @@ typedef struct organ_quantize_options {
  * with gptq each code makes up for what those before it lose on the inputs that a text makes, layer by layer, behind what is quantised
  * already, then scales and codes are solved for again; all other tensors keep their type and bytes. Targets that the scheme cannot hold
  * (stacks of experts, columns that are not whole groups, types other than BF16, F16 and F32) stay as they are and are listed. Of a GGUF
- * model scales are searched for, with the weights of the imatrix if there is one, and the output is one file. The error that was made is
+ * model scales are searched for, with the weights of the imatrix if there is one, those of embeddings and head with gptq as well, and
+ * the output is one file. The error that was made is
  * measured on the way. Of mixed widths what each target alone costs with 2, 3, 4 and 8 bits is measured on the text before, also in a dry
  * run, and again in one that is continued, unless `allocate.file` keeps it; a target may stay as it is. *report is schema organ.quantize/1
  * and lies with a QUANTIZE_REPORT.md in the output's organ/ folder; the caller releases it; NULL on error. A run that ends with

@@ -158,7 +158,6 @@ static organ_status prune(storing *s, const organ_along_matrix *matrix, float *w
     if (!isfinite(job->engine->kernels->amax(weights, n)))
         return organ_quantize_refuse_values(s->part->weight->name, error);
     organ_gptq_inputs_close(&job->inputs);
-    job->inputs_of = NULL;
     memcpy(s->donor, weights, n * sizeof *weights);
     s->part->masked = 0;
     if (job->pruning->prune(job->pruning->context, matrix, weights, s->keep, error) != ORGAN_OK)
@@ -168,22 +167,11 @@ static organ_status prune(storing *s, const organ_along_matrix *matrix, float *w
     return ORGAN_OK;
 }
 
-/* Matrices that see the same inputs follow one another. */
-static organ_status ready_inputs(organ_quantize_job *job, const organ_along_matrix *matrix, organ_error *error)
-{
-    if (job->inputs_of == matrix->calibration)
-        return ORGAN_OK;
-    organ_gptq_inputs_close(&job->inputs);
-    job->inputs_of = matrix->calibration;
-    return organ_gptq_inputs_open(job->engine, matrix->calibration, matrix->name, &job->inputs, error);
-}
-
 static organ_status forget_inputs(void *context, const organ_along_layer *layer, organ_error *error)
 {
     organ_quantize_job *const job = context;
     (void)layer;
     organ_gptq_inputs_close(&job->inputs);
-    job->inputs_of = NULL;
     return error->status;
 }
 
@@ -224,7 +212,7 @@ static organ_status change(void *context, const organ_along_matrix *matrix, floa
     if (storing_open(job, matrix->target, &s, error) == ORGAN_OK && prune(&s, matrix, weights, error) == ORGAN_OK &&
         !(values = organ_floats(s.rows, s.cols)))
         organ_fail_memory(error, tensor->name);
-    if (!error->status && ready_inputs(job, matrix, error) == ORGAN_OK &&
+    if (!error->status && organ_gptq_inputs_take(job->engine, matrix->calibration, matrix->name, &job->inputs, error) == ORGAN_OK &&
         organ_along_turn(job->along, tensor, weights, s.rows, true, error) == ORGAN_OK &&
         quantise(&s, weights, values, error) == ORGAN_OK && organ_along_turn(job->along, tensor, weights, s.rows, false, error) == ORGAN_OK)
         organ_progress_advance(job->progress, tensor->bytes, tensor->name, NULL);

@@ -207,7 +207,8 @@ static organ_status open_floats(organ_gguf_job *job, organ_error *error)
         return error->status;
     if (!job->model->gguf)
         return organ_fail(error, ORGAN_USAGE, "%s: is not GGUF, but %s is a scheme of GGUF models", job->model->path, o->scheme);
-    if (organ_targets_select(job->model, o->targets, &job->targets, error) || plan_pieces(job, error) || open_imatrix(job, error))
+    if (organ_targets_select(job->model, o->targets, &job->targets, error) || plan_pieces(job, error) || open_imatrix(job, error) ||
+        (o->calibration && organ_gguf_open_text(job, error)))
         return error->status;
     return make_header(job, error);
 }
@@ -238,9 +239,20 @@ static organ_status check_imatrix(void *context, const char *to, const char *pat
     return job->imatrix ? organ_imatrix_unchanged(job->imatrix, error) : ORGAN_OK;
 }
 
+/* The walk comes first: it takes more memory than the pass in any case, so that what cannot be is refused before anything is made. */
+static organ_status quantize_all(void *context, organ_unit_run *run, organ_error *error)
+{
+    organ_gguf_job *const job = context;
+    job->run = run;
+    if (job->along && organ_gguf_along(job, error) != ORGAN_OK)
+        return error->status;
+    return organ_gguf_pass(job, error);
+}
+
 static void close_quantize(void *context)
 {
     organ_gguf_job *const job = context;
+    organ_gguf_close_text(job);
     organ_gguf_writer_destroy(job->writer);
     free(job->pieces);
     free(job->units);
@@ -262,7 +274,9 @@ static organ_status quantize(void *context, json_t **report, organ_error *error)
                                  ORGAN_REMAKE_BY(job),
                                  ORGAN_REMAKE_ANEW(o, job),
                                  .unit_count = job->piece_count,
-                                 .definition = "quantize-gguf/1",
+                                 .definition = !o->calibration ? "quantize-gguf/1"
+                                               : o->no_resolve ? "gptq-gguf/1"
+                                                               : "gptq-gguf-resolved/1",
                                  .gguf = job->writer,
                                  .stage = "quantizing",
                                  .name = "quantize.json",
@@ -270,7 +284,7 @@ static organ_status quantize(void *context, json_t **report, organ_error *error)
                                  .model_is = "model",
                                  .made_as = ORGAN_MADE_PACKED,
                                  .repacked = true,
-                                 .fill = organ_gguf_pass,
+                                 .fill = quantize_all,
                                  .recall = organ_gguf_recall,
                                  .schema = "organ.quantize/1",
                                  .parameters = organ_gguf_parameters,

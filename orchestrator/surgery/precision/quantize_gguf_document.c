@@ -10,6 +10,7 @@
 typedef struct sums {
     uint64_t tensors, elements, before, after, unreached;
     organ_gguf_loss loss;
+    double energy, gptq_loss, output_loss;
 } sums;
 
 static void add_part(sums *s, const organ_gguf_job *job, const organ_gguf_part *part)
@@ -23,6 +24,9 @@ static void add_part(sums *s, const organ_gguf_job *job, const organ_gguf_part *
     s->loss.error_squares += part->loss.error_squares;
     s->loss.weighted += part->loss.weighted;
     s->loss.error_weighted += part->loss.error_weighted;
+    s->energy += part->energy;
+    s->gptq_loss += part->gptq_loss;
+    s->output_loss += part->output_loss;
 }
 
 /* Nine digits: what stands behind them depends on the order of a sum. A tensor of zeros has lost nothing. */
@@ -37,14 +41,23 @@ static json_t *weighted_json(const organ_gguf_job *job, const organ_gguf_loss *l
     return loss->weighted > 0 ? error_json(job, loss->error_weighted, loss->weighted) : json_null();
 }
 
+/* Over the tensors that go by the text; null where none does. */
+static json_t *output_json(const organ_gguf_job *job, double energy, double gptq_loss, double loss)
+{
+    const bool along = job->along != NULL;
+    return ORGAN_OBJECT(SET_IF(along, "gptq_output_error", energy > 0 ? error_json(job, gptq_loss, energy) : json_null()),
+                        SET_IF(along, "output_error", energy > 0 ? error_json(job, loss, energy) : json_null()));
+}
+
 static json_t *sums_json(const organ_gguf_job *job, const sums *s)
 {
-    return ORGAN_OBJECT(SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements), SET_COUNT("bytes_before", s->before),
-                        SET_COUNT("bytes_after", s->after),
-                        SET_REAL("bits_per_weight", organ_millionth(8.0 * (double)s->after / (double)s->elements)),
-                        SET("relative_error", error_json(job, s->loss.error_squares, s->loss.squares)),
-                        SET_IF(job->imatrix, "weighted_error", weighted_json(job, &s->loss)),
-                        SET_IF(job->imatrix, "unreached_experts", json_integer((json_int_t)s->unreached)));
+    json_t *const told = ORGAN_OBJECT(SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements),
+                                      SET_COUNT("bytes_before", s->before), SET_COUNT("bytes_after", s->after),
+                                      SET_REAL("bits_per_weight", organ_millionth(8.0 * (double)s->after / (double)s->elements)),
+                                      SET("relative_error", error_json(job, s->loss.error_squares, s->loss.squares)),
+                                      SET_IF(job->imatrix, "weighted_error", weighted_json(job, &s->loss)),
+                                      SET_IF(job->imatrix, "unreached_experts", json_integer((json_int_t)s->unreached)));
+    return organ_json_joined(told, output_json(job, s->energy, s->gptq_loss, s->output_loss));
 }
 
 static json_t *role_json(const void *context, size_t role)
@@ -86,13 +99,18 @@ static json_t *part_json(const void *context, size_t k)
     const organ_gguf_job *const job = context;
     const organ_gguf_part *const part = &job->parts[k];
     const organ_tensor *const tensor = part->weight.codes;
-    return ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_PLACE(&tensor->anatomy), SET_DTYPE("dtype", tensor->dtype),
-                        SET_DTYPE("stored_as", part->dtype), SET("why", why_json(job, part)), SET("shape", organ_shape_json(tensor)),
-                        SET_COUNT("bytes_before", tensor->bytes), SET_COUNT("bytes_after", job->pieces[part->piece].bytes),
-                        SET("relative_error", error_json(job, part->loss.error_squares, part->loss.squares)),
-                        SET_IF(job->imatrix, "weighted_error", part->entry ? weighted_json(job, &part->loss) : json_null()),
-                        SET_IF(job->imatrix, "imatrix_entry", part->entry ? json_string(part->entry) : json_null()),
-                        SET_IF(job->imatrix, "unreached_experts", json_integer((json_int_t)part->unreached)));
+    const bool by_text = part->by_text && !job->options->dry_run;
+    json_t *const told =
+        ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_PLACE(&tensor->anatomy), SET_DTYPE("dtype", tensor->dtype),
+                     SET_DTYPE("stored_as", part->dtype), SET("why", why_json(job, part)), SET("shape", organ_shape_json(tensor)),
+                     SET_COUNT("bytes_before", tensor->bytes), SET_COUNT("bytes_after", job->pieces[part->piece].bytes),
+                     SET("relative_error", error_json(job, part->loss.error_squares, part->loss.squares)),
+                     SET_IF(job->imatrix, "weighted_error", part->entry ? weighted_json(job, &part->loss) : json_null()),
+                     SET_IF(job->imatrix, "imatrix_entry", part->entry ? json_string(part->entry) : json_null()),
+                     SET_IF(job->imatrix, "unreached_experts", json_integer((json_int_t)part->unreached)),
+                     SET_IF(by_text, "calibration_tokens", json_integer((json_int_t)part->tokens)),
+                     SET_IF(by_text, "block_diagonal", json_boolean(part->block_diagonal)));
+    return organ_json_joined(told, output_json(job, part->energy, part->gptq_loss, part->output_loss));
 }
 
 static json_t *left_json(const void *context, size_t k)
@@ -113,14 +131,29 @@ static json_t *imatrix_json(const organ_gguf_job *job)
                         SET_INDEX("chunks", m->chunks), SET_INDEX("chunk_size", m->chunk_size));
 }
 
+static json_t *scale_text(const organ_gguf_job *job)
+{
+    const bool solved = job->along && !job->options->no_resolve;
+    return json_sprintf(
+        "%sf the scales that are tried for a block, those with which the sum of %s(value - what its code means)^2 is least%s.%s",
+        job->along ? "At first, o" : "O", job->imatrix || job->along ? "weight x " : "",
+        job->imatrix ? "; the weight of a column is the mean square of its input, by the imatrix"
+        : job->along ? "; the weight of a column is the mean square of its input on the text, 1 for embeddings and head"
+                     : "",
+        solved ? " Then, but for embeddings and head, what makes the error of the outputs least with the codes as they are, "
+                 "within what blocks can store."
+               : "");
+}
+
 static json_t *definitions_json(const organ_gguf_job *job)
 {
     return ORGAN_OBJECT(
-        SET_TEXT("scale", job->imatrix ? "Of the scales that are tried for a block, those with which the sum of weight x (value - what its "
-                                         "code means)^2 is least; the weight of a column is the mean square of its input, by the imatrix."
-                                       : "Of the scales that are tried for a block, those with which the sum of (value - what its code "
-                                         "means)^2 is least."),
-        SET_TEXT("code", "The nearest to the value with the scales as they are stored."),
+        SET("scale", scale_text(job)),
+        SET("code",
+            json_sprintf("The nearest to the value with the scales as they are stored.%s",
+                         job->along ? " But for embeddings and head, value is the weight with what it makes up for: of columns that are "
+                                      "stored already, in order of falling mean square of the input."
+                                    : "")),
         SET_TEXT("stored_as", "The scheme's type. Rows that are no whole blocks of 256 become Q5_0 instead of Q4_K, Q5_1 instead of Q5_K, "
                               "Q8_0 instead of Q6_K. Without --targets the output head (the embedding of tokens, where that is the head) "
                               "becomes Q6_K, or Q8_0 where that is the scheme."),
@@ -130,32 +163,73 @@ static json_t *definitions_json(const organ_gguf_job *job)
                json_string("The same with each column times the root of its weight; over tensors with an entry.")),
         SET_IF(job->imatrix, "unreached_experts",
                json_string("Matrices of experts that no token of the imatrix's text reached: their columns weigh alike.")),
+        SET_IF(
+            job->along, "output_error",
+            json_string("The root of tr(E H E^T) / tr(W H W^T), E = W - what the blocks mean, H the damped second moments of the inputs: "
+                        "how far outputs are off on the calibration text, over the tensors that go by it. gptq_output_error is that of "
+                        "GPTQ alone.")),
         SET_TEXT("bits_per_weight", "8 x bytes after / elements, of the quantised tensors."));
 }
 
 json_t *organ_gguf_results(const organ_gguf_part *part)
 {
     const organ_gguf_loss *const loss = &part->loss;
-    return ORGAN_OBJECT(SET("squares", organ_exact_json(loss->squares)), SET("error_squares", organ_exact_json(loss->error_squares)),
-                        SET("weighted", organ_exact_json(loss->weighted)), SET("error_weighted", organ_exact_json(loss->error_weighted)));
+    json_t *const told =
+        ORGAN_OBJECT(SET("squares", organ_exact_json(loss->squares)), SET("error_squares", organ_exact_json(loss->error_squares)),
+                     SET("weighted", organ_exact_json(loss->weighted)), SET("error_weighted", organ_exact_json(loss->error_weighted)));
+    if (part->by_text)
+        ORGAN_ADD(told, SET("energy", organ_exact_json(part->energy)), SET("gptq_loss", organ_exact_json(part->gptq_loss)),
+                  SET("loss", organ_exact_json(part->output_loss)), SET_COUNT("tokens", part->tokens),
+                  SET_FLAG("block_diagonal", part->block_diagonal));
+    return told;
 }
 
 bool organ_gguf_recall(void *context, size_t at, const json_t *results)
 {
-    organ_gguf_loss *const loss = &((organ_gguf_job *)context)->parts[at].loss;
-    return organ_exact_value(json_object_get(results, "squares"), &loss->squares) &&
-           organ_exact_value(json_object_get(results, "error_squares"), &loss->error_squares) &&
-           organ_exact_value(json_object_get(results, "weighted"), &loss->weighted) &&
-           organ_exact_value(json_object_get(results, "error_weighted"), &loss->error_weighted);
+    organ_gguf_part *const part = &((organ_gguf_job *)context)->parts[at];
+    const struct {
+        const char *name;
+        double *value;
+        bool there;
+    } known_sums[] = {{"squares", &part->loss.squares, true},     {"error_squares", &part->loss.error_squares, true},
+                      {"weighted", &part->loss.weighted, true},   {"error_weighted", &part->loss.error_weighted, true},
+                      {"energy", &part->energy, part->by_text},   {"gptq_loss", &part->gptq_loss, part->by_text},
+                      {"loss", &part->output_loss, part->by_text}};
+    bool known = true;
+    for (size_t k = 0; k < sizeof known_sums / sizeof *known_sums; k++)
+        known = known && (!known_sums[k].there || organ_exact_value(json_object_get(results, known_sums[k].name), known_sums[k].value));
+    part->tokens = (uint64_t)json_integer_value(json_object_get(results, "tokens"));
+    part->block_diagonal = json_is_true(json_object_get(results, "block_diagonal"));
+    return known;
 }
 
 json_t *organ_gguf_parameters(void *context)
 {
     const organ_gguf_job *const job = context;
-    return ORGAN_OBJECT(SET_TEXT("scheme", job->scheme->name), SET_BYTES_OF("targets", job->options->targets));
+    const organ_quantize_options *const o = job->options;
+    return ORGAN_OBJECT(SET_TEXT("scheme", job->scheme->name), SET_IF(job->along, "method", json_string(o->method)),
+                        SET_IF(job->along, "resolve", json_boolean(!o->no_resolve)),
+                        SET_IF(job->along, "samples", json_integer((json_int_t)o->samples)),
+                        SET_IF(job->along, "context", json_integer((json_int_t)o->context)), SET_BYTES_OF("targets", o->targets));
 }
 
-json_t *organ_gguf_identity(void *context) { return ORGAN_OBJECT(SET("imatrix", imatrix_json(context))); }
+static json_t *calibration_json(const organ_gguf_job *job)
+{
+    size_t block_diagonal = 0;
+    for (size_t k = 0; k < job->part_count; k++)
+        block_diagonal += job->parts[k].block_diagonal;
+    json_t *const told = organ_along_json(job->along, "inputs behind quantised layers");
+    ORGAN_ADD(told, SET_COUNT("block_diagonal_tensors", block_diagonal));
+    return told;
+}
+
+/* Whether second moments are whole is decided by --memory. */
+json_t *organ_gguf_identity(void *context)
+{
+    const organ_gguf_job *const job = context;
+    return ORGAN_OBJECT(SET("imatrix", imatrix_json(job)), SET_IF(job->along, "calibration", organ_along_json(job->along, "")),
+                        SET_IF(job->along, "memory", json_integer((json_int_t)job->engine->memory)));
+}
 
 json_t *organ_gguf_document(void *context, const organ_unit_output *made)
 {
@@ -170,5 +244,6 @@ json_t *organ_gguf_document(void *context, const organ_unit_output *made)
         SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)), SET("roles", organ_anatomy_rows_json(role_json, job)),
         SET("types", organ_json_rows(ORGAN_DTYPE_COUNT, type_json, job)),
         SET("left_alone", organ_json_rows(job->left_count, left_json, job->left)), SET("files", organ_resharding_files_json(made->plan)),
-        SET("tensors", organ_json_rows(job->part_count, part_json, job)), SET("definitions", definitions_json(job)));
+        SET("tensors", organ_json_rows(job->part_count, part_json, job)), SET("definitions", definitions_json(job)),
+        SET_IF(job->along, "calibration", calibration_json(job)));
 }

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT
  * quantize for GGUF: matrices become blocks of one of ggml's types, in one file that llama.cpp reads. What the parts of a quantisation to
- * GGUF block types share: quantize_gguf.c plans and runs it, quantize_gguf_pass.c makes the blocks, quantize_gguf_document.c tells of them.
- */
+ * GGUF block types share: quantize_gguf.c plans and runs it, quantize_gguf_pass.c makes the blocks, quantize_gguf_along.c those that go by
+ * a text, quantize_gguf_document.c tells of them. */
 #ifndef ORGAN_QUANTIZE_GGUF_JOB_H
 #define ORGAN_QUANTIZE_GGUF_JOB_H
 
 #include "formats/imatrix/imatrix.h"
 #include "formats/weights/weights.h"
+#include "orchestrator/surgery/along_text/along_text.h"
 #include "orchestrator/surgery/output/targets.h"
+#include "orchestrator/surgery/precision/gptq.h"
 #include "orchestrator/surgery/precision/quantize.h"
 #include "orchestrator/surgery/remake/remake.h"
 
@@ -46,6 +48,12 @@ typedef struct organ_gguf_part {
     uint64_t unreached;  /* experts that no token of its text reached */
     uint64_t experts;    /* as organ_experts_beside */
     organ_gguf_loss loss;
+    /* By a text, over all its matrices, of which so many have their blocks. */
+    bool by_text;
+    uint64_t made;
+    double energy, gptq_loss, output_loss; /* as in organ_gptq */
+    uint64_t tokens;                       /* of a stack those of the matrix with the fewest */
+    bool block_diagonal;
 } organ_gguf_part;
 
 /* A target that stays as it is. */
@@ -71,12 +79,33 @@ typedef struct organ_gguf_job {
     size_t part_count;
     organ_gguf_left *left;
     size_t left_count;
-    organ_unit_run *run;    /* while the pass runs, */
-    organ_gguf_part **todo; /* and the parts that are not done, by its items */
+    organ_along_options walk;
+    organ_along_work work;
+    organ_targets aimed;      /* the tensors that go by the text, */
+    organ_gguf_part **texted; /* and their parts */
+    organ_along_text *along;  /* NULL: none does */
+    organ_gptq_inputs inputs; /* of the calibration that was used last */
+    organ_unit_run *run;      /* while the passes run, */
+    organ_gguf_part **todo;   /* and the parts that are not done, by the items of a pass */
 } organ_gguf_job;
 
-/* Puts the blocks of all parts into place. */
-organ_status organ_gguf_pass(void *job, organ_unit_run *run, organ_error *error);
+/* Puts the blocks of all parts that do not go by a text into place. */
+organ_status organ_gguf_pass(organ_gguf_job *job, organ_error *error);
+
+/* Opens the text; the parts are known. What it leaves out of them, embeddings and head, stays with the pass. */
+organ_status organ_gguf_open_text(organ_gguf_job *job, organ_error *error);
+/* Puts the blocks of all other parts into place, layer by layer along the text. */
+organ_status organ_gguf_along(organ_gguf_job *job, organ_error *error);
+void organ_gguf_close_text(organ_gguf_job *job);
+
+size_t organ_gguf_row_bytes(const organ_gguf_part *part);
+/* What the columns of a matrix of the part weigh by the imatrix, and the roots of that. */
+organ_status organ_gguf_weigh(const organ_gguf_job *job, const organ_gguf_part *part, uint64_t matrix, float *weights, float *roots,
+                              organ_error *error);
+/* Adds what some rows of values lose; `back` is what their blocks mean, `roots` NULL without an imatrix. Both are gone afterwards. */
+void organ_gguf_lose(const organ_kernels *kernels, float *values, float *back, const float *roots, size_t rows, size_t cols,
+                     organ_gguf_loss *loss);
+organ_status organ_gguf_refuse_values(const organ_gguf_part *part, organ_error *error);
 
 /* For the journal: what a part has besides its bytes. */
 json_t *organ_gguf_results(const organ_gguf_part *part);

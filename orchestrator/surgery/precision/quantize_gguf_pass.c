@@ -9,9 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BAND         ((size_t)4096) /* values: short rows are worked on together */
-#define LEAST_WEIGHT 0x1p-20        /* beside the mean of a row, which is 1 */
-#define MOST_WEIGHT  0x1p24
+#define BAND ((size_t)4096) /* values: short rows are worked on together */
 
 /* What a worker has for a strip. */
 typedef struct bench {
@@ -27,7 +25,7 @@ typedef struct bench {
 
 static size_t band_rows(const organ_gguf_part *part) { return part->cols < BAND ? BAND / (size_t)part->cols : 1; }
 
-static size_t row_bytes_of(const organ_gguf_part *part)
+size_t organ_gguf_row_bytes(const organ_gguf_part *part)
 {
     const organ_dtype_info *const type = organ_dtype_describe(part->dtype);
     return (size_t)part->cols / type->elements * type->bytes;
@@ -36,8 +34,8 @@ static size_t row_bytes_of(const organ_gguf_part *part)
 static size_t scratch_for(const organ_gguf_part *part)
 {
     const size_t rows = band_rows(part), cols = (size_t)part->cols;
-    return organ_to_line(rows * row_bytes_of(part)) + organ_to_line(rows * cols * 4) + (part->entry ? 2 * organ_to_line(cols * 4) : 0) +
-           ORGAN_PUT_SCRATCH;
+    return organ_to_line(rows * organ_gguf_row_bytes(part)) + organ_to_line(rows * cols * 4) +
+           (part->entry ? 2 * organ_to_line(cols * 4) : 0) + ORGAN_PUT_SCRATCH;
 }
 
 /* Mean squares of the inputs over their mean, and a little for all. */
@@ -47,22 +45,31 @@ static void make_weights(float *weights, float *roots, size_t cols)
     for (size_t j = 0; j < cols; j++)
         sum += (double)roots[j] * roots[j];
     for (size_t j = 0; j < cols; j++) {
-        const double weight = (double)roots[j] * roots[j] / (sum / (double)cols) + LEAST_WEIGHT;
-        weights[j] = (float)(weight < MOST_WEIGHT ? weight : MOST_WEIGHT);
+        const double weight = (double)roots[j] * roots[j] / (sum / (double)cols) + ORGAN_LEAST_WEIGHT;
+        weights[j] = (float)(weight < ORGAN_MOST_WEIGHT ? weight : ORGAN_MOST_WEIGHT);
         roots[j] = sqrtf(weights[j]);
     }
+}
+
+organ_status organ_gguf_weigh(const organ_gguf_job *job, const organ_gguf_part *part, uint64_t matrix, float *weights, float *roots,
+                              organ_error *error)
+{
+    double count;
+    const char *entry;
+    if (organ_importance_norms(job->imatrix, job->model, part->weight.codes, matrix, part->experts, true, roots, &count, &entry, error) ==
+        ORGAN_OK)
+        make_weights(weights, roots, (size_t)part->cols);
+    return error->status;
 }
 
 static organ_status lay_out(const organ_gguf_job *job, const organ_weight_strip *strip, void *scratch, bench *b, organ_error *error)
 {
     const organ_gguf_part *const part = job->todo[strip->item];
-    double count;
-    const char *entry;
     *b = (bench){.kernels = job->engine->kernels,
                  .type = organ_dtype_describe(part->dtype),
                  .rows = band_rows(part),
                  .cols = strip->cols,
-                 .row_bytes = row_bytes_of(part),
+                 .row_bytes = organ_gguf_row_bytes(part),
                  .blocks = scratch};
     unsigned char *at = b->blocks + organ_to_line(b->rows * b->row_bytes);
     b->back = (float *)(void *)at;
@@ -74,12 +81,7 @@ static organ_status lay_out(const organ_gguf_job *job, const organ_weight_strip 
         at += organ_to_line(b->cols * 4);
     }
     b->put = at;
-    if (!part->entry)
-        return ORGAN_OK;
-    if (organ_importance_norms(job->imatrix, job->model, part->weight.codes, strip->first / part->rows, part->experts, true, b->roots,
-                               &count, &entry, error) == ORGAN_OK)
-        make_weights(b->weights, b->roots, b->cols);
-    return error->status;
+    return part->entry ? organ_gguf_weigh(job, part, strip->first / part->rows, b->weights, b->roots, error) : ORGAN_OK;
 }
 
 static double squares_of(const organ_kernels *kernels, const float *values, size_t n)
@@ -104,23 +106,37 @@ static void multiply_row(float *restrict values, const float *restrict by, size_
             values[at + l] *= by[at + l];
 }
 
+void organ_gguf_lose(const organ_kernels *kernels, float *values, float *back, const float *roots, size_t rows, size_t cols,
+                     organ_gguf_loss *loss)
+{
+    const size_t n = rows * cols;
+    take_from(back, values, n);
+    loss->squares += squares_of(kernels, values, n);
+    loss->error_squares += squares_of(kernels, back, n);
+    if (!roots)
+        return;
+    for (size_t r = 0; r < rows; r++) {
+        multiply_row(values + r * cols, roots, cols);
+        multiply_row(back + r * cols, roots, cols);
+    }
+    loss->weighted += squares_of(kernels, values, n);
+    loss->error_weighted += squares_of(kernels, back, n);
+}
+
 /* Blocks of some rows, and what their values lose. The values are gone afterwards. */
 static void make_band(const bench *b, float *values, size_t rows, organ_gguf_loss *loss)
 {
-    const size_t n = rows * b->cols, blocks = n / b->type->elements;
+    const size_t blocks = rows * b->cols / b->type->elements;
     b->kernels->fit[b->type->ggml](values, b->weights, b->cols, b->blocks, blocks);
     b->kernels->dequantize[b->type->ggml](b->blocks, b->back, blocks);
-    take_from(b->back, values, n);
-    loss->squares += squares_of(b->kernels, values, n);
-    loss->error_squares += squares_of(b->kernels, b->back, n);
-    if (!b->roots)
-        return;
-    for (size_t r = 0; r < rows; r++) {
-        multiply_row(values + r * b->cols, b->roots, b->cols);
-        multiply_row(b->back + r * b->cols, b->roots, b->cols);
-    }
-    loss->weighted += squares_of(b->kernels, values, n);
-    loss->error_weighted += squares_of(b->kernels, b->back, n);
+    organ_gguf_lose(b->kernels, values, b->back, b->roots, rows, b->cols, loss);
+}
+
+organ_status organ_gguf_refuse_values(const organ_gguf_part *part, organ_error *error)
+{
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "tensor '%s' has values that are NaN or infinite, which have no scale: leave it out with --targets, or mend it",
+                      part->weight.name);
 }
 
 /* The blocks of a band go to the front of the strip, where no value is needed any more. */
@@ -139,9 +155,7 @@ static organ_status make_blocks(void *context, const organ_weight_strip *strip, 
         memcpy((unsigned char *)values + r * b.row_bytes, b.blocks, rows * b.row_bytes);
     }
     if (!isfinite(loss->squares))
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "tensor '%s' has values that are NaN or infinite, which have no scale: leave it out with --targets, or mend it",
-                          part->weight.name);
+        return organ_gguf_refuse_values(part, error);
     return organ_unit_run_put(job->run, part->piece, values, strip->rows * b.row_bytes, strip->first * b.row_bytes, b.put, error);
 }
 
@@ -161,16 +175,16 @@ static organ_status retire_strip(void *context, const organ_weight_strip *strip,
     return ORGAN_OK;
 }
 
-organ_status organ_gguf_pass(void *context, organ_unit_run *run, organ_error *error)
+organ_status organ_gguf_pass(organ_gguf_job *job, organ_error *error)
 {
-    organ_gguf_job *const job = context;
     organ_weight_item *const items = calloc(job->part_count + 1, sizeof *items);
     size_t count = 0, scratch = 0;
-    job->run = run;
     job->todo = calloc(job->part_count + 1, sizeof *job->todo);
     if (!items || !job->todo)
         organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->part_count && !error->status; k++) {
+        if (job->parts[k].by_text)
+            continue;
         scratch = organ_larger(scratch, scratch_for(&job->parts[k]));
         if (!job->units[job->parts[k].piece].done) {
             job->todo[count] = &job->parts[k];

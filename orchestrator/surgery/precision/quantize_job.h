@@ -66,12 +66,11 @@ typedef struct organ_quantize_job {
     organ_arena arena; /* names of new tensors */
     organ_along_options walk;
     organ_along_work work;
-    organ_targets aimed;                /* the parts' tensors, in their order */
-    organ_along_text *along;            /* NULL: each code is the nearest to its weight */
-    organ_gptq_inputs inputs;           /* of the calibration that was used last, */
-    const organ_calibration *inputs_of; /* which is that one */
-    organ_unit_run *run;                /* while the passes run, */
-    organ_quantize_part **todo;         /* and the parts that are not done, by the items of a pass */
+    organ_targets aimed;        /* the parts' tensors, in their order */
+    organ_along_text *along;    /* NULL: each code is the nearest to its weight */
+    organ_gptq_inputs inputs;   /* of the calibration that was used last */
+    organ_unit_run *run;        /* while the passes run, */
+    organ_quantize_part **todo; /* and the parts that are not done, by the items of a pass */
 } organ_quantize_job;
 
 /* Puts codes and scales of all parts into place, each code the nearest to its weight. */

@@ -113,14 +113,6 @@ static void setup(void)
     make_importance(sizeof importance / sizeof *importance);
 }
 
-/* Removes an output with its reports. */
-static void forget(const char *output)
-{
-    static const char *const endings[] = {"gguf", "quantize.json", "QUANTIZE_REPORT.md", "QUANTIZE_REPORT.html"};
-    for (size_t k = 0; k < 4; k++)
-        ck_assert_int_eq(remove(scratch_path("%s.%s", output, endings[k])), 0);
-}
-
 static convert_way way_of(const char *scheme, const char *imatrix)
 {
     static char paths[16][4096]; /* used for longer than scratch_path keeps them */
@@ -181,7 +173,7 @@ START_TEST(tensors_become_what_is_said)
         ck_assert_str_eq(model->gguf->kvs[2].key, "llama.block_count");
         ck_assert_uint_eq(model->gguf->kv_count, 4);
         organ_model_close(model);
-        forget("out");
+        convert_forget("out");
     }
 }
 END_TEST
@@ -258,7 +250,7 @@ START_TEST(blocks_are_those_of_the_kernel)
             ck_assert_int_eq(organ_gguf_says(model->gguf, "quantize.imatrix.file", "imatrix.gguf"), weighed);
             ck_assert_int_eq(organ_gguf_integer(model->gguf, "quantize.imatrix.entries_count", -1), weighed ? 3 : -1);
             organ_model_close(model);
-            forget("out");
+            convert_forget("out");
         }
 }
 END_TEST
@@ -279,7 +271,7 @@ START_TEST(same_bytes_by_any_way)
         organ_model *const model = open_sound("out.gguf");
         blocks_are(model, &donor[EXPERTS], ORGAN_Q5_K, true);
         organ_model_close(model);
-        forget("out");
+        convert_forget("out");
     }
 }
 END_TEST
@@ -449,7 +441,7 @@ START_TEST(full_disk_and_what_goes_on)
         must_convert("out.gguf", way);
         way.resume = false;
         ck_assert(same_files(scratch_path("reference.gguf"), scratch_path("out.gguf")));
-        forget("out");
+        convert_forget("out");
     }
     fault_at(FAULT_FSYNC, 1, ENOSPC, true, NULL);
     ck_assert_int_eq(convert("last.gguf", way, &error), ORGAN_IO);

@@ -4,6 +4,7 @@
 #include "formats/weights/weights.h"
 #include "orchestrator/stream/weight_reader.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,6 +35,10 @@ static organ_status convert_on(const organ_engine *engine, const char *output, c
                                           .scheme = w->scheme,
                                           .targets = w->targets,
                                           .imatrix = w->imatrix,
+                                          .method = w->calibration ? "gptq" : NULL,
+                                          .calibration = w->calibration,
+                                          .samples = w->samples,
+                                          .context = w->context,
                                           .most = most,
                                           .resume = w->resume,
                                           .force = w->force,
@@ -110,4 +115,11 @@ float *numbers_of(const organ_model *model, const char *name, size_t *count)
     organ_weight_reader_close(reader);
     organ_weights_free(weights);
     return values;
+}
+
+void convert_forget(const char *output)
+{
+    static const char *const endings[] = {"gguf", "quantize.json", "QUANTIZE_REPORT.md", "QUANTIZE_REPORT.html"};
+    for (size_t k = 0; k < 4; k++)
+        ck_assert_int_eq(remove(scratch_path("%s.%s", output, endings[k])), 0);
 }

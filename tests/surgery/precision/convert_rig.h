@@ -19,6 +19,8 @@ typedef struct convert_way {
     const char *scheme; /* of quantize */
     const char *dtype;  /* of dequantize */
     const char *targets, *imatrix;
+    const char *calibration; /* a path: gptq by so many windows of it; NULL: nearest */
+    unsigned samples, context;
     uint64_t most;
     bool resume, force, dry_run;
     const organ_progress *progress;
@@ -35,6 +37,9 @@ void convert_teardown(void);
 /* `output` is a name in the scratch directory. quantize where a scheme is given, else dequantize. */
 organ_status convert(const char *output, convert_way way, organ_error *error);
 void must_convert(const char *output, convert_way way);
+
+/* Takes away OUTPUT.gguf and what lies beside it. */
+void convert_forget(const char *output);
 
 /* Opens a model of the scratch directory, which must have no problems. */
 organ_model *open_sound(const char *name);
