@@ -243,6 +243,39 @@ bool organ_topology_bind(const organ_topology *topology, organ_place place)
     return pu && hwloc_set_cpubind(topology->machine, pu->cpuset, HWLOC_CPUBIND_THREAD) == 0;
 }
 
+/* The CPUs of cores `from` to `to`, of machines that do not tell cores those PUs; NULL without memory. */
+static hwloc_bitmap_t cpus_between(const organ_topology *topology, hwloc_obj_type_t type, size_t from, size_t to)
+{
+    hwloc_bitmap_t const set = hwloc_bitmap_alloc();
+    for (size_t k = from; set && k < to; k++)
+        if (hwloc_bitmap_or(set, set, hwloc_get_obj_by_type(topology->machine, type, (unsigned)k)->cpuset) != 0) {
+            hwloc_bitmap_free(set);
+            return NULL;
+        }
+    return set;
+}
+
+organ_status organ_topology_take_share(size_t share, size_t of, organ_error *error)
+{
+    organ_topology *topology = NULL;
+    if (share >= of)
+        return organ_fail(error, ORGAN_USAGE, "share %zu of %zu", share, of);
+    if (organ_topology_discover(&topology, error))
+        return error->status;
+    const int told = hwloc_get_nbobjs_by_type(topology->machine, HWLOC_OBJ_CORE);
+    const hwloc_obj_type_t type = told > 0 ? HWLOC_OBJ_CORE : HWLOC_OBJ_PU;
+    const size_t count = (size_t)hwloc_get_nbobjs_by_type(topology->machine, type), from = of > count ? share % count : share * count / of;
+    const size_t to = of > count ? from + 1 : (share + 1) * count / of;
+    hwloc_bitmap_t const set = cpus_between(topology, type, from, to);
+    if (!set)
+        organ_fail_memory(error, "a share of the cores");
+    else if (hwloc_set_cpubind(topology->machine, set, HWLOC_CPUBIND_THREAD) != 0)
+        organ_fail_errno(error, errno, "cores %zu to %zu cannot be taken", from, to - 1);
+    hwloc_bitmap_free(set);
+    organ_topology_destroy(topology);
+    return error->status;
+}
+
 void *organ_topology_allocate(const organ_topology *topology, unsigned node, size_t bytes)
 {
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -81,6 +81,11 @@ bool organ_topology_idle(const organ_topology *topology, size_t threads, char **
 /* Binds the calling thread to the place. false if the system refuses (reported as a downgrade, never an error). */
 bool organ_topology_bind(const organ_topology *topology, organ_place place);
 
+/* Leaves to the calling thread, and to threads that it makes, the share-th of `of` shares of the cores that it may run on now: whole cores,
+ * next to each other; where there are more shares than cores, one that others have too. What is discovered afterwards is that share alone.
+ * ORGAN_IO if the system refuses; ORGAN_USAGE unless share < of. */
+organ_status organ_topology_take_share(size_t share, size_t of, organ_error *error);
+
 /* `bytes` of zeroed memory, page-aligned, on that node where the system allows it; NULL with errno set if there is none. */
 void *organ_topology_allocate(const organ_topology *topology, unsigned node, size_t bytes);
 void organ_topology_free(const organ_topology *topology, void *memory, size_t bytes); /* NULL is allowed */

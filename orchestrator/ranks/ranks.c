@@ -4,9 +4,11 @@
 #include "formats/base/library.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/machine/thread.h"
+#include "orchestrator/machine/topology.h"
 #include "orchestrator/ranks/ranks_parts.h"
 #include "orchestrator/version.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -279,7 +281,21 @@ static organ_status load_wire(organ_wire *wire, organ_error *error)
 /* Who a rank is. */
 typedef struct introduction {
     char host[ORGAN_HOST_ROOM], version[32];
+    cpu_set_t cpus; /* that it may run on */
 } introduction;
+
+/* Ranks that a launcher has not bound would all begin at the first core of their host: those with the same cores divide them. */
+static organ_status take_cores(const organ_ranks *ranks, const introduction *of, organ_error *error)
+{
+    const introduction *const mine = &of[ranks->rank];
+    size_t share = 0, all = 0;
+    for (size_t r = 0; r < ranks->count; r++) {
+        const bool beside = strcmp(of[r].host, mine->host) == 0 && CPU_EQUAL(&of[r].cpus, &mine->cpus);
+        share += beside && r < ranks->rank;
+        all += beside;
+    }
+    return all > 1 && CPU_COUNT(&mine->cpus) > 1 ? organ_topology_take_share(share, all, error) : ORGAN_OK;
+}
 
 static organ_status introduce(organ_ranks *ranks, organ_error *error)
 {
@@ -291,6 +307,7 @@ static organ_status introduce(organ_ranks *ranks, organ_error *error)
         return organ_fail_memory(error, "the ranks");
     }
     gethostname(mine.host, sizeof mine.host - 1);
+    sched_getaffinity(0, sizeof mine.cpus, &mine.cpus); /* on a machine with more CPUs than it holds it stays empty */
     if (ranks->wire.gather(&mine, sizeof mine, of, organ_ranks_pause, why))
         fail_lost(ranks, why, error);
     for (size_t r = 0; r < ranks->count && !error->status; r++) {
@@ -299,6 +316,8 @@ static organ_status introduce(organ_ranks *ranks, organ_error *error)
             organ_fail(error, ORGAN_USAGE, "rank %zu (%s) is organ %s, this one (%s) is %s: all must be of one version", r, of[r].host,
                        of[r].version, mine.host, mine.version);
     }
+    if (!error->status)
+        take_cores(ranks, of, error);
     free(of);
     ranks->joined = !error->status;
     return error->status;

@@ -26,8 +26,8 @@ typedef struct organ_launch {
 organ_launch organ_launch_find(void);
 
 /* Loads the module and joins the other processes of the launch. *ranks is NULL where the launch has one process or none. A wish to stop
- * that any rank gets is told to all. ORGAN_IO if the module is not there; ORGAN_USAGE if the ranks do not find each other, or are not of
- * one version. */
+ * that any rank gets is told to all. Ranks of one host to which the launcher has given the same cores divide these. ORGAN_IO if the module
+ * is not there; ORGAN_USAGE if the ranks do not find each other, or are not of one version. */
 organ_status organ_ranks_join(const organ_launch *launch, organ_stop *stop, organ_ranks **ranks, organ_error *error);
 
 /* Once all is done: a fault of one rank becomes that of all. */

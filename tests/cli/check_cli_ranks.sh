@@ -109,6 +109,12 @@ ranks 3 3 prune odd -o new
 judge "the rank is not named, or the tensor" grep -qE '^organ: rank [0-2] of 3 \(.*\): .*NaN or infinite' ../err
 judge "something is left" test -z "$(find . -maxdepth 1 -name '*new*')"
 
+# ---- cores ----
+cores=$("$organ" topology --json | jq .machine.cores)
+mpirun --bind-to none -n 2 "$organ" prune tiny-qwen2 -o new --json --quiet >../out 2>../err
+judge "two ranks do not divide $cores cores" test "$(jq .run.threads ../out)" = $((cores > 1 ? cores / 2 : 1))
+rm -rf new
+
 # ---- killed and resumed ----
 # slowly N SIGNAL: prunes by N ranks and sends a signal to one of them once some more tensors are done.
 lines() { cat .new.organ-partial/organ/journal*.jsonl 2>/dev/null | wc -l; }

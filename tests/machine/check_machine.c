@@ -436,11 +436,42 @@ START_TEST(a_thread_that_cannot_be_made_undoes_the_pool)
 }
 END_TEST
 
+START_TEST(shares_of_the_cores_are_whole)
+{
+    organ_error error = {0};
+    organ_topology *all, *mine;
+    cpu_set_t before, now, sum;
+    ck_assert_int_eq(sched_getaffinity(0, sizeof before, &before), 0);
+    ck_assert_int_eq(organ_topology_discover(&all, &error), ORGAN_OK);
+    const size_t cores = organ_topology_cores(all);
+    /* As many shares as cores, fewer and more. */
+    for (size_t of = 1; of <= cores + 1; of += of < 3 ? 1 : cores) {
+        size_t taken = 0;
+        CPU_ZERO(&sum);
+        for (size_t k = 0; k < of; k++) {
+            ck_assert_int_eq(sched_setaffinity(0, sizeof before, &before), 0);
+            ck_assert_int_eq(organ_topology_take_share(k, of, &error), ORGAN_OK);
+            ck_assert_int_eq(sched_getaffinity(0, sizeof now, &now), 0);
+            ck_assert_int_eq(organ_topology_discover(&mine, &error), ORGAN_OK);
+            taken += organ_topology_cores(mine);
+            organ_topology_destroy(mine);
+            CPU_OR(&sum, &sum, &now);
+        }
+        ck_assert_uint_eq(taken, of > cores ? of : cores);
+        ck_assert(CPU_EQUAL(&sum, &before));
+    }
+    ck_assert_int_eq(sched_setaffinity(0, sizeof before, &before), 0);
+    ck_assert_int_eq(organ_topology_take_share(2, 2, &error), ORGAN_USAGE);
+    organ_topology_destroy(all);
+}
+END_TEST
+
 static Suite *machine_suite(void)
 {
     const TTest *const topologies[] = {two_nodes_of_24_cores_share_any_number_of_workers,
                                        bad_descriptions_are_refused,
                                        discovery_keeps_to_the_affinity,
+                                       shares_of_the_cores_are_whole,
                                        binding_takes_the_thread_there,
                                        binding_that_cannot_be_is_false,
                                        memory_is_zeroed_and_given_back_whole};
