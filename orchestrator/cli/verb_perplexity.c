@@ -45,6 +45,7 @@ RUN(perplexity, organ_perplexity, perplexity)
 
 const organ_verb organ_perplexity_verb = {
     .name = "perplexity",
+    .shares = true,
     .summary = "how well a model predicts a text, alone or beside another",
     .about = "Runs the model over the text, layer by layer: one layer's weights are in memory at a time; all is computed in FP32, whatever "
              "type they are stored in, unless --compute says otherwise. Perplexity is exp of the mean of -ln p over the scored tokens.\n"
@@ -78,6 +79,7 @@ RUN(evaluate, organ_evaluate, evaluate)
 
 const organ_verb organ_evaluate_verb = {
     .name = "evaluate",
+    .shares = true,
     .summary = "what prunings of a model cost, in one table",
     .about = "Scores the donor and everything made of it on the same tokens in one run, and counts the killed weights anew from the "
              "bytes: not zero in the donor, zero in the copy, over the target tensors and over the full model. The method is what the log "

@@ -28,13 +28,13 @@ bool organ_ranks_first(const organ_ranks *ranks) { return organ_ranks_rank(ranks
 typedef struct arrival {
     uint64_t bytes; /* that it has for the others */
     int32_t status;
+    bool agreed; /* the fault is one that the ranks know already */
     char where[64];
     char message[sizeof((organ_error *)NULL)->message];
 } arrival;
 
 static organ_status fail_lost(organ_ranks *ranks, const char *why, organ_error *error)
 {
-    ranks->over = true;
     __atomic_store_n(&ranks->lost, true, __ATOMIC_RELAXED);
     return organ_fail(error, ORGAN_IO, "the other ranks cannot be reached: %s", why);
 }
@@ -60,24 +60,26 @@ static bool all_say(const organ_ranks *ranks, const arrival *of, const arrival *
 /* The same error on all ranks, which names the rank that has it unless all have it. */
 static organ_status take_fault(organ_ranks *ranks, const arrival *of, const arrival *fault, organ_error *error)
 {
-    ranks->over = true;
-    if (all_say(ranks, of, fault))
-        return error->status;
     const size_t rank = (size_t)(fault - of);
     const int errnum = rank == ranks->rank ? error->errnum : 0;
-    *error = (organ_error){.errnum = errnum};
-    return organ_fail(error, (organ_status)fault->status, "rank %zu of %zu (%s): %.900s", rank, ranks->count, ranks->hosts[rank],
-                      fault->message);
+    if (!all_say(ranks, of, fault)) {
+        *error = (organ_error){.errnum = errnum};
+        if (fault->agreed)
+            organ_fail(error, (organ_status)fault->status, "%s", fault->message);
+        else
+            organ_fail(error, (organ_status)fault->status, "rank %zu of %zu (%s): %.900s", rank, ranks->count, ranks->hosts[rank],
+                       fault->message);
+    }
+    memcpy(ranks->agreed, error->message, sizeof ranks->agreed);
+    return error->status;
 }
 
-static organ_status check_place(organ_ranks *ranks, const arrival *of, organ_error *error)
+static organ_status check_place(const organ_ranks *ranks, const arrival *of, organ_error *error)
 {
     for (size_t r = 1; r < ranks->count; r++)
-        if (strcmp(of[r].where, of[0].where) != 0) {
-            ranks->over = true;
+        if (strcmp(of[r].where, of[0].where) != 0)
             return organ_fail(error, ORGAN_IO, "the ranks have parted ways: rank 0 is at '%s', rank %zu at '%s'", of[0].where, r,
                               of[r].where);
-        }
     return ORGAN_OK;
 }
 
@@ -89,6 +91,7 @@ static organ_status meet(organ_ranks *ranks, const char *where, uint64_t bytes, 
     snprintf(mine.where, sizeof mine.where, "%s", where);
     if (error->status)
         memcpy(mine.message, error->message, sizeof mine.message);
+    mine.agreed = error->status && strcmp(ranks->agreed, error->message) == 0;
     if (error->status && error->status != ORGAN_CHECK_FAILED)
         organ_pulse_stop_all(ranks);
     return ranks->wire.gather(&mine, sizeof mine, of, organ_ranks_pause, why) ? fail_lost(ranks, why, error) : ORGAN_OK;
@@ -123,7 +126,7 @@ static organ_status carry(organ_ranks *ranks, const void *mine, const arrival *o
     if (!travels)
         organ_fail(error, ORGAN_IO, "a rank has no memory for what the ranks exchange");
     free(others);
-    for (size_t r = 0; r < ranks->count && travels && !ranks->over; r++) {
+    for (size_t r = 0; r < ranks->count && travels && !ranks->lost; r++) {
         if (r == ranks->rank && of[r].bytes)
             memcpy(all->of[r], mine, of[r].bytes);
         if (ranks->wire.broadcast(all->of[r], of[r].bytes, (int)r, organ_ranks_pause, why))
@@ -143,32 +146,15 @@ static bool any_bytes(const organ_ranks *ranks, const arrival *of)
 static organ_status exchange(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes, organ_gathered *all, arrival *of,
                              organ_error *error)
 {
-    if (meet(ranks, where, bytes, of, error) && ranks->over)
+    meet(ranks, where, bytes, of, error);
+    if (!ranks->lost && any_bytes(ranks, of))
+        carry(ranks, mine, of, all, error);
+    if (ranks->lost)
         return error->status;
     const arrival *const fault = find_fault(ranks, of);
-    if (all && any_bytes(ranks, of) && carry(ranks, mine, of, all, error) && ranks->over)
-        return error->status;
     if (fault)
         return take_fault(ranks, of, fault, error);
     return error->status ? error->status : check_place(ranks, of, error);
-}
-
-static organ_status gather(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes, organ_gathered *all, organ_error *error)
-{
-    arrival *const of = malloc(ranks->count * sizeof *of);
-    if (!of) {
-        ranks->over = ranks->lost = true;
-        return organ_fail_memory(error, where);
-    }
-    exchange(ranks, where, mine, bytes, all, of, error);
-    organ_pulse_hear(ranks); /* what was sent before the ranks met belongs to the stage that ends here */
-    free(of);
-    return error->status;
-}
-
-organ_status organ_ranks_agree(organ_ranks *ranks, const char *where, organ_error *error)
-{
-    return ranks && !ranks->over ? gather(ranks, where, NULL, 0, NULL, error) : error->status;
 }
 
 /* Places for the bytes of `count` ranks; none of them has any. */
@@ -179,14 +165,45 @@ static bool make_places(organ_gathered *all, size_t count)
     return all->count > 0;
 }
 
+/* *together: all ranks are at the same point. */
+static organ_status gather(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes, organ_gathered *all, bool *together,
+                           organ_error *error)
+{
+    arrival *const of = malloc(ranks->count * sizeof *of);
+    *together = true;
+    if (ranks->lost)
+        organ_fail(error, ORGAN_IO, "the other ranks cannot be reached");
+    else if (!of || !make_places(all, ranks->count)) {
+        organ_fail_memory(error, where);
+        ranks->lost = true; /* the launcher ends the others when this process ends */
+    } else {
+        exchange(ranks, where, mine, bytes, all, of, error);
+        for (size_t r = 0; r < ranks->count && !ranks->lost; r++)
+            *together = *together && strcmp(of[r].where, where) == 0;
+        organ_pulse_hear(ranks); /* what was sent before the ranks met belongs to the stage that ends here */
+    }
+    free(of);
+    return error->status;
+}
+
+organ_status organ_ranks_agree(organ_ranks *ranks, const char *where, organ_error *error)
+{
+    organ_gathered nothing = {0};
+    bool together;
+    if (ranks)
+        gather(ranks, where, NULL, 0, &nothing, &together, error);
+    organ_gathered_free(&nothing);
+    return error->status;
+}
+
 organ_status organ_ranks_gather(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes, organ_gathered *all,
                                 organ_error *error)
 {
-    if (!make_places(all, organ_ranks_count(ranks)))
-        organ_fail_memory(error, where);
-    if (ranks && !ranks->over)
-        return gather(ranks, where, mine, all->count ? bytes : 0, all->count ? all : NULL, error);
-    if (!error->status && !make_room(all, &(arrival){.bytes = bytes}))
+    bool together;
+    *all = (organ_gathered){0};
+    if (ranks)
+        return gather(ranks, where, mine, bytes, all, &together, error);
+    if (!error->status && (!make_places(all, 1) || !make_room(all, &(arrival){.bytes = bytes})))
         organ_fail_memory(error, where);
     if (!error->status && bytes)
         memcpy(all->of[0], mine, bytes);
@@ -373,7 +390,16 @@ organ_status organ_ranks_join(const organ_launch *launch, organ_stop *stop, orga
     return organ_ranks_join_by(&wire, launch, stop, ranks, error);
 }
 
-organ_status organ_ranks_settle(organ_ranks *ranks, organ_error *error) { return organ_ranks_agree(ranks, "the end", error); }
+/* A rank that is here with a fault is asked by those that are elsewhere until all have come. */
+organ_status organ_ranks_settle(organ_ranks *ranks, organ_error *error)
+{
+    for (bool together = !ranks; !together;) {
+        organ_gathered nothing = {0};
+        gather(ranks, "the end", NULL, 0, &nothing, &together, error);
+        organ_gathered_free(&nothing);
+    }
+    return error->status;
+}
 
 void organ_ranks_leave(organ_ranks *ranks)
 {

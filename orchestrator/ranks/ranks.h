@@ -42,7 +42,8 @@ size_t organ_ranks_count(const organ_ranks *ranks); /* 1 without ranks */
 bool organ_ranks_first(const organ_ranks *ranks);
 
 /* Waits for all ranks, also after an error, which is then that of all: of several the first rank's, an interruption only where nothing else
- * is wrong. `where` says at which point of the run this is: if ranks have come to different points, that is an error too. */
+ * is wrong. What comes afterwards is exchanged as before, by all who go on. `where` says at which point of the run this is: if ranks have
+ * come to different points, that is an error too. */
 organ_status organ_ranks_agree(organ_ranks *ranks, const char *where, organ_error *error);
 
 /* What the ranks gave: `of[r]` has `bytes[r]` bytes. To be released with organ_gathered_free, whatever was returned. */

@@ -14,15 +14,15 @@ struct organ_ranks {
     organ_wire wire;
     size_t rank, count;
     char (*hosts)[ORGAN_HOST_ROOM];
-    bool joined; /* they know each other */
-    bool over;   /* a fault is known to all, or the others cannot be reached: nothing is exchanged any more */
+    bool joined;                                       /* they know each other */
+    char agreed[sizeof((organ_error *)NULL)->message]; /* the last fault that all know */
     organ_stop *stop;
     pthread_t pulse;
     bool beats;           /* the pulse runs */
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t woken; /* the pulse is to end */
     bool ending, told;    /* told: the others know that they shall stop */
-    bool lost;            /* a note could not be sent or received */
+    bool lost;            /* the others cannot be reached */
     const organ_progress *shown;
     organ_progress progress;
     bool stage;      /* one is begun and not ended */

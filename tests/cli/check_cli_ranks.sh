@@ -84,6 +84,9 @@ looked() {
     done
 }
 looked 0 audit tiny-qwen2 one1
+looked 0 perplexity tiny-qwen2 --text tiny-qwen2/heldout.txt --context 64 --max-tokens 1000
+looked 0 perplexity tiny-qwen2 --text tiny-qwen2/heldout.txt --compare one1 --max-tokens 300
+looked 0 evaluate tiny-qwen2 one1 --text tiny-qwen2/heldout.txt --context 64 --max-tokens 700
 cp -r one1 spoilt && chmod -R u+w spoilt
 printf '\x11\x3f' | dd of=spoilt/model-00002-of-00003.safetensors bs=1 seek=500000 conv=notrunc status=none
 looked 1 audit tiny-qwen2 spoilt

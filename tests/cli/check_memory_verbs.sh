@@ -72,7 +72,8 @@ area=$PWD
 gguf=$model-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
 
 # ---- the verbs ----
-sweep paths version version
+# It times two kernels, which of them is the quicker may change; not where one is named.
+ORGAN_ISA=scalar sweep paths version version
 sweep paths help help prune
 sweep 20 topology topology
 sweep 100 inspect inspect "$q" --tensors

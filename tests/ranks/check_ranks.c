@@ -190,9 +190,30 @@ static void fail_alone(organ_ranks *ranks, organ_error *error)
     if (organ_ranks_rank(ranks) == 2)
         organ_fail(error, ORGAN_BAD_INPUT, "a tensor is broken");
     ck_assert_int_eq(organ_ranks_agree(ranks, "the work is done", error), ORGAN_BAD_INPUT);
-    /* What is known to all is not told again, wherever a rank goes. */
+}
+
+/* A rank whose fault takes it to the end at once; the others come to points where they give bytes, and one more than the rest. */
+static void fail_and_leave(organ_ranks *ranks, organ_error *error)
+{
+    organ_gathered all = {0};
+    if (organ_ranks_rank(ranks) == 2) {
+        organ_fail(error, ORGAN_BAD_INPUT, "a tensor is broken");
+        return;
+    }
+    ck_assert_int_eq(organ_ranks_gather(ranks, "bytes", "abc", 3, &all, error), ORGAN_BAD_INPUT);
+    organ_gathered_free(&all);
     if (organ_ranks_rank(ranks) == 1)
-        organ_ranks_agree(ranks, "elsewhere", error);
+        ck_assert_int_eq(organ_ranks_agree(ranks, "elsewhere", error), ORGAN_BAD_INPUT);
+}
+
+/* A fault that all have overcome is past. */
+static void fail_and_go_on(organ_ranks *ranks, organ_error *error)
+{
+    organ_error fault = {0};
+    if (organ_ranks_rank(ranks) == 0)
+        organ_fail(&fault, ORGAN_BAD_INPUT, "what can be left out");
+    ck_assert_int_eq(organ_ranks_agree(ranks, "an extra", &fault), ORGAN_BAD_INPUT);
+    give_bytes(ranks, error);
 }
 
 START_TEST(a_fault_of_one_is_that_of_all)
@@ -201,6 +222,12 @@ START_TEST(a_fault_of_one_is_that_of_all)
     all_end(ORGAN_BAD_INPUT, "rank 2 of 4 (");
     all_end(ORGAN_BAD_INPUT, "): a tensor is broken");
     ck_assert_uint_eq(stops_sent[2], RANKS - 1);
+    play(fail_and_leave);
+    all_end(ORGAN_BAD_INPUT, "rank 2 of 4 (");
+    for (int r = 0; r < RANKS; r++)
+        ck_assert_ptr_null(strstr(players[r].error.message + 1, "rank"));
+    play(fail_and_go_on);
+    all_end(ORGAN_OK, "");
 }
 END_TEST
 

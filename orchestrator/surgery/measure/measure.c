@@ -217,7 +217,7 @@ static organ_status measure_and_report(void *context, json_t **report, organ_err
         organ_report_folder_make(&folder, error) == ORGAN_OK && measure_all(m, report, error) == ORGAN_OK && *report &&
         organ_report_folder_write(&folder, *report, error) == ORGAN_OK && o->output)
         forget_journals(m);
-    if (error->status)
+    if (error->status || !*report) /* the latter without memory */
         organ_report_folder_abandon(&folder); /* what was measured of deleted shards stays */
     return error->status;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/text/evaluate.h"
 
+#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/errata.h"
 #include "orchestrator/surgery/output/experiment.h"
@@ -26,10 +27,12 @@ typedef struct scoring {
     organ_trial trial;
 } scoring;
 
-static organ_status write_reports(const organ_experiment_options *o, const organ_report_files *files, const json_t *report,
-                                  organ_error *error)
+static organ_status write_reports(const scoring *s, const organ_experiment_options *o, const organ_report_files *files,
+                                  const json_t *report, organ_error *error)
 {
-    return report && o->output && !error->status ? organ_reports_make(o->output, o->force, files, NULL, report, error) : error->status;
+    if (!report || !o->output || error->status || !organ_ranks_first(s->engine->ranks))
+        return error->status;
+    return organ_reports_make(o->output, o->force, files, NULL, report, error);
 }
 
 static void close_scoring(void *context)
@@ -74,7 +77,7 @@ static organ_status score_models(void *context, json_t **report, organ_error *er
         return error->status;
     json_t *const models = models_json(&s->trial, error);
     *report = document(&s->trial, "organ.perplexity/1", models);
-    return write_reports(&o->experiment, &files, *report, error);
+    return write_reports(s, &o->experiment, &files, *report, error);
 }
 
 organ_status organ_perplexity(const organ_perplexity_options *options, const organ_engine *engine, const organ_progress *progress,
@@ -141,6 +144,7 @@ static organ_status count_killed(const organ_evaluate_options *options, const or
     organ_error found = {0};
     json_t *report = NULL;
     engine.memory = trial->memory;
+    engine.ranks = NULL; /* what is no pruning is no fault here, so every rank counts for itself */
     organ_audit(&audit, &engine, &quiet, &report, &found);
     if (report && same_tensors(report))
         *sparsity = sparsity_json(report);
@@ -240,7 +244,7 @@ static organ_status score_prunings(void *context, json_t **report, organ_error *
         organ_trial_run(&s->trial, error) == ORGAN_OK)
         *report = evaluation(&s->trial, histories, error);
     json_decref(histories);
-    return write_reports(&o->experiment, &files, *report, error);
+    return write_reports(s, &o->experiment, &files, *report, error);
 }
 
 organ_status organ_evaluate(const organ_evaluate_options *options, const organ_engine *engine, const organ_progress *progress,

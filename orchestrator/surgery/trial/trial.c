@@ -5,8 +5,10 @@
 #include "formats/base/utf8.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/compute.h"
 #include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/trial/trial_share.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -291,29 +293,55 @@ static organ_status logits(void *context, const size_t *rows, size_t count, void
     return organ_forward_logits(m->forward, m->hidden, rows, count, receiver, each, error);
 }
 
+/* Scores the windows of a share by all models. */
+static organ_status score_share(organ_trial *trial, const organ_trial_share *share, const organ_logit_source *sources,
+                                organ_token_scores *scores, organ_error *error)
+{
+    for (size_t m = 0; m < trial->count; m++) {
+        const organ_token_scores *const all = &trial->models[m].scores;
+        scores[m] = (organ_token_scores){.nll = all->nll + share->first,
+                                         .divergence = m ? all->divergence + share->first : NULL,
+                                         .agrees = m ? all->agrees + share->first : NULL};
+    }
+    if (share->plan.windows)
+        organ_perplexity_score(trial->engine.kernels, &share->plan, sources, trial->count, trial->batch_tokens, trial->tile_rows, scores,
+                               trial->engine.stop, trial->progress, error);
+    return error->status;
+}
+
+static organ_status score_windows(organ_trial *trial, organ_logit_source *sources, organ_token_scores *scores, organ_error *error)
+{
+    organ_ranks *const ranks = trial->engine.ranks;
+    const size_t batches = organ_trial_share_batches(&trial->plan, trial->batch_tokens, organ_ranks_count(ranks), error);
+    organ_trial_share share = {0};
+    uint64_t bytes = 0;
+    for (size_t m = 0; m < trial->count; m++) {
+        organ_trial_model *const model = &trial->models[m];
+        sources[m] = (organ_logit_source){model, organ_forward_describe(model->forward)->vocabulary, model->path, carry, logits};
+        bytes += model->bytes * batches;
+    }
+    organ_progress_begin(trial->progress, "scoring", bytes, batches);
+    if (!error->status && organ_trial_share_cut(&trial->plan, organ_ranks_rank(ranks), organ_ranks_count(ranks), &share, error) == ORGAN_OK)
+        score_share(trial, &share, sources, scores, error);
+    for (size_t m = 0; m < trial->count; m++)
+        organ_trial_share_scores(ranks, &trial->plan, &trial->models[m].scores, error);
+    organ_progress_end(trial->progress);
+    organ_trial_share_free(&share);
+    return error->status;
+}
+
 organ_status organ_trial_run(organ_trial *trial, organ_error *error)
 {
     const double started = organ_seconds_now();
-    const size_t batches = organ_perplexity_batches(&trial->plan, trial->batch_tokens);
     organ_logit_source *const sources = calloc(trial->count, sizeof *sources);
     organ_token_scores *const scores = calloc(trial->count, sizeof *scores);
-    uint64_t bytes = 0;
     if (!sources || !scores)
         organ_fail_errno(error, ENOMEM, "%zu models", trial->count);
     else
         allocate(trial, error);
-    for (size_t m = 0; !error->status && m < trial->count; m++) {
-        organ_trial_model *const model = &trial->models[m];
-        sources[m] = (organ_logit_source){model, organ_forward_describe(model->forward)->vocabulary, model->path, carry, logits};
-        scores[m] = model->scores;
-        bytes += model->bytes * batches;
-    }
-    if (!error->status) {
-        organ_progress_begin(trial->progress, "scoring", bytes, batches);
-        organ_perplexity_score(trial->engine.kernels, &trial->plan, sources, trial->count, trial->batch_tokens, trial->tile_rows, scores,
-                               trial->engine.stop, trial->progress, error);
-        organ_progress_end(trial->progress);
-    }
+    organ_ranks_agree(trial->engine.ranks, "models and text are open", error);
+    if (!error->status)
+        score_windows(trial, sources, scores, error);
     for (size_t m = 0; m < trial->count && !error->status; m++)
         organ_model_unchanged(trial->models[m].model, error);
     free(sources);
