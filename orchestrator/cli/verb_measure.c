@@ -23,6 +23,7 @@ RUN(measure, organ_measure, measure)
 
 const organ_verb organ_measure_verb = {
     .name = "measure",
+    .shares = true,
     .summary = "measure how far the weights of models are from noise",
     .about = "Reads every tensor and tells from the distribution of its values how far it is from noise: the angle theta, 0 degrees for "
              "noise, made of entropy, kurtosis and scale coherence; with moments, levels of quantisation, the change of information with "

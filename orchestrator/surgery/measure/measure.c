@@ -3,6 +3,7 @@
 
 #include "formats/remote/remote.h"
 #include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/measure/shards.h"
 #include "orchestrator/surgery/measure/stream.h"
@@ -94,6 +95,8 @@ static organ_status measure_tensors(const measuring *m, const patient *p, organ_
     const organ_z_options options = {.chosen = p->chosen, .seed = m->options->seed, .subjects = &p->subjects};
     if (!m->options->output || organ_model_is_here(model, "", &(organ_error){0}) == ORGAN_OK)
         return organ_measure_tensors(model, &options, m->engine, m->progress, z, error);
+    if (organ_ranks_refuse(m->engine->ranks, "measure of a URL with -o", error) != ORGAN_OK)
+        return error->status;
     if (organ_measure_stream_open(model, m->options->seed, m->options->output, m->progress, stream, error) == ORGAN_OK &&
         json_array_append_new(m->journals, organ_document_string(organ_measure_stream_path(*stream))))
         organ_fail_memory(error, model->path);
@@ -168,10 +171,12 @@ static organ_status measure_and_delete(measuring *m, const char *path, organ_err
 }
 
 /* What is deleted must have been measured whole, and what was measured must be kept. */
-static organ_status check_deleting(const organ_measure_options *options, organ_error *error)
+static organ_status check_deleting(const organ_measure_options *options, const organ_ranks *ranks, organ_error *error)
 {
     if (!options->delete_after)
         return ORGAN_OK;
+    if (organ_ranks_refuse(ranks, "measure --delete-after", error) != ORGAN_OK)
+        return error->status;
     if (!options->output)
         return organ_fail(error, ORGAN_USAGE, "--delete-after needs -o OUTDIR: there is written down what was measured of deleted shards");
     if (options->seed)
@@ -211,13 +216,14 @@ static organ_status measure_and_report(void *context, json_t **report, organ_err
 {
     measuring *const m = context;
     const organ_measure_options *const o = m->options;
-    organ_report_folder folder = {o->output, {"z_report.json", "Z_MEASURE_REPORT.md"}, false};
-    if (check_deleting(o, error) == ORGAN_OK && organ_selection_parse(o->types, o->layers, &m->selection, error) == ORGAN_OK &&
+    organ_report_folder folder = {organ_ranks_first(m->engine->ranks) ? o->output : NULL, {"z_report.json", "Z_MEASURE_REPORT.md"}, false};
+    if (check_deleting(o, m->engine->ranks, error) == ORGAN_OK &&
+        organ_selection_parse(o->types, o->layers, &m->selection, error) == ORGAN_OK &&
         organ_report_folder_check(&folder, o->models, o->model_count, error) == ORGAN_OK &&
         organ_report_folder_make(&folder, error) == ORGAN_OK && measure_all(m, report, error) == ORGAN_OK && *report &&
         organ_report_folder_write(&folder, *report, error) == ORGAN_OK && o->output)
         forget_journals(m);
-    if (error->status || !*report) /* the latter without memory */
+    if (error->status || !*report)            /* the latter without memory */
         organ_report_folder_abandon(&folder); /* what was measured of deleted shards stays */
     return error->status;
 }
