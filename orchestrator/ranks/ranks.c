@@ -22,6 +22,8 @@ size_t organ_ranks_count(const organ_ranks *ranks) { return ranks ? ranks->count
 
 bool organ_ranks_first(const organ_ranks *ranks) { return organ_ranks_rank(ranks) == 0; }
 
+const char *organ_ranks_host(const organ_ranks *ranks, size_t rank) { return ranks->hosts[rank]; }
+
 /* ---- meeting ---- */
 
 /* What a rank says when it comes to a point of the run. */

@@ -40,6 +40,7 @@ void organ_ranks_leave(organ_ranks *ranks);
 size_t organ_ranks_rank(const organ_ranks *ranks);  /* 0: the first */
 size_t organ_ranks_count(const organ_ranks *ranks); /* 1 without ranks */
 bool organ_ranks_first(const organ_ranks *ranks);
+const char *organ_ranks_host(const organ_ranks *ranks, size_t rank); /* of several ranks: the name of the host that it runs on */
 
 /* Waits for all ranks, also after an error, which is then that of all: of several the first rank's, an interruption only where nothing else
  * is wrong. What comes afterwards is exchanged as before, by all who go on. `where` says at which point of the run this is: if ranks have

@@ -124,6 +124,12 @@ cores=$("$organ" topology --json | jq .machine.cores)
 mpirun --bind-to none -n 2 "$organ" prune tiny-qwen2 -o new --json --quiet >../out 2>../err
 judge "two ranks do not divide $cores cores" test "$(jq .run.threads ../out)" = $((cores > 1 ? cores / 2 : 1))
 rm -rf new
+mpirun --bind-to none -n 2 "$organ" topology --json >../out 2>../err
+judge "the plans of the ranks are not told" test "$(jq -c '[.ranks[] | .rank, .workers]' ../out)" = "[0,$((cores > 1 ? cores / 2 : 1)),1,$((cores > 1 ? cores - cores / 2 : 1))]"
+judge "a rank's plan is another one" test "$(jq -c '.ranks[1] | keys' ../out)" = '["cpus","host","nodes","rank","workers"]'
+judge "the ranks share a CPU" test "$(jq '.ranks[0].cpus != .ranks[1].cpus' ../out)" = "$( ((cores > 1)) && echo true || echo false)"
+ranks 2 0 topology
+prints 'buffers on nodes'
 
 # ---- killed and resumed ----
 # slowly N SIGNAL: prunes by N ranks and sends a signal to one of them once some more tensors are done.

@@ -20,6 +20,8 @@ static const organ_field workers[] = {FIELD_COUNT("worker", "worker"),
                                                   "{kind?slower kind of core}{" SHARES "?{kind?, }shares its {workers_on_cpu>1?CPU|core}}"
                                                   "{node_is_near?|{kind|" SHARES "?, }its own node has no memory to use}",
                                                   ORGAN_FIELD_LEFT | ORGAN_FIELD_SHORTENS)};
+static const organ_field ranks[] = {FIELD_COUNT("rank", "rank"), FIELD_TEXT("host", "host", 0), FIELD_COUNT("workers", "workers"),
+                                    FIELD_TEXT("CPUs", "cpus", ORGAN_FIELD_SHORTENS), FIELD_TEXT("buffers on nodes", "nodes", 0)};
 static const organ_field left_out[] = {FIELD_TEXT("left out", "what", 0), FIELD_TEXT("which", "which", 0),
                                        FIELD_TEXT("why", "why", ORGAN_FIELD_SHORTENS)};
 
@@ -32,6 +34,8 @@ static const organ_block blocks[] = {
     TABLE(ON_ALL, NULL, "nodes", FIELDS(nodes), .caption = "Buffers of bands lie with the workers in turn"),
     SECTION(ON_PAGE, NULL, "Workers"),
     TABLE(ON_ALL, NULL, "workers", FIELDS(workers), .caption = "Each worker's own buffers lie on the node nearest to its core"),
+    SECTION(ON_PAGE, "ranks", "Ranks"),
+    TABLE(ON_ALL, "ranks", "ranks", FIELDS(ranks), .caption = "Processes that share the work of a run; above is what the first would do"),
     SECTION(ON_PAGE, NULL, "Left out"),
     TABLE(ON_ALL, "left_out", "left_out", FIELDS(left_out)),
     SAY_AFTER(ON_ALL, "!left_out", "", "Nothing of the machine is left out."),

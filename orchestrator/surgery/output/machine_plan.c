@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/output/machine_plan.h"
 
+#include "formats/base/memory_watch.h"
+#include "formats/base/text_buffer.h"
 #include "orchestrator/machine/topology.h"
+#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/band_plan.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -101,6 +105,74 @@ static json_t *left_out_rows(const plan *p)
     return NULL;
 }
 
+/* ---- several processes ---- */
+
+static int by_number(const void *a, const void *b)
+{
+    const unsigned x = *(const unsigned *)a, y = *(const unsigned *)b;
+    return (x > y) - (x < y);
+}
+
+/* "0-3,8" of numbers, which it sorts. NULL without memory. */
+static json_t *list_json(unsigned *numbers, size_t count)
+{
+    organ_text text;
+    organ_error error = {0};
+    char *list = NULL;
+    if (organ_text_open(&text, &error))
+        return NULL;
+    qsort(numbers, count, sizeof *numbers, by_number);
+    for (size_t k = 0, end; k < count; k = end + 1) {
+        for (end = k; end + 1 < count && numbers[end + 1] <= numbers[end] + 1;)
+            end++;
+        fprintf(text.out, numbers[end] > numbers[k] ? "%s%u-%u" : "%s%u", k ? "," : "", numbers[k], numbers[end]);
+    }
+    organ_text_end(&text, &list, &error);
+    json_t *const json = list ? json_string(list) : NULL;
+    free(list);
+    return json;
+}
+
+/* Where this process would work. NULL without memory. */
+static json_t *rank_json(const plan *p, const organ_ranks *ranks)
+{
+    const size_t rank = organ_ranks_rank(ranks);
+    unsigned *const numbers = calloc(2 * p->threads, sizeof *numbers), *const nodes = numbers + p->threads;
+    for (size_t k = 0; numbers && k < p->threads; k++) {
+        numbers[k] = p->places[k].pu;
+        nodes[k] = organ_topology_node(p->topology, p->places[k].node).os;
+    }
+    json_t *const row =
+        numbers ? ORGAN_OBJECT(SET_COUNT("rank", rank), SET_BYTES("host", organ_ranks_host(ranks, rank)), SET_COUNT("workers", p->threads),
+                               SET("cpus", list_json(numbers, p->threads)), SET("nodes", list_json(nodes, p->threads)))
+                : NULL;
+    free(numbers);
+    return row;
+}
+
+/* All ranks get the rows of all. */
+static organ_status add_ranks(json_t *report, const plan *p, organ_ranks *ranks, organ_error *error)
+{
+    organ_gathered all = {0};
+    json_error_t fault;
+    bool no_memory = false;
+    json_t *const mine = rank_json(p, ranks), *const rows = json_array();
+    char *const text = mine ? json_dumps(mine, JSON_COMPACT) : NULL;
+    if (!text || !rows)
+        organ_fail_memory(error, "the plan of the ranks");
+    organ_ranks_gather(ranks, "the plans are made", text, text ? strlen(text) : 0, &all, error);
+    for (size_t r = 0; r < all.count && !error->status; r++)
+        if (json_array_append_new(rows, organ_json_load(all.of[r], all.bytes[r], 0, &fault, &no_memory)))
+            organ_fail_memory(error, "the plan of the ranks");
+    if (!error->status && json_object_set(report, "ranks", rows))
+        organ_fail_memory(error, "the plan of the ranks");
+    organ_gathered_free(&all);
+    free(text);
+    json_decref(mine);
+    json_decref(rows);
+    return error->status;
+}
+
 static json_t *document(const plan *p, const char *import)
 {
     return ORGAN_OBJECT(
@@ -128,6 +200,8 @@ organ_status organ_machine_plan(const organ_machine_plan_options *options, json_
     }
     if (!*report)
         organ_fail_errno(error, ENOMEM, "plan for %zu workers", p.threads);
+    else if (options->ranks)
+        add_ranks(*report, &p, options->ranks, error);
     free(p.places);
     organ_topology_destroy(p.topology);
     return error->status;

@@ -12,8 +12,9 @@
 ORGAN_API_BEGIN
 
 typedef struct organ_machine_plan_options {
-    const char *import; /* a machine recorded by hwloc; NULL: this one */
-    size_t threads;     /* 0: one per core */
+    const char *import;        /* a machine recorded by hwloc; NULL: this one */
+    size_t threads;            /* 0: one per core */
+    struct organ_ranks *ranks; /* (room ranks) whose plans are all told; NULL: this process alone */
 } organ_machine_plan_options;
 
 /* *report has the schema organ.topology/1; the caller releases it; NULL on error. The plan is the one by which organ_workers_create and
