@@ -16,6 +16,7 @@ RUN_WORK(extract, organ_run_light)
 
 const organ_verb organ_extract_verb = {
     .name = "extract",
+    .shares = true,
     .summary = "take a model apart into skeleton, organs, embedding, norms",
     .about = "Writes the bytes of every tensor, and nothing else, into a file of its own: attention into DIR/skeleton, feed-forward and "
              "experts into DIR/organs, the rest into DIR/embed, DIR/norm and DIR/other. DIR/manifest.json has the whole anatomy: name, "
@@ -46,6 +47,7 @@ RUN_WORK(assemble, organ_run_light)
 
 const organ_verb organ_assemble_verb = {
     .name = "assemble",
+    .shares = true,
     .summary = "put a model together from an organ directory",
     .about = "Makes a model of an organ directory. Untouched, it is the donor byte for byte: the one file, or in a directory all files. A "
              "model in several files becomes one where OUT ends in .gguf or .safetensors. A .bin file that was changed, its length kept, "

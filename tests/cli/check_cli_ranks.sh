@@ -34,10 +34,11 @@ says 'mpirun has started 4 processes, but MPI sees 1 of them'
 judge "something was made" test ! -e new
 
 # ---- the same bytes ----
+threads=(--threads 1)
 # ranks N CODE ARGS...: runs as N processes of one thread each; the log of all is in ../err.
 ranks() {
     here="mpirun -n $1 organ ${*:3}"
-    mpirun -n "$1" "$organ" "${@:3}" --threads 1 >../out 2>../err </dev/null
+    mpirun -n "$1" "$organ" "${@:3}" "${threads[@]}" >../out 2>../err </dev/null
     code=$?
     if ((code == $2)); then good; else bad "ends with $code instead of $2" ../err; fi
 }
@@ -70,7 +71,12 @@ same 3 quantize tiny-qwen2 --scheme int4-group32
 same 4.gguf quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --scheme q4_0
 same 5 dequantize one3
 same 6.gguf purify tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --method haar
-rm -rf one[2-6]*
+threads=() # they have none
+same 7 extract tiny-qwen2
+same 8 assemble one7
+same 9.safetensors assemble one7
+threads=(--threads 1)
+rm -rf one[2-9]*
 
 # looked CODE ARGS...: a verb that makes no output tells by 2 and 3 ranks what it tells by one.
 looked() {

@@ -12,6 +12,7 @@ typedef struct organ_assemble_options {
     const char *output;
     bool resume, force, dry_run;
     const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
+    struct organ_ranks *ranks;        /* (room ranks) that share the work; NULL: this process does it */
 } organ_assemble_options;
 
 /* An output that ends in .gguf or .safetensors is one file: that of the donor, byte for byte, or, if the donor had several, one with a

@@ -12,6 +12,7 @@ typedef struct organ_extract_options {
     bool resume, force, dry_run;
     const char *resumed_by;           /* what continues an interrupted run, for the message; NULL: "--resume" */
     const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
+    struct organ_ranks *ranks;        /* (room ranks) that share the work; NULL: this process does it */
 } organ_extract_options;
 
 /* *report has the schema organ.extract/1; the caller releases it; NULL on error. With dry_run nothing is written. Errors: ORGAN_USAGE

@@ -56,7 +56,7 @@ static organ_status layout_finish(void *context, const char *to, organ_error *er
     organ_layout_output *const w = context;
     if ((w->source && organ_model_unchanged(w->source, error)) || organ_model_unchanged(w->model, error))
         return error->status;
-    return w->apart ? write_manifest(w, to, error) : ORGAN_OK;
+    return w->apart && organ_ranks_first(w->made.output.ranks) ? write_manifest(w, to, error) : ORGAN_OK;
 }
 
 static organ_status layout_tell(void *context, json_t **report, organ_error *error)
