@@ -71,12 +71,14 @@ same 3 quantize tiny-qwen2 --scheme int4-group32
 same 4.gguf quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --scheme q4_0
 same 5 dequantize one3
 same 6.gguf purify tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --method haar
+same 10 lora merge --base tiny-qwen2 --adapter "${model%/*}/tiny-lora"
+same 11 prune tiny-qwen2 --method magnitude -s 50 --evaluate tiny-qwen2/heldout.txt --evaluate-max-tokens 300
 threads=() # they have none
 same 7 extract tiny-qwen2
 same 8 assemble one7
 same 9.safetensors assemble one7
 threads=(--threads 1)
-rm -rf one[2-9]*
+rm -rf one[2-9]* one1?
 
 # looked CODE ARGS...: a verb that makes no output tells by 2 and 3 ranks what it tells by one.
 looked() {
