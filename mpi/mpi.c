@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define NOTE_TAG 1
+#define NOTES    256                /* on their way at a time */
 #define STEP     ((size_t)64 << 20) /* MPI counts bytes in an int */
 
 #define EXPORTED __attribute__((visibility("default")))
@@ -83,11 +84,42 @@ int organ_mpi_broadcast(void *data, size_t bytes, int from, void (*wait)(unsigne
     return failed;
 }
 
+/* Notes on their way: who sends one does not wait for the other to look. */
+static struct {
+    MPI_Request request; /* MPI_REQUEST_NULL: free */
+    char bytes[ORGAN_WIRE_NOTE];
+} sent[NOTES];
+static int begun; /* of the places in `sent`, so many were used */
+
+/* A place for a note, -1 where all are on their way. Call with the lock held. */
+static int free_place(int *code)
+{
+    for (int k = 0; k < begun && *code == MPI_SUCCESS; k++) {
+        int done = 1;
+        if (sent[k].request != MPI_REQUEST_NULL)
+            *code = MPI_Test(&sent[k].request, &done, MPI_STATUS_IGNORE);
+        if (done)
+            return k;
+    }
+    return begun < NOTES ? begun++ : -1;
+}
+
 int organ_mpi_send(int to, const void *note, size_t bytes, void (*wait)(unsigned turn), char *why)
 {
-    MPI_Request request;
+    int code = MPI_SUCCESS, place;
     pthread_mutex_lock(&lock);
-    return complete(MPI_Isend(note, (int)bytes, MPI_BYTE, to, NOTE_TAG, MPI_COMM_WORLD, &request), &request, wait, why);
+    for (unsigned turn = 0; (place = free_place(&code)) < 0 && code == MPI_SUCCESS; turn++) {
+        pthread_mutex_unlock(&lock);
+        wait(turn);
+        pthread_mutex_lock(&lock);
+    }
+    if (code == MPI_SUCCESS) {
+        memcpy(sent[place].bytes, note, bytes);
+        code = MPI_Isend(sent[place].bytes, (int)bytes, MPI_BYTE, to, NOTE_TAG, MPI_COMM_WORLD, &sent[place].request);
+    }
+    const int failed = judge(code, why);
+    pthread_mutex_unlock(&lock);
+    return failed;
 }
 
 int organ_mpi_receive(void *note, size_t room, size_t *bytes, int *from, char *why)
@@ -109,4 +141,11 @@ int organ_mpi_receive(void *note, size_t room, size_t *bytes, int *from, char *w
     return failed;
 }
 
-int organ_mpi_close(char *why) { return judge(MPI_Finalize(), why); }
+/* Notes that nobody has taken are of no use any more. */
+int organ_mpi_close(char *why)
+{
+    for (int k = 0; k < begun; k++)
+        if (sent[k].request != MPI_REQUEST_NULL)
+            MPI_Request_free(&sent[k].request);
+    return judge(MPI_Finalize(), why);
+}

@@ -16,7 +16,7 @@ typedef struct organ_wire {
     int (*gather)(const void *mine, size_t bytes, void *all, void (*wait)(unsigned turn), char *why);
     /* The `bytes` bytes of rank `from` reach all others, at `data`. */
     int (*broadcast)(void *data, size_t bytes, int from, void (*wait)(unsigned turn), char *why);
-    /* A note of at most ORGAN_WIRE_NOTE bytes for one rank. */
+    /* A note of at most ORGAN_WIRE_NOTE bytes for one rank, which is not waited for unless many are on their way. */
     int (*send)(int to, const void *note, size_t bytes, void (*wait)(unsigned turn), char *why);
     /* A note that has come: *bytes of it at `note`, 0 if there is none. */
     int (*receive)(void *note, size_t room, size_t *bytes, int *from, char *why);

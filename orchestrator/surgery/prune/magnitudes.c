@@ -15,6 +15,10 @@
 #define BINS       56        /* up to 2^4 */
 #define ROOT_OF_2  0x3504F3u /* mantissa of the FP32 value nearest to it */
 
+typedef struct sums {
+    uint64_t weights, zero, all[BINS], killed[BINS];
+} sums;
+
 struct organ_magnitudes {
     const organ_model *donor;
     const organ_tensor *const *tensors;
@@ -24,7 +28,7 @@ struct organ_magnitudes {
     bool *seen;        /* of each tensor, whether bytes of it passed by */
     void *bytes;
     float *before, *after;
-    uint64_t weights, zero, all[BINS], killed[BINS];
+    sums found;
 };
 
 /* The exponent is the octave; its second half begins at the root of 2. A subnormal is in the first bin. */
@@ -38,15 +42,15 @@ static size_t bin_of(float magnitude)
 
 static void count_pairs(organ_magnitudes *c, size_t n)
 {
-    c->weights += n;
+    c->found.weights += n;
     for (size_t k = 0; k < n; k++) {
         if (c->before[k] == 0) {
-            c->zero++;
+            c->found.zero++;
             continue;
         }
         const size_t bin = bin_of(fabsf(c->before[k]));
-        c->all[bin]++;
-        c->killed[bin] += c->after[k] == 0;
+        c->found.all[bin]++;
+        c->found.killed[bin] += c->after[k] == 0;
     }
 }
 
@@ -129,9 +133,40 @@ organ_status organ_magnitudes_see(organ_magnitudes *c, size_t t, const void *dat
 static json_t *describe(const organ_magnitudes *c)
 {
     return ORGAN_OBJECT(SET_TEXT("definition", "target weights of the donor by magnitude; each count is of half an octave"),
-                        SET_COUNT("weights", c->weights), SET_COUNT("of", c->of), SET_COUNT("every_row", c->step),
-                        SET_COUNT("from_log2", FROM_LOG2), SET_COUNT("per_octave", PER_OCTAVE), SET_COUNT("zero", c->zero),
-                        SET("count", organ_counts_json(BINS, c->all)), SET("killed", organ_counts_json(BINS, c->killed)));
+                        SET_COUNT("weights", c->found.weights), SET_COUNT("of", c->of), SET_COUNT("every_row", c->step),
+                        SET_COUNT("from_log2", FROM_LOG2), SET_COUNT("per_octave", PER_OCTAVE), SET_COUNT("zero", c->found.zero),
+                        SET("count", organ_counts_json(BINS, c->found.all)), SET("killed", organ_counts_json(BINS, c->found.killed)));
+}
+
+static void add_sums(sums *to, const sums *more)
+{
+    to->weights += more->weights;
+    to->zero += more->zero;
+    for (size_t k = 0; k < BINS; k++) {
+        to->all[k] += more->all[k];
+        to->killed[k] += more->killed[k];
+    }
+}
+
+organ_status organ_magnitudes_join(organ_magnitudes *c, organ_ranks *ranks, organ_error *error)
+{
+    organ_gathered found = {0}, seen = {0};
+    if (!ranks)
+        return error->status;
+    organ_ranks_gather(ranks, "magnitudes are counted", &c->found, sizeof c->found, &found, error);
+    organ_ranks_gather(ranks, "the tensors are known that were counted", c->seen, c->count * sizeof *c->seen, &seen, error);
+    for (size_t r = 0; r < found.count && !error->status; r++) {
+        if (r == organ_ranks_rank(ranks))
+            continue;
+        sums more;
+        memcpy(&more, found.of[r], sizeof more);
+        add_sums(&c->found, &more);
+        for (size_t t = 0; t < c->count; t++)
+            c->seen[t] |= seen.of[r][t] != 0;
+    }
+    organ_gathered_free(&found);
+    organ_gathered_free(&seen);
+    return error->status;
 }
 
 organ_status organ_magnitudes_tell(organ_magnitudes *c, const organ_model *copy, json_t **report, organ_error *error)

@@ -4,6 +4,7 @@
 #define ORGAN_MAGNITUDES_H
 
 #include "kernels/kernels.h"
+#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/output/tally.h"
 
 /* Weights that a figure needs. */
@@ -22,6 +23,9 @@ void organ_magnitudes_close(organ_magnitudes *magnitudes);
 /* Counts bytes [at, at + bytes) of tensor t, whole weights, by what they are in the copy: they need not be read there once more. Of a
  * tensor all bytes are shown once, or none. Errors as of organ_model_read for the donor. */
 organ_status organ_magnitudes_see(organ_magnitudes *magnitudes, size_t t, const void *data, uint64_t at, size_t bytes, organ_error *error);
+
+/* Among ranks, each of which was shown some tensors: every one of them then knows of all that any was shown. As organ_ranks_agree. */
+organ_status organ_magnitudes_join(organ_magnitudes *magnitudes, organ_ranks *ranks, organ_error *error);
 
 /* Counts what was not shown from the files. *report is {"definition", "weights", "of", "every_row", "from_log2", "per_octave", "zero",
  * "count": [...], "killed": [...]}; count k is of |w| from 2^(from_log2 + k / per_octave) on, the first and the last take what lies beyond.
