@@ -146,7 +146,7 @@ slowly() {
     local runner k before
     here="mpirun -n $1, $2"
     before=$(lines)
-    mpirun -n "$1" "$organ" prune tiny-qwen2 -o new --threads 1 --iterations 900 --resume >../out 2>../err &
+    mpirun -n "$1" "$organ" prune tiny-qwen2 -o new --threads 1 --iterations 3000 --resume >../out 2>../err &
     runner=$!
     for ((k = 0; k < 1500; k++)); do
         (($(lines) > before + 2)) && break
@@ -156,7 +156,7 @@ slowly() {
     wait $runner
     code=$?
 }
-run prune tiny-qwen2 -o slow --iterations 900 --quiet
+run prune tiny-qwen2 -o slow --iterations 3000 --quiet
 slowly 3 KILL
 judge "a killed rank is not the end" test $code != 0
 judge "the output has its name" test ! -e new
@@ -166,12 +166,12 @@ slowly 2 TERM
 judge "it ends with another code" test $code = 130
 judge "does not end as interrupted" grep -q 'interrupted .*--resume continues' ../err
 judge "the command to go on is not shown" grep -q 'organ: to go on: organ prune --resume' ../err
-ranks 7 0 prune tiny-qwen2 -o new --iterations 900 --resume
+ranks 7 0 prune tiny-qwen2 -o new --iterations 3000 --resume
 says 'continuing: '
 judge "resumed by others it is not the same" diff <(holds slow) <(holds new)
 judge "journals are left" test -z "$(find new -name 'journal*')"
 rm -rf new
 slowly 3 KILL
-ends 0 prune tiny-qwen2 -o new --iterations 900 --resume
+ends 0 prune tiny-qwen2 -o new --iterations 3000 --resume
 judge "resumed by one it is not the same" diff <(holds slow) <(holds new)
 finish
