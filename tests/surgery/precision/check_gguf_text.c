@@ -92,28 +92,20 @@ START_TEST(full_disk_and_what_goes_on)
 }
 END_TEST
 
-static void is_refused_with(convert_way way, organ_status status, const char *words)
-{
-    organ_error error;
-    ck_assert_msg(convert("out.gguf", way, &error) == status, "%s", error.message);
-    ck_assert_msg(strstr(error.message, words), "%s", error.message);
-    ck_assert(!scratch_left("out.gguf"));
-}
-
 START_TEST(what_cannot_be_is_refused)
 {
     convert_way way = way_of("q4_0", text);
     way.samples = way.context = 1;
     way.targets = "blk.0.*_exps.*";
-    is_refused_with(way, ORGAN_BAD_INPUT, "no token of the calibration was routed to this expert");
+    convert_refused(way, ORGAN_BAD_INPUT, "no token of the calibration was routed to this expert");
     way = way_of("q4_0", text);
     way.memory = (uint64_t)1 << 20;
-    is_refused_with(way, ORGAN_USAGE, "is enough");
+    convert_refused(way, ORGAN_USAGE, "is enough");
     way = way_of("q4_0", text);
     way.targets = "token_embd.*";
-    is_refused_with(way, ORGAN_USAGE, "none of the targets is in a layer");
+    convert_refused(way, ORGAN_USAGE, "none of the targets is in a layer");
     way = way_of("q4_0", scratch_path("missing"));
-    is_refused_with(way, ORGAN_IO, "missing");
+    convert_refused(way, ORGAN_IO, "missing");
 }
 END_TEST
 

@@ -318,37 +318,29 @@ END_TEST
 
 /* ---- faults ---- */
 
-static void is_refused_with(convert_way way, organ_status status, const char *words)
-{
-    organ_error error;
-    ck_assert_msg(convert("out.gguf", way, &error) == status, "%s", error.message);
-    ck_assert_msg(strstr(error.message, words), "%s", error.message);
-    ck_assert(!scratch_left("out.gguf"));
-}
-
 START_TEST(what_cannot_be_is_refused)
 {
     organ_error error;
     convert_way way = way_of("q4_k", NULL);
     way.targets = "blk.0.ffn_up.*";
-    is_refused_with(way, ORGAN_BAD_INPUT, "'blk.0.ffn_up.weight': its rows of 40 values are no whole blocks of 32");
+    convert_refused(way, ORGAN_BAD_INPUT, "'blk.0.ffn_up.weight': its rows of 40 values are no whole blocks of 32");
     way = way_of("fp8-block128", NULL);
     ck_assert_int_eq(convert("out", way, &error), ORGAN_USAGE);
     ck_assert_msg(strstr(error.message, "is GGUF, but fp8-block128 is a scheme of safetensors models"), "%s", error.message);
     way = way_of("fp8-block128", "imatrix.gguf");
     way.model = NULL;
-    is_refused_with(way, ORGAN_USAGE, "--imatrix has no meaning with scheme fp8-block128");
+    convert_refused(way, ORGAN_USAGE, "--imatrix has no meaning with scheme fp8-block128");
     way.scheme = "q4_k";
-    is_refused_with(way, ORGAN_USAGE, "is not GGUF, but q4_k is a scheme of GGUF models");
+    convert_refused(way, ORGAN_USAGE, "is not GGUF, but q4_k is a scheme of GGUF models");
     way = way_of("q4_k", NULL);
     way.memory = (uint64_t)1 << 20;
-    is_refused_with(way, ORGAN_USAGE, "is enough");
+    convert_refused(way, ORGAN_USAGE, "is enough");
     spoilt = NAN;
     make_donor(TENSORS);
-    is_refused_with(way_of("q6_k", NULL), ORGAN_BAD_INPUT, "'blk.0.ffn_gate_exps.weight' has values that are NaN or infinite");
+    convert_refused(way_of("q6_k", NULL), ORGAN_BAD_INPUT, "'blk.0.ffn_gate_exps.weight' has values that are NaN or infinite");
     spoilt = INFINITY;
     make_donor(TENSORS);
-    is_refused_with(way_of("q4_1", "imatrix.gguf"), ORGAN_BAD_INPUT, "'blk.0.ffn_gate_exps.weight' has values that are NaN or infinite");
+    convert_refused(way_of("q4_1", "imatrix.gguf"), ORGAN_BAD_INPUT, "'blk.0.ffn_gate_exps.weight' has values that are NaN or infinite");
 }
 END_TEST
 
@@ -390,12 +382,12 @@ START_TEST(imatrix_that_does_not_fit)
 {
     organ_error error;
     make_importance(4);
-    is_refused_with(way_of("q4_k", "imatrix.gguf"), ORGAN_BAD_INPUT, "'blk.0.ffn_gate_exps.weight': imatrix.gguf has no entry for it");
+    convert_refused(way_of("q4_k", "imatrix.gguf"), ORGAN_BAD_INPUT, "'blk.0.ffn_gate_exps.weight': imatrix.gguf has no entry for it");
     convert_way way = way_of("q4_k", "imatrix.gguf");
     way.targets = "blk.0.attn_q.*";
     must_convert("some.gguf", way);
-    is_refused_with(way_of("q4_k", "donor.gguf"), ORGAN_BAD_INPUT, "is no importance matrix");
-    is_refused_with(way_of("q4_k", "missing.gguf"), ORGAN_IO, "missing.gguf");
+    convert_refused(way_of("q4_k", "donor.gguf"), ORGAN_BAD_INPUT, "is no importance matrix");
+    convert_refused(way_of("q4_k", "missing.gguf"), ORGAN_IO, "missing.gguf");
     spill(scratch_path("imatrix.gguf"), "GGUF", 4);
     ck_assert_msg(convert("out.gguf", way, &error) == ORGAN_BAD_INPUT, "%s", error.message);
     ck_assert(!scratch_left("out.gguf"));
@@ -419,7 +411,7 @@ START_TEST(packed_targets_stay)
     ck_assert_str_eq(json_string_value(json_object_get(left, "why")), "it is stored as Q8_0: only BF16, F16 and F32 are quantised.");
     way.targets = "blk.0.attn_q.*";
     way.model = scratch_path("first.gguf");
-    is_refused_with(way, ORGAN_BAD_INPUT, "it is stored as Q8_0");
+    convert_refused(way, ORGAN_BAD_INPUT, "it is stored as Q8_0");
 }
 END_TEST
 

@@ -117,6 +117,14 @@ float *numbers_of(const organ_model *model, const char *name, size_t *count)
     return values;
 }
 
+void convert_refused(convert_way way, organ_status status, const char *words)
+{
+    organ_error error;
+    ck_assert_msg(convert("out.gguf", way, &error) == status, "%s", error.message);
+    ck_assert_msg(strstr(error.message, words), "%s", error.message);
+    ck_assert(!scratch_left("out.gguf"));
+}
+
 void convert_forget(const char *output)
 {
     static const char *const endings[] = {"gguf", "quantize.json", "QUANTIZE_REPORT.md", "QUANTIZE_REPORT.html"};

@@ -38,6 +38,9 @@ void convert_teardown(void);
 organ_status convert(const char *output, convert_way way, organ_error *error);
 void must_convert(const char *output, convert_way way);
 
+/* "out.gguf" is refused with these words, and nothing of it is left. */
+void convert_refused(convert_way way, organ_status status, const char *words);
+
 /* Takes away OUTPUT.gguf and what lies beside it. */
 void convert_forget(const char *output);
 
