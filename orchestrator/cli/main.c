@@ -95,7 +95,6 @@ static organ_status run_shared(const organ_verb *verb, const organ_launch *launc
                           verb->name, launch->count, launch->launcher);
     if (organ_ranks_join(launch, &stop, &call->ranks, error))
         return error->status;
-    call->extract.ranks = call->assemble.ranks = call->ranks;
     if (!call->html || !(organ_html_file_check(call->html, error) || organ_html_file_check_apart(call->html, verb, call, error)))
         verb->run(call, error);
     return organ_ranks_settle(call->ranks, error);

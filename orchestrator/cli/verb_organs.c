@@ -11,7 +11,12 @@ static const organ_option extract_options[] = {
     OUTPUT("DIR", extract.output, "the organ directory to make; it appears when it is whole", .required = true),
     WRITING(extract, "DIR", "say what would be in DIR")};
 
-WORK(extract_work) { return organ_extract(&call->extract, progress, call->stop, report, error); }
+WORK(extract_work)
+{
+    organ_extract_options options = call->extract;
+    options.ranks = call->ranks;
+    return organ_extract(&options, progress, call->stop, report, error);
+}
 RUN_WORK(extract, organ_run_light)
 
 const organ_verb organ_extract_verb = {
@@ -42,7 +47,12 @@ static const organ_option assemble_options[] = {
            "X.gguf or X.safetensors: one file; any other name: a directory with the donor's files as they were cut", .required = true),
     WRITING(assemble, "OUT", "say which files there would be")};
 
-WORK(assemble_work) { return organ_assemble(&call->assemble, progress, call->stop, report, error); }
+WORK(assemble_work)
+{
+    organ_assemble_options options = call->assemble;
+    options.ranks = call->ranks;
+    return organ_assemble(&options, progress, call->stop, report, error);
+}
 RUN_WORK(assemble, organ_run_light)
 
 const organ_verb organ_assemble_verb = {

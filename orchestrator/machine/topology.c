@@ -207,10 +207,28 @@ void organ_topology_place(const organ_topology *topology, size_t threads, organ_
         places[k] = topology->seats[k % topology->seat_count].place;
 }
 
+/* The members of a set that is complete, or NULL; takes the set. */
+static char *take_list(hwloc_bitmap_t set, bool complete)
+{
+    char *list = NULL;
+    if (!complete || hwloc_bitmap_list_asprintf(&list, set) < 0)
+        list = NULL;
+    hwloc_bitmap_free(set);
+    return list;
+}
+
+char *organ_topology_list(const unsigned *numbers, size_t count)
+{
+    hwloc_bitmap_t const set = hwloc_bitmap_alloc();
+    bool done = set != NULL;
+    for (size_t k = 0; done && k < count; k++)
+        done = hwloc_bitmap_set(set, numbers[k]) == 0;
+    return take_list(set, done);
+}
+
 /* Of the seats that no worker gets: those that `slower` and `sibling` select. */
 static char *idle_seats(const organ_topology *topology, size_t threads, bool slower, bool sibling)
 {
-    char *list = NULL;
     hwloc_bitmap_t const set = hwloc_bitmap_alloc();
     bool done = set != NULL;
     for (size_t k = threads; done && k < topology->seat_count; k++) {
@@ -218,10 +236,7 @@ static char *idle_seats(const organ_topology *topology, size_t threads, bool slo
         if ((pu.sibling > 0) == sibling && (sibling || (pu.kind > 0) == slower))
             done = hwloc_bitmap_set(set, topology->seats[k].place.pu) == 0;
     }
-    if (!done || hwloc_bitmap_list_asprintf(&list, set) < 0)
-        list = NULL;
-    hwloc_bitmap_free(set);
-    return list;
+    return take_list(set, done);
 }
 
 bool organ_topology_idle(const organ_topology *topology, size_t threads, char **cores, char **slower, char **siblings)

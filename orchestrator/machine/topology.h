@@ -78,6 +78,9 @@ char *organ_topology_absent(const organ_topology *topology, organ_absence why);
  * slower kinds, and second and further CPUs of cores. false without memory; what was made must be freed all the same. */
 bool organ_topology_idle(const organ_topology *topology, size_t threads, char **cores, char **slower, char **siblings);
 
+/* Numbers of CPUs or nodes, in any order, in the same form. */
+char *organ_topology_list(const unsigned *numbers, size_t count);
+
 /* Binds the calling thread to the place. false if the system refuses (reported as a downgrade, never an error). */
 bool organ_topology_bind(const organ_topology *topology, organ_place place);
 

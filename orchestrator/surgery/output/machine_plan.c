@@ -2,14 +2,12 @@
 #include "orchestrator/surgery/output/machine_plan.h"
 
 #include "formats/base/memory_watch.h"
-#include "formats/base/text_buffer.h"
 #include "orchestrator/machine/topology.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/band_plan.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -107,27 +105,10 @@ static json_t *left_out_rows(const plan *p)
 
 /* ---- several processes ---- */
 
-static int by_number(const void *a, const void *b)
+/* "0-3,8". NULL without memory. */
+static json_t *list_json(const unsigned *numbers, size_t count)
 {
-    const unsigned x = *(const unsigned *)a, y = *(const unsigned *)b;
-    return (x > y) - (x < y);
-}
-
-/* "0-3,8" of numbers, which it sorts. NULL without memory. */
-static json_t *list_json(unsigned *numbers, size_t count)
-{
-    organ_text text;
-    organ_error error = {0};
-    char *list = NULL;
-    if (organ_text_open(&text, &error))
-        return NULL;
-    qsort(numbers, count, sizeof *numbers, by_number);
-    for (size_t k = 0, end; k < count; k = end + 1) {
-        for (end = k; end + 1 < count && numbers[end + 1] <= numbers[end] + 1;)
-            end++;
-        fprintf(text.out, numbers[end] > numbers[k] ? "%s%u-%u" : "%s%u", k ? "," : "", numbers[k], numbers[end]);
-    }
-    organ_text_end(&text, &list, &error);
+    char *const list = organ_topology_list(numbers, count);
     json_t *const json = list ? json_string(list) : NULL;
     free(list);
     return json;
@@ -137,16 +118,17 @@ static json_t *list_json(unsigned *numbers, size_t count)
 static json_t *rank_json(const plan *p, const organ_ranks *ranks)
 {
     const size_t rank = organ_ranks_rank(ranks);
-    unsigned *const numbers = calloc(2 * p->threads, sizeof *numbers), *const nodes = numbers + p->threads;
-    for (size_t k = 0; numbers && k < p->threads; k++) {
-        numbers[k] = p->places[k].pu;
+    unsigned *const cpus = calloc(p->threads, sizeof *cpus), *const nodes = calloc(p->threads, sizeof *nodes);
+    json_t *row = NULL;
+    for (size_t k = 0; cpus && nodes && k < p->threads; k++) {
+        cpus[k] = p->places[k].pu;
         nodes[k] = organ_topology_node(p->topology, p->places[k].node).os;
     }
-    json_t *const row =
-        numbers ? ORGAN_OBJECT(SET_COUNT("rank", rank), SET_BYTES("host", organ_ranks_host(ranks, rank)), SET_COUNT("workers", p->threads),
-                               SET("cpus", list_json(numbers, p->threads)), SET("nodes", list_json(nodes, p->threads)))
-                : NULL;
-    free(numbers);
+    if (cpus && nodes)
+        row = ORGAN_OBJECT(SET_COUNT("rank", rank), SET_BYTES("host", organ_ranks_host(ranks, rank)), SET_COUNT("workers", p->threads),
+                           SET("cpus", list_json(cpus, p->threads)), SET("nodes", list_json(nodes, p->threads)));
+    free(cpus);
+    free(nodes);
     return row;
 }
 

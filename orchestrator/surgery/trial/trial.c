@@ -312,7 +312,7 @@ static organ_status score_share(organ_trial *trial, const organ_trial_share *sha
 static organ_status score_windows(organ_trial *trial, organ_logit_source *sources, organ_token_scores *scores, organ_error *error)
 {
     organ_ranks *const ranks = trial->engine.ranks;
-    const size_t batches = organ_trial_share_batches(&trial->plan, trial->batch_tokens, organ_ranks_count(ranks), error);
+    const size_t batches = organ_trial_share_batches(&trial->plan, trial->batch_tokens, organ_ranks_count(ranks));
     organ_trial_share share = {0};
     uint64_t bytes = 0;
     for (size_t m = 0; m < trial->count; m++) {
@@ -321,7 +321,7 @@ static organ_status score_windows(organ_trial *trial, organ_logit_source *source
         bytes += model->bytes * batches;
     }
     organ_progress_begin(trial->progress, "scoring", bytes, batches);
-    if (!error->status && organ_trial_share_cut(&trial->plan, organ_ranks_rank(ranks), organ_ranks_count(ranks), &share, error) == ORGAN_OK)
+    if (organ_trial_share_cut(&trial->plan, organ_ranks_rank(ranks), organ_ranks_count(ranks), &share, error) == ORGAN_OK)
         score_share(trial, &share, sources, scores, error);
     for (size_t m = 0; m < trial->count; m++)
         organ_trial_share_scores(ranks, &trial->plan, &trial->models[m].scores, error);

@@ -24,13 +24,13 @@ organ_status organ_trial_share_cut(const organ_perplexity_plan *plan, size_t ran
                                    organ_error *error)
 {
     const size_t from = window_of(plan, rank, ranks), to = window_of(plan, rank + 1, ranks);
-    const size_t first = scored_from(plan, from), origin = plan->begin[from];
+    const size_t first = scored_from(plan, from), scored = scored_from(plan, to) - first, origin = plan->begin[from];
     *share = (organ_trial_share){.plan = {.tokens = plan->tokens + origin,
                                           .begin = malloc((to - from + 1) * sizeof *plan->begin),
                                           .windows = to - from,
-                                          .rows = malloc((plan->scored + 1) * sizeof *plan->rows),
+                                          .rows = malloc((scored + 1) * sizeof *plan->rows),
                                           .targets = plan->targets + first,
-                                          .scored = scored_from(plan, to) - first},
+                                          .scored = scored},
                                  .first = first};
     if (!share->plan.begin || !share->plan.rows)
         return organ_fail_memory(error, "the windows of a rank");
@@ -48,14 +48,14 @@ void organ_trial_share_free(organ_trial_share *share)
     *share = (organ_trial_share){0};
 }
 
-size_t organ_trial_share_batches(const organ_perplexity_plan *plan, size_t batch_tokens, size_t ranks, organ_error *error)
+size_t organ_trial_share_batches(const organ_perplexity_plan *plan, size_t batch_tokens, size_t ranks)
 {
     size_t batches = 0;
-    for (size_t r = 0; r < ranks && !error->status; r++) {
-        organ_trial_share share;
-        if (organ_trial_share_cut(plan, r, ranks, &share, error) == ORGAN_OK)
-            batches += organ_perplexity_batches(&share.plan, batch_tokens);
-        organ_trial_share_free(&share);
+    for (size_t r = 0; r < ranks; r++) {
+        const size_t from = window_of(plan, r, ranks);
+        /* How windows make batches depends on their lengths alone. */
+        const organ_perplexity_plan windows = {.begin = plan->begin + from, .windows = window_of(plan, r + 1, ranks) - from};
+        batches += organ_perplexity_batches(&windows, batch_tokens);
     }
     return batches;
 }
