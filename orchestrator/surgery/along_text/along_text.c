@@ -94,9 +94,8 @@ static organ_status share_memory(organ_along_text *along, organ_error *error)
     const organ_forward_config *const config = organ_forward_describe(along->facts.forward);
     const uint64_t memory = along->engine->memory, width = config->hidden * sizeof(float);
     const size_t context = along->options->context, samples = along->options->samples;
-    along->chunk_windows = context < CHUNK_TOKENS ? CHUNK_TOKENS / context : 1;
-    along->chunk_windows = along->chunk_windows < samples ? along->chunk_windows : samples;
-    const uint64_t chunk = along->chunk_windows * context, tokens = (uint64_t)samples * context, streams = two ? 2 : 1;
+    const size_t full = context < CHUNK_TOKENS ? CHUNK_TOKENS / context : 1, together = full < samples ? full : samples;
+    const uint64_t chunk = together * context, tokens = (uint64_t)samples * context, streams = two ? 2 : 1;
     const uint64_t states = (streams * tokens + (alone ? 0 : chunk)) * width, gathering = kept_bytes(along, chunk),
                    working = work_bytes(along);
     const uint64_t kept = gathering > working ? gathering : working;
@@ -108,12 +107,10 @@ static organ_status share_memory(organ_along_text *along, organ_error *error)
     /* Not by what this number of threads leaves: whether moments are whole would depend on it, and with it the result. */
     const uint64_t spare = organ_forward_spare(along->facts.forward, context);
     along->moments_memory = spare - states - kept;
-    along->states = malloc((size_t)(tokens * width));
-    along->chunk = alone ? NULL : malloc((size_t)(chunk * width));
-    along->donor_states = two ? malloc((size_t)(tokens * width)) : NULL;
-    if (!along->states || (!along->chunk && !alone) || (!along->donor_states && two))
-        return organ_fail_errno(error, ENOMEM, "hidden states of %zu windows of %zu tokens", samples, context);
-    return ORGAN_OK;
+    along->chunks = (organ_along_chunks){samples, together, 0, 1, (size_t)(context * width)};
+    return organ_along_states_open(&along->chunks, !alone, &along->states, error) || !two
+               ? error->status
+               : organ_along_states_open(&along->chunks, false, &along->donor_states, error);
 }
 
 static void note_context(const organ_along_text *along)

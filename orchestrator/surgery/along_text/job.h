@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * What the parts of a walk along a text share: along_text.c opens it, walk.c goes through the layers, gathering.c hears the inputs of one,
- * rows.c knows the order of rows in files. */
+ * states.c keeps the hidden
+ * states of windows, rows.c knows the order of rows in files. */
 #ifndef ORGAN_ALONG_TEXT_JOB_H
 #define ORGAN_ALONG_TEXT_JOB_H
 
 #include "orchestrator/surgery/along_text/along_text.h"
+#include "orchestrator/surgery/along_text/states.h"
 
 struct organ_along_text {
     const organ_along_options *options;
@@ -16,12 +18,11 @@ struct organ_along_text {
     organ_along_facts facts;
     uint32_t *tokens; /* samples x context */
     size_t *begin;    /* of the windows, samples + 1 */
-    /* Hidden states: of the stream that sees what is changed, or the only one; of the donor beside it; a chunk of the former that is only
-     * listened to. */
-    float *states, *donor_states, *chunk;
-    float *levels; /* of the input noise, for all calibrations */
-    size_t chunk_windows;
-    uint64_t moments_memory; /* that the calibrations of a layer may take together */
+    organ_along_chunks chunks;
+    organ_along_states *states;       /* of the stream that sees what is changed, or of the only one */
+    organ_along_states *donor_states; /* of the donor beside it; or NULL */
+    float *levels;                    /* of the input noise, for all calibrations */
+    uint64_t moments_memory;          /* that the calibrations of a layer may take together */
 };
 
 #define ORGAN_ALONG_LARGEST_TEXT ((size_t)1 << 30)

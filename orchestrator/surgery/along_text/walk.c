@@ -8,17 +8,11 @@
 
 /* ---- the streams ---- */
 
-/* Windows [from, from + *windows.count) of the batch: all are of one length, so that they begin where the first ones do. */
-static organ_windows chunk_at(const organ_along_text *along, size_t from)
+/* The windows of a chunk: all are of one length, so that they begin where the first ones do. */
+static organ_windows chunk_at(const organ_along_text *along, size_t chunk)
 {
-    const size_t left = along->options->samples - from;
-    return (organ_windows){along->tokens + from * along->options->context, left < along->chunk_windows ? left : along->chunk_windows,
-                           along->begin};
-}
-
-static float *states_at(const organ_along_text *along, float *states, size_t window)
-{
-    return states + window * along->options->context * organ_forward_describe(along->facts.forward)->hidden;
+    return (organ_windows){along->tokens + chunk * along->chunks.together * along->options->context,
+                           organ_along_chunk_windows(&along->chunks, chunk), along->begin};
 }
 
 static organ_status stopped(const organ_along_text *along, int32_t layer, organ_error *error)
@@ -26,36 +20,77 @@ static organ_status stopped(const organ_along_text *along, int32_t layer, organ_
     return organ_stop_asked(along->engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "stopped in layer %d", (int)layer) : ORGAN_OK;
 }
 
-static organ_status carry(const organ_along_text *along, const organ_along_layer *layer, float *states, const organ_tap *tap,
-                          organ_error *error)
+/* What is done with every chunk of the text. */
+typedef struct pass {
+    const organ_along_text *along;
+    const organ_along_layer *layer; /* NULL: none is loaded yet */
+    organ_along_states *states;     /* of a carry */
+    const organ_tap *tap;
+    organ_along_gathering *gathering;
+} pass;
+
+static organ_status for_chunks(const pass *p, organ_status (*each)(const pass *p, size_t chunk, organ_error *error), organ_error *error)
 {
-    for (size_t w = 0; w < along->options->samples && !stopped(along, layer->number, error); w += along->chunk_windows) {
-        const organ_windows windows = chunk_at(along, w);
-        if (tap)
-            organ_along_hear_again(tap->context);
-        if (organ_layer_run(along->facts.forward, layer->loaded, &windows, states_at(along, states, w), tap, error) != ORGAN_OK)
-            return error->status;
-    }
+    const organ_along_chunks *const chunks = &p->along->chunks;
+    for (size_t c = chunks->first; c < organ_along_chunks_count(chunks) && !error->status; c += chunks->step)
+        if (!stopped(p->along, p->layer ? p->layer->number : 0, error))
+            each(p, c, error);
     return error->status;
 }
 
+static organ_status run_chunk(const pass *p, organ_along_states *states, size_t chunk, const organ_tap *tap, organ_error *error)
+{
+    const organ_windows windows = chunk_at(p->along, chunk);
+    float *const values = organ_along_states_take(states, chunk, error);
+    if (!values || organ_layer_run(p->along->facts.forward, p->layer->loaded, &windows, values, tap, error) != ORGAN_OK)
+        return error->status;
+    return organ_along_states_give(states, chunk, error);
+}
+
+static organ_status carry_chunk(const pass *p, size_t chunk, organ_error *error)
+{
+    if (p->tap)
+        organ_along_hear_again(p->tap->context);
+    return run_chunk(p, p->states, chunk, p->tap, error);
+}
+
+static organ_status carry(const organ_along_text *along, const organ_along_layer *layer, organ_along_states *states, const organ_tap *tap,
+                          organ_error *error)
+{
+    return for_chunks(&(pass){.along = along, .layer = layer, .states = states, .tap = tap}, carry_chunk, error);
+}
+
 /* The stream goes through the layer on a copy, for it is to go through the changed layer; the donor's goes on. */
+static organ_status gather_chunk(const pass *p, size_t chunk, organ_error *error)
+{
+    const organ_along_text *const along = p->along;
+    const organ_tap changed = {p->gathering, organ_along_hear}, donor = {p->gathering, organ_along_hear_donor};
+    const organ_windows windows = chunk_at(along, chunk);
+    float *const copy = organ_along_states_copy(along->states, chunk, error);
+    organ_along_hear_again(p->gathering);
+    if (!copy || organ_layer_run(along->facts.forward, p->layer->loaded, &windows, copy, &changed, error) != ORGAN_OK)
+        return error->status;
+    return along->donor_states ? run_chunk(p, along->donor_states, chunk, &donor, error) : ORGAN_OK;
+}
+
 static organ_status gather(organ_along_gathering *g, const organ_along_layer *layer, organ_error *error)
 {
-    const organ_along_text *const along = g->along;
-    const organ_tap changed = {g, organ_along_hear}, donor = {g, organ_along_hear_donor};
-    const size_t token = (size_t)organ_forward_describe(along->facts.forward)->hidden * sizeof(float);
-    for (size_t w = 0; w < along->options->samples && !stopped(along, layer->number, error); w += along->chunk_windows) {
-        const organ_windows windows = chunk_at(along, w);
-        memcpy(along->chunk, states_at(along, along->states, w), windows.begin[windows.count] * token);
-        organ_along_hear_again(g);
-        if (organ_layer_run(along->facts.forward, layer->loaded, &windows, along->chunk, &changed, error) != ORGAN_OK)
-            return error->status;
-        if (along->donor_states &&
-            organ_layer_run(along->facts.forward, layer->loaded, &windows, states_at(along, along->donor_states, w), &donor, error))
-            return error->status;
-    }
-    return error->status;
+    return for_chunks(&(pass){.along = g->along, .layer = layer, .gathering = g}, gather_chunk, error);
+}
+
+/* What goes into the first layer, of both streams. */
+static organ_status embed_chunk(const pass *p, size_t chunk, organ_error *error)
+{
+    const organ_along_text *const along = p->along;
+    const organ_windows windows = chunk_at(along, chunk);
+    float *const values = organ_along_states_take(along->states, chunk, error);
+    float *const donor = along->donor_states && values ? organ_along_states_take(along->donor_states, chunk, error) : NULL;
+    if (error->status || organ_forward_embed(along->facts.forward, &windows, values, error) != ORGAN_OK)
+        return error->status;
+    if (donor)
+        memcpy(donor, values, windows.count * along->chunks.window_bytes);
+    return organ_along_states_give(along->states, chunk, error) || !donor ? error->status
+                                                                          : organ_along_states_give(along->donor_states, chunk, error);
 }
 
 /* ---- a layer ---- */
@@ -221,19 +256,14 @@ static organ_status run_layers(const organ_along_text *along, organ_error *error
 
 void organ_along_free_states(organ_along_text *along)
 {
-    free(along->donor_states);
-    free(along->states);
-    free(along->chunk);
-    along->donor_states = along->states = along->chunk = NULL;
+    organ_along_states_close(along->donor_states);
+    organ_along_states_close(along->states);
+    along->donor_states = along->states = NULL;
 }
 
 organ_status organ_along_run(organ_along_text *along, organ_error *error)
 {
-    const organ_windows *const all = &along->facts.windows;
-    const size_t hidden = organ_forward_describe(along->facts.forward)->hidden;
-    if (check_targets(along, error) == ORGAN_OK && organ_forward_embed(along->facts.forward, all, along->states, error) == ORGAN_OK) {
-        if (along->donor_states)
-            memcpy(along->donor_states, along->states, along->begin[all->count] * hidden * sizeof(float));
+    if (check_targets(along, error) == ORGAN_OK && for_chunks(&(pass){.along = along}, embed_chunk, error) == ORGAN_OK) {
         if (!along->options->moments_only && !(along->levels = organ_normal_levels()))
             organ_fail_memory(error, along->model->path);
         else
