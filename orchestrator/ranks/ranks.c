@@ -14,7 +14,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MODULE "liborgan_mpi.so"
+#define MODULE      "liborgan_mpi.so"
+#define BRIEF_TURNS 2000u
 
 size_t organ_ranks_rank(const organ_ranks *ranks) { return ranks ? ranks->rank : 0; }
 
@@ -254,6 +255,25 @@ organ_status organ_ranks_complete(organ_ranks *ranks, const char *where, void *a
     organ_gathered_free(&all);
     free(mine);
     return error->status;
+}
+
+/* All are here, so that the others have not long to be waited for: who naps hinders the bytes on their way. */
+static void wait_briefly(unsigned turn)
+{
+    if (turn < BRIEF_TURNS)
+        sched_yield();
+    else
+        organ_ranks_pause(turn - BRIEF_TURNS);
+}
+
+organ_status organ_ranks_broadcast(organ_ranks *ranks, size_t from, void *data, size_t bytes, organ_error *error)
+{
+    char why[ORGAN_WIRE_WHY] = "";
+    if (!ranks || bytes == 0)
+        return error->status;
+    if (ranks->lost)
+        return organ_fail(error, ORGAN_IO, "the other ranks cannot be reached");
+    return ranks->wire.broadcast(data, bytes, (int)from, wait_briefly, why) ? fail_lost(ranks, why, error) : error->status;
 }
 
 organ_status organ_ranks_refuse(const organ_ranks *ranks, const char *what, organ_error *error)

@@ -63,6 +63,10 @@ void organ_gathered_free(organ_gathered *all);
 organ_status organ_ranks_complete(organ_ranks *ranks, const char *where, void *array, size_t size, size_t count, const uint32_t *owner,
                                   organ_error *error);
 
+/* The bytes of rank `from` reach all others, at `data`. For all ranks, at one point of the run and once they have agreed: here nobody looks
+ * whether one has a fault. ORGAN_IO where they cannot be reached. Nothing without ranks. */
+organ_status organ_ranks_broadcast(organ_ranks *ranks, size_t from, void *data, size_t bytes, organ_error *error);
+
 /* ORGAN_USAGE where there are several ranks, which cannot share `what` ("prune --method wanda"). */
 organ_status organ_ranks_refuse(const organ_ranks *ranks, const char *what, organ_error *error);
 

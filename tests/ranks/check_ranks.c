@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of orchestrator/ranks: how ranks meet, over a wire between the threads of this program, and how work is dealt. */
 #include "orchestrator/ranks/ranks_parts.h"
+#include "tests/kit/rank_threads.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -9,123 +10,6 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define RANKS        4
-#define ROOM         4096
-
-/* ---- a wire between threads ---- */
-
-static _Thread_local int me;
-static pthread_barrier_t together;
-static char given[RANKS][ROOM];
-static bool broken;                /* the wire carries nothing */
-static char *carried;              /* by a broadcast */
-static unsigned stops_sent[RANKS]; /* by each rank */
-static size_t ranks_seen = RANKS;
-
-static int open_wire(int *rank, int *count, char *why)
-{
-    (void)why;
-    *rank = me;
-    *count = (int)ranks_seen;
-    return 0;
-}
-
-static int gather_wire(const void *mine, size_t bytes, void *all, void (*wait)(unsigned turn), char *why)
-{
-    (void)wait;
-    if (broken) {
-        snprintf(why, ORGAN_WIRE_WHY, "the wire is cut");
-        return 1;
-    }
-    ck_assert_uint_le(bytes, ROOM);
-    memcpy(given[me], mine, bytes);
-    pthread_barrier_wait(&together);
-    for (size_t r = 0; r < RANKS; r++)
-        memcpy((char *)all + r * bytes, given[r], bytes);
-    pthread_barrier_wait(&together);
-    return 0;
-}
-
-static int broadcast_wire(void *data, size_t bytes, int from, void (*wait)(unsigned turn), char *why)
-{
-    (void)wait, (void)why;
-    if (me == from)
-        carried = data;
-    pthread_barrier_wait(&together);
-    if (me != from)
-        memcpy(data, carried, bytes);
-    pthread_barrier_wait(&together);
-    return 0;
-}
-
-static int send_wire(int to, const void *note, size_t bytes, void (*wait)(unsigned turn), char *why)
-{
-    (void)to, (void)note, (void)bytes, (void)wait, (void)why;
-    __atomic_fetch_add(&stops_sent[me], 1, __ATOMIC_RELAXED);
-    return 0;
-}
-
-static int receive_wire(void *note, size_t room, size_t *bytes, int *from, char *why)
-{
-    (void)note, (void)room, (void)from, (void)why;
-    *bytes = 0;
-    return 0;
-}
-
-static int close_wire(char *why)
-{
-    (void)why;
-    return 0;
-}
-
-static const organ_wire wire = {open_wire, gather_wire, broadcast_wire, send_wire, receive_wire, close_wire};
-
-/* ---- ranks as threads ---- */
-
-typedef struct rank_thread {
-    int rank;
-    void (*play)(organ_ranks *ranks, organ_error *error);
-    organ_error error;
-    organ_stop stop;
-    pthread_t thread;
-} rank_thread;
-
-static void *be_rank(void *context)
-{
-    rank_thread *const t = context;
-    const organ_launch launch = {.launcher = "mpirun", .rank = (size_t)t->rank, .count = RANKS};
-    organ_ranks *ranks = NULL;
-    me = t->rank;
-    if (organ_ranks_join_by(&wire, &launch, &t->stop, &ranks, &t->error) == ORGAN_OK) {
-        t->play(ranks, &t->error);
-        organ_ranks_settle(ranks, &t->error);
-    }
-    organ_ranks_leave(ranks);
-    return NULL;
-}
-
-static rank_thread players[RANKS];
-
-static void play(void (*part)(organ_ranks *ranks, organ_error *error))
-{
-    pthread_barrier_init(&together, NULL, RANKS);
-    memset(stops_sent, 0, sizeof stops_sent);
-    for (int r = 0; r < RANKS; r++) {
-        players[r] = (rank_thread){.rank = r, .play = part};
-        ck_assert_int_eq(pthread_create(&players[r].thread, NULL, be_rank, &players[r]), 0);
-    }
-    for (int r = 0; r < RANKS; r++)
-        pthread_join(players[r].thread, NULL);
-    pthread_barrier_destroy(&together);
-}
-
-/* All ranks have ended so. */
-static void all_end(organ_status status, const char *text)
-{
-    for (int r = 0; r < RANKS; r++) {
-        ck_assert_int_eq(players[r].error.status, status);
-        ck_assert_msg(strstr(players[r].error.message, text) != NULL, "rank %d: %s", r, players[r].error.message);
-    }
-}
 
 /* ---- meeting ---- */
 
@@ -149,7 +33,7 @@ static void give_bytes(organ_ranks *ranks, organ_error *error)
 
 START_TEST(all_get_what_each_has)
 {
-    play(give_bytes);
+    play(RANKS, give_bytes);
     all_end(ORGAN_OK, "");
     for (int r = 0; r < RANKS; r++)
         ck_assert_uint_eq(stops_sent[r], 0);
@@ -180,7 +64,7 @@ static void complete_array(organ_ranks *ranks, organ_error *error)
 
 START_TEST(an_array_is_completed)
 {
-    play(complete_array);
+    play(RANKS, complete_array);
     all_end(ORGAN_OK, "");
 }
 END_TEST
@@ -218,15 +102,15 @@ static void fail_and_go_on(organ_ranks *ranks, organ_error *error)
 
 START_TEST(a_fault_of_one_is_that_of_all)
 {
-    play(fail_alone);
+    play(RANKS, fail_alone);
     all_end(ORGAN_BAD_INPUT, "rank 2 of 4 (");
     all_end(ORGAN_BAD_INPUT, "): a tensor is broken");
     ck_assert_uint_eq(stops_sent[2], RANKS - 1);
-    play(fail_and_leave);
+    play(RANKS, fail_and_leave);
     all_end(ORGAN_BAD_INPUT, "rank 2 of 4 (");
     for (int r = 0; r < RANKS; r++)
         ck_assert_ptr_null(strstr(players[r].error.message + 1, "rank"));
-    play(fail_and_go_on);
+    play(RANKS, fail_and_go_on);
     all_end(ORGAN_OK, "");
 }
 END_TEST
@@ -239,7 +123,7 @@ static void fail_together(organ_ranks *ranks, organ_error *error)
 
 START_TEST(a_fault_of_all_names_no_rank)
 {
-    play(fail_together);
+    play(RANKS, fail_together);
     for (int r = 0; r < RANKS; r++)
         ck_assert_str_eq(players[r].error.message, "the output exists");
 }
@@ -256,7 +140,7 @@ static void interrupt_and_fail(organ_ranks *ranks, organ_error *error)
 
 START_TEST(a_fault_comes_before_interruptions)
 {
-    play(interrupt_and_fail);
+    play(RANKS, interrupt_and_fail);
     all_end(ORGAN_IO, "rank 3 of 4 (");
     all_end(ORGAN_IO, "): no space left");
 }
@@ -269,22 +153,22 @@ static void part_ways(organ_ranks *ranks, organ_error *error)
 
 START_TEST(ranks_that_part_ways_notice)
 {
-    play(part_ways);
+    play(RANKS, part_ways);
     all_end(ORGAN_IO, "the ranks have parted ways: rank 0 is at 'the files are made', rank 2 at 'the journals are open'");
 }
 END_TEST
 
 static void cut_wire(organ_ranks *ranks, organ_error *error)
 {
-    broken = true;
+    wire_broken = true;
     ck_assert_int_eq(organ_ranks_agree(ranks, "the work is done", error), ORGAN_IO);
     ck_assert_int_eq(organ_ranks_agree(ranks, "later", error), ORGAN_IO);
 }
 
 START_TEST(ranks_that_are_out_of_reach_end)
 {
-    play(cut_wire);
-    broken = false;
+    play(RANKS, cut_wire);
+    wire_broken = false;
     all_end(ORGAN_IO, "the other ranks cannot be reached: the wire is cut");
 }
 END_TEST
@@ -298,8 +182,8 @@ static void never_played(organ_ranks *ranks, organ_error *error)
 START_TEST(another_library_is_noticed)
 {
     ranks_seen = 1;
-    play(never_played);
-    ranks_seen = RANKS;
+    play(RANKS, never_played);
+    ranks_seen = 0;
     all_end(ORGAN_USAGE, "mpirun has started 4 processes, but MPI sees 1 of them");
 }
 END_TEST

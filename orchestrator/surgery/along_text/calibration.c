@@ -4,6 +4,7 @@
 #include "orchestrator/surgery/along_text/calibration.h"
 
 #include "orchestrator/machine/extent.h"
+#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/floats.h"
@@ -17,6 +18,7 @@
 
 #define PANEL         ORGAN_CALIBRATION_BLOCK
 #define CHUNK         ((size_t)512) /* tokens */
+#define SUMS          ((size_t)5)   /* of saliency, for each feature */
 #define MOST_FEATURES ((size_t)1 << 20)
 #define LARGEST_INPUT 1e15f /* the sum of a chunk's squares is far from the largest FP32 */
 
@@ -47,30 +49,59 @@ struct organ_calibration {
 
 /* ---- sums ---- */
 
+typedef struct range {
+    size_t first, end;
+} range;
+
+/* Of tiles, panels or rows those that a rank sums. */
+static range share_of(const organ_calibration *c, size_t count, size_t rank)
+{
+    const size_t ranks = organ_ranks_count(c->engine->ranks);
+    return (range){count * rank / ranks, count * (rank + 1) / ranks};
+}
+
+static range own_share(const organ_calibration *c, size_t count) { return share_of(c, count, organ_ranks_rank(c->engine->ranks)); }
+
+static size_t tile_count(const organ_calibration *c) { return (c->options.features + PANEL - 1) / PANEL; }
+
 static void add_saliency(void *context, size_t index, size_t worker)
 {
     organ_calibration *const c = context;
-    const size_t first = index * PANEL;
+    const size_t first = (own_share(c, tile_count(c)).first + index) * PANEL;
     const organ_input_noise noise = {c->levels, c->options.seed, c->options.layer};
     (void)worker;
     organ_saliency_add(&c->sums, &noise, c->moments.tokens, c->held, c->chunk[0], c->options.features, first,
                        organ_lesser(PANEL, c->options.features - first));
 }
 
-static void add_panel(void *context, size_t index, size_t worker)
+/* The sums of a panel: rows x cols of them, `stride` from row to row. */
+typedef struct panel_sums {
+    double *at;
+    size_t rows, cols, stride;
+} panel_sums;
+
+static panel_sums sums_of(const organ_calibration *c, const panel *p)
 {
-    organ_calibration *const c = context;
-    const panel *const p = &c->panels[index];
     const size_t features = c->options.features, block = c->moments.block, start = p->row / block * block;
     const size_t width = organ_lesser(block, features - start);
     double *const sums = (p->cross ? c->c : c->h) + start * block;
-    const organ_product product = {.m = organ_lesser(PANEL, features - p->row),
-                                   .n = organ_lesser(PANEL, features - p->col),
+    return (panel_sums){sums + (p->row - start) * width + p->col - start, organ_lesser(PANEL, features - p->row),
+                        organ_lesser(PANEL, features - p->col), width};
+}
+
+static void add_panel(void *context, size_t index, size_t worker)
+{
+    organ_calibration *const c = context;
+    const panel *const p = &c->panels[own_share(c, c->panel_count).first + index];
+    const panel_sums sums = sums_of(c, p);
+    const size_t features = c->options.features;
+    const organ_product product = {.m = sums.rows,
+                                   .n = sums.cols,
                                    .k = c->held,
                                    .a = organ_by_columns(c->chunk[p->cross ? 1 : 0] + p->row, features),
                                    .b = organ_by_columns(c->chunk[0] + p->col, features),
-                                   .c = sums + (p->row - start) * width + p->col - start,
-                                   .c_stride = width,
+                                   .c = sums.at,
+                                   .c_stride = sums.stride,
                                    .wide = true,
                                    .into = ORGAN_PRODUCT_ADD};
     c->engine->kernels->product(&product, c->scratch + worker * ORGAN_PRODUCT_SCRATCH);
@@ -79,18 +110,27 @@ static void add_panel(void *context, size_t index, size_t worker)
 /* What the chunk's outputs in the donor are more, (X_d - X_p) W^T, and what that is of the inputs. */
 static void bend(organ_calibration *c)
 {
-    const size_t n = c->options.features, rows = c->options.rows;
-    const organ_product shift = {
-        .m = c->held, .n = rows, .k = n, .a = organ_by_rows(c->chunk[1], n), .b = c->options.weights, .c = c->shift, .c_stride = rows};
+    const size_t n = c->options.features;
+    const range own = own_share(c, c->options.rows);
+    const size_t rows = own.end - own.first;
+    const organ_product shift = {.m = c->held,
+                                 .n = rows,
+                                 .k = n,
+                                 .a = organ_by_rows(c->chunk[1], n),
+                                 .b = organ_factor_from(c->options.weights, own.first),
+                                 .c = c->shift,
+                                 .c_stride = rows};
     const organ_product bent = {.m = rows,
                                 .n = n,
                                 .k = c->held,
                                 .a = organ_by_columns(c->shift, rows),
                                 .b = organ_by_columns(c->chunk[0], n),
-                                .c = c->bent,
+                                .c = c->bent + own.first * n,
                                 .c_stride = n,
                                 .wide = true,
                                 .into = ORGAN_PRODUCT_ADD};
+    if (rows == 0)
+        return;
     for (size_t k = 0; k < c->held * n; k++)
         c->chunk[1][k] -= c->chunk[0][k];
     organ_products_run(c->engine, NULL, &shift, 1, c->scratch);
@@ -101,9 +141,10 @@ static void add_chunk(organ_calibration *c)
 {
     if (c->held == 0)
         return;
+    const range tiles = own_share(c, tile_count(c)), panels = own_share(c, c->panel_count);
     if (!c->options.moments_only)
-        organ_share(c->engine, NULL, (c->options.features + PANEL - 1) / PANEL, add_saliency, c);
-    organ_share(c->engine, NULL, c->panel_count, add_panel, c);
+        organ_share(c->engine, NULL, tiles.end - tiles.first, add_saliency, c);
+    organ_share(c->engine, NULL, panels.end - panels.first, add_panel, c);
     if (c->bent)
         bend(c);
     c->moments.tokens += c->held;
@@ -143,7 +184,7 @@ static bool take_memory(organ_calibration *c)
     }
     c->factors = calloc(3 * n, sizeof *c->factors);
     const bool salient = !c->options.moments_only;
-    c->sum_room = salient ? calloc(5 * n, sizeof *c->sum_room) : NULL;
+    c->sum_room = salient ? calloc(SUMS * n, sizeof *c->sum_room) : NULL;
     c->own_levels = c->options.levels || !salient ? NULL : organ_normal_levels();
     c->levels = c->options.levels ? c->options.levels : c->own_levels;
     c->chunk[0] = organ_floats(CHUNK, n);
@@ -266,6 +307,76 @@ organ_status organ_calibration_add(organ_calibration *c, const float *pruned_inp
     return ORGAN_OK;
 }
 
+/* ---- ranks ---- */
+
+/* What becomes of sums beside the bytes that travel. */
+typedef enum movement { COUNTED, TAKEN, PUT } movement;
+
+/* `rows` rows of `cols` sums, as one. How many these are. */
+static size_t move_sums(double *sums, size_t rows, size_t cols, size_t stride, double *packed, movement way)
+{
+    for (size_t i = 0; i < rows && way != COUNTED; i++)
+        memcpy(way == PUT ? sums + i * stride : packed + i * cols, way == PUT ? packed + i * cols : sums + i * stride, cols * sizeof *sums);
+    return rows * cols;
+}
+
+/* Panels from the first of the range on, as many as the room holds; the range is then what is left. */
+static size_t move_panels(const organ_calibration *c, range *left, double *packed, movement way)
+{
+    const size_t room = CHUNK * c->options.features * sizeof(float) / sizeof(double);
+    size_t count = 0;
+    for (; left->first < left->end; left->first++) {
+        const panel_sums p = sums_of(c, &c->panels[left->first]);
+        if (count + p.rows * p.cols > room)
+            break;
+        count += move_sums(p.at, p.rows, p.cols, p.stride, packed + count, way);
+    }
+    return count;
+}
+
+static void complete_panels(const organ_calibration *c, size_t rank, double *packed, organ_error *error)
+{
+    const bool own = rank == organ_ranks_rank(c->engine->ranks);
+    for (range left = share_of(c, c->panel_count, rank); left.first < left.end && !error->status;) {
+        range same = left;
+        const size_t count = move_panels(c, &left, packed, own ? TAKEN : COUNTED);
+        if (organ_ranks_broadcast(c->engine->ranks, rank, packed, count * sizeof *packed, error) == ORGAN_OK && !own)
+            move_panels(c, &same, packed, PUT);
+    }
+}
+
+static void complete_saliency(const organ_calibration *c, size_t rank, double *packed, organ_error *error)
+{
+    const size_t features = c->options.features;
+    const range tiles = share_of(c, tile_count(c), rank);
+    const size_t first = tiles.first * PANEL, count = organ_lesser(tiles.end * PANEL, features) - organ_lesser(first, features);
+    const bool own = rank == organ_ranks_rank(c->engine->ranks);
+    if (own)
+        move_sums(c->sum_room + first, SUMS, count, features, packed, TAKEN);
+    if (organ_ranks_broadcast(c->engine->ranks, rank, packed, SUMS * count * sizeof *packed, error) == ORGAN_OK && !own)
+        move_sums(c->sum_room + first, SUMS, count, features, packed, PUT);
+}
+
+/* The chunk has room for a row of panels, and so for the sums of saliency. */
+organ_status organ_calibration_complete(organ_calibration *c, organ_error *error)
+{
+    const size_t ranks = organ_ranks_count(c->engine->ranks), features = c->options.features;
+    if (ranks < 2 || error->status)
+        return error->status;
+    add_chunk(c);
+    double *const packed = (double *)(void *)c->chunk[0];
+    for (size_t rank = 0; rank < ranks; rank++) {
+        const range rows = share_of(c, c->bent ? c->options.rows : 0, rank);
+        complete_panels(c, rank, packed, error);
+        if (c->sum_room)
+            complete_saliency(c, rank, packed, error);
+        if (c->bent)
+            organ_ranks_broadcast(c->engine->ranks, rank, c->bent + rows.first * features,
+                                  (rows.end - rows.first) * features * sizeof *c->bent, error);
+    }
+    return error->status;
+}
+
 /* ---- the end ---- */
 
 static void settle_moments(organ_calibration *c, const double *h, size_t stride, size_t first, size_t width)
@@ -318,7 +429,7 @@ organ_status organ_calibration_finish(organ_calibration *c, organ_error *error)
     if (!(c->moments.mean_diagonal > 0))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: all %zu inputs are zero for all %llu calibration tokens: there is nothing to go by",
                           c->options.name, n, (unsigned long long)c->moments.tokens);
-    organ_share(c->engine, NULL, (n + PANEL - 1) / PANEL, settle_tile, c);
+    organ_share(c->engine, NULL, tile_count(c), settle_tile, c);
     if (c->singular)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the second moments of the inputs of a tile cannot be inverted (mean square %g)",
                           c->options.name, c->moments.mean_diagonal);

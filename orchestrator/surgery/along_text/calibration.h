@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * What a linear layer's inputs are like over the calibration tokens: the second moments that pruning and quantising by activations stand
- * on. The same bits on every machine, for any number of threads and however the tokens are cut into calls. */
+ * on. The same bits on every machine, for any number of threads and ranks, and however the tokens are cut into calls. */
 #ifndef ORGAN_CALIBRATION_H
 #define ORGAN_CALIBRATION_H
 
@@ -60,6 +60,11 @@ void organ_calibration_destroy(organ_calibration *calibration); /* NULL is allow
  * organ_calibration_finish, or where donor_inputs are given or missing against `two_streams`. */
 organ_status organ_calibration_add(organ_calibration *calibration, const float *pruned_inputs, const float *donor_inputs, size_t tokens,
                                    organ_error *error);
+
+/* Among the engine's ranks all are given all tokens, and each sums its share of the moments. Here, after the last token, all get the sums
+ * of all; to be called by all once they have agreed that no fault has kept one from it. ORGAN_IO where they cannot be reached. Without
+ * ranks there is nothing to do. */
+organ_status organ_calibration_complete(organ_calibration *calibration, organ_error *error);
 
 /* To be called once, after the last token. ORGAN_BAD_INPUT where there was no token or all inputs were zero: there is nothing to go by. */
 organ_status organ_calibration_finish(organ_calibration *calibration, organ_error *error);

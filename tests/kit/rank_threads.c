@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/kit/rank_threads.h"
+
+#include "orchestrator/ranks/ranks_parts.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ROOM 4096
+
+rank_thread players[MOST_PLAYERS];
+unsigned stops_sent[MOST_PLAYERS];
+bool wire_broken;
+size_t ranks_seen;
+
+static _Thread_local size_t me;
+static size_t playing; /* so many */
+static pthread_barrier_t together;
+static char given[MOST_PLAYERS][ROOM];
+static size_t expected[MOST_PLAYERS]; /* bytes of the call in which a rank is */
+static char *carried;                 /* by a broadcast */
+
+static int open_wire(int *rank, int *count, char *why)
+{
+    (void)why;
+    *rank = (int)me;
+    *count = (int)(ranks_seen ? ranks_seen : playing);
+    return 0;
+}
+
+/* A wire mixes up what ranks do that are at different points of a run: here it is noticed. */
+static void come_together(size_t call)
+{
+    expected[me] = call;
+    pthread_barrier_wait(&together);
+    for (size_t r = 0; r < playing; r++)
+        ck_assert_msg(expected[r] == call, "rank %zu calls for %zu, rank %zu for %zu", me, call, r, expected[r]);
+}
+
+static int gather_wire(const void *mine, size_t bytes, void *all, void (*wait)(unsigned turn), char *why)
+{
+    (void)wait;
+    if (wire_broken) {
+        snprintf(why, ORGAN_WIRE_WHY, "the wire is cut");
+        return 1;
+    }
+    ck_assert_uint_le(bytes, ROOM);
+    memcpy(given[me], mine, bytes);
+    come_together(2 * bytes);
+    for (size_t r = 0; r < playing; r++)
+        memcpy((char *)all + r * bytes, given[r], bytes);
+    pthread_barrier_wait(&together);
+    return 0;
+}
+
+static int broadcast_wire(void *data, size_t bytes, int from, void (*wait)(unsigned turn), char *why)
+{
+    (void)wait, (void)why;
+    if (me == (size_t)from)
+        carried = data;
+    come_together(2 * bytes + 1);
+    if (me != (size_t)from)
+        memcpy(data, carried, bytes);
+    pthread_barrier_wait(&together);
+    return 0;
+}
+
+static int send_wire(int to, const void *note, size_t bytes, void (*wait)(unsigned turn), char *why)
+{
+    (void)to, (void)note, (void)bytes, (void)wait, (void)why;
+    __atomic_fetch_add(&stops_sent[me], 1, __ATOMIC_RELAXED);
+    return 0;
+}
+
+static int receive_wire(void *note, size_t room, size_t *bytes, int *from, char *why)
+{
+    (void)note, (void)room, (void)from, (void)why;
+    *bytes = 0;
+    return 0;
+}
+
+static int close_wire(char *why)
+{
+    (void)why;
+    return 0;
+}
+
+static const organ_wire wire = {open_wire, gather_wire, broadcast_wire, send_wire, receive_wire, close_wire};
+
+static void *be_rank(void *context)
+{
+    rank_thread *const t = context;
+    const organ_launch launch = {.launcher = "mpirun", .rank = t->rank, .count = playing};
+    organ_ranks *ranks = NULL;
+    me = t->rank;
+    if (organ_ranks_join_by(&wire, &launch, &t->stop, &ranks, &t->error) == ORGAN_OK) {
+        t->part(ranks, &t->error);
+        organ_ranks_settle(ranks, &t->error);
+    }
+    organ_ranks_leave(ranks);
+    return NULL;
+}
+
+void play(size_t count, void (*part)(organ_ranks *ranks, organ_error *error))
+{
+    ck_assert_uint_le(count, MOST_PLAYERS);
+    playing = count;
+    pthread_barrier_init(&together, NULL, (unsigned)count);
+    memset(stops_sent, 0, sizeof stops_sent);
+    for (size_t r = 0; r < count; r++) {
+        players[r] = (rank_thread){.rank = r, .part = part};
+        ck_assert_int_eq(pthread_create(&players[r].thread, NULL, be_rank, &players[r]), 0);
+    }
+    for (size_t r = 0; r < count; r++)
+        pthread_join(players[r].thread, NULL);
+    pthread_barrier_destroy(&together);
+}
+
+void all_end(organ_status status, const char *text)
+{
+    for (size_t r = 0; r < playing; r++) {
+        ck_assert_msg(players[r].error.status == status, "rank %zu ends with %d: %s", r, (int)players[r].error.status,
+                      players[r].error.message);
+        ck_assert_msg(strstr(players[r].error.message, text) != NULL, "rank %zu: %s", r, players[r].error.message);
+    }
+}

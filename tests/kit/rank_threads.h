@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ * For tests: the ranks of one run as threads of this program, with a wire between them that takes what MPI would carry. */
+#ifndef RANK_THREADS_H
+#define RANK_THREADS_H
+
+#include "orchestrator/ranks/ranks.h"
+
+#include <pthread.h>
+
+#define MOST_PLAYERS 16
+
+typedef struct rank_thread {
+    size_t rank;
+    void (*part)(organ_ranks *ranks, organ_error *error);
+    organ_error error; /* what it has ended with */
+    organ_stop stop;
+    pthread_t thread;
+} rank_thread;
+
+extern rank_thread players[MOST_PLAYERS];
+extern unsigned stops_sent[MOST_PLAYERS]; /* notes of each rank; none arrives */
+extern bool wire_broken;                  /* the wire carries nothing */
+extern size_t ranks_seen;                 /* not 0: the wire says that there are so many */
+
+/* Each of `count` ranks joins, plays the part and settles. */
+void play(size_t count, void (*part)(organ_ranks *ranks, organ_error *error));
+
+/* All ranks have ended so, with a message that has the text. */
+void all_end(organ_status status, const char *text);
+
+#endif

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: MIT
+ * The suites of the program along_ranks. */
+#ifndef ALONG_SUITES_H
+#define ALONG_SUITES_H
+
+#include <check.h>
+
+Suite *moments_ranks_suite(void);
+
+#endif
