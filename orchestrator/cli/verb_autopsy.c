@@ -7,12 +7,12 @@
 
 WORK(autopsy_work) { return organ_autopsy(&call->autopsy, engine, progress, report, error); }
 
-static organ_status print_ranges(organ_error *error)
+static organ_status print_ranges(const organ_call *call, organ_error *error)
 {
     json_t *const ranges = organ_autopsy_ranges();
     if (!ranges)
         organ_fail(error, ORGAN_IO, "no memory for the ranges");
-    else
+    else if (organ_ranks_first(call->ranks))
         organ_document_print(ranges, stdout, error);
     json_decref(ranges);
     return error->status;
@@ -26,7 +26,7 @@ static organ_status run_autopsy(void *context, organ_error *error)
     if (call->print_ranges && call->html)
         return organ_fail(error, ORGAN_USAGE, "--print-ranges goes without --html: what it prints is no report");
     if (call->print_ranges)
-        return print_ranges(error);
+        return print_ranges(call, error);
     if (!call->autopsy.model)
         return organ_fail(error, ORGAN_USAGE, "MODEL is missing; see 'organ help autopsy'");
     return organ_run_work(call, autopsy_work, error);
@@ -44,6 +44,7 @@ static const organ_option options[] = {
 
 const organ_verb organ_autopsy_verb = {
     .name = "autopsy",
+    .shares = true,
     .summary = "whether every weight of a model is healthy, and if not, why",
     .about = "Reads every weight as the numbers it means, whatever it is packed in: mean, standard deviation, min, max, excess kurtosis, "
              "NaN and infinities, zeros, rows and columns of zeros, distinct values. What no healthy weight has is a finding, with what "

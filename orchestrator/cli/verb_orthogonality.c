@@ -68,6 +68,7 @@ static organ_status run_orthogonality(void *values, organ_error *error)
 
 const organ_verb organ_orthogonality_verb = {
     .name = "orthogonality",
+    .shares = true,
     .summary = "what quantisation took from a model, against what an adapter adds, or against what it took from another model",
     .usage = "CLEAN NOISY ADAPTER [options]\n--pair CLEAN NOISY --pair CLEAN NOISY [ADAPTER|TUNED] [options]",
     .about = "Takes for each module of the adapter the noise N = W_clean - W_noisy and the adapter's change K = scale B A, and tells "

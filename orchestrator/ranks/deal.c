@@ -2,15 +2,16 @@
 #include "orchestrator/ranks/ranks.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-typedef struct part {
+typedef struct sized {
     uint64_t bytes;
     size_t index;
-} part;
+} sized;
 
 static int by_size(const void *a, const void *b)
 {
-    const part *const x = a, *const y = b;
+    const sized *const x = a, *const y = b;
     return x->bytes != y->bytes ? (x->bytes < y->bytes) - (x->bytes > y->bytes) : (x->index > y->index) - (x->index < y->index);
 }
 
@@ -38,14 +39,14 @@ static void sink_top(load *heap, size_t count)
 organ_status organ_ranks_deal(const organ_ranks *ranks, const uint64_t *bytes, size_t count, uint32_t *owner, organ_error *error)
 {
     const size_t all = organ_ranks_count(ranks);
-    part *const parts = malloc((count + 1) * sizeof *parts);
+    sized *const parts = malloc((count + 1) * sizeof *parts);
     load *const heap = malloc(all * sizeof *heap);
     if (!parts || !heap)
         organ_fail_memory(error, "the shares of the ranks");
     for (size_t r = 0; r < all && !error->status; r++)
         heap[r] = (load){.rank = (uint32_t)r};
     for (size_t k = 0; k < count && !error->status; k++)
-        parts[k] = (part){bytes[k], k};
+        parts[k] = (sized){bytes[k], k};
     if (!error->status && count)
         qsort(parts, count, sizeof *parts, by_size);
     for (size_t k = 0; k < count && !error->status; k++) {
@@ -55,5 +56,142 @@ organ_status organ_ranks_deal(const organ_ranks *ranks, const uint64_t *bytes, s
     }
     free(heap);
     free(parts);
+    return error->status;
+}
+
+/* ---- parts ---- */
+
+organ_status organ_deal_make(organ_ranks *ranks, size_t count, uint64_t (*bytes)(const void *context, size_t part), const void *context,
+                             organ_deal *deal, organ_error *error)
+{
+    uint64_t *const of = calloc(count + 1, sizeof *of);
+    *deal = (organ_deal){ranks, count, calloc(count + 1, sizeof *deal->owner)};
+    if (!of || !deal->owner)
+        organ_fail_memory(error, "the shares of the ranks");
+    for (size_t k = 0; k < count && ranks && !error->status; k++)
+        of[k] = bytes(context, k);
+    if (ranks && !error->status)
+        organ_ranks_deal(ranks, of, count, deal->owner, error);
+    free(of);
+    return error->status;
+}
+
+bool organ_deal_mine(const organ_deal *deal, size_t part) { return deal->owner[part] == organ_ranks_rank(deal->ranks); }
+
+void organ_deal_release(organ_deal *deal)
+{
+    free(deal->owner);
+    deal->owner = NULL;
+}
+
+organ_status organ_deal_work(const organ_deal *deal, organ_status (*work)(void *context, size_t part, organ_error *error), void *context,
+                             organ_error *error)
+{
+    for (size_t k = 0; k < deal->count && !error->status; k++)
+        if (organ_deal_mine(deal, k))
+            work(context, k, error);
+    return error->status;
+}
+
+/* ---- what the ranks found out ---- */
+
+/* An array of which each rank has some elements. */
+typedef struct pieces {
+    char *first;
+    size_t size, stride;
+} pieces;
+
+/* The elements of a rank, one behind the other, taken from the array or put into it. How many bytes these are. */
+static size_t pack_elements(char *packed, const pieces *p, const organ_deal *deal, size_t rank, bool put)
+{
+    size_t at = 0;
+    for (size_t k = 0; k < deal->count; k++) {
+        if (deal->owner[k] != rank)
+            continue;
+        char *const element = p->first + k * p->stride;
+        if (packed)
+            memcpy(put ? element : packed + at, put ? packed + at : element, p->size);
+        at += p->size;
+    }
+    return at;
+}
+
+organ_status organ_deal_complete(const organ_deal *deal, const char *where, void *first, size_t size, size_t stride, organ_error *error)
+{
+    const pieces p = {first, size, stride};
+    const size_t rank = organ_ranks_rank(deal->ranks);
+    organ_gathered all = {0};
+    if (!deal->ranks)
+        return error->status;
+    const size_t bytes = first && deal->owner ? pack_elements(NULL, &p, deal, rank, false) : 0;
+    char *const mine = malloc(bytes + 1);
+    if (!mine)
+        organ_fail_memory(error, where);
+    else if (bytes)
+        pack_elements(mine, &p, deal, rank, false);
+    organ_ranks_gather(deal->ranks, where, mine, mine ? bytes : 0, &all, error);
+    for (size_t r = 0; r < all.count && !error->status; r++)
+        if (r != rank && pack_elements(NULL, &p, deal, r, true) == all.bytes[r])
+            pack_elements(all.of[r], &p, deal, r, true);
+    organ_gathered_free(&all);
+    free(mine);
+    return error->status;
+}
+
+organ_status organ_ranks_complete(organ_ranks *ranks, const char *where, void *array, size_t size, size_t count, const uint32_t *owner,
+                                  organ_error *error)
+{
+    return organ_deal_complete(&(organ_deal){ranks, count, (uint32_t *)owner}, where, array, size, size, error);
+}
+
+/* What a rank gives: all of its parts, one behind the other. */
+static char *join_found(const organ_deal *deal, const organ_found *of, uint64_t *bytes)
+{
+    *bytes = 0;
+    for (size_t k = 0; k < deal->count; k++)
+        *bytes += organ_deal_mine(deal, k) ? of[k].bytes : 0;
+    char *const joined = malloc(*bytes + 1);
+    uint64_t at = 0;
+    for (size_t k = 0; k < deal->count && joined; k++)
+        if (organ_deal_mine(deal, k) && of[k].bytes) {
+            memcpy(joined + at, of[k].is, of[k].bytes);
+            at += of[k].bytes;
+        }
+    return joined;
+}
+
+/* Copies of what the others gave; the lengths are known by now. */
+static organ_status take_found(const organ_deal *deal, const char *where, const organ_gathered *all, organ_found *of, organ_error *error)
+{
+    uint64_t *const at = calloc(all->count + 1, sizeof *at);
+    if (!at)
+        return organ_fail_memory(error, where);
+    for (size_t k = 0; k < deal->count && !error->status; k++) {
+        const size_t r = deal->owner[k];
+        if (organ_deal_mine(deal, k) || !of[k].bytes)
+            continue;
+        if (!(of[k].is = malloc(of[k].bytes)))
+            organ_fail_memory(error, where);
+        else
+            memcpy(of[k].is, all->of[r] + at[r], of[k].bytes);
+        at[r] += of[k].bytes;
+    }
+    free(at);
+    return error->status;
+}
+
+organ_status organ_deal_exchange(const organ_deal *deal, const char *where, organ_found *of, organ_error *error)
+{
+    organ_gathered all = {0};
+    uint64_t bytes = 0;
+    if (!deal->ranks || organ_deal_complete(deal, where, of ? &of->bytes : NULL, sizeof of->bytes, sizeof *of, error))
+        return error->status;
+    char *const mine = join_found(deal, of, &bytes);
+    if (!mine)
+        organ_fail_memory(error, where);
+    if (organ_ranks_gather(deal->ranks, where, mine, mine ? bytes : 0, &all, error) == ORGAN_OK)
+        take_found(deal, where, &all, of, error);
+    organ_gathered_free(&all);
+    free(mine);
     return error->status;
 }

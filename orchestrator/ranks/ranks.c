@@ -222,41 +222,6 @@ void organ_gathered_free(organ_gathered *all)
     *all = (organ_gathered){0};
 }
 
-/* The elements of a rank, one behind the other, taken from the array or put into it. */
-static size_t pack_elements(char *packed, char *array, size_t size, size_t count, const uint32_t *owner, size_t rank, bool put)
-{
-    size_t at = 0;
-    for (size_t k = 0; k < count; k++) {
-        if (owner[k] != rank)
-            continue;
-        if (packed)
-            memcpy(put ? array + k * size : packed + at, put ? packed + at : array + k * size, size);
-        at += size;
-    }
-    return at;
-}
-
-organ_status organ_ranks_complete(organ_ranks *ranks, const char *where, void *array, size_t size, size_t count, const uint32_t *owner,
-                                  organ_error *error)
-{
-    organ_gathered all = {0};
-    if (!ranks)
-        return error->status;
-    const size_t bytes = array && owner ? pack_elements(NULL, array, size, count, owner, ranks->rank, false) : 0;
-    char *const mine = malloc(bytes + 1);
-    if (!mine)
-        organ_fail_memory(error, where);
-    else if (bytes)
-        pack_elements(mine, array, size, count, owner, ranks->rank, false);
-    organ_ranks_gather(ranks, where, mine, mine ? bytes : 0, &all, error);
-    for (size_t r = 0; r < ranks->count && !error->status; r++)
-        if (all.of[r] && pack_elements(NULL, array, size, count, owner, r, true) == all.bytes[r])
-            pack_elements(all.of[r], array, size, count, owner, r, true);
-    organ_gathered_free(&all);
-    free(mine);
-    return error->status;
-}
-
 /* All are here, so that the others have not long to be waited for: who naps hinders the bytes on their way. */
 static void wait_briefly(unsigned turn)
 {

@@ -74,6 +74,34 @@ organ_status organ_ranks_refuse(const organ_ranks *ranks, const char *what, orga
  * part k. The same on all ranks. */
 organ_status organ_ranks_deal(const organ_ranks *ranks, const uint64_t *bytes, size_t count, uint32_t *owner, organ_error *error);
 
+/* The parts of a work, each of which is done by one of the ranks; without ranks all are this process's. */
+typedef struct organ_deal {
+    organ_ranks *ranks;
+    size_t count;
+    uint32_t *owner; /* the rank of each part */
+} organ_deal;
+
+/* Deals `count` parts by what `bytes` says of each, as organ_ranks_deal. To be released, whatever was returned. */
+organ_status organ_deal_make(organ_ranks *ranks, size_t count, uint64_t (*bytes)(const void *context, size_t part), const void *context,
+                             organ_deal *deal, organ_error *error);
+bool organ_deal_mine(const organ_deal *deal, size_t part);
+void organ_deal_release(organ_deal *deal);
+
+/* Does the parts of this rank, in their order, up to the first error. */
+organ_status organ_deal_work(const organ_deal *deal, organ_status (*work)(void *context, size_t part, organ_error *error), void *context,
+                             organ_error *error);
+
+/* All learn what was found out of each part: `size` bytes without pointers, those of the first at `first`, of each other `stride` bytes
+ * behind the one before. As organ_ranks_agree, also where the deal could not be made. */
+organ_status organ_deal_complete(const organ_deal *deal, const char *where, void *first, size_t size, size_t stride, organ_error *error);
+
+/* The same of what has no fixed size: of[k] is `bytes` bytes that are to be freed, or NULL and 0. */
+typedef struct organ_found {
+    void *is;
+    uint64_t bytes;
+} organ_found;
+organ_status organ_deal_exchange(const organ_deal *deal, const char *where, organ_found *of, organ_error *error);
+
 /* The progress for this rank: the first rank shows that of all as one, the others tell it theirs. To be called once; `shown` must outlive
  * the ranks. Without ranks it is `shown`. */
 const organ_progress *organ_ranks_progress(organ_ranks *ranks, const organ_progress *shown);

@@ -1,10 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # One run by several processes, as a launcher of MPI starts them: the bytes of one process, whatever is killed and resumed in between.
-. "$(dirname "$0")/../kit/cli_kit.sh"
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_btl=self,vader
-# MPI keeps what it allocated until the process ends.
-[[ -n ${SANITIZED:-} ]] && export ASAN_OPTIONS=${ASAN_OPTIONS/detect_leaks=1/detect_leaks=0}
+. "$(dirname "$0")/../kit/ranks_kit.sh"
 
 # ---- a launcher, and no ranks ----
 launched() { env OMPI_COMM_WORLD_SIZE=4 OMPI_COMM_WORLD_RANK="$1" "$organ" "${@:2}" >../out 2>../err </dev/null; }
@@ -24,45 +21,13 @@ env OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_RANK=0 bare/organ prune tiny-qwen2 -o
 judge "it runs without the module" test $? = 4
 says 'mpirun has started 2 processes, and the module with which they share work cannot be loaded: liborgan_mpi.so'
 judge "something was made" test ! -e new
-if ! command -v mpirun >/dev/null || [[ ! -f $(dirname "$organ")/liborgan_mpi.so ]]; then
-    echo "mpirun or mpicc is not installed: several processes were not run"
-    finish
-fi
+need_launcher
 env PMI_SIZE=4 PMI_RANK=0 "$organ" prune tiny-qwen2 -o new >../out 2>../err
 judge "processes that do not see each other run" test $? = 2
 says 'mpirun has started 4 processes, but MPI sees 1 of them'
 judge "something was made" test ! -e new
 
 # ---- the same bytes ----
-threads=(--threads 1)
-# ranks N CODE ARGS...: runs as N processes of one thread each; the log of all is in ../err.
-ranks() {
-    here="mpirun -n $1 organ ${*:3}"
-    mpirun -n "$1" "$organ" "${@:3}" "${threads[@]}" >../out 2>../err </dev/null
-    code=$?
-    if ((code == $2)); then good; else bad "ends with $code instead of $2" ../err; fi
-}
-# What of a document and a directory does not depend on when and by how many it was made.
-tells() { sed "s,some\([0-9]\),one\1,g" "$1" | jq "del(.run)"; }
-holds() { find "$1" -type f ! -name '*.html' ! -name '*.md' ! -name '*.json' -printf '%P\n' | LC_ALL=C sort | (cd "$1" && xargs -d '\n' sha256sum); }
-
-# same OUTPUT ARGS...: by $counts ranks what one process makes.
-same() {
-    local output=$1 n
-    run "${@:2}" -o "one$output" --json --quiet
-    tells ../out >../one
-    if ((code != 0)); then bad "ends with $code" ../err; fi
-    for n in $counts; do
-        ranks $n 0 "${@:2}" -o "some$output" --json --quiet
-        if tells ../out | cmp -s - ../one; then good; else bad "$n ranks tell something else" <(tells ../out | diff - ../one); fi
-        if [[ -d some$output ]]; then
-            judge "$n ranks make other files" diff <(holds "one$output") <(holds "some$output")
-        else
-            judge "$n ranks make other bytes" cmp "one$output" "some$output"
-        fi
-        rm -rf some*
-    done
-}
 counts="2 3 7"
 same 1 prune tiny-qwen2
 counts="2 3"
@@ -80,17 +45,6 @@ same 9.safetensors assemble one7
 threads=(--threads 1)
 rm -rf one[2-9]* one1?
 
-# looked CODE ARGS...: a verb that makes no output tells by 2 and 3 ranks what it tells by one.
-looked() {
-    local n
-    run "${@:2}" --json --quiet
-    tells ../out >../one
-    if ((code != $1)); then bad "ends with $code" ../err; fi
-    for n in 2 3; do
-        ranks $n "$@" --json --quiet
-        if tells ../out | cmp -s - ../one; then good; else bad "$n ranks tell something else" <(tells ../out | diff - ../one); fi
-    done
-}
 looked 0 audit tiny-qwen2 one1
 looked 0 measure tiny-qwen2 one1 tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
 ranks 2 0 measure tiny-qwen2 --definition seed -o measured

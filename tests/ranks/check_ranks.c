@@ -4,6 +4,7 @@
 #include "tests/kit/rank_threads.h"
 
 #include <check.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -66,6 +67,86 @@ START_TEST(an_array_is_completed)
 {
     play(RANKS, complete_array);
     all_end(ORGAN_OK, "");
+}
+END_TEST
+
+enum { PARTS = 11 };
+
+/* What is found out of a part stands between what is not exchanged. */
+typedef struct worked {
+    const void *mine;
+    double found;
+    uint64_t twice;
+    char *name;
+} worked;
+
+static uint64_t part_bytes(const void *context, size_t part)
+{
+    (void)context;
+    return 100 + part;
+}
+
+static organ_status work_on_part(void *context, size_t part, organ_error *error)
+{
+    worked *const w = (worked *)context + part;
+    if (part == 8 && !w->mine)
+        return organ_fail(error, ORGAN_BAD_INPUT, "part 8 is broken");
+    w->found = 0.5 * (double)part;
+    w->twice = 2 * part;
+    if (part % 3 && asprintf(&w->name, "%0*zu", (int)part, part) < 0)
+        return organ_fail_memory(error, "a name");
+    return ORGAN_OK;
+}
+
+static void share_parts(organ_ranks *ranks, organ_error *error)
+{
+    worked of[PARTS];
+    organ_found names[PARTS];
+    organ_deal deal;
+    for (size_t k = 0; k < PARTS; k++)
+        of[k] = (worked){.mine = of};
+    ck_assert_int_eq(organ_deal_make(ranks, PARTS, part_bytes, of, &deal, error), ORGAN_OK);
+    ck_assert_int_eq(organ_deal_work(&deal, work_on_part, of, error), ORGAN_OK);
+    for (size_t k = 0; k < PARTS; k++) {
+        ck_assert(organ_deal_mine(&deal, k) || of[k].twice == 0);
+        names[k] = (organ_found){of[k].name, of[k].name ? strlen(of[k].name) + 1 : 0};
+    }
+    ck_assert_int_eq(organ_deal_complete(&deal, "parts", &of->found, offsetof(worked, name) - offsetof(worked, found), sizeof *of, error),
+                     ORGAN_OK);
+    ck_assert_int_eq(organ_deal_exchange(&deal, "names", names, error), ORGAN_OK);
+    for (size_t k = 0; k < PARTS; k++) {
+        ck_assert_ptr_eq(of[k].mine, of);
+        ck_assert_double_eq(of[k].found, 0.5 * (double)k);
+        ck_assert_uint_eq(of[k].twice, 2 * k);
+        ck_assert_uint_eq(names[k].bytes, k % 3 ? k + 1 : 0);
+        ck_assert(!names[k].is == !(k % 3));
+        ck_assert(!names[k].is || strtoul(names[k].is, NULL, 10) == k);
+        free(names[k].is);
+    }
+    organ_deal_release(&deal);
+}
+
+static void fail_with_part(organ_ranks *ranks, organ_error *error)
+{
+    worked of[PARTS] = {0};
+    organ_deal deal;
+    ck_assert_int_eq(organ_deal_make(ranks, PARTS, part_bytes, of, &deal, error), ORGAN_OK);
+    organ_deal_work(&deal, work_on_part, of, error);
+    ck_assert_int_eq(organ_deal_complete(&deal, "parts", &of->found, sizeof of->found, sizeof *of, error), ORGAN_BAD_INPUT);
+    ck_assert_int_eq(organ_deal_exchange(&deal, "names", NULL, error), ORGAN_BAD_INPUT);
+    organ_deal_release(&deal);
+    for (size_t k = 0; k < PARTS; k++)
+        free(of[k].name);
+}
+
+START_TEST(what_is_found_of_parts_is_known_to_all)
+{
+    organ_error error = {0};
+    play(RANKS, share_parts);
+    all_end(ORGAN_OK, "");
+    share_parts(NULL, &error);
+    play(RANKS, fail_with_part);
+    all_end(ORGAN_BAD_INPUT, "): part 8 is broken");
 }
 END_TEST
 
@@ -235,17 +316,17 @@ END_TEST
 
 START_TEST(shares_differ_by_less_than_a_part)
 {
-    enum { PARTS = 997 };
-    uint64_t bytes[PARTS], load[RANKS] = {0}, least = UINT64_MAX, most = 0, largest = 0;
-    uint32_t owner[PARTS];
+    enum { MANY = 997 };
+    uint64_t bytes[MANY], load[RANKS] = {0}, least = UINT64_MAX, most = 0, largest = 0;
+    uint32_t owner[MANY];
     organ_ranks four = {.count = RANKS};
     organ_error error = {0};
-    for (size_t k = 0; k < PARTS; k++) {
+    for (size_t k = 0; k < MANY; k++) {
         bytes[k] = k * 7919 % 1000;
         largest = bytes[k] > largest ? bytes[k] : largest;
     }
-    ck_assert_int_eq(organ_ranks_deal(&four, bytes, PARTS, owner, &error), ORGAN_OK);
-    for (size_t k = 0; k < PARTS; k++)
+    ck_assert_int_eq(organ_ranks_deal(&four, bytes, MANY, owner, &error), ORGAN_OK);
+    for (size_t k = 0; k < MANY; k++)
         load[owner[k]] += bytes[k];
     for (size_t r = 0; r < RANKS; r++) {
         least = load[r] < least ? load[r] : least;
@@ -291,6 +372,7 @@ int main(void)
     TCase *meeting = tcase_create("meeting"), *dealing = tcase_create("dealing");
     tcase_add_test(meeting, all_get_what_each_has);
     tcase_add_test(meeting, an_array_is_completed);
+    tcase_add_test(meeting, what_is_found_of_parts_is_known_to_all);
     tcase_add_test(meeting, a_fault_of_one_is_that_of_all);
     tcase_add_test(meeting, a_fault_of_all_names_no_rank);
     tcase_add_test(meeting, a_fault_comes_before_interruptions);

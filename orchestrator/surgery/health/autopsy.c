@@ -76,8 +76,7 @@ static uint64_t bytes_of(const organ_autopsy_job *job)
 {
     uint64_t bytes = 0;
     for (size_t k = 0; k < job->count; k++)
-        if (!job->vitals[k].unread)
-            bytes += job->vitals[k].weight->codes->bytes + (job->vitals[k].other ? job->vitals[k].other->codes->bytes : 0);
+        bytes += organ_vitals_bytes(&job->vitals[k]);
     return bytes;
 }
 
@@ -147,7 +146,7 @@ static organ_status look_into(void *context, json_t **report, organ_error *error
 {
     organ_autopsy_job *const job = context;
     const organ_autopsy_options *const o = job->options;
-    organ_report_folder folder = {o->output, {"autopsy.json", "AUTOPSY_REPORT.md"}, false};
+    organ_report_folder folder = {o->output, {"autopsy.json", "AUTOPSY_REPORT.md"}, job->engine->ranks, false};
     if (organ_report_folder_check(&folder, (const char *const[]){o->model, o->other}, 2, error) == ORGAN_OK &&
         open_models(job, error) == ORGAN_OK && organ_report_folder_make(&folder, error) == ORGAN_OK && examine(job, error) == ORGAN_OK)
         tell_findings(job, &folder, report, error);

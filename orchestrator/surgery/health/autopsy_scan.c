@@ -3,8 +3,11 @@
  * depend on that, for widening is exact and parts are cut alike. */
 #include "orchestrator/surgery/health/autopsy_scan.h"
 
+#include "orchestrator/ranks/ranks.h"
+
 #include <errno.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,6 +44,11 @@ typedef struct finding {
     organ_jump_edges edges;
 } finding;
 _Static_assert(sizeof(finding) <= 65536, "the result of a strip");
+
+uint64_t organ_vitals_bytes(const organ_vitals *v)
+{
+    return v->unread ? 0 : v->weight->codes->bytes + (v->other ? v->other->codes->bytes : 0);
+}
 
 double organ_vitals_std(const organ_vitals *v) { return v->moments.n ? sqrt(v->moments.m2 / (double)v->moments.n) : 0; }
 
@@ -328,7 +336,7 @@ static organ_status retire_strip(void *context, const organ_weight_strip *strip,
             organ_jumps_join(&p->jumps, row, &p->edges, &f->edges);
         p->edges = f->edges;
     }
-    const uint64_t all = v->weight->codes->bytes + (v->other ? v->other->codes->bytes : 0);
+    const uint64_t all = organ_vitals_bytes(v);
     const uint64_t now = strip->last ? all : (uint64_t)((double)all * ((double)(strip->rows * strip->cols) / (double)v->weight->elements));
     const uint64_t step = strip->last ? all - p->read : p->read + now < all ? now : 0;
     p->read += step;
@@ -371,21 +379,21 @@ static organ_status run_type(scan *s, organ_weight_item *items, size_t count, co
     return error->status;
 }
 
-organ_status organ_vitals_take(const organ_model *model, const organ_model *other, organ_vitals *vitals, size_t count,
-                               const organ_engine *engine, const organ_scan_progress *progress, organ_error *error)
+static organ_status take_mine(const organ_model *model, const organ_model *other, organ_vitals *vitals, const organ_deal *deal,
+                              const organ_engine *engine, const organ_scan_progress *progress, organ_error *error)
 {
     static const organ_dtype types[] = {ORGAN_BF16, ORGAN_F16, ORGAN_F32};
     scan s = {.kernels = engine->kernels, .progress = progress};
-    organ_weight_item *items = calloc(count + 1, sizeof *items);
-    s.chosen = calloc(count + 1, sizeof *s.chosen);
-    s.patients = calloc(count + 1, sizeof *s.patients);
+    organ_weight_item *items = calloc(deal->count + 1, sizeof *items);
+    s.chosen = calloc(deal->count + 1, sizeof *s.chosen);
+    s.patients = calloc(deal->count + 1, sizeof *s.patients);
     if (!items || !s.chosen || !s.patients)
         organ_fail_memory(error, model->path);
     for (size_t t = 0; t < sizeof types / sizeof *types && error->status == ORGAN_OK; t++) {
         size_t chosen = 0;
         s.as = types[t];
-        for (size_t k = 0; k < count; k++)
-            if (!vitals[k].unread && type_of(&vitals[k]) == s.as) {
+        for (size_t k = 0; k < deal->count; k++)
+            if (!vitals[k].unread && organ_deal_mine(deal, k) && type_of(&vitals[k]) == s.as) {
                 s.chosen[chosen] = &vitals[k];
                 s.patients[chosen] = NULL;
                 items[chosen++] = (organ_weight_item){.weight = vitals[k].weight, .other = vitals[k].other};
@@ -396,5 +404,36 @@ organ_status organ_vitals_take(const organ_model *model, const organ_model *othe
     free(items);
     free(s.chosen);
     free(s.patients);
+    return error->status;
+}
+
+static uint64_t bytes_of(const void *vitals, size_t k) { return organ_vitals_bytes((const organ_vitals *)vitals + k); }
+
+/* The notes of all weights, where they belong. */
+static organ_status exchange_notes(organ_vitals *vitals, const organ_deal *deal, organ_error *error)
+{
+    organ_found *const notes = calloc(deal->count + 1, sizeof *notes);
+    if (!notes)
+        organ_fail_memory(error, "the notes of the ranks");
+    for (size_t k = 0; k < deal->count && notes; k++)
+        notes[k] = (organ_found){vitals[k].note, vitals[k].note ? strlen(vitals[k].note) + 1 : 0};
+    organ_deal_exchange(deal, "what is to be noted is known", notes, error);
+    for (size_t k = 0; k < deal->count && notes; k++)
+        vitals[k].note = notes[k].is;
+    free(notes);
+    return error->status;
+}
+
+organ_status organ_vitals_take(const organ_model *model, const organ_model *other, organ_vitals *vitals, size_t count,
+                               const organ_engine *engine, const organ_scan_progress *progress, organ_error *error)
+{
+    organ_deal deal;
+    if (organ_deal_make(engine->ranks, count, bytes_of, vitals, &deal, error) == ORGAN_OK)
+        take_mine(model, other, vitals, &deal, engine, progress, error);
+    if (organ_deal_complete(&deal, "the weights are examined", &vitals->moments, sizeof *vitals - offsetof(organ_vitals, moments),
+                            sizeof *vitals, error) == ORGAN_OK &&
+        engine->ranks)
+        exchange_notes(vitals, &deal, error);
+    organ_deal_release(&deal);
     return error->status;
 }

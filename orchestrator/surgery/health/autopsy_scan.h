@@ -26,16 +26,17 @@ typedef struct organ_vitals {
     const organ_weight *weight, *other; /* other: NULL where there is nothing to compare with */
     const char *unread;                 /* why it was not read, one sentence; NULL: it was */
     char *note;                         /* of the reader, or NULL */
-    organ_moments moments;
-    organ_faulty_rows sick, dead; /* rows with values that are not finite; rows of zeros */
-    uint64_t dead_columns;        /* of zeros, each in its matrix */
-    uint32_t levels;              /* distinct finite values; ORGAN_AUTOPSY_LEVELS + 1: more */
+    organ_moments moments;              /* from here on numbers alone */
+    organ_faulty_rows sick, dead;       /* rows with values that are not finite; rows of zeros */
+    uint64_t dead_columns;              /* of zeros, each in its matrix */
+    uint32_t levels;                    /* distinct finite values; ORGAN_AUTOPSY_LEVELS + 1: more */
     organ_level_kind kind;
     unsigned row_period, column_period; /* lines across which the spread of values jumps; 0: it does not */
     double row_factor, column_factor;   /* by how much */
     organ_distance distance;
 } organ_vitals;
 
+uint64_t organ_vitals_bytes(const organ_vitals *v);  /* that are read; 0 where it is not */
 double organ_vitals_std(const organ_vitals *v);      /* of the finite values, not of a sample; 0 where there are none */
 double organ_vitals_kurtosis(const organ_vitals *v); /* excess; 0 where all are the same */
 
@@ -44,8 +45,8 @@ typedef struct organ_scan_progress {
     void *context;
 } organ_scan_progress;
 
-/* Examines vitals[0 .. count): weight, other and unread are set, the rest is zero. Those with an `unread` are passed over. Errors as
- * organ_weight_pass_run. */
+/* Examines vitals[0 .. count): weight, other and unread are set, the rest is zero. Those with an `unread` are passed over. Of several ranks
+ * each examines some, and all learn of all. Errors as organ_weight_pass_run and organ_ranks_agree. */
 organ_status organ_vitals_take(const organ_model *model, const organ_model *other, organ_vitals *vitals, size_t count,
                                const organ_engine *engine, const organ_scan_progress *progress, organ_error *error);
 

@@ -23,7 +23,7 @@ typedef struct crew {
     organ_z *out;
     const organ_z_subjects *subjects;
     const organ_weight **order;
-    uint32_t *owner; /* the rank that measures a tensor; NULL: this process measures all */
+    organ_deal deal; /* which rank measures a tensor; before it is made: this process measures all */
     size_t count, next;
     uint64_t bytes;     /* of all that are to be measured here, */
     uint64_t all_bytes; /* and by all ranks */
@@ -76,26 +76,26 @@ static void measure_weights(void *context, size_t worker)
 static bool is_wanted(const crew *c, size_t t)
 {
     return c->subjects->of[t] && !(c->out && c->out[t].done) && (!c->options->chosen || c->options->chosen[t]) &&
-           (!c->owner || c->owner[t] == organ_ranks_rank(c->engine->ranks));
+           (!c->deal.owner || organ_deal_mine(&c->deal, t));
 }
 
-/* Of the tensors that are wanted. */
+static uint64_t bytes_of(const void *context, size_t t)
+{
+    const crew *const c = context;
+    return is_wanted(c, t) ? organ_weight_bytes(c->subjects->of[t]) : 0;
+}
+
 static organ_status deal_tensors(crew *c, organ_error *error)
 {
     const size_t count = c->model->tensor_count;
-    uint64_t *const bytes = calloc(count + 1, sizeof *bytes);
-    uint32_t *const owner = calloc(count + 1, sizeof *owner);
-    if (!bytes || !owner)
-        organ_fail_memory(error, c->model->path);
-    for (size_t t = 0; t < count && !error->status; t++)
+    for (size_t t = 0; t < count; t++)
         if (is_wanted(c, t)) {
-            c->all_bytes += bytes[t] = organ_weight_bytes(c->subjects->of[t]);
+            c->all_bytes += bytes_of(c, t);
             c->all_count++;
         }
-    if (!error->status)
-        organ_ranks_deal(c->engine->ranks, bytes, count, owner, error);
-    c->owner = owner;
-    free(bytes);
+    organ_deal deal;
+    organ_deal_make(c->engine->ranks, count, bytes_of, c, &deal, error);
+    c->deal = deal;
     return error->status;
 }
 
@@ -105,7 +105,7 @@ static organ_status make_order(crew *c, organ_error *error)
     if (!(c->order = calloc(model->tensor_count + 1, sizeof *c->order)))
         return organ_fail_memory(error, model->path);
     for (size_t t = 0; t < model->tensor_count; t++)
-        c->bytes += is_wanted(c, t) ? organ_weight_bytes(c->subjects->of[t]) : 0;
+        c->bytes += bytes_of(c, t);
     const uint64_t large = c->bytes / (4 * organ_workers_count(c->engine->workers)) + 1;
     for (int early = 1; early >= 0; early--)
         for (size_t t = 0; t < model->tensor_count; t++)
@@ -168,7 +168,7 @@ static void release_crew(crew *c)
     free(c->memory);
     free(c->samples);
     free(c->order);
-    free(c->owner);
+    organ_deal_release(&c->deal);
     pthread_mutex_destroy(&c->lock);
 }
 
@@ -191,13 +191,14 @@ organ_status organ_measure_tensors(const organ_model *model, const organ_z_optio
 {
     crew c = {.model = model, .options = options, .engine = engine, .progress = progress, .out = out, .subjects = options->subjects};
     organ_z_subjects mine = {0};
+    c.deal.ranks = engine->ranks; /* which meet even where there is nothing to deal */
     pthread_mutex_init(&c.lock, NULL);
     if (c.subjects || organ_z_subjects_find(model, &mine, error) == ORGAN_OK) {
         c.subjects = c.subjects ? c.subjects : &mine;
         if (deal_tensors(&c, error) == ORGAN_OK)
             run_crew(&c, error);
     }
-    if (organ_ranks_complete(engine->ranks, "the tensors are measured", out, sizeof *out, model->tensor_count, c.owner, error) == ORGAN_OK)
+    if (organ_deal_complete(&c.deal, "the tensors are measured", out, sizeof *out, sizeof *out, error) == ORGAN_OK)
         for (size_t t = 0; engine->ranks && t < model->tensor_count; t++)
             organ_z_reason(c.subjects->of[t], &out[t]); /* what another process points to is not here */
     release_crew(&c);

@@ -5,6 +5,7 @@
 
 #include "formats/adapter/adapter.h"
 #include "formats/weights/weights.h"
+#include "orchestrator/stream/engine.h"
 #include "orchestrator/surgery/orthogonality/orthogonality.h"
 
 #include <pthread.h>
@@ -31,9 +32,10 @@ typedef struct organ_noise_module {
     size_t index;      /* of the pair in the adapter: its stream of random numbers */
     bool transposed;   /* K = (B A)^T: embeddings, and layers that keep their weight as in_features x out_features */
     size_t rows, cols; /* of the weight as it is stored */
-    size_t k;          /* vectors in U_k; 0 where K is zero */
-    double change;     /* |K|^2 */
-    double between;    /* <N_1, N_2> */
+    /* From here on what is measured. */
+    size_t k;       /* vectors in U_k; 0 where K is zero */
+    double change;  /* |K|^2 */
+    double between; /* <N_1, N_2> */
     organ_noise_sums noise[2];
     double drawn_mean, drawn_std;
 } organ_noise_module;
@@ -54,6 +56,21 @@ typedef struct organ_orthogonality_job {
 
 /* ORGAN_USAGE where the memory holds one of the modules not. */
 organ_status organ_orthogonality_check_memory(const organ_orthogonality_job *job, organ_error *error);
+
+/* The modules of a run, each measured by one of the ranks. */
+typedef struct organ_compared_modules {
+    const organ_engine *engine;
+    const organ_progress *progress;
+    size_t count;
+    void *job;
+    uint64_t (*bytes)(const void *job, size_t module); /* that are read */
+    organ_status (*measure)(void *job, size_t module, organ_error *error);
+    void *found;                /* of the first module: what `measure` sets, */
+    size_t found_bytes, stride; /* so many bytes, of each other module `stride` bytes behind */
+} organ_compared_modules;
+
+/* Measures all of them; *seconds and *bytes: how long that took, and what was read. As organ_ranks_agree. */
+organ_status organ_compared_modules_measure(const organ_compared_modules *modules, double *seconds, uint64_t *bytes, organ_error *error);
 
 /* Everything of a module that its values tell. */
 organ_status organ_orthogonality_measure(organ_orthogonality_job *job, organ_noise_module *module, organ_error *error);

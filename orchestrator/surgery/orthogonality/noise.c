@@ -49,7 +49,6 @@ typedef struct stage {
     organ_unit_faults faults;
 } stage;
 
-
 /* ---- the factors ---- */
 
 /* K = b a with what stands left of its values in it, and the vectors of U_k. */

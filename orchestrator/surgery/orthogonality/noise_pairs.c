@@ -2,12 +2,12 @@
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
 
 #include "formats/base/path.h"
-#include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/surgery/orthogonality/inputs.h"
 #include "orchestrator/surgery/output/output_reports.h"
 #include "orchestrator/surgery/output/operation.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,18 +89,35 @@ static void tell_module(const organ_pairs_job *job, const organ_pairs_module *m)
     organ_progress_advance(job->progress, 0, m->name, remark);
 }
 
+static uint64_t bytes_of(const void *context, size_t k)
+{
+    const organ_pairs_job *const job = context;
+    uint64_t bytes = 0;
+    for (size_t n = 0; n < job->sources; n++)
+        bytes += stored_bytes(job->modules[k].weight[n]);
+    return bytes;
+}
+
+static organ_status measure_module(void *context, size_t k, organ_error *error)
+{
+    organ_pairs_job *const job = context;
+    if (organ_pairs_measure(job, &job->modules[k], error) == ORGAN_OK)
+        tell_module(job, &job->modules[k]);
+    return error->status;
+}
+
 static organ_status measure_all(organ_pairs_job *job, organ_error *error)
 {
-    const double started = organ_seconds_now();
-    for (size_t k = 0; k < job->count; k++)
-        for (size_t n = 0; n < job->sources; n++)
-            job->bytes += stored_bytes(job->modules[k].weight[n]);
-    organ_progress_begin(job->progress, "comparing", job->bytes, job->count);
-    for (size_t k = 0; k < job->count && !error->status; k++)
-        if (organ_pairs_measure(job, &job->modules[k], error) == ORGAN_OK)
-            tell_module(job, &job->modules[k]);
-    organ_progress_end(job->progress);
-    job->seconds = organ_seconds_now() - started;
+    const organ_compared_modules modules = {.engine = job->engine,
+                                            .progress = job->progress,
+                                            .count = job->count,
+                                            .job = job,
+                                            .bytes = bytes_of,
+                                            .measure = measure_module,
+                                            .found = &job->modules->sums,
+                                            .found_bytes = sizeof *job->modules - offsetof(organ_pairs_module, sums),
+                                            .stride = sizeof *job->modules};
+    organ_compared_modules_measure(&modules, &job->seconds, &job->bytes, error);
     for (size_t n = 0; n < job->sources && !error->status; n++)
         organ_model_unchanged(job->model[n], error);
     return error->status || !job->adapter ? error->status : organ_model_unchanged(job->adapter->model, error);
@@ -126,7 +143,8 @@ static organ_status compare_pairs(void *context, json_t **report, organ_error *e
     if (open_inputs(job, error) || organ_pairs_check_memory(job, error) || measure_all(job, error) ||
         !(*report = organ_pairs_document(job)) || !job->options->output)
         return error->status;
-    return organ_reports_make(job->options->output, job->options->force, &files, NULL, *report, error);
+    return organ_reports_make(&(organ_output){.path = job->options->output, .force = job->options->force, .ranks = job->engine->ranks},
+                              &files, NULL, *report, error);
 }
 
 organ_status organ_noise_pairs(const organ_noise_pairs_options *options, const organ_engine *engine, const organ_progress *progress,

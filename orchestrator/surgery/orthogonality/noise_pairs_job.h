@@ -43,7 +43,7 @@ typedef struct organ_pairs_module {
     size_t index;                                   /* in the whole model or adapter: its stream of random numbers */
     bool transposed;                                /* K = (B A)^T */
     size_t rows, cols;
-    organ_pair_sums sums;
+    organ_pair_sums sums; /* from here on what is measured */
     double drawn_mean, drawn_std;
 } organ_pairs_module;
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/orthogonality/job.h"
 
-#include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/orthogonality/inputs.h"
@@ -10,6 +9,7 @@
 #include "orchestrator/surgery/output/operation.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -77,18 +77,35 @@ static void tell_module(const organ_orthogonality_job *job, const organ_noise_mo
     organ_progress_advance(job->progress, 0, m->pair->module, remark);
 }
 
+static uint64_t bytes_of(const void *context, size_t k)
+{
+    const organ_orthogonality_job *const job = context;
+    uint64_t bytes = organ_weight_bytes(job->modules[k].clean);
+    for (size_t n = 0; n < job->noises; n++)
+        bytes += organ_weight_bytes(job->modules[k].noisy[n]);
+    return bytes;
+}
+
+static organ_status measure_module(void *context, size_t k, organ_error *error)
+{
+    organ_orthogonality_job *const job = context;
+    if (organ_orthogonality_measure(job, &job->modules[k], error) == ORGAN_OK)
+        tell_module(job, &job->modules[k]);
+    return error->status;
+}
+
 static organ_status measure_all(organ_orthogonality_job *job, organ_error *error)
 {
-    const double started = organ_seconds_now();
-    for (size_t k = 0; k < job->count; k++)
-        for (size_t n = 0; n <= job->noises; n++)
-            job->bytes += organ_weight_bytes(n ? job->modules[k].noisy[n - 1] : job->modules[k].clean);
-    organ_progress_begin(job->progress, "comparing", job->bytes, job->count);
-    for (size_t k = 0; k < job->count && !error->status; k++)
-        if (organ_orthogonality_measure(job, &job->modules[k], error) == ORGAN_OK)
-            tell_module(job, &job->modules[k]);
-    organ_progress_end(job->progress);
-    job->seconds = organ_seconds_now() - started;
+    const organ_compared_modules modules = {.engine = job->engine,
+                                            .progress = job->progress,
+                                            .count = job->count,
+                                            .job = job,
+                                            .bytes = bytes_of,
+                                            .measure = measure_module,
+                                            .found = &job->modules->k,
+                                            .found_bytes = sizeof *job->modules - offsetof(organ_noise_module, k),
+                                            .stride = sizeof *job->modules};
+    organ_compared_modules_measure(&modules, &job->seconds, &job->bytes, error);
     for (size_t n = 0; n <= job->noises && !error->status; n++)
         organ_model_unchanged(n ? job->noisy[n - 1] : job->clean, error);
     return error->status ? error->status : organ_model_unchanged(job->adapter->model, error);
@@ -128,7 +145,8 @@ static organ_status compare_noise(void *context, json_t **report, organ_error *e
     if (open_inputs(job, error) || organ_orthogonality_check_memory(job, error) || measure_all(job, error) ||
         !(*report = organ_orthogonality_document(job)) || !job->options->output)
         return error->status;
-    return organ_reports_make(job->options->output, job->options->force, &files, write_charts, *report, error);
+    return organ_reports_make(&(organ_output){.path = job->options->output, .force = job->options->force, .ranks = job->engine->ranks},
+                              &files, write_charts, *report, error);
 }
 
 organ_status organ_orthogonality(const organ_orthogonality_options *options, const organ_engine *engine, const organ_progress *progress,

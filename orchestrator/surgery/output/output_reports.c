@@ -103,20 +103,22 @@ organ_status organ_output_reports_write(organ_output *output, const organ_report
     return error->status;
 }
 
-organ_status organ_reports_make(const char *directory, bool force, const organ_report_files *files, organ_more_reports *more,
-                                const json_t *report, organ_error *error)
+organ_status organ_reports_make(organ_output *output, const organ_report_files *files, organ_more_reports *more, const json_t *report,
+                                organ_error *error)
 {
-    organ_output output = {.path = directory, .force = force};
-    if (organ_output_begin(&output, 0, error))
+    if (organ_ranks_agree(output->ranks, "the report is made", error) || !organ_ranks_first(output->ranks) ||
+        organ_output_begin(output, 0, error))
         return error->status;
-    if (write_into(organ_output_directory(&output), files, report, error) == ORGAN_OK && more)
-        more(&output, report, error);
+    if (write_into(organ_output_directory(output), files, report, error) == ORGAN_OK && more)
+        more(output, report, error);
     if (!error->status)
-        organ_output_sync(&output, error);
-    return organ_output_end(&output, error);
+        organ_output_sync(output, error);
+    return organ_output_end(output, error);
 }
 
 /* ---- a directory that may be there ---- */
+
+static bool is_wanted(const organ_report_folder *folder) { return folder->path && organ_ranks_first(folder->ranks); }
 
 /* Calls `use` for the three files. */
 static organ_status each_report(const organ_report_folder *folder, organ_status (*use)(const char *path, organ_error *error),
@@ -138,17 +140,17 @@ static organ_status each_report(const organ_report_folder *folder, organ_status 
 
 organ_status organ_report_folder_check(const organ_report_folder *folder, const char *const *inputs, size_t count, organ_error *error)
 {
-    for (size_t k = 0; folder->path && k < count && !error->status; k++)
+    for (size_t k = 0; is_wanted(folder) && k < count && !error->status; k++)
         if (inputs[k])
             organ_output_check_apart(folder->path, inputs[k], error);
-    return error->status || !folder->path ? error->status : each_report(folder, organ_check_report_place, error);
+    return error->status || !is_wanted(folder) ? error->status : each_report(folder, organ_check_report_place, error);
 }
 
 organ_status organ_report_folder_make(organ_report_folder *folder, organ_error *error)
 {
     struct stat status;
-    folder->made = folder->path && mkdir(folder->path, 0777) == 0;
-    if (!folder->path || folder->made)
+    folder->made = is_wanted(folder) && mkdir(folder->path, 0777) == 0;
+    if (!is_wanted(folder) || folder->made)
         return ORGAN_OK;
     if (errno != EEXIST)
         return organ_fail_errno(error, errno, "cannot make the directory %s", folder->path);
@@ -159,7 +161,9 @@ organ_status organ_report_folder_make(organ_report_folder *folder, organ_error *
 
 organ_status organ_report_folder_write(const organ_report_folder *folder, const json_t *report, organ_error *error)
 {
-    return folder->path ? write_into(folder->path, &folder->files, report, error) : ORGAN_OK;
+    if (folder->path)
+        organ_ranks_agree(folder->ranks, "the report is made", error);
+    return is_wanted(folder) && !error->status ? write_into(folder->path, &folder->files, report, error) : error->status;
 }
 
 static organ_status remove_report(const char *path, organ_error *error)

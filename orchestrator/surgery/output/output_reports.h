@@ -17,15 +17,17 @@ organ_status organ_output_reports_check(const organ_output *output, const organ_
 /* Writes them where the output grows; organ_output_end publishes them with it. */
 organ_status organ_output_reports_write(organ_output *output, const organ_report_files *files, const json_t *report, organ_error *error);
 
-/* Makes a directory of reports, whole or not at all; `more` (NULL: nothing) adds files to it where it grows. */
+/* Makes a directory of reports, whole or not at all; `more` (NULL: nothing) adds files to it where it grows. Of `output` path, force and
+ * ranks are set: the first rank makes it, when all have come so far. */
 typedef organ_status organ_more_reports(const organ_output *output, const json_t *report, organ_error *error);
-organ_status organ_reports_make(const char *directory, bool force, const organ_report_files *files, organ_more_reports *more,
-                                const json_t *report, organ_error *error);
+organ_status organ_reports_make(organ_output *output, const organ_report_files *files, organ_more_reports *more, const json_t *report,
+                                organ_error *error);
 
-/* A directory that may be there and have other files. NULL for a path: none, and nothing is done. */
+/* A directory that may be there and have other files. NULL for a path: none, and nothing is done. Only the first of the ranks does it. */
 typedef struct organ_report_folder {
     const char *path;
     organ_report_files files;
+    organ_ranks *ranks;
     bool made; /* by this run */
 } organ_report_folder;
 
@@ -33,6 +35,7 @@ typedef struct organ_report_folder {
 organ_status organ_report_folder_check(const organ_report_folder *folder, const char *const *inputs, size_t count, organ_error *error);
 /* Makes it before the work begins. */
 organ_status organ_report_folder_make(organ_report_folder *folder, organ_error *error);
+/* When all ranks have come so far. */
 organ_status organ_report_folder_write(const organ_report_folder *folder, const json_t *report, organ_error *error);
 /* After an error: nothing is left of reports that are not whole, nor of a directory that was made for them. */
 void organ_report_folder_abandon(const organ_report_folder *folder);

@@ -162,8 +162,8 @@ static organ_status pair_up(audit *a, organ_error *error)
 /* What the index says wrong was right in the donor. */
 static bool spoiled_index(const audit *a) { return a->copy->warning_count > a->donor->warning_count; }
 
-/* Goes through this rank's share of the pairs: owner[k] is the rank of pair k. */
-static organ_status count_share(audit *a, const uint32_t *owner, organ_error *error)
+/* Goes through this rank's share of the pairs. */
+static organ_status count_share(audit *a, const organ_deal *deal, organ_error *error)
 {
     const organ_pass pass = {.model = a->donor,
                              .other = a->copy,
@@ -174,42 +174,31 @@ static organ_status count_share(audit *a, const uint32_t *owner, organ_error *er
                              .work = compare_tile,
                              .retire = retire_band};
     for (size_t k = 0; k < a->item_count; k++)
-        a->pairs[k].elsewhere = owner[k] != organ_ranks_rank(a->engine->ranks);
+        a->pairs[k].elsewhere = !organ_deal_mine(deal, (size_t)(a->items[k] - a->findings));
     if (organ_pass_run(&pass, a->engine, error) == ORGAN_OK && organ_model_unchanged(a->donor, error) == ORGAN_OK)
         organ_model_unchanged(a->copy, error);
     return error->status;
 }
 
-/* All ranks learn what each has counted. */
-static organ_status count_pairs(audit *a, const uint64_t *bytes, uint32_t *owner, counted *all, organ_error *error)
+static uint64_t bytes_of(const void *context, size_t t)
 {
-    organ_ranks *const ranks = a->engine->ranks;
-    if (organ_ranks_deal(ranks, bytes, a->item_count, owner, error) == ORGAN_OK)
-        count_share(a, owner, error);
-    for (size_t k = 0; k < a->item_count; k++)
-        all[k] = a->items[k]->found;
-    organ_ranks_complete(ranks, "the tensors are audited", all, sizeof *all, a->item_count, owner, error);
-    for (size_t k = 0; k < a->item_count; k++)
-        a->items[k]->found = all[k];
-    return error->status;
+    const finding *const f = &((const audit *)context)->findings[t];
+    return f->copy ? 2 * f->donor->bytes : 0;
 }
 
 static organ_status compare_models(audit *a, organ_error *error)
 {
-    uint64_t *const bytes = calloc(a->item_count + 1, sizeof *bytes), sum = 0;
-    uint32_t *const owner = calloc(a->item_count + 1, sizeof *owner);
-    counted *const all = calloc(a->item_count + 1, sizeof *all);
-    for (size_t k = 0; bytes && k < a->item_count; k++)
-        sum += bytes[k] = 2 * a->pairs[k].tensor->bytes;
+    const size_t count = a->donor->tensor_count;
+    organ_deal deal;
+    uint64_t sum = 0;
+    for (size_t t = 0; t < count; t++)
+        sum += bytes_of(a, t);
     organ_progress_begin(a->progress, "auditing", sum, a->item_count);
-    if (bytes && owner && all)
-        count_pairs(a, bytes, owner, all, error);
-    else
-        organ_fail_memory(error, a->donor->path);
+    if (organ_deal_make(a->engine->ranks, count, bytes_of, a, &deal, error) == ORGAN_OK)
+        count_share(a, &deal, error);
+    organ_deal_complete(&deal, "the tensors are audited", &a->findings->found, sizeof a->findings->found, sizeof *a->findings, error);
     organ_progress_end(a->progress);
-    free(bytes);
-    free(owner);
-    free(all);
+    organ_deal_release(&deal);
     return error->status;
 }
 

@@ -30,9 +30,9 @@ typedef struct scoring {
 static organ_status write_reports(const scoring *s, const organ_experiment_options *o, const organ_report_files *files,
                                   const json_t *report, organ_error *error)
 {
-    if (!report || !o->output || error->status || !organ_ranks_first(s->engine->ranks))
+    if (!report || !o->output || error->status)
         return error->status;
-    return organ_reports_make(o->output, o->force, files, NULL, report, error);
+    return organ_reports_make(&(organ_output){.path = o->output, .force = o->force, .ranks = s->engine->ranks}, files, NULL, report, error);
 }
 
 static void close_scoring(void *context)

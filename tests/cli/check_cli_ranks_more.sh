@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# What verbs that look and compare tell and write as several processes: what one process does. Ends with the line "N passed, N failed".
+. "$(dirname "$0")/../kit/ranks_kit.sh"
+need_launcher
+ln -s "${model%/*}/tiny-lora" tiny-lora
+run quantize tiny-qwen2 -o fp8 --scheme fp8-block128 --quiet
+run quantize tiny-qwen2 -o int4 --scheme int4-group32 --quiet
+counts="2 3 7"
+
+# reported FILE ARGS...: the Markdown report of two ranks is that of one process.
+reported() {
+    run "${@:2}" -o alone --quiet
+    ranks 2 0 "${@:2}" -o together --quiet
+    judge "2 ranks report something else" cmp <(sed 's,together,alone,g' "together/$1") "alone/$1"
+    judge "2 ranks leave other files" diff <(cd alone && find . | sort) <(cd together && find . | sort)
+    rm -rf alone together
+}
+
+# A copy of the model in which a number of a weight is NaN, which the adapter changes, too.
+cp -rL tiny-qwen2 odd && chmod -R u+w odd
+run inspect odd --tensors --json
+read -r file offset < <(jq -r '.tensors[] | select(.name == "model.layers.3.mlp.up_proj.weight") | "\(.file) \(.offset)"' ../out)
+printf '\xc0\x7f' | dd of="odd/$file" bs=1 seek="$offset" conv=notrunc status=none
+
+# broken CODE WHAT ARGS...: one rank meets a fault, and nothing is left.
+broken() {
+    ranks 3 "$1" "${@:3}"
+    judge "the rank is not named, or the fault" grep -qE "^organ: rank [0-2] of 3 \(.*\): .*$2" ../err
+    judge "it is told more than once" test "$(grep -c '^organ: ' ../err)" = 1
+    judge "something is left" test -z "$(find . -maxdepth 1 -name '*new*')"
+}
+
+# ---- orthogonality ----
+looked 0 orthogonality tiny-qwen2 fp8 tiny-lora --noisy2 int4
+reported ORTHOGONALITY_REPORT.md orthogonality tiny-qwen2 fp8 tiny-lora
+looked 0 orthogonality --pair tiny-qwen2 fp8 --pair "$model-gguf/tiny-qwen2-BF16-00001-of-00002.gguf" int4 tiny-lora
+reported NOISE_PAIRS_REPORT.md orthogonality --pair tiny-qwen2 fp8 --pair tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf int4 --modules '*.layers.1.mlp.*'
+broken 3 'a value of row .* is NaN' orthogonality tiny-qwen2 odd tiny-lora -o new
+ranks 3 2 orthogonality tiny-qwen2 fp8 tiny-lora -o fp8
+says 'organ: fp8 exists'
+
+# ---- autopsy ----
+looked 0 autopsy fp8 tiny-qwen2
+looked 1 autopsy odd
+looked 0 autopsy "${model%/*}/tiny-moe" --match '*.experts.*'
+reported AUTOPSY_REPORT.md autopsy tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
+ranks 2 0 autopsy --print-ranges
+judge "the ranges are not told once" test "$(jq -s length ../out)" = 1
+cp -rL tiny-qwen2 torn && chmod -R u+w torn && rm torn/model-00002-of-00003.safetensors
+ranks 2 3 autopsy torn -o new
+judge "the fault is not told once" test "$(grep -c '^organ: ' ../err)" = 1
+judge "a directory is left" test ! -e new
+finish

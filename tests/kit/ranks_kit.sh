@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash disable=SC2034,SC2154 # variables are for and of the scripts that read this in
+# What the scripts share that run the program as several processes: they begin with `. "$(dirname "$0")/../kit/ranks_kit.sh"`, which brings
+# tests/kit/cli_kit.sh along.
+. "$(dirname "${BASH_SOURCE[0]}")/cli_kit.sh"
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_btl=self,vader
+# MPI keeps what it allocated until the process ends.
+[[ -n ${SANITIZED:-} ]] && export ASAN_OPTIONS=${ASAN_OPTIONS/detect_leaks=1/detect_leaks=0}
+
+# Ends the script where no launcher is.
+need_launcher() {
+    if ! command -v mpirun >/dev/null || [[ ! -f $(dirname "$organ")/liborgan_mpi.so ]]; then
+        echo "mpirun or mpicc is not installed: several processes were not run"
+        finish
+    fi
+}
+
+threads=(--threads 1)
+# ranks N CODE ARGS...: runs as N processes of one thread each; the log of all is in ../err.
+ranks() {
+    here="mpirun -n $1 organ ${*:3}"
+    mpirun -n "$1" "$organ" "${@:3}" "${threads[@]}" >../out 2>../err </dev/null
+    code=$?
+    if ((code == $2)); then good; else bad "ends with $code instead of $2" ../err; fi
+}
+# What of a document and a directory does not depend on when and by how many it was made.
+tells() { sed "s,some\([0-9]\),one\1,g" "$1" | jq "del(.run)"; }
+holds() { find "$1" -type f ! -name '*.html' ! -name '*.md' ! -name '*.json' -printf '%P\n' | LC_ALL=C sort | (cd "$1" && xargs -r -d '\n' sha256sum); }
+
+counts="2 3"
+# same OUTPUT ARGS...: by $counts ranks what one process makes.
+same() {
+    local output=$1 n
+    run "${@:2}" -o "one$output" --json --quiet
+    tells ../out >../one
+    if ((code != 0)); then bad "ends with $code" ../err; fi
+    for n in $counts; do
+        ranks $n 0 "${@:2}" -o "some$output" --json --quiet
+        if tells ../out | cmp -s - ../one; then good; else bad "$n ranks tell something else" <(tells ../out | diff - ../one); fi
+        if [[ -d some$output ]]; then
+            judge "$n ranks make other files" diff <(holds "one$output") <(holds "some$output")
+        else
+            judge "$n ranks make other bytes" cmp "one$output" "some$output"
+        fi
+        rm -rf some*
+    done
+}
+
+# looked CODE ARGS...: a verb that makes no output tells by $counts ranks what it tells by one.
+looked() {
+    local n
+    run "${@:2}" --json --quiet
+    tells ../out >../one
+    if ((code != $1)); then bad "ends with $code" ../err; fi
+    for n in $counts; do
+        ranks $n "$@" --json --quiet
+        if tells ../out | cmp -s - ../one; then good; else bad "$n ranks tell something else" <(tells ../out | diff - ../one); fi
+    done
+}
