@@ -14,6 +14,7 @@ static const organ_option inspect_options[] = {
 
 const organ_verb organ_inspect_verb = {
     .name = "inspect",
+    .shares = true,
     .summary = "what is in a model: tensors by role, types, shapes, sizes, faults",
     .about = "Shows what is in a model. Only headers, index and config are read, so this takes no time even for the largest one.",
     OPERANDS(OPERAND("MODEL", MODEL, inspect.model, "a model directory, a .safetensors or .gguf file, or a model.safetensors.index.json")),

@@ -101,6 +101,7 @@ WORK(graft_work)
 {
     organ_graft_options options = call->graft;
     options.engine = engine;
+    options.ranks = call->ranks;
     return organ_graft(&options, engine->kernels, progress, call->stop, report, error);
 }
 /* A chimera is a graft under other names: the table puts its options where those of a graft are. */
@@ -108,6 +109,7 @@ RUN_WORK(graft, organ_run_work)
 
 const organ_verb organ_graft_verb = {
     .name = "graft",
+    .shares = true,
     .summary = "put layers, organs or attention of one model into a copy of another",
     .about = "Makes a copy of B in which the chosen tensors have the bytes of A. A and B are GGUF files, safetensors models or organ "
              "directories; they are only read. Widths, heads, vocabulary, layers, types and the order of rows for the rope are compared "
@@ -128,6 +130,7 @@ const organ_verb organ_graft_verb = {
 
 const organ_verb organ_chimera_verb = {
     .name = "chimera",
+    .shares = true,
     .summary = "a graft in one step: the body of one model, parts of another",
     .about = "The same as graft with the names of a recipe: A gives the body, B what is taken. Bytes go from file to file; nothing is "
              "unpacked to the disk. A run that is interrupted leaves no half model; --resume goes on with it.\n"

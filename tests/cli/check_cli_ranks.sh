@@ -6,10 +6,10 @@
 # ---- a launcher, and no ranks ----
 launched() { env OMPI_COMM_WORLD_SIZE=4 OMPI_COMM_WORLD_RANK="$1" "$organ" "${@:2}" >../out 2>../err </dev/null; }
 here="four processes"
-launched 0 inspect tiny-qwen2
+launched 0 tokenize tiny-qwen2 --text tiny-qwen2/heldout.txt
 judge "a verb that shares nothing runs" test $? = 2
-says 'organ: inspect cannot share its work among the 4 processes that mpirun has started: start it alone'
-launched 3 inspect tiny-qwen2
+says 'organ: tokenize cannot share its work among the 4 processes that mpirun has started: start it alone'
+launched 3 tokenize tiny-qwen2 --text tiny-qwen2/heldout.txt
 judge "the others do not fail" test $? = 2
 judge "all ranks say the same" test ! -s ../err
 launched 1 prune --help

@@ -51,4 +51,17 @@ cp -rL tiny-qwen2 torn && chmod -R u+w torn && rm torn/model-00002-of-00003.safe
 ranks 2 3 autopsy torn -o new
 judge "the fault is not told once" test "$(grep -c '^organ: ' ../err)" = 1
 judge "a directory is left" test ! -e new
+# ---- inspect, graft, chimera ----
+threads=() # the first has none
+looked 0 inspect fp8 --tensors
+looked 3 inspect torn
+threads=(--threads 1)
+gguf=tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
+same 1 graft --source odd --target tiny-qwen2 --layers 1-2 --type organ
+same 2.gguf graft --source tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --target $gguf --layers 1,3
+same 3.gguf graft --source $gguf --target $gguf --layers 1-2 --map 1-2:4-5 --evaluate tiny-qwen2/heldout.txt --evaluate-max-tokens 300
+same 4 chimera --base tiny-qwen2 --donor odd --take skeleton
+ranks 3 3 graft --source tiny-qwen2 --target "${model%/*}/tiny-moe" -o new --json
+judge "misfits are not told once" test "$(jq -s '.[0].mismatches | length > 0' ../out)" = true
+judge "something is left" test -z "$(find . -maxdepth 1 -name '*new*')"
 finish

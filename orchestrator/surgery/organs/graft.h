@@ -18,6 +18,7 @@ typedef struct organ_graft_options {
     const organ_experiment_options *evaluate; /* score target and output on its text; NULL: not */
     const organ_engine *engine;               /* that does it; not used else */
     const organ_model_access *access;         /* how a model behind a URL is reached; NULL: as usual */
+    struct organ_ranks *ranks;                /* (room ranks) that share the work; NULL: this process does it */
 } organ_graft_options;
 
 /* Both models are read-only and streamed: nothing is unpacked. Whatever does not fit is found before anything is written: then the status
