@@ -107,7 +107,8 @@ static organ_status share_memory(organ_along_text *along, organ_error *error)
     /* Not by what this number of threads leaves: whether moments are whole would depend on it, and with it the result. */
     const uint64_t spare = organ_forward_spare(along->facts.forward, context);
     along->moments_memory = spare - states - kept;
-    along->chunks = (organ_along_chunks){samples, together, 0, 1, (size_t)(context * width)};
+    along->chunks = (organ_along_chunks){samples, together, organ_ranks_rank(along->engine->ranks), organ_ranks_count(along->engine->ranks),
+                                         (size_t)(context * width)};
     return organ_along_states_open(&along->chunks, !alone, &along->states, error) || !two
                ? error->status
                : organ_along_states_open(&along->chunks, false, &along->donor_states, error);

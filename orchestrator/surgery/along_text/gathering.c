@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The inputs of a layer's matrices, behind what is changed already and, where both are wanted, in the donor. */
+#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/along_text/job.h"
 
 #include <errno.h>
@@ -15,7 +16,7 @@ static bool two_streams(const gathering *g) { return g->along->options->streams 
 
 /* ---- which inputs belong to which matrix ---- */
 
-static size_t unit_named(const gathering *g, const char *name)
+size_t organ_along_unit_named(const gathering *g, const char *name)
 {
     for (size_t k = 0; k < g->unit_count; k++)
         if (strcmp(g->units[k].name, name) == 0)
@@ -38,8 +39,8 @@ static bool same_parent(const char *a, const char *b)
     return length > 0 && length == parent_length(b) && strncmp(a, b, length) == 0;
 }
 
-/* Both in the attention or both in the feed-forward, whose inputs may come in the same memory; GGUF names alone do not tell them apart. */
-static bool same_place(const gathering *g, const unit *a, const unit *b)
+/* GGUF names alone do not tell them apart. */
+bool organ_along_same_place(const gathering *g, const unit *a, const unit *b)
 {
     const organ_tensor *const *const tensors = g->along->targets->tensors;
     return same_parent(a->name, b->name) && tensors[a->target]->anatomy.group == tensors[b->target]->anatomy.group;
@@ -80,7 +81,7 @@ static group *listener(gathering *g, size_t index, size_t features, const float 
     unit *const u = &g->units[index];
     if (u->group == SIZE_MAX) {
         const unit *const before = g->last == SIZE_MAX ? NULL : &g->units[g->last];
-        if (before && inputs == g->last_input && same_place(g, u, before) && features == before->cols && features == u->cols &&
+        if (before && inputs == g->last_input && organ_along_same_place(g, u, before) && features == before->cols && features == u->cols &&
             !g->groups[before->group].alone)
             u->group = before->group;
         else if (open_group(g, index, features, error) != ORGAN_OK)
@@ -98,7 +99,7 @@ organ_status organ_along_hear(void *context, const char *tensor, size_t first, s
                               organ_error *error)
 {
     gathering *const g = context;
-    const size_t index = unit_named(g, tensor);
+    const size_t index = organ_along_unit_named(g, tensor);
     group *const own = index == SIZE_MAX ? NULL : listener(g, index, features, inputs, error);
     if (!own)
         return error->status;
@@ -112,7 +113,7 @@ organ_status organ_along_hear_donor(void *context, const char *tensor, size_t fi
                                     organ_error *error)
 {
     const gathering *const g = context;
-    const size_t index = unit_named(g, tensor);
+    const size_t index = organ_along_unit_named(g, tensor);
     if (index == SIZE_MAX || g->units[index].group == SIZE_MAX)
         return ORGAN_OK;
     const group *const own = &g->groups[g->units[index].group];
@@ -205,7 +206,8 @@ void organ_along_gathering_close(gathering *g)
     free(g->units);
 }
 
-organ_status organ_along_gathering_finish(gathering *g, organ_error *error)
+/* A matrix that no inputs have come to. */
+static organ_status check_heard(const gathering *g, organ_error *error)
 {
     const organ_along_options *const o = g->along->options;
     for (size_t k = 0; k < g->unit_count; k++)
@@ -217,6 +219,23 @@ organ_status organ_along_gathering_finish(gathering *g, organ_error *error)
         else if (g->units[k].group == SIZE_MAX)
             return organ_fail(error, ORGAN_USAGE, "tensor '%s' is no linear layer of the forward pass: '%s' cannot %s it", g->units[k].name,
                               o->method, o->verb);
+    return error->status;
+}
+
+static organ_status complete_sums(const gathering *g, organ_error *error)
+{
+    if (organ_ranks_agree(g->along->engine->ranks, "the inputs of a layer are known", error) != ORGAN_OK)
+        return error->status;
+    for (size_t k = 0; k < g->group_count; k++)
+        organ_calibration_complete(g->groups[k].calibration, error);
+    return error->status;
+}
+
+organ_status organ_along_gathering_finish(gathering *g, organ_error *error)
+{
+    check_heard(g, error);
+    if (complete_sums(g, error) != ORGAN_OK)
+        return error->status;
     g->spare = g->along->moments_memory;
     for (size_t k = 0; k < g->group_count && !error->status; k++) {
         const unit *const leader = &g->units[g->groups[k].leader];

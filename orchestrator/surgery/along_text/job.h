@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * What the parts of a walk along a text share: along_text.c opens it, walk.c goes through the layers, gathering.c hears the inputs of one,
+ * hearing.c those that other ranks have,
  * states.c keeps the hidden
  * states of windows, rows.c knows the order of rows in files. */
 #ifndef ORGAN_ALONG_TEXT_JOB_H
@@ -49,6 +50,22 @@ typedef struct organ_along_unit {
     bool whole;   /* there is memory for its second moments as one block */
 } organ_along_unit;
 
+/* What a tap was told, for other ranks. */
+typedef struct organ_along_call {
+    size_t unit, first, tokens, features;
+    bool donor, same; /* same: the inputs of the call before */
+    uint64_t bytes;   /* of the inputs, that travel */
+} organ_along_call;
+
+/* What this rank was told of its chunk. */
+typedef struct organ_along_record {
+    organ_along_call *calls;
+    float **inputs; /* of each */
+    size_t count, room;
+    const float *last_input; /* as the forward pass had it */
+    float *others;           /* room for the inputs of a call of another rank */
+} organ_along_record;
+
 /* The matrices of a layer while their inputs are gathered. */
 typedef struct organ_along_gathering {
     const organ_along_text *along;
@@ -61,6 +78,7 @@ typedef struct organ_along_gathering {
     uint64_t spare;          /* bytes for second moments that nothing takes */
     size_t last;             /* unit that was told last in this run, SIZE_MAX: none */
     const float *last_input; /* and its inputs */
+    organ_along_record record;
 } organ_along_gathering;
 
 /* Lists the units of the layer. To be closed whatever it returns. */
@@ -74,6 +92,17 @@ organ_status organ_along_hear(void *gathering, const char *tensor, size_t first,
                               organ_error *error);
 organ_status organ_along_hear_donor(void *gathering, const char *tensor, size_t first, size_t tokens, size_t features, const float *inputs,
                                     organ_error *error);
+size_t organ_along_unit_named(const organ_along_gathering *gathering, const char *name); /* SIZE_MAX: none */
+/* Both in the attention or both in the feed-forward, whose inputs may come in the same memory. */
+bool organ_along_same_place(const organ_along_gathering *gathering, const organ_along_unit *a, const organ_along_unit *b);
+
+/* The tap for a stream: it hears, or among ranks it keeps what it is told until organ_along_hear_all. */
+organ_tap organ_along_tap(organ_along_gathering *gathering, bool donor);
+/* All ranks have run their chunk of those that follow one another, or have none left: all hear them. Also after an error, which is then
+ * that of all. Nothing without ranks. */
+organ_status organ_along_hear_all(organ_along_gathering *gathering, organ_error *error);
+organ_status organ_along_record_open(organ_along_gathering *gathering, organ_error *error);
+void organ_along_record_close(organ_along_record *record);
 /* All was heard. */
 organ_status organ_along_gathering_finish(organ_along_gathering *gathering, organ_error *error);
 

@@ -23,18 +23,22 @@ static organ_status stopped(const organ_along_text *along, int32_t layer, organ_
 /* What is done with every chunk of the text. */
 typedef struct pass {
     const organ_along_text *along;
-    const organ_along_layer *layer; /* NULL: none is loaded yet */
-    organ_along_states *states;     /* of a carry */
-    const organ_tap *tap;
-    organ_along_gathering *gathering;
+    const organ_along_layer *layer;   /* NULL: none is loaded yet */
+    organ_along_states *states;       /* of a carry */
+    organ_along_gathering *gathering; /* NULL: nobody hears */
 } pass;
 
+/* Chunks that follow one another go to ranks that do. */
 static organ_status for_chunks(const pass *p, organ_status (*each)(const pass *p, size_t chunk, organ_error *error), organ_error *error)
 {
     const organ_along_chunks *const chunks = &p->along->chunks;
-    for (size_t c = chunks->first; c < organ_along_chunks_count(chunks) && !error->status; c += chunks->step)
-        if (!stopped(p->along, p->layer ? p->layer->number : 0, error))
+    const size_t count = organ_along_chunks_count(chunks);
+    for (size_t c = chunks->first; c < count + chunks->first && !error->status; c += chunks->step) {
+        if (c < count && !stopped(p->along, p->layer ? p->layer->number : 0, error))
             each(p, c, error);
+        if (p->gathering)
+            organ_along_hear_all(p->gathering, error);
+    }
     return error->status;
 }
 
@@ -49,22 +53,24 @@ static organ_status run_chunk(const pass *p, organ_along_states *states, size_t 
 
 static organ_status carry_chunk(const pass *p, size_t chunk, organ_error *error)
 {
-    if (p->tap)
-        organ_along_hear_again(p->tap->context);
-    return run_chunk(p, p->states, chunk, p->tap, error);
+    if (!p->gathering)
+        return run_chunk(p, p->states, chunk, NULL, error);
+    const organ_tap tap = organ_along_tap(p->gathering, false);
+    organ_along_hear_again(p->gathering);
+    return run_chunk(p, p->states, chunk, &tap, error);
 }
 
-static organ_status carry(const organ_along_text *along, const organ_along_layer *layer, organ_along_states *states, const organ_tap *tap,
-                          organ_error *error)
+static organ_status carry(const organ_along_text *along, const organ_along_layer *layer, organ_along_states *states,
+                          organ_along_gathering *g, organ_error *error)
 {
-    return for_chunks(&(pass){.along = along, .layer = layer, .states = states, .tap = tap}, carry_chunk, error);
+    return for_chunks(&(pass){.along = along, .layer = layer, .states = states, .gathering = g}, carry_chunk, error);
 }
 
 /* The stream goes through the layer on a copy, for it is to go through the changed layer; the donor's goes on. */
 static organ_status gather_chunk(const pass *p, size_t chunk, organ_error *error)
 {
     const organ_along_text *const along = p->along;
-    const organ_tap changed = {p->gathering, organ_along_hear}, donor = {p->gathering, organ_along_hear_donor};
+    const organ_tap changed = organ_along_tap(p->gathering, false), donor = organ_along_tap(p->gathering, true);
     const organ_windows windows = chunk_at(along, chunk);
     float *const copy = organ_along_states_copy(along->states, chunk, error);
     organ_along_hear_again(p->gathering);
@@ -153,14 +159,16 @@ static organ_status change_unit(const organ_along_gathering *g, const organ_alon
 static organ_status hear_layer(organ_along_gathering *g, const organ_along_layer *layer, organ_error *error)
 {
     const organ_along_text *const along = g->along;
-    const organ_tap alone = {g, organ_along_hear};
     const bool done = all_done(g);
     if (done && along->donor_states)
         return carry(along, layer, along->donor_states, NULL, error);
+    if (!done)
+        organ_along_record_open(g, error);
     if (along->options->streams == ORGAN_ALONG_DONOR)
-        carry(along, layer, along->states, done ? NULL : &alone, error);
+        carry(along, layer, along->states, done ? NULL : g, error);
     else if (!done)
         gather(g, layer, error);
+    organ_along_record_close(&g->record);
     return done || error->status ? error->status : organ_along_gathering_finish(g, error);
 }
 

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT
+ * Ranks hear each other's chunks: while one runs its chunk it keeps what its taps are told, and then all hear that of all, in the order of
+ * the chunks. So each hears what one process would. */
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/surgery/along_text/job.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef organ_along_gathering gathering;
+typedef organ_along_call call;
+
+/* ---- what a rank keeps of its chunk ---- */
+
+static bool more_room(organ_along_record *r)
+{
+    const size_t room = 2 * r->room + 16;
+    call *const calls = realloc(r->calls, room * sizeof *calls);
+    r->calls = calls ? calls : r->calls;
+    float **const inputs = calls ? realloc(r->inputs, room * sizeof *inputs) : NULL;
+    r->inputs = inputs ? inputs : r->inputs;
+    r->room = inputs ? room : r->room;
+    return inputs != NULL;
+}
+
+/* Whether these inputs are those of the call before. What forward passes have done with must lie in the same memory. */
+static bool same_inputs(const gathering *g, const call *c, const float *inputs)
+{
+    const organ_along_record *const r = &g->record;
+    const call *const before = r->count ? &r->calls[r->count - 1] : NULL;
+    return before && inputs == r->last_input && c->donor == before->donor && c->first == before->first && c->tokens == before->tokens &&
+           c->features == before->features && organ_along_same_place(g, &g->units[c->unit], &g->units[before->unit]);
+}
+
+static organ_status keep_call(gathering *g, const char *tensor, call made, const float *inputs, organ_error *error)
+{
+    organ_along_record *const r = &g->record;
+    made.unit = organ_along_unit_named(g, tensor);
+    if (made.unit == SIZE_MAX || (made.donor && g->units[made.unit].expert))
+        return ORGAN_OK;
+    if (r->count == r->room && !more_room(r))
+        return organ_fail_memory(error, tensor);
+    made.same = same_inputs(g, &made, inputs);
+    /* Rows of another width are a fault, which is found when they are heard. */
+    made.bytes = made.same || made.features != g->units[made.unit].cols ? 0 : made.tokens * made.features * sizeof *inputs;
+    float *const kept = malloc(made.bytes + 1);
+    if (!kept)
+        return organ_fail_memory(error, tensor);
+    memcpy(kept, inputs, made.bytes);
+    r->inputs[r->count] = kept;
+    r->calls[r->count++] = made;
+    r->last_input = inputs;
+    return ORGAN_OK;
+}
+
+static organ_status keep_changed(void *context, const char *tensor, size_t first, size_t tokens, size_t features, const float *inputs,
+                                 organ_error *error)
+{
+    return keep_call(context, tensor, (call){.first = first, .tokens = tokens, .features = features}, inputs, error);
+}
+
+static organ_status keep_donor(void *context, const char *tensor, size_t first, size_t tokens, size_t features, const float *inputs,
+                               organ_error *error)
+{
+    return keep_call(context, tensor, (call){.first = first, .tokens = tokens, .features = features, .donor = true}, inputs, error);
+}
+
+static void forget_calls(organ_along_record *r)
+{
+    for (size_t k = 0; k < r->count; k++)
+        free(r->inputs[k]);
+    r->count = 0;
+}
+
+/* ---- what all hear ---- */
+
+organ_tap organ_along_tap(gathering *g, bool donor)
+{
+    if (organ_ranks_count(g->along->engine->ranks) > 1)
+        return (organ_tap){g, donor ? keep_donor : keep_changed};
+    return (organ_tap){g, donor ? organ_along_hear_donor : organ_along_hear};
+}
+
+/* Inputs that only lie where others lay before must not be taken for the same. */
+static void hear_call(gathering *g, const call *c, const float *inputs, organ_error *error)
+{
+    if (!c->same)
+        organ_along_hear_again(g);
+    (c->donor ? organ_along_hear_donor : organ_along_hear)(g, g->units[c->unit].name, c->first, c->tokens, c->features, inputs, error);
+}
+
+/* All go through all calls, even who has a fault: the others wait for the bytes. */
+static void hear_rank(gathering *g, size_t rank, const call *calls, size_t count, organ_error *error)
+{
+    organ_ranks *const ranks = g->along->engine->ranks;
+    float *inputs = g->record.others;
+    organ_along_hear_again(g);
+    for (size_t k = 0; k < count; k++) {
+        if (rank == organ_ranks_rank(ranks) && !calls[k].same)
+            inputs = g->record.inputs[k];
+        organ_ranks_broadcast(ranks, rank, inputs, calls[k].bytes, error);
+        if (!error->status)
+            hear_call(g, &calls[k], inputs, error);
+    }
+}
+
+organ_status organ_along_hear_all(gathering *g, organ_error *error)
+{
+    organ_ranks *const ranks = g->along->engine->ranks;
+    organ_along_record *const r = &g->record;
+    organ_gathered all = {0};
+    if (organ_ranks_count(ranks) > 1 &&
+        organ_ranks_gather(ranks, "chunks of the text are through", r->calls, r->count * sizeof *r->calls, &all, error) == ORGAN_OK)
+        for (size_t rank = 0; rank < all.count; rank++)
+            hear_rank(g, rank, (const call *)(const void *)all.of[rank], (size_t)all.bytes[rank] / sizeof(call), error);
+    organ_gathered_free(&all);
+    forget_calls(r);
+    return error->status;
+}
+
+organ_status organ_along_record_open(gathering *g, organ_error *error)
+{
+    size_t widest = 0;
+    if (organ_ranks_count(g->along->engine->ranks) < 2)
+        return ORGAN_OK;
+    for (size_t k = 0; k < g->unit_count; k++)
+        widest = g->units[k].cols > widest ? (size_t)g->units[k].cols : widest;
+    g->record.others = malloc(g->along->chunks.together * g->along->options->context * widest * sizeof *g->record.others + 1);
+    return g->record.others ? ORGAN_OK : organ_fail_memory(error, g->along->model->path);
+}
+
+void organ_along_record_close(organ_along_record *r)
+{
+    forget_calls(r);
+    free(r->calls);
+    free(r->inputs);
+    free(r->others);
+    *r = (organ_along_record){0};
+}
