@@ -54,6 +54,9 @@ bool organ_layer_matrix(const organ_layer *layer, const char *tensor, uint64_t *
 /* For a caller that changes it between two runs (pruning): its values in FP32, and back, rounded to the type as which it is held. */
 void organ_layer_read(const organ_layer *layer, const char *tensor, float *values);
 void organ_layer_write(organ_layer *layer, const char *tensor, const float *values);
+/* The same values as they are held, for one who has them from the same layer of another process: so many bytes. NULL where
+ * organ_layer_matrix is false. */
+void *organ_layer_values(organ_layer *layer, const char *tensor, uint64_t *bytes);
 
 /* Carries the batch through the layer, in place. `tap` may be NULL. */
 organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows, float *hidden,

@@ -264,18 +264,28 @@ void organ_layer_read(const organ_layer *layer, const char *tensor, float *value
         (from.type == ORGAN_REAL_BF16 ? kernels->bf16_to_f32 : kernels->f16_to_f32)(from.values, values, (size_t)(rows * cols));
 }
 
-void organ_layer_write(organ_layer *layer, const char *tensor, const float *values)
+void *organ_layer_values(organ_layer *layer, const char *tensor, uint64_t *bytes)
 {
-    const organ_kernels *const kernels = layer->forward->engine->kernels;
     uint64_t first, rows, cols;
     const forward_slot *const slot = find_slot(layer, tensor, &first, &rows, &cols);
     if (!slot || slot->packed)
+        return NULL;
+    *bytes = rows * row_bytes(slot);
+    return layer->values + slot->at + first * row_bytes(slot);
+}
+
+void organ_layer_write(organ_layer *layer, const char *tensor, const float *values)
+{
+    const organ_kernels *const kernels = layer->forward->engine->kernels;
+    const forward_slot *const slot = find_slot(layer, tensor, &(uint64_t){0}, &(uint64_t){0}, &(uint64_t){0});
+    uint64_t bytes = 0;
+    void *const to = organ_layer_values(layer, tensor, &bytes);
+    if (!to)
         return;
-    unsigned char *const to = layer->values + slot->at + first * row_bytes(slot);
     if (slot->type == ORGAN_REAL_F32)
-        memcpy(to, values, (size_t)(rows * cols) * sizeof *values);
+        memcpy(to, values, (size_t)bytes);
     else
-        (slot->type == ORGAN_REAL_BF16 ? kernels->f32_to_bf16 : kernels->f32_to_f16)(values, (uint16_t *)(void *)to, (size_t)(rows * cols));
+        (slot->type == ORGAN_REAL_BF16 ? kernels->f32_to_bf16 : kernels->f32_to_f16)(values, to, (size_t)bytes / sizeof(uint16_t));
 }
 
 const float *organ_forward_values(const organ_layer *layer, forward_part part)

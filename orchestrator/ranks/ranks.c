@@ -94,7 +94,8 @@ static organ_status meet(organ_ranks *ranks, const char *where, uint64_t bytes, 
     snprintf(mine.where, sizeof mine.where, "%s", where);
     if (error->status)
         memcpy(mine.message, error->message, sizeof mine.message);
-    mine.agreed = error->status && strcmp(ranks->agreed, error->message) == 0;
+    /* Something may have been added to it since. */
+    mine.agreed = error->status && *ranks->agreed && strncmp(ranks->agreed, error->message, strlen(ranks->agreed)) == 0;
     if (error->status && error->status != ORGAN_CHECK_FAILED)
         organ_pulse_stop_all(ranks);
     return ranks->wire.gather(&mine, sizeof mine, of, organ_ranks_pause, why) ? fail_lost(ranks, why, error) : ORGAN_OK;

@@ -4,6 +4,7 @@
 #include "formats/base/text_buffer.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/allocate/pooled.h"
 #include "orchestrator/surgery/allocate/variants.h"
 
@@ -323,6 +324,9 @@ organ_status organ_curves_open(const organ_curves_options *options, const organ_
                                organ_allocation *allocation, const size_t *of, const organ_curves_work *work, const organ_engine *engine,
                                const organ_progress *progress, organ_curves **curves, organ_error *error)
 {
+    *curves = NULL;
+    if (organ_ranks_refuse(engine->ranks, "--allocate", error) != ORGAN_OK)
+        return error->status;
     organ_curves *const c = *curves = calloc(1, sizeof *c);
     if (!c)
         return organ_fail_memory(error, model->path);

@@ -78,6 +78,11 @@ typedef struct organ_along_work {
     /* Matrices that see the same inputs follow one another: what is computed of their calibration serves all of them. Else the order is
      * that of targets and matrices. */
     bool grouped;
+    /* Among ranks the matrices of a layer are shared: `change` is called for those of this rank, and the layer then has all as they were
+     * made, on every rank. Targets for which this is the same go to one rank; NULL: each is for itself. With ORGAN_ALONG_DONOR nothing is
+     * carried to the other ranks. */
+    size_t (*together)(void *context, size_t target);
+    bool alike; /* every rank changes all matrices */
     /* Before the first and after the last matrix of a layer that has targets. NULL: nothing. */
     organ_status (*enter)(void *context, const organ_along_layer *layer, organ_error *error);
     organ_status (*leave)(void *context, const organ_along_layer *layer, organ_error *error);
@@ -87,9 +92,9 @@ typedef struct organ_along_work {
 organ_status organ_along_check(unsigned samples, unsigned context, organ_error *error);
 
 /* Reads the text, cuts its windows, opens tokenizer and forward pass and takes the hidden states. All arguments must outlive it. To be
- * closed whatever it returns; *along may be NULL then. ORGAN_USAGE among several ranks, for a text that is too short, and for memory that
- * does not hold hidden states, a layer and the work on a matrix: the least that is enough is named. ORGAN_BAD_INPUT for a text without
- * tokens, a model without tokenizer or of an architecture that is not known. */
+ * closed whatever it returns; *along may be NULL then. ORGAN_USAGE for a text that is too short, and for memory that does
+ * not hold hidden states, a layer and the work on a matrix: the least that is enough is named. ORGAN_BAD_INPUT for a text without tokens, a
+ * model without tokenizer or of an architecture that is not known. */
 organ_status organ_along_open(const organ_along_options *options, const organ_model *model, const organ_targets *targets,
                               const organ_along_work *work, const organ_engine *engine, const organ_progress *progress,
                               organ_along_text **along, organ_error *error);

@@ -174,9 +174,11 @@ static void add_units(gathering *g, size_t target)
 {
     const organ_tensor *const tensor = g->along->targets->tensors[target];
     const organ_matrices m = organ_tensor_matrices(tensor);
+    const organ_along_work *const work = g->along->work;
     for (uint64_t e = 0; e < m.count; e++) {
         unit *const u = &g->units[g->unit_count++];
         *u = (unit){.target = target, .matrix = e, .rows = m.rows, .cols = m.cols, .group = SIZE_MAX};
+        u->done = work->done && work->done(work->context, target);
         u->expert = m.count > 1 || tensor->anatomy.expert >= 0;
         snprintf(u->name, sizeof u->name, m.count > 1 ? "%.300s[%llu]" : "%.399s", tensor->name, (unsigned long long)e);
     }

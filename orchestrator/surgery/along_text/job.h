@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * What the parts of a walk along a text share: along_text.c opens it, walk.c goes through the layers, gathering.c hears the inputs of one,
- * hearing.c those that other ranks have,
- * states.c keeps the hidden
- * states of windows, rows.c knows the order of rows in files. */
+ * hearing.c those that other ranks have, sharing.c deals its matrices to ranks, states.c keeps the hidden states of windows, rows.c knows
+ * the order of rows in files. */
 #ifndef ORGAN_ALONG_TEXT_JOB_H
 #define ORGAN_ALONG_TEXT_JOB_H
 
@@ -45,9 +44,11 @@ typedef struct organ_along_unit {
     char name[400];
     size_t target;
     uint64_t matrix, rows, cols;
-    size_t group; /* SIZE_MAX: none yet */
-    bool expert;  /* the streams may route other tokens to it: one stream */
-    bool whole;   /* there is memory for its second moments as one block */
+    size_t group;   /* SIZE_MAX: none yet */
+    bool expert;    /* the streams may route other tokens to it: one stream */
+    bool whole;     /* there is memory for its second moments as one block */
+    bool done;      /* by an earlier run */
+    uint32_t owner; /* else the rank that changes it */
 } organ_along_unit;
 
 /* What a tap was told, for other ranks. */
@@ -105,6 +106,11 @@ organ_status organ_along_record_open(organ_along_gathering *gathering, organ_err
 void organ_along_record_close(organ_along_record *record);
 /* All was heard. */
 organ_status organ_along_gathering_finish(organ_along_gathering *gathering, organ_error *error);
+
+/* Once all was heard: which rank changes which units. The same on all ranks. */
+organ_status organ_along_deal(const organ_along_gathering *gathering, organ_error *error);
+/* Once each rank has changed its units, also after an error: all know of the fault of any, or have the layer as it is then. */
+organ_status organ_along_exchange(const organ_along_gathering *gathering, const organ_along_layer *layer, organ_error *error);
 
 void organ_along_free_states(organ_along_text *along);
 

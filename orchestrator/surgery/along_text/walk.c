@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Layer by layer: inputs are gathered, the matrices are changed, and the stream goes on through the weights as they are then. */
 #include "orchestrator/machine/extent.h"
+#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/along_text/job.h"
 
 #include <stdlib.h>
@@ -101,25 +102,20 @@ static organ_status embed_chunk(const pass *p, size_t chunk, organ_error *error)
 
 /* ---- a layer ---- */
 
-static bool is_done(const organ_along_text *along, size_t target)
-{
-    return along->work->done && along->work->done(along->work->context, target);
-}
-
 static bool all_done(const organ_along_gathering *g)
 {
     for (size_t k = 0; k < g->unit_count; k++)
-        if (!is_done(g->along, g->units[k].target))
+        if (!g->units[k].done)
             return false;
     return true;
 }
 
-/* Of the units behind this one those that have its calibration. */
+/* Of the units behind this one those that have its calibration, as far as this rank changes them. */
 static size_t count_after(const organ_along_gathering *g, const organ_along_unit *u)
 {
     size_t count = 0;
     for (const organ_along_unit *other = u + 1; other < g->units + g->unit_count; other++)
-        count += other->group == u->group && !is_done(g->along, other->target);
+        count += other->group == u->group && other->owner == u->owner && !other->done;
     return count;
 }
 
@@ -128,7 +124,7 @@ static organ_status change_unit(const organ_along_gathering *g, const organ_alon
                                 organ_error *error)
 {
     const organ_along_work *const work = g->along->work;
-    const bool done = is_done(g->along, u->target);
+    const bool done = u->done;
     const organ_calibration *const calibration = done ? NULL : g->groups[u->group].calibration;
     const organ_along_matrix matrix = {.layer = layer,
                                        .target = u->target,
@@ -172,6 +168,12 @@ static organ_status hear_layer(organ_along_gathering *g, const organ_along_layer
     return done || error->status ? error->status : organ_along_gathering_finish(g, error);
 }
 
+/* What an earlier run has done each rank reads back. */
+static bool is_own(const organ_along_gathering *g, const organ_along_unit *u)
+{
+    return u->done || u->owner == organ_ranks_rank(g->along->engine->ranks);
+}
+
 /* Unit k and, where they are to follow one another, those that see the same inputs. */
 static organ_status change_from(const organ_along_gathering *g, size_t k, bool *changed, const organ_along_layer *layer, organ_error *error)
 {
@@ -180,7 +182,8 @@ static organ_status change_from(const organ_along_gathering *g, size_t k, bool *
         if (changed[l] || (l > k && (!g->along->work->grouped || group == SIZE_MAX || g->units[l].group != group)))
             continue;
         changed[l] = true;
-        change_unit(g, &g->units[l], layer, error);
+        if (is_own(g, &g->units[l]))
+            change_unit(g, &g->units[l], layer, error);
         if (error->status || !g->along->work->grouped)
             return error->status;
     }
@@ -191,12 +194,14 @@ static organ_status change_units(const organ_along_gathering *g, const organ_alo
 {
     bool *const changed = calloc(g->unit_count + 1, sizeof *changed);
     if (!changed)
-        return organ_fail_memory(error, g->along->model->path);
+        organ_fail_memory(error, g->along->model->path);
+    else
+        organ_along_deal(g, error);
     for (size_t k = 0; k < g->unit_count && !error->status; k++)
         if (!changed[k])
             change_from(g, k, changed, layer, error);
     free(changed);
-    return error->status;
+    return organ_along_exchange(g, layer, error);
 }
 
 static bool has_target(const organ_along_text *along, int32_t layer)

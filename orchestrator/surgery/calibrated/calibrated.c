@@ -46,6 +46,7 @@ static void note_method(organ_calibrated_job *job)
     job->needs_text = m->method != ORGAN_PRUNE_MAGNITUDE && !job->options->imatrix;
     job->two_streams = m->two_streams && !alone;
     job->compensates = m->compensates && !alone;
+    job->base.along = job->needs_text;
     snprintf(job->base.definition, sizeof job->base.definition, "%s%s/%d", m->name, job->options->imatrix && m->flows ? "-imatrix" : "",
              m->version);
 }

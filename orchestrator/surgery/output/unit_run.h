@@ -15,6 +15,7 @@ typedef struct organ_run_unit {
     size_t item;         /* what it is made of, as the caller counts */
     uint64_t bytes;      /* of the source: what the progress is told of it */
     bool done;           /* the bytes of all its pieces are in the output */
+    bool along;          /* a text: who walks along it deals it to ranks, not organ_unit_run_deal */
 } organ_run_unit;
 
 typedef struct organ_unit_log organ_unit_log; /* what was put into pieces that are not done */

@@ -14,11 +14,11 @@ organ_status organ_unit_run_deal(organ_unit_run *run, organ_error *error)
     if (!bytes || !owner)
         organ_fail_memory(error, run->journal->path);
     for (size_t u = 0; u < run->unit_count && !error->status; u++)
-        bytes[u] = run->units[u].done ? 0 : run->units[u].bytes + organ_unit_bytes(run, u);
+        bytes[u] = run->units[u].done || run->units[u].along ? 0 : run->units[u].bytes + organ_unit_bytes(run, u);
     if (!error->status)
         organ_ranks_deal(run->ranks, bytes, run->unit_count, owner, error);
     for (size_t u = 0; u < run->unit_count && !error->status; u++)
-        if (!run->units[u].done && owner[u] != organ_ranks_rank(run->ranks))
+        if (!run->units[u].done && !run->units[u].along && owner[u] != organ_ranks_rank(run->ranks))
             run->units[u].done = run->log->elsewhere[u] = true;
     free(owner);
     free(bytes);
@@ -48,7 +48,7 @@ static organ_status take_shares(organ_unit_run *run, const organ_gathered *all, 
 {
     organ_name_table names = {0};
     for (size_t u = 0; u < run->unit_count; u++) {
-        if (!run->log->elsewhere[u])
+        if (!run->log->elsewhere[u] && (!run->units[u].along || run->units[u].done))
             continue;
         run->units[u].done = run->log->elsewhere[u] = false;
         if (!error->status && !organ_name_table_put(&names, run->pieces[run->units[u].first].name, u))

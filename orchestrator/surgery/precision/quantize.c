@@ -136,6 +136,7 @@ static organ_status take_target(organ_quantize_job *job, const organ_weight *wei
     if (scheme->packed)
         part->shape = add_piece(job, shape, ORGAN_I64, 1, two);
     part->unit = add_unit(job, part->codes, job->piece_count - part->codes, weight->codes->bytes);
+    job->units[part->unit].along = by_text(job->options);
     return ORGAN_OK;
 }
 

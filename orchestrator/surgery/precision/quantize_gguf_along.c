@@ -204,7 +204,7 @@ organ_status organ_gguf_open_text(organ_gguf_job *job, organ_error *error)
         const organ_role role = part->weight.anatomy.role;
         if (role == ORGAN_ROLE_EMBED || role == ORGAN_ROLE_OUTPUT)
             continue;
-        part->by_text = true;
+        part->by_text = job->units[part->piece].along = true;
         job->texted[job->aimed.count] = part;
         job->aimed.tensors[job->aimed.count++] = part->weight.codes;
     }

@@ -57,6 +57,7 @@ struct organ_prune_job {
     organ_model *donor;
     organ_targets targets;
     organ_prune_part *parts; /* one per target, in file order */
+    bool along;              /* a text */
     bool divides;            /* one budget is divided over the targets, */
     const double *shares;    /* and this is it once it was: percent of zeros, one for each */
     organ_file_list others;  /* files that go along */

@@ -295,6 +295,7 @@ organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error 
                                  ORGAN_REMAKE_BY(job),
                                  .directory = true,
                                  .replaced = job->targets.chosen,
+                                 .along = job->along,
                                  .definition = job->definition,
                                  .stage = "pruning",
                                  .name = "prune.json",

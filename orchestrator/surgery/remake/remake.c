@@ -81,7 +81,7 @@ static organ_status list_replaced(work *w, organ_error *error)
         if (!m->replaced[t])
             continue;
         w->pieces[k] = (organ_shard_piece){.name = tensor->name, .bytes = tensor->bytes, .file = tensor->file, .offset = tensor->offset};
-        w->units[k] = (organ_run_unit){.first = k, .count = 1, .item = k, .bytes = tensor->bytes};
+        w->units[k] = (organ_run_unit){.first = k, .count = 1, .item = k, .bytes = tensor->bytes, .along = m->along};
         made->source_bytes += tensor->bytes;
         made->piece_count = made->unit_count = k + 1;
     }

@@ -19,6 +19,7 @@ typedef struct organ_remake {
     bool resume, force, dry_run;
     bool directory;       /* the output is one, whatever its name ends in */
     const bool *replaced; /* in copies of the files these tensors, a flag for each, get other bytes: unit k is the k-th of them; NULL: */
+    bool along;           /* all of these by ranks that walk along a text: organ_run_unit */
     uint64_t most;        /* new shards of so many bytes */
     organ_shard_piece *pieces;
     size_t piece_count;

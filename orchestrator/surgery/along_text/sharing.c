@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT
+ * Which rank changes which matrices of a layer, and how the others come to have them. Their inputs are all gathered before, so that each
+ * can be changed without the others. */
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/surgery/along_text/job.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef organ_along_gathering gathering;
+typedef organ_along_unit unit;
+
+/* ---- the plan ---- */
+
+typedef struct plan {
+    size_t *part;    /* of each unit: the first of those that one rank changes together */
+    uint64_t *cost;  /* of each part, at its first unit */
+    uint32_t *owner; /* of each part */
+    uint64_t *load;  /* of each rank */
+} plan;
+
+/* In thousands of products: the sum over all units of a model fits. */
+static uint64_t thousands(double products) { return (uint64_t)fmin(products / 1e3, 0x1p40) + 1; }
+
+/* Rows times second moments; and what is computed of these once for all units that a rank has of them. */
+static uint64_t cost_of_rows(const unit *u) { return thousands((double)u->rows * (double)u->cols * (double)u->cols); }
+static uint64_t cost_of_inputs(const unit *u) { return thousands((double)u->cols * (double)u->cols * (double)u->cols / 3); }
+
+/* A tensor of the output, or what the caller else makes as one thing. */
+static size_t thing_of(const gathering *g, const unit *u)
+{
+    const organ_along_work *const work = g->along->work;
+    return work->together ? work->together(work->context, u->target) : u->target;
+}
+
+static bool are_tied(const gathering *g, const unit *a, const unit *b, bool by_inputs)
+{
+    return thing_of(g, a) == thing_of(g, b) || (by_inputs && a->group != SIZE_MAX && a->group == b->group);
+}
+
+static void find_parts(const gathering *g, bool by_inputs, plan *p)
+{
+    for (size_t k = 0; k < g->unit_count; k++) {
+        p->part[k] = k;
+        for (size_t l = 0; l < k; l++) {
+            const size_t from = p->part[k], to = p->part[l];
+            if (from == to || !are_tied(g, &g->units[k], &g->units[l], by_inputs))
+                continue;
+            for (size_t m = 0; m <= k; m++)
+                p->part[m] = p->part[m] == from || p->part[m] == to ? (from < to ? from : to) : p->part[m];
+        }
+    }
+}
+
+/* Whether it is the first of its part with these inputs. */
+static bool brings_inputs(const gathering *g, const plan *p, size_t k)
+{
+    size_t before = 0;
+    while (before < k && (p->part[before] != p->part[k] || g->units[before].group != g->units[k].group || g->units[before].done))
+        before++;
+    return before == k;
+}
+
+/* *most becomes what the rank with most has. */
+static organ_status deal_parts(const gathering *g, bool by_inputs, plan *p, uint64_t *most, organ_error *error)
+{
+    organ_ranks *const ranks = g->along->engine->ranks;
+    memset(p->cost, 0, g->unit_count * sizeof *p->cost);
+    memset(p->load, 0, organ_ranks_count(ranks) * sizeof *p->load);
+    find_parts(g, by_inputs, p);
+    for (size_t k = 0; k < g->unit_count; k++)
+        if (!g->units[k].done)
+            p->cost[p->part[k]] += cost_of_rows(&g->units[k]) + (brings_inputs(g, p, k) ? cost_of_inputs(&g->units[k]) : 0);
+    if (organ_ranks_deal(ranks, p->cost, g->unit_count, p->owner, error) != ORGAN_OK)
+        return error->status;
+    *most = 0;
+    for (size_t k = 0; k < g->unit_count; k++) {
+        uint64_t *const load = &p->load[p->owner[k]];
+        *load += p->cost[k];
+        *most = *load > *most ? *load : *most;
+    }
+    return ORGAN_OK;
+}
+
+static void take_plan(const gathering *g, const plan *p)
+{
+    for (size_t k = 0; k < g->unit_count; k++)
+        g->units[k].owner = p->owner[p->part[k]];
+}
+
+/* Units with the same inputs stay together unless that leaves a rank with more to do. */
+static organ_status choose_plan(const gathering *g, plan *p, organ_error *error)
+{
+    uint64_t apart = 0, tied = 0;
+    if (deal_parts(g, false, p, &apart, error) != ORGAN_OK)
+        return error->status;
+    take_plan(g, p);
+    if (deal_parts(g, true, p, &tied, error) == ORGAN_OK && tied <= apart)
+        take_plan(g, p);
+    return error->status;
+}
+
+organ_status organ_along_deal(const gathering *g, organ_error *error)
+{
+    organ_ranks *const ranks = g->along->engine->ranks;
+    if (!ranks || error->status)
+        return error->status;
+    if (g->along->work->alike) {
+        for (size_t k = 0; k < g->unit_count; k++)
+            g->units[k].owner = (uint32_t)organ_ranks_rank(ranks);
+        return ORGAN_OK;
+    }
+    const size_t room = g->unit_count + 1;
+    plan p = {calloc(room, sizeof *p.part), calloc(room, sizeof *p.cost), calloc(room, sizeof *p.owner),
+              calloc(organ_ranks_count(ranks), sizeof *p.load)};
+    if (!p.part || !p.cost || !p.owner || !p.load)
+        organ_fail_memory(error, g->along->model->path);
+    else
+        choose_plan(g, &p, error);
+    void *const parts[] = {p.part, p.cost, p.owner, p.load};
+    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
+        free(parts[k]);
+    return error->status;
+}
+
+/* ---- what has become of the layer ---- */
+
+organ_status organ_along_exchange(const gathering *g, const organ_along_layer *layer, organ_error *error)
+{
+    organ_ranks *const ranks = g->along->engine->ranks;
+    char where[64];
+    if (!ranks || !g->unit_count)
+        return error->status;
+    snprintf(where, sizeof where, "layer %d is changed", (int)layer->number);
+    if (organ_ranks_agree(ranks, where, error) || g->along->options->streams == ORGAN_ALONG_DONOR)
+        return error->status;
+    for (size_t k = 0; k < g->unit_count && !error->status; k++) {
+        const unit *const u = &g->units[k];
+        uint64_t bytes = 0;
+        if (u->done)
+            continue;
+        void *const values = organ_layer_values(layer->loaded, u->name, &bytes);
+        if (values)
+            organ_ranks_broadcast(ranks, u->owner, values, (size_t)bytes, error);
+    }
+    return error->status;
+}
