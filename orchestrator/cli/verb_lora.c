@@ -31,6 +31,7 @@ RUN(extract, organ_lora_extract, lora_extract)
 
 const organ_verb organ_lora_extract_verb = {
     .name = "lora extract",
+    .shares = true,
     .summary = "make a LoRA adapter of what tuning changed",
     .about = "Compares a tuned model with its base and writes, for each linear layer, the best approximation of the change by two factors "
              "of low rank, in the form that peft and vLLM load: B A is added to the weight, lora_alpha is r.\n"
@@ -64,6 +65,7 @@ RUN(sanitize, organ_lora_sanitize, lora_sanitize)
 
 const organ_verb organ_lora_sanitize_verb = {
     .name = "lora sanitize",
+    .shares = true,
     .summary = "make a LoRA adapter fit to be served, or check that it is",
     .about = "Writes an adapter that vLLM accepts and peft loads. Left out are tensors that are no factors and keys that contain lm_head, "
              "embed_tokens, norm, bias, layernorm or rotary_emb: each is named with the size of what is lost. target_modules loses what "
@@ -138,6 +140,7 @@ RUN(resize, organ_lora_resize, lora_resize)
 
 const organ_verb organ_lora_resize_verb = {
     .name = "lora resize",
+    .shares = true,
     .summary = "give a LoRA adapter a lower rank, by singular values",
     .about = "Writes the adapter whose products B A are the best approximations of a lower rank: singular values of scale B A, found from "
              "the factors without forming the product. The report says for each module how much of its change is explained by what is "

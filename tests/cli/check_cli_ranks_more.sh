@@ -33,6 +33,7 @@ broken() {
 
 # ---- orthogonality ----
 looked 0 orthogonality tiny-qwen2 fp8 tiny-lora --noisy2 int4
+counts="2 3"
 reported ORTHOGONALITY_REPORT.md orthogonality tiny-qwen2 fp8 tiny-lora
 looked 0 orthogonality --pair tiny-qwen2 fp8 --pair "$model-gguf/tiny-qwen2-BF16-00001-of-00002.gguf" int4 tiny-lora
 reported NOISE_PAIRS_REPORT.md orthogonality --pair tiny-qwen2 fp8 --pair tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf int4 --modules '*.layers.1.mlp.*'
@@ -64,4 +65,20 @@ same 4 chimera --base tiny-qwen2 --donor odd --take skeleton
 ranks 3 3 graft --source tiny-qwen2 --target "${model%/*}/tiny-moe" -o new --json
 judge "misfits are not told once" test "$(jq -s '.[0].mismatches | length > 0' ../out)" = true
 judge "something is left" test -z "$(find . -maxdepth 1 -name '*new*')"
+# ---- adapters ----
+run lora merge --base tiny-qwen2 --adapter tiny-lora -o tuned --scale 4 --quiet
+counts="2 3 7"
+same 5 lora extract --base tiny-qwen2 --tuned tuned -r 4
+counts="2 3"
+same 6 lora extract --base fp8 --tuned tuned -r 16 --save-full --rank-by energy 0.9 --dtype f32
+same 7 lora resize tiny-lora --rank 2 --energy 0.8
+same 8 lora sanitize tiny-lora --base tiny-qwen2
+looked 1 lora sanitize tiny-lora --check
+judge "what ranks appended is left" test -z "$(find one? -name '*of-rank*')"
+broken 3 'value .* is nan' lora extract --base odd --tuned tuned -o new
+ranks 3 3 lora extract --base tiny-qwen2 --tuned tiny-qwen2 -o new
+judge "that nothing changed is not told once" test "$(grep -c '^organ: .*: there is nothing to extract' ../err)" = 1
+judge "something is left" test -z "$(find . -maxdepth 1 -name '*new*')"
+ranks 2 0 lora extract --base tiny-qwen2 --tuned tuned -o new --dry-run
+judge "a dry run made something" test ! -e new
 finish

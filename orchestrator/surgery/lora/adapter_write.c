@@ -15,18 +15,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define ENTRY_BYTES 160 /* of the header for one tensor, besides its name */
 #define CHUNK       ((size_t)1 << 16)
 
 struct organ_adapter_writer {
     organ_output output;
-    organ_direct_file file;
-    char *path;           /* of the file */
-    json_t *header;       /* what came so far */
-    uint64_t room, bytes; /* of the header's JSON, of the data */
-    unsigned narrowest;   /* bytes of an element of the last tensor */
-    unsigned char *piece; /* CHUNK elements on their way */
+    organ_direct_file file; /* of several ranks each has its own until all is known */
+    char *path;             /* of the file */
+    json_t *header;         /* what came so far */
+    uint64_t room, bytes;   /* of the header's JSON, of the data */
+    unsigned narrowest;     /* bytes of an element of the last tensor */
+    unsigned char *piece;   /* CHUNK elements on their way */
+    size_t turn;            /* of what comes next */
+    json_t *told;           /* of several ranks: what this one has, [turn, bytes of an element, name, entry of the header] */
 };
 
 char *organ_adapter_key(const char *module, char factor, bool embedding)
@@ -79,32 +82,49 @@ organ_status organ_adapter_spares(const char *path, const organ_adapter *adapter
 
 /* ---- the file ---- */
 
-organ_status organ_adapter_writer_begin(const char *path, const char *like, bool force, size_t tensors, size_t name_bytes, uint64_t bytes,
-                                        organ_adapter_writer **writer, organ_error *error)
+static json_t *begin_header(void) { return ORGAN_OBJECT(SET("__metadata__", ORGAN_OBJECT(SET_TEXT("format", "pt")))); }
+
+static organ_status open_file(organ_adapter_writer *w, organ_error *error)
+{
+    organ_ranks *const ranks = w->output.ranks;
+    char name[64] = ORGAN_ADAPTER_WEIGHTS;
+    if (ranks)
+        snprintf(name, sizeof name, "tensors-of-rank-%zu", organ_ranks_rank(ranks));
+    w->header = begin_header();
+    w->told = ranks ? json_array() : NULL;
+    w->path = organ_publish_path(&w->output.publish, name);
+    w->piece = malloc(CHUNK * sizeof(float));
+    if (!w->header || !w->path || !w->piece || (ranks && !w->told))
+        return organ_fail_memory(error, w->output.path);
+    return organ_direct_open(w->path, 0666, &w->file, error);
+}
+
+organ_status organ_adapter_writer_begin(const char *path, const char *like, bool force, organ_ranks *ranks, size_t tensors,
+                                        size_t name_bytes, uint64_t bytes, organ_adapter_writer **writer, organ_error *error)
 {
     organ_adapter_writer *const w = *writer = calloc(1, sizeof *w);
     if (!w)
         return organ_fail_memory(error, path);
-    *w = (organ_adapter_writer){.output = {.path = path, .like = like, .force = force}, .file = {.fd = -1, .direct = -1}, .narrowest = 8};
+    *w = (organ_adapter_writer){
+        .output = {.path = path, .like = like, .force = force, .ranks = ranks}, .file = {.fd = -1, .direct = -1}, .narrowest = 8};
     w->room = (tensors * ENTRY_BYTES + name_bytes + 64 + 7) & ~(uint64_t)7;
-    if (organ_output_begin(&w->output, bytes + w->room, error) != ORGAN_OK) {
+    const bool begun = !organ_ranks_first(ranks) || organ_output_begin(&w->output, (ranks ? 2 : 1) * bytes + w->room, error) == ORGAN_OK;
+    organ_output_share(&w->output, error);
+    if (!begun) {
         free(w);
         *writer = NULL;
         return error->status;
     }
-    w->header = ORGAN_OBJECT(SET("__metadata__", ORGAN_OBJECT(SET_TEXT("format", "pt"))));
-    w->path = organ_publish_path(&w->output.publish, ORGAN_ADAPTER_WEIGHTS);
-    w->piece = malloc(CHUNK * sizeof(float));
-    if (!w->header || !w->path || !w->piece)
-        organ_fail_memory(error, w->output.path);
-    else
-        organ_direct_open(w->path, 0666, &w->file, error);
-    if (error->status) {
+    if (!error->status)
+        open_file(w, error);
+    if (organ_ranks_agree(ranks, "the adapter is begun", error)) {
         organ_adapter_writer_end(w, error);
         *writer = NULL;
     }
     return error->status;
 }
+
+void organ_adapter_writer_turn(organ_adapter_writer *w, size_t turn) { w->turn = turn; }
 
 static organ_status write_data(organ_adapter_writer *w, const void *data, size_t bytes, organ_error *error)
 {
@@ -113,23 +133,35 @@ static organ_status write_data(organ_adapter_writer *w, const void *data, size_t
     return error->status;
 }
 
+/* An entry of the header, with the place of its data. */
+static organ_status put_entry(organ_adapter_writer *w, const char *name, unsigned width, json_t *entry, uint64_t bytes, organ_error *error)
+{
+    if (width > w->narrowest || json_object_get(w->header, name))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': %s", w->output.path, name,
+                          width > w->narrowest ? "a wide type came behind a narrow one" : "comes twice");
+    w->narrowest = width;
+    json_t *const place = json_pack("[I, I]", (json_int_t)w->bytes, (json_int_t)(w->bytes + bytes));
+    if (json_object_set_new(entry, "data_offsets", place) || json_object_set(w->header, name, entry))
+        return organ_fail_memory(error, w->output.path);
+    return ORGAN_OK;
+}
+
 /* Into the header, before its data. */
 static organ_status enter_tensor(organ_adapter_writer *w, const char *name, organ_dtype dtype, unsigned rank, const uint64_t *shape,
                                  uint64_t bytes, organ_error *error)
 {
     const organ_dtype_info *const type = organ_dtype_describe(dtype);
     json_t *const sizes = json_array();
-    if (type->bytes > w->narrowest || json_object_get(w->header, name)) {
-        json_decref(sizes);
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': %s", w->output.path, name,
-                          type->bytes > w->narrowest ? "a wide type came behind a narrow one" : "comes twice");
-    }
-    w->narrowest = type->bytes;
     for (unsigned k = 0; k < rank; k++)
         json_array_append_new(sizes, json_integer((json_int_t)shape[k]));
-    json_t *const entry = ORGAN_OBJECT(SET_TEXT("dtype", type->name), SET("shape", sizes),
-                                       SET("data_offsets", json_pack("[I, I]", (json_int_t)w->bytes, (json_int_t)(w->bytes + bytes))));
-    return entry && json_object_set_new(w->header, name, entry) == 0 ? ORGAN_OK : organ_fail_memory(error, w->output.path);
+    json_t *const entry = ORGAN_OBJECT(SET_TEXT("dtype", type->name), SET("shape", sizes));
+    if (!entry)
+        organ_fail_memory(error, w->output.path);
+    else if (put_entry(w, name, type->bytes, entry, bytes, error) == ORGAN_OK && w->told &&
+             json_array_append_new(w->told, json_pack("[I, I, s, O]", (json_int_t)w->turn, (json_int_t)type->bytes, name, entry)))
+        organ_fail_memory(error, w->output.path);
+    json_decref(entry);
+    return error->status;
 }
 
 static organ_status fail_value(const organ_adapter_writer *w, const char *name, uint64_t at, double value, organ_dtype dtype,
@@ -174,6 +206,117 @@ organ_status organ_adapter_writer_copy(organ_adapter_writer *w, const organ_mode
     return error->status;
 }
 
+/* ---- of several ranks ---- */
+
+/* A tensor of one of the ranks. */
+typedef struct told {
+    const json_t *row;
+    size_t rank, index;
+} told;
+
+static json_int_t number_at(const json_t *row, size_t k) { return json_integer_value(json_array_get(row, k)); }
+
+static int by_turn(const void *a, const void *b)
+{
+    const told *const x = a, *const y = b;
+    const json_int_t p = number_at(x->row, 0), q = number_at(y->row, 0);
+    return p != q ? (p > q) - (p < q) : (x->index > y->index) - (x->index < y->index);
+}
+
+/* Takes the tensor into the adapter; its bytes too if `own`, a file with what this rank has appended, has them. */
+static organ_status take_tensor(organ_adapter_writer *w, const told *t, const organ_direct_file *own, organ_error *error)
+{
+    json_t *const entry = json_array_get(t->row, 3), *const place = json_object_get(entry, "data_offsets");
+    const uint64_t from = (uint64_t)number_at(place, 0), bytes = (uint64_t)number_at(place, 1) - from, data = 8 + w->room;
+    const uint64_t to = w->bytes;
+    if (put_entry(w, json_string_value(json_array_get(t->row, 2)), (unsigned)number_at(t->row, 1), entry, bytes, error))
+        return error->status;
+    w->bytes += bytes;
+    if (t->rank != organ_ranks_rank(w->output.ranks) || bytes == 0)
+        return ORGAN_OK;
+    return organ_copy_range(own->fd, own->path, data + from, w->file.fd, w->path, data + to, bytes, error);
+}
+
+/* Fills `tensors` with what all ranks told, in the order of their turns. */
+static organ_status order_tensors(const organ_adapter_writer *w, json_t *const *lists, size_t ranks, told **tensors, size_t *count,
+                                  organ_error *error)
+{
+    size_t all = 0;
+    for (size_t r = 0; r < ranks; r++)
+        all += json_array_size(lists[r]);
+    *count = 0;
+    if (!(*tensors = malloc((all + 1) * sizeof **tensors)))
+        return organ_fail_memory(error, w->output.path);
+    for (size_t r = 0; r < ranks; r++)
+        for (size_t k = 0; k < json_array_size(lists[r]); k++)
+            (*tensors)[(*count)++] = (told){json_array_get(lists[r], k), r, k};
+    if (all)
+        qsort(*tensors, all, sizeof **tensors, by_turn);
+    return ORGAN_OK;
+}
+
+/* The adapter's own file takes the place of this rank's, whose bytes go where they belong. */
+static organ_status take_tensors(organ_adapter_writer *w, const told *tensors, size_t count, organ_error *error)
+{
+    organ_direct_file own = w->file;
+    char *const own_path = w->path;
+    json_decref(w->header);
+    w->header = begin_header();
+    w->bytes = 0;
+    w->narrowest = 8;
+    w->file = (organ_direct_file){.fd = -1, .direct = -1};
+    if (!(w->path = organ_publish_path(&w->output.publish, ORGAN_ADAPTER_WEIGHTS)) || !w->header)
+        organ_fail_memory(error, w->output.path);
+    else
+        organ_direct_open(w->path, 0666, &w->file, error);
+    for (size_t k = 0; k < count && !error->status; k++)
+        take_tensor(w, &tensors[k], &own, error);
+    if (!error->status)
+        organ_direct_sync(&w->file, error);
+    organ_direct_close(&own);
+    unlink(own_path);
+    free(own_path);
+    if (!organ_ranks_first(w->output.ranks))
+        organ_direct_close(&w->file);
+    return error->status;
+}
+
+static organ_status read_lists(const organ_adapter_writer *w, const organ_gathered *all, json_t **lists, organ_error *error)
+{
+    for (size_t r = 0; r < all->count && !error->status; r++) {
+        bool no_memory = false;
+        json_error_t fault;
+        lists[r] = organ_json_load(all->of[r], all->bytes[r], 0, &fault, &no_memory);
+        if (!lists[r])
+            organ_fail(error, ORGAN_IO, "%s: what rank %zu has appended is not understood", w->output.path, r);
+    }
+    return error->status;
+}
+
+static organ_status unite(organ_adapter_writer *w, organ_error *error)
+{
+    const size_t ranks = organ_ranks_count(w->output.ranks);
+    char *const text = json_dumps(w->told, JSON_COMPACT);
+    json_t **const lists = calloc(ranks, sizeof *lists);
+    organ_gathered all = {0};
+    told *tensors = NULL;
+    size_t count;
+    if (!text || !lists)
+        organ_fail_memory(error, w->output.path);
+    if (organ_ranks_gather(w->output.ranks, "what was appended is known", text, text ? strlen(text) : 0, &all, error) == ORGAN_OK &&
+        read_lists(w, &all, lists, error) == ORGAN_OK && order_tensors(w, lists, ranks, &tensors, &count, error) == ORGAN_OK)
+        take_tensors(w, tensors, count, error);
+    for (size_t r = 0; r < ranks && lists; r++)
+        json_decref(lists[r]);
+    organ_gathered_free(&all);
+    free(tensors);
+    free(lists);
+    free(text);
+    return organ_ranks_agree(w->output.ranks, "all tensors are in their places", error);
+}
+
+/* ---- the end ---- */
+
 static organ_status write_header(organ_adapter_writer *w, organ_error *error)
 {
     char *const text = json_dumps(w->header, JSON_COMPACT);
@@ -200,6 +343,8 @@ static organ_status write_header(organ_adapter_writer *w, organ_error *error)
 organ_status organ_adapter_writer_finish(organ_adapter_writer *w, const json_t *config, organ_error *error)
 {
     organ_adapter *made = NULL;
+    if ((w->told && unite(w, error)) || !organ_ranks_first(w->output.ranks))
+        return error->status;
     char *const path = organ_publish_path(&w->output.publish, ORGAN_ADAPTER_CONFIG);
     if (!path)
         organ_fail_memory(error, w->output.path);
@@ -216,6 +361,8 @@ organ_status organ_adapter_writer_beside(organ_adapter_writer *w, const organ_ad
 {
     organ_file_list list = {0};
     const size_t count = adapter->model->file_count;
+    if (!organ_ranks_first(w->output.ranks))
+        return ORGAN_OK;
     const char **skip = malloc((count + 3) * sizeof *skip);
     if (!skip)
         return organ_fail_memory(error, w->output.path);
@@ -242,6 +389,8 @@ organ_status organ_adapter_writer_sync(organ_adapter_writer *w, organ_error *err
 organ_status organ_adapter_writer_report(organ_adapter_writer *w, const char *name, const json_t *report, const char *markdown_name,
                                          organ_error *error)
 {
+    if (!organ_ranks_first(w->output.ranks))
+        return ORGAN_OK;
     return organ_output_reports_write(&w->output, &(organ_report_files){name, markdown_name}, report, error);
 }
 
@@ -250,7 +399,9 @@ organ_status organ_adapter_writer_end(organ_adapter_writer *w, organ_error *erro
     if (!w)
         return error->status;
     organ_direct_close(&w->file);
+    organ_ranks_agree(w->output.ranks, "the adapter is whole", error);
     organ_output_end(&w->output, error);
+    json_decref(w->told);
     json_decref(w->header);
     free(w->path);
     free(w->piece);

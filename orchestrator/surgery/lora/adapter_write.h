@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * A new adapter directory as peft reads it: adapter_config.json, adapter_model.safetensors, a report; there whole or not at all. Tensors
- * are appended one after the other, so that only one of them is in memory and its rank need not be known before. */
+ * are appended one after the other, so that only one of them is in memory and its rank need not be known before. Of several processes each
+ * appends what it has made, and in the end all of it stands in the order of turns. */
 #ifndef ORGAN_ADAPTER_WRITE_H
 #define ORGAN_ADAPTER_WRITE_H
 
@@ -24,10 +25,14 @@ json_t *organ_adapter_config_make(const char *base, int64_t r, json_t *targets);
 json_t *organ_adapter_targets(const char *const *modules, size_t count);
 
 /* Starts the output, for which the place must be free (or `force` given; `like` as in organ_check_replaceable) and the disk have room for
- * `bytes`. At most `tensors` tensors may come, whose names have `name_bytes` bytes together (organ_adapter_key gives them): room for the
- * header is kept. ORGAN_USAGE, ORGAN_IO. *writer is NULL on error, else organ_adapter_writer_end must follow. */
-organ_status organ_adapter_writer_begin(const char *path, const char *like, bool force, size_t tensors, size_t name_bytes, uint64_t bytes,
-                                        organ_adapter_writer **writer, organ_error *error);
+ * `bytes`, for ranks (NULL: this process alone) twice. At most `tensors` tensors may come, whose names have `name_bytes` bytes together
+ * (organ_adapter_key gives them): room for the header is kept. ORGAN_USAGE, ORGAN_IO. *writer is NULL on error, else
+ * organ_adapter_writer_end must follow. */
+organ_status organ_adapter_writer_begin(const char *path, const char *like, bool force, organ_ranks *ranks, size_t tensors,
+                                        size_t name_bytes, uint64_t bytes, organ_adapter_writer **writer, organ_error *error);
+
+/* What is appended next has this turn, of which each belongs to one of the ranks, and none is lower than the one before. */
+void organ_adapter_writer_turn(organ_adapter_writer *writer, size_t turn);
 
 /* Appends a tensor of `rank` dimensions; `values` are rounded to `dtype` (F32, F16, BF16) to nearest even. Types of four bytes must come
  * before those of two: readers want tensors aligned. ORGAN_BAD_INPUT, naming the tensor, if a value is not finite or leaves the range of
@@ -42,7 +47,8 @@ organ_status organ_adapter_writer_copy(organ_adapter_writer *writer, const organ
 /* Copies the other files of an adapter: the tokenizer, its README; not its config, weights and what is in organ/. */
 organ_status organ_adapter_writer_beside(organ_adapter_writer *writer, const organ_adapter *adapter, organ_error *error);
 
-/* Writes the header and adapter_config.json and opens what was made as an adapter, so that nothing is published that could not be read. */
+/* Brings together what the ranks have appended, writes the header and adapter_config.json and opens what was made as an adapter, so that
+ * nothing is published that could not be read. */
 organ_status organ_adapter_writer_finish(organ_adapter_writer *writer, const json_t *config, organ_error *error);
 
 /* Bytes of adapter_model.safetensors so far, and what organ_output_run takes. */

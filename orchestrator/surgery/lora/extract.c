@@ -5,6 +5,7 @@
 #include "orchestrator/surgery/output/targets.h"
 #include "orchestrator/surgery/output/operation.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,25 +76,34 @@ static organ_status begin_adapter(organ_lora_job *job, organ_error *error)
             names += strlen(job->others[k].tuned->name) + sizeof "base_model.model..base_layer";
             bytes += organ_lora_other_changed(&job->others[k]) ? job->others[k].tuned->codes->bytes : 0;
         }
-    return organ_adapter_writer_begin(job->options->output, NULL, job->options->force, 2 * job->module_count + job->other_count, names,
-                                      bytes, &job->writer, error);
+    return organ_adapter_writer_begin(job->options->output, NULL, job->options->force, job->engine->ranks,
+                                      2 * job->module_count + job->other_count, names, bytes, &job->writer, error);
 }
 
 static uint64_t bytes_of(const organ_lora_module *m) { return m->tuned->codes->bytes; }
 
+static organ_status factorise_one(void *context, size_t k, organ_error *error)
+{
+    organ_lora_job *const job = context;
+    organ_lora_module *const m = &job->modules[k];
+    char remark[64] = "unchanged";
+    if (organ_lora_factorise(job, m, error) != ORGAN_OK)
+        return error->status;
+    if (m->rank)
+        snprintf(remark, sizeof remark, "rank %zu, %.1f %% explained", m->rank, 100 * (1 - m->rest / m->change));
+    organ_progress_advance(job->progress, bytes_of(m), m->name, remark);
+    return ORGAN_OK;
+}
+
 static organ_status factorise_all(organ_lora_job *job, organ_error *error)
 {
     uint64_t bytes = 0;
-    for (size_t k = 0; k < job->module_count; k++)
+    for (size_t k = 0; k < job->module_count; k++) {
         bytes += bytes_of(&job->modules[k]);
-    organ_progress_begin(job->progress, "extracting", bytes, job->module_count);
-    for (size_t k = 0; k < job->module_count && organ_lora_factorise(job, &job->modules[k], error) == ORGAN_OK; k++) {
-        const organ_lora_module *const m = &job->modules[k];
-        char remark[64] = "unchanged";
-        if (m->rank)
-            snprintf(remark, sizeof remark, "rank %zu, %.1f %% explained", m->rank, 100 * (1 - m->rest / m->change));
-        organ_progress_advance(job->progress, bytes_of(m), m->name, remark);
+        job->modules[k].turn = job->turns++;
     }
+    organ_progress_begin(job->progress, "extracting", bytes, job->module_count);
+    organ_deal_work(&job->module_deal, factorise_one, job, error);
     organ_progress_end(job->progress);
     return error->status;
 }
@@ -108,6 +118,23 @@ static organ_status write_tensors(organ_lora_job *job, organ_error *error)
             factorise_all(job, error);
     }
     return error->status;
+}
+
+/* All ranks learn what became of each module. */
+static organ_status share_modules(organ_lora_job *job, organ_error *error)
+{
+    organ_found *const spectra = calloc(job->module_count + 1, sizeof *spectra);
+    if (!spectra)
+        organ_fail_memory(error, job->tuned->path);
+    organ_deal_complete(&job->module_deal, "the modules are known", &job->modules->rank,
+                        sizeof *job->modules - offsetof(organ_lora_module, rank), sizeof *job->modules, error);
+    for (size_t k = 0; k < job->module_count && spectra; k++)
+        spectra[k] = (organ_found){job->modules[k].spectrum, job->modules[k].spectrum ? job->modules[k].rank * sizeof(float) : 0};
+    organ_deal_exchange(&job->module_deal, "the spectra are known", spectra, error);
+    for (size_t k = 0; k < job->module_count && spectra; k++)
+        job->modules[k].spectrum = spectra[k].is;
+    free(spectra);
+    return error->status ? error->status : organ_lora_notes_written(job, error);
 }
 
 static organ_status check_changed(const organ_lora_job *job, organ_error *error)
@@ -142,11 +169,28 @@ static organ_status make_adapter(organ_lora_job *job, json_t **report, organ_err
 {
     if (organ_lora_compare(job, error) || begin_adapter(job, error))
         return error->status;
-    if (write_tensors(job, error) == ORGAN_OK && check_changed(job, error) == ORGAN_OK &&
+    write_tensors(job, error);
+    if (share_modules(job, error) == ORGAN_OK && check_changed(job, error) == ORGAN_OK &&
         organ_model_unchanged(job->base, error) == ORGAN_OK && organ_model_unchanged(job->tuned, error) == ORGAN_OK &&
         write_config(job, error) == ORGAN_OK)
         write_reports(job, report, error);
     return organ_adapter_writer_end(job->writer, error);
+}
+
+static uint64_t values_of_module(const void *modules, size_t k) { return ((const organ_lora_module *)modules + k)->base->elements; }
+
+static uint64_t bytes_of_other(const void *others, size_t k)
+{
+    const organ_lora_other *const other = (const organ_lora_other *)others + k;
+    return other->tuned ? other->tuned->codes->bytes : 0;
+}
+
+static organ_status deal_parts(organ_lora_job *job, organ_error *error)
+{
+    organ_ranks *const ranks = job->engine->ranks;
+    if (organ_deal_make(ranks, job->module_count, values_of_module, job->modules, &job->module_deal, error) == ORGAN_OK)
+        organ_deal_make(ranks, job->other_count, bytes_of_other, job->others, &job->other_deal, error);
+    return error->status;
 }
 
 static void close_extraction(void *context)
@@ -154,8 +198,13 @@ static void close_extraction(void *context)
     organ_lora_job *const job = context;
     for (size_t k = 0; k < job->module_count; k++) {
         free(job->modules[k].name);
+        free(job->modules[k].note);
         free(job->modules[k].spectrum);
     }
+    for (size_t k = 0; k < job->other_count; k++)
+        free(job->others[k].note);
+    organ_deal_release(&job->module_deal);
+    organ_deal_release(&job->other_deal);
     for (size_t k = 0; k < job->note_count; k++)
         free(job->notes[k]);
     free(job->modules);
@@ -172,7 +221,7 @@ static organ_status extract(void *context, json_t **report, organ_error *error)
     if (check_options(job, error) || open_both(job, error) || organ_lora_plan(job, error))
         return error->status;
     if (!job->options->dry_run)
-        return make_adapter(job, report, error);
+        return deal_parts(job, error) ? error->status : make_adapter(job, report, error);
     *report = organ_lora_extract_document(job);
     return ORGAN_OK;
 }

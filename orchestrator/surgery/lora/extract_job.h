@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * What the parts of an extraction share: extract.c runs it, extract_plan.c pairs the weights, extract_rest.c measures what
- * is no linear layer, extract_module.c decomposes, extract_document.c tells. */
+ * is no linear layer, extract_module.c decomposes, extract_notes.c keeps what readers say, extract_document.c tells. */
 #ifndef ORGAN_LORA_EXTRACT_JOB_H
 #define ORGAN_LORA_EXTRACT_JOB_H
 
 #include "formats/weights/weights.h"
+#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
 #include "orchestrator/surgery/lora/extract.h"
 
@@ -12,8 +13,10 @@
 typedef struct organ_lora_module {
     const organ_weight *base, *tuned;
     char *name;                /* without ".weight" */
-    size_t rank;               /* of its factors; 0: it did not change; of a dry run the most it can be */
+    char *note;                /* what readers said, a line each; NULL: nothing */
     float *spectrum;           /* `rank` singular values of the change */
+    size_t turn;               /* among all that is written */
+    size_t rank;               /* of its factors; 0: it did not change; of a dry run the most it can be. From here on numbers alone */
     double change, norm, rest; /* ||dW||^2, ||W_base||^2, ||dW - B A||^2 with the factors as they are stored */
     bool short_of_share;       /* more rank would be needed for the share of energy that was asked for */
     unsigned passes;
@@ -24,8 +27,10 @@ typedef struct organ_lora_module {
 typedef struct organ_lora_other {
     const organ_weight *base, *tuned; /* one may be NULL */
     const char *why;                  /* it could not be compared; NULL: it was */
-    double change, norm;              /* as above */
-    bool kept;                        /* whole, in the adapter */
+    char *note;                       /* as above */
+    size_t turn;
+    bool kept;           /* whole, in the adapter */
+    double change, norm; /* as above */
 } organ_lora_other;
 
 typedef struct organ_lora_job {
@@ -39,8 +44,11 @@ typedef struct organ_lora_job {
     size_t module_count, other_count, packed; /* packed: modules whose base is */
     organ_lora_module *modules;               /* in the order of the tuned model */
     organ_lora_other *others;
-    size_t note_count;
-    char *notes[8]; /* of readers, each once */
+    organ_deal module_deal, other_deal; /* among the ranks */
+    size_t turns;                       /* that were given away */
+    size_t note_count, compared_notes;  /* compared_notes: when all others were compared */
+    char *notes[8];                     /* of readers, each once */
+    char **saying;                      /* the note of what is read now */
     organ_adapter_writer *writer;
 } organ_lora_job;
 
@@ -50,10 +58,10 @@ organ_status organ_lora_plan(organ_lora_job *job, organ_error *error);
 /* Whether it changed, or cannot be told not to have. */
 bool organ_lora_other_changed(const organ_lora_other *other);
 
-/* Sets change and norm of the others. */
+/* Sets change and norm of the others, on all ranks. */
 organ_status organ_lora_compare(organ_lora_job *job, organ_error *error);
 
-/* Appends those that changed and whose elements take so many bytes in the adapter. */
+/* Gives a turn to those that changed and whose elements take so many bytes in the adapter, and appends those of this rank. */
 organ_status organ_lora_keep(organ_lora_job *job, unsigned element_bytes, organ_error *error);
 
 /* Decomposes the change of one module and appends its factors. */
@@ -61,6 +69,11 @@ organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *module
 
 /* A sentence of a reader, kept once. */
 void organ_lora_note(organ_lora_job *job, const char *note);
+
+/* All ranks have the notes of all, in the order in which one process would have come by them: those of the comparison, or of what was
+ * written. As organ_ranks_agree. */
+organ_status organ_lora_notes_compared(organ_lora_job *job, organ_error *error);
+organ_status organ_lora_notes_written(organ_lora_job *job, organ_error *error);
 
 /* adapter_config.json, once all ranks are known. NULL without memory. */
 json_t *organ_lora_config(const organ_lora_job *job);

@@ -21,7 +21,6 @@ typedef struct change {
     double *norms;           /* ||W_base||^2 of each strip */
 } change;
 
-
 static organ_status read_change(void *context, uint64_t first, size_t rows, float *values, void *scratch, organ_error *error)
 {
     const change *const c = context;
@@ -35,17 +34,6 @@ static organ_status read_change(void *context, uint64_t first, size_t rows, floa
     for (size_t k = 0; k < n; k++)
         values[k] -= base[k];
     return ORGAN_OK;
-}
-
-void organ_lora_note(organ_lora_job *job, const char *note)
-{
-    if (!note || !*note)
-        return;
-    for (size_t k = 0; k < job->note_count; k++)
-        if (strcmp(job->notes[k], note) == 0)
-            return;
-    if (job->note_count < sizeof job->notes / sizeof *job->notes && (job->notes[job->note_count] = strdup(note)))
-        organ_progress_note(job->progress, "%s", job->notes[job->note_count++]);
 }
 
 /* How many of the singular values are kept. */
@@ -163,6 +151,8 @@ organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *m, org
     const size_t strips = (size_t)((m->base->shape[0] + ORGAN_STRIP_ROWS - 1) / ORGAN_STRIP_ROWS);
     change c = {.cols = (size_t)m->base->shape[1], .norms = calloc(strips, sizeof *c.norms)};
     char name[600];
+    job->saying = &m->note;
+    organ_adapter_writer_turn(job->writer, m->turn);
     snprintf(name, sizeof name, "%.200s less %.200s: tensor '%.150s'", job->tuned->path, job->base->path, m->tuned->name);
     if (!c.norms)
         organ_fail_memory(error, name);

@@ -25,7 +25,9 @@ bool organ_lora_other_changed(const organ_lora_other *other) { return other->why
 static organ_status compare_begin(void *context, size_t item, const char *note, organ_error *error)
 {
     const comparison *const c = context;
-    (void)item, (void)error;
+    (void)error;
+    if (!c->job->writer) /* else it belongs to what is written */
+        c->job->saying = &c->others[item]->note;
     organ_lora_note(c->job, note);
     return ORGAN_OK;
 }
@@ -82,20 +84,26 @@ static organ_status compare_others(organ_lora_job *job, organ_lora_other **other
     return error->status;
 }
 
+static uint64_t values_of(const organ_lora_other *other) { return other->why ? 0 : other->tuned->elements; }
+
 organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
 {
     organ_lora_other **const others = calloc(job->other_count + 1, sizeof *others);
     size_t count = 0;
     uint64_t values = 0;
-    for (size_t k = 0; k < job->other_count && others; k++)
-        if (!job->others[k].why && job->others[k].tuned->elements > 0) {
-            values += job->others[k].tuned->elements;
+    for (size_t k = 0; k < job->other_count && others; k++) {
+        values += values_of(&job->others[k]);
+        if (values_of(&job->others[k]) && organ_deal_mine(&job->other_deal, k))
             others[count++] = &job->others[k];
-        }
+    }
     if (!others)
-        return organ_fail_memory(error, job->tuned->path);
+        organ_fail_memory(error, job->tuned->path);
     organ_progress_begin(job->progress, "comparing the rest", values, 0);
-    compare_others(job, others, count, error);
+    if (others)
+        compare_others(job, others, count, error);
+    if (organ_deal_complete(&job->other_deal, "the rest is compared", &job->others->change, 2 * sizeof(double), sizeof *job->others,
+                            error) == ORGAN_OK)
+        organ_lora_notes_compared(job, error);
     organ_progress_end(job->progress);
     free(others);
     return error->status;
@@ -150,6 +158,21 @@ static organ_status keep_packed(organ_lora_job *job, const organ_weight *weight,
     return error->status;
 }
 
+static organ_status keep_other(organ_lora_job *job, organ_lora_other *other, organ_error *error)
+{
+    organ_adapter_writer_turn(job->writer, other->turn);
+    job->saying = &other->note;
+    char *const key = key_of(job, other->tuned->name, error);
+    if (!key)
+        return error->status;
+    if (other->tuned->scheme == ORGAN_SCHEME_PLAIN)
+        organ_adapter_writer_copy(job->writer, job->tuned, other->tuned->codes, key, error);
+    else
+        keep_packed(job, other->tuned, key, error);
+    free(key);
+    return error->status;
+}
+
 organ_status organ_lora_keep(organ_lora_job *job, unsigned element_bytes, organ_error *error)
 {
     for (size_t k = 0; k < job->other_count && !error->status; k++) {
@@ -159,15 +182,10 @@ organ_status organ_lora_keep(organ_lora_job *job, unsigned element_bytes, organ_
         const bool plain = other->tuned->scheme == ORGAN_SCHEME_PLAIN;
         if (organ_dtype_describe(plain ? other->tuned->codes->dtype : job->dtype)->bytes != element_bytes)
             continue;
-        char *const key = key_of(job, other->tuned->name, error);
-        if (!key)
-            return error->status;
-        if (plain)
-            organ_adapter_writer_copy(job->writer, job->tuned, other->tuned->codes, key, error);
-        else
-            keep_packed(job, other->tuned, key, error);
+        other->turn = job->turns++;
         other->kept = true;
-        free(key);
+        if (organ_deal_mine(&job->other_deal, k))
+            keep_other(job, other, error);
     }
     return error->status;
 }

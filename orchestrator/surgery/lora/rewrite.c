@@ -9,6 +9,7 @@
 
 #include <math.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,7 +61,12 @@ static organ_status run_batch(batch *b, organ_error *error)
     return error->status;
 }
 
-/* Calls `work` for all rows of that width (0: of any), and `then` for each of them in order. */
+static bool is_next(const organ_lora_rewrite *rw, size_t k, unsigned width)
+{
+    return organ_deal_mine(&rw->deal, k) && (!width || organ_dtype_describe(rw->rows[k].dtype)->bytes == width);
+}
+
+/* Calls `work` for all rows of this rank that have that width (0: any), and `then` for each of them in order. */
 static organ_status for_rows(const organ_lora_rewrite *rw, unsigned width, row_work *work,
                              organ_status (*then)(void *context, organ_lora_row *row, organ_error *error), void *context,
                              organ_error *error)
@@ -72,7 +78,7 @@ static organ_status for_rows(const organ_lora_rewrite *rw, unsigned width, row_w
     for (size_t k = 0; k < rw->count && !error->status;) {
         uint64_t bytes = 0;
         for (b.count = 0; k < rw->count && b.count < most; k++) {
-            if (width && organ_dtype_describe(rw->rows[k].dtype)->bytes != width)
+            if (!is_next(rw, k, width))
                 continue;
             if (b.count && bytes + bytes_of(&rw->rows[k]) > rw->engine->memory)
                 break;
@@ -129,11 +135,31 @@ static organ_status survey_row(const organ_lora_rewrite *rw, organ_lora_row *row
     return error->status;
 }
 
-static organ_status take_rank(void *context, organ_lora_row *row, organ_error *error)
+static organ_status tell_read(void *context, organ_lora_row *row, organ_error *error)
 {
-    organ_lora_rewrite *const rw = context;
-    rw->rank = row->rank > rw->rank ? row->rank : rw->rank;
+    const organ_lora_rewrite *const rw = context;
     organ_progress_advance(rw->progress, row->pair->a->bytes + row->pair->b->bytes, NULL, NULL);
+    return error->status;
+}
+
+/* All ranks learn what became of each row. */
+static organ_status share_rows(organ_lora_rewrite *rw, const char *where, organ_error *error)
+{
+    return organ_deal_complete(&rw->deal, where, &rw->rows->rank, sizeof *rw->rows - offsetof(organ_lora_row, rank), sizeof *rw->rows,
+                               error);
+}
+
+static organ_status share_spectra(organ_lora_rewrite *rw, organ_error *error)
+{
+    organ_found *const spectra = calloc(rw->count + 1, sizeof *spectra);
+    if (!spectra)
+        organ_fail_memory(error, rw->adapter->path);
+    for (size_t k = 0; k < rw->count && spectra; k++)
+        spectra[k] = (organ_found){rw->rows[k].sigma, rw->rows[k].sigma ? rw->rows[k].sigma_count * sizeof(float) : 0};
+    organ_deal_exchange(&rw->deal, "the spectra are known", spectra, error);
+    for (size_t k = 0; k < rw->count && spectra; k++)
+        rw->rows[k].sigma = spectra[k].is;
+    free(spectra);
     return error->status;
 }
 
@@ -145,11 +171,17 @@ static uint64_t all_bytes(const organ_lora_rewrite *rw)
     return bytes;
 }
 
+static uint64_t bytes_of_row(const void *rows, size_t k) { return bytes_of((const organ_lora_row *)rows + k); }
+
 organ_status organ_lora_survey(organ_lora_rewrite *rw, organ_error *error)
 {
     rw->rank = 0;
     organ_progress_begin(rw->progress, "reading", all_bytes(rw), rw->count);
-    for_rows(rw, 0, survey_row, take_rank, rw, error);
+    if (organ_deal_make(rw->engine->ranks, rw->count, bytes_of_row, rw->rows, &rw->deal, error) == ORGAN_OK)
+        for_rows(rw, 0, survey_row, tell_read, rw, error);
+    share_rows(rw, "the ranks of all modules are known", error);
+    for (size_t k = 0; k < rw->count; k++)
+        rw->rank = rw->rows[k].rank > rw->rank ? rw->rows[k].rank : rw->rank;
     organ_progress_end(rw->progress);
     return error->status;
 }
@@ -230,6 +262,7 @@ static organ_status make_factors(const organ_lora_rewrite *rw, organ_lora_row *r
 typedef struct writing {
     organ_lora_rewrite *rewrite;
     organ_adapter_writer *writer;
+    size_t turn; /* of the first row */
 } writing;
 
 static organ_status write_factors(void *context, organ_lora_row *row, organ_error *error)
@@ -239,6 +272,7 @@ static organ_status write_factors(void *context, organ_lora_row *row, organ_erro
     const uint64_t a_shape[2] = {row->factors.rank, row->factors.in}, b_shape[2] = {row->factors.out, row->factors.rank};
     const organ_kernels *const kernels = w->rewrite->engine->kernels;
     char *const a = organ_adapter_key(pair->module, 'A', pair->embedding), *const b = organ_adapter_key(pair->module, 'B', pair->embedding);
+    organ_adapter_writer_turn(w->writer, w->turn + (size_t)(row - w->rewrite->rows));
     if (!a || !b)
         organ_fail_memory(error, row->pair->module);
     else if (organ_adapter_writer_add(w->writer, kernels, a, row->dtype, 2, a_shape, row->factors.a, error) == ORGAN_OK)
@@ -250,18 +284,29 @@ static organ_status write_factors(void *context, organ_lora_row *row, organ_erro
     return error->status;
 }
 
+/* What goes along as it is: the first rank's. */
+static organ_status append_rest(const organ_lora_rewrite *rw, organ_adapter_writer *writer, const organ_lora_output *output, unsigned width,
+                                organ_error *error)
+{
+    for (size_t k = 0; k < output->rest_count && organ_ranks_first(rw->engine->ranks) && !error->status; k++)
+        if (organ_dtype_describe(output->rest[k]->dtype)->bytes == width)
+            organ_adapter_writer_copy(writer, rw->adapter->model, output->rest[k], output->rest[k]->name, error);
+    return error->status;
+}
+
 static organ_status append_tensors(organ_lora_rewrite *rw, organ_adapter_writer *writer, const organ_lora_output *output,
                                    organ_error *error)
 {
-    writing w = {rw, writer};
+    writing w = {rw, writer, 1};
     organ_progress_begin(rw->progress, rw->stage, all_bytes(rw), rw->count);
     for (unsigned width = 8; width > 0 && !error->status; width /= 2) {
-        for (size_t k = 0; k < output->rest_count && !error->status; k++)
-            if (organ_dtype_describe(output->rest[k]->dtype)->bytes == width)
-                organ_adapter_writer_copy(writer, rw->adapter->model, output->rest[k], output->rest[k]->name, error);
-        if (!error->status)
+        organ_adapter_writer_turn(writer, w.turn - 1);
+        if (append_rest(rw, writer, output, width, error) == ORGAN_OK)
             for_rows(rw, width, make_factors, write_factors, &w, error);
+        w.turn += rw->count + 1;
     }
+    if (share_rows(rw, "the factors are made", error) == ORGAN_OK)
+        share_spectra(rw, error);
     organ_progress_end(rw->progress);
     return error->status;
 }
@@ -310,8 +355,8 @@ organ_status organ_lora_write(organ_lora_rewrite *rw, const organ_lora_output *o
     size_t name_bytes;
     uint64_t bytes;
     if (find_sizes(rw, output, &name_bytes, &bytes, error) ||
-        organ_adapter_writer_begin(output->path, rw->adapter->path, output->force, 2 * rw->count + output->rest_count, name_bytes, bytes,
-                                   &w, error))
+        organ_adapter_writer_begin(output->path, rw->adapter->path, output->force, rw->engine->ranks, 2 * rw->count + output->rest_count,
+                                   name_bytes, bytes, &w, error))
         return error->status;
     write_inside(rw, w, output, report, error);
     return organ_adapter_writer_end(w, error);
@@ -346,6 +391,7 @@ void organ_lora_rewrite_release(organ_lora_rewrite *rw)
         free(rw->rows[k].sigma);
         organ_lora_factors_free(&rw->rows[k].factors);
     }
+    organ_deal_release(&rw->deal);
     free(rw->rows);
     rw->rows = NULL;
     rw->count = 0;

@@ -3,6 +3,7 @@
 #ifndef ORGAN_LORA_REWRITE_H
 #define ORGAN_LORA_REWRITE_H
 
+#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
@@ -14,13 +15,13 @@ typedef struct organ_lora_row {
     const organ_adapter_pair *pair;
     organ_dtype dtype; /* that is written: the wider one of A and B, F32 for F64 */
     /* Set by the rewriting: */
-    uint64_t rank;        /* that carries something; zeros fill up to the rank of all */
-    double norm;          /* ||scale B A|| */
-    double residual;      /* || scale B A - what is kept of it || / ||scale B A||; 0 where nothing was cut */
-    double folding_error; /* || B as written - B || / ||B||: rounding of what was folded in */
-    float *sigma;         /* of a pair that was decomposed, sigma_count of them; else NULL */
-    size_t sigma_count;
     organ_lora_factors factors; /* while it is kept in memory */
+    float *sigma;               /* of a pair that was decomposed, sigma_count of them; else NULL */
+    uint64_t rank;              /* that carries something; zeros fill up to the rank of all. From here on numbers alone */
+    double norm;                /* ||scale B A|| */
+    double residual;            /* || scale B A - what is kept of it || / ||scale B A||; 0 where nothing was cut */
+    double folding_error;       /* || B as written - B || / ||B||: rounding of what was folded in */
+    size_t sigma_count;
 } organ_lora_row;
 
 typedef struct organ_lora_rewrite {
@@ -30,6 +31,7 @@ typedef struct organ_lora_rewrite {
     const char *stage; /* "sanitizing" */
     organ_lora_row *rows;
     size_t count;
+    organ_deal deal;   /* of the rows among the ranks; set by the survey */
     uint64_t most;     /* no rank is larger: what is gets cut to its best approximation */
     double energy;     /* above 0: the smallest rank that keeps this share of ||scale B A||^2 */
     uint64_t rank;     /* result: of all modules */
@@ -39,7 +41,8 @@ typedef struct organ_lora_rewrite {
 
 organ_lora_row organ_lora_row_of(const organ_adapter_pair *pair);
 
-/* Reads all factors once: norms, and the ranks that are left. ORGAN_BAD_INPUT for values that are not finite, ORGAN_INTERRUPTED. */
+/* Reads all factors once: norms, and the ranks that are left; of several processes each reads some. ORGAN_BAD_INPUT for values that are not
+ * finite, ORGAN_INTERRUPTED. */
 organ_status organ_lora_survey(organ_lora_rewrite *rewrite, organ_error *error);
 
 /* What becomes of the rows. */

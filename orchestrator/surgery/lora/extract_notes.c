@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT
+ * What readers say of the weights: each sentence once, in the order in which weights are read by one process. */
+#include "orchestrator/surgery/lora/extract_job.h"
+
+#include "formats/base/memory_watch.h"
+#include "formats/base/text_buffer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Whether it was not there before. */
+static bool add_note(organ_lora_job *job, const char *note)
+{
+    for (size_t k = 0; k < job->note_count; k++)
+        if (strcmp(job->notes[k], note) == 0)
+            return false;
+    return job->note_count < sizeof job->notes / sizeof *job->notes && (job->notes[job->note_count] = strdup(note)) && ++job->note_count;
+}
+
+void organ_lora_note(organ_lora_job *job, const char *note)
+{
+    if (!note || !*note)
+        return;
+    char *const lines = organ_format("%s%s\n", *job->saying ? *job->saying : "", note);
+    if (!lines)
+        organ_memory_refused();
+    else {
+        free(*job->saying);
+        *job->saying = lines;
+    }
+    if (add_note(job, note))
+        organ_progress_note(job->progress, "%s", note);
+}
+
+static void add_lines(organ_lora_job *job, char *lines)
+{
+    char *rest;
+    for (char *line = lines ? strtok_r(lines, "\n", &rest) : NULL; line; line = strtok_r(NULL, "\n", &rest))
+        add_note(job, line);
+}
+
+/* Only the first `count` are left. */
+static void forget_notes(organ_lora_job *job, size_t count)
+{
+    while (job->note_count > count)
+        free(job->notes[--job->note_count]);
+}
+
+/* The notes of all parts, the first at `first`, are known to all ranks. */
+static organ_status exchange(const organ_deal *deal, char **first, size_t stride, organ_error *error)
+{
+    organ_found *const notes = calloc(deal->count + 1, sizeof *notes);
+    if (!deal->ranks) {
+        free(notes);
+        return error->status;
+    }
+    if (!notes)
+        organ_fail_memory(error, "the notes of the ranks");
+    for (size_t k = 0; k < deal->count && notes; k++) {
+        char *const note = *(char **)(void *)((char *)first + k * stride);
+        notes[k] = (organ_found){note, note ? strlen(note) + 1 : 0};
+    }
+    organ_deal_exchange(deal, "what readers say is known", notes, error);
+    for (size_t k = 0; k < deal->count && notes; k++)
+        *(char **)(void *)((char *)first + k * stride) = notes[k].is;
+    free(notes);
+    return error->status;
+}
+
+organ_status organ_lora_notes_compared(organ_lora_job *job, organ_error *error)
+{
+    exchange(&job->other_deal, &job->others->note, sizeof *job->others, error);
+    forget_notes(job, 0);
+    for (size_t k = 0; k < job->other_count; k++) {
+        add_lines(job, job->others[k].note);
+        free(job->others[k].note);
+        job->others[k].note = NULL;
+    }
+    job->compared_notes = job->note_count;
+    return error->status;
+}
+
+organ_status organ_lora_notes_written(organ_lora_job *job, organ_error *error)
+{
+    char **const lines = calloc(job->turns + 1, sizeof *lines);
+    if (!lines)
+        organ_fail_memory(error, job->tuned->path);
+    exchange(&job->other_deal, &job->others->note, sizeof *job->others, error);
+    exchange(&job->module_deal, &job->modules->note, sizeof *job->modules, error);
+    forget_notes(job, job->compared_notes);
+    for (size_t k = 0; k < job->other_count && lines; k++)
+        if (job->others[k].note)
+            lines[job->others[k].turn] = job->others[k].note;
+    for (size_t k = 0; k < job->module_count && lines; k++)
+        lines[job->modules[k].turn] = job->modules[k].note;
+    for (size_t turn = 0; turn < job->turns && lines; turn++)
+        add_lines(job, lines[turn]);
+    free(lines);
+    return error->status;
+}
