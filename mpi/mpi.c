@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define NOTE_TAG 1
+#define BEAT_TAG 2
 #define NOTES    256                /* on their way at a time */
 #define STEP     ((size_t)64 << 20) /* MPI counts bytes in an int */
 
@@ -19,9 +20,15 @@ EXPORTED int organ_mpi_gather(const void *mine, size_t bytes, void *all, void (*
 EXPORTED int organ_mpi_broadcast(void *data, size_t bytes, int from, void (*wait)(unsigned turn), char *why);
 EXPORTED int organ_mpi_send(int to, const void *note, size_t bytes, void (*wait)(unsigned turn), char *why);
 EXPORTED int organ_mpi_receive(void *note, size_t room, size_t *bytes, int *from, char *why);
+EXPORTED int organ_mpi_beat(int to, int word, char *why);
+EXPORTED int organ_mpi_heard(int *from, int *word, char *why);
+EXPORTED void organ_mpi_cut(void);
 EXPORTED int organ_mpi_close(char *why);
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* A call that was given up has left its buffers to MPI, which may be freed by now: nobody calls it any more. */
+static int cut; /* under the lock */
 
 /* 0, or 1 with the words of the library. */
 static int judge(int code, char *why)
@@ -48,6 +55,33 @@ int organ_mpi_open(int *rank, int *count, char *why)
            judge(MPI_Comm_size(MPI_COMM_WORLD, count), why);
 }
 
+/* Takes the lock; fails where the wire is cut. */
+static int enter(char *why)
+{
+    pthread_mutex_lock(&lock);
+    if (cut) {
+        snprintf(why, ORGAN_WIRE_WHY, "the wire is cut");
+        pthread_mutex_unlock(&lock);
+    }
+    return cut;
+}
+
+/* Gives the lock back. */
+static int leave(int code, char *why)
+{
+    const int failed = judge(code, why);
+    pthread_mutex_unlock(&lock);
+    return failed;
+}
+
+/* Lets other threads call for a while. The lock is held afterwards unless this fails. */
+static int look_away(void (*wait)(unsigned turn), unsigned turn, char *why)
+{
+    pthread_mutex_unlock(&lock);
+    wait(turn);
+    return enter(why);
+}
+
 /* `code` is what the call returned that has begun the request, under the lock, which this gives back. */
 static int complete(int code, MPI_Request *request, void (*wait)(unsigned turn), char *why)
 {
@@ -56,19 +90,17 @@ static int complete(int code, MPI_Request *request, void (*wait)(unsigned turn),
         code = MPI_Test(request, &done, MPI_STATUS_IGNORE);
         if (done)
             break;
-        pthread_mutex_unlock(&lock);
-        wait(turn);
-        pthread_mutex_lock(&lock);
+        if (look_away(wait, turn, why))
+            return 1;
     }
-    const int failed = judge(code, why);
-    pthread_mutex_unlock(&lock);
-    return failed;
+    return leave(code, why);
 }
 
 int organ_mpi_gather(const void *mine, size_t bytes, void *all, void (*wait)(unsigned turn), char *why)
 {
     MPI_Request request;
-    pthread_mutex_lock(&lock);
+    if (enter(why))
+        return 1;
     return complete(MPI_Iallgather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE, MPI_COMM_WORLD, &request), &request, wait, why);
 }
 
@@ -78,7 +110,8 @@ int organ_mpi_broadcast(void *data, size_t bytes, int from, void (*wait)(unsigne
     for (size_t at = 0; at < bytes && !failed; at += STEP) {
         const size_t some = bytes - at < STEP ? bytes - at : STEP;
         MPI_Request request;
-        pthread_mutex_lock(&lock);
+        if (enter(why))
+            return 1;
         failed = complete(MPI_Ibcast((char *)data + at, (int)some, MPI_BYTE, from, MPI_COMM_WORLD, &request), &request, wait, why);
     }
     return failed;
@@ -107,19 +140,36 @@ static int free_place(int *code)
 int organ_mpi_send(int to, const void *note, size_t bytes, void (*wait)(unsigned turn), char *why)
 {
     int code = MPI_SUCCESS, place;
-    pthread_mutex_lock(&lock);
-    for (unsigned turn = 0; (place = free_place(&code)) < 0 && code == MPI_SUCCESS; turn++) {
-        pthread_mutex_unlock(&lock);
-        wait(turn);
-        pthread_mutex_lock(&lock);
-    }
+    if (enter(why))
+        return 1;
+    for (unsigned turn = 0; (place = free_place(&code)) < 0 && code == MPI_SUCCESS; turn++)
+        if (look_away(wait, turn, why))
+            return 1;
     if (code == MPI_SUCCESS) {
         memcpy(sent[place].bytes, note, bytes);
         code = MPI_Isend(sent[place].bytes, (int)bytes, MPI_BYTE, to, NOTE_TAG, MPI_COMM_WORLD, &sent[place].request);
     }
-    const int failed = judge(code, why);
-    pthread_mutex_unlock(&lock);
-    return failed;
+    return leave(code, why);
+}
+
+int organ_mpi_beat(int to, int word, char *why)
+{
+    int code = MPI_SUCCESS;
+    if (enter(why))
+        return 1;
+    const int place = free_place(&code);
+    if (place >= 0)
+        memcpy(sent[place].bytes, &word, sizeof word);
+    if (code == MPI_SUCCESS && place >= 0)
+        code = MPI_Isend(sent[place].bytes, sizeof word, MPI_BYTE, to, BEAT_TAG, MPI_COMM_WORLD, &sent[place].request);
+    return leave(code, why);
+}
+
+/* What has come with a tag: `status` is of it if *there. Call with the lock held. */
+static int take(int tag, void *note, size_t room, int *there, MPI_Status *status)
+{
+    const int code = MPI_Iprobe(MPI_ANY_SOURCE, tag, MPI_COMM_WORLD, there, status);
+    return code == MPI_SUCCESS && *there ? MPI_Recv(note, (int)room, MPI_BYTE, status->MPI_SOURCE, tag, MPI_COMM_WORLD, status) : code;
 }
 
 int organ_mpi_receive(void *note, size_t room, size_t *bytes, int *from, char *why)
@@ -127,18 +177,35 @@ int organ_mpi_receive(void *note, size_t room, size_t *bytes, int *from, char *w
     MPI_Status status;
     int there = 0, length = 0;
     *bytes = 0;
-    pthread_mutex_lock(&lock);
-    int code = MPI_Iprobe(MPI_ANY_SOURCE, NOTE_TAG, MPI_COMM_WORLD, &there, &status);
-    if (code == MPI_SUCCESS && there)
-        code = MPI_Recv(note, (int)room, MPI_BYTE, status.MPI_SOURCE, NOTE_TAG, MPI_COMM_WORLD, &status);
+    if (enter(why))
+        return 1;
+    const int code = take(NOTE_TAG, note, room, &there, &status);
     if (code == MPI_SUCCESS && there) {
         MPI_Get_count(&status, MPI_BYTE, &length);
         *bytes = (size_t)length;
         *from = status.MPI_SOURCE;
     }
-    const int failed = judge(code, why);
+    return leave(code, why);
+}
+
+int organ_mpi_heard(int *from, int *word, char *why)
+{
+    MPI_Status status;
+    int there = 0;
+    *from = -1;
+    if (enter(why))
+        return 1;
+    const int code = take(BEAT_TAG, word, sizeof *word, &there, &status);
+    if (code == MPI_SUCCESS && there)
+        *from = status.MPI_SOURCE;
+    return leave(code, why);
+}
+
+void organ_mpi_cut(void)
+{
+    pthread_mutex_lock(&lock);
+    cut = 1;
     pthread_mutex_unlock(&lock);
-    return failed;
 }
 
 /* Notes that nobody has taken are of no use any more. */

@@ -135,7 +135,7 @@ static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv
     }
     organ_call_complete(&call);
     run_shared(verb, &launch, &call, error);
-    if (speaks)
+    if (speaks || organ_ranks_without_first(call.ranks))
         say_end(verb, argc, argv, &call, error);
     organ_ranks_leave(call.ranks);
     return error->status;

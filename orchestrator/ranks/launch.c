@@ -3,8 +3,9 @@
 
 #include <stdlib.h>
 
-/* Which variables a launcher sets for each process that it starts. Open MPI and MPICH under srun have srun's too. A batch script of Slurm
- * has SLURM_PROCID, but is no step of several tasks. */
+/* Which variables a launcher sets for each process that it starts. What mpirun has started in a job of Slurm has srun's too, of the step in
+ * which mpirun has started its daemons: the first row that is there counts, also where it tells of one process. A batch script and a shell
+ * of salloc are no step of several tasks. */
 static const struct launcher {
     const char *name, *count, *rank;
 } launchers[] = {{"mpirun", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"},
@@ -22,12 +23,18 @@ static bool number_of(const char *variable, size_t *number)
     return *end == '\0';
 }
 
+const char *organ_launch_silence(void)
+{
+    const char *const text = getenv(ORGAN_SILENCE_VARIABLE);
+    return text ? text : "";
+}
+
 organ_launch organ_launch_find(void)
 {
     for (size_t k = 0; k < sizeof launchers / sizeof *launchers; k++) {
         organ_launch launch = {.launcher = launchers[k].name};
-        if (number_of(launchers[k].count, &launch.count) && number_of(launchers[k].rank, &launch.rank) && launch.count > 1)
-            return launch;
+        if (number_of(launchers[k].count, &launch.count) && number_of(launchers[k].rank, &launch.rank))
+            return launch.count > 1 ? launch : (organ_launch){.count = 1};
     }
     return (organ_launch){.count = 1};
 }

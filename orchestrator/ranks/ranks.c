@@ -23,6 +23,11 @@ size_t organ_ranks_count(const organ_ranks *ranks) { return ranks ? ranks->count
 
 bool organ_ranks_first(const organ_ranks *ranks) { return organ_ranks_rank(ranks) == 0; }
 
+bool organ_ranks_without_first(const organ_ranks *ranks)
+{
+    return ranks && ranks->rank && __atomic_load_n(&ranks->watch.silent, __ATOMIC_ACQUIRE) == 0;
+}
+
 const char *organ_ranks_host(const organ_ranks *ranks, size_t rank) { return ranks->hosts[rank]; }
 
 /* ---- meeting ---- */
@@ -36,10 +41,26 @@ typedef struct arrival {
     char message[sizeof((organ_error *)NULL)->message];
 } arrival;
 
+/* A rank that was not heard of is why this one was interrupted. */
+static organ_status fail_silent(const organ_ranks *ranks, int silent, organ_error *error)
+{
+    const organ_error before = *error;
+    const bool interrupted = before.status == ORGAN_INTERRUPTED;
+    if (interrupted)
+        *error = (organ_error){0};
+    return organ_fail(error, ORGAN_IO,
+                      "rank %d of %zu (%s) has not been heard of for %u s (" ORGAN_SILENCE_VARIABLE
+                      "): it is stopped, or its host hangs or cannot be reached%s%.600s",
+                      silent, ranks->count, ranks->hosts[silent], ranks->watch.seconds, interrupted ? "; " : "", before.message);
+}
+
 static organ_status fail_lost(organ_ranks *ranks, const char *why, organ_error *error)
 {
+    const int silent = __atomic_load_n(&ranks->watch.silent, __ATOMIC_ACQUIRE);
     __atomic_store_n(&ranks->lost, true, __ATOMIC_RELAXED);
-    return organ_fail(error, ORGAN_IO, "the other ranks cannot be reached: %s", why);
+    if (silent >= 0)
+        return fail_silent(ranks, silent, error);
+    return organ_fail(error, ORGAN_IO, "the other ranks cannot be reached%s%s", why[0] ? ": " : "", why);
 }
 
 /* Whose fault is that of all: the first rank's but for interruptions, which are mostly the answer to a fault. */
@@ -176,7 +197,7 @@ static organ_status gather(organ_ranks *ranks, const char *where, const void *mi
     arrival *const of = malloc(ranks->count * sizeof *of);
     *together = true;
     if (ranks->lost)
-        organ_fail(error, ORGAN_IO, "the other ranks cannot be reached");
+        fail_lost(ranks, "", error);
     else if (!of || !make_places(all, ranks->count)) {
         organ_fail_memory(error, where);
         ranks->lost = true; /* the launcher ends the others when this process ends */
@@ -238,7 +259,7 @@ organ_status organ_ranks_broadcast(organ_ranks *ranks, size_t from, void *data, 
     if (!ranks || bytes == 0)
         return error->status;
     if (ranks->lost)
-        return organ_fail(error, ORGAN_IO, "the other ranks cannot be reached");
+        return fail_lost(ranks, "", error);
     return ranks->wire.broadcast(data, bytes, (int)from, wait_briefly, why) ? fail_lost(ranks, why, error) : error->status;
 }
 
@@ -286,7 +307,8 @@ static organ_status load_wire(organ_wire *wire, organ_error *error)
 /* Who a rank is. */
 typedef struct introduction {
     char host[ORGAN_HOST_ROOM], version[32];
-    cpu_set_t cpus; /* that it may run on */
+    cpu_set_t cpus;   /* that it may run on */
+    char silence[16]; /* what its environment says of it */
 } introduction;
 
 /* Ranks that a launcher has not bound would all begin at the first core of their host: those with the same cores divide them. */
@@ -302,6 +324,18 @@ static organ_status take_cores(const organ_ranks *ranks, const introduction *of,
     return all > 1 && CPU_COUNT(&mine->cpus) > 1 ? organ_topology_take_share(share, all, error) : ORGAN_OK;
 }
 
+/* All take what the first rank's environment says: launchers do not bring it to every host. */
+static organ_status take_silence(organ_ranks *ranks, const char *text, organ_error *error)
+{
+    char *end = NULL;
+    const unsigned long seconds = strtoul(text, &end, 10);
+    ranks->watch.seconds = text[0] ? (uint32_t)seconds : ORGAN_SILENCE_SECONDS;
+    if ((text[0] && (text[0] < '0' || text[0] > '9')) || *end || seconds > ORGAN_SILENCE_MOST)
+        return organ_fail(error, ORGAN_USAGE, ORGAN_SILENCE_VARIABLE " is '%s': it must be seconds, from 1 to %d, or 0 for ever", text,
+                          ORGAN_SILENCE_MOST);
+    return ORGAN_OK;
+}
+
 static organ_status introduce(organ_ranks *ranks, organ_error *error)
 {
     introduction mine = {.version = ORGAN_VERSION}, *const of = calloc(ranks->count, sizeof *of);
@@ -312,6 +346,7 @@ static organ_status introduce(organ_ranks *ranks, organ_error *error)
         return organ_fail_memory(error, "the ranks");
     }
     gethostname(mine.host, sizeof mine.host - 1);
+    snprintf(mine.silence, sizeof mine.silence, "%s", organ_launch_silence());
     sched_getaffinity(0, sizeof mine.cpus, &mine.cpus); /* on a machine with more CPUs than it holds it stays empty */
     if (ranks->wire.gather(&mine, sizeof mine, of, organ_ranks_pause, why))
         fail_lost(ranks, why, error);
@@ -321,7 +356,7 @@ static organ_status introduce(organ_ranks *ranks, organ_error *error)
             organ_fail(error, ORGAN_USAGE, "rank %zu (%s) is organ %s, this one (%s) is %s: all must be of one version", r, of[r].host,
                        of[r].version, mine.host, mine.version);
     }
-    if (!error->status)
+    if (!error->status && take_silence(ranks, of[0].silence, error) == ORGAN_OK)
         take_cores(ranks, of, error);
     free(of);
     ranks->joined = !error->status;
@@ -356,7 +391,10 @@ organ_status organ_ranks_join_by(const organ_wire *wire, const organ_launch *lau
     ranks->count = 1;
     pthread_mutex_init(&ranks->lock, NULL);
     organ_condition_init(&ranks->woken);
-    if (connect_ranks(launch, ranks, error) || organ_pulse_start(ranks, error)) {
+    ranks->watch.silent = -1;
+    pthread_mutex_init(&ranks->watch.lock, NULL);
+    organ_condition_init(&ranks->watch.woken);
+    if (connect_ranks(launch, ranks, error) || organ_watch_start(ranks, error) || organ_pulse_start(ranks, error)) {
         organ_ranks_leave(ranks);
         *result = NULL;
     }
@@ -394,12 +432,19 @@ void organ_ranks_leave(organ_ranks *ranks)
     char why[ORGAN_WIRE_WHY] = "", here = 0;
     if (!ranks)
         return;
-    organ_pulse_end(ranks);
-    /* Where the others cannot be reached, the launcher ends them when this process does. */
+    /* Where the others cannot be reached, the launcher ends them when this process does. Once all are here, nothing is sent any more, and
+     * they meet again before the first of them leaves. */
     char *const all = ranks->joined && !ranks->lost ? malloc(ranks->count) : NULL;
-    if (all && ranks->wire.gather(&here, 1, all, organ_ranks_pause, why) == 0)
+    const bool here_all = all && ranks->wire.gather(&here, 1, all, organ_ranks_pause, why) == 0;
+    organ_watch_hush(ranks);
+    organ_pulse_end(ranks);
+    const bool ends = here_all && ranks->wire.gather(&here, 1, all, organ_ranks_pause, why) == 0;
+    organ_watch_end(ranks);
+    if (ends)
         ranks->wire.close(why);
     free(all);
+    pthread_cond_destroy(&ranks->watch.woken);
+    pthread_mutex_destroy(&ranks->watch.lock);
     pthread_cond_destroy(&ranks->woken);
     pthread_mutex_destroy(&ranks->lock);
     free(ranks->hosts);

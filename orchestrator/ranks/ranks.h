@@ -23,11 +23,19 @@ typedef struct organ_launch {
     size_t rank, count;   /* of this process; how many it has started */
 } organ_launch;
 
+/* How many seconds a rank may be silent before the others take it for lost: of this environment variable, else so many. */
+#define ORGAN_SILENCE_VARIABLE "ORGAN_SILENCE"
+#define ORGAN_SILENCE_SECONDS  120
+#define ORGAN_SILENCE_MOST     86400
+
 organ_launch organ_launch_find(void);
+const char *organ_launch_silence(void); /* the text of the variable; "" where it is not set */
 
 /* Loads the module and joins the other processes of the launch. *ranks is NULL where the launch has one process or none. A wish to stop
- * that any rank gets is told to all. Ranks of one host to which the launcher has given the same cores divide these. ORGAN_IO if the module
- * is not there; ORGAN_USAGE if the ranks do not find each other, or are not of one version. */
+ * that any rank gets is told to all. Ranks of one host to which the launcher has given the same cores divide these. A rank whose process is
+ * stopped, or whose host hangs or cannot be reached, ends the run of the others once it has been silent for as long as the first rank's
+ * environment allows; they name it. ORGAN_IO if the module is not there; ORGAN_USAGE if the ranks do not find each other, are not of one
+ * version, or if the variable is no number of seconds. */
 organ_status organ_ranks_join(const organ_launch *launch, organ_stop *stop, organ_ranks **ranks, organ_error *error);
 
 /* Once all is done: a fault of one rank becomes that of all. */
@@ -40,6 +48,7 @@ void organ_ranks_leave(organ_ranks *ranks);
 size_t organ_ranks_rank(const organ_ranks *ranks);  /* 0: the first */
 size_t organ_ranks_count(const organ_ranks *ranks); /* 1 without ranks */
 bool organ_ranks_first(const organ_ranks *ranks);
+bool organ_ranks_without_first(const organ_ranks *ranks);            /* the first rank is taken for lost: it tells nothing */
 const char *organ_ranks_host(const organ_ranks *ranks, size_t rank); /* of several ranks: the name of the host that it runs on */
 
 /* Waits for all ranks, also after an error, which is then that of all: of several the first rank's, an interruption only where nothing else

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of the room share: ranks.c lets ranks meet, pulse.c carries notes between them meanwhile. */
+ * What the parts of the room share: ranks.c lets ranks meet, pulse.c carries notes between them meanwhile, watch.c listens whether they
+ * live. */
 #ifndef ORGAN_RANKS_PARTS_H
 #define ORGAN_RANKS_PARTS_H
 
@@ -9,6 +10,19 @@
 #include <pthread.h>
 
 #define ORGAN_HOST_ROOM 64
+
+/* Tells the others each second that this rank is there, and listens to them. It waits for nothing else, neither for the work nor for a disk
+ * or a terminal, so that who is not heard of is not merely busy: its process is stopped, or its host hangs or is out of reach. */
+typedef struct organ_watch {
+    uint32_t seconds; /* of silence that are allowed; 0: it does not run */
+    int silent;       /* the rank that was not heard of for longer; -1: none */
+    unsigned *naps;   /* of each rank: how often this one has woken since it was heard */
+    pthread_t thread;
+    bool runs;
+    pthread_mutex_t lock; /* of what follows */
+    pthread_cond_t woken;
+    bool ending, hushed; /* hushed: it listens only */
+} organ_watch;
 
 struct organ_ranks {
     organ_wire wire;
@@ -27,6 +41,7 @@ struct organ_ranks {
     organ_progress progress;
     bool stage;      /* one is begun and not ended */
     uint64_t unsent; /* bytes that the first rank does not know of */
+    organ_watch watch;
 };
 
 /* organ_ranks_join by a wire that is there already. */
@@ -39,6 +54,13 @@ void organ_ranks_pause(unsigned turn);
 /* A thread that tells the first rank how far this one is, and hears from the others. ORGAN_IO. */
 organ_status organ_pulse_start(organ_ranks *ranks, organ_error *error);
 void organ_pulse_end(organ_ranks *ranks);
+
+/* What goes on meanwhile looks at organ_ranks.lost: where it is set, all calls of the wire fail. Between hush and end no beat is on its way
+ * to a rank that has left. ORGAN_IO. */
+organ_status organ_watch_start(organ_ranks *ranks, organ_error *error);
+void organ_watch_turn(organ_ranks *ranks, unsigned nap); /* what it does each time it wakes */
+void organ_watch_hush(organ_ranks *ranks);
+void organ_watch_end(organ_ranks *ranks);
 
 /* Takes the notes that have come. Any thread. */
 void organ_pulse_hear(organ_ranks *ranks);

@@ -20,6 +20,12 @@ typedef struct organ_wire {
     int (*send)(int to, const void *note, size_t bytes, void (*wait)(unsigned turn), char *why);
     /* A note that has come: *bytes of it at `note`, 0 if there is none. */
     int (*receive)(void *note, size_t room, size_t *bytes, int *from, char *why);
+    /* A sign of life for one rank, with a word. It never waits: where too much is on its way it is left out. */
+    int (*beat)(int to, int word, char *why);
+    /* Whose sign of life has come; *from is -1 if there is none. */
+    int (*heard)(int *from, int *word, char *why);
+    /* Calls that wait, and all that come later, fail. */
+    void (*cut)(void);
     int (*close)(char *why);
 } organ_wire;
 
@@ -28,8 +34,9 @@ typedef struct organ_wire {
 /* Their names in the module, in the order of the structure. */
 #define ORGAN_WIRE_NAMES                                                                                                                   \
     {                                                                                                                                      \
-        "organ_mpi_open", "organ_mpi_gather", "organ_mpi_broadcast", "organ_mpi_send", "organ_mpi_receive", "organ_mpi_close"              \
+        "organ_mpi_open", "organ_mpi_gather", "organ_mpi_broadcast", "organ_mpi_send", "organ_mpi_receive", "organ_mpi_beat",              \
+            "organ_mpi_heard", "organ_mpi_cut", "organ_mpi_close"                                                                          \
     }
-#define ORGAN_WIRE_FUNCTIONS 6
+#define ORGAN_WIRE_FUNCTIONS 9
 
 #endif

@@ -116,10 +116,10 @@ prints 'buffers on nodes'
 
 # ---- killed and resumed ----
 how=(--iterations 3000)
-# slowly N SIGNAL: prunes by N ranks and sends a signal to one of them once some more tensors are done.
+# slowly N SIGNAL [RANK]: prunes by N ranks and sends a signal to one of them, the last if none is named, once some more tensors are done.
 lines() { cat .new.organ-partial/organ/journal*.jsonl 2>/dev/null | wc -l; }
 slowly() {
-    local runner k before
+    local runner k before process
     here="mpirun -n $1, $2"
     before=$(lines)
     mpirun -n "$1" "$organ" prune tiny-qwen2 -o new --threads 1 "${how[@]}" --resume >../out 2>../err &
@@ -128,7 +128,9 @@ slowly() {
         (($(lines) > before + 2)) && break
         sleep 0.02
     done
-    pkill -"$2" -n -P $runner
+    for process in $(pgrep -P $runner); do
+        if grep -qzx "OMPI_COMM_WORLD_RANK=${3:-$(($1 - 1))}" "/proc/$process/environ"; then kill -"$2" "$process"; fi
+    done
     wait $runner
     code=$?
 }
@@ -147,6 +149,19 @@ says 'continuing: '
 judge "resumed by others it is not the same" diff <(holds slow) <(holds new)
 judge "journals are left" test -z "$(find new -name 'journal*')"
 rm -rf new
+# A rank that is stopped, the last and the first: the others name it, and end.
+for silent in 2 0; do
+    ORGAN_SILENCE=2 slowly 3 STOP $silent
+    judge "a silent rank is not the end" test $code = 4
+    says "organ: rank $silent of 3 ("
+    says ') has not been heard of for 2 s (ORGAN_SILENCE): it is stopped, or its host hangs or cannot be reached'
+    judge "the output has its name" test ! -e new
+done
+ends 0 prune tiny-qwen2 -o new --iterations 3000 --resume
+judge "resumed after silence it is not the same" diff <(holds slow) <(holds new)
+rm -rf new
+ORGAN_SILENCE=soon ranks 2 2 prune tiny-qwen2 -o new
+says "ORGAN_SILENCE is 'soon'"
 slowly 3 KILL
 ends 0 prune tiny-qwen2 -o new --iterations 3000 --resume
 judge "resumed by one it is not the same" diff <(holds slow) <(holds new)

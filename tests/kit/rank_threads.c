@@ -5,6 +5,7 @@
 
 #include <check.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define ROOM 4096
@@ -13,13 +14,16 @@ rank_thread players[MOST_PLAYERS];
 unsigned stops_sent[MOST_PLAYERS];
 bool wire_broken;
 size_t ranks_seen;
+int silent_rank = -1;
+unsigned wires_cut;
 
 static _Thread_local size_t me;
 static size_t playing; /* so many */
 static pthread_barrier_t together;
 static char given[MOST_PLAYERS][ROOM];
-static size_t expected[MOST_PLAYERS]; /* bytes of the call in which a rank is */
-static char *carried;                 /* by a broadcast */
+static size_t expected[MOST_PLAYERS];          /* bytes of the call in which a rank is */
+static int beaten[MOST_PLAYERS][MOST_PLAYERS]; /* beats that are not heard yet, to whom and of whom: their words and 2; 0: none */
+static char *carried;                          /* by a broadcast */
 
 static int open_wire(int *rank, int *count, char *why)
 {
@@ -80,13 +84,38 @@ static int receive_wire(void *note, size_t room, size_t *bytes, int *from, char 
     return 0;
 }
 
+static int beat_wire(int to, int word, char *why)
+{
+    (void)why;
+    if ((int)me != silent_rank)
+        __atomic_store_n(&beaten[to][me], word + 2, __ATOMIC_RELAXED);
+    return 0;
+}
+
+static int heard_wire(int *from, int *word, char *why)
+{
+    (void)why;
+    *from = -1;
+    for (size_t r = 0; r < playing && *from < 0; r++) {
+        const int beat = __atomic_exchange_n(&beaten[me][r], 0, __ATOMIC_RELAXED);
+        if (beat) {
+            *from = (int)r;
+            *word = beat - 2;
+        }
+    }
+    return 0;
+}
+
+static void cut_wire(void) { __atomic_fetch_add(&wires_cut, 1, __ATOMIC_RELAXED); }
+
 static int close_wire(char *why)
 {
     (void)why;
     return 0;
 }
 
-static const organ_wire wire = {open_wire, gather_wire, broadcast_wire, send_wire, receive_wire, close_wire};
+static const organ_wire wire = {open_wire, gather_wire, broadcast_wire, send_wire, receive_wire,
+                                beat_wire, heard_wire,  cut_wire,       close_wire};
 
 static void *be_rank(void *context)
 {
@@ -105,9 +134,12 @@ static void *be_rank(void *context)
 void play(size_t count, void (*part)(organ_ranks *ranks, organ_error *error))
 {
     ck_assert_uint_le(count, MOST_PLAYERS);
+    /* The thread of the watch would not know whose it is. */
+    setenv(ORGAN_SILENCE_VARIABLE, "0", 0);
     playing = count;
     pthread_barrier_init(&together, NULL, (unsigned)count);
     memset(stops_sent, 0, sizeof stops_sent);
+    memset(beaten, 0, sizeof beaten);
     for (size_t r = 0; r < count; r++) {
         players[r] = (rank_thread){.rank = r, .part = part};
         ck_assert_int_eq(pthread_create(&players[r].thread, NULL, be_rank, &players[r]), 0);

@@ -20,6 +20,8 @@ typedef struct rank_thread {
 extern rank_thread players[MOST_PLAYERS];
 extern unsigned stops_sent[MOST_PLAYERS]; /* notes of each rank; none arrives */
 extern bool wire_broken;                  /* the wire carries nothing */
+extern int silent_rank;                   /* its beats do not arrive; -1: all do */
+extern unsigned wires_cut;                /* so many ranks have cut theirs */
 extern size_t ranks_seen;                 /* not 0: the wire says that there are so many */
 
 /* Each of `count` ranks joins, plays the part and settles. */

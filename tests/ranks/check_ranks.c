@@ -254,6 +254,76 @@ START_TEST(ranks_that_are_out_of_reach_end)
 }
 END_TEST
 
+static pthread_barrier_t turn_ends;
+
+/* Their watches, which all wake at the same times. */
+static void only_watch(organ_ranks *ranks, organ_error *error)
+{
+    organ_watch *const w = &ranks->watch;
+    w->naps = calloc(organ_ranks_count(ranks), sizeof *w->naps);
+    ck_assert_ptr_nonnull(w->naps);
+    w->seconds = 2;
+    for (unsigned nap = 0; nap < 40; nap++) {
+        organ_watch_turn(ranks, nap);
+        pthread_barrier_wait(&turn_ends);
+    }
+    if (organ_stop_asked(ranks->stop))
+        organ_fail(error, ORGAN_INTERRUPTED, "interrupted after 3 tensors; --resume continues");
+    organ_ranks_agree(ranks, "the work is done", error);
+}
+
+static void play_watches(int silent)
+{
+    silent_rank = silent;
+    wires_cut = 0;
+    pthread_barrier_init(&turn_ends, NULL, RANKS);
+    play(RANKS, only_watch);
+    pthread_barrier_destroy(&turn_ends);
+    silent_rank = -1;
+}
+
+START_TEST(ranks_that_beat_are_not_lost)
+{
+    play_watches(-1);
+    all_end(ORGAN_OK, "");
+    ck_assert_uint_eq(wires_cut, 0);
+}
+END_TEST
+
+START_TEST(a_silent_rank_is_named)
+{
+    play_watches(2);
+    for (int r = 0; r < RANKS; r++) {
+        const char *const message = players[r].error.message;
+        ck_assert_int_eq(players[r].error.status, ORGAN_IO);
+        /* Rank 2 is told nothing, and misses the first. */
+        ck_assert_msg(strncmp(message, r == 2 ? "rank 0 of 4 (" : "rank 2 of 4 (", 13) == 0, "rank %d: %s", r, message);
+        ck_assert_ptr_nonnull(strstr(message,
+                                     ") has not been heard of for 2 s (ORGAN_SILENCE): it is stopped, or its host hangs or cannot be "
+                                     "reached; interrupted after 3 tensors; --resume continues"));
+    }
+    ck_assert_uint_eq(wires_cut, RANKS);
+}
+END_TEST
+
+static void never_silent(organ_ranks *ranks, organ_error *error)
+{
+    (void)ranks, (void)error;
+    ck_abort_msg("the variable is not looked at");
+}
+
+START_TEST(silence_is_seconds)
+{
+    static const char *const wrong[] = {"soon", "-1", "2s", "86401"};
+    for (size_t k = 0; k < COUNT(wrong); k++) {
+        setenv(ORGAN_SILENCE_VARIABLE, wrong[k], 1);
+        play(RANKS, never_silent);
+        all_end(ORGAN_USAGE, "ORGAN_SILENCE is '");
+        all_end(ORGAN_USAGE, "': it must be seconds, from 1 to 86400, or 0 for ever");
+    }
+}
+END_TEST
+
 static void never_played(organ_ranks *ranks, organ_error *error)
 {
     (void)ranks, (void)error;
@@ -348,6 +418,14 @@ START_TEST(launchers_are_known_by_their_variables)
         {{NULL}, NULL, 0, 1},
         {{"OMPI_COMM_WORLD_SIZE=3", "OMPI_COMM_WORLD_RANK=2"}, "mpirun", 2, 3},
         {{"PMI_SIZE=2", "PMI_RANK=1"}, "mpirun", 1, 2},
+        /* mpirun in a job of Slurm: its daemons are a step of srun */
+        {{"OMPI_COMM_WORLD_SIZE=3", "OMPI_COMM_WORLD_RANK=2", "SLURM_STEP_NUM_TASKS=2", "SLURM_PROCID=1"}, "mpirun", 2, 3},
+        {{"OMPI_COMM_WORLD_SIZE=1", "OMPI_COMM_WORLD_RANK=0", "SLURM_STEP_NUM_TASKS=2", "SLURM_PROCID=1"}, NULL, 0, 1},
+        {{"PMI_SIZE=1", "PMI_RANK=0", "SLURM_STEP_NUM_TASKS=2", "SLURM_PROCID=0"}, NULL, 0, 1},
+        /* srun --mpi=pmi2, which speaks as MPICH's mpirun does, and --mpi=pmix */
+        {{"PMI_SIZE=3", "PMI_RANK=2", "SLURM_STEP_NUM_TASKS=3", "SLURM_PROCID=2"}, "mpirun", 2, 3},
+        {{"PMIX_RANK=1", "SLURM_STEP_NUM_TASKS=3", "SLURM_PROCID=1"}, "srun", 1, 3},
+        {{"SLURM_NTASKS=8", "SLURM_NPROCS=8"}, NULL, 0, 1}, /* a shell of salloc */
         {{"SLURM_STEP_NUM_TASKS=8", "SLURM_PROCID=7"}, "srun", 7, 8},
         {{"SLURM_NTASKS=8", "SLURM_PROCID=0"}, NULL, 0, 1}, /* a batch script */
         {{"OMPI_COMM_WORLD_SIZE=1", "OMPI_COMM_WORLD_RANK=0"}, NULL, 0, 1},
@@ -378,6 +456,9 @@ int main(void)
     tcase_add_test(meeting, a_fault_comes_before_interruptions);
     tcase_add_test(meeting, ranks_that_part_ways_notice);
     tcase_add_test(meeting, ranks_that_are_out_of_reach_end);
+    tcase_add_test(meeting, ranks_that_beat_are_not_lost);
+    tcase_add_test(meeting, a_silent_rank_is_named);
+    tcase_add_test(meeting, silence_is_seconds);
     tcase_add_test(meeting, another_library_is_noticed);
     tcase_add_test(meeting, one_process_needs_nobody);
     tcase_add_test(dealing, parts_are_dealt_by_size);

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/machine/thread.h"
+#include "orchestrator/ranks/ranks_parts.h"
+
+#include <stdlib.h>
+
+#define NAPS_A_SECOND 5u /* of organ_condition_wait */
+
+/* The first rank listens to all, the others to the first. */
+static size_t listens_to(const organ_ranks *ranks) { return ranks->rank ? 1 : ranks->count; }
+
+static bool is_lost(const organ_ranks *ranks) { return __atomic_load_n(&ranks->lost, __ATOMIC_RELAXED); }
+
+static void lose(organ_ranks *ranks) { __atomic_store_n(&ranks->lost, true, __ATOMIC_RELAXED); }
+
+/* The word of a beat is the rank that is taken for lost, -1 for none. */
+static void send_beats(organ_ranks *ranks, int word)
+{
+    organ_watch *const w = &ranks->watch;
+    char why[ORGAN_WIRE_WHY] = "";
+    pthread_mutex_lock(&w->lock);
+    for (size_t r = 0; r < listens_to(ranks) && !w->hushed && !is_lost(ranks); r++)
+        if (r != ranks->rank && (int)r != word && ranks->wire.beat((int)r, word, why))
+            lose(ranks);
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* The run of this rank ends. The first tells all whom it misses, so that they do not miss it instead. */
+static void give_up(organ_ranks *ranks, int silent)
+{
+    send_beats(ranks, silent);
+    __atomic_store_n(&ranks->watch.silent, silent, __ATOMIC_RELEASE);
+    lose(ranks);
+    ranks->wire.cut();
+    organ_stop_ask(ranks->stop);
+}
+
+static void hear_beats(organ_ranks *ranks)
+{
+    char why[ORGAN_WIRE_WHY] = "";
+    for (int from = 0, word = -1; from >= 0 && !is_lost(ranks);) {
+        if (ranks->wire.heard(&from, &word, why))
+            lose(ranks);
+        else if (from >= 0 && word >= 0)
+            give_up(ranks, word);
+        else if (from >= 0)
+            ranks->watch.naps[from] = 0;
+    }
+}
+
+/* Naps are counted, not seconds: of a process that was stopped itself for a while no time has passed, and what has come meanwhile is heard
+ * before. The second more is the one between two beats. */
+static void count_silence(organ_ranks *ranks)
+{
+    organ_watch *const w = &ranks->watch;
+    for (size_t r = 0; r < listens_to(ranks) && !is_lost(ranks); r++)
+        if (r != ranks->rank && ++w->naps[r] > (w->seconds + 1) * NAPS_A_SECOND)
+            give_up(ranks, (int)r);
+}
+
+void organ_watch_turn(organ_ranks *ranks, unsigned nap)
+{
+    if (nap % NAPS_A_SECOND == 0)
+        send_beats(ranks, -1);
+    hear_beats(ranks);
+    count_silence(ranks);
+}
+
+static void *run_watch(void *context)
+{
+    organ_ranks *const ranks = context;
+    organ_watch *const w = &ranks->watch;
+    bool ending = false;
+    for (unsigned nap = 0; !ending && !is_lost(ranks); nap++) {
+        organ_watch_turn(ranks, nap);
+        pthread_mutex_lock(&w->lock);
+        if (!w->ending)
+            organ_condition_wait(&w->woken, &w->lock);
+        ending = w->ending;
+        pthread_mutex_unlock(&w->lock);
+    }
+    return NULL;
+}
+
+organ_status organ_watch_start(organ_ranks *ranks, organ_error *error)
+{
+    organ_watch *const w = &ranks->watch;
+    if (w->seconds == 0)
+        return ORGAN_OK;
+    w->naps = calloc(ranks->count, sizeof *w->naps);
+    if (!w->naps)
+        return organ_fail_memory(error, "the ranks");
+    const int failed = organ_thread_create(&w->thread, NULL, run_watch, ranks);
+    w->runs = failed == 0;
+    return failed ? organ_fail_errno(error, failed, "cannot start the thread that listens to the other ranks") : ORGAN_OK;
+}
+
+void organ_watch_hush(organ_ranks *ranks)
+{
+    pthread_mutex_lock(&ranks->watch.lock);
+    ranks->watch.hushed = true;
+    pthread_mutex_unlock(&ranks->watch.lock);
+}
+
+void organ_watch_end(organ_ranks *ranks)
+{
+    organ_watch *const w = &ranks->watch;
+    if (w->runs) {
+        pthread_mutex_lock(&w->lock);
+        w->ending = true;
+        pthread_cond_signal(&w->woken);
+        pthread_mutex_unlock(&w->lock);
+        pthread_join(w->thread, NULL);
+    }
+    w->runs = false;
+    free(w->naps);
+    w->naps = NULL;
+}
