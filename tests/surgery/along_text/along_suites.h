@@ -6,5 +6,6 @@
 #include <check.h>
 
 Suite *moments_ranks_suite(void);
+Suite *walk_ranks_suite(void);
 
 #endif

@@ -5,6 +5,6 @@
 
 int main(void)
 {
-    Suite *const suites[] = {moments_ranks_suite(), NULL};
+    Suite *const suites[] = {moments_ranks_suite(), walk_ranks_suite(), NULL};
     return run_suites(suites);
 }
