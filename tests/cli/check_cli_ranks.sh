@@ -47,7 +47,7 @@ same 13 prune tiny-qwen2 --method sparsegpt --pattern 2:4 "${text[@]}"
 same 14 prune tiny-qwen2 --method physarum-v3 -s 60 --effort 0.3 --then int4-group32 "${text[@]}"
 same 15 quantize tiny-qwen2 --scheme int4-group32 --method gptq "${text[@]}"
 same 16.gguf quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --scheme q4_0 --method gptq "${text[@]}"
-same 17 prune "${model%/*}/tiny-moe" --method wanda -s 50 --calibration tiny-qwen2/calibration.txt --samples 16 --context 64
+same 17 prune "${model%/*}/tiny-moe" --method wanda -s 50 --calibration tiny-qwen2/calibration.txt --samples 24 --context 128 # three chunks
 threads=() # they have none
 same 7 extract tiny-qwen2
 same 8 assemble one7
