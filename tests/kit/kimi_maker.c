@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 typedef struct shard {
     char *header;
@@ -81,10 +82,16 @@ static FILE *enter(maker *m, int in, const char *name, const char *dtype, int ro
     return s->data;
 }
 
+static void leave_hole(FILE *data, uint64_t bytes) { must(fseeko(data, (off_t)bytes, SEEK_CUR) == 0, "hole"); }
+
 static void add_plain(maker *m, int in, const char *name, int rows, int cols, float mean)
 {
     const size_t n = (size_t)rows * (size_t)(cols ? cols : 1);
     FILE *const data = enter(m, in, name, "BF16", rows, cols, n * 2);
+    if (m->shape.holes) {
+        leave_hole(data, n * 2);
+        return;
+    }
     for (size_t k = 0; k < n; k++) {
         const uint16_t word = draw_bf16(m, mean, 0.02f);
         fwrite(&word, 2, 1, data);
@@ -97,7 +104,9 @@ static void add_packed(maker *m, int in, int scales_in, const char *module, int 
     char name[320];
     snprintf(name, sizeof name, "%s.weight_packed", module);
     FILE *data = enter(m, in, name, "I32", rows, cols / 8, (uint64_t)rows * (uint64_t)cols / 2);
-    for (int k = 0; k < rows * cols / 8; k++) {
+    if (m->shape.holes)
+        leave_hole(data, (uint64_t)rows * (uint64_t)cols / 2);
+    for (int k = 0; k < rows * cols / 8 && !m->shape.holes; k++) {
         uint32_t word = 0;
         for (int c = 0; c < 8; c++) { /* a sum of three draws: codes near the middle are frequent, as of real weights */
             const uint32_t r = draw(m);
@@ -168,10 +177,17 @@ static void write_shard(maker *m, int k)
     static char buffer[1 << 16];
     fwrite(&length, 8, 1, out); /* little endian, as the format is */
     fwrite(s->header, 1, s->header_size, out);
-    rewind(s->data);
-    for (size_t n; (n = fread(buffer, 1, sizeof buffer, s->data)) > 0;)
-        fwrite(buffer, 1, n, out);
-    must(fclose(out) == 0, "shard");
+    must(fflush(s->data) == 0, "shard");
+    for (off_t from = 0, end; (from = lseek(fileno(s->data), from, SEEK_DATA)) >= 0; from = end) {
+        end = lseek(fileno(s->data), from, SEEK_HOLE);
+        must(fseeko(s->data, from, SEEK_SET) == 0 && fseeko(out, (off_t)(8 + s->header_size) + from, SEEK_SET) == 0, "shard");
+        for (off_t at = from; at < end;) {
+            const size_t most = end - at < (off_t)sizeof buffer ? (size_t)(end - at) : sizeof buffer;
+            must(fread(buffer, 1, most, s->data) == most && fwrite(buffer, 1, most, out) == most, "shard");
+            at += (off_t)most;
+        }
+    }
+    must(fflush(out) == 0 && ftruncate(fileno(out), (off_t)(8 + s->header_size + s->at)) == 0 && fclose(out) == 0, "shard");
     fclose(s->data);
     free(s->header);
 }

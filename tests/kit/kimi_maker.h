@@ -4,6 +4,7 @@
 #ifndef KIMI_MAKER_H
 #define KIMI_MAKER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 typedef struct kimi_shape {
@@ -11,6 +12,7 @@ typedef struct kimi_shape {
     int experts;                     /* 384 */
     int hidden, width, shared, wide; /* multiples of 32: of the model, of a routed expert, of the shared one, of a dense layer */
     int vocabulary;
+    bool holes; /* all weights are zero and no block of the disk: any shape can be made */
 } kimi_shape;
 
 /* Writes a shard for each layer and one for the rest, with index and config.json, into a new directory; the same bytes each time. The scale

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: MIT
+ * How long verbs take on several nodes, by the model of docs/scale.md.
+ *
+ *   scale tables                               the tables of that page
+ *   scale check MODEL LINK SERVER RANKS VERB   seconds for a model that is here, with links and a server of so many bytes a second, each
+ *                                              in both directions; `measure` or `prune`
+ *
+ * Rates of one core are measured ones of an AMD EPYC (Zen 5); docs/scale.md has the commands. */
+#include "bench/bench_rig.h"
+#include "formats/model/model.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/ranks/ranks_parts.h"
+
+#include <math.h>
+#include <stdbool.h>
+
+/* ---- what is known ---- */
+
+typedef struct cluster {
+    const char *name;
+    double cores, link, server, network; /* of a node; bytes a second: of a node to the file system, of the file system, between nodes */
+} cluster;
+
+static const cluster clusters[] = {{"16 cores a node, 10 Gb/s, an NFS server that gives 1.2 GB/s", 16, 1.2e9, 1.2e9, 1.2e9},
+                                   {"48 cores a node, 100 Gb/s, a parallel file system that gives 40 GB/s", 48, 10e9, 40e9, 12e9}};
+
+/* Matrices of one shape in a layer: `groups` of them see different inputs, `each` of them the same; `share` of the tokens reach each. */
+typedef struct matrices {
+    double rows, cols, groups, each, share;
+    bool follows; /* they see the inputs of those before */
+} matrices;
+
+typedef struct shape {
+    const char *name;
+    double layers, vocabulary;
+    matrices layer[8];
+} shape;
+
+#define ROUTED(experts) (8.0 / (experts))
+
+static const shape shapes[] = {
+    {"7 B (Qwen2.5)",
+     28,
+     152064,
+     {{3584, 3584, 1, 1, 1, false},
+      {512, 3584, 1, 2, 1, true},
+      {3584, 3584, 1, 1, 1, false},
+      {18944, 3584, 1, 2, 1, false},
+      {3584, 18944, 1, 1, 1, false}}},
+    {"70 B (Llama 3)",
+     80,
+     128256,
+     {{8192, 8192, 1, 1, 1, false},
+      {1024, 8192, 1, 2, 1, true},
+      {8192, 8192, 1, 1, 1, false},
+      {28672, 8192, 1, 2, 1, false},
+      {8192, 28672, 1, 1, 1, false}}},
+    {"671 B (DeepSeek V3)",
+     61,
+     129280,
+     {{2112, 7168, 1, 1, 1, false},
+      {24576, 1536, 1, 1, 1, false},
+      {32768, 512, 1, 1, 1, false},
+      {7168, 16384, 1, 1, 1, false},
+      {2048, 7168, 1, 2, 1, false},
+      {7168, 2048, 1, 1, 1, false},
+      {2048, 7168, 256, 2, 8.0 / 256, false},
+      {7168, 2048, 256, 1, 8.0 / 256, false}}},
+    {"1 T (Kimi K2)",
+     61,
+     163840,
+     {{2112, 7168, 1, 1, 1, false},
+      {12288, 1536, 1, 1, 1, false},
+      {16384, 512, 1, 1, 1, false},
+      {7168, 8192, 1, 1, 1, false},
+      {2048, 7168, 1, 2, 1, false},
+      {7168, 2048, 1, 1, 1, false},
+      {2048, 7168, 384, 2, 8.0 / 384, false},
+      {7168, 2048, 384, 1, 8.0 / 384, false}}},
+};
+
+#define WEIGHT 2.0            /* bytes: BF16 */
+#define WINDOW 2048.0         /* tokens */
+#define TOKENS (128 * WINDOW) /* of a calibration text */
+
+/* A verb past bytes: what a core takes of its input in a second, and what it writes of a byte that it reads. */
+typedef struct stream {
+    const char *name;
+    double rate, written;
+} stream;
+
+static const stream streams[] = {{"measure", 1.85e9, 0}, {"prune", 0.83e9, 1}};
+
+/* A method along a text: passes of the text through a layer, sums of second moments (1: H, 2.3: H and C), and what a core needs for
+ * each of rows x cols^2 + cols^3 / 3, in seconds. */
+typedef struct method {
+    const char *name;
+    double passes, sums, streams, solve;
+} method;
+
+static const method methods[] = {{"prune --method sparsegpt", 2, 1, 1, 6.4e-12}, {"prune --method physarum-v2", 3, 2.3, 2, 53e-12}};
+
+#define FLOPS     260e9 /* of a core, in the products of the forward pass and of second moments */
+#define OPEN      12e-6 /* seconds for each tensor, on every rank */
+#define START_MPI 0.3
+#define FILL      ((double)(32 << 20)) /* bytes that are read before the first are worked on, and written after the last */
+
+/* ---- parts ---- */
+
+typedef struct parts {
+    double *of; /* bytes of tensors, or seconds of work */
+    size_t count;
+} parts;
+
+static void add_parts(parts *p, double each, size_t count)
+{
+    p->of = realloc(p->of, (p->count + count) * sizeof *p->of);
+    if (!p->of)
+        exit(4);
+    for (size_t k = 0; k < count; k++)
+        p->of[p->count++] = each;
+}
+
+/* What the rank with the most has, dealt as organ deals. */
+static double largest_share(const parts *p, size_t ranks)
+{
+    struct organ_ranks team = {.count = ranks};
+    organ_error error = {0};
+    uint64_t *const bytes = bench_room((p->count + 1) * sizeof *bytes);
+    uint32_t *const owner = bench_room((p->count + 1) * sizeof *owner);
+    double *const sum = calloc(ranks, sizeof *sum), most = 0, all = 0;
+    for (size_t k = 0; k < p->count; k++)
+        all += p->of[k];
+    for (size_t k = 0; k < p->count; k++)
+        bytes[k] = (uint64_t)(p->of[k] / all * 1e15);
+    if (!sum)
+        exit(4);
+    organ_ranks_deal(&team, bytes, p->count, owner, &error);
+    bench_stop_at(&error);
+    for (size_t k = 0; k < p->count; k++)
+        sum[owner[k]] += p->of[k];
+    for (size_t r = 0; r < ranks; r++)
+        most = fmax(most, sum[r]);
+    free(sum);
+    free(owner);
+    free(bytes);
+    return most;
+}
+
+static double sum_of(const parts *p)
+{
+    double sum = 0;
+    for (size_t k = 0; k < p->count; k++)
+        sum += p->of[k];
+    return sum;
+}
+
+static parts tensors_of(const shape *s)
+{
+    parts p = {0};
+    add_parts(&p, s->vocabulary * s->layer[0].cols * WEIGHT, 2);
+    for (const matrices *m = s->layer; m < s->layer + 8 && m->rows > 0; m++)
+        add_parts(&p, m->rows * m->cols * WEIGHT, (size_t)(m->groups * m->each * s->layers));
+    return p;
+}
+
+/* ---- time ---- */
+
+/* What takes how long, and the letter that names it in the tables. */
+typedef struct cost {
+    double seconds;
+    char most;
+} cost;
+
+static void count_in(cost *c, double *largest, double seconds, char letter)
+{
+    c->seconds += seconds;
+    if (seconds > *largest) {
+        *largest = seconds;
+        c->most = letter;
+    }
+}
+
+static double start_of(const parts *tensors, size_t ranks) { return OPEN * (double)tensors->count + (ranks > 1 ? START_MPI : 0); }
+
+/* Reading, working and writing go on side by side. */
+static cost stream_cost(const cluster *c, const stream *v, const parts *tensors, size_t ranks)
+{
+    const double share = largest_share(tensors, ranks), all = sum_of(tensors), pipe = fmin(c->link, c->server / (double)ranks);
+    const double read = fmax(share / c->link, all / c->server), work = share / (v->rate * c->cores);
+    const double ends = FILL / pipe * (1 + v->written), side = read * (v->written > 1 ? v->written : 1);
+    return (cost){start_of(tensors, ranks) + fmax(side, work) + ends, work > side ? 'c' : share / c->link > all / c->server ? 'l' : 'f'};
+}
+
+typedef struct layer_sums {
+    double weights, active, squares, features;
+    parts solve;
+} layer_sums;
+
+static layer_sums sums_of(const shape *s, const method *v)
+{
+    layer_sums sums = {0};
+    for (const matrices *m = s->layer; m < s->layer + 8 && m->rows > 0; m++) {
+        const double weights = m->rows * m->cols, factor = m->follows ? 0 : m->cols * m->cols * m->cols / 3;
+        sums.weights += weights * m->groups * m->each;
+        sums.active += weights * m->groups * m->each * m->share;
+        sums.squares += m->follows ? 0 : m->cols * m->cols * m->groups * m->share;
+        sums.features += m->follows ? 0 : m->cols * m->groups * m->share;
+        add_parts(&sums.solve, v->solve * (weights * m->cols * m->each + factor), (size_t)m->groups);
+    }
+    return sums;
+}
+
+/* One after the other, layer by layer. */
+static cost along_cost(const cluster *c, const shape *s, const method *v, const parts *tensors, size_t ranks)
+{
+    layer_sums sums = sums_of(s, v);
+    cost total = {0};
+    double largest = 0;
+    const double n = (double)ranks, windows = TOKENS / WINDOW, mine = ceil(windows / n) * WINDOW;
+    const double pipe = fmin(c->link, c->server / n), flops = FLOPS * c->cores;
+    count_in(&total, &largest, s->layers * sums.weights * WEIGHT / pipe, 'f');
+    count_in(&total, &largest, s->layers * v->passes * 2 * sums.active * mine / flops, 'c');
+    count_in(&total, &largest, s->layers * v->sums * sums.squares * TOKENS / n / flops, 'c');
+    count_in(&total, &largest, s->layers * largest_share(&sums.solve, ranks) / c->cores, 's');
+    if (ranks > 1)
+        count_in(&total, &largest, s->layers * (TOKENS * sums.features * 4 * v->streams + sums.weights * 4) / c->network, 'n');
+    total.seconds += start_of(tensors, ranks);
+    free(sums.solve.of);
+    return total;
+}
+
+/* ---- tables ---- */
+
+static const size_t nodes[] = {1, 2, 4, 8, 16, 32, 64};
+#define COLUMNS (sizeof nodes / sizeof *nodes)
+
+static void print_row(const char *name, const cost row[COLUMNS])
+{
+    printf("| %s |", name);
+    for (size_t k = 0; k < COLUMNS; k++) {
+        char text[24];
+        printf(" %s %c |", organ_duration_text(row[k].seconds, text), row[k].most);
+    }
+    putchar('\n');
+}
+
+static void print_head(const char *verb)
+{
+    printf("\n| `%s` |", verb);
+    for (size_t k = 0; k < COLUMNS; k++)
+        printf(" %zu |", nodes[k]);
+    fputs("\n|---|", stdout);
+    for (size_t k = 0; k < COLUMNS; k++)
+        fputs("--:|", stdout);
+    putchar('\n');
+}
+
+static void print_tables(const cluster *c)
+{
+    cost row[COLUMNS];
+    printf("\n### %s\n", c->name);
+    for (const stream *v = streams; v < streams + sizeof streams / sizeof *streams; v++) {
+        print_head(v->name);
+        for (const shape *s = shapes; s < shapes + sizeof shapes / sizeof *shapes; s++) {
+            parts tensors = tensors_of(s);
+            for (size_t k = 0; k < COLUMNS; k++)
+                row[k] = stream_cost(c, v, &tensors, nodes[k]);
+            print_row(s->name, row);
+            free(tensors.of);
+        }
+    }
+    for (const method *v = methods; v < methods + sizeof methods / sizeof *methods; v++) {
+        print_head(v->name);
+        for (const shape *s = shapes; s < shapes + sizeof shapes / sizeof *shapes; s++) {
+            parts tensors = tensors_of(s);
+            for (size_t k = 0; k < COLUMNS; k++)
+                row[k] = along_cost(c, s, v, &tensors, nodes[k]);
+            print_row(s->name, row);
+            free(tensors.of);
+        }
+    }
+}
+
+/* ---- one model ---- */
+
+static double check(const char *path, double link, double server, size_t ranks, const char *verb)
+{
+    const cluster here = {"", 1, link, server, link};
+    const stream *const v = strcmp(verb, streams[0].name) == 0 ? &streams[0] : &streams[1];
+    organ_model *model = NULL;
+    organ_error error = {0};
+    parts tensors = {0};
+    organ_model_open(path, &model, &error);
+    bench_stop_at(&error);
+    for (size_t k = 0; k < model->tensor_count; k++)
+        add_parts(&tensors, (double)model->tensors[k].bytes, 1);
+    organ_model_close(model);
+    const cost c = stream_cost(&here, v, &tensors, ranks);
+    free(tensors.of);
+    return c.seconds;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 7 && strcmp(argv[1], "check") == 0) {
+        printf("%.2f\n", check(argv[2], atof(argv[3]), atof(argv[4]), (size_t)atoi(argv[5]), argv[6]));
+        return 0;
+    }
+    if (argc != 2 || strcmp(argv[1], "tables") != 0) {
+        fputs("usage: scale tables | scale check MODEL LINK SERVER RANKS VERB\n", stderr);
+        return 2;
+    }
+    for (size_t k = 0; k < sizeof clusters / sizeof *clusters; k++)
+        print_tables(&clusters[k]);
+    return 0;
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT
+ * To be preloaded: file systems of a cluster on one machine. What a process reads and writes waits as if it came over a link of
+ * SLOW_DISK_LINK bytes a second, which is its own, and from a server of SLOW_DISK_SERVER bytes a second, which all processes share by
+ * the file SLOW_DISK_CLOCK of zeros. Both take so much in each direction. What goes in pieces of less than 64 KiB does not wait: rows that
+ * are looked at once more are in the page cache. What went through is appended to SLOW_DISK_TOLD as "READ WRITTEN". */
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/types.h>
+#include <time.h>
+#include <unistd.h>
+
+/* For one direction: when what has been asked for will be through, in ns of CLOCK_MONOTONIC, which is the same for all processes. */
+typedef _Atomic int64_t lane;
+
+#define LEAST 65536              /* bytes of a request that waits */
+#define AHEAD (16.0 * (1 << 20)) /* bytes that a kernel reads ahead and writes behind: a lane is not idle while a process works */
+
+enum { IN, OUT };
+
+static lane own[2], *server;
+static double link_rate, server_rate;
+static _Atomic uint64_t through[2];
+
+static ssize_t (*real_pread)(int, void *, size_t, off_t);
+static ssize_t (*real_pwrite)(int, const void *, size_t, off_t);
+static ssize_t (*real_copy)(int, off_t *, int, off_t *, size_t, unsigned);
+
+static int64_t now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static void look_up(const char *name, void *function) { *(void **)function = dlsym(RTLD_NEXT, name); }
+
+static double rate_of(const char *variable)
+{
+    const char *const text = getenv(variable);
+    return text ? strtod(text, NULL) : 0;
+}
+
+__attribute__((constructor)) static void begin(void)
+{
+    const char *const clock = getenv("SLOW_DISK_CLOCK");
+    const int fd = clock ? open(clock, O_RDWR | O_CLOEXEC) : -1;
+    look_up("pread", &real_pread);
+    look_up("pwrite", &real_pwrite);
+    look_up("copy_file_range", &real_copy);
+    link_rate = rate_of("SLOW_DISK_LINK");
+    server_rate = rate_of("SLOW_DISK_SERVER");
+    server = fd < 0 ? MAP_FAILED : mmap(NULL, 2 * sizeof *server, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (server == MAP_FAILED || !(link_rate > 0) || !(server_rate > 0)) {
+        fputs("slow_disk: SLOW_DISK_LINK, SLOW_DISK_SERVER and SLOW_DISK_CLOCK are wanted\n", stderr);
+        exit(2);
+    }
+    close(fd);
+}
+
+__attribute__((destructor)) static void tell(void)
+{
+    const char *const told = getenv("SLOW_DISK_TOLD");
+    FILE *const out = told && through[IN] + through[OUT] ? fopen(told, "a") : NULL;
+    if (!out)
+        return;
+    fprintf(out, "%llu %llu\n", (unsigned long long)through[IN], (unsigned long long)through[OUT]);
+    fclose(out);
+}
+
+/* When `bytes` more are through the lane, asked for at `here`. */
+static int64_t queue(lane *l, size_t bytes, double rate, int64_t here)
+{
+    int64_t before = atomic_load(l), after;
+    const int64_t idle = here - (int64_t)(AHEAD / rate * 1e9);
+    do
+        after = (before > idle ? before : idle) + (int64_t)((double)bytes / rate * 1e9);
+    while (!atomic_compare_exchange_weak(l, &before, after));
+    return after;
+}
+
+/* What the machine itself took since `began` is no delay on top. */
+static void wait_for(int direction, ssize_t bytes, int64_t began)
+{
+    if (bytes < LEAST)
+        return;
+    through[direction] += (uint64_t)bytes;
+    const int64_t a = queue(&own[direction], (size_t)bytes, link_rate, began),
+                  b = queue(&server[direction], (size_t)bytes, server_rate, began), end = a > b ? a : b;
+    const struct timespec until = {end / 1000000000, end % 1000000000};
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) != 0)
+        ;
+}
+
+ssize_t pread(int fd, void *to, size_t bytes, off_t at)
+{
+    const int64_t began = now();
+    const ssize_t got = real_pread(fd, to, bytes, at);
+    wait_for(IN, got, began);
+    return got;
+}
+
+ssize_t pread64(int fd, void *to, size_t bytes, off_t at) { return pread(fd, to, bytes, at); }
+
+ssize_t pwrite(int fd, const void *from, size_t bytes, off_t at)
+{
+    const int64_t began = now();
+    const ssize_t put = real_pwrite(fd, from, bytes, at);
+    wait_for(OUT, put, began);
+    return put;
+}
+
+ssize_t pwrite64(int fd, const void *from, size_t bytes, off_t at) { return pwrite(fd, from, bytes, at); }
+
+ssize_t copy_file_range(int from, off_t *in, int to, off_t *out, size_t bytes, unsigned flags)
+{
+    const int64_t began = now();
+    const ssize_t put = real_copy(from, in, to, out, bytes, flags);
+    wait_for(IN, put, began);
+    wait_for(OUT, put, began);
+    return put;
+}
