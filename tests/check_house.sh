@@ -71,7 +71,7 @@ machine orchestrator formats
 stream machine orchestrator formats kernels
 report machine orchestrator formats
 ranks stream machine orchestrator formats kernels
-forward stream machine orchestrator formats kernels
+forward ranks stream machine orchestrator formats kernels
 surgery forward ranks report stream machine orchestrator formats kernels
 command machine orchestrator formats
 serve command surgery forward ranks report stream machine orchestrator formats kernels

@@ -46,6 +46,9 @@ organ_status organ_forward_embed(organ_forward *forward, const organ_windows *wi
 /* The weights of a layer: floats as they are stored, and so what is packed, which products decode by panels; else FP32. */
 typedef struct organ_layer organ_layer;
 organ_status organ_layer_load(organ_forward *forward, int32_t layer, organ_layer **loaded, organ_error *error);
+/* The same by all ranks of the engine, at one point of the run: what is not packed is read once, by one of them, and given to the others.
+ * A fault of one is that of all. */
+organ_status organ_layer_load_together(organ_forward *forward, int32_t layer, organ_layer **loaded, organ_error *error);
 void organ_layer_free(organ_layer *layer); /* NULL is allowed */
 /* The weight of that plain name as it is held, rows x cols row-major, which stay with the layer; false: there is none, or it is packed. Of
  * stacked experts all, one below the other, or as "NAME[E]" one. Rows of Q and K of GGUF files of the llama kind are in the order of

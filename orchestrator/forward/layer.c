@@ -3,6 +3,7 @@
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
+#include "orchestrator/ranks/ranks.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@ static organ_factor rows_of(const organ_layer *layer, const forward_slot *slot, 
 
 typedef struct loading {
     organ_layer *layer;
+    organ_ranks *ranks; /* that read a part each; NULL: this process reads all */
     unsigned char *scratch;
     organ_first_fault fault;
 } loading;
@@ -80,22 +82,51 @@ static organ_status read_values(const forward_slot *slot, const organ_weight_rea
     return ORGAN_OK;
 }
 
+/* Piece `index` of the layer is piece *within of slot *k. */
+static const forward_slot *find_piece(const forward_plan *plan, size_t index, size_t *k, size_t *within)
+{
+    for (*k = 0; index >= piece_count(&plan->slots[*k]); ++*k)
+        index -= piece_count(&plan->slots[*k]);
+    *within = index;
+    return &plan->slots[*k];
+}
+
+/* What is packed is not given on: every rank reads it. */
+static size_t reader_of(const organ_ranks *ranks, const forward_slot *slot, size_t index)
+{
+    return slot->packed ? organ_ranks_rank(ranks) : index % organ_ranks_count(ranks);
+}
+
 static void load_piece(void *context, size_t index, size_t worker)
 {
     loading *const l = context;
     const forward_plan *const plan = l->layer->plan;
-    size_t k = 0;
-    for (; index >= piece_count(&plan->slots[k]); k++)
-        index -= piece_count(&plan->slots[k]);
-    const forward_slot *const slot = &plan->slots[k];
+    size_t k, within;
+    const forward_slot *const slot = find_piece(plan, index, &k, &within);
     unsigned char *const values = l->layer->values + slot->at;
     organ_weight_reader *const reader = l->layer->sources[k].reader;
     organ_error error = {0};
-    if (organ_fault_found(&l->fault))
+    if (organ_fault_found(&l->fault) || reader_of(l->ranks, slot, index) != organ_ranks_rank(l->ranks))
         return;
     if (slot->packed ? organ_weight_reader_hold(reader, 0, slot->matrices, values, &error)
-                     : read_values(slot, reader, index * piece_rows(slot), values, l->scratch + worker * plan->reading, &error))
+                     : read_values(slot, reader, within * piece_rows(slot), values, l->scratch + worker * plan->reading, &error))
         organ_fault_keep(&l->fault, &error);
+}
+
+/* The ranks have read their pieces: all get those of the others. */
+static organ_status exchange_pieces(const organ_layer *layer, organ_ranks *ranks, size_t pieces, organ_error *error)
+{
+    if (!ranks || organ_ranks_agree(ranks, "a layer is read", error))
+        return error->status;
+    for (size_t index = 0; index < pieces && !error->status; index++) {
+        size_t k, within;
+        const forward_slot *const slot = find_piece(layer->plan, index, &k, &within);
+        const size_t first = within * piece_rows(slot), rows = organ_lesser(piece_rows(slot), (size_t)slot->rows - first);
+        if (!slot->packed)
+            organ_ranks_broadcast(ranks, reader_of(ranks, slot, index), layer->values + slot->at + first * row_bytes(slot),
+                                  rows * row_bytes(slot), error);
+    }
+    return error->status;
 }
 
 static organ_status open_sources(const organ_forward *f, organ_layer *layer, organ_error *error)
@@ -108,16 +139,17 @@ static organ_status open_sources(const organ_forward *f, organ_layer *layer, org
     return error->status;
 }
 
-static organ_status read_layer(const organ_forward *f, organ_layer *layer, organ_error *error)
+static organ_status read_layer(const organ_forward *f, organ_layer *layer, organ_ranks *ranks, organ_error *error)
 {
     const forward_plan *const plan = layer->plan;
-    loading l = {.layer = layer, .fault = {error, false}};
+    loading l = {.layer = layer, .ranks = ranks, .fault = {error, false}};
     size_t pieces = 0;
     l.scratch = (unsigned char *)organ_forward_floats(plan->reading / sizeof(float) * organ_workers_count(f->engine->workers), error);
     for (size_t k = 0; k < plan->count; k++)
         pieces += piece_count(&plan->slots[k]);
     if (!error->status && open_sources(f, layer, error) == ORGAN_OK)
         organ_forward_share(f->engine, pieces, load_piece, &l, error);
+    exchange_pieces(layer, ranks, pieces, error);
     for (size_t k = 0; k < plan->count; k++)
         if (!plan->slots[k].packed) {
             organ_weight_reader_close(layer->sources[k].reader);
@@ -127,7 +159,8 @@ static organ_status read_layer(const organ_forward *f, organ_layer *layer, organ
     return error->status;
 }
 
-static organ_status load_plan(const organ_forward *forward, const forward_plan *plan, float *room, organ_layer **loaded, organ_error *error)
+static organ_status load_plan(const organ_forward *forward, const forward_plan *plan, float *room, organ_ranks *ranks, organ_layer **loaded,
+                              organ_error *error)
 {
     *loaded = NULL;
     organ_layer *layer = calloc(1, sizeof *layer);
@@ -141,7 +174,7 @@ static organ_status load_plan(const organ_forward *forward, const forward_plan *
     layer->values = (unsigned char *)(room ? room : organ_forward_floats(plan->bytes / sizeof(float), error));
     if (!layer->sources || !layer->room)
         organ_fail_errno(error, ENOMEM, "cannot allocate a list of %zu weights", plan->count);
-    if (error->status || read_layer(forward, layer, error)) {
+    if (error->status || read_layer(forward, layer, ranks, error)) {
         organ_layer_free(layer);
         return error->status;
     }
@@ -151,10 +184,11 @@ static organ_status load_plan(const organ_forward *forward, const forward_plan *
 
 organ_status organ_forward_load_head(const organ_forward *forward, organ_layer **loaded, organ_error *error)
 {
-    return load_plan(forward, &forward->head, NULL, loaded, error);
+    return load_plan(forward, &forward->head, NULL, NULL, loaded, error);
 }
 
-organ_status organ_forward_load_to(organ_forward *forward, int32_t number, float *room, organ_layer **loaded, organ_error *error)
+static organ_status load_layer(organ_forward *forward, int32_t number, float *room, organ_ranks *ranks, organ_layer **loaded,
+                               organ_error *error)
 {
     *loaded = NULL;
     if (number < 0 || (unsigned)number >= forward->config.layers)
@@ -164,14 +198,24 @@ organ_status organ_forward_load_to(organ_forward *forward, int32_t number, float
     if (forward->plans[number].bytes >= forward->engine->memory)
         return organ_memory_refuse(error, forward->engine->memory, forward->least_memory, "layer %d of %s", (int)number,
                                    forward->model->path);
-    if (load_plan(forward, &forward->plans[number], room, loaded, error) == ORGAN_OK)
+    if (load_plan(forward, &forward->plans[number], room, ranks, loaded, error) == ORGAN_OK)
         (*loaded)->windowed = forward->config.windowed && forward->config.windowed[number];
     return error->status;
 }
 
+organ_status organ_forward_load_to(organ_forward *forward, int32_t number, float *room, organ_layer **loaded, organ_error *error)
+{
+    return load_layer(forward, number, room, NULL, loaded, error);
+}
+
 organ_status organ_layer_load(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
 {
-    return organ_forward_load_to(forward, number, NULL, loaded, error);
+    return load_layer(forward, number, NULL, NULL, loaded, error);
+}
+
+organ_status organ_layer_load_together(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
+{
+    return load_layer(forward, number, NULL, forward->engine->ranks, loaded, error);
 }
 
 void organ_layer_free(organ_layer *layer)

@@ -256,7 +256,7 @@ static organ_status run_layers(const organ_along_text *along, organ_error *error
     const bool changes = along->options->streams != ORGAN_ALONG_DONOR;
     for (int32_t l = 0; l <= last && !stopped(along, l, error); l++) {
         organ_along_layer layer = {along, l, NULL};
-        if (organ_layer_load(along->facts.forward, l, &layer.loaded, error) == ORGAN_OK)
+        if (organ_layer_load_together(along->facts.forward, l, &layer.loaded, error) == ORGAN_OK)
             change_layer(along, &layer, error);
         if (!error->status && changes && l < last)
             carry(along, &layer, along->states, NULL, error);
