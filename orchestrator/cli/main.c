@@ -97,7 +97,7 @@ static organ_status run_shared(const organ_verb *verb, const organ_launch *launc
         return error->status;
     if (!call->html || !(organ_html_file_check(call->html, error) || organ_html_file_check_apart(call->html, verb, call, error)))
         verb->run(call, error);
-    return organ_ranks_settle(call->ranks, error);
+    return organ_ranks_settle(call->ranks, "the end", error);
 }
 
 /* Why the run has not ended well, if so. */

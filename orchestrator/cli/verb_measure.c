@@ -53,6 +53,7 @@ RUN(fleet, organ_fleet, fleet)
 
 const organ_verb organ_fleet_verb = {
     .name = "fleet",
+    .shares = true,
     .summary = "take apart and measure every model under a directory",
     .about = "Finds every model under DIR (GGUF files, split sets, safetensors files and directories, organ directories), takes each "
              "apart into OUT/organs as extract does, measures it as measure does, and writes one report: dissection_report.json, "

@@ -8,11 +8,11 @@
 #define SHORTEST_NAP  20000u /* nanoseconds; doubled at each look, */
 #define NAP_DOUBLINGS 6u     /* so often */
 
-typedef enum note_kind { NOTE_STOP, NOTE_BYTES, NOTE_TENSOR, NOTE_TEXT } note_kind;
+typedef enum note_kind { NOTE_STOP, NOTE_FAULT, NOTE_BYTES, NOTE_TENSOR, NOTE_TEXT } note_kind;
 
 typedef struct note {
     uint32_t kind;
-    uint64_t bytes;
+    uint64_t bytes; /* of a fault: how many were overcome before it */
     char text[800]; /* the tensor, or what is said */
     char remark[160];
 } note;
@@ -30,14 +30,20 @@ static void send_note(organ_ranks *ranks, size_t to, const note *n)
         __atomic_store_n(&ranks->lost, true, __ATOMIC_RELAXED);
 }
 
-void organ_pulse_stop_all(organ_ranks *ranks)
+static void tell_others(organ_ranks *ranks, bool *told, const note *n)
 {
-    const note stop = {.kind = NOTE_STOP};
-    if (__atomic_exchange_n(&ranks->told, true, __ATOMIC_RELAXED))
+    if (__atomic_exchange_n(told, true, __ATOMIC_RELAXED))
         return;
     for (size_t r = 0; r < ranks->count; r++)
         if (r != ranks->rank)
-            send_note(ranks, r, &stop);
+            send_note(ranks, r, n);
+}
+
+void organ_pulse_stop_all(organ_ranks *ranks) { tell_others(ranks, &ranks->told, &(note){.kind = NOTE_STOP}); }
+
+void organ_pulse_halt_all(organ_ranks *ranks)
+{
+    tell_others(ranks, &ranks->halted, &(note){.kind = NOTE_FAULT, .bytes = __atomic_load_n(&ranks->overcome, __ATOMIC_RELAXED)});
 }
 
 /* ---- what the first rank shows ---- */
@@ -159,6 +165,15 @@ const organ_progress *organ_ranks_progress(organ_ranks *ranks, const organ_progr
 
 /* ---- the thread ---- */
 
+/* One that is past already is of no interest. */
+static void hear_fault(organ_ranks *ranks, uint64_t overcome)
+{
+    pthread_mutex_lock(&ranks->lock);
+    if (overcome == ranks->overcome)
+        organ_stop_halt(ranks->stop, true);
+    pthread_mutex_unlock(&ranks->lock);
+}
+
 void organ_pulse_hear(organ_ranks *ranks)
 {
     char why[ORGAN_WIRE_WHY] = "";
@@ -172,6 +187,8 @@ void organ_pulse_hear(organ_ranks *ranks)
             return;
         if (n.kind == NOTE_STOP)
             organ_stop_ask(ranks->stop);
+        else if (n.kind == NOTE_FAULT)
+            hear_fault(ranks, n.bytes);
         else
             show_note(ranks, &n, from);
     }
@@ -180,7 +197,7 @@ void organ_pulse_hear(organ_ranks *ranks)
 static void beat_once(organ_ranks *ranks)
 {
     organ_pulse_hear(ranks);
-    if (organ_stop_asked(ranks->stop))
+    if (organ_stop_wished(ranks->stop))
         organ_pulse_stop_all(ranks);
     const note n = {.kind = NOTE_BYTES, .bytes = ranks->rank ? take_unsent(ranks, 0) : 0};
     if (n.bytes)

@@ -35,7 +35,7 @@ const char *organ_ranks_host(const organ_ranks *ranks, size_t rank) { return ran
 /* What a rank says when it comes to a point of the run. */
 typedef struct arrival {
     uint64_t bytes; /* that it has for the others */
-    int32_t status;
+    int32_t status, errnum;
     bool agreed; /* the fault is one that the ranks know already */
     char where[64];
     char message[sizeof((organ_error *)NULL)->message];
@@ -85,15 +85,16 @@ static bool all_say(const organ_ranks *ranks, const arrival *of, const arrival *
 static organ_status take_fault(organ_ranks *ranks, const arrival *of, const arrival *fault, organ_error *error)
 {
     const size_t rank = (size_t)(fault - of);
-    const int errnum = rank == ranks->rank ? error->errnum : 0;
+    char name[32 + ORGAN_HOST_ROOM] = "";
     if (!all_say(ranks, of, fault)) {
-        *error = (organ_error){.errnum = errnum};
-        if (fault->agreed)
-            organ_fail(error, (organ_status)fault->status, "%s", fault->message);
-        else
-            organ_fail(error, (organ_status)fault->status, "rank %zu of %zu (%s): %.900s", rank, ranks->count, ranks->hosts[rank],
-                       fault->message);
+        if (!fault->agreed)
+            snprintf(name, sizeof name, "rank %zu of %zu (%s): ", rank, ranks->count, ranks->hosts[rank]);
+        *error = (organ_error){0};
+        organ_fail(error, (organ_status)fault->status, "%s%.*s", name, fault->agreed ? (int)sizeof fault->message : 900, fault->message);
     }
+    error->errnum = fault->errnum;
+    if (!fault->agreed)
+        ranks->named = strlen(name);
     memcpy(ranks->agreed, error->message, sizeof ranks->agreed);
     return error->status;
 }
@@ -111,14 +112,14 @@ static organ_status check_place(const organ_ranks *ranks, const arrival *of, org
 static organ_status meet(organ_ranks *ranks, const char *where, uint64_t bytes, arrival *of, organ_error *error)
 {
     char why[ORGAN_WIRE_WHY] = "";
-    arrival mine = {.bytes = bytes, .status = (int32_t)error->status};
+    arrival mine = {.bytes = bytes, .status = (int32_t)error->status, .errnum = error->errnum};
     snprintf(mine.where, sizeof mine.where, "%s", where);
     if (error->status)
         memcpy(mine.message, error->message, sizeof mine.message);
     /* Something may have been added to it since. */
     mine.agreed = error->status && *ranks->agreed && strncmp(ranks->agreed, error->message, strlen(ranks->agreed)) == 0;
     if (error->status && error->status != ORGAN_CHECK_FAILED)
-        organ_pulse_stop_all(ranks);
+        (organ_stop_wished(ranks->stop) ? organ_pulse_stop_all : organ_pulse_halt_all)(ranks);
     return ranks->wire.gather(&mine, sizeof mine, of, organ_ranks_pause, why) ? fail_lost(ranks, why, error) : ORGAN_OK;
 }
 
@@ -417,14 +418,30 @@ organ_status organ_ranks_join(const organ_launch *launch, organ_stop *stop, orga
 }
 
 /* A rank that is here with a fault is asked by those that are elsewhere until all have come. */
-organ_status organ_ranks_settle(organ_ranks *ranks, organ_error *error)
+organ_status organ_ranks_settle(organ_ranks *ranks, const char *where, organ_error *error)
 {
     for (bool together = !ranks; !together;) {
         organ_gathered nothing = {0};
-        gather(ranks, "the end", NULL, 0, &nothing, &together, error);
+        gather(ranks, where, NULL, 0, &nothing, &together, error);
         organ_gathered_free(&nothing);
     }
     return error->status;
+}
+
+void organ_ranks_overcome(organ_ranks *ranks)
+{
+    if (!ranks)
+        return;
+    pthread_mutex_lock(&ranks->lock);
+    ranks->overcome++;
+    organ_stop_halt(ranks->stop, false);
+    pthread_mutex_unlock(&ranks->lock);
+    __atomic_store_n(&ranks->halted, false, __ATOMIC_RELAXED);
+}
+
+const char *organ_ranks_said(const organ_ranks *ranks, const organ_error *error)
+{
+    return error->message + (ranks && strcmp(ranks->agreed, error->message) == 0 ? ranks->named : 0);
 }
 
 void organ_ranks_leave(organ_ranks *ranks)

@@ -38,8 +38,15 @@ const char *organ_launch_silence(void); /* the text of the variable; "" where it
  * version, or if the variable is no number of seconds. */
 organ_status organ_ranks_join(const organ_launch *launch, organ_stop *stop, organ_ranks **ranks, organ_error *error);
 
-/* Once all is done: a fault of one rank becomes that of all. */
-organ_status organ_ranks_settle(organ_ranks *ranks, organ_error *error);
+/* Once all is done, or a part from whose faults a run recovers: a fault of one rank becomes that of all, at whatever point of the work each
+ * of them heard of it. */
+organ_status organ_ranks_settle(organ_ranks *ranks, const char *where, organ_error *error);
+
+/* After that: the run goes on without that part. What the ranks were to leave off because of the fault is not left off any more. */
+void organ_ranks_overcome(organ_ranks *ranks);
+
+/* What is wrong, without the rank and its host that the message of all names. */
+const char *organ_ranks_said(const organ_ranks *ranks, const organ_error *error);
 
 /* The last call. Waits until all ranks are here: a launcher kills those that still run when one has ended with an error, and the first has
  * to tell of it before. */

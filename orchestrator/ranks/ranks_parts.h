@@ -29,13 +29,16 @@ struct organ_ranks {
     size_t rank, count;
     char (*hosts)[ORGAN_HOST_ROOM];
     bool joined;                                       /* they know each other */
-    char agreed[sizeof((organ_error *)NULL)->message]; /* the last fault that all know */
+    char agreed[sizeof((organ_error *)NULL)->message]; /* the last fault that all know, */
+    size_t named;                                      /* and how much of it names the rank */
     organ_stop *stop;
     pthread_t pulse;
     bool beats;           /* the pulse runs */
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t woken; /* the pulse is to end */
     bool ending, told;    /* told: the others know that they shall stop */
+    bool halted;          /* the others know of the fault */
+    unsigned overcome;    /* faults so far */
     bool lost;            /* the others cannot be reached */
     const organ_progress *shown;
     organ_progress progress;
@@ -67,5 +70,8 @@ void organ_pulse_hear(organ_ranks *ranks);
 
 /* Tells all others to stop, once. */
 void organ_pulse_stop_all(organ_ranks *ranks);
+
+/* Tells all others that there is a fault, once for each: they need not go on with what they do. */
+void organ_pulse_halt_all(organ_ranks *ranks);
 
 #endif

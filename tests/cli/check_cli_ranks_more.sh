@@ -81,4 +81,29 @@ judge "that nothing changed is not told once" test "$(grep -c '^organ: .*: there
 judge "something is left" test -z "$(find . -maxdepth 1 -name '*new*')"
 ranks 2 0 lora extract --base tiny-qwen2 --tuned tuned -o new --dry-run
 judge "a dry run made something" test ! -e new
+# ---- fleet ----
+mkdir zoo && cp -rL fp8 zoo/fp8 && cp -L $gguf zoo/alone.gguf && cp -L tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf zoo/q8.gguf
+cp -rL tiny-lora zoo/adapter && head -c 500 tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf >zoo/broken.gguf
+# A weight whose groups only the rank knows to be wrong that measures it; the others go on with the next model.
+cp -rL "${model%/*}/precision/gptq-v1-4" zoo/groups && chmod -R u+w zoo/groups && rm zoo/groups/expected*
+run inspect zoo/groups --tensors --json
+offset=$(jq '[.tensors[] | select(.name | endswith("g_idx"))][0].offset' ../out)
+printf '\xff\xff\xff\x7f' | dd of=zoo/groups/model.safetensors bs=1 seek="$offset" conv=notrunc status=none
+# Without the seconds of each model.
+untimed() { jq 'del(.run, .models[].seconds?, .models[].measure_seconds?)' "$1"; }
+states() { jq 'del(.models[].dissection.seconds, .models[].dissection.measure_seconds)' "$1"; }
+ends 1 fleet zoo -o fleet1 --quiet
+for n in 2 3; do
+    ranks $n 1 fleet zoo -o fleet$n --quiet
+    for file in dissection_report.json z_report_complete.json; do
+        judge "$n ranks tell something else in $file" cmp <(untimed fleet1/$file) <(untimed fleet$n/$file)
+    done
+    judge "$n ranks leave another state" cmp <(states fleet1/fleet.json) <(states fleet$n/fleet.json)
+    judge "$n ranks take models apart in another way" diff <(holds fleet1/organs) <(holds fleet$n/organs)
+done
+judge "the broken models are not told of" test "$(jq -c '[.models[] | select(.status == "failed").name]' fleet3/dissection_report.json)" = \
+    '["alone.gguf","broken.gguf","groups"]'
+touch zoo/alone.gguf
+ranks 2 1 fleet zoo -o fleet3 --json --quiet
+judge "what is unchanged is done again" test "$(jq .run.unchanged ../out)" = 3
 finish

@@ -125,7 +125,7 @@ static void *be_rank(void *context)
     me = t->rank;
     if (organ_ranks_join_by(&wire, &launch, &t->stop, &ranks, &t->error) == ORGAN_OK) {
         t->part(ranks, &t->error);
-        organ_ranks_settle(ranks, &t->error);
+        organ_ranks_settle(ranks, "the end", &t->error);
     }
     organ_ranks_leave(ranks);
     return NULL;

@@ -4,6 +4,7 @@
 #include "tests/kit/rank_threads.h"
 
 #include <check.h>
+#include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -180,6 +181,34 @@ static void fail_and_go_on(organ_ranks *ranks, organ_error *error)
     ck_assert_int_eq(organ_ranks_agree(ranks, "an extra", &fault), ORGAN_BAD_INPUT);
     give_bytes(ranks, error);
 }
+
+/* A fault of a part that the run can do without, of which the ranks hear at different points. */
+static void overcome_fault(organ_ranks *ranks, organ_error *error)
+{
+    organ_error fault = {0};
+    if (organ_ranks_rank(ranks) == 1)
+        organ_fail_errno(&fault, EIO, "part 5");
+    else
+        organ_ranks_agree(ranks, "halfway", &fault);
+    ck_assert_int_eq(organ_ranks_settle(ranks, "the part is done", &fault), ORGAN_IO);
+    ck_assert_int_eq(fault.errnum, EIO);
+    ck_assert_int_eq(strncmp(fault.message, "rank 1 of 4 (", 13), 0);
+    ck_assert_int_eq(strncmp(organ_ranks_said(ranks, &fault), "part 5", 6), 0);
+    organ_stop_halt(ranks->stop, true); /* as the word of another rank does */
+    organ_ranks_overcome(ranks);
+    ck_assert(!organ_stop_asked(ranks->stop));
+    give_bytes(ranks, error);
+    organ_stop_ask(ranks->stop);
+    organ_ranks_overcome(ranks);
+    ck_assert(organ_stop_asked(ranks->stop));
+}
+
+START_TEST(a_fault_is_overcome_by_all)
+{
+    play(RANKS, overcome_fault);
+    all_end(ORGAN_OK, "");
+}
+END_TEST
 
 START_TEST(a_fault_of_one_is_that_of_all)
 {
@@ -451,6 +480,7 @@ int main(void)
     tcase_add_test(meeting, all_get_what_each_has);
     tcase_add_test(meeting, an_array_is_completed);
     tcase_add_test(meeting, what_is_found_of_parts_is_known_to_all);
+    tcase_add_test(meeting, a_fault_is_overcome_by_all);
     tcase_add_test(meeting, a_fault_of_one_is_that_of_all);
     tcase_add_test(meeting, a_fault_of_all_names_no_rank);
     tcase_add_test(meeting, a_fault_comes_before_interruptions);

@@ -11,6 +11,7 @@
 #include "orchestrator/surgery/measure/fleet_find.h"
 #include "orchestrator/surgery/measure/fleet_kind.h"
 #include "orchestrator/surgery/measure/fleet_prunings.h"
+#include "orchestrator/surgery/measure/fleet_state.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
 #include "orchestrator/surgery/organs/organs.h"
 #include "orchestrator/surgery/output/operation.h"
@@ -30,8 +31,9 @@ typedef struct fleet {
     const organ_fleet_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
+    organ_ranks *ranks;
     organ_fleet_list list;
-    json_t *before;                /* fleet.json of the last run: name -> {"identity", "dissection", "measure"} */
+    json_t *before;                /* what the last run did that need not be done again: name -> {"identity", "dissection", "measure"} */
     json_t *state;                 /* the same of this run */
     size_t failed, reused, others; /* the latter: what is no model */
 } fleet;
@@ -62,30 +64,6 @@ static char *folder_of(const fleet *f, const organ_fleet_member *member)
     return strdup(folder);
 }
 
-/* An entry of the state that is no model: it is named, and neither taken apart nor measured. */
-static bool is_other(const json_t *entry) { return strcmp(organ_json_text(entry, "dissection.status"), "apart") == 0; }
-
-/* What the last run knows of a model that has not changed since and was whole; NULL if it must be done. */
-static json_t *known(const fleet *f, const organ_fleet_member *member)
-{
-    json_t *entry = json_object_get(f->before, member->name);
-    char identity[17];
-    struct stat info;
-    snprintf(identity, sizeof identity, "%016llx", (unsigned long long)member->identity);
-    if (strcmp(organ_json_text(entry, "identity"), identity) != 0)
-        return NULL;
-    if (is_other(entry))
-        return entry;
-    if (strcmp(organ_json_text(entry, "dissection.status"), "ok") != 0)
-        return NULL;
-    const char *folder = organ_json_text(entry, "dissection.folder");
-    char *path = path_in(f, folder);
-    const bool whole = f->options->no_extract || strcmp(organ_json_text(entry, "dissection.model.format"), "organ directory") == 0;
-    const bool there = whole || (*folder && path && stat(path, &info) == 0);
-    free(path);
-    return there ? entry : NULL;
-}
-
 /* Bytes and tensors by the part of the body they belong to. */
 static json_t *groups_json(const organ_model *model)
 {
@@ -110,12 +88,13 @@ static organ_status dissect(const fleet *f, const organ_fleet_member *member, co
     json_t *report = NULL;
     const double started = organ_seconds_now();
     organ_extract_options options = {
-        .model = member->path, .output = output, .resume = true, .force = true, .resumed_by = "the same command"};
+        .model = member->path, .output = output, .resume = true, .force = true, .resumed_by = "the same command", .ranks = f->ranks};
     if (!output)
         organ_fail_memory(error, member->name);
     else
         organ_extract(&options, f->progress, f->engine->stop, &report, error);
-    if (output && error->status == ORGAN_USAGE) {
+    if (organ_ranks_settle(f->ranks, "the model is taken apart", error) == ORGAN_USAGE && output) {
+        organ_ranks_overcome(f->ranks);
         *error = (organ_error){0};
         options.resume = false;
         organ_extract(&options, f->progress, f->engine->stop, &report, error);
@@ -200,7 +179,7 @@ static void add_pruning(const organ_fleet_member *member, json_t *entry)
 
 static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_error *error)
 {
-    json_t *entry = json_incref(known(f, member)), *z = NULL;
+    json_t *entry = json_incref(json_object_get(f->before, member->name)), *z = NULL;
     char identity[17];
     if (entry) {
         f->reused++;
@@ -209,62 +188,37 @@ static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_
     } else {
         organ_error fault = {0};
         json_t *dissection = work_on(f, member, &z, &fault);
+        organ_ranks_settle(f->ranks, "a model of the fleet is done", &fault);
         if (fault.status && !is_of_model(&fault)) {
+            json_decref(dissection);
             json_decref(z);
             *error = fault;
             return error->status;
         }
         if (fault.status) {
             f->failed++;
+            organ_ranks_overcome(f->ranks);
+            json_decref(dissection);
+            json_decref(z);
+            z = NULL;
             organ_progress_note(f->progress, "%s: %s", member->name, fault.message);
-            dissection = ORGAN_OBJECT(SET_TEXT("status", "failed"), SET_BYTES("error", fault.message), SET_TEXT("folder", ""));
+            dissection =
+                ORGAN_OBJECT(SET_TEXT("status", "failed"), SET_BYTES("error", organ_ranks_said(f->ranks, &fault)), SET_TEXT("folder", ""));
         }
         snprintf(identity, sizeof identity, "%016llx", (unsigned long long)member->identity);
         entry = ORGAN_OBJECT(SET_TEXT("identity", identity), SET("dissection", dissection), SET("measure", z ? z : json_null()));
     }
-    f->others += is_other(entry);
+    f->others += organ_fleet_is_other(entry);
     if (!entry || json_object_set_new(f->state, member->name, entry))
         return organ_fail_memory(error, member->name);
     return ORGAN_OK;
-}
-
-static organ_status write_state(const fleet *f, organ_error *error)
-{
-    char *path = path_in(f, "fleet.json");
-    json_t *document = ORGAN_OBJECT(SET_TEXT("schema", "organ.fleet-state/2"), SET_TEXT("definition", ORGAN_Z_DEFINITION),
-                                    SET("models", json_incref(f->state)));
-    if (!path || !document)
-        organ_fail_memory(error, f->options->output);
-    else
-        organ_document_write(path, document, error);
-    json_decref(document);
-    free(path);
-    return error->status;
-}
-
-/* The last run's fleet.json; whatever is wrong with it only means that everything is done anew. */
-static json_t *read_state(const fleet *f)
-{
-    char *path = path_in(f, "fleet.json");
-    json_error_t fault;
-    bool no_memory; /* then the run ends where it writes its first document */
-    const int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    json_t *document = fd >= 0 ? organ_json_load_fd(fd, JSON_REJECT_DUPLICATES, &fault, &no_memory) : NULL;
-    if (fd >= 0)
-        close(fd);
-    const bool fits = strcmp(organ_json_text(document, "schema"), "organ.fleet-state/2") == 0 &&
-                      strcmp(organ_json_text(document, "definition"), ORGAN_Z_DEFINITION) == 0;
-    json_t *models = fits ? json_incref(json_object_get(document, "models")) : NULL;
-    json_decref(document);
-    free(path);
-    return models ? models : json_object();
 }
 
 static json_t *other_json(const void *context, size_t k)
 {
     const fleet *const f = context;
     const json_t *const member = json_object_get(f->state, f->list.members[k].name);
-    if (!is_other(member))
+    if (!organ_fleet_is_other(member))
         return NULL;
     return ORGAN_OBJECT(SET_BYTES("name", f->list.members[k].name), SET_TEXT("kind", organ_json_text(member, "dissection.kind")),
                         SET_COUNT("bytes", organ_json_count(member, "dissection.model.bytes")));
@@ -281,7 +235,7 @@ static json_t *dissection_report(const fleet *f, double seconds)
     for (size_t k = 0; k < f->list.count; k++) {
         const json_t *member = json_object_get(f->state, f->list.members[k].name), *dissection = json_object_get(member, "dissection");
         json_t *theta = json_object_get(json_object_get(member, "measure"), "theta_mean");
-        if (is_other(member))
+        if (organ_fleet_is_other(member))
             continue;
         json_t *entry = ORGAN_OBJECT(SET_BYTES("name", f->list.members[k].name), SET_HELD("theta_mean", theta));
         if (!entry || json_object_update(entry, (json_t *)dissection) || json_array_append_new(models, entry)) {
@@ -386,10 +340,16 @@ static organ_status prepare_fleet(fleet *f, organ_error *error)
                           o->directory);
     for (size_t k = 0; k < f->list.count && !error->status; k++)
         organ_output_check_apart(o->output, f->list.members[k].path, error);
-    if (error->status || organ_output_check_reports(o->output, names, error))
+    return error->status ? error->status : organ_output_check_reports(o->output, names, error);
+}
+
+/* By the first rank, once all have looked. */
+static organ_status make_directories(const fleet *f, organ_error *error)
+{
+    if (organ_ranks_agree(f->ranks, "the fleet is known", error) || !organ_ranks_first(f->ranks))
         return error->status;
     char *organs = path_in(f, "organs");
-    if (make_directory(o->output, error) == ORGAN_OK && !o->no_extract)
+    if (make_directory(f->options->output, error) == ORGAN_OK && !f->options->no_extract)
         make_directory(organs, error);
     free(organs);
     return error->status;
@@ -406,6 +366,8 @@ static void tell_kept(const fleet *f, size_t done, organ_error *error)
                    done, f->list.count, f->options->output);
         return;
     }
+    if (!organ_ranks_first(f->ranks))
+        return;
     char *organs = path_in(f, "organs");
     if (organs)
         rmdir(organs);
@@ -413,24 +375,37 @@ static void tell_kept(const fleet *f, size_t done, organ_error *error)
     rmdir(f->options->output);
 }
 
+static organ_status do_members(fleet *f, size_t *done, organ_error *error)
+{
+    if (organ_fleet_known(f->options->output, f->options->no_extract, &f->list, f->ranks, &f->before, error))
+        return error->status;
+    for (size_t k = 0; k < f->list.count && !error->status; k++)
+        if (do_member(f, &f->list.members[k], error) == ORGAN_OK &&
+            (!organ_ranks_first(f->ranks) || organ_fleet_state_write(f->options->output, f->state, error) == ORGAN_OK))
+            (*done)++;
+    return error->status;
+}
+
+static organ_status tell_fleet(const fleet *f, json_t *report, organ_error *error)
+{
+    if (report && organ_fleet_tell_prunings(report))
+        organ_fail_memory(error, f->options->output);
+    if (organ_ranks_agree(f->ranks, "the fleet is told of", error) || (organ_ranks_first(f->ranks) && write_reports(f, report, error)) ||
+        !f->failed)
+        return error->status;
+    return organ_fail(error, ORGAN_CHECK_FAILED, "%zu of %zu models under %s could not be dissected and measured", f->failed,
+                      f->list.count - f->others, f->options->directory);
+}
+
 static organ_status dissect_all(void *context, json_t **report, organ_error *error)
 {
     fleet *const f = context;
     const double started = organ_seconds_now();
     size_t done = 0;
-    if (prepare_fleet(f, error) == ORGAN_OK) {
-        f->before = read_state(f);
-        for (size_t k = 0; k < f->list.count && !error->status; k++)
-            if (do_member(f, &f->list.members[k], error) == ORGAN_OK && write_state(f, error) == ORGAN_OK)
-                done++;
-    }
-    if (!error->status) {
+    prepare_fleet(f, error);
+    if (make_directories(f, error) == ORGAN_OK && do_members(f, &done, error) == ORGAN_OK) {
         *report = dissection_report(f, organ_seconds_now() - started);
-        if (*report && organ_fleet_tell_prunings(*report))
-            organ_fail_memory(error, f->options->output);
-        else if (write_reports(f, *report, error) == ORGAN_OK && f->failed)
-            organ_fail(error, ORGAN_CHECK_FAILED, "%zu of %zu models under %s could not be dissected and measured", f->failed,
-                       f->list.count - f->others, f->options->directory);
+        tell_fleet(f, *report, error);
     }
     if (error->status == ORGAN_IO || error->status == ORGAN_INTERRUPTED)
         tell_kept(f, done, error);
@@ -448,6 +423,6 @@ static void close_fleet(void *context)
 organ_status organ_fleet(const organ_fleet_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
                          organ_error *error)
 {
-    fleet f = {.options = options, .engine = engine, .progress = progress, .state = json_object()};
+    fleet f = {.options = options, .engine = engine, .progress = progress, .ranks = engine->ranks, .state = json_object()};
     return organ_operation_run(&(organ_operation){options->directory, &f, dissect_all, close_fleet, false}, report, error);
 }

@@ -92,7 +92,7 @@ END_TEST
 START_TEST(reading_fails_or_is_stopped)
 {
     organ_error error;
-    organ_stop stop = {1};
+    organ_stop stop = {.asked = 1};
     for (long n = 1; n < 40; n += 4) {
         fault_at(FAULT_PREAD, n, EIO, true, NULL);
         const organ_status status = lora_extract("out", (lora_way){0}, &error);
