@@ -38,16 +38,6 @@ same 5 dequantize one3
 same 6.gguf purify tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --method haar
 same 10 lora merge --base tiny-qwen2 --adapter "${model%/*}/tiny-lora"
 same 11 prune tiny-qwen2 --method magnitude -s 50 --evaluate tiny-qwen2/heldout.txt --evaluate-max-tokens 300
-# Along a text: also by more ranks than a layer has matrices.
-text=(--calibration tiny-qwen2/calibration.txt --samples 4 --context 32)
-counts="2 3 8"
-same 12 prune tiny-qwen2 --method physarum-v2 -s 50 "${text[@]}"
-counts="2 3"
-same 13 prune tiny-qwen2 --method sparsegpt --pattern 2:4 "${text[@]}"
-same 14 prune tiny-qwen2 --method physarum-v3 -s 60 --effort 0.3 --then int4-group32 "${text[@]}"
-same 15 quantize tiny-qwen2 --scheme int4-group32 --method gptq "${text[@]}"
-same 16.gguf quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --scheme q4_0 --method gptq "${text[@]}"
-same 17 prune "${model%/*}/tiny-moe" --method wanda -s 50 --calibration tiny-qwen2/calibration.txt --samples 24 --context 128 # three chunks
 threads=() # they have none
 same 7 extract tiny-qwen2
 same 8 assemble one7
@@ -75,8 +65,6 @@ ranks 1 0 prune tiny-qwen2 -o alone --quiet
 judge "one rank is not the ordinary path" diff <(holds one1) <(holds alone)
 ranks 3 2 prune tiny-qwen2 -o alone
 judge "the fault is not told once" test "$(grep -c '^organ: alone exists; --force' ../err)" = 1
-ranks 2 2 prune tiny-qwen2 -o new --method wanda -s 50 --allocate global "${text[@]}"
-says '--allocate cannot share its work among 2 ranks'
 ranks 2 2 prune tiny-qwen2 -o new --what
 judge "the usage is not told once" test "$(grep -c "^organ: " ../err)" = 1
 ranks 2 0 prune tiny-qwen2 -o new --dry-run
@@ -90,17 +78,6 @@ printf '\xc0\x7f' | dd of=odd/model-00003-of-00003.safetensors bs=1 seek=1000000
 ranks 3 3 prune odd -o new
 judge "the rank is not named, or the tensor" grep -qE '^organ: rank [0-2] of 3 \(.*\): .*NaN or infinite' ../err
 judge "something is left" test -z "$(find . -maxdepth 1 -name '*new*')"
-ranks 3 3 quantize odd -o new --scheme int4-group32 --method gptq "${text[@]}"
-judge "something is left" test -z "$(find . -maxdepth 1 -name '*new*')"
-# The disk of one rank takes nothing any more while the others go along the text.
-here="mpirun, one rank of three without room"
-run=("$organ" prune tiny-qwen2 -o new --method wanda -s 50 "${text[@]}" --threads 1)
-OMPI_MCA_btl=self,tcp mpirun -n 1 "${run[@]}" : -n 1 bash -c 'trap "" XFSZ; ulimit -f 64; exec "$@"' - "${run[@]}" : -n 1 "${run[@]}" \
-    >../out 2>../err </dev/null
-judge "it ends with another code" test $? = 4
-judge "the rank is not named" grep -qE '^organ: rank 1 of 3 \(.*File too large' ../err
-judge "the output has its name" test ! -e new
-rm -rf .new*
 
 # ---- cores ----
 cores=$("$organ" topology --json | jq .machine.cores)
@@ -116,24 +93,6 @@ prints 'buffers on nodes'
 
 # ---- killed and resumed ----
 how=(--iterations 3000)
-# slowly N SIGNAL [RANK]: prunes by N ranks and sends a signal to one of them, the last if none is named, once some more tensors are done.
-lines() { cat .new.organ-partial/organ/journal*.jsonl 2>/dev/null | wc -l; }
-slowly() {
-    local runner k before process
-    here="mpirun -n $1, $2"
-    before=$(lines)
-    mpirun -n "$1" "$organ" prune tiny-qwen2 -o new --threads 1 "${how[@]}" --resume >../out 2>../err &
-    runner=$!
-    for ((k = 0; k < 1500; k++)); do
-        (($(lines) > before + 2)) && break
-        sleep 0.02
-    done
-    for process in $(pgrep -P $runner); do
-        if grep -qzx "OMPI_COMM_WORLD_RANK=${3:-$(($1 - 1))}" "/proc/$process/environ"; then kill -"$2" "$process"; fi
-    done
-    wait $runner
-    code=$?
-}
 run prune tiny-qwen2 -o slow --iterations 3000 --quiet
 slowly 3 KILL
 judge "a killed rank is not the end" test $code != 0
@@ -165,13 +124,4 @@ says "ORGAN_SILENCE is 'soon'"
 slowly 3 KILL
 ends 0 prune tiny-qwen2 -o new --iterations 3000 --resume
 judge "resumed by one it is not the same" diff <(holds slow) <(holds new)
-rm -rf new
-how=(--method physarum-v2 -s 50 --effort 20 "${text[@]}")
-run prune tiny-qwen2 -o slowly "${how[@]}" --quiet
-slowly 3 KILL
-judge "the output has its name" test ! -e new
-ranks 2 0 prune tiny-qwen2 -o new "${how[@]}" --resume
-says 'continuing: '
-judge "resumed along a text it is not the same" diff <(holds slowly) <(holds new)
-judge "it tells something else" cmp <(tells slowly/organ/prune.json) <(tells new/organ/prune.json)
 finish

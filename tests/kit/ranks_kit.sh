@@ -57,3 +57,23 @@ looked() {
         if tells ../out | cmp -s - ../one; then good; else bad "$n ranks tell something else" <(tells ../out | diff - ../one); fi
     done
 }
+
+# slowly N SIGNAL [RANK]: prunes as $how says by N ranks and sends a signal to one of them, the last if none is named, once some more
+# tensors are done.
+lines() { cat .new.organ-partial/organ/journal*.jsonl 2>/dev/null | wc -l; }
+slowly() {
+    local runner k before process
+    here="mpirun -n $1, $2"
+    before=$(lines)
+    mpirun -n "$1" "$organ" prune tiny-qwen2 -o new --threads 1 "${how[@]}" --resume >../out 2>../err &
+    runner=$!
+    for ((k = 0; k < 1500; k++)); do
+        (($(lines) > before + 2)) && break
+        sleep 0.02
+    done
+    for process in $(pgrep -P $runner); do
+        if grep -qzx "OMPI_COMM_WORLD_RANK=${3:-$(($1 - 1))}" "/proc/$process/environ"; then kill -"$2" "$process"; fi
+    done
+    wait $runner
+    code=$?
+}

@@ -188,6 +188,8 @@ static bool is_known(void *context, size_t target)
     return c->allocation->tensors[c->of[target]].known;
 }
 
+static size_t tensor_of(void *context, size_t target) { return ((const organ_curves *)context)->of[target]; }
+
 static organ_status nothing(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
 {
     (void)context;
@@ -221,23 +223,58 @@ static void tell_time(organ_curves *c, int32_t number)
                             organ_duration_text(seconds * left / through, text));
 }
 
+/* A curve on its way to the other ranks. */
+typedef struct measured_curve {
+    uint64_t tensor;
+    double cost[ORGAN_ALLOCATION_LEVELS];
+} measured_curve;
+
+/* All ranks know it then; the first writes it down, who has measured it says so. */
+static void take_curve(organ_curves *c, const measured_curve *m, bool own, organ_error *error)
+{
+    organ_allocation_tensor *const t = &c->allocation->tensors[m->tensor];
+    char remark[64];
+    memcpy(t->cost, m->cost, sizeof t->cost);
+    t->known = true;
+    snprintf(remark, sizeof remark, "KL %.3g to %.3g", t->cost[0], t->cost[c->allocation->level_count - 1]);
+    if (own)
+        organ_progress_advance(c->progress, 0, t->name, remark);
+    if (c->work->found && organ_ranks_first(c->engine->ranks))
+        c->work->found(c->work->context, t, error);
+}
+
+/* Also after an error: the others wait. */
+static organ_status share_curves(organ_curves *c, organ_error *error)
+{
+    organ_ranks *const ranks = c->engine->ranks;
+    measured_curve *const own = calloc(c->measured_count + 1, sizeof *own);
+    organ_gathered all = {0};
+    if (!own && !error->status)
+        organ_fail_errno(error, ENOMEM, "curves of %zu tensors", c->measured_count);
+    for (size_t k = 0; own && k < c->measured_count; k++) {
+        own[k].tensor = c->measured[k];
+        memcpy(own[k].cost, c->allocation->tensors[c->measured[k]].cost, sizeof own[k].cost);
+    }
+    organ_ranks_gather(ranks, "curves of a layer are measured", own, own ? c->measured_count * sizeof *own : 0, &all, error);
+    for (size_t r = 0; r < all.count; r++)
+        for (size_t k = 0; k < all.bytes[r] / sizeof *own && !error->status; k++) {
+            measured_curve m;
+            memcpy(&m, all.of[r] + k * sizeof m, sizeof m);
+            take_curve(c, &m, r == organ_ranks_rank(ranks), error);
+        }
+    organ_gathered_free(&all);
+    free(own);
+    return error->status;
+}
+
 static organ_status settle(void *context, const organ_along_layer *layer, organ_error *error)
 {
     organ_curves *const c = context;
     if (c->work->forget)
         c->work->forget(c->work->context);
-    if (organ_variants_pass(c->variants, layer->loaded, error) != ORGAN_OK)
-        return error->status;
-    for (size_t k = 0; k < c->measured_count && !error->status; k++) {
-        organ_allocation_tensor *const t = &c->allocation->tensors[c->measured[k]];
-        char remark[64];
-        t->known = true;
-        snprintf(remark, sizeof remark, "KL %.3g to %.3g", t->cost[0], t->cost[c->allocation->level_count - 1]);
-        organ_progress_advance(c->progress, 0, t->name, remark);
-        if (c->work->found)
-            c->work->found(c->work->context, t, error);
-    }
-    tell_time(c, layer->number);
+    organ_variants_pass(c->variants, layer->loaded, error);
+    if (share_curves(c, error) == ORGAN_OK && organ_ranks_first(c->engine->ranks))
+        tell_time(c, layer->number);
     return error->status;
 }
 
@@ -324,9 +361,6 @@ organ_status organ_curves_open(const organ_curves_options *options, const organ_
                                organ_allocation *allocation, const size_t *of, const organ_curves_work *work, const organ_engine *engine,
                                const organ_progress *progress, organ_curves **curves, organ_error *error)
 {
-    *curves = NULL;
-    if (organ_ranks_refuse(engine->ranks, "--allocate", error) != ORGAN_OK)
-        return error->status;
     organ_curves *const c = *curves = calloc(1, sizeof *c);
     if (!c)
         return organ_fail_memory(error, model->path);
@@ -338,6 +372,7 @@ organ_status organ_curves_open(const organ_curves_options *options, const organ_
                                       .restore = nothing,
                                       .change = vary,
                                       .grouped = true,
+                                      .together = tensor_of,
                                       .enter = reach,
                                       .leave = settle};
     if (choose_targets(c, targets, of, error) ||
@@ -382,8 +417,9 @@ organ_status organ_curves_run(organ_curves *c, organ_error *error)
     size_t missing = 0;
     if (unknown) {
         c->begun = organ_seconds_now();
-        organ_progress_note(c->progress, "allocation: %zu tensors at %zu levels, each measured on %zu tokens", unknown,
-                            c->allocation->level_count, c->rest.windows.begin[c->rest.windows.count]);
+        if (organ_ranks_first(c->engine->ranks))
+            organ_progress_note(c->progress, "allocation: %zu tensors at %zu levels, each measured on %zu tokens", unknown,
+                                c->allocation->level_count, c->rest.windows.begin[c->rest.windows.count]);
         organ_progress_begin(c->progress, "measuring curves", 0, unknown);
         organ_along_run(c->along, error);
         organ_progress_end(c->progress);

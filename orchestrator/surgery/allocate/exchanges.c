@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/allocate/exchanges.h"
 
+#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/algebra/philox.h"
 #include "orchestrator/surgery/allocate/pooled.h"
 #include "orchestrator/surgery/allocate/variants.h"
@@ -44,6 +45,14 @@ struct organ_exchanges {
     double nearest;
 };
 
+/* The rank that carries the stream of a pair; that of the model as given is carried by all. */
+static uint32_t owner_of(const organ_exchanges *x, size_t k)
+{
+    return (uint32_t)(k * organ_ranks_count(x->engine->ranks) / x->pair_count);
+}
+
+static bool is_own(const organ_exchanges *x, size_t k) { return owner_of(x, k) == organ_ranks_rank(x->engine->ranks); }
+
 static const organ_forward *forward_of(const organ_exchanges *x) { return organ_along_describe(x->along)->forward; }
 
 static size_t floats_of(const organ_exchanges *x)
@@ -78,7 +87,8 @@ static uint64_t work_memory(void *context, const organ_along_text *along, const 
 static organ_status change(void *context, const organ_along_matrix *m, float *weights, organ_error *error)
 {
     organ_exchanges *const x = context;
-    const size_t tensor = x->of[m->target], which = pair_of(x, tensor);
+    const size_t tensor = x->of[m->target], pair_there = pair_of(x, tensor);
+    const size_t which = pair_there < MOST_PAIRS && is_own(x, pair_there) ? pair_there : MOST_PAIRS;
     const size_t bytes = (size_t)(m->rows * m->cols) * sizeof *weights;
     const organ_tensor *const stored = x->targets->tensors[m->target];
     if (which < MOST_PAIRS) {
@@ -125,6 +135,8 @@ static organ_status carry_layer(void *context, const organ_along_layer *layer, o
         x->work->forget(x->work->context);
     for (size_t k = 0; k < x->pair_count && !error->status; k++) {
         pair *const p = &x->pairs[k];
+        if (!is_own(x, k))
+            continue;
         const bool here = in_layer(x, p->of.more, layer->number) || in_layer(x, p->of.less, layer->number);
         if (!p->apart && here)
             memcpy(stream(x, 1 + k), stream(x, 0), floats_of(x) * sizeof(float));
@@ -181,10 +193,34 @@ static organ_status open_walk(organ_exchanges *x, organ_error *error)
     return organ_along_open(&x->options.walk, x->model, x->targets, &x->walk_work, x->engine, x->progress, &x->along, error);
 }
 
+/* Of the model as given, and of this rank's pairs, which follow one another. */
+static organ_status judge_own(organ_exchanges *x, double *divergence, organ_error *error)
+{
+    size_t first = 0, end;
+    while (first < x->pair_count && !is_own(x, first))
+        first++;
+    for (end = first; end < x->pair_count && is_own(x, end);)
+        end++;
+    if (first == 0)
+        return organ_variants_judge(x->variants, x->states, 1 + end, divergence, error);
+    if (organ_variants_judge(x->variants, x->states, 1, divergence, error) == ORGAN_OK && end > first)
+        organ_variants_judge(x->variants, stream(x, 1 + first), end - first, divergence + 1 + first, error);
+    return error->status;
+}
+
+/* Also after an error: the others wait. */
+static organ_status share_divergences(const organ_exchanges *x, double *divergence, organ_error *error)
+{
+    uint32_t owner[MOST_PAIRS];
+    for (size_t k = 0; k < x->pair_count; k++)
+        owner[k] = owner_of(x, k);
+    return organ_ranks_complete(x->engine->ranks, "pairs are judged", divergence + 1, sizeof *divergence, x->pair_count, owner, error);
+}
+
 /* *found becomes the divergence of the model as given, those of the pairs theirs. */
 static organ_status judge_all(organ_exchanges *x, double *found, organ_error *error)
 {
-    double divergence[1 + MOST_PAIRS];
+    double divergence[1 + MOST_PAIRS] = {0};
     const int32_t layers = (int32_t)organ_forward_describe(forward_of(x))->layers;
     organ_forward *const forward = organ_along_describe(x->along)->forward;
     if (organ_variants_open(forward, x->engine, &x->rest.windows, 1 + MOST_PAIRS, &x->variants, error))
@@ -192,9 +228,11 @@ static organ_status judge_all(organ_exchanges *x, double *found, organ_error *er
     x->states = organ_variants_room(x->variants);
     if (organ_forward_embed(forward, &x->rest.windows, stream(x, 0), error) == ORGAN_OK && organ_along_run(x->along, error) == ORGAN_OK &&
         catch_up(x, last_layer(x) + 1, layers, error) == ORGAN_OK)
-        organ_variants_judge(x->variants, x->states, 1 + x->pair_count, divergence, error);
+        judge_own(x, divergence, error);
     organ_variants_close(x->variants);
     x->variants = NULL;
+    if (share_divergences(x, divergence, error) != ORGAN_OK)
+        return error->status;
     *found = divergence[0];
     for (size_t k = 0; k < x->pair_count; k++)
         x->pairs[k].divergence = divergence[1 + k];
@@ -313,7 +351,8 @@ organ_status organ_exchanges_run(organ_exchanges *x, organ_exchanges_report *rep
             alone = true; /* what each of them gains alone does not add up */
         else if (round < x->options.rounds)
             report->taken += take(x, found, alone);
-        organ_progress_note(x->progress, "exchanges: round %zu of %zu, %.4g nats a token", round, x->options.rounds, found);
+        if (organ_ranks_first(x->engine->ranks))
+            organ_progress_note(x->progress, "exchanges: round %zu of %zu, %.4g nats a token", round, x->options.rounds, found);
     }
     report->after = x->nearest;
     return error->status;
@@ -340,8 +379,8 @@ organ_status organ_exchanges_open(const organ_exchanges_options *options, const 
                            .pooled = organ_pooled_create(allocation->count, AS_GIVEN, targets, of, engine->kernels),
                            .best = calloc(allocation->count + 1, sizeof *x->best)};
     x->options.walk.streams = ORGAN_ALONG_DONOR;
-    x->walk_work =
-        (organ_along_work){.context = x, .memory = work_memory, .change = change, .grouped = true, .enter = enter, .leave = carry_layer};
+    x->walk_work = (organ_along_work){
+        .context = x, .memory = work_memory, .change = change, .grouped = true, .alike = true, .enter = enter, .leave = carry_layer};
     if (!x->pooled || !x->best)
         return organ_fail_memory(error, model->path);
     return open_walk(x, error) ? error->status : organ_along_rest_cut(x->along, options->tokens, "--allocate-tokens", &x->rest, error);

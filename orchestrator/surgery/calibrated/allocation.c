@@ -28,6 +28,9 @@ struct organ_prune_allocation {
     organ_prune_shared shared; /* of the matrices of a layer */
 };
 
+/* Of the ranks, which all find the same: it alone writes it down. */
+static bool is_first(const organ_prune_allocation *a) { return organ_ranks_first(a->job->engine->ranks); }
+
 /* ---- what goes with what ---- */
 
 static organ_status read_budget(const organ_prune_calibrated_options *c, double sparsity, organ_budget *told, organ_error *error)
@@ -222,7 +225,7 @@ organ_status organ_prune_allocation_open(const organ_prune_calibrated_options *o
     if (organ_memory_refuse_both(error, &other) != ORGAN_OK || !file ||
         organ_allocation_read(&a->curves, a->identity, file, &a->known, error) != ORGAN_OK)
         return error->status;
-    return a->known ? ORGAN_OK : organ_allocation_check_place(file, error);
+    return a->known || !is_first(a) ? ORGAN_OK : organ_allocation_check_place(file, error);
 }
 
 void organ_prune_allocation_close(organ_prune_allocation *a)
@@ -278,6 +281,8 @@ static organ_status exchange_pairs(organ_prune_allocation *a, organ_error *error
     if (recall_division(a) || organ_exchanges_run(a->exchanges, &a->exchanged, error) != ORGAN_OK)
         return error->status;
     organ_run_journal *const journal = a->job->run->journal;
+    if (!is_first(a))
+        return ORGAN_OK;
     json_t *const line = exchanges_json(a);
     ORGAN_ADD(line, SET("given", organ_json_rows(a->curves.count, given_json, &a->curves)));
     journal->worth = true;
@@ -309,7 +314,7 @@ static organ_status measure(organ_prune_allocation *a, organ_error *error)
     size_t index;
     json_t *line;
     json_array_foreach(journal->lines, index, line)(void) organ_allocation_recall(&a->curves, line);
-    if (organ_curves_run(a->walk, error) != ORGAN_OK || !file)
+    if (organ_curves_run(a->walk, error) != ORGAN_OK || !file || !is_first(a))
         return error->status;
     return organ_allocation_write(&a->curves, a->identity, file, error);
 }
@@ -339,8 +344,9 @@ organ_status organ_prune_allocation_run(organ_prune_allocation *a, organ_error *
         return error->status;
     if (measured)
         begin_pruning(a);
-    organ_progress_note(a->job->progress, "allocation: by the curves %.4g nats a token, where the same for each tensor costs %.4g",
-                        a->curves.cost, a->curves.uniform_cost);
+    if (is_first(a))
+        organ_progress_note(a->job->progress, "allocation: by the curves %.4g nats a token, where the same for each tensor costs %.4g",
+                            a->curves.cost, a->curves.uniform_cost);
     return ORGAN_OK;
 }
 

@@ -353,9 +353,12 @@ static organ_status know_curves(organ_quantize_widths *w, organ_error *error)
     bool known = false;
     if (open_walks(w, error) || (file && organ_allocation_read(&w->curves, w->identity, file, &known, error)) || known)
         return error->status;
-    if ((file && organ_allocation_check_place(file, error)) || organ_curves_run(w->walk, error))
+    const bool writes = file && organ_ranks_first(w->job->engine->ranks);
+    if (writes)
+        organ_allocation_check_place(file, error);
+    if (organ_ranks_agree(w->job->engine->ranks, "the curves can be kept", error) || organ_curves_run(w->walk, error))
         return error->status;
-    return file ? organ_allocation_write(&w->curves, w->identity, file, error) : ORGAN_OK;
+    return writes ? organ_allocation_write(&w->curves, w->identity, file, error) : ORGAN_OK;
 }
 
 static void stop_measuring(organ_quantize_widths *w)

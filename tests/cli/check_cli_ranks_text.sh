@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Runs along a calibration text by several processes: the bytes and documents of one process. Ends with the line "N passed, N failed".
+. "$(dirname "$0")/../kit/ranks_kit.sh"
+need_launcher
+text=(--calibration tiny-qwen2/calibration.txt --samples 4 --context 32)
+
+# Also by more ranks than a layer has matrices.
+counts="2 3 8"
+same 1 prune tiny-qwen2 --method physarum-v2 -s 50 "${text[@]}"
+[[ -n ${SANITIZED:-} ]] && counts=2 || counts="2 3"
+same 2 prune tiny-qwen2 --method sparsegpt --pattern 2:4 "${text[@]}"
+same 3 prune tiny-qwen2 --method physarum-v3 -s 60 --effort 0.3 --then int4-group32 "${text[@]}"
+same 4 quantize tiny-qwen2 --scheme int4-group32 --method gptq "${text[@]}"
+same 5.gguf quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --scheme q4_0 --method gptq "${text[@]}"
+same 6 prune "${model%/*}/tiny-moe" --method wanda -s 50 --calibration tiny-qwen2/calibration.txt --samples 24 --context 128 # three chunks
+
+# ---- one budget ----
+divide=(--allocate global --allocate-tokens 64 --allocate-layers 2 --rounds 1)
+counts="3"
+same 7 prune tiny-qwen2 --method wanda -s 50 "${text[@]}" "${divide[@]}"
+same 8 quantize tiny-qwen2 --scheme mixed --method gptq --budget 4.5bpw "${text[@]}" "${divide[@]}"
+# Curves that several ranks have measured are those of one, and are read by all.
+run prune tiny-qwen2 -o curved --method wanda -s 50 "${text[@]}" "${divide[@]}" --allocation ../curves.json
+ranks 2 0 prune tiny-qwen2 -o new --method wanda -s 50 "${text[@]}" "${divide[@]}" --allocation ../shared.json
+judge "the ranks keep other curves" cmp ../curves.json ../shared.json
+rm -rf new
+ranks 2 0 prune tiny-qwen2 -o new --method wanda -s 50 "${text[@]}" "${divide[@]}" --allocation ../curves.json
+judge "by curves that were kept it is not the same" diff <(holds curved) <(holds new)
+rm -rf new curved
+
+# ---- faults ----
+cp -rL tiny-qwen2 odd && chmod -R u+w odd
+printf '\xc0\x7f' | dd of=odd/model-00003-of-00003.safetensors bs=1 seek=1000000 conv=notrunc status=none
+ranks 3 3 quantize odd -o new --scheme int4-group32 --method gptq "${text[@]}"
+judge "something is left" test -z "$(find . -maxdepth 1 -name '*new*')"
+# The disk of one rank takes nothing any more while the others go along the text.
+here="mpirun, one rank of three without room"
+command=("$organ" prune tiny-qwen2 -o new --method wanda -s 50 "${text[@]}" --threads 1)
+OMPI_MCA_btl=self,tcp mpirun -n 1 "${command[@]}" : -n 1 bash -c 'trap "" XFSZ; ulimit -f 64; exec "$@"' - "${command[@]}" : -n 1 "${command[@]}" \
+    >../out 2>../err </dev/null
+judge "it ends with another code" test $? = 4
+judge "the rank is not named" grep -qE '^organ: rank 1 of 3 \(.*File too large' ../err
+judge "the output has its name" test ! -e new
+rm -rf .new*
+
+# ---- killed and resumed ----
+how=(--method physarum-v2 -s 50 --effort 20 "${text[@]}")
+run prune tiny-qwen2 -o slowly "${how[@]}" --quiet
+slowly 3 KILL
+judge "the output has its name" test ! -e new
+ranks 2 0 prune tiny-qwen2 -o new "${how[@]}" --resume
+says 'continuing: '
+judge "resumed along a text it is not the same" diff <(holds slowly) <(holds new)
+judge "it tells something else" cmp <(tells slowly/organ/prune.json) <(tells new/organ/prune.json)
+finish
