@@ -10,7 +10,7 @@
 /* A tensor on its way. */
 typedef struct writing {
     organ_calibrated_job *job;
-    size_t part;
+    size_t unit, part; /* the stretch, the target that it is of */
     const organ_tensor *tensor;
     organ_matrix_bands bands;   /* of the matrix that is worked on */
     uint8_t *keep;              /* of a band */
@@ -86,8 +86,8 @@ static organ_status write_band(void *context, size_t first, organ_error *error)
     memset(w->counts, 0, workers * sizeof *w->counts);
     organ_share(w->job->base.engine, NULL, organ_matrix_band_rows(&w->bands, first), clear_row, w);
     for (size_t k = 0; k < workers; k++)
-        organ_calibrated_count(w->job, w->part, &w->counts[k]);
-    return organ_prune_part_write(&w->job->base, &w->job->base.parts[w->part], w->bands.values, bytes, at, error);
+        organ_calibrated_count(w->job, w->unit, &w->counts[k]);
+    return organ_prune_part_write(&w->job->base, &w->job->base.units[w->unit], w->bands.values, bytes, at, error);
 }
 
 /* ---- matrices ---- */
@@ -119,10 +119,10 @@ static organ_status prune_matrix(writing *w, uint64_t matrix, organ_error *error
     return error->status;
 }
 
-static organ_status prune_tensor(organ_calibrated_job *job, size_t part, organ_error *error)
+static organ_status prune_unit(organ_calibrated_job *job, size_t unit, organ_error *error)
 {
     const size_t workers = organ_workers_count(job->base.engine->workers);
-    writing w = {.job = job, .part = part, .tensor = job->base.targets.tensors[part]};
+    writing w = {.job = job, .unit = unit, .part = job->base.units[unit].target, .tensor = job->base.units[unit].tensor};
     uint64_t least;
     (void)fit(job, w.tensor, &w.bands, &least); /* all do: organ_calibrated_fits */
     w.bands.values = organ_along_room(organ_matrix_band_bytes(&w.bands, 0));
@@ -134,7 +134,7 @@ static organ_status prune_tensor(organ_calibrated_job *job, size_t part, organ_e
     for (uint64_t m = 0; m < organ_tensor_matrices(w.tensor).count && !error->status; m++)
         prune_matrix(&w, m, error);
     if (!error->status)
-        organ_prune_part_done(&job->base, &job->base.parts[part], error);
+        organ_prune_part_done(&job->base, &job->base.units[unit], error);
     free(w.bands.values);
     free(w.keep);
     free(w.donor_rows);
@@ -144,8 +144,8 @@ static organ_status prune_tensor(organ_calibrated_job *job, size_t part, organ_e
 
 organ_status organ_calibrated_alone(organ_calibrated_job *job, organ_error *error)
 {
-    for (size_t k = 0; k < job->base.targets.count && !error->status; k++)
-        if (!job->base.parts[k].done)
-            prune_tensor(job, k, error);
+    for (size_t k = 0; k < job->base.cuts.count && !error->status; k++)
+        if (!job->base.units[k].done)
+            prune_unit(job, k, error);
     return error->status;
 }

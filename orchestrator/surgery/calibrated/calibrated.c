@@ -250,7 +250,15 @@ static organ_status prune_calibrated_parts(organ_prune_job *base, organ_error *e
     return error->status || !job->imatrix ? error->status : organ_imatrix_unchanged(job->imatrix, error);
 }
 
+/* Magnitudes are ranked over a whole matrix; along a text, and by an imatrix, matrices are counted per target. */
+static uint64_t cut_between_matrices(const organ_prune_job *base)
+{
+    const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
+    return job->method->method == ORGAN_PRUNE_MAGNITUDE ? ORGAN_CUT_MATRICES : ORGAN_CUT_NEVER;
+}
+
 static const organ_prune_kind kind = {.work = prune_calibrated_parts,
+                                      .cuts = cut_between_matrices,
                                       .parameters = organ_calibrated_parameters,
                                       .identity = organ_calibrated_identity,
                                       .amend = organ_calibrated_amend,

@@ -80,7 +80,7 @@ int organ_calibrated_amend(const organ_prune_job *base, json_t *document)
 int organ_calibrated_amend_line(const organ_prune_job *base, const organ_prune_part *part, json_t *line)
 {
     const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
-    const organ_calibrated_part *const told = &job->parts[part - base->parts];
+    const organ_calibrated_part *const told = &job->parts[part->target];
     json_object_del(line, "tiles");
     json_object_del(line, "gain");
     const bool flow = job->method->flows, text = job->needs_text;
@@ -108,7 +108,7 @@ static uint64_t count_of(const json_t *line, const char *key) { return (uint64_t
 void organ_calibrated_recall(organ_prune_job *base, const organ_prune_part *part, const json_t *line)
 {
     const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
-    organ_calibrated_part *const told = &job->parts[part - base->parts];
+    organ_calibrated_part *const told = &job->parts[part->target];
     told->compensated = count_of(line, "compensated");
     told->tokens = count_of(line, json_object_get(line, "calibration_tokens") ? "calibration_tokens" : "calibration_chunks");
     told->block_diagonal = json_is_true(json_object_get(line, "block_diagonal"));

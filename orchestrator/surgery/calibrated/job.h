@@ -87,7 +87,7 @@ void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_c
 /* Counts n stored weights against the donor's. */
 void organ_calibrated_compare(const organ_calibrated_job *job, organ_dtype dtype, const void *donor, const void *stored, size_t n,
                               organ_audit_counts *counts);
-void organ_calibrated_count(organ_calibrated_job *job, size_t part, const organ_audit_counts *counts);
+void organ_calibrated_count(organ_calibrated_job *job, size_t unit, const organ_audit_counts *counts);
 /* Prunes and quantises (`then` of the options, which are checked otherwise) along the text. */
 organ_status organ_prune_then(organ_calibrated_job *job, json_t **report, organ_error *error);
 /* Physarum v1, with or without one budget for all targets. */

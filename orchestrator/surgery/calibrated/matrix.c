@@ -25,7 +25,7 @@ organ_prune_matrix_options organ_calibrated_wish(const organ_calibrated_job *job
 void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_calibration *calibration, const organ_prune_matrix_report *r)
 {
     organ_calibrated_part *const told = &job->parts[part];
-    told->natural += r->natural_sparsity / (double)organ_tensor_matrices(job->base.parts[part].tensor).count;
+    told->natural += r->natural_sparsity / (double)organ_tensor_matrices(job->base.targets.tensors[part]).count;
     told->stages = r->stages;
     told->products += r->products;
     told->block_diagonal |= r->block_diagonal;
@@ -56,13 +56,13 @@ void organ_calibrated_compare(const organ_calibrated_job *job, organ_dtype dtype
         kernels->audit_16(donor, stored, n, counts);
 }
 
-void organ_calibrated_count(organ_calibrated_job *job, size_t part, const organ_audit_counts *c)
+void organ_calibrated_count(organ_calibrated_job *job, size_t unit, const organ_audit_counts *c)
 {
-    organ_prune_part *const p = &job->base.parts[part];
+    organ_prune_part *const p = &job->base.units[unit];
     p->counts.zero_before += c->zero_before;
     p->counts.killed += c->killed;
     p->counts.kept += c->kept + c->changed;
-    job->parts[part].compensated += c->changed;
+    job->parts[p->target].compensated += c->changed;
 }
 
 /* A matrix of a part on its way through its strips. */
@@ -78,7 +78,7 @@ static organ_status store_strip(void *context, const organ_along_strip *s, organ
     organ_audit_counts counts;
     if (organ_model_read(job->base.donor, s->tensor->file, s->donor, s->bytes, s->tensor->offset + s->at, error) != ORGAN_OK ||
         organ_along_round(job->along, s, error) != ORGAN_OK ||
-        organ_prune_part_write(&job->base, &job->base.parts[x->part], s->stored, s->bytes, s->at, error) != ORGAN_OK)
+        organ_prune_part_write(&job->base, &job->base.units[x->part], s->stored, s->bytes, s->at, error) != ORGAN_OK)
         return error->status;
     organ_calibrated_compare(job, s->tensor->dtype, s->donor, s->stored, s->count, &counts);
     organ_calibrated_count(job, x->part, &counts);
@@ -95,7 +95,7 @@ uint64_t organ_calibrated_matrix_memory(void *context, const organ_along_text *a
 bool organ_calibrated_done(void *context, size_t target)
 {
     const organ_calibrated_job *const job = context;
-    return job->base.parts[target].done;
+    return job->base.units[target].done;
 }
 
 static organ_status restore_strip(void *context, const organ_along_strip *s, organ_error *error)
@@ -110,13 +110,13 @@ organ_status organ_calibrated_restore(void *context, const organ_along_matrix *m
 {
     organ_calibrated_job *const job = context;
     storing x = {job, matrix->target};
-    return organ_along_strips(job->along, job->base.parts[x.part].tensor, matrix->matrix, weights, &x, restore_strip, error);
+    return organ_along_strips(job->along, job->base.units[x.part].tensor, matrix->matrix, weights, &x, restore_strip, error);
 }
 
 organ_status organ_calibrated_matrix(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
 {
     organ_calibrated_job *const job = context;
-    organ_prune_part *const part = &job->base.parts[matrix->target];
+    organ_prune_part *const part = &job->base.units[matrix->target]; /* along a text targets are not cut */
     storing x = {job, matrix->target};
     uint8_t *const keep = malloc((size_t)(matrix->rows * matrix->cols));
     if (!keep)

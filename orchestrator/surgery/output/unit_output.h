@@ -17,7 +17,7 @@ typedef struct organ_unit_output {
     organ_run_unit *units; /* of the pieces, in their order */
     size_t unit_count;
     /* Without a plan the output is a copy of `model`, file by file, in which these tensors (a flag for each) get other bytes of the same
-     * length: they are the pieces, in their order, and each is a unit. */
+     * length: they, or stretches of them, are the pieces, in their order, and each is a unit. */
     const organ_model *model;
     const bool *replaced;
     uint64_t source_bytes;          /* of all units: what the progress is told of them in the end */

@@ -16,10 +16,10 @@ organ_status organ_prune_pass_make(const organ_prune_job *job, bool (*wanted)(co
 {
     const organ_prune_options *options = job->options;
     const size_t block = options->block_size;
-    *flow = (organ_prune_flow){.kernels = job->engine->kernels, .parts = calloc(job->targets.count, sizeof(organ_prune_part *))};
+    *flow = (organ_prune_flow){.kernels = job->engine->kernels, .parts = calloc(job->cuts.count, sizeof(organ_prune_part *))};
     flow->params =
         (organ_physarum_params){.iterations = (int)options->iterations, .beta = (float)options->beta, .coupling = (float)options->coupling};
-    organ_pass_item *items = calloc(job->targets.count, sizeof *items);
+    organ_pass_item *items = calloc(job->cuts.count, sizeof *items);
     *pass = (organ_pass){.model = job->donor,
                          .items = items,
                          .tile_rows = block,
@@ -29,10 +29,10 @@ organ_status organ_prune_pass_make(const organ_prune_job *job, bool (*wanted)(co
                          .work = organ_prune_tile};
     if (!items || !flow->parts)
         return organ_fail_errno(error, ENOMEM, "%s", job->donor->path);
-    for (size_t k = 0; k < job->targets.count; k++)
-        if (wanted(&job->parts[k])) {
-            flow->parts[pass->item_count] = &job->parts[k];
-            items[pass->item_count++].tensor = job->parts[k].tensor;
+    for (size_t k = 0; k < job->cuts.count; k++)
+        if (wanted(&job->units[k])) {
+            flow->parts[pass->item_count] = &job->units[k];
+            items[pass->item_count++].tensor = job->units[k].tensor;
         }
     return ORGAN_OK;
 }
@@ -111,41 +111,84 @@ bool organ_gain_step(organ_gain_search *s, double rate, double wanted)
 typedef struct search {
     organ_prune_flow flow; /* first: organ_prune_tile takes it for the context */
     organ_prune_job *job;
-    organ_gain_search *states; /* one per part of the job */
-    size_t open;
+    organ_gain_search *states; /* one per target; without a gain: it is not searched for */
+    uint64_t *killed;          /* of each, in this round */
+    bool together;             /* the search is for targets that are cut: all ranks go through it */
+    size_t open;               /* targets without a gain */
 } search;
 
-static bool is_searched(const organ_prune_part *part) { return part->searched; }
+static bool is_searched(const organ_prune_part *unit) { return unit->searched; }
 
-/* After the last band of a tensor its kill rate is known: settle or try another gain in the next round. */
 static organ_status tried(void *context, const organ_band *band, organ_error *error)
 {
     search *s = context;
-    organ_prune_part *part = s->flow.parts[band->item];
+    organ_prune_part *const unit = s->flow.parts[band->item];
     organ_progress_advance(s->job->progress, band->bytes, NULL, NULL);
-    if (organ_prune_fold(s->job, part, band, error) || !band->last)
+    if (organ_prune_fold(s->job, unit, band, error) || !band->last)
         return error->status;
-    const size_t which = (size_t)(part - s->job->parts);
-    organ_gain_search *state = &s->states[which];
-    const double wanted = s->job->shares ? s->job->shares[which] : s->job->options->sparsity;
-    if (organ_gain_step(state, 100.0 * (double)part->counts.killed / (double)part->tensor->elements, wanted)) {
-        part->gain = state->best;
-        part->searched = false;
-        s->open--;
-    } else
-        part->gain = state->gain;
-    part->counts = (organ_prune_counts){0};
-    part->tiles = 0;
+    s->killed[unit->target] += unit->counts.killed;
+    unit->counts = (organ_prune_counts){0};
+    unit->tiles = 0;
     return ORGAN_OK;
+}
+
+/* What all ranks have counted. */
+static organ_status add_killed(search *s, organ_error *error)
+{
+    const size_t count = s->job->targets.count;
+    organ_gathered all = {0};
+    if (!s->together || !s->job->engine->ranks)
+        return error->status;
+    organ_ranks_gather(s->job->engine->ranks, "a round of gains is over", s->killed, count * sizeof *s->killed, &all, error);
+    memset(s->killed, 0, count * sizeof *s->killed);
+    for (size_t r = 0; r < all.count && !error->status; r++)
+        for (size_t t = 0; t < count; t++) {
+            uint64_t more;
+            memcpy(&more, all.of[r] + t * sizeof more, sizeof more);
+            s->killed[t] += more;
+        }
+    organ_gathered_free(&all);
+    return error->status;
+}
+
+/* The kill rates are known: settles, or has another gain for the next round. */
+static void step_gains(search *s)
+{
+    organ_prune_job *const job = s->job;
+    for (size_t t = 0; t < job->targets.count; t++) {
+        organ_gain_search *const state = &s->states[t];
+        const double wanted = job->shares ? job->shares[t] : job->options->sparsity;
+        if (state->gain == 0)
+            continue;
+        const double killed = 100.0 * (double)s->killed[t] / (double)job->parts[t].tensor->elements;
+        if (organ_gain_step(state, killed, wanted)) {
+            job->parts[t].gain = state->best;
+            state->gain = 0;
+            s->open--;
+        }
+    }
+    memset(s->killed, 0, job->targets.count * sizeof *s->killed);
+}
+
+/* What this process goes through in the next round, by the gains that are to be tried. */
+static uint64_t choose_units(search *s)
+{
+    uint64_t bytes = 0;
+    for (size_t k = 0; k < s->job->cuts.count; k++) {
+        organ_prune_part *const unit = &s->job->units[k];
+        const double gain = s->states[unit->target].gain;
+        unit->searched = !unit->done && gain != 0;
+        unit->gain = unit->searched ? gain : unit->gain;
+        bytes += unit->searched ? unit->tensor->bytes : 0;
+    }
+    return bytes;
 }
 
 static organ_status one_round(search *s, organ_error *error)
 {
     organ_pass pass;
-    uint64_t bytes = 0;
+    const uint64_t bytes = choose_units(s);
     if (organ_prune_pass_make(s->job, is_searched, &s->flow, &pass, error) == ORGAN_OK) {
-        for (size_t k = 0; k < pass.item_count; k++)
-            bytes += pass.items[k].tensor->bytes;
         pass.context = s;
         pass.retire = tried;
         organ_progress_begin(s->job->progress, "searching gains", bytes, pass.item_count);
@@ -153,23 +196,39 @@ static organ_status one_round(search *s, organ_error *error)
         organ_progress_end(s->job->progress);
     }
     organ_prune_pass_free(&s->flow, &pass);
+    if (add_killed(s, error) == ORGAN_OK)
+        step_gains(s);
+    return error->status;
+}
+
+/* A target that is not cut belongs to one rank, which searches alone. */
+static organ_status search_for(search *s, bool together, organ_error *error)
+{
+    const organ_prune_job *const job = s->job;
+    s->together = together;
+    for (size_t t = 0; t < job->targets.count; t++) {
+        const size_t first = job->cuts.first[t];
+        const bool cut = !organ_cuts_is_whole(&job->cuts, first);
+        if (job->parts[t].gain == 0.0 && cut == together && (cut || !job->units[first].done)) {
+            s->states[t] = (organ_gain_search){.gain = ORGAN_PHYSARUM_GAIN};
+            s->open++;
+        }
+    }
+    while (s->open && one_round(s, error) == ORGAN_OK)
+        ;
     return error->status;
 }
 
 organ_status organ_prune_search_gains(organ_prune_job *job, organ_error *error)
 {
-    search s = {.job = job, .states = calloc(job->targets.count, sizeof *s.states)};
-    if (!s.states)
-        return organ_fail_errno(error, ENOMEM, "%s", job->donor->path);
-    for (size_t k = 0; k < job->targets.count; k++) {
-        organ_prune_part *part = &job->parts[k];
-        if ((part->searched = !part->done && part->gain == 0.0)) {
-            part->gain = s.states[k].gain = ORGAN_PHYSARUM_GAIN;
-            s.open++;
-        }
-    }
-    while (s.open && one_round(&s, error) == ORGAN_OK)
-        ;
+    search s = {.job = job, .states = calloc(job->targets.count, sizeof *s.states), .killed = calloc(job->targets.count, sizeof *s.killed)};
+    if (!s.states || !s.killed)
+        organ_fail_errno(error, ENOMEM, "%s", job->donor->path);
+    else if (search_for(&s, false, error) == ORGAN_OK)
+        search_for(&s, true, error);
+    for (size_t k = 0; k < job->cuts.count; k++)
+        job->units[k].gain = job->parts[job->units[k].target].gain;
     free(s.states);
+    free(s.killed);
     return error->status;
 }

@@ -4,6 +4,7 @@
 #ifndef ORGAN_PRUNE_JOB_H
 #define ORGAN_PRUNE_JOB_H
 
+#include "orchestrator/surgery/output/cuts.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/output/targets.h"
 #include "orchestrator/surgery/prune/magnitudes.h"
@@ -11,15 +12,14 @@
 #include "orchestrator/surgery/prune/tile_map.h"
 #include "orchestrator/surgery/remake/remake.h"
 
-#include <xxhash.h>
-
 #define ORGAN_PHYSARUM_GAIN 6.0 /* g of definition physarum-v1/1 */
 
-/* One target tensor on its way. */
+/* One target tensor on its way, or a stretch of one. */
 typedef struct organ_prune_part {
     const organ_tensor *tensor;
+    size_t target; /* which of the targets */
     double gain;   /* a float's value; 0: to be searched for */
-    bool searched; /* the search is on */
+    bool searched; /* the next round of the search goes through it */
     bool done;     /* its bytes are in the output */
     uint64_t tiles;
     organ_prune_counts counts;
@@ -30,17 +30,18 @@ typedef struct organ_prune_part {
 typedef struct organ_shard_clock {
     double first, last;
     uint64_t bytes;
-    size_t left; /* targets in it that are not done */
+    size_t left; /* stretches in it that are not done */
 } organ_shard_clock;
 
 typedef struct organ_prune_job organ_prune_job;
 
 /* What a method does and tells. */
 typedef struct organ_prune_kind {
-    /* Prunes all parts that are not done: organ_prune_part_write, then organ_prune_part_done. */
+    /* Prunes all stretches that are not done: organ_prune_part_write, then organ_prune_part_done. */
     organ_status (*work)(organ_prune_job *job, organ_error *error);
-    json_t *(*parameters)(void *job); /* as in organ_remake, */
-    json_t *(*identity)(void *job);   /* and this, which may be NULL */
+    uint64_t (*cuts)(const organ_prune_job *job); /* where targets may be cut, as organ_cuts_make takes it; NULL: they are not */
+    json_t *(*parameters)(void *job);             /* as in organ_remake, */
+    json_t *(*identity)(void *job);               /* and this, which may be NULL */
     /* What other methods than physarum v1 have to say instead, of the document and of a line, and what they must know of a part that is
      * done from its line; NULL: nothing. -1 without memory. */
     int (*amend)(const organ_prune_job *job, json_t *document);
@@ -56,7 +57,9 @@ struct organ_prune_job {
     const organ_progress *progress;
     organ_model *donor;
     organ_targets targets;
-    organ_prune_part *parts; /* one per target, in file order */
+    organ_prune_part *parts; /* one per target, in file order: what is known of all of it, once all is written */
+    organ_cuts cuts;         /* of the targets, */
+    organ_prune_part *units; /* and one per stretch: what is worked on, unit k of the run; their results are in the parts in the end */
     bool along;              /* a text */
     bool divides;            /* one budget is divided over the targets, */
     const double *shares;    /* and this is it once it was: percent of zeros, one for each */
@@ -69,8 +72,8 @@ struct organ_prune_job {
     json_t *magnitudes;        /* and told of once the output is whole */
     json_t *checks;            /* the same: "integrity" of the document */
     char fingerprint[17];      /* of the donor */
-    organ_unit_run *run;       /* while parts are pruned: unit k is part k, */
-    XXH3_state_t *hash;        /* and the digest of the part so far */
+    bool *seen_before;         /* of each target: an earlier run has written some of it */
+    organ_unit_run *run;       /* while parts are pruned */
 };
 
 /* Opens the donor and chooses the targets; job->options is set. To be closed whatever it returns. */
@@ -85,21 +88,21 @@ organ_status organ_prune_parts(organ_prune_job *job, organ_error *error);
 /* Prunes the open job's donor into its output, or tells what would be pruned. Errors as of organ_remake_run. */
 organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error *error);
 
-/* Writes bytes [at, at + bytes) of a part, one behind the other. */
-organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *part, const void *data, size_t bytes, uint64_t at,
+/* Writes bytes [at, at + bytes) of one of the units, one behind the other. */
+organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit, const void *data, size_t bytes, uint64_t at,
                                     organ_error *error);
-/* All of it was written and its counts are final: writes the journal and says so, and after the last part of a shard how many weights are
+/* All of it was written and its counts are final: writes the journal and says so, and after the last unit of a shard how many weights are
  * killed so far. */
-organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *part, organ_error *error);
+organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *unit, organ_error *error);
 
-/* The flow over parts: items[k] of the pass is parts[k]. */
+/* The flow over units: items[k] of the pass is parts[k]. */
 typedef struct organ_prune_flow {
     const organ_kernels *kernels;
     organ_physarum_params params; /* all but the gain */
     organ_prune_part **parts;
 } organ_prune_flow;
 
-/* A pass of tiles over those parts of the job that are not done; the caller sets context and retire. `flow` and `pass->items` are to be
+/* A pass of tiles over those units of the job that are wanted; the caller sets context and retire. `flow` and `pass->items` are to be
  * freed by organ_prune_pass_free. The result of a tile is organ_prune_counts. */
 organ_status organ_prune_pass_make(const organ_prune_job *job, bool (*wanted)(const organ_prune_part *part), organ_prune_flow *flow,
                                    organ_pass *pass, organ_error *error);
@@ -124,7 +127,8 @@ typedef struct organ_gain_search {
  * but IEEE operations, so that every machine tries the same gains. */
 bool organ_gain_step(organ_gain_search *search, double killed_percent, double wanted_percent);
 
-/* Finds the gain of every part that has none yet (--sparsity) by passes over the donor that write nothing. */
+/* Finds the gain of every target that has none yet (--sparsity) by passes over the donor that write nothing. Ranks find together those of
+ * targets that are cut. */
 organ_status organ_prune_search_gains(organ_prune_job *job, organ_error *error);
 
 /* Opens the finished copy by `path` and holds it against the donor: job->checks; an error if one of the checks does not hold. Then counts

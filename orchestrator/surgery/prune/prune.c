@@ -48,6 +48,29 @@ organ_status organ_prune_check_options(const organ_prune_options *options, organ
     return check_options(options, error) ? error->status : check_cpu(options, error);
 }
 
+static organ_status list_parts(organ_prune_job *job, organ_error *error)
+{
+    const organ_targets *const targets = &job->targets;
+    const double gain = job->options->sparsity < 0 && !job->divides ? ORGAN_PHYSARUM_GAIN : 0.0;
+    const uint64_t rows = job->kind->cuts ? job->kind->cuts(job) : ORGAN_CUT_NEVER;
+    if (organ_cuts_make(targets->tensors, targets->count, rows, &job->cuts, error))
+        return error->status;
+    job->parts = calloc(targets->count, sizeof *job->parts);
+    job->units = calloc(job->cuts.count, sizeof *job->units);
+    job->clocks = calloc(job->donor->file_count, sizeof *job->clocks);
+    job->seen_before = calloc(targets->count, sizeof *job->seen_before);
+    if (!job->parts || !job->units || !job->clocks || !job->seen_before)
+        return organ_fail_memory(error, job->donor->path);
+    for (size_t k = 0; k < targets->count; k++)
+        job->parts[k] = (organ_prune_part){.tensor = targets->tensors[k], .target = k, .gain = gain};
+    for (size_t k = 0; k < job->cuts.count; k++) {
+        const organ_cut *const cut = &job->cuts.list[k];
+        job->units[k] = (organ_prune_part){.tensor = &cut->tensor, .target = cut->of, .gain = gain};
+        job->clocks[cut->tensor.file].left++;
+    }
+    return ORGAN_OK;
+}
+
 organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
 {
     if (organ_donor_open(job->options->donor, "pruned", job->progress, &job->donor, error))
@@ -59,17 +82,8 @@ organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
     if (organ_targets_select_floats(donor, job->options->targets, "pruned", &job->targets, error) ||
         organ_model_fingerprint(donor, job->fingerprint, error))
         return error->status;
-    job->parts = calloc(job->targets.count, sizeof *job->parts);
-    job->clocks = calloc(donor->file_count, sizeof *job->clocks);
-    if (!job->parts || !job->clocks)
-        return organ_fail_memory(error, donor->path);
-    for (size_t k = 0; k < job->targets.count; k++)
-        job->parts[k] = (organ_prune_part){.tensor = job->targets.tensors[k],
-                                           .gain = job->options->sparsity < 0 && !job->divides ? ORGAN_PHYSARUM_GAIN : 0.0};
-    for (size_t k = 0; k < job->targets.count; k++)
-        job->clocks[job->targets.tensors[k]->file].left++;
-    if (organ_magnitudes_open(donor, job->targets.tensors, job->targets.count, ORGAN_MAGNITUDES_ENOUGH, job->engine->kernels, &job->sizes,
-                              error))
+    if (list_parts(job, error) || organ_magnitudes_open(donor, job->targets.tensors, job->targets.count, ORGAN_MAGNITUDES_ENOUGH,
+                                                        job->engine->kernels, &job->sizes, error))
         return error->status;
     return organ_model_other_files(donor, &job->others, error);
 }
@@ -83,50 +97,55 @@ void organ_prune_job_close(organ_prune_job *job)
     organ_list_free(&job->others);
     organ_targets_free(&job->targets);
     organ_model_close(job->donor);
+    organ_cuts_free(&job->cuts);
     free(job->parts);
+    free(job->units);
+    free(job->seen_before);
     free(job->clocks);
 }
 
-/* The shard of this part is through. */
+/* The shard is through. */
 static void tell_shard(const organ_prune_job *job, size_t file)
 {
     char in_it[32], so_far[32], of[32];
     uint64_t here = 0, all = 0, gone_through = 0;
-    for (size_t k = 0; k < job->targets.count; k++) {
-        const organ_prune_part *const part = &job->parts[k];
-        here += part->tensor->file == file ? part->counts.killed : 0;
-        all += part->done ? part->counts.killed : 0;
-        gone_through += part->done ? part->tensor->elements : 0;
+    for (size_t k = 0; k < job->cuts.count; k++) {
+        const organ_prune_part *const unit = &job->units[k];
+        here += unit->tensor->file == file ? unit->counts.killed : 0;
+        all += unit->done ? unit->counts.killed : 0;
+        gone_through += unit->done ? unit->tensor->elements : 0;
     }
     organ_progress_note(job->progress, "%s is through: %s killed in it, %s so far, of %s target weights", job->donor->files[file].name,
                         organ_count_text(here, in_it), organ_count_text(all, so_far), organ_count_text(gone_through, of));
 }
 
-organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *part, const void *data, size_t bytes, uint64_t at,
+organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *unit, const void *data, size_t bytes, uint64_t at,
                                     organ_error *error)
 {
-    const size_t which = (size_t)(part - job->parts);
+    const size_t which = (size_t)(unit - job->units);
     if (organ_unit_run_put(job->run, which, data, bytes, at, NULL, error) ||
-        organ_magnitudes_see(job->sizes, which, data, at, bytes, error))
+        (!job->seen_before[unit->target] &&
+         organ_magnitudes_see(job->sizes, unit->target, data, job->cuts.list[which].at + at, bytes, error)))
         return error->status;
-    XXH3_64bits_update(job->hash, data, bytes);
+    organ_cuts_see(&job->cuts, which, data, bytes, at);
     job->pruned_bytes += bytes;
     organ_progress_advance(job->progress, bytes, NULL, NULL);
     return ORGAN_OK;
 }
 
-organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *part, organ_error *error)
+organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *unit, organ_error *error)
 {
+    const size_t which = (size_t)(unit - job->units);
     char remark[32];
-    snprintf(part->xxh3, sizeof part->xxh3, "%016llx", (unsigned long long)XXH3_64bits_digest(job->hash));
-    XXH3_64bits_reset(job->hash);
-    if (organ_unit_run_finish(job->run, (size_t)(part - job->parts), organ_prune_line(job, part), error))
+    if (organ_cuts_is_whole(&job->cuts, which))
+        memcpy(unit->xxh3, job->cuts.xxh3[unit->target], sizeof unit->xxh3);
+    if (organ_unit_run_finish(job->run, which, organ_prune_line(job, unit), error))
         return error->status;
-    part->done = true;
-    snprintf(remark, sizeof remark, "%.2f %% killed", organ_percent(part->counts.killed, part->tensor->elements));
-    organ_progress_advance(job->progress, 0, part->tensor->name, remark);
-    if (--job->clocks[part->tensor->file].left == 0)
-        tell_shard(job, part->tensor->file);
+    unit->done = true;
+    snprintf(remark, sizeof remark, "%.2f %% killed", organ_percent(unit->counts.killed, unit->tensor->elements));
+    organ_progress_advance(job->progress, 0, job->cuts.list[which].unit, remark);
+    if (--job->clocks[unit->tensor->file].left == 0)
+        tell_shard(job, unit->tensor->file);
     return ORGAN_OK;
 }
 
@@ -201,8 +220,10 @@ static organ_status find_gains(organ_prune_job *job, organ_error *error)
     recall_gains(job);
     organ_prune_search_gains(job, error);
     for (size_t k = 0; k < job->targets.count && !error->status; k++)
-        organ_run_journal_add(job->run->journal,
-                              ORGAN_OBJECT(SET_TEXT("gain_of", job->parts[k].tensor->name), SET_REAL("gain", job->parts[k].gain)), error);
+        if (job->parts[k].gain != 0) /* of what other ranks make it need not be known here */
+            organ_run_journal_add(job->run->journal,
+                                  ORGAN_OBJECT(SET_TEXT("gain_of", job->parts[k].tensor->name), SET_REAL("gain", job->parts[k].gain)),
+                                  error);
     return error->status;
 }
 
@@ -218,19 +239,23 @@ static uint64_t count_of(const json_t *line, const char *key) { return (uint64_t
 static bool recall_part(void *context, size_t item, const json_t *line)
 {
     organ_prune_job *const job = context;
-    organ_prune_part *const part = &job->parts[item];
+    organ_prune_part *const unit = &job->units[item];
     const char *const digest = json_string_value(json_object_get(line, "xxh3"));
-    if (!digest || strlen(digest) + 1 != sizeof part->xxh3)
+    const bool whole = organ_cuts_is_whole(&job->cuts, item);
+    if (!digest || strlen(digest) + 1 != (whole ? sizeof unit->xxh3 : 1))
         return false;
-    memcpy(part->xxh3, digest, sizeof part->xxh3);
-    part->counts = (organ_prune_counts){
+    memcpy(unit->xxh3, digest, strlen(digest) + 1);
+    if (whole)
+        memcpy(job->cuts.xxh3[unit->target], unit->xxh3, sizeof unit->xxh3);
+    unit->counts = (organ_prune_counts){
         .zero_before = count_of(line, "zero_before"), .killed = count_of(line, "killed"), .kept = count_of(line, "kept")};
-    part->tiles = count_of(line, "tiles");
-    part->gain = json_real_value(json_object_get(line, "gain"));
+    unit->tiles = count_of(line, "tiles");
+    unit->gain = job->parts[unit->target].gain = json_real_value(json_object_get(line, "gain"));
     if (job->kind->recall)
-        job->kind->recall(job, part, line);
-    part->done = true;
-    job->clocks[part->tensor->file].left--;
+        job->kind->recall(job, unit, line);
+    unit->done = true;
+    job->seen_before[unit->target] = true;
+    job->clocks[unit->tensor->file].left--;
     return true;
 }
 
@@ -238,14 +263,28 @@ static organ_status prune_left(void *context, organ_unit_run *run, organ_error *
 {
     organ_prune_job *const job = context;
     job->run = run;
-    if (!(job->hash = XXH3_createState()))
-        return organ_fail_memory(error, job->donor->path);
-    XXH3_64bits_reset(job->hash);
-    for (size_t k = 0; k < job->targets.count; k++)
-        job->parts[k].done = run->units[k].done; /* also by another rank */
-    job->kind->work(job, error);
-    XXH3_freeState(job->hash);
-    return error->status;
+    for (size_t k = 0; k < job->cuts.count; k++)
+        job->units[k].done = run->units[k].done; /* also by another rank */
+    return job->kind->work(job, error);
+}
+
+/* All stretches are written, here or elsewhere: what came of them is what came of the targets. */
+static void fold_units(organ_prune_job *job)
+{
+    for (size_t t = 0; t < job->targets.count; t++) {
+        organ_prune_part all = job->units[job->cuts.first[t]];
+        for (size_t k = job->cuts.first[t] + 1; k < job->cuts.first[t + 1]; k++) {
+            const organ_prune_part *const unit = &job->units[k];
+            all.done = all.done && unit->done;
+            all.tiles += unit->tiles;
+            all.counts.zero_before += unit->counts.zero_before;
+            all.counts.killed += unit->counts.killed;
+            all.counts.kept += unit->counts.kept;
+        }
+        all.tensor = job->targets.tensors[t];
+        memcpy(all.xxh3, job->cuts.xxh3[t], sizeof all.xxh3);
+        job->parts[t] = all;
+    }
 }
 
 static organ_status write_lines(const organ_prune_job *job, const char *path, organ_error *error)
@@ -269,6 +308,7 @@ static organ_status check_copy(void *context, const char *to, const char *path, 
 {
     organ_prune_job *const job = context;
     char *lines = NULL;
+    fold_units(job);
     if (organ_prune_check_copy(job, path, error) || !organ_ranks_first(job->engine->ranks))
         return error->status;
     if (asprintf(&lines, "%s/organ/prune.jsonl", to) < 0)
@@ -296,6 +336,7 @@ organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error 
                                  .directory = true,
                                  .replaced = job->targets.chosen,
                                  .along = job->along,
+                                 .cuts = &job->cuts,
                                  .definition = job->definition,
                                  .stage = "pruning",
                                  .name = "prune.json",
@@ -313,7 +354,9 @@ organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error 
     return organ_remake_run(&remake, report, error);
 }
 
-static const organ_prune_kind version_1 = {.work = organ_prune_parts, .parameters = organ_prune_parameters};
+static uint64_t cut_between_blocks(const organ_prune_job *job) { return job->options->block_size; }
+
+static const organ_prune_kind version_1 = {.work = organ_prune_parts, .cuts = cut_between_blocks, .parameters = organ_prune_parameters};
 
 static organ_status prune_version_1(void *context, json_t **report, organ_error *error)
 {

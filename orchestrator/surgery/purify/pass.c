@@ -54,9 +54,8 @@ static organ_status judge_part(void *context, size_t index, const double *sums, 
     return ORGAN_OK;
 }
 
-static void remark_part(void *context, size_t index, char remark[64])
+static void remark_part(const double *sums, char remark[64])
 {
-    const double *const sums = ((organ_purify_job *)context)->rows.results[index].sums;
     const double before = sums[ORGAN_ENERGY_BEFORE], after = sums[ORGAN_ENERGY_AFTER];
     snprintf(remark, 64, "%.2f %% of its energy removed", before > 0 ? 100.0 * (before - after) / before : 0.0);
 }

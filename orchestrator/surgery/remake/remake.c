@@ -24,6 +24,9 @@ typedef struct work {
     organ_unit_output made;
     organ_shard_piece *pieces; /* of copies of the files */
     organ_run_unit *units;
+    const organ_tensor **tensors; /* that rows replace, */
+    organ_cuts own;               /* and their stretches */
+    organ_cuts *cuts;
     organ_file_list beside;
     char *root;             /* of the files beside the tensors */
     char *config_path;      /* of the donor's config.json; NULL: there is none to take along */
@@ -64,26 +67,40 @@ static organ_status check_place(const work *w, organ_error *error)
     return organ_output_check(m->path, output->like, m->force, error) ? error->status : organ_output_reports_check(output, &files, error);
 }
 
+/* Rows are cut wherever they are added up. */
+static organ_status cut_rows(work *w, organ_error *error)
+{
+    const organ_model *const model = w->remake->model;
+    size_t count = 0;
+    w->cuts = &w->own;
+    if (!(w->tensors = calloc(model->tensor_count + 1, sizeof *w->tensors)))
+        return organ_fail_memory(error, w->remake->path);
+    for (size_t t = 0; t < model->tensor_count; t++)
+        if (w->remake->replaced[t])
+            w->tensors[count++] = &model->tensors[t];
+    if (organ_cuts_make(w->tensors, count, ORGAN_ROWS_CUT, &w->own, error) == ORGAN_OK &&
+        !(w->remake->rows->results = calloc(w->own.count + 1, sizeof *w->remake->rows->results)))
+        organ_fail_memory(error, w->remake->path);
+    return error->status;
+}
+
 static organ_status list_replaced(work *w, organ_error *error)
 {
-    const organ_remake *const m = w->remake;
     organ_unit_output *const made = &w->made;
-    made->pieces = w->pieces = calloc(m->model->tensor_count + 1, sizeof *w->pieces);
-    made->units = w->units = calloc(m->model->tensor_count + 1, sizeof *w->units);
-    if (m->rows)
-        m->rows->results = calloc(m->model->tensor_count + 1, sizeof *m->rows->results);
-    if (!w->pieces || !w->units || (m->rows && !m->rows->results))
+    w->cuts = w->remake->cuts;
+    if (w->remake->rows && cut_rows(w, error))
+        return error->status;
+    const size_t count = made->piece_count = made->unit_count = w->cuts->count;
+    made->pieces = w->pieces = calloc(count + 1, sizeof *w->pieces);
+    made->units = w->units = calloc(count + 1, sizeof *w->units);
+    if (!w->pieces || !w->units)
         return organ_fail_memory(error, w->remake->path);
     made->source_bytes = 0;
-    for (size_t t = 0; t < m->model->tensor_count; t++) {
-        const organ_tensor *const tensor = &m->model->tensors[t];
-        const size_t k = made->unit_count;
-        if (!m->replaced[t])
-            continue;
-        w->pieces[k] = (organ_shard_piece){.name = tensor->name, .bytes = tensor->bytes, .file = tensor->file, .offset = tensor->offset};
-        w->units[k] = (organ_run_unit){.first = k, .count = 1, .item = k, .bytes = tensor->bytes, .along = m->along};
-        made->source_bytes += tensor->bytes;
-        made->piece_count = made->unit_count = k + 1;
+    for (size_t k = 0; k < count; k++) {
+        const organ_tensor *const t = &w->cuts->list[k].tensor;
+        w->pieces[k] = (organ_shard_piece){.name = w->cuts->list[k].unit, .bytes = t->bytes, .file = t->file, .offset = t->offset};
+        w->units[k] = (organ_run_unit){.first = k, .count = 1, .item = k, .bytes = t->bytes, .along = w->remake->along};
+        made->source_bytes += t->bytes;
     }
     return ORGAN_OK;
 }
@@ -207,15 +224,17 @@ static organ_status begin_remake(void *context, const char *to, organ_error *err
 
 static organ_status fill_remake(void *context, organ_unit_run *run, organ_error *error)
 {
-    const organ_remake *const m = ((const work *)context)->remake;
-    const organ_row_pass pass = {m->model, m->replaced, m->engine, m->progress, m->rows, m->context};
+    const work *const w = context;
+    const organ_remake *const m = w->remake;
+    const organ_row_pass pass = {m->model, m->replaced, w->cuts, m->engine, m->progress, m->rows, m->context};
     return m->rows ? organ_row_pass_run(&pass, run, error) : m->fill(m->context, run, error);
 }
 
 static bool recall_remake(void *context, size_t item, const json_t *results)
 {
-    const organ_remake *const m = ((const work *)context)->remake;
-    return m->rows ? organ_row_pass_recall(m->rows, item, results) : m->recall(m->context, item, results);
+    const work *const w = context;
+    const organ_remake *const m = w->remake;
+    return m->rows ? organ_row_pass_recall(m->rows, w->cuts, item, results) : m->recall(m->context, item, results);
 }
 
 /* What the output opens by, while it grows. Shards of new names open as a directory, whatever the model was named by. */
@@ -226,14 +245,29 @@ static char *path_of(const work *w)
     return single || w->remake->replaced ? organ_output_copy_path(to, w->remake->model, single) : strdup(to);
 }
 
+/* Digests of tensors that nobody has seen whole, and then the sums of all. */
+static organ_status settle_cuts(const work *w, const char *path, organ_error *error)
+{
+    organ_model *written = NULL;
+    if (w->cuts->count > w->cuts->tensor_count && organ_model_open(path, &written, error) == ORGAN_OK)
+        organ_cuts_complete(w->cuts, written, w->remake->engine->ranks, error);
+    organ_model_close(written);
+    if (!error->status && w->remake->rows)
+        organ_row_pass_fold(w->remake->rows, w->cuts);
+    return error->status;
+}
+
 static organ_status finish_remake(void *context, const char *to, organ_error *error)
 {
     const work *const w = context;
     const organ_remake *const m = w->remake;
-    if (organ_model_unchanged(m->model, error) || !m->check)
+    if (organ_model_unchanged(m->model, error))
         return error->status;
     char *const path = path_of(w);
-    path ? m->check(m->context, to, path, error) : organ_fail_memory(error, w->remake->path);
+    if (!path)
+        organ_fail_memory(error, w->remake->path);
+    else if ((!w->cuts || settle_cuts(w, path, error) == ORGAN_OK) && m->check)
+        m->check(m->context, to, path, error);
     free(path);
     return error->status;
 }
@@ -339,6 +373,8 @@ organ_status organ_remake_run(const organ_remake *remake, json_t **report, organ
     organ_resharding_free(w.made.plan);
     if (remake->rows)
         free(remake->rows->results);
+    organ_cuts_free(&w.own);
+    free(w.tensors);
     free(w.pieces);
     free(w.units);
     organ_list_free(&w.beside);

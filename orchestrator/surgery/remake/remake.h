@@ -7,6 +7,7 @@
 #define ORGAN_REMAKE_H
 
 #include "formats/base/json_edit.h"
+#include "orchestrator/surgery/output/cuts.h"
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/output/unit_output.h"
 #include "orchestrator/surgery/remake/row_pass.h"
@@ -18,8 +19,9 @@ typedef struct organ_remake {
     const char *path; /* of the output: a directory, or one file if it ends in .safetensors or .gguf */
     bool resume, force, dry_run;
     bool directory;       /* the output is one, whatever its name ends in */
-    const bool *replaced; /* in copies of the files these tensors, a flag for each, get other bytes: unit k is the k-th of them; NULL: */
-    bool along;           /* all of these by ranks that walk along a text: organ_run_unit */
+    const bool *replaced; /* in copies of the files these tensors, a flag for each, get other bytes, */
+    organ_cuts *cuts;     /* which are cut like this, and unit k is stretch k; NULL with `rows`, which need not know it */
+    bool along;           /* all of these by ranks that walk along a text: organ_run_unit. Without `replaced`: */
     uint64_t most;        /* new shards of so many bytes */
     organ_shard_piece *pieces;
     size_t piece_count;
@@ -51,7 +53,8 @@ typedef struct organ_remake {
     /* More members of what the output depends on besides the model and the parameters: a run is continued only where it is the same. May be
      * NULL. */
     json_t *(*identity)(void *context);
-    /* All tensors are written: looks at the output in the directory `to`, which opens by `path`. May be NULL. */
+    /* All tensors are written, and cuts->xxh3 is complete: looks at the output in the directory `to`, which opens by `path`. May be NULL.
+     */
     organ_status (*check)(void *context, const char *to, const char *path, organ_error *error);
     /* The report; NULL without memory. With `schema` only what stands in it between the parameters and "run"; what it has of "schema",
      * "definition", "organ", "dry_run", the model, "parameters" and "run" itself goes before. `made` has the plan of new shards, if there

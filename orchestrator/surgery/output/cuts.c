@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/output/cuts.h"
+
+#include "formats/base/memory_watch.h"
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/surgery/output/run_journal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How a tensor is cut. */
+typedef struct knife {
+    organ_matrices m;
+    uint64_t row_bytes, all; /* rows of all matrices */
+    uint64_t step;           /* rows of a stretch: whole matrices, or a part of one */
+} knife;
+
+static uint64_t divide_up(uint64_t a, uint64_t b) { return a / b + (a % b != 0); }
+
+static knife knife_for(const organ_tensor *tensor, uint64_t rows)
+{
+    knife k = {.m = organ_tensor_matrices(tensor)};
+    k.step = k.all = k.m.count * k.m.rows;
+    if (rows == ORGAN_CUT_NEVER || tensor->bytes <= ORGAN_CUT_BYTES)
+        return k;
+    k.row_bytes = tensor->bytes / k.all;
+    /* Either rows of each matrix are dealt out, or all matrices; in about equal stretches. */
+    const bool inside = rows < k.m.rows && k.m.rows * k.row_bytes > ORGAN_CUT_BYTES;
+    const uint64_t least = inside ? rows : k.m.rows, whole = inside ? k.m.rows : k.all;
+    const uint64_t most = organ_larger(ORGAN_CUT_BYTES / (least * k.row_bytes), 1) * least, stretches = divide_up(whole, most);
+    k.step = divide_up(divide_up(whole, stretches), least) * least;
+    return k;
+}
+
+/* The next stretch begins at `row` and does not reach from a part of one matrix into another. */
+static uint64_t stretch(const knife *k, uint64_t row)
+{
+    const uint64_t left = k->step < k->m.rows ? k->m.rows - row % k->m.rows : k->all - row;
+    return left < k->step ? left : k->step;
+}
+
+static bool add_cut(organ_cuts *cuts, size_t *room, size_t t, const knife *k, uint64_t row, uint64_t rows)
+{
+    const organ_tensor *const tensor = cuts->tensors[t];
+    if (!organ_grow(&cuts->list, cuts->count, room, sizeof *cuts->list))
+        return false;
+    organ_cut *const c = &cuts->list[cuts->count];
+    *c = (organ_cut){.tensor = *tensor, .unit = tensor->name, .of = t};
+    if (rows < k->all) {
+        char *const unit = organ_arena_take(&cuts->names, strlen(tensor->name) + 32);
+        const bool stacked = rows >= k->m.rows;
+        if (!unit)
+            return false;
+        sprintf(unit, stacked ? "%s (matrix %" PRIu64 ")" : "%s (row %" PRIu64 ")", tensor->name, stacked ? row / k->m.rows : row);
+        c->unit = unit;
+        c->at = row * k->row_bytes;
+        c->shape[0] = stacked ? rows / k->m.rows : 1;
+        c->shape[1] = stacked ? k->m.rows : rows;
+        c->shape[2] = k->m.cols;
+        c->tensor.rank = 3;
+        c->tensor.elements = rows * k->m.cols;
+        c->tensor.bytes = rows * k->row_bytes;
+        c->tensor.offset += c->at;
+    }
+    cuts->count++;
+    return true;
+}
+
+static bool cut_tensor(organ_cuts *cuts, size_t *room, size_t t, uint64_t rows)
+{
+    const knife k = knife_for(cuts->tensors[t], rows);
+    cuts->first[t] = cuts->count;
+    if (k.all == 0)
+        return add_cut(cuts, room, t, &k, 0, 0);
+    for (uint64_t row = 0, n; row < k.all; row += n)
+        if (!add_cut(cuts, room, t, &k, row, n = stretch(&k, row)))
+            return false;
+    return true;
+}
+
+organ_status organ_cuts_make(const organ_tensor *const *tensors, size_t count, uint64_t rows, organ_cuts *cuts, organ_error *error)
+{
+    size_t room = 0;
+    *cuts = (organ_cuts){.tensors = tensors, .tensor_count = count, .hash = XXH3_createState(), .hashing = count};
+    cuts->first = calloc(count + 1, sizeof *cuts->first);
+    cuts->xxh3 = calloc(count + 1, sizeof *cuts->xxh3);
+    bool made = cuts->hash && cuts->first && cuts->xxh3;
+    for (size_t t = 0; t < count && made; t++)
+        made = cut_tensor(cuts, &room, t, rows);
+    if (!made)
+        return organ_fail_memory(error, "the stretches of large tensors");
+    cuts->first[count] = cuts->count;
+    for (size_t k = 0; k < cuts->count; k++) /* the list does not move any more */
+        if (!organ_cuts_is_whole(cuts, k))
+            cuts->list[k].tensor.shape = cuts->list[k].shape;
+    return ORGAN_OK;
+}
+
+void organ_cuts_free(organ_cuts *cuts)
+{
+    organ_arena_release(&cuts->names);
+    XXH3_freeState(cuts->hash);
+    free(cuts->list);
+    free(cuts->first);
+    free(cuts->xxh3);
+    *cuts = (organ_cuts){0};
+}
+
+static size_t stretches_of(const organ_cuts *cuts, size_t t) { return cuts->first[t + 1] - cuts->first[t]; }
+
+bool organ_cuts_is_whole(const organ_cuts *cuts, size_t cut) { return stretches_of(cuts, cuts->list[cut].of) == 1; }
+
+void organ_cuts_see(organ_cuts *cuts, size_t cut, const void *data, size_t bytes, uint64_t at)
+{
+    const organ_cut *const c = &cuts->list[cut];
+    const uint64_t from = c->at + at;
+    if (from == 0) {
+        XXH3_64bits_reset(cuts->hash);
+        cuts->hashing = c->of;
+        cuts->hashed = 0;
+    }
+    if (cuts->hashing != c->of || cuts->hashed != from)
+        return; /* what lies before was written by another run or process: organ_cuts_complete */
+    XXH3_64bits_update(cuts->hash, data, bytes);
+    cuts->hashed += bytes;
+    if (cuts->hashed == cuts->tensors[c->of]->bytes)
+        snprintf(cuts->xxh3[c->of], sizeof *cuts->xxh3, "%016" PRIx64, (uint64_t)XXH3_64bits_digest(cuts->hash));
+}
+
+/* ---- tensors that were written in stretches ---- */
+
+typedef struct place {
+    const organ_model *model;
+    uint32_t file;
+} place;
+
+static organ_status read_written(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error)
+{
+    const place *const p = context;
+    return organ_model_read(p->model, p->file, data, bytes, offset, error);
+}
+
+static organ_status digest_written(organ_cuts *cuts, size_t t, const organ_model *written, organ_error *error)
+{
+    const organ_tensor *const there = organ_model_find(written, cuts->tensors[t]->name);
+    if (!there || there->bytes != cuts->tensors[t]->bytes)
+        return organ_fail(error, ORGAN_IO, "%s: the written output does not hold tensor '%s'", written->path, cuts->tensors[t]->name);
+    const place here = {written, there->file};
+    return organ_run_digest(read_written, &here, there->offset, there->bytes, NULL, cuts->xxh3[t], error);
+}
+
+/* What only one rank has seen whole the others learn from nobody: whether a tensor is read is decided by whom it is dealt to. */
+organ_status organ_cuts_complete(organ_cuts *cuts, const organ_model *written, organ_ranks *ranks, organ_error *error)
+{
+    uint64_t *const bytes = calloc(cuts->tensor_count + 1, sizeof *bytes);
+    uint32_t *const owner = calloc(cuts->tensor_count + 1, sizeof *owner);
+    if (!bytes || !owner)
+        organ_fail_memory(error, written->path);
+    for (size_t t = 0; t < cuts->tensor_count && !error->status; t++)
+        bytes[t] = stretches_of(cuts, t) > 1 ? cuts->tensors[t]->bytes : 0;
+    if (!error->status)
+        organ_ranks_deal(ranks, bytes, cuts->tensor_count, owner, error);
+    for (size_t t = 0; t < cuts->tensor_count && !error->status; t++)
+        if (bytes[t] && owner[t] == organ_ranks_rank(ranks) && !cuts->xxh3[t][0])
+            digest_written(cuts, t, written, error);
+    organ_ranks_complete(ranks, "the tensors have their digests", cuts->xxh3, sizeof *cuts->xxh3, cuts->tensor_count, owner, error);
+    free(owner);
+    free(bytes);
+    return error->status;
+}
