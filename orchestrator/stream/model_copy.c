@@ -16,17 +16,17 @@
 
 #define STEP ((uint64_t)64 << 20) /* copied between two looks at the stop flag */
 
-typedef struct shard {
-    char *path;
-    bool shared; /* reflinked: nothing around the replaced tensors is left to copy */
-} shard;
+enum { SHARED = 's', RESUMED = 'r', PLAIN = '-' };
 
 struct organ_model_copy {
     const organ_model *donor;
     const organ_publish *publish;
     const bool *replaced;
     const organ_stop *stop;
-    shard *shards;
+    char **paths;           /* of the files of the copy */
+    char *made;             /* of each: SHARED if it was reflinked, so that nothing around the replaced tensors is left to copy; RESUMED */
+    size_t writer, writers; /* this process, of so many */
+    uint64_t passed, all;   /* bytes around the replaced tensors, before where the copy is, and in all */
     organ_direct_file writing; /* one at a time: an organ directory has more files than can be open */
     size_t written;            /* which of the shards that is */
     organ_file_list others;
@@ -83,7 +83,16 @@ typedef struct pair {
     size_t file;
     int from;
     organ_direct_file to;
+    bool written;
 } pair;
+
+/* The bytes that are to be copied are dealt out in the order of the files: each process reads and writes one stretch of them. */
+static bool is_mine(organ_model_copy *copy, uint64_t bytes)
+{
+    const uint64_t owner = copy->passed / (copy->all / copy->writers + 1);
+    copy->passed += bytes;
+    return (owner < copy->writers ? owner : copy->writers - 1) == copy->writer;
+}
 
 /* What a run before this one may have left as shared blocks is copied inside the kernel, which shares them again. */
 static organ_status copy_span(organ_model_copy *copy, pair *p, uint64_t from, uint64_t to, organ_error *error)
@@ -91,13 +100,24 @@ static organ_status copy_span(organ_model_copy *copy, pair *p, uint64_t from, ui
     const char *const path = copy->donor->files[p->file].path;
     while (from < to && !error->status && !copying_is_stopped(copy)) {
         const uint64_t bytes = to - from < STEP ? to - from : STEP;
-        if (copy->publish->resumed)
+        const bool mine = is_mine(copy, bytes);
+        p->written |= mine;
+        if (mine && copy->made[p->file] == RESUMED)
             organ_copy_range(p->from, path, from, p->to.fd, p->to.path, from, bytes, error);
-        else
+        else if (mine)
             organ_direct_copy(p->from, path, from, &p->to, bytes, error);
         from += bytes;
     }
     return error->status;
+}
+
+/* Bytes of replaced tensors in a file. */
+static uint64_t bytes_replaced(const organ_model_copy *copy, const organ_model_file *file)
+{
+    uint64_t bytes = 0;
+    for (uint64_t t = file->first; t < file->first + file->count; t++)
+        bytes += copy->replaced[t] ? copy->donor->tensors[t].bytes : 0;
+    return bytes;
 }
 
 /* Header, gaps and tensors that are not replaced. Tensors are ordered by offset. */
@@ -121,7 +141,7 @@ static organ_status with_pair(organ_model_copy *copy, size_t f, organ_status (*w
 {
     pair p = {.file = f, .from = -1, .to = {.fd = -1, .direct = -1}};
     if (organ_model_file_open(copy->donor, (uint32_t)f, &p.from, error) == ORGAN_OK) {
-        if (organ_direct_open(copy->shards[f].path, 0666, &p.to, error) == ORGAN_OK)
+        if (organ_direct_open(copy->paths[f], 0666, &p.to, error) == ORGAN_OK)
             with(copy, &p, error);
         organ_direct_close(&p.to);
         organ_model_file_close(copy->donor, (uint32_t)f, p.from);
@@ -132,9 +152,8 @@ static organ_status with_pair(organ_model_copy *copy, size_t f, organ_status (*w
 /* A shard is synchronised early: the disk works while the processor does. The small files of an organ directory wait for the end. */
 static organ_status fill_shard(organ_model_copy *copy, pair *p, organ_error *error)
 {
-    if (!copy->shards[p->file].shared)
-        copy_around(copy, p, error);
-    return error->status || copy->donor->manifest ? error->status : organ_direct_sync(&p->to, error);
+    copy_around(copy, p, error);
+    return error->status || copy->donor->manifest || !p->written ? error->status : organ_direct_sync(&p->to, error);
 }
 
 static organ_status copy_other(organ_model_copy *copy, const char *name, organ_error *error)
@@ -152,10 +171,11 @@ static void *copy_all(void *context)
 {
     organ_model_copy *copy = context;
     organ_error error = {0};
-    for (size_t k = 0; k < copy->others.count && !error.status && !copying_is_stopped(copy); k++)
+    for (size_t k = copy->writer; k < copy->others.count && !error.status && !copying_is_stopped(copy); k += copy->writers)
         copy_other(copy, copy->others.names[k], &error);
     for (size_t f = 0; f < copy->donor->file_count && !error.status && !copying_is_stopped(copy); f++)
-        with_pair(copy, f, fill_shard, &error);
+        if (copy->made[f] != SHARED)
+            with_pair(copy, f, fill_shard, &error);
     pthread_mutex_lock(&copy->lock);
     copy->fault = error;
     pthread_mutex_unlock(&copy->lock);
@@ -164,18 +184,18 @@ static void *copy_all(void *context)
 
 static organ_status make_shard(organ_model_copy *copy, pair *p, organ_error *error)
 {
-    copy->shards[p->file].shared = !copy->publish->resumed && organ_reflink(p->from, p->to.fd);
+    copy->made[p->file] = copy->publish->resumed ? RESUMED : organ_reflink(p->from, p->to.fd) ? SHARED : PLAIN;
     return organ_direct_resize(&p->to, copy->donor->files[p->file].size, error);
 }
 
-/* Another process has made the output and copies what is around the replaced tensors. */
+/* Another process has made the output. */
 static bool attends(const organ_model_copy *copy) { return copy->publish->lock < 0; }
 
 static organ_status make_shards(organ_model_copy *copy, const char *single, organ_error *error)
 {
     for (size_t f = 0; f < copy->donor->file_count && !error->status; f++) {
         const char *const name = single ? single : copy->donor->files[f].name;
-        char *const path = copy->shards[f].path = organ_publish_path(copy->publish, name);
+        char *const path = copy->paths[f] = organ_publish_path(copy->publish, name);
         if (!path)
             organ_fail_memory(error, name);
         else if (!attends(copy) && organ_make_folders(path, strlen(copy->publish->partial), error) == ORGAN_OK)
@@ -191,18 +211,29 @@ static uint64_t space_needed(const organ_model_copy *copy)
     for (size_t f = 0; f < copy->donor->file_count; f++) {
         const organ_model_file *file = &copy->donor->files[f];
         struct stat info;
-        const uint64_t have = stat(copy->shards[f].path, &info) == 0 ? (uint64_t)info.st_blocks * 512 : 0;
-        if (!copy->shards[f].shared)
-            need += file->size > have ? file->size - have : 0;
+        const uint64_t have = stat(copy->paths[f], &info) == 0 ? (uint64_t)info.st_blocks * 512 : 0;
+        if (copy->made[f] == SHARED)
+            need += bytes_replaced(copy, file);
         else
-            for (uint64_t t = file->first; t < file->first + file->count; t++)
-                need += copy->replaced[t] ? copy->donor->tensors[t].bytes : 0;
+            need += file->size > have ? file->size - have : 0;
     }
     return need;
 }
 
-static organ_status start_copying(organ_model_copy *copy, organ_error *error)
+const char *organ_model_copy_made(const organ_model_copy *copy, size_t *bytes)
 {
+    *bytes = copy->donor->file_count;
+    return copy->made;
+}
+
+organ_status organ_model_copy_start(organ_model_copy *copy, const char *made, size_t writer, size_t writers, organ_error *error)
+{
+    memmove(copy->made, made, copy->donor->file_count);
+    copy->writer = writer;
+    copy->writers = writers;
+    for (size_t f = 0; f < copy->donor->file_count; f++)
+        if (made[f] != SHARED)
+            copy->all += copy->donor->files[f].size - bytes_replaced(copy, &copy->donor->files[f]);
     const int failed = organ_thread_create(&copy->thread, NULL, copy_all, copy);
     copy->copying = failed == 0;
     return failed ? organ_fail_errno(error, failed, "cannot start the copying thread (memory, or a limit on threads)") : ORGAN_OK;
@@ -216,13 +247,13 @@ organ_status organ_model_copy_begin(const organ_model *donor, const organ_publis
         return organ_fail_memory(error, donor->path);
     *copy = (organ_model_copy){.donor = donor, .publish = publish, .replaced = replaced, .stop = stop, .writing = {.fd = -1, .direct = -1}};
     pthread_mutex_init(&copy->lock, NULL);
-    copy->shards = calloc(donor->file_count, sizeof *copy->shards);
-    if (!copy->shards)
+    copy->paths = calloc(donor->file_count, sizeof *copy->paths);
+    copy->made = calloc(donor->file_count, sizeof *copy->made);
+    if (!copy->paths || !copy->made)
         organ_fail_memory(error, donor->path);
-    if (!error->status && make_shards(copy, single, error) == ORGAN_OK && !attends(copy) &&
-        organ_model_other_files(donor, &copy->others, error) == ORGAN_OK &&
-        organ_transfer_room(publish->partial, publish->final, space_needed(copy), error) == ORGAN_OK)
-        start_copying(copy, error);
+    if (!error->status && make_shards(copy, single, error) == ORGAN_OK &&
+        organ_model_other_files(donor, &copy->others, error) == ORGAN_OK && !attends(copy))
+        organ_transfer_room(publish->partial, publish->final, space_needed(copy), error);
     if (error->status) {
         organ_model_copy_end(copy);
         *result = NULL;
@@ -246,7 +277,7 @@ organ_status organ_model_copy_write(organ_model_copy *copy, size_t file, const v
         return error->status;
     if (copy->writing.fd < 0 || copy->written != file) {
         organ_direct_close(&copy->writing);
-        if (organ_direct_open(copy->shards[file].path, 0666, &copy->writing, error))
+        if (organ_direct_open(copy->paths[file], 0666, &copy->writing, error))
             return error->status;
         copy->written = file;
     }
@@ -255,7 +286,7 @@ organ_status organ_model_copy_write(organ_model_copy *copy, size_t file, const v
 
 organ_status organ_model_copy_read(const organ_model_copy *copy, size_t file, void *data, size_t bytes, uint64_t offset, organ_error *error)
 {
-    const char *const path = copy->shards[file].path;
+    const char *const path = copy->paths[file];
     struct stat now;
     int fd = -1;
     if (organ_input_open(path, &fd, &now, error) == ORGAN_OK)
@@ -291,9 +322,10 @@ void organ_model_copy_end(organ_model_copy *copy)
     pthread_mutex_unlock(&copy->lock);
     join_copying(copy);
     organ_direct_close(&copy->writing);
-    for (size_t f = 0; copy->shards && f < copy->donor->file_count; f++)
-        free(copy->shards[f].path);
-    free(copy->shards);
+    for (size_t f = 0; copy->paths && f < copy->donor->file_count; f++)
+        free(copy->paths[f]);
+    free(copy->paths);
+    free(copy->made);
     organ_list_free(&copy->others);
     pthread_mutex_destroy(&copy->lock);
     free(copy);

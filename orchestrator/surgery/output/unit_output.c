@@ -87,15 +87,22 @@ static organ_status open_files(const organ_unit_output *made, organ_unit_run *ru
     return made_already ? organ_resharding_continue(made->plan, to, error) : organ_resharding_begin(made->plan, to, error);
 }
 
+/* All learn from the first how it has made the files; then each copies its share of what lies around the pieces. */
 static organ_status make_files(const organ_unit_output *made, organ_unit_run *run, organ_error *error)
 {
-    const bool first = organ_ranks_first(made->output.ranks);
-    if (first)
+    organ_ranks *const ranks = made->output.ranks;
+    organ_gathered how = {0};
+    size_t bytes = 0;
+    if (organ_ranks_first(ranks))
         open_files(made, run, error);
-    organ_ranks_agree(made->output.ranks, "the files are made", error);
-    if (!first && !error->status)
+    const char *const mine = run->copy ? organ_model_copy_made(run->copy, &bytes) : NULL;
+    organ_ranks_gather(ranks, "the files are made", mine, bytes, &how, error);
+    if (!organ_ranks_first(ranks) && !error->status)
         open_files(made, run, error);
-    return organ_ranks_agree(made->output.ranks, "the files are open", error);
+    if (organ_ranks_agree(ranks, "the files are open", error) == ORGAN_OK && run->copy)
+        organ_model_copy_start(run->copy, how.of[0], organ_ranks_rank(ranks), organ_ranks_count(ranks), error);
+    organ_gathered_free(&how);
+    return error->status;
 }
 
 static organ_status write_tensors(organ_unit_output *made, organ_error *error)
