@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <string.h>
 
 typedef struct sized {
     uint64_t bytes;
@@ -193,5 +194,21 @@ organ_status organ_deal_exchange(const organ_deal *deal, const char *where, orga
         take_found(deal, where, &all, of, error);
     organ_gathered_free(&all);
     free(mine);
+    return error->status;
+}
+
+organ_status organ_ranks_add(organ_ranks *ranks, const char *where, uint64_t *counts, size_t count, organ_error *error)
+{
+    organ_gathered all = {0};
+    if (!ranks)
+        return error->status;
+    organ_ranks_gather(ranks, where, counts, counts ? count * sizeof *counts : 0, &all, error);
+    for (size_t r = 0; r < all.count && !error->status; r++)
+        for (size_t k = 0; k < count && r != organ_ranks_rank(ranks); k++) {
+            uint64_t more;
+            memcpy(&more, all.of[r] + k * sizeof more, sizeof more);
+            counts[k] += more;
+        }
+    organ_gathered_free(&all);
     return error->status;
 }

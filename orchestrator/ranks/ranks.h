@@ -83,6 +83,9 @@ organ_status organ_ranks_complete(organ_ranks *ranks, const char *where, void *a
  * whether one has a fault. ORGAN_IO where they cannot be reached. Nothing without ranks. */
 organ_status organ_ranks_broadcast(organ_ranks *ranks, size_t from, void *data, size_t bytes, organ_error *error);
 
+/* Each rank has counted its share: all get the sums. As organ_ranks_agree. */
+organ_status organ_ranks_add(organ_ranks *ranks, const char *where, uint64_t *counts, size_t count, organ_error *error);
+
 /* ORGAN_USAGE where there are several ranks, which cannot share `what` ("prune --method wanda"). */
 organ_status organ_ranks_refuse(const organ_ranks *ranks, const char *what, organ_error *error);
 

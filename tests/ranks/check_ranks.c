@@ -151,6 +151,27 @@ START_TEST(what_is_found_of_parts_is_known_to_all)
 }
 END_TEST
 
+static void add_counts(organ_ranks *ranks, organ_error *error)
+{
+    const uint64_t rank = organ_ranks_rank(ranks);
+    uint64_t counts[] = {rank, UINT64_C(1) << 60, rank == 2};
+    ck_assert_int_eq(organ_ranks_add(ranks, "counts", counts, COUNT(counts), error), ORGAN_OK);
+    ck_assert_uint_eq(counts[0], RANKS * (RANKS - 1) / 2);
+    ck_assert_uint_eq(counts[1], RANKS * (UINT64_C(1) << 60));
+    ck_assert_uint_eq(counts[2], 1);
+}
+
+START_TEST(counts_are_added_up)
+{
+    organ_error error = {0};
+    uint64_t alone = 7;
+    play(RANKS, add_counts);
+    all_end(ORGAN_OK, "");
+    ck_assert_int_eq(organ_ranks_add(NULL, "counts", &alone, 1, &error), ORGAN_OK);
+    ck_assert_uint_eq(alone, 7);
+}
+END_TEST
+
 static void fail_alone(organ_ranks *ranks, organ_error *error)
 {
     if (organ_ranks_rank(ranks) == 2)
@@ -479,6 +500,7 @@ int main(void)
     TCase *meeting = tcase_create("meeting"), *dealing = tcase_create("dealing");
     tcase_add_test(meeting, all_get_what_each_has);
     tcase_add_test(meeting, an_array_is_completed);
+    tcase_add_test(meeting, counts_are_added_up);
     tcase_add_test(meeting, what_is_found_of_parts_is_known_to_all);
     tcase_add_test(meeting, a_fault_is_overcome_by_all);
     tcase_add_test(meeting, a_fault_of_one_is_that_of_all);

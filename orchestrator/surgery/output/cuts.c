@@ -142,31 +142,37 @@ static organ_status read_written(const void *context, void *data, size_t bytes, 
     return organ_model_read(p->model, p->file, data, bytes, offset, error);
 }
 
-static organ_status digest_written(organ_cuts *cuts, size_t t, const organ_model *written, organ_error *error)
+typedef struct reading {
+    organ_cuts *cuts;
+    const organ_model *written;
+} reading;
+
+static uint64_t bytes_read(const void *context, size_t t)
 {
-    const organ_tensor *const there = organ_model_find(written, cuts->tensors[t]->name);
-    if (!there || there->bytes != cuts->tensors[t]->bytes)
-        return organ_fail(error, ORGAN_IO, "%s: the written output does not hold tensor '%s'", written->path, cuts->tensors[t]->name);
-    const place here = {written, there->file};
-    return organ_run_digest(read_written, &here, there->offset, there->bytes, NULL, cuts->xxh3[t], error);
+    const organ_cuts *const cuts = ((const reading *)context)->cuts;
+    return stretches_of(cuts, t) > 1 ? cuts->tensors[t]->bytes : 0;
 }
 
-/* What only one rank has seen whole the others learn from nobody: whether a tensor is read is decided by whom it is dealt to. */
+/* What only one rank has seen whole the others do not know of: whether a tensor is read is decided by whom it is dealt to. */
+static organ_status digest_written(void *context, size_t t, organ_error *error)
+{
+    const reading *const r = context;
+    const organ_tensor *const whole = r->cuts->tensors[t], *const there = organ_model_find(r->written, whole->name);
+    if (stretches_of(r->cuts, t) == 1 || r->cuts->xxh3[t][0])
+        return ORGAN_OK;
+    if (!there || there->bytes != whole->bytes)
+        return organ_fail(error, ORGAN_IO, "%s: the written output does not hold tensor '%s'", r->written->path, whole->name);
+    const place here = {r->written, there->file};
+    return organ_run_digest(read_written, &here, there->offset, there->bytes, NULL, r->cuts->xxh3[t], error);
+}
+
 organ_status organ_cuts_complete(organ_cuts *cuts, const organ_model *written, organ_ranks *ranks, organ_error *error)
 {
-    uint64_t *const bytes = calloc(cuts->tensor_count + 1, sizeof *bytes);
-    uint32_t *const owner = calloc(cuts->tensor_count + 1, sizeof *owner);
-    if (!bytes || !owner)
-        organ_fail_memory(error, written->path);
-    for (size_t t = 0; t < cuts->tensor_count && !error->status; t++)
-        bytes[t] = stretches_of(cuts, t) > 1 ? cuts->tensors[t]->bytes : 0;
-    if (!error->status)
-        organ_ranks_deal(ranks, bytes, cuts->tensor_count, owner, error);
-    for (size_t t = 0; t < cuts->tensor_count && !error->status; t++)
-        if (bytes[t] && owner[t] == organ_ranks_rank(ranks) && !cuts->xxh3[t][0])
-            digest_written(cuts, t, written, error);
-    organ_ranks_complete(ranks, "the tensors have their digests", cuts->xxh3, sizeof *cuts->xxh3, cuts->tensor_count, owner, error);
-    free(owner);
-    free(bytes);
+    reading r = {cuts, written};
+    organ_deal deal;
+    if (organ_deal_make(ranks, cuts->tensor_count, bytes_read, &r, &deal, error) == ORGAN_OK)
+        organ_deal_work(&deal, digest_written, &r, error);
+    organ_deal_complete(&deal, "the tensors have their digests", cuts->xxh3, sizeof *cuts->xxh3, sizeof *cuts->xxh3, error);
+    organ_deal_release(&deal);
     return error->status;
 }

@@ -11,6 +11,7 @@
 #include "orchestrator/surgery/output/operation.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/output/targets.h"
+#include "orchestrator/surgery/prune/compared.h"
 #include "orchestrator/surgery/prune/tile_map.h"
 
 #include <errno.h>
@@ -42,10 +43,12 @@ typedef struct audit {
     const organ_progress *progress;
     organ_model *donor, *copy;
     organ_targets targets;
-    finding *findings;      /* one per tensor of the donor */
-    finding **items;        /* of the pass */
-    organ_pass_item *pairs; /* of the pass */
-    size_t item_count;
+    finding *findings; /* one per tensor of the donor */
+    finding **pairs;   /* those that the copy has */
+    size_t pair_count;
+    const organ_tensor **sides; /* of the donor, and behind them of the copy */
+    organ_compared compared;    /* of the pairs, in stretches, */
+    counted *counts;            /* and what is counted of each */
     json_t *problems;
     size_t more_problems;
     char fingerprint[17]; /* of the donor */
@@ -107,7 +110,7 @@ static void tally_bytes(const organ_tile *tile, counted *result)
 static void compare_tile(void *context, const organ_tile *tile, void *scratch, void *result)
 {
     const audit *a = context;
-    const finding *f = a->items[tile->item];
+    const finding *f = a->pairs[a->compared.cuts.list[tile->item].of];
     const organ_kernels *kernels = a->engine->kernels;
     counted *found = result;
     (void)scratch;
@@ -119,20 +122,25 @@ static void compare_tile(void *context, const organ_tile *tile, void *scratch, v
         kernels->audit_16(tile->data, tile->other, tile->bytes / 2, &found->counts);
 }
 
+static void add_counted(counted *sum, const counted *more)
+{
+    sum->counts.zero_before += more->counts.zero_before;
+    sum->counts.killed += more->counts.killed;
+    sum->counts.kept += more->counts.kept;
+    sum->counts.changed += more->counts.changed;
+    sum->different += more->different;
+}
+
 static organ_status retire_band(void *context, const organ_band *band, organ_error *error)
 {
     audit *a = context;
-    finding *f = a->items[band->item];
-    const counted *tiles = band->results;
+    const organ_cut *const cut = &a->compared.cuts.list[band->item];
+    const organ_tensor *const donor = a->pairs[cut->of]->donor;
+    const bool through = band->last && cut->at + cut->tensor.bytes == donor->bytes;
     (void)error;
-    for (size_t t = 0; t < band->tiles; t++) {
-        f->found.counts.zero_before += tiles[t].counts.zero_before;
-        f->found.counts.killed += tiles[t].counts.killed;
-        f->found.counts.kept += tiles[t].counts.kept;
-        f->found.counts.changed += tiles[t].counts.changed;
-        f->found.different += tiles[t].different;
-    }
-    organ_progress_advance(a->progress, 2 * band->bytes, band->last ? f->donor->name : NULL, NULL);
+    for (size_t t = 0; t < band->tiles; t++)
+        add_counted(&a->counts[band->item], (const counted *)band->results + t);
+    organ_progress_advance(a->progress, 2 * band->bytes, through ? donor->name : NULL, NULL);
     return ORGAN_OK;
 }
 
@@ -140,18 +148,15 @@ static organ_status pair_up(audit *a, organ_error *error)
 {
     const size_t count = a->donor->tensor_count;
     a->findings = calloc(count + 1, sizeof *a->findings);
-    a->items = calloc(count + 1, sizeof *a->items);
     a->pairs = calloc(count + 1, sizeof *a->pairs);
     a->problems = json_array();
-    if (!a->findings || !a->items || !a->pairs || !a->problems)
+    if (!a->findings || !a->pairs || !a->problems)
         return organ_fail_errno(error, ENOMEM, "%s", a->donor->path);
     for (size_t t = 0; t < count; t++) {
         finding *f = &a->findings[t];
         *f = (finding){.donor = &a->donor->tensors[t], .target = a->targets.chosen[t]};
-        if ((f->copy = counterpart(a, f->donor))) {
-            a->items[a->item_count] = f;
-            a->pairs[a->item_count++] = (organ_pass_item){.tensor = f->donor, .other = f->copy};
-        }
+        if ((f->copy = counterpart(a, f->donor)))
+            a->pairs[a->pair_count++] = f;
     }
     for (size_t t = 0; t < a->copy->tensor_count; t++)
         if (!organ_model_find(a->donor, a->copy->tensors[t].name))
@@ -162,43 +167,51 @@ static organ_status pair_up(audit *a, organ_error *error)
 /* What the index says wrong was right in the donor. */
 static bool spoiled_index(const audit *a) { return a->copy->warning_count > a->donor->warning_count; }
 
-/* Goes through this rank's share of the pairs. */
-static organ_status count_share(audit *a, const organ_deal *deal, organ_error *error)
+/* Goes through this rank's share of the stretches. */
+static organ_status count_share(audit *a, organ_error *error)
 {
     const organ_pass pass = {.model = a->donor,
                              .other = a->copy,
-                             .items = a->pairs,
-                             .item_count = a->item_count,
+                             .items = a->compared.items,
+                             .item_count = a->compared.cuts.count,
                              .result_bytes = sizeof(counted),
                              .context = a,
                              .work = compare_tile,
                              .retire = retire_band};
-    for (size_t k = 0; k < a->item_count; k++)
-        a->pairs[k].elsewhere = !organ_deal_mine(deal, (size_t)(a->items[k] - a->findings));
     if (organ_pass_run(&pass, a->engine, error) == ORGAN_OK && organ_model_unchanged(a->donor, error) == ORGAN_OK)
         organ_model_unchanged(a->copy, error);
     return error->status;
 }
 
-static uint64_t bytes_of(const void *context, size_t t)
+/* *bytes: of all pairs, both sides. */
+static organ_status cut_pairs(audit *a, uint64_t *bytes, organ_error *error)
 {
-    const finding *const f = &((const audit *)context)->findings[t];
-    return f->copy ? 2 * f->donor->bytes : 0;
+    const organ_tensor **const sides = a->sides = calloc(2 * a->pair_count + 1, sizeof *sides);
+    if (!sides)
+        return organ_fail_memory(error, a->donor->path);
+    for (size_t k = 0; k < a->pair_count; k++) {
+        sides[k] = a->pairs[k]->donor;
+        sides[a->pair_count + k] = a->pairs[k]->copy;
+        *bytes += 2 * a->pairs[k]->donor->bytes;
+    }
+    organ_compared_make(sides, sides + a->pair_count, a->pair_count, a->engine->ranks, &a->compared, error);
+    a->counts = calloc(a->compared.cuts.count + 1, sizeof *a->counts);
+    if (!a->counts)
+        organ_fail_memory(error, a->donor->path);
+    return error->status;
 }
 
 static organ_status compare_models(audit *a, organ_error *error)
 {
-    const size_t count = a->donor->tensor_count;
-    organ_deal deal;
-    uint64_t sum = 0;
-    for (size_t t = 0; t < count; t++)
-        sum += bytes_of(a, t);
-    organ_progress_begin(a->progress, "auditing", sum, a->item_count);
-    if (organ_deal_make(a->engine->ranks, count, bytes_of, a, &deal, error) == ORGAN_OK)
-        count_share(a, &deal, error);
-    organ_deal_complete(&deal, "the tensors are audited", &a->findings->found, sizeof a->findings->found, sizeof *a->findings, error);
+    uint64_t bytes = 0;
+    const bool cut = cut_pairs(a, &bytes, error) == ORGAN_OK;
+    organ_progress_begin(a->progress, "auditing", bytes, a->pair_count);
+    if (cut)
+        count_share(a, error);
+    organ_deal_complete(&a->compared.deal, "the tensors are audited", a->counts, sizeof *a->counts, sizeof *a->counts, error);
+    for (size_t k = 0; k < a->compared.cuts.count && !error->status; k++)
+        add_counted(&a->pairs[a->compared.cuts.list[k].of]->found, &a->counts[k]);
     organ_progress_end(a->progress);
-    organ_deal_release(&deal);
     return error->status;
 }
 
@@ -293,8 +306,8 @@ static json_t *run_json(const audit *a)
 {
     const double seconds = organ_seconds_now() - a->started;
     uint64_t bytes = 0;
-    for (size_t k = 0; k < a->item_count; k++)
-        bytes += 2 * a->pairs[k].tensor->bytes;
+    for (size_t k = 0; k < a->pair_count; k++)
+        bytes += 2 * a->pairs[k]->donor->bytes;
     return ORGAN_OBJECT(SET_BYTES("donor", a->options->donor), SET_BYTES("pruned", a->options->pruned),
                         SET_REAL("seconds", organ_milliseconds(seconds)),
                         SET_REAL("bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0), SET_ENGINE(a->engine));
@@ -397,8 +410,10 @@ static void close_audit(void *context)
     organ_targets_free(&a->targets);
     organ_model_close(a->donor);
     organ_model_close(a->copy);
+    organ_compared_free(&a->compared);
+    free(a->sides);
+    free(a->counts);
     free(a->findings);
-    free(a->items);
     free(a->pairs);
 }
 

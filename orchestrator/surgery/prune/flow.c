@@ -132,25 +132,6 @@ static organ_status tried(void *context, const organ_band *band, organ_error *er
     return ORGAN_OK;
 }
 
-/* What all ranks have counted. */
-static organ_status add_killed(search *s, organ_error *error)
-{
-    const size_t count = s->job->targets.count;
-    organ_gathered all = {0};
-    if (!s->together || !s->job->engine->ranks)
-        return error->status;
-    organ_ranks_gather(s->job->engine->ranks, "a round of gains is over", s->killed, count * sizeof *s->killed, &all, error);
-    memset(s->killed, 0, count * sizeof *s->killed);
-    for (size_t r = 0; r < all.count && !error->status; r++)
-        for (size_t t = 0; t < count; t++) {
-            uint64_t more;
-            memcpy(&more, all.of[r] + t * sizeof more, sizeof more);
-            s->killed[t] += more;
-        }
-    organ_gathered_free(&all);
-    return error->status;
-}
-
 /* The kill rates are known: settles, or has another gain for the next round. */
 static void step_gains(search *s)
 {
@@ -196,7 +177,9 @@ static organ_status one_round(search *s, organ_error *error)
         organ_progress_end(s->job->progress);
     }
     organ_prune_pass_free(&s->flow, &pass);
-    if (add_killed(s, error) == ORGAN_OK)
+    if (s->together)
+        organ_ranks_add(s->job->engine->ranks, "a round of gains is over", s->killed, s->job->targets.count, error);
+    if (!error->status)
         step_gains(s);
     return error->status;
 }

@@ -91,9 +91,8 @@ static organ_status look_again(organ_prune_job *job, const organ_model *copy, or
     if (!rows)
         organ_fail_memory(error, job->donor->path);
     else if (organ_tile_map(job->donor, copy, rows, job->targets.count, job->options->block_size, job->engine, &job->tile_map, error) ==
-                 ORGAN_OK &&
-             organ_magnitudes_join(job->sizes, job->engine->ranks, error) == ORGAN_OK)
-        organ_magnitudes_tell(job->sizes, copy, &job->magnitudes, error);
+             ORGAN_OK)
+        organ_magnitudes_tell(job->sizes, copy, job->engine->ranks, &job->magnitudes, error);
     free(rows);
     return error->status;
 }

@@ -25,7 +25,7 @@ struct organ_magnitudes {
     size_t count;
     const organ_kernels *kernels;
     uint64_t of, step; /* weights of all tensors; every such row is counted */
-    bool *seen;        /* of each tensor, whether bytes of it passed by */
+    uint64_t *seen;    /* of each tensor, whether bytes of it passed by: 0 if not */
     void *bytes;
     float *before, *after;
     sums found;
@@ -126,7 +126,7 @@ void organ_magnitudes_close(organ_magnitudes *c)
 organ_status organ_magnitudes_see(organ_magnitudes *c, size_t t, const void *data, uint64_t at, size_t bytes, organ_error *error)
 {
     const size_t each = organ_dtype_describe(c->tensors[t]->dtype)->bytes;
-    c->seen[t] = true;
+    c->seen[t] = 1;
     return count_rows(c, t, at / each, (at + bytes) / each, data, NULL, error);
 }
 
@@ -138,43 +138,40 @@ static json_t *describe(const organ_magnitudes *c)
                         SET("count", organ_counts_json(BINS, c->found.all)), SET("killed", organ_counts_json(BINS, c->found.killed)));
 }
 
-static void add_sums(sums *to, const sums *more)
+/* Tensors that nobody was shown, from the copy. */
+typedef struct unseen {
+    organ_magnitudes *counts;
+    const organ_model *copy;
+} unseen;
+
+static uint64_t bytes_unseen(const void *context, size_t t)
 {
-    to->weights += more->weights;
-    to->zero += more->zero;
-    for (size_t k = 0; k < BINS; k++) {
-        to->all[k] += more->all[k];
-        to->killed[k] += more->killed[k];
-    }
+    const organ_magnitudes *const c = ((const unseen *)context)->counts;
+    return c->seen[t] ? 0 : c->tensors[t]->bytes;
 }
 
-organ_status organ_magnitudes_join(organ_magnitudes *c, organ_ranks *ranks, organ_error *error)
+static organ_status count_unseen(void *context, size_t t, organ_error *error)
 {
-    organ_gathered found = {0}, seen = {0};
-    if (!ranks)
-        return error->status;
-    organ_ranks_gather(ranks, "magnitudes are counted", &c->found, sizeof c->found, &found, error);
-    organ_ranks_gather(ranks, "the tensors are known that were counted", c->seen, c->count * sizeof *c->seen, &seen, error);
-    for (size_t r = 0; r < found.count && !error->status; r++) {
-        if (r == organ_ranks_rank(ranks))
-            continue;
-        sums more;
-        memcpy(&more, found.of[r], sizeof more);
-        add_sums(&c->found, &more);
-        for (size_t t = 0; t < c->count; t++)
-            c->seen[t] |= seen.of[r][t] != 0;
-    }
-    organ_gathered_free(&found);
-    organ_gathered_free(&seen);
-    return error->status;
+    const unseen *const u = context;
+    return u->counts->seen[t] ? ORGAN_OK : count_rows(u->counts, t, 0, u->counts->tensors[t]->elements, NULL, u->copy, error);
 }
 
-organ_status organ_magnitudes_tell(organ_magnitudes *c, const organ_model *copy, json_t **report, organ_error *error)
+static void count_share(organ_magnitudes *c, const organ_model *copy, organ_ranks *ranks, organ_error *error)
+{
+    unseen left = {c, copy};
+    organ_deal deal;
+    if (organ_deal_make(ranks, c->count, bytes_unseen, &left, &deal, error) == ORGAN_OK)
+        organ_deal_work(&deal, count_unseen, &left, error);
+    organ_deal_release(&deal);
+}
+
+organ_status organ_magnitudes_tell(organ_magnitudes *c, const organ_model *copy, organ_ranks *ranks, json_t **report, organ_error *error)
 {
     *report = NULL;
-    for (size_t t = 0; t < c->count && !error->status; t++)
-        if (!c->seen[t])
-            count_rows(c, t, 0, c->tensors[t]->elements, NULL, copy, error);
+    if (organ_ranks_add(ranks, "the tensors are known that were counted", c->seen, c->count, error) == ORGAN_OK)
+        count_share(c, copy, ranks, error);
+    _Static_assert(sizeof(sums) == (2 + 2 * BINS) * sizeof(uint64_t), "sums are counts, one behind the other");
+    organ_ranks_add(ranks, "magnitudes are counted", &c->found.weights, sizeof c->found / sizeof(uint64_t), error);
     if (!error->status && c->of && !(*report = describe(c)))
         organ_fail_errno(error, ENOMEM, "%s: magnitudes of the weights", c->donor->path);
     return error->status;

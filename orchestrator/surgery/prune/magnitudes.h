@@ -24,12 +24,11 @@ void organ_magnitudes_close(organ_magnitudes *magnitudes);
  * tensor all bytes are shown once, or none. Errors as of organ_model_read for the donor. */
 organ_status organ_magnitudes_see(organ_magnitudes *magnitudes, size_t t, const void *data, uint64_t at, size_t bytes, organ_error *error);
 
-/* Among ranks, each of which was shown some tensors: every one of them then knows of all that any was shown. As organ_ranks_agree. */
-organ_status organ_magnitudes_join(organ_magnitudes *magnitudes, organ_ranks *ranks, organ_error *error);
-
-/* Counts what was not shown from the files. *report is {"definition", "weights", "of", "every_row", "from_log2", "per_octave", "zero",
- * "count": [...], "killed": [...]}; count k is of |w| from 2^(from_log2 + k / per_octave) on, the first and the last take what lies beyond.
- * For the caller to release; NULL where there is no weight. ORGAN_IO, ORGAN_BAD_INPUT as of organ_model_read. */
-organ_status organ_magnitudes_tell(organ_magnitudes *magnitudes, const organ_model *copy, json_t **report, organ_error *error);
+/* Counts from the files what none of the ranks was shown, each its share. *report is {"definition", "weights", "of", "every_row",
+ * "from_log2", "per_octave", "zero", "count": [...], "killed": [...]}; count k is of |w| from 2^(from_log2 + k / per_octave) on, the first
+ * and the last take what lies beyond. For the caller to release; NULL where there is no weight. ORGAN_IO, ORGAN_BAD_INPUT as of
+ * organ_model_read. */
+organ_status organ_magnitudes_tell(organ_magnitudes *magnitudes, const organ_model *copy, organ_ranks *ranks, json_t **report,
+                                   organ_error *error);
 
 #endif

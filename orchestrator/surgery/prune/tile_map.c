@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/prune/tile_map.h"
 
+#include "orchestrator/surgery/prune/compared.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -13,7 +15,6 @@ typedef struct mapping {
     const organ_tensor *tensor;
     uint64_t matrices, matrix_rows, matrix_cols;
     uint64_t side, rows, cols; /* of the map */
-    uint64_t seen;             /* pieces so far */
     uint64_t *killed;          /* rows x cols */
 } mapping;
 
@@ -68,10 +69,11 @@ static organ_status retire_band(void *context, const organ_band *band, organ_err
 {
     mapping *const m = context;
     const uint64_t *const killed = band->results, per_matrix = m->rows / m->matrices;
+    const uint64_t first = (band->offset - m->tensor->offset) / (m->tensor->bytes / (m->matrices * m->matrix_rows));
     (void)error;
-    for (size_t t = 0; t < band->tiles; t++, m->seen++) {
-        const uint64_t row = m->seen / m->cols, matrix = row / m->matrix_rows, inside = row % m->matrix_rows;
-        m->killed[(matrix * per_matrix + inside / m->side) * m->cols + m->seen % m->cols] += killed[t];
+    for (size_t t = 0; t < band->tiles; t++) {
+        const uint64_t row = first + t / m->cols, matrix = row / m->matrix_rows, inside = row % m->matrix_rows;
+        m->killed[(matrix * per_matrix + inside / m->side) * m->cols + t % m->cols] += killed[t];
     }
     return ORGAN_OK;
 }
@@ -84,13 +86,14 @@ static json_t *map_json(const mapping *m, double percent, double mean)
                         SET_COUNT("cols", m->cols), SET("killed", organ_counts_json(m->rows * m->cols, m->killed)));
 }
 
-static organ_status map_tensor(mapping *m, const organ_model *donor, const organ_model *copy, organ_error *error)
+/* Each rank counts its share of the stretches. */
+static organ_status map_share(mapping *m, const organ_model *donor, const organ_model *copy, const organ_compared *pairs,
+                              organ_error *error)
 {
-    const organ_pass_item item = {.tensor = m->tensor, .other = organ_model_find(copy, m->tensor->name)};
     const organ_pass pass = {.model = donor,
                              .other = copy,
-                             .items = &item,
-                             .item_count = 1,
+                             .items = pairs->items,
+                             .item_count = pairs->cuts.count,
                              .tile_rows = 1,
                              .tile_cols = m->side,
                              .result_bytes = sizeof(uint64_t),
@@ -98,6 +101,16 @@ static organ_status map_tensor(mapping *m, const organ_model *donor, const organ
                              .work = count_tile,
                              .retire = retire_band};
     return organ_pass_run(&pass, m->engine, error);
+}
+
+static organ_status map_tensor(mapping *m, const organ_model *donor, const organ_model *copy, organ_error *error)
+{
+    const organ_tensor *const other = organ_model_find(copy, m->tensor->name);
+    organ_compared pairs = {0};
+    if (organ_compared_make(&m->tensor, &other, 1, m->engine->ranks, &pairs, error) == ORGAN_OK)
+        map_share(m, donor, copy, &pairs, error);
+    organ_compared_free(&pairs);
+    return organ_ranks_add(m->engine->ranks, "the tiles are mapped", m->killed, m->rows * m->cols, error);
 }
 
 organ_status organ_tile_map(const organ_model *donor, const organ_model *copy, const organ_tally *rows, size_t count, size_t block,

@@ -144,7 +144,6 @@ static organ_status count_killed(const organ_evaluate_options *options, const or
     organ_error found = {0};
     json_t *report = NULL;
     engine.memory = trial->memory;
-    engine.ranks = NULL; /* what is no pruning is no fault here, so every rank counts for itself */
     organ_audit(&audit, &engine, &quiet, &report, &found);
     if (report && same_tensors(report))
         *sparsity = sparsity_json(report);

@@ -187,7 +187,7 @@ static json_t *magnitudes_of(organ_model *const models[MODELS], uint64_t enough,
         n = t->elements - from < piece ? t->elements - from : piece;
         organ_magnitudes_see(m, 0, shown + other->offset + from * each, from * each, (size_t)n * each, &error);
     }
-    organ_magnitudes_tell(m, models[COPY], &report, &error);
+    organ_magnitudes_tell(m, models[COPY], NULL, &report, &error);
     organ_magnitudes_close(m);
     ck_assert_msg(error.status == ORGAN_OK, "%s", error.message);
     return report;

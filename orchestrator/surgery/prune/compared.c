@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/prune/compared.h"
+
+#include "formats/base/memory_watch.h"
+
+#include <stdlib.h>
+
+static uint64_t bytes_of(const void *cuts, size_t k) { return 2 * ((const organ_cuts *)cuts)->list[k].tensor.bytes; }
+
+organ_status organ_compared_make(const organ_tensor *const *tensors, const organ_tensor *const *others, size_t count, organ_ranks *ranks,
+                                 organ_compared *pairs, organ_error *error)
+{
+    *pairs = (organ_compared){0};
+    if (organ_cuts_make(tensors, count, 1, &pairs->cuts, error)) /* nothing is added up over rows */
+        return error->status;
+    const size_t stretches = pairs->cuts.count;
+    pairs->others = calloc(stretches + 1, sizeof *pairs->others);
+    pairs->items = calloc(stretches + 1, sizeof *pairs->items);
+    if (!pairs->others || !pairs->items)
+        return organ_fail_memory(error, "pairs of tensors");
+    if (organ_deal_make(ranks, stretches, bytes_of, &pairs->cuts, &pairs->deal, error))
+        return error->status;
+    for (size_t k = 0; k < stretches; k++) {
+        const organ_cut *const cut = &pairs->cuts.list[k];
+        const organ_tensor *const other = others[cut->of];
+        pairs->others[k] = cut->tensor;
+        pairs->others[k].file = other->file;
+        pairs->others[k].offset = other->offset + cut->at;
+        pairs->items[k] =
+            (organ_pass_item){.tensor = &cut->tensor, .other = &pairs->others[k], .elsewhere = !organ_deal_mine(&pairs->deal, k)};
+    }
+    return ORGAN_OK;
+}
+
+void organ_compared_free(organ_compared *pairs)
+{
+    organ_cuts_free(&pairs->cuts);
+    free(pairs->others);
+    free(pairs->items);
+    organ_deal_release(&pairs->deal);
+    *pairs = (organ_compared){0};
+}
