@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# One tensor that several processes share, as a launcher of MPI starts them: the bytes and documents of one process.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_btl=self,vader
+# MPI keeps what it allocated until the process ends.
+[[ -n ${SANITIZED:-} ]] && export ASAN_OPTIONS=${ASAN_OPTIONS/detect_leaks=1/detect_leaks=0}
+if ! command -v mpirun >/dev/null || [[ ! -f $(dirname "$organ")/liborgan_mpi.so ]]; then
+    echo "mpirun or mpicc is not installed: several processes were not run"
+    finish
+fi
+
+# Weights of the fixture over and over: a stack of experts and a matrix that are cut, a small matrix, and what no pruning changes.
+stack=$((3 * 4096 * 4096 * 2)) matrix=$((40960 * 1024 * 2)) small=$((512 * 1024 * 2)) rest=$((3000 * 1024 * 2))
+header=$(printf '{"model.layers.0.mlp.experts.gate_up_proj":{"dtype":"BF16","shape":[3,4096,4096],"data_offsets":[0,%d]},
+"model.layers.0.self_attn.q_proj.weight":{"dtype":"BF16","shape":[40960,1024],"data_offsets":[%d,%d]},
+"model.layers.0.self_attn.k_proj.weight":{"dtype":"BF16","shape":[512,1024],"data_offsets":[%d,%d]},
+"model.embed_tokens.weight":{"dtype":"BF16","shape":[3000,1024],"data_offsets":[%d,%d]}}' \
+    $stack $stack $((stack + matrix)) $((stack + matrix)) $((stack + matrix + small)) \
+    $((stack + matrix + small)) $((stack + matrix + small + rest)))
+mkdir large && cp tiny-qwen2/config.json tiny-qwen2/tokenizer.json large
+{
+    printf -v size %016x ${#header}
+    for byte in {14..0..-2}; do printf "\\x${size:byte:2}"; done
+    printf %s "$header"
+    tail -c 1000002 tiny-qwen2/model-00002-of-00003.safetensors >piece
+    yes piece | head -n $(((stack + matrix + small + rest) / 1000002 + 1)) | xargs cat | head -c $((stack + matrix + small + rest))
+} >large/model.safetensors
+
+tells() { sed "s,some,one,g" "$1" | jq "del(.run)"; }
+holds() { find "$1" -type f ! -name '*.html' ! -name '*.md' ! -name '*.json' -printf '%P\n' | LC_ALL=C sort | (cd "$1" && xargs -d '\n' sha256sum); }
+
+# ranks N CODE ARGS...: runs as N processes of one thread each.
+ranks() {
+    here="mpirun -n $1 organ ${*:3}"
+    mpirun -n "$1" "$organ" "${@:3}" --threads 1 >../out 2>../err </dev/null
+    code=$?
+    if ((code == $2)); then good; else bad "ends with $code instead of $2" ../err; fi
+}
+
+# same COUNTS ARGS...: by so many ranks what one process makes.
+same() {
+    local n
+    rm -rf one
+    ends 0 "${@:2}" -o one --json --quiet
+    tells ../out >../one
+    for n in $1; do
+        ranks "$n" 0 "${@:2}" -o some --json --quiet
+        judge "$n ranks tell something else" cmp <(tells ../out) ../one
+        judge "$n ranks make other files" diff <(holds one) <(holds some)
+        rm -rf some
+    done
+}
+same "$(sampled && echo 3 || echo 2 3 7 16)" prune large --iterations 1
+cp -r one pruned
+# audited CODE: by several ranks what one process finds.
+audited() {
+    ends "$1" audit large pruned --json --quiet
+    tells ../out >../one
+    ranks 3 "$1" audit large pruned --json --quiet
+    judge "3 ranks find something else" cmp <(tells ../out) ../one
+}
+audited 0
+# Of the last matrix of the stack, which is a stretch of its own.
+printf '\x11\x3f' | dd of=pruned/model.safetensors bs=1 seek=95000000 conv=notrunc status=none
+audited 1
+says "tensor 'model.layers.0.mlp.experts.gate_up_proj': "
+sampled && finish
+same 3 prune large --sparsity 40 --iterations 1
+same 3 prune large --method magnitude -s 50
+same 3 purify large --method haar
+
+# ---- parts made by some, and gone on with by others ----
+run prune large -o one --force --iterations 60 --quiet
+mpirun -n 3 "$organ" prune large -o new --iterations 60 --threads 1 >../out 2>../err &
+runner=$!
+stretches() { cat .new.organ-partial/organ/journal*.jsonl 2>/dev/null | grep -c '"unit":".* (\(row\|matrix\) [0-9]*)"'; }
+for ((k = 0; k < 3000; k++)); do
+    (($(stretches) > 0)) && break
+    sleep 0.02
+done
+pkill -KILL -n -P $runner
+wait $runner
+here="mpirun -n 3, killed"
+judge "the output has its name" test ! -e new
+judge "nothing of a tensor is done" test "$(stretches)" -gt 0
+ranks 2 0 prune large -o new --iterations 60 --resume
+says 'continuing: '
+judge "resumed by others it is not the same" diff <(holds one) <(holds new)
+finish
