@@ -47,6 +47,13 @@
 #define TYPES(called, member, ...) \
     TEXT(called, "TYPE,...", member, __VA_ARGS__, .choices = "skeleton|organ|embed|norm|other|all", .several = true)
 
+/* The windows of a text that is gone along, and where what they are in a layer is kept. */
+#define WINDOWS_ALONG(of) \
+    NUMBER("samples", "N", of.samples, "windows of the text, evenly spread over it", .range = {1, 1000000}, .fallback = "128"), \
+    NUMBER("context", "N", of.context, "tokens of a window", .range = {1, 1048576}, .fallback = "512"), \
+    INPUT("scratch", "DIR", of.scratch, \
+          "keep the hidden states of the windows in a file in DIR, best on a local disk, in place of --memory")
+
 /* What the products of a forward pass are computed with. */
 #define COMPUTE(member, ...) \
     TEXT("compute", "KIND", member, __VA_ARGS__, .choices = "exact|split|bf16")

@@ -61,8 +61,7 @@ static const organ_option quantize_options[] = {
 
 static const organ_option gptq_options[] = {
     INPUT("calibration", "FILE", quantize.calibration, "the text to go by; not one that is scored afterwards"),
-    NUMBER("samples", "N", quantize.samples, "windows of the text, evenly spread over it", .range = {1, 1000000}, .fallback = "128"),
-    NUMBER("context", "N", quantize.context, "tokens of a window", .range = {1, 1048576}, .fallback = "512"),
+    WINDOWS_ALONG(quantize),
     FLAG("no-resolve", quantize.no_resolve, "leave scales and codes as GPTQ has them")};
 
 static const organ_option width_options[] = {
@@ -92,7 +91,8 @@ const organ_verb organ_quantize_verb = {
              "up for what those before it have lost on the inputs that the matrix gets, then the scales of each row are solved "
              "for and the codes improved one by one against the same inputs. Of a GGUF model the scales and minima are such as its "
              "blocks can store; embeddings and output head go by no text; an imatrix weighs the scales to begin with, else the text "
-             "does. --memory must hold the hidden states of the calibration beside a layer.\n"
+             "does. --memory must hold the hidden states of the calibration beside a layer; with --scratch they are in a file, which has "
+             "no name and is gone when the run ends, however it ends.\n"
              "--scheme mixed with --allocate global gives each target the width that pays: each is quantised alone to 2, 3, 4 and 8 "
              "bits, in groups of 32 and of 128 (64 where its columns are no whole groups of that), the divergence of the whole model "
              "from MODEL is measured on a part of the text that calibrates nothing, and --budget (bits a weight of the targets with "

@@ -24,8 +24,7 @@ static const organ_option calibration_options[] = {
           "the text to go by, for all methods but physarum-v1 and magnitude; not one that is scored afterwards"),
     INPUT("imatrix", "FILE", calibrated.imatrix,
           "an importance matrix of llama.cpp to go by instead, for wanda and physarum-v2, which then does not compensate"),
-    NUMBER("samples", "N", calibrated.samples, "windows of the text, evenly spread over it", .range = {1, 1000000}, .fallback = "128"),
-    NUMBER("context", "N", calibrated.context, "tokens of a window", .range = {1, 1048576}, .fallback = "512"),
+    WINDOWS_ALONG(calibrated),
     TEXT("pattern", "N:M", calibrated.pattern,
          "of each M neighbours in a row N are kept: 2:4, 4:8, 1:4, 6:8, 8:16, any with M up to 16; instead of --sparsity; "
          "not for physarum-v1"),
@@ -73,7 +72,8 @@ const organ_verb organ_prune_verb = {
              "changed to make up for what is killed. physarum-v3 lets the flow choose once and then solves for mask and weights together "
              "(ADMM): it loses less and takes up to twice the time. magnitude, wanda, sparsegpt and alps are there to compare with, as "
              "they were published. "
-             "--memory must hold the hidden states of the calibration beside a layer. With --imatrix an importance matrix of "
+             "--memory must hold the hidden states of the calibration beside a layer; with --scratch they are in a file, which has no "
+             "name and is gone when the run ends, however it ends. With --imatrix an importance matrix of "
              "llama.cpp (GGUF, or the older imatrix.dat) says how large the inputs are: no text, tokenizer or forward pass is needed, but "
              "nothing is compensated.\n"
              "--allocate global divides one budget over all targets, with every method: each is pruned alone at five levels, the "

@@ -47,14 +47,16 @@ organ_status organ_memory_refuse(organ_error *error, uint64_t given, uint64_t en
                       organ_quantity_option(enough, option));
 }
 
-uint64_t organ_memory_named(const organ_error *error)
+static const char enough_ends[] = " is enough", offer_begins[] = " is enough, or ", offer_ends[] = " with --scratch DIR";
+
+/* The amount between the last `before` and the `after` that follows it; 0: there is none. */
+static uint64_t amount_between(const organ_error *error, const char *before, const char *after)
 {
-    static const char before[] = "; --memory ", after[] = " is enough";
     char option[24];
     uint64_t bytes = 0;
     const char *at = error->status == ORGAN_USAGE ? error->message : NULL, *last = NULL;
     while (at && (at = strstr(at, before)) != NULL)
-        last = at += sizeof before - 1;
+        last = at += strlen(before);
     const char *const end = last ? strstr(last, after) : NULL;
     if (!end || (size_t)(end - last) >= sizeof option)
         return 0;
@@ -62,9 +64,32 @@ uint64_t organ_memory_named(const organ_error *error)
     return organ_quantity_parse(option, &bytes) ? bytes : 0;
 }
 
+uint64_t organ_memory_named(const organ_error *error) { return amount_between(error, "; --memory ", enough_ends); }
+
+static uint64_t with_scratch(const organ_error *error)
+{
+    const uint64_t offered = amount_between(error, offer_begins, offer_ends);
+    return offered ? offered : organ_memory_named(error);
+}
+
+void organ_memory_offer_scratch(organ_error *error, uint64_t enough)
+{
+    char option[24];
+    uint64_t told = 0;
+    char *const before = strstr(error->message, offer_begins);
+    if (before)
+        before[sizeof enough_ends - 1] = '\0';
+    const size_t length = strlen(error->message);
+    if (organ_quantity_parse(organ_quantity_option(enough, option), &told) && told < organ_memory_named(error))
+        snprintf(error->message + length, sizeof error->message - length, ", or %s%s", option, offer_ends);
+}
+
 organ_status organ_memory_refuse_both(organ_error *error, const organ_error *other)
 {
+    const uint64_t mine = with_scratch(error), others = with_scratch(other);
     if (other->status && (!error->status || organ_memory_named(other) > organ_memory_named(error)))
         *error = *other;
+    if (mine && others)
+        organ_memory_offer_scratch(error, mine > others ? mine : others);
     return error->status;
 }

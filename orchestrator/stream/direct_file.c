@@ -30,6 +30,15 @@ organ_status organ_direct_resize(const organ_direct_file *file, uint64_t size, o
     return ORGAN_OK;
 }
 
+organ_status organ_direct_reserve(const organ_direct_file *file, uint64_t size, organ_error *error)
+{
+    if (size && fallocate(file->fd, 0, 0, (off_t)size) == 0)
+        return ORGAN_OK;
+    if (size && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
+        return organ_fail_errno(error, errno, "%s: cannot be given %llu bytes", file->path, (unsigned long long)size);
+    return organ_direct_resize(file, size, error);
+}
+
 static organ_status write_cached(const organ_direct_file *file, const char *data, size_t bytes, uint64_t offset, organ_error *error)
 {
     while (bytes) {

@@ -23,6 +23,9 @@ organ_status organ_direct_open(const char *path, unsigned mode, organ_direct_fil
 /* Sets the length; new bytes read as zero. */
 organ_status organ_direct_resize(const organ_direct_file *file, uint64_t size, organ_error *error);
 
+/* The same, and their place on the disk is reserved as far as the file system does such things. */
+organ_status organ_direct_reserve(const organ_direct_file *file, uint64_t size, organ_error *error);
+
 /* Writes exactly `bytes` at `offset`. Where the address of `data` and the offset are congruent modulo ORGAN_DIRECT_ALIGNMENT, the whole
  * pages inside go directly, the ragged ends through the cache; otherwise everything goes through the cache. Two ranges written at the same
  * time must not overlap. */

@@ -253,7 +253,7 @@ organ_status organ_model_copy_begin(const organ_model *donor, const organ_publis
         organ_fail_memory(error, donor->path);
     if (!error->status && make_shards(copy, single, error) == ORGAN_OK &&
         organ_model_other_files(donor, &copy->others, error) == ORGAN_OK && !attends(copy))
-        organ_transfer_room(publish->partial, publish->final, space_needed(copy), error);
+        organ_transfer_room(publish->partial, publish->final, "the output needs", space_needed(copy), error);
     if (error->status) {
         organ_model_copy_end(copy);
         *result = NULL;

@@ -45,22 +45,12 @@ typedef struct hand {
     organ_error error;
 } hand;
 
-static organ_status reserve(int fd, const char *path, uint64_t size, organ_error *error)
-{
-    if (size && fallocate(fd, 0, 0, (off_t)size) == 0)
-        return ORGAN_OK;
-    if (size && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
-        return organ_fail_errno(error, errno, "%s: cannot be given %llu bytes", path, (unsigned long long)size);
-    const organ_direct_file file = {.path = path, .fd = fd, .direct = -1};
-    return organ_direct_resize(&file, size, error);
-}
-
 organ_status organ_transfer_file(const char *path, uint64_t size, organ_error *error)
 {
     const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (fd < 0)
         return organ_fail_errno(error, errno, "%s: cannot be made", path);
-    reserve(fd, path, size, error);
+    organ_direct_reserve(&(organ_direct_file){.path = path, .fd = fd, .direct = -1}, size, error);
     if (close(fd))
         organ_fail_errno(error, errno, "%s: cannot be written", path);
     return error->status;
@@ -290,7 +280,7 @@ organ_status organ_transfer_sync(const char *directory, organ_error *error)
     return error->status;
 }
 
-organ_status organ_transfer_room(const char *directory, const char *final, uint64_t bytes, organ_error *error)
+organ_status organ_transfer_room(const char *directory, const char *final, const char *what, uint64_t bytes, organ_error *error)
 {
     struct statvfs disk;
     if (statvfs(directory, &disk))
@@ -299,9 +289,8 @@ organ_status organ_transfer_room(const char *directory, const char *final, uint6
     char need_text[16], have_text[16], missing_text[16];
     if (bytes <= have)
         return ORGAN_OK;
-    organ_fail(error, ORGAN_IO, "%s: no space: the output needs %s more, %s are free: %s are missing", final,
-               organ_quantity_text(bytes, need_text), organ_quantity_text(have, have_text),
-               organ_quantity_text(bytes - have, missing_text));
+    organ_fail(error, ORGAN_IO, "%s: no space: %s %s more, %s are free: %s are missing", final, what, organ_quantity_text(bytes, need_text),
+               organ_quantity_text(have, have_text), organ_quantity_text(bytes - have, missing_text));
     error->errnum = ENOSPC;
     return error->status;
 }

@@ -39,7 +39,8 @@ organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const o
 /* Everything written so far to the file system of `directory` is on the disk. One call for any number of small files. */
 organ_status organ_transfer_sync(const char *directory, organ_error *error);
 
-/* ORGAN_IO, saying how much is missing, where the file system of `directory` has not `bytes` free for the output `final`. */
-organ_status organ_transfer_room(const char *directory, const char *final, uint64_t bytes, organ_error *error);
+/* ORGAN_IO, saying how much is missing, where the file system of `directory` has not `bytes` free for what is told of as `final`, with
+ * words such as "the output needs". */
+organ_status organ_transfer_room(const char *directory, const char *final, const char *what, uint64_t bytes, organ_error *error);
 
 #endif

@@ -56,6 +56,27 @@ ends 0 prune tiny-qwen2 -o nothing --method magnitude --sparsity 0.5 --dry-run
 says '--sparsity is in percent'
 judge "a dry run made something" test ! -e nothing
 
+# ---- hidden states on a disk ----
+mkdir disk
+plain() { sed '/^  "run": {$/,$d' "$1"; }
+same() { judge "$1 and $2 differ" cmp -s <(cat "$1"/*.safetensors && plain "$1/organ/$3") <(cat "$2"/*.safetensors && plain "$2/organ/$3"); }
+spilling=(--calibration $text --samples 40 --context 64 --targets '*.[01].self_attn.[qk]_proj.weight' --quiet --sparsity 50)
+for way in physarum-v2 wanda 'physarum-v3 --then int4-group32' 'magnitude --allocate global --allocate-tokens 64 --rounds 1'; do
+    report=prune.json
+    [[ $way == *--then* ]] && report=quantize.json
+    read -ra way <<<"$way"
+    ends 0 prune tiny-qwen2 -o held --force "${spilling[@]}" --method "${way[@]}" --threads 1
+    ends 0 prune tiny-qwen2 -o spilled --force "${spilling[@]}" --method "${way[@]}" --threads 3 --scratch disk
+    same held spilled $report
+done
+judge "something is left in the scratch directory" test -z "$(ls -A disk)"
+# What is in blocks with the states in memory is whole with them in a file, however many windows there are.
+tight=(prune tiny-qwen2 --method sparsegpt --calibration $text --context 64 --quiet -s 50 --targets '*.0.mlp.*_proj.weight' --memory 38M --force -o tight)
+ends 0 "${tight[@]}" --samples 150
+judge "all second moments are whole" test "$(number block_diagonal_tensors tight/organ/prune.json)" -gt 0
+ends 0 "${tight[@]}" --samples 150 --scratch disk
+judge "second moments are in blocks" test "$(number block_diagonal_tensors tight/organ/prune.json)" = 0
+
 # ---- refusals ----
 v2=(prune tiny-qwen2 -o new --method physarum-v2)
 refused 2 "prune: --method is 'wand', but must be one of physarum-v1, physarum-v2, physarum-v3, alps, magnitude, wanda, sparsegpt; did you mean 'wanda'?" prune tiny-qwen2 -o new --method wand
@@ -88,6 +109,17 @@ refused 2 "tensor 'model.embed_tokens.weight' is in none of the 4 layers" "${v2[
 refused 3 'Q8_0' prune tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o new --method wanda -s 50 "${short[@]}"
 refused 2 'v2 exists' prune tiny-qwen2 -o v2 --method magnitude -s 50
 refused 4 'missing.txt' "${v2[@]}" --calibration missing.txt
+refused 2 '--scratch has no meaning for --method physarum-v1' prune tiny-qwen2 -o new --scratch disk
+refused 2 '--scratch has no meaning for --method magnitude' prune tiny-qwen2 -o new --method magnitude -s 50 --scratch disk
+refused 2 '--scratch has no meaning with --imatrix' prune tiny-qwen2 -o new --method wanda -s 50 --imatrix nothing.gguf --scratch disk
+refused 4 'absent: no scratch file can be made in it: No such file' "${v2[@]}" "${short[@]}" --scratch absent
+refused 4 'v2/config.json: no scratch file can be made in it: Not a directory' "${v2[@]}" "${short[@]}" --scratch v2/config.json
+refused 4 'absent: no scratch file can be made in it' "${v2[@]}" "${short[@]}" --scratch absent --dry-run
+# A limit on files, as a quota has it: the states of these windows are 10.5 MB, twice.
+(trap '' XFSZ && ulimit -f 8192 && exec "$organ" "${v2[@]}" --calibration $text --samples 128 --context 64 --quiet --scratch disk) >../out 2>../err
+judge "ends with another code than 4" test $? = 4
+judge "it does not say what has no place" grep -q 'disk: 10485760 bytes of hidden states (--scratch) cannot be kept there: File too large' ../err
+judge "something is left" test -z "$(ls -A disk)$(compgen -G '.new*')$(compgen -G 'new*')"
 : >nothing.txt
 refused 3 'nothing.txt: has no tokens' "${v2[@]}" --calibration nothing.txt
 
@@ -97,6 +129,16 @@ rm other/tokenizer.json
 refused 3 'tokenizer' prune other -o new --method wanda -s 50 "${short[@]}"
 
 # ---- interrupted ----
+resumed=(--method sparsegpt -s 50 --calibration $text --samples 8 --context 64 --threads 1)
+interrupted INT resumed prune tiny-qwen2 -o resumed "${resumed[@]}" --scratch disk
+judge "ends with another code than 130" test $code = 130
+judge "something is left in the scratch directory" test -z "$(ls -A disk)"
+ends 2 prune tiny-qwen2 -o resumed "${resumed[@]}" --resume --quiet
+says 'scratch'
+ends 0 prune tiny-qwen2 -o resumed "${resumed[@]}" --scratch . --resume --quiet
+ends 0 prune tiny-qwen2 -o undisturbed "${resumed[@]}" --quiet
+judge "it goes on to other bytes" cmp -s <(cat resumed/*.safetensors) <(cat undisturbed/*.safetensors)
+
 here="organ prune --method physarum-v2, interrupted"
 env --default-signal=INT "$organ" prune tiny-qwen2 -o stopped --method physarum-v2 --calibration $text --samples 128 >../out 2>../err &
 pid=$!

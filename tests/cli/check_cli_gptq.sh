@@ -33,6 +33,19 @@ ends 0 quantize tiny-qwen2 -o dry --scheme int4-group32 "${short[@]}" "${narrow[
 prints "Dry run, nothing was written"
 judge "a dry run wrote something" test ! -e dry
 
+# ---- hidden states on a disk ----
+mkdir disk
+long=(--method gptq --calibration $text --samples 40 --context 64 --quiet --force)
+ends 0 quantize tiny-qwen2 -o held --scheme int3-group32 "${long[@]}" --targets '*.[01].self_attn.[qk]_proj.weight'
+ends 0 quantize tiny-qwen2 -o spilled --scheme int3-group32 "${long[@]}" --targets '*.[01].self_attn.[qk]_proj.weight' --scratch disk
+judge "a scratch file changes the codes" cmp -s <(cat held/*.safetensors) <(cat spilled/*.safetensors)
+ends 0 quantize $plain -o held.gguf --scheme q4_0 "${long[@]}" --targets 'blk.[01].attn_[qk].weight'
+ends 0 quantize $plain -o spilled.gguf --scheme q4_0 "${long[@]}" --targets 'blk.[01].attn_[qk].weight' --scratch disk
+judge "a scratch file changes the blocks" cmp -s held.gguf spilled.gguf
+judge "something is left in the scratch directory" test -z "$(ls -A disk)"
+refused 2 '--scratch has no meaning for --method nearest' quantize tiny-qwen2 -o new --scheme int3-group32 --scratch disk
+refused 4 'absent: no scratch file can be made in it' quantize tiny-qwen2 -o new --scheme int3-group32 "${short[@]}" --scratch absent
+
 # ---- the other widths, as the reader of packed weights sees them ----
 for scheme in $schemes; do
     ends 0 quantize tiny-qwen2 -o $scheme --scheme $scheme --quiet --json "${scored[@]}"

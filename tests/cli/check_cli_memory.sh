@@ -12,14 +12,19 @@ text=tiny-qwen2/heldout.txt
 # enough ARGS...: with 8M the verb is refused, with what the refusal names it runs, with a K or M less it is refused again.
 # What goes along a text or generates a long one takes a sanitized program minutes: it is only refused there.
 enough() {
-    local named sentence='^organ: .*--memory 8M is too little for ..*; --memory [0-9]*[KM] is enough$'
+    local named spared sentence='^organ: .*--memory 8M is too little for ..*; --memory [0-9]*[KM] is enough\(, or [0-9]*[KM] with --scratch DIR\)\?$'
     refused 2 "--memory 8M is too little for " "$@" --quiet --memory 8M
     if head -n 1 ../err | grep -q "$sentence"; then good; else bad "is not the sentence of all verbs" ../err; fi
-    named=$(sed -n '1s/.*; --memory \([0-9]*[KM]\) is enough$/\1/p' ../err)
+    named=$(sed -n '1s/.*; --memory \([0-9]*[KM]\) is enough.*/\1/p' ../err)
+    spared=$(sed -n '1s/.* is enough, or \([0-9]*[KM]\) with --scratch DIR$/\1/p' ../err)
     rm -rf new new.*
     if ! sampled || [[ " $* " != *" --calibration "* && " $* " != *" -n 2000 "* ]]; then ends 0 "$@" --quiet --memory "${named:-none}"; fi
     rm -rf new new.*
     refused 2 "; --memory $named is enough" "$@" --quiet --memory "$((${named%[KM]} - 1))${named: -1}"
+    [[ -n $spared ]] || return
+    if ! sampled; then ends 0 "$@" --quiet --memory "$spared" --scratch .; fi
+    rm -rf new new.*
+    refused 2 "; --memory $spared is enough" "$@" --quiet --scratch . --memory "$((${spared%[KM]} - 1))${spared: -1}"
 }
 
 ends 0 prune tiny-qwen2 -o pruned --quiet

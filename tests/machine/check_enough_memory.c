@@ -248,6 +248,46 @@ START_TEST(of_two_refusals_the_greater_stays)
 }
 END_TEST
 
+/* A run that needs both has to get what the greater of the offers says. */
+START_TEST(what_a_scratch_directory_spares_is_told)
+{
+    const uint64_t mega = (uint64_t)1 << 20;
+    organ_error states = {0}, more = {0}, fixed = {0}, seen;
+    organ_memory_refuse(&states, mega, 90 * mega, "states");
+    organ_memory_offer_scratch(&states, 18 * mega);
+    ck_assert_str_eq(states.message, "--memory 1M is too little for states; --memory 90M is enough, or 18M with --scratch DIR");
+    ck_assert_uint_eq(organ_memory_named(&states), 90 * mega);
+    organ_memory_refuse(&more, mega, 60 * mega, "more states");
+    organ_memory_offer_scratch(&more, 30 * mega);
+    organ_memory_refuse(&fixed, mega, 40 * mega, "weights");
+    organ_memory_offer_scratch(&fixed, 40 * mega);
+    ck_assert_str_eq(fixed.message, "--memory 1M is too little for weights; --memory 40M is enough");
+    const struct {
+        const organ_error *first, *second;
+        const char *told;
+    } cases[] = {{&states, &more, "states; --memory 90M is enough, or 30M with --scratch DIR"},
+                 {&more, &states, "states; --memory 90M is enough, or 30M with --scratch DIR"},
+                 {&states, &fixed, "states; --memory 90M is enough, or 40M with --scratch DIR"},
+                 {&fixed, &more, "more states; --memory 60M is enough, or 40M with --scratch DIR"}};
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        seen = *cases[k].first;
+        ck_assert_int_eq(organ_memory_refuse_both(&seen, cases[k].second), ORGAN_USAGE);
+        ck_assert_ptr_nonnull(strstr(seen.message, " too little for "));
+        ck_assert_str_eq(strstr(seen.message, " too little for ") + strlen(" too little for "), cases[k].told);
+    }
+    seen = states;
+    organ_error large = {0};
+    organ_memory_refuse(&large, mega, 200 * mega, "weights");
+    organ_memory_refuse_both(&seen, &large);
+    ck_assert_str_eq(seen.message, large.message);
+    large = (organ_error){0};
+    organ_memory_refuse(&large, mega, 80 * mega, "weights");
+    seen = states;
+    organ_memory_refuse_both(&seen, &large);
+    ck_assert_ptr_nonnull(strstr(seen.message, "90M is enough, or 80M with --scratch DIR"));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("enough_memory");
@@ -255,6 +295,7 @@ int main(void)
     tcase_add_test(sums, the_least_is_found);
     tcase_add_test(sums, amounts_are_told_as_they_are_written);
     tcase_add_test(sums, of_two_refusals_the_greater_stays);
+    tcase_add_test(sums, what_a_scratch_directory_spares_is_told);
     tcase_add_unchecked_fixture(all, make_inputs, scratch_remove);
     tcase_add_loop_test(all, what_is_named_is_the_least, 0, sizeof verbs / sizeof *verbs);
     tcase_set_timeout(all, 120);

@@ -147,7 +147,6 @@ static organ_status choose_targets(organ_curves *c, const organ_targets *all, co
 static uint64_t least_beside(const organ_curves *c, const organ_forward *forward)
 {
     const organ_along_options *const walk = &c->options.walk;
-    const uint64_t states = (uint64_t)walk->samples * walk->context * organ_forward_describe(forward)->hidden * sizeof(float);
     uint64_t most = 0;
     for (size_t k = 0; k < c->targets.count; k++) {
         const organ_matrices m = organ_tensor_matrices(c->targets.tensors[k]);
@@ -155,7 +154,7 @@ static uint64_t least_beside(const organ_curves *c, const organ_forward *forward
                              organ_pooled_memory(c->pooled, c->targets.tensors[k]->anatomy.layer, false);
         most = own > most ? own : most;
     }
-    return states + most + organ_variants_memory(forward, c->options.tokens + walk->context, 1);
+    return organ_along_memory(walk, forward) + most + organ_variants_memory(forward, c->options.tokens + walk->context, 1);
 }
 
 /* More than one only where there is plenty, so that the memory that a refusal names is enough; by nothing that depends on the number of

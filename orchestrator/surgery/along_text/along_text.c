@@ -5,6 +5,7 @@
 #include "orchestrator/machine/enough_memory.h"
 #include "formats/base/path.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/stream/transfer.h"
 #include "orchestrator/surgery/along_text/job.h"
 
 #include <errno.h>
@@ -76,6 +77,32 @@ static uint64_t work_bytes(const organ_along_text *along)
     return most;
 }
 
+static organ_along_chunks chunks_of(const organ_along_options *o, const organ_forward *forward)
+{
+    const size_t full = o->context < CHUNK_TOKENS ? CHUNK_TOKENS / o->context : 1, samples = o->samples;
+    const size_t token = (size_t)organ_forward_describe(forward)->hidden * sizeof(float);
+    return (organ_along_chunks){samples, full < samples ? full : samples, 0, 1, o->context * token};
+}
+
+static bool two_streams(const organ_along_options *o) { return o->streams == ORGAN_ALONG_BOTH; }
+
+/* Whether a stream is listened to on copies. */
+static bool copied(const organ_along_options *o) { return o->streams != ORGAN_ALONG_DONOR; }
+
+/* What of the text itself is in memory is next to nothing beside its states, unless those are elsewhere. */
+static uint64_t states_memory(const organ_along_options *o, const organ_forward *forward, bool scratch)
+{
+    const organ_along_chunks chunks = chunks_of(o, forward);
+    const uint64_t tokens = (uint64_t)o->samples * o->context * sizeof(uint32_t);
+    return organ_along_states_memory(&chunks, copied(o), scratch) +
+           (two_streams(o) ? organ_along_states_memory(&chunks, false, scratch) : 0) + (scratch ? tokens : 0);
+}
+
+uint64_t organ_along_memory(const organ_along_options *options, const organ_forward *forward)
+{
+    return states_memory(options, forward, options->scratch != NULL);
+}
+
 /* What the forward pass must leave. */
 typedef struct beside {
     const organ_along_text *along;
@@ -88,30 +115,47 @@ static bool leaves_more(void *context, uint64_t memory)
     return organ_forward_left(b->along->facts.forward, memory, b->along->options->context) > b->wanted;
 }
 
+/* `kept`: what is taken beside the states. */
+static organ_status refuse_memory(const organ_along_text *along, uint64_t kept, organ_error *error)
+{
+    const organ_along_options *const o = along->options;
+    const uint64_t memory = along->engine->memory;
+    beside here = {along, organ_along_memory(o, along->facts.forward) + kept},
+           scratch = {along, states_memory(o, along->facts.forward, true) + kept};
+    organ_memory_refuse(error, memory, organ_memory_enough(memory, leaves_more, &here),
+                        "the hidden states of %u windows (--samples) of %u tokens (--context), a layer and what %s it takes", o->samples,
+                        o->context, o->doing);
+    if (!o->scratch && scratch.wanted < here.wanted)
+        organ_memory_offer_scratch(error, organ_memory_enough(0, leaves_more, &scratch));
+    return error->status;
+}
+
+static organ_status open_states(organ_along_text *along, organ_error *error)
+{
+    const organ_along_options *const o = along->options;
+    const uint64_t bytes = organ_along_states_bytes(&along->chunks) * (two_streams(o) ? 2 : 1);
+    organ_along_states_open(&along->chunks, copied(o), o->scratch, &along->states, error);
+    if (two_streams(o) && !error->status)
+        organ_along_states_open(&along->chunks, false, o->scratch, &along->donor_states, error);
+    return error->status || !o->scratch ? error->status
+                                        : organ_transfer_room(o->scratch, o->scratch, "the hidden states (--scratch) need", bytes, error);
+}
+
 static organ_status share_memory(organ_along_text *along, organ_error *error)
 {
-    const bool two = along->options->streams == ORGAN_ALONG_BOTH, alone = along->options->streams == ORGAN_ALONG_DONOR;
-    const organ_forward_config *const config = organ_forward_describe(along->facts.forward);
-    const uint64_t memory = along->engine->memory, width = config->hidden * sizeof(float);
-    const size_t context = along->options->context, samples = along->options->samples;
-    const size_t full = context < CHUNK_TOKENS ? CHUNK_TOKENS / context : 1, together = full < samples ? full : samples;
-    const uint64_t chunk = together * context, tokens = (uint64_t)samples * context, streams = two ? 2 : 1;
-    const uint64_t states = (streams * tokens + (alone ? 0 : chunk)) * width, gathering = kept_bytes(along, chunk),
-                   working = work_bytes(along);
-    const uint64_t kept = gathering > working ? gathering : working;
+    const organ_along_options *const o = along->options;
+    const organ_forward *const forward = along->facts.forward;
+    along->chunks = chunks_of(o, forward);
+    const uint64_t states = organ_along_memory(o, forward), gathering = kept_bytes(along, along->chunks.together * o->context),
+                   working = work_bytes(along), kept = gathering > working ? gathering : working;
     beside b = {along, states + kept};
-    if (!leaves_more(&b, memory))
-        return organ_memory_refuse(error, memory, organ_memory_enough(memory, leaves_more, &b),
-                                   "the hidden states of %zu windows (--samples) of %zu tokens (--context), a layer and what %s it takes",
-                                   samples, context, along->options->doing);
+    if (!leaves_more(&b, along->engine->memory))
+        return refuse_memory(along, kept, error);
     /* Not by what this number of threads leaves: whether moments are whole would depend on it, and with it the result. */
-    const uint64_t spare = organ_forward_spare(along->facts.forward, context);
-    along->moments_memory = spare - states - kept;
-    along->chunks = (organ_along_chunks){samples, together, organ_ranks_rank(along->engine->ranks), organ_ranks_count(along->engine->ranks),
-                                         (size_t)(context * width)};
-    return organ_along_states_open(&along->chunks, !alone, &along->states, error) || !two
-               ? error->status
-               : organ_along_states_open(&along->chunks, false, &along->donor_states, error);
+    along->moments_memory = organ_forward_spare(forward, o->context) - states - kept;
+    along->chunks.first = organ_ranks_rank(along->engine->ranks);
+    along->chunks.step = organ_ranks_count(along->engine->ranks);
+    return open_states(along, error);
 }
 
 static void note_context(const organ_along_text *along)

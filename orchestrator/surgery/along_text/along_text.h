@@ -4,7 +4,8 @@
  * then. One walk for whatever goes by the inputs of linear layers: pruning, quantisation, allocation, healing.
  *
  * The same bits on every machine and for any number of threads. What depends on --memory is whether second moments are one block
- * (organ_input_moments.block), by a rule that does not look at the number of threads. */
+ * (organ_input_moments.block), by a rule that does not look at the number of threads. Hidden states that lie in a scratch file do not
+ * count. */
 #ifndef ORGAN_ALONG_TEXT_H
 #define ORGAN_ALONG_TEXT_H
 
@@ -24,12 +25,13 @@ typedef enum organ_along_streams {
 } organ_along_streams;
 
 typedef struct organ_along_options {
-    const char *text;   /* path of a text file */
-    unsigned samples;   /* windows of it, evenly spread, without overlap */
-    unsigned context;   /* tokens of a window */
-    const char *method; /* for messages: "physarum-v2", */
-    const char *verb;   /* "prune", */
-    const char *doing;  /* "pruning" */
+    const char *text;    /* path of a text file */
+    unsigned samples;    /* windows of it, evenly spread, without overlap */
+    unsigned context;    /* tokens of a window */
+    const char *scratch; /* a directory for the hidden states; NULL: they are in memory */
+    const char *method;  /* for messages: "physarum-v2", */
+    const char *verb;    /* "prune", */
+    const char *doing;   /* "pruning" */
     organ_along_streams streams;
     bool moments_only; /* stability and contribution are not wanted: they are 1, and `seed` has no meaning */
     uint64_t seed;     /* of the noise that stability is taken with */
@@ -92,9 +94,10 @@ typedef struct organ_along_work {
 organ_status organ_along_check(unsigned samples, unsigned context, organ_error *error);
 
 /* Reads the text, cuts its windows, opens tokenizer and forward pass and takes the hidden states. All arguments must outlive it. To be
- * closed whatever it returns; *along may be NULL then. ORGAN_USAGE for a text that is too short, and for memory that does
- * not hold hidden states, a layer and the work on a matrix: the least that is enough is named. ORGAN_BAD_INPUT for a text without tokens, a
- * model without tokenizer or of an architecture that is not known. */
+ * closed whatever it returns; *along may be NULL then. ORGAN_USAGE for a text that is too short, and for memory that
+ * does not hold hidden states, a layer and the work on a matrix: the least that is enough is named. ORGAN_IO where the scratch directory
+ * has no room for hidden states or lets nothing be made in it. ORGAN_BAD_INPUT for a text without tokens, a model without tokenizer or of
+ * an architecture that is not known. */
 organ_status organ_along_open(const organ_along_options *options, const organ_model *model, const organ_targets *targets,
                               const organ_along_work *work, const organ_engine *engine, const organ_progress *progress,
                               organ_along_text **along, organ_error *error);
@@ -124,6 +127,9 @@ organ_status organ_along_rest_cut(const organ_along_text *along, size_t wanted, 
 void organ_along_rest_release(organ_along_rest *rest);
 
 /* ---- what is known ---- */
+
+/* Bytes of memory that the hidden states of such a walk take, for a caller that shares the rest. */
+uint64_t organ_along_memory(const organ_along_options *options, const organ_forward *forward);
 
 /* What is known once it is open. */
 typedef struct organ_along_facts {

@@ -168,6 +168,7 @@ static organ_along_options walk_of(const organ_prune_allocation *a)
     return (organ_along_options){.text = c->calibration,
                                  .samples = c->samples,
                                  .context = c->context,
+                                 .scratch = c->scratch,
                                  .method = "--allocate",
                                  .verb = "prune",
                                  .doing = "measuring divergences with",

@@ -90,6 +90,8 @@ static organ_status refuse_text(const organ_prune_calibrated_options *c, organ_e
         return no_use("--calibration", c->method, error);
     if (c->samples != 128)
         return no_use("--samples", c->method, error);
+    if (c->scratch)
+        return no_use("--scratch", c->method, error);
     return c->context != 512 ? no_use("--context", c->method, error) : ORGAN_OK;
 }
 
@@ -108,6 +110,8 @@ static organ_status check_imatrix(const organ_calibrated_job *job, organ_error *
                           c->method);
     if (c->samples != 128)
         return organ_fail(error, ORGAN_USAGE, with, "--samples", "windows");
+    if (c->scratch)
+        return organ_fail(error, ORGAN_USAGE, with, "--scratch", "windows");
     if (c->context != 512)
         return organ_fail(error, ORGAN_USAGE, with, "--context", "windows");
     if (c->effort != 1)
@@ -189,6 +193,7 @@ static organ_status open_text(organ_calibrated_job *job, organ_error *error)
     job->walk = (organ_along_options){.text = c->calibration,
                                       .samples = c->samples,
                                       .context = c->context,
+                                      .scratch = c->scratch,
                                       .method = c->method,
                                       .verb = "prune",
                                       .doing = "pruning",

@@ -13,6 +13,7 @@ typedef struct organ_prune_calibrated_options {
     const char *imatrix;     /* an importance matrix instead of a text, for physarum-v2 and wanda; NULL: none */
     unsigned samples;        /* windows of the text, 1 .. 1000000; default 128 */
     unsigned context;        /* tokens of a window, 1 .. 1048576; default 512 */
+    const char *scratch;     /* a directory for the hidden states of the windows; NULL: they are in memory */
     const char *pattern;     /* "N:M", N kept of M neighbours, 1 <= N < M <= 16; NULL: none */
     bool no_compensate;      /* physarum-v2: what is kept keeps its bits */
     double effort;           /* physarum-v2: scales its products; physarum-v3: its iterations. In (0, 100]; default 1 */

@@ -94,12 +94,13 @@ int organ_calibrated_amend_line(const organ_prune_job *base, const organ_prune_p
     return 0;
 }
 
-/* Whether second moments are whole is decided by --memory. */
+/* Whether second moments are whole is decided by --memory, and by whether the hidden states are in it. */
 json_t *organ_calibrated_identity(void *context)
 {
     const organ_calibrated_job *const job = context;
     return ORGAN_OBJECT(SET_IF(job->needs_text, "calibration", calibration_json(job)),
                         SET_IF(job->needs_text, "memory", json_integer((json_int_t)job->base.engine->memory)),
+                        SET_IF(job->needs_text, "scratch", json_boolean(job->options->scratch != NULL)),
                         SET_IF(job->imatrix, "imatrix", imatrix_json(job)));
 }
 

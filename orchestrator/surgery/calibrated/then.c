@@ -115,7 +115,8 @@ organ_status organ_prune_then(organ_calibrated_job *job, json_t **report, organ_
                                           .method = "gptq",
                                           .calibration = c->calibration,
                                           .samples = c->samples,
-                                          .context = c->context};
+                                          .context = c->context,
+                                          .scratch = c->scratch};
     const organ_quantize_pruning pruning = {.context = job,
                                             .method = c->method,
                                             .streams = job->two_streams ? ORGAN_ALONG_BOTH : ORGAN_ALONG_CHANGED,

@@ -136,7 +136,7 @@ organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_erro
     if (grow(output, output->journal && output->resume, error))
         organ_publish_end(&output->publish);
     else if ((output->journal && begin_journal(output, error)) ||
-             (!output->publish.resumed && organ_transfer_room(output->publish.partial, output->path, bytes, error)))
+             (!output->publish.resumed && organ_transfer_room(output->publish.partial, output->path, "the output needs", bytes, error)))
         organ_output_end(output, error);
     return error->status;
 }

@@ -30,6 +30,7 @@ static organ_status check_method(const organ_quantize_options *o, organ_error *e
     } useless[] = {{o->calibration != NULL, "--calibration"},
                    {o->samples && o->samples != 128, "--samples"},
                    {o->context && o->context != 512, "--context"},
+                   {o->scratch != NULL, "--scratch"},
                    {o->no_resolve, "--no-resolve"}};
     for (size_t k = 0; k < sizeof useless / sizeof *useless; k++)
         if (useless[k].given)

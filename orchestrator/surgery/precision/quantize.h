@@ -24,6 +24,7 @@ typedef struct organ_quantize_options {
     const char *calibration;                  /* a text file; NULL: none */
     unsigned samples;                         /* windows of the text, 1 .. 1000000; default 128 */
     unsigned context;                         /* tokens of a window, 1 .. 1048576; default 512 */
+    const char *scratch;                      /* a directory for the hidden states of the windows; NULL: they are in memory */
     bool no_resolve;                          /* gptq: scales and codes stay as GPTQ has them */
     organ_allocate_options allocate;          /* of mixed widths, which have no way */
     bool one_width;                           /* then what servers hold as one matrix gets one width */

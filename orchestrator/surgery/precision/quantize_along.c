@@ -257,6 +257,7 @@ static organ_status open_walk(organ_quantize_job *job, const organ_targets *targ
     job->walk = (organ_along_options){.text = o->calibration,
                                       .samples = o->samples,
                                       .context = o->context,
+                                      .scratch = o->scratch,
                                       .method = pruning ? pruning->method : o->method,
                                       .verb = pruning ? "prune" : "quantise",
                                       .doing = pruning ? "pruning" : "quantising",

@@ -176,12 +176,13 @@ static json_t *calibration_json(const organ_quantize_job *job)
     return told;
 }
 
-/* Whether second moments are whole is decided by --memory. */
+/* Whether second moments are whole is decided by --memory, and by whether the hidden states are in it. */
 json_t *organ_quantize_identity(void *context)
 {
     const organ_quantize_job *const job = context;
     return ORGAN_OBJECT(SET_IF(job->along, "calibration", organ_along_json(job->along, "")),
-                        SET_IF(job->along, "memory", json_integer((json_int_t)job->engine->memory)));
+                        SET_IF(job->along, "memory", json_integer((json_int_t)job->engine->memory)),
+                        SET_IF(job->along, "scratch", json_boolean(job->options->scratch != NULL)));
 }
 
 json_t *organ_quantize_document(void *context, const organ_unit_output *made)

@@ -183,6 +183,7 @@ organ_status organ_gguf_open_text(organ_gguf_job *job, organ_error *error)
     job->walk = (organ_along_options){.text = o->calibration,
                                       .samples = o->samples,
                                       .context = o->context,
+                                      .scratch = o->scratch,
                                       .method = o->method,
                                       .verb = "quantise",
                                       .doing = "quantising",

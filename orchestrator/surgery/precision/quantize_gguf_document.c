@@ -228,7 +228,8 @@ json_t *organ_gguf_identity(void *context)
 {
     const organ_gguf_job *const job = context;
     return ORGAN_OBJECT(SET("imatrix", imatrix_json(job)), SET_IF(job->along, "calibration", organ_along_json(job->along, "")),
-                        SET_IF(job->along, "memory", json_integer((json_int_t)job->engine->memory)));
+                        SET_IF(job->along, "memory", json_integer((json_int_t)job->engine->memory)),
+                        SET_IF(job->along, "scratch", json_boolean(job->options->scratch != NULL)));
 }
 
 json_t *organ_gguf_document(void *context, const organ_unit_output *made)

@@ -252,6 +252,7 @@ static organ_along_options walk_of(const organ_quantize_options *o)
     return (organ_along_options){.text = o->calibration,
                                  .samples = o->samples,
                                  .context = o->context,
+                                 .scratch = o->scratch,
                                  .method = "--allocate",
                                  .verb = "quantise",
                                  .doing = "measuring divergences with",

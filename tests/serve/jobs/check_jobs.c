@@ -176,7 +176,10 @@ START_TEST(every_fault_is_named)
         {"{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/a\",\"output\":\".organ/x\"}}", 403, "/arguments/output", ""},
         {"{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/a\",\"output\":\"../x\"}}", 422, "/arguments/output", ""},
         {"{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/a\",\"output\":\"none/x\"}}", 404, "/arguments/output", ""},
-        {PRUNE(",\"calibration\":\"/etc/passwd\""), 422, "/arguments/calibration", ""}};
+        {PRUNE(",\"calibration\":\"/etc/passwd\""), 422, "/arguments/calibration", ""},
+        {PRUNE(",\"scratch\":\"/tmp\""), 422, "/arguments/scratch", ""},
+        {PRUNE(",\"scratch\":\"none\""), 404, "/arguments/scratch", ""},
+        {PRUNE(",\"scratch\":\"leak\""), 403, "/arguments/scratch", ""}};
     for (size_t k = 0; k < COUNT(rows); k++) {
         organ_job_words words;
         json_t *faults = NULL;

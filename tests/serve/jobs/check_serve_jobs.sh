@@ -74,6 +74,15 @@ gives 200 GET /api/v1/verbs/lora%20merge
 has '"name":"adapter"'
 gives 404 GET /api/v1/verbs/serve
 
+# ---- hidden states in a directory of the server ----
+gives 201 POST /api/v1/jobs '{"verb":"prune","arguments":{"DONOR":"models/tiny","output":"out/spilled","method":"wanda","sparsity":50,
+    "calibration":"models/tiny/calibration.txt","samples":8,"context":64,"targets":"*.0.self_attn.*_proj.weight","scratch":"out"}}'
+id=$(member id)
+reaches done
+"$organ" prune root/models/tiny -o held --method wanda --sparsity 50 --calibration root/models/tiny/calibration.txt --samples 8 --context 64 \
+    --targets '*.0.self_attn.*_proj.weight' --quiet >/dev/null || bad "cannot be pruned without a server"
+judge "out/spilled has other bytes" diff -r -x organ held root/out/spilled
+
 # ---- a verb that fails says why ----
 gives 201 POST /api/v1/jobs '{"verb":"inspect","arguments":{"MODEL":"out"}}'
 id=$(member id)
