@@ -89,18 +89,53 @@ static bool two_streams(const organ_along_options *o) { return o->streams == ORG
 /* Whether a stream is listened to on copies. */
 static bool copied(const organ_along_options *o) { return o->streams != ORGAN_ALONG_DONOR; }
 
-/* What of the text itself is in memory is next to nothing beside its states, unless those are elsewhere. */
-static uint64_t states_memory(const organ_along_options *o, const organ_forward *forward, bool scratch)
+/* Of chunks 0, step, 2 step and so on. What of the text itself is in memory is next to nothing beside its states, unless those are
+ * elsewhere. */
+static uint64_t states_memory(const organ_along_options *o, const organ_forward *forward, bool scratch, size_t step)
 {
-    const organ_along_chunks chunks = chunks_of(o, forward);
+    organ_along_chunks chunks = chunks_of(o, forward);
     const uint64_t tokens = (uint64_t)o->samples * o->context * sizeof(uint32_t);
+    chunks.step = step;
     return organ_along_states_memory(&chunks, copied(o), scratch) +
            (two_streams(o) ? organ_along_states_memory(&chunks, false, scratch) : 0) + (scratch ? tokens : 0);
 }
 
 uint64_t organ_along_memory(const organ_along_options *options, const organ_forward *forward)
 {
-    return states_memory(options, forward, options->scratch != NULL);
+    return states_memory(options, forward, options->scratch != NULL, 1);
+}
+
+/* Inputs of a token that the targets of a layer get in all streams, and the widest of them once more; of the layer where that is most. */
+static uint64_t most_heard(const organ_along_text *along)
+{
+    const organ_targets *const targets = along->targets;
+    const organ_forward_config *const config = organ_forward_describe(along->facts.forward);
+    uint64_t most = 0;
+    for (size_t k = 0; k < targets->count;) {
+        uint64_t plain = 0, experts = 0, widest = 0;
+        const int32_t layer = targets->tensors[k]->anatomy.layer;
+        for (; k < targets->count && targets->tensors[k]->anatomy.layer == layer; k++) {
+            const organ_matrices m = organ_tensor_matrices(targets->tensors[k]);
+            if (m.count > 1 || targets->tensors[k]->anatomy.expert >= 0)
+                experts = config->experts_used * (config->hidden + config->expert_intermediate);
+            else
+                plain += m.cols;
+            widest = m.cols > widest ? m.cols : widest;
+        }
+        const uint64_t sum = plain * (two_streams(along->options) ? 2 : 1) + experts + widest;
+        most = sum > most ? sum : most;
+    }
+    return most;
+}
+
+/* What several ranks take beside what one process does: each keeps what its chunk has heard, for the others, and has room for what it gets
+ * from them. But of the states in memory it has only its own chunks, half of them at most. */
+static uint64_t exchange_bytes(const organ_along_text *along, bool scratch)
+{
+    const organ_along_options *const o = along->options;
+    const uint64_t heard = most_heard(along) * along->chunks.together * o->context * sizeof(float);
+    const uint64_t less = states_memory(o, along->facts.forward, scratch, 1) - states_memory(o, along->facts.forward, scratch, 2);
+    return organ_ranks_count(along->engine->ranks) > 1 && heard > less ? heard - less : 0;
 }
 
 /* What the forward pass must leave. */
@@ -120,8 +155,8 @@ static organ_status refuse_memory(const organ_along_text *along, uint64_t kept, 
 {
     const organ_along_options *const o = along->options;
     const uint64_t memory = along->engine->memory;
-    beside here = {along, organ_along_memory(o, along->facts.forward) + kept},
-           scratch = {along, states_memory(o, along->facts.forward, true) + kept};
+    beside here = {along, organ_along_memory(o, along->facts.forward) + kept + exchange_bytes(along, o->scratch != NULL)},
+           scratch = {along, states_memory(o, along->facts.forward, true, 1) + kept + exchange_bytes(along, true)};
     organ_memory_refuse(error, memory, organ_memory_enough(memory, leaves_more, &here),
                         "the hidden states of %u windows (--samples) of %u tokens (--context), a layer and what %s it takes", o->samples,
                         o->context, o->doing);
@@ -148,10 +183,10 @@ static organ_status share_memory(organ_along_text *along, organ_error *error)
     along->chunks = chunks_of(o, forward);
     const uint64_t states = organ_along_memory(o, forward), gathering = kept_bytes(along, along->chunks.together * o->context),
                    working = work_bytes(along), kept = gathering > working ? gathering : working;
-    beside b = {along, states + kept};
+    beside b = {along, states + kept + exchange_bytes(along, o->scratch != NULL)};
     if (!leaves_more(&b, along->engine->memory))
         return refuse_memory(along, kept, error);
-    /* Not by what this number of threads leaves: whether moments are whole would depend on it, and with it the result. */
+    /* Not by what this number of threads or ranks leaves: whether moments are whole would depend on it, and with it the result. */
     along->moments_memory = organ_forward_spare(forward, o->context) - states - kept;
     along->chunks.first = organ_ranks_rank(along->engine->ranks);
     along->chunks.step = organ_ranks_count(along->engine->ranks);
