@@ -457,8 +457,10 @@ void organ_ranks_leave(organ_ranks *ranks)
     organ_pulse_end(ranks);
     const bool ends = here_all && ranks->wire.gather(&here, 1, all, organ_ranks_pause, why) == 0;
     organ_watch_end(ranks);
-    if (ends)
+    if (ends) {
+        organ_pulse_hear(ranks);
         ranks->wire.close(why);
+    }
     free(all);
     pthread_cond_destroy(&ranks->watch.woken);
     pthread_mutex_destroy(&ranks->watch.lock);

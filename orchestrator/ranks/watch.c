@@ -111,6 +111,7 @@ void organ_watch_end(organ_ranks *ranks)
         pthread_cond_signal(&w->woken);
         pthread_mutex_unlock(&w->lock);
         pthread_join(w->thread, NULL);
+        hear_beats(ranks); /* what was sent must be taken before MPI ends */
     }
     w->runs = false;
     free(w->naps);

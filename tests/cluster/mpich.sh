@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+# The module built for MPICH under its own launcher, and each launcher with the module of the other library, which is refused. On one host: over
+# several, MPICH 4.0.2 over UCX sometimes does not come back from MPI_Finalize (docs/cluster.md). Started by run.sh.
+. tests/cluster/hosts.sh
+needs mpirun.mpich mpich
+needs mpicc.mpich libmpich-dev
+needs ip iproute2
+ip link set lo up
+mkdir -p "$scratch/mpich" && cp "$root/build/organ" "$scratch/mpich/" &&
+    mpicc.mpich -std=c11 -D_GNU_SOURCE -I. -O2 -fvisibility=hidden -fPIC -pthread -shared mpi/mpi.c -o "$scratch/mpich/liborgan_mpi.so" ||
+    { bad "the module cannot be built for MPICH" && finish; }
+cd "$scratch" || exit 1
+organ=$scratch/mpich/organ
+launch() { mpirun.mpich "$@"; }
+same_runs 3
+alone slow "${slowly[@]}"
+broken "a rank is killed" 3 20 kill_rank 2
+resumed 2
+
+# ---- the launcher of another library ----
+refused() {
+    if "$@" >out 2>err; then bad "it runs" err; else good; fi
+    says 'MPI sees 1 of them: the module is of another MPI library than the launcher'
+    judge "something was made" test -z "$(find . -maxdepth 1 -name '*new*')"
+}
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_orte_tmpdir_base=$scratch/tmp
+if command -v mpirun.openmpi >/dev/null; then
+    here="Open MPI's mpirun and MPICH's module"
+    refused mpirun.openmpi --oversubscribe -n 3 "$organ" prune "$model" -o new
+    if [[ -f $root/build/liborgan_mpi.so ]] && ldd "$root/build/liborgan_mpi.so" | grep -q libmpi.so; then
+        here="MPICH's mpirun and Open MPI's module"
+        refused mpirun.mpich -n 3 "$root/build/organ" prune "$model" -o new
+    fi
+fi
+finish
