@@ -212,3 +212,22 @@ organ_status organ_ranks_add(organ_ranks *ranks, const char *where, uint64_t *co
     organ_gathered_free(&all);
     return error->status;
 }
+
+organ_row_range organ_ranks_rows(const organ_ranks *ranks, size_t rank, size_t rows, size_t step)
+{
+    const size_t count = organ_ranks_count(ranks), steps = (rows + step - 1) / step;
+    const size_t first = steps * rank / count * step, end = steps * (rank + 1) / count * step;
+    return (organ_row_range){first < rows ? first : rows, end < rows ? end : rows};
+}
+
+organ_status organ_ranks_complete_rows(organ_ranks *ranks, const char *where, void *values, size_t bytes, size_t rows, size_t step,
+                                       organ_error *error)
+{
+    if (organ_ranks_agree(ranks, where, error) != ORGAN_OK)
+        return error->status;
+    for (size_t r = 0; r < organ_ranks_count(ranks) && !error->status; r++) {
+        const organ_row_range of = organ_ranks_rows(ranks, r, rows, step);
+        organ_ranks_broadcast(ranks, r, (char *)values + of.first * bytes, (of.end - of.first) * bytes, error);
+    }
+    return error->status;
+}

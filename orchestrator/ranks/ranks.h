@@ -121,6 +121,16 @@ typedef struct organ_found {
 } organ_found;
 organ_status organ_deal_exchange(const organ_deal *deal, const char *where, organ_found *of, organ_error *error);
 
+/* Rows that ranks share evenly, each some that follow one another, from a multiple of `step` on: those of `rank`. */
+typedef struct organ_row_range {
+    size_t first, end;
+} organ_row_range;
+organ_row_range organ_ranks_rows(const organ_ranks *ranks, size_t rank, size_t rows, size_t step);
+
+/* Each rank has computed its rows, of `bytes` bytes each: all get all of them. As organ_ranks_agree. */
+organ_status organ_ranks_complete_rows(organ_ranks *ranks, const char *where, void *values, size_t bytes, size_t rows, size_t step,
+                                       organ_error *error);
+
 /* The progress for this rank: the first rank shows that of all as one, the others tell it theirs. To be called once; `shown` must outlive
  * the ranks. Without ranks it is `shown`. */
 const organ_progress *organ_ranks_progress(organ_ranks *ranks, const organ_progress *shown);

@@ -458,6 +458,43 @@ END_TEST
 
 /* ---- launchers ---- */
 
+START_TEST(rows_are_cut_at_steps)
+{
+    for (size_t count = 1; count < 9; count++)
+        for (size_t rows = 1; rows < 5000; rows += 127) {
+            organ_ranks ranks = {.count = count};
+            size_t next = 0;
+            for (size_t r = 0; r < count; r++) {
+                const organ_row_range own = organ_ranks_rows(&ranks, r, rows, 128);
+                ck_assert_uint_eq(own.first, next);
+                ck_assert(own.first % 128 == 0 || own.first == rows);
+                next = own.end;
+            }
+            ck_assert_uint_eq(next, rows);
+        }
+}
+END_TEST
+
+#define SHARED_ROWS 300
+
+static void complete_rows(organ_ranks *ranks, organ_error *error)
+{
+    int values[SHARED_ROWS][2] = {{0}};
+    const organ_row_range own = organ_ranks_rows(ranks, organ_ranks_rank(ranks), SHARED_ROWS, 64);
+    for (size_t i = own.first; i < own.end; i++)
+        values[i][1] = 1 + (int)i;
+    organ_ranks_complete_rows(ranks, "rows", values, sizeof *values, SHARED_ROWS, 64, error);
+    for (int i = 0; i < SHARED_ROWS && !error->status; i++)
+        ck_assert_int_eq(values[i][1], 1 + i);
+}
+
+START_TEST(rows_of_all_reach_all)
+{
+    play(7, complete_rows); /* more than there are steps */
+    all_end(ORGAN_OK, "");
+}
+END_TEST
+
 START_TEST(launchers_are_known_by_their_variables)
 {
     static const struct {
@@ -515,6 +552,8 @@ int main(void)
     tcase_add_test(meeting, one_process_needs_nobody);
     tcase_add_test(dealing, parts_are_dealt_by_size);
     tcase_add_test(dealing, shares_differ_by_less_than_a_part);
+    tcase_add_test(dealing, rows_are_cut_at_steps);
+    tcase_add_test(dealing, rows_of_all_reach_all);
     tcase_add_test(dealing, launchers_are_known_by_their_variables);
     suite_add_tcase(suite, meeting);
     suite_add_tcase(suite, dealing);

@@ -58,6 +58,9 @@ typedef struct organ_along_matrix {
     const organ_calibration *calibration;
     size_t after;   /* how many matrices with this calibration are still to be changed, */
     uint64_t spare; /* and bytes of --memory that may be kept until then, whatever the number of threads */
+    /* Ranks that change it together, each its rows, so that all have all of it; NULL: this one does alone. */
+    struct organ_ranks *ranks;
+    bool own; /* this rank puts it into the output */
 } organ_along_matrix;
 
 /* What the caller does. All functions are called on the thread that walks, layer by layer. The inputs of all matrices of a layer
@@ -85,6 +88,7 @@ typedef struct organ_along_work {
      * carried to the other ranks. */
     size_t (*together)(void *context, size_t target);
     bool alike; /* every rank changes all matrices */
+    bool rows;  /* `change` can share the rows of a matrix: where one has more to it than an even share of the layer, ranks do so */
     /* Before the first and after the last matrix of a layer that has targets. NULL: nothing. */
     organ_status (*enter)(void *context, const organ_along_layer *layer, organ_error *error);
     organ_status (*leave)(void *context, const organ_along_layer *layer, organ_error *error);

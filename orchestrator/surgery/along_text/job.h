@@ -48,7 +48,8 @@ typedef struct organ_along_unit {
     bool expert;    /* the streams may route other tokens to it: one stream */
     bool whole;     /* there is memory for its second moments as one block */
     bool done;      /* by an earlier run */
-    uint32_t owner; /* else the rank that changes it */
+    uint32_t owner; /* else the rank that changes it, or, where all ranks change it together, */
+    bool common;    /* puts it into the output */
 } organ_along_unit;
 
 /* What a tap was told, for other ranks. */

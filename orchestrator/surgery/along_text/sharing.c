@@ -24,8 +24,10 @@ typedef struct plan {
 /* In thousands of products: the sum over all units of a model fits. */
 static uint64_t thousands(double products) { return (uint64_t)fmin(products / 1e3, 0x1p40) + 1; }
 
+#define TIMES 8 /* that the rows of a matrix go through the second moments, more or less */
+
 /* Rows times second moments; and what is computed of these once for all units that a rank has of them. */
-static uint64_t cost_of_rows(const unit *u) { return thousands((double)u->rows * (double)u->cols * (double)u->cols); }
+static uint64_t cost_of_rows(const unit *u) { return thousands(TIMES * (double)u->rows * (double)u->cols * (double)u->cols); }
 static uint64_t cost_of_inputs(const unit *u) { return thousands((double)u->cols * (double)u->cols * (double)u->cols / 3); }
 
 /* A tensor of the output, or what the caller else makes as one thing. */
@@ -58,7 +60,8 @@ static void find_parts(const gathering *g, bool by_inputs, plan *p)
 static bool brings_inputs(const gathering *g, const plan *p, size_t k)
 {
     size_t before = 0;
-    while (before < k && (p->part[before] != p->part[k] || g->units[before].group != g->units[k].group || g->units[before].done))
+    while (before < k && (p->part[before] != p->part[k] || g->units[before].group != g->units[k].group || g->units[before].common ||
+                          g->units[before].done))
         before++;
     return before == k;
 }
@@ -71,7 +74,7 @@ static organ_status deal_parts(const gathering *g, bool by_inputs, plan *p, uint
     memset(p->load, 0, organ_ranks_count(ranks) * sizeof *p->load);
     find_parts(g, by_inputs, p);
     for (size_t k = 0; k < g->unit_count; k++)
-        if (!g->units[k].done)
+        if (!g->units[k].done && !g->units[k].common)
             p->cost[p->part[k]] += cost_of_rows(&g->units[k]) + (brings_inputs(g, p, k) ? cost_of_inputs(&g->units[k]) : 0);
     if (organ_ranks_deal(ranks, p->cost, g->unit_count, p->owner, error) != ORGAN_OK)
         return error->status;
@@ -84,6 +87,39 @@ static organ_status deal_parts(const gathering *g, bool by_inputs, plan *p, uint
     return ORGAN_OK;
 }
 
+static bool is_alone(const gathering *g, size_t k)
+{
+    for (size_t l = 0; l < g->unit_count; l++)
+        if (l != k && thing_of(g, &g->units[l]) == thing_of(g, &g->units[k]))
+            return false;
+    return true;
+}
+
+/* The unit with most to do of those that are left, which are `left` together; SIZE_MAX: none. */
+static size_t find_largest(const gathering *g, uint64_t *left)
+{
+    size_t largest = SIZE_MAX;
+    *left = 0;
+    for (size_t k = 0; k < g->unit_count; k++) {
+        if (g->units[k].done || g->units[k].common)
+            continue;
+        *left += cost_of_rows(&g->units[k]);
+        largest = largest == SIZE_MAX || cost_of_rows(&g->units[k]) > cost_of_rows(&g->units[largest]) ? k : largest;
+    }
+    return largest;
+}
+
+/* Units that are more than an even share of what is left are for all ranks, one after the other. */
+static void choose_common(const gathering *g)
+{
+    uint64_t left = 0;
+    for (size_t k; g->along->work->rows && (k = find_largest(g, &left)) != SIZE_MAX;) {
+        if (cost_of_rows(&g->units[k]) <= left / organ_ranks_count(g->along->engine->ranks) || !is_alone(g, k))
+            return;
+        g->units[k].common = true;
+    }
+}
+
 static void take_plan(const gathering *g, const plan *p)
 {
     for (size_t k = 0; k < g->unit_count; k++)
@@ -94,6 +130,7 @@ static void take_plan(const gathering *g, const plan *p)
 static organ_status choose_plan(const gathering *g, plan *p, organ_error *error)
 {
     uint64_t apart = 0, tied = 0;
+    choose_common(g);
     if (deal_parts(g, false, p, &apart, error) != ORGAN_OK)
         return error->status;
     take_plan(g, p);
@@ -139,7 +176,7 @@ organ_status organ_along_exchange(const gathering *g, const organ_along_layer *l
     for (size_t k = 0; k < g->unit_count && !error->status; k++) {
         const unit *const u = &g->units[k];
         uint64_t bytes = 0;
-        if (u->done)
+        if (u->done || u->common)
             continue;
         void *const values = organ_layer_values(layer->loaded, u->name, &bytes);
         if (values)

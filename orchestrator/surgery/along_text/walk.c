@@ -110,12 +110,18 @@ static bool all_done(const organ_along_gathering *g)
     return true;
 }
 
+/* What an earlier run has done each rank reads back. */
+static bool is_mine(const organ_along_gathering *g, const organ_along_unit *u)
+{
+    return u->done || u->common || u->owner == organ_ranks_rank(g->along->engine->ranks);
+}
+
 /* Of the units behind this one those that have its calibration, as far as this rank changes them. */
 static size_t count_after(const organ_along_gathering *g, const organ_along_unit *u)
 {
     size_t count = 0;
     for (const organ_along_unit *other = u + 1; other < g->units + g->unit_count; other++)
-        count += other->group == u->group && other->owner == u->owner && !other->done;
+        count += other->group == u->group && is_mine(g, other) && !other->done;
     return count;
 }
 
@@ -134,7 +140,9 @@ static organ_status change_unit(const organ_along_gathering *g, const organ_alon
                                        .name = u->name,
                                        .calibration = calibration,
                                        .after = done ? 0 : count_after(g, u),
-                                       .spare = g->spare};
+                                       .spare = g->spare,
+                                       .ranks = u->common ? g->along->engine->ranks : NULL,
+                                       .own = u->owner == organ_ranks_rank(g->along->engine->ranks)};
     uint64_t rows = 0, cols = 0;
     organ_factor held;
     if (!organ_layer_matrix(layer->loaded, u->name, &rows, &cols, &held) || rows != u->rows || cols != u->cols)
@@ -168,12 +176,6 @@ static organ_status hear_layer(organ_along_gathering *g, const organ_along_layer
     return done || error->status ? error->status : organ_along_gathering_finish(g, error);
 }
 
-/* What an earlier run has done each rank reads back. */
-static bool is_own(const organ_along_gathering *g, const organ_along_unit *u)
-{
-    return u->done || u->owner == organ_ranks_rank(g->along->engine->ranks);
-}
-
 /* Unit k and, where they are to follow one another, those that see the same inputs. */
 static organ_status change_from(const organ_along_gathering *g, size_t k, bool *changed, const organ_along_layer *layer, organ_error *error)
 {
@@ -182,8 +184,7 @@ static organ_status change_from(const organ_along_gathering *g, size_t k, bool *
         if (changed[l] || (l > k && (!g->along->work->grouped || group == SIZE_MAX || g->units[l].group != group)))
             continue;
         changed[l] = true;
-        if (is_own(g, &g->units[l]))
-            change_unit(g, &g->units[l], layer, error);
+        change_unit(g, &g->units[l], layer, error);
         if (error->status || !g->along->work->grouped)
             return error->status;
     }
@@ -197,9 +198,14 @@ static organ_status change_units(const organ_along_gathering *g, const organ_alo
         organ_fail_memory(error, g->along->model->path);
     else
         organ_along_deal(g, error);
-    for (size_t k = 0; k < g->unit_count && !error->status; k++)
-        if (!changed[k])
-            change_from(g, k, changed, layer, error);
+    /* Those that ranks change together come first: none waits then for what another one does alone. */
+    for (unsigned turn = 0; turn < 2 && !error->status; turn++) {
+        for (size_t k = 0; k < g->unit_count; k++)
+            changed[k] = !is_mine(g, &g->units[k]) || g->units[k].common != (turn == 0);
+        for (size_t k = 0; k < g->unit_count && !error->status; k++)
+            if (!changed[k])
+                change_from(g, k, changed, layer, error);
+    }
     free(changed);
     return organ_along_exchange(g, layer, error);
 }

@@ -23,7 +23,8 @@ static const organ_calibrated_method methods[] = {
      .noise = true,
      .effort = true,
      .can_leave = true,
-     .by_imatrix = true},
+     .by_imatrix = true,
+     .rows = true},
     {.name = "physarum-v3",
      .method = ORGAN_PRUNE_PHYSARUM_V3,
      .version = 1,
@@ -205,7 +206,8 @@ static organ_status open_text(organ_calibrated_job *job, organ_error *error)
                                    .done = organ_calibrated_done,
                                    .restore = organ_calibrated_restore,
                                    .change = organ_calibrated_matrix,
-                                   .grouped = job->method->method == ORGAN_PRUNE_PHYSARUM_V3};
+                                   .grouped = job->method->method == ORGAN_PRUNE_PHYSARUM_V3,
+                                   .rows = job->method->rows && job->compensates};
     return organ_along_open(&job->walk, job->base.donor, &job->base.targets, &job->work, job->base.engine, job->base.progress, &job->along,
                             error);
 }

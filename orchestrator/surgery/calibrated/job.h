@@ -34,6 +34,7 @@ typedef struct organ_calibrated_method {
     bool effort;      /* has --effort, */
     bool can_leave;   /* --no-compensate, */
     bool by_imatrix;  /* and --imatrix */
+    bool rows;        /* ranks can share the rows of a matrix, where weights that are kept are changed */
 } organ_calibrated_method;
 
 typedef struct organ_calibrated_job {

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/calibrated/masked_squares.h"
 
 #include "orchestrator/machine/extent.h"
+#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/floats.h"
 #include "orchestrator/surgery/calibrated/preconditioner.h"
@@ -210,11 +211,12 @@ organ_status organ_masked_squares_solve(organ_masked_squares *s, const uint8_t *
 {
     s->keep = keep;
     s->v = v;
-    for (s->from = 0; s->from < s->rows && !error->status; s->from += TOGETHER) {
-        s->count = organ_lesser(TOGETHER, s->rows - s->from);
+    const organ_row_range own = organ_ranks_rows(s->engine->ranks, organ_ranks_rank(s->engine->ranks), s->rows, ROWS_A_GO);
+    for (s->from = own.first; s->from < own.end && !error->status; s->from += TOGETHER) {
+        s->count = organ_lesser(TOGETHER, own.end - s->from);
         solve_together(s, products, error);
     }
-    return error->status;
+    return organ_ranks_complete_rows(s->engine->ranks, "rows are solved", v, s->h.size * sizeof *v, s->rows, ROWS_A_GO, error);
 }
 
 uint64_t organ_masked_squares_memory(uint64_t rows, uint64_t cols)

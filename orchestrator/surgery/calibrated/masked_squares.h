@@ -21,7 +21,8 @@ float *organ_masked_squares_residual(organ_masked_squares *squares);
 /* Takes the weights where keep is 0 out of v and moves the others towards the solution, by so many products with H. v is what the last
  * solve left (or what the residual was filled for); keep (1 or 0, rows x h.size) is within the last one. First the preconditioner takes
  * back, as far as it knows, what leaving them out does; the first product measures that, and each further one is an iteration. Then v goes
- * a part of the preconditioner's step further, which the next solve measures. Products and vectors are FP32, dot products FP64.
+ * a part of the preconditioner's step further, which the next solve measures. Products and vectors are FP32, dot products FP64. Ranks of
+ * the engine each solve some of the rows, and then have all of v: the residual is kept up for a rank's own.
  * ORGAN_INTERRUPTED if the engine is stopped: then v is of no use. */
 organ_status organ_masked_squares_solve(organ_masked_squares *squares, const uint8_t *keep, unsigned products, float *v,
                                         organ_error *error);

@@ -35,8 +35,10 @@ void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_c
 organ_status organ_calibrated_prune(organ_calibrated_job *job, const organ_along_matrix *m, organ_prune_matrix_options wish, float *weights,
                                     uint8_t *keep, organ_prune_matrix_report *report, organ_error *error)
 {
+    organ_engine engine = *job->base.engine;
+    engine.ranks = m->ranks;
     organ_prune_share(&job->shared, &wish, m->calibration, m->after > 0, m->spare);
-    organ_prune_matrix(job->base.engine, &wish, m->calibration, weights, (size_t)m->rows, (size_t)m->cols, keep, report, error);
+    organ_prune_matrix(&engine, &wish, m->calibration, weights, (size_t)m->rows, (size_t)m->cols, keep, report, error);
     if (m->after == 0)
         organ_prune_share_end(&job->shared);
     for (uint64_t k = 0; k < m->rows * m->cols && !error->status; k++)
@@ -122,10 +124,11 @@ organ_status organ_calibrated_matrix(void *context, const organ_along_matrix *ma
     if (!keep)
         return organ_fail_memory(error, part->tensor->name);
     organ_prune_matrix_report report;
-    if (organ_calibrated_prune(job, matrix, organ_calibrated_wish(job, x.part), weights, keep, &report, error) == ORGAN_OK)
+    if (organ_calibrated_prune(job, matrix, organ_calibrated_wish(job, x.part), weights, keep, &report, error) == ORGAN_OK && matrix->own)
         organ_calibrated_note(job, x.part, matrix->calibration, &report);
     free(keep);
-    if (error->status || organ_along_strips(job->along, part->tensor, matrix->matrix, weights, &x, store_strip, error) != ORGAN_OK)
+    if (error->status || !matrix->own ||
+        organ_along_strips(job->along, part->tensor, matrix->matrix, weights, &x, store_strip, error) != ORGAN_OK)
         return error->status;
     return matrix->matrix + 1 == organ_tensor_matrices(part->tensor).count ? organ_prune_part_done(&job->base, part, error) : ORGAN_OK;
 }

@@ -122,6 +122,7 @@ organ_status organ_prune_then(organ_calibrated_job *job, json_t **report, organ_
                                             .streams = job->two_streams ? ORGAN_ALONG_BOTH : ORGAN_ALONG_CHANGED,
                                             .moments_only = !job->method->noise,
                                             .seed = c->seed,
+                                            .rows = job->method->rows,
                                             .memory = memory,
                                             .prune = prune,
                                             .parameters = parameters,

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/precision/gptq_job.h"
 
 #include "orchestrator/machine/extent.h"
+#include "orchestrator/ranks/ranks.h"
 #include "orchestrator/stream/product.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/cholesky.h"
@@ -156,16 +157,16 @@ static double sum_of(const double *losses, size_t rows)
 
 /* ---- scales as they are at first, and as they are stored ---- */
 
-static size_t band_rows(const organ_gptq_job *job)
+static size_t rows_in_band(const organ_gptq *m)
 {
-    const organ_scale_of of = job->matrix->grid.scale_of;
-    return of == ORGAN_SCALE_BLOCK ? job->matrix->grid.size : of == ORGAN_SCALE_TENSOR ? job->rows : 1;
+    const organ_scale_of of = m->grid.scale_of;
+    return of == ORGAN_SCALE_BLOCK ? m->grid.size : of == ORGAN_SCALE_TENSOR ? m->rows : 1;
 }
 
 static void greatest_scales(organ_gptq_job *job)
 {
     const organ_kernels *const kernels = job->inputs->engine->kernels;
-    const size_t band = band_rows(job);
+    const size_t band = rows_in_band(job->matrix);
     for (size_t first = 0; first < job->rows; first += band)
         for (size_t g = 0; g < job->groups; g++) {
             const size_t from = g * job->group, n = organ_lesser(job->group, job->cols - from), end = organ_lesser(first + band, job->rows);
@@ -240,13 +241,29 @@ static void first_scales(organ_gptq_job *job)
 
 static void last_scales(const organ_gptq_job *job)
 {
-    const size_t band = band_rows(job);
+    const size_t band = rows_in_band(job->matrix);
     for (size_t first = 0; first < job->rows; first += band)
         for (size_t k = 0; k < job->numbers; k++)
             job->matrix->scales[first / band * job->numbers + k] = job->scales[k * job->padded + first];
 }
 
 /* ---- a matrix ---- */
+
+/* Ranks cut a matrix where strips begin, and bands of rows that have their scales together. */
+static size_t cut_at(const organ_gptq *m)
+{
+    const organ_scale_of of = m->grid.scale_of;
+    return of == ORGAN_SCALE_TENSOR ? organ_larger(m->rows, STRIP) : of == ORGAN_SCALE_BLOCK ? organ_larger(m->grid.size, STRIP) : STRIP;
+}
+
+/* What each rank has summed over its rows, in the order of the rows. */
+static organ_status sum_up(const organ_gptq_job *job, double *losses, double *sum, organ_error *error)
+{
+    const organ_gptq *const all = job->whole;
+    if (organ_ranks_complete_rows(all->ranks, "rows have their codes", losses, sizeof *losses, all->rows, cut_at(all), error) == ORGAN_OK)
+        *sum = sum_of(losses, all->rows);
+    return error->status;
+}
 
 /* GPTQ's, for rows that are better off with them. */
 typedef struct before {
@@ -281,26 +298,54 @@ static organ_status improve(organ_gptq_job *job, const before *gptq, double *los
     return ORGAN_OK;
 }
 
+/* `losses` are of all rows of the whole matrix, as those of GPTQ are. */
 static organ_status quantise(organ_gptq_job *job, const before *gptq, double *losses, organ_error *error)
 {
-    organ_gptq *const m = job->matrix;
+    organ_gptq *const m = job->matrix, *const whole = job->whole;
+    const before own = {gptq->values, gptq->scales, gptq->losses + job->first};
     memset(m->values, 0, job->rows * job->cols * sizeof *m->values);
-    organ_gptq_residual(job, losses);
-    m->energy = sum_of(losses, job->rows);
+    organ_gptq_residual(job, losses + job->first);
+    if (sum_up(job, losses, &whole->energy, error) != ORGAN_OK)
+        return error->status;
     first_scales(job);
     for (size_t i = 0; i < job->rows; i++)
         for (size_t j = 0; j < job->cols; j++)
             job->field[i * job->cols + j] = m->weights[i * job->cols + job->inputs->order[j]];
     if (organ_gptq_sweep(job, false, error) != ORGAN_OK)
         return error->status;
-    organ_gptq_residual(job, gptq->losses);
-    memcpy(losses, gptq->losses, job->rows * sizeof *losses);
-    m->gptq_loss = sum_of(losses, job->rows);
-    if (!m->no_resolve && improve(job, gptq, losses, error) != ORGAN_OK)
+    organ_gptq_residual(job, own.losses);
+    if (sum_up(job, gptq->losses, &whole->gptq_loss, error) != ORGAN_OK)
         return error->status;
-    m->loss = sum_of(losses, job->rows);
+    memcpy(losses, gptq->losses, whole->rows * sizeof *losses);
+    if (!m->no_resolve && improve(job, &own, losses + job->first, error) != ORGAN_OK)
+        return error->status;
     last_scales(job);
-    return ORGAN_OK;
+    return sum_up(job, losses, &whole->loss, error);
+}
+
+/* Values and scales of all rows. */
+static organ_status join_rows(const organ_gptq_job *job, organ_error *error)
+{
+    const organ_gptq *const all = job->whole;
+    const size_t step = cut_at(all), band = rows_in_band(all);
+    if (organ_ranks_complete_rows(all->ranks, "rows have their values", all->values, all->cols * sizeof *all->values, all->rows, step,
+                                  error) != ORGAN_OK)
+        return error->status;
+    return organ_ranks_complete_rows(all->ranks, "rows have their scales", all->scales, job->numbers * sizeof *all->scales,
+                                     (all->rows + band - 1) / band, organ_larger(step / band, 1), error);
+}
+
+/* The rows of this rank. */
+static organ_gptq own_rows(const organ_gptq *all, size_t numbers)
+{
+    const organ_row_range own = organ_ranks_rows(all->ranks, organ_ranks_rank(all->ranks), all->rows, cut_at(all));
+    organ_gptq part = *all;
+    part.rows = own.end - own.first;
+    part.weights += own.first * all->cols;
+    part.keep = all->keep ? all->keep + own.first * all->cols : NULL;
+    part.values += own.first * all->cols;
+    part.scales += own.first / rows_in_band(all) * numbers;
+    return part;
 }
 
 static size_t room_of(const organ_gptq_job *job)
@@ -319,24 +364,28 @@ uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols)
 organ_status organ_gptq_run(const organ_gptq_inputs *in, organ_gptq *m, organ_error *error)
 {
     const size_t workers = organ_workers_count(in->engine->workers);
-    organ_gptq_job job = {.inputs = in, .matrix = m, .rows = m->rows, .cols = m->cols};
+    organ_gptq part = own_rows(m, organ_grid_numbers(&m->grid, m->cols));
+    organ_gptq_job job = {.inputs = in, .whole = m, .matrix = &part, .rows = part.rows, .cols = m->cols};
+    job.first = m->cols ? (size_t)(part.values - m->values) / m->cols : 0;
     job.group = organ_grid_group(&m->grid, m->cols);
     job.groups = organ_grid_groups(&m->grid, m->cols);
     job.terms = organ_grid_affine(&m->grid) ? 2 : 1;
     job.supers = organ_grid_supers(&m->grid, m->cols);
     job.numbers = organ_grid_numbers(&m->grid, m->cols);
-    job.padded = (m->rows + STRIP - 1) / STRIP * STRIP;
+    job.padded = (part.rows + STRIP - 1) / STRIP * STRIP;
     job.room_bytes = organ_to_line(room_of(&job));
-    job.field = organ_floats(m->rows, m->cols);
-    job.scales = organ_floats(job.numbers, job.padded);
+    const size_t least = organ_larger(part.rows, 1), columns = organ_larger(job.padded, STRIP);
+    job.field = organ_floats(least, m->cols);
+    job.scales = organ_floats(job.numbers, columns);
     job.room = aligned_alloc(64, workers * job.room_bytes);
     double *const losses = malloc(m->rows * sizeof *losses);
-    before gptq = {organ_floats(m->rows, m->cols), organ_floats(job.numbers, job.padded), malloc(m->rows * sizeof *gptq.losses)};
-    m->rows_kept = 0;
+    before gptq = {organ_floats(least, m->cols), organ_floats(job.numbers, columns), malloc(m->rows * sizeof *gptq.losses)};
+    part.rows_kept = 0;
     if (!job.field || !job.scales || !job.room || !losses || !gptq.values || !gptq.scales || !gptq.losses)
         organ_fail_errno(error, ENOMEM, "%s: GPTQ of %zu x %zu", m->name, m->rows, m->cols);
-    else
-        quantise(&job, &gptq, losses, error);
+    else if (quantise(&job, &gptq, losses, error) == ORGAN_OK)
+        join_rows(&job, error);
+    m->rows_kept = part.rows_kept;
     void *const parts[] = {job.field, job.scales, job.room, losses, gptq.values, gptq.scales, gptq.losses};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
         free(parts[k]);

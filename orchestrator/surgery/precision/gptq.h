@@ -28,20 +28,22 @@ void organ_gptq_inputs_close(organ_gptq_inputs *inputs);
 organ_status organ_gptq_inputs_take(const organ_engine *engine, const organ_calibration *calibration, const char *name,
                                     organ_gptq_inputs *inputs, organ_error *error);
 
-/* A matrix and what becomes of it. The caller sets all but the figures. */
+/* A matrix and what becomes of it. The caller sets all but the figures. Ranks that share it each make some of its rows, unless all rows
+ * have one scale, and then have all. */
 typedef struct organ_gptq {
     const char *name; /* for messages */
     organ_grid grid;
     bool no_resolve; /* scales and codes as GPTQ has them */
     size_t rows, cols;
-    const float *weights;  /* rows x cols, finite */
-    const uint8_t *keep;   /* rows x cols: 0 where the weight is zero and stays it; NULL: all may have a code */
-    const float *weighing; /* of GGUF's blocks: what columns weigh as their scales are chosen (organ_fit); NULL: the diagonal of H */
-    float *values;         /* rows x cols: code x scale in FP32, and of GGUF's blocks what dequantize makes of them */
+    struct organ_ranks *ranks; /* NULL: this one makes it alone */
+    const float *weights;      /* rows x cols, finite */
+    const uint8_t *keep;       /* rows x cols: 0 where the weight is zero and stays it; NULL: all may have a code */
+    const float *weighing;     /* of GGUF's blocks: what columns weigh as their scales are chosen (organ_fit); NULL: the diagonal of H */
+    float *values;             /* rows x cols: code x scale in FP32, and of GGUF's blocks what dequantize makes of them */
     /* As they are stored, bands x groups: a band is 128 rows of blocks, all rows of a tensor, else a row. Of GGUF's blocks rows x
      * organ_grid_numbers. */
     float *scales;
-    /* tr(E H E^T): of E = W, of GPTQ's error, of the error in the end; rows that kept what GPTQ gave them */
+    /* tr(E H E^T): of E = W, of GPTQ's error, of the error in the end; of this rank's rows those that kept what GPTQ gave them */
     double energy, gptq_loss, loss;
     uint64_t rows_kept;
 } organ_gptq;

@@ -10,7 +10,8 @@
 
 typedef struct organ_gptq_job {
     const organ_gptq_inputs *inputs;
-    organ_gptq *matrix;
+    organ_gptq *whole, *matrix; /* the matrix, and of it the rows of this rank: from row `first` on */
+    size_t first;
     size_t rows, cols, group, groups;
     size_t terms, supers, numbers; /* scale and minimum of a group, or a scale alone; as organ_grid_supers, organ_grid_numbers */
     size_t padded;                 /* rows, to whole strips */

@@ -175,7 +175,7 @@ static organ_status forget_inputs(void *context, const organ_along_layer *layer,
     return error->status;
 }
 
-static organ_status quantise(storing *s, float *weights, float *values, organ_error *error)
+static organ_status quantise(storing *s, const organ_along_matrix *matrix, float *weights, float *values, organ_error *error)
 {
     organ_quantize_job *const job = s->job;
     organ_gptq m = {.name = s->part->weight->name,
@@ -183,13 +183,20 @@ static organ_status quantise(storing *s, float *weights, float *values, organ_er
                     .no_resolve = job->options->no_resolve,
                     .rows = s->rows,
                     .cols = s->cols,
+                    .ranks = matrix->ranks,
                     .weights = weights,
                     .keep = s->keep,
                     .values = values,
                     .scales = s->scales};
     if (!isfinite(job->engine->kernels->amax(weights, s->rows * s->cols)))
         return organ_quantize_refuse_values(s->part->weight->name, error);
-    if (organ_gptq_run(&job->inputs, &m, error) != ORGAN_OK || store(s, s->donor ? s->donor : weights, values, error) != ORGAN_OK)
+    if (organ_gptq_run(&job->inputs, &m, error) != ORGAN_OK)
+        return error->status;
+    if (!matrix->own) {
+        memcpy(weights, values, s->rows * s->cols * sizeof *weights);
+        return ORGAN_OK;
+    }
+    if (store(s, s->donor ? s->donor : weights, values, error) != ORGAN_OK)
         return error->status;
     s->part->zeros = 0;
     for (size_t k = 0; k < s->rows * s->cols && job->pruning; k++)
@@ -214,7 +221,8 @@ static organ_status change(void *context, const organ_along_matrix *matrix, floa
         organ_fail_memory(error, tensor->name);
     if (!error->status && organ_gptq_inputs_take(job->engine, matrix->calibration, matrix->name, &job->inputs, error) == ORGAN_OK &&
         organ_along_turn(job->along, tensor, weights, s.rows, true, error) == ORGAN_OK &&
-        quantise(&s, weights, values, error) == ORGAN_OK && organ_along_turn(job->along, tensor, weights, s.rows, false, error) == ORGAN_OK)
+        quantise(&s, matrix, weights, values, error) == ORGAN_OK &&
+        organ_along_turn(job->along, tensor, weights, s.rows, false, error) == ORGAN_OK && matrix->own)
         organ_progress_advance(job->progress, tensor->bytes, tensor->name, NULL);
     storing_close(&s);
     free(values);
@@ -270,6 +278,7 @@ static organ_status open_walk(organ_quantize_job *job, const organ_targets *targ
                                    .restore = restore,
                                    .change = change,
                                    .grouped = true,
+                                   .rows = !pruning || pruning->rows,
                                    .leave = forget_inputs};
     return organ_along_open(&job->walk, job->model, targets, &job->work, job->engine, job->progress, &job->along, error);
 }

@@ -69,18 +69,20 @@ static void blocks_mean(const storing *s, const void *blocks, size_t rows, float
     s->job->engine->kernels->dequantize[type->ggml](blocks, values, rows * s->cols / type->elements);
 }
 
-/* Blocks of all rows; `weights` become what they mean. */
-static organ_status store(storing *s, float *weights, organ_error *error)
+/* Blocks of all rows, into the output where they are this rank's; `weights` become what they mean. */
+static organ_status store(storing *s, bool own, float *weights, organ_error *error)
 {
+    organ_gguf_loss lost = {0};
+    organ_gguf_loss *const loss = own ? &s->part->loss : &lost;
     for (size_t r = 0; r < s->rows; r++) {
         unsigned char *const blocks = s->blocks + r * s->row_bytes;
         float *const row = weights + r * s->cols;
         organ_grid_join(&s->grid, s->values + r * s->cols, s->scales + r * s->numbers, s->cols, blocks);
         blocks_mean(s, blocks, 1, s->back);
-        organ_gguf_lose(s->job->engine->kernels, row, s->back, s->roots, 1, s->cols, &s->part->loss);
+        organ_gguf_lose(s->job->engine->kernels, row, s->back, s->roots, 1, s->cols, loss);
         blocks_mean(s, blocks, 1, row);
     }
-    return organ_unit_run_put(s->job->run, s->part->piece, s->blocks, s->rows * s->row_bytes, place_of(s), s->put, error);
+    return !own ? ORGAN_OK : organ_unit_run_put(s->job->run, s->part->piece, s->blocks, s->rows * s->row_bytes, place_of(s), s->put, error);
 }
 
 /* ---- for the walk ---- */
@@ -146,22 +148,23 @@ static organ_status finish(const storing *s, const organ_gptq *m, organ_error *e
     return ORGAN_OK;
 }
 
-static organ_status quantise(storing *s, float *weights, organ_error *error)
+static organ_status quantise(storing *s, const organ_along_matrix *matrix, float *weights, organ_error *error)
 {
     organ_gptq m = {.name = s->part->weight.name,
                     .grid = s->grid,
                     .no_resolve = s->job->options->no_resolve,
                     .rows = s->rows,
                     .cols = s->cols,
+                    .ranks = matrix->ranks,
                     .weights = weights,
                     .weighing = s->weights,
                     .values = s->values,
                     .scales = s->scales};
     if (!isfinite(s->job->engine->kernels->amax(weights, s->rows * s->cols)))
         return organ_gguf_refuse_values(s->part, error);
-    if (organ_gptq_run(&s->job->inputs, &m, error) != ORGAN_OK || store(s, weights, error) != ORGAN_OK)
+    if (organ_gptq_run(&s->job->inputs, &m, error) != ORGAN_OK || store(s, matrix->own, weights, error) != ORGAN_OK)
         return error->status;
-    return finish(s, &m, error);
+    return matrix->own ? finish(s, &m, error) : ORGAN_OK;
 }
 
 static organ_status change(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
@@ -171,7 +174,7 @@ static organ_status change(void *context, const organ_along_matrix *matrix, floa
     storing s;
     if (storing_open(job, matrix, &s, error) == ORGAN_OK &&
         organ_gptq_inputs_take(job->engine, matrix->calibration, matrix->name, &job->inputs, error) == ORGAN_OK &&
-        organ_along_turn(job->along, tensor, weights, s.rows, true, error) == ORGAN_OK && quantise(&s, weights, error) == ORGAN_OK)
+        organ_along_turn(job->along, tensor, weights, s.rows, true, error) == ORGAN_OK && quantise(&s, matrix, weights, error) == ORGAN_OK)
         organ_along_turn(job->along, tensor, weights, s.rows, false, error);
     storing_close(&s);
     return error->status;
@@ -195,6 +198,7 @@ organ_status organ_gguf_open_text(organ_gguf_job *job, organ_error *error)
                                    .restore = restore,
                                    .change = change,
                                    .grouped = true,
+                                   .rows = true,
                                    .leave = forget_inputs};
     job->aimed.tensors = calloc(job->part_count, sizeof *job->aimed.tensors);
     job->texted = calloc(job->part_count, sizeof(organ_gguf_part *));

@@ -22,6 +22,7 @@ typedef struct organ_quantize_pruning {
     organ_along_streams streams; /* as in organ_along_options */
     bool moments_only;
     uint64_t seed;
+    bool rows; /* as in organ_along_work */
     /* Bytes that it takes at most, `keep` among them; the rest as in organ_along_work. */
     uint64_t (*memory)(void *context, uint64_t rows, uint64_t cols);
     /* Changes weights, rows x cols; keep becomes 1 for what may have a code, and 0 for what is zero. */
