@@ -8,6 +8,7 @@
 #define SHORTEST_NAP  20000u /* nanoseconds; doubled at each look, */
 #define NAP_DOUBLINGS 6u     /* so often */
 
+/* From bytes on it is for the first rank, which shows it. */
 typedef enum note_kind { NOTE_STOP, NOTE_FAULT, NOTE_BYTES, NOTE_TENSOR, NOTE_TEXT } note_kind;
 
 typedef struct note {
@@ -28,6 +29,8 @@ static void send_note(organ_ranks *ranks, size_t to, const note *n)
     char why[ORGAN_WIRE_WHY] = "";
     if (!__atomic_load_n(&ranks->lost, __ATOMIC_RELAXED) && ranks->wire.send((int)to, n, sizeof *n, organ_ranks_pause, why))
         __atomic_store_n(&ranks->lost, true, __ATOMIC_RELAXED);
+    if (n->kind >= NOTE_BYTES)
+        __atomic_add_fetch(&ranks->spoken, 1, __ATOMIC_RELEASE);
 }
 
 static void tell_others(organ_ranks *ranks, bool *told, const note *n)
@@ -191,6 +194,20 @@ void organ_pulse_hear(organ_ranks *ranks)
             hear_fault(ranks, n.bytes);
         else
             show_note(ranks, &n, from);
+        if (n.kind >= NOTE_BYTES)
+            __atomic_add_fetch(&ranks->heard[from], 1, __ATOMIC_RELEASE);
+    }
+}
+
+/* A note may be longer on its way than what its sender has said afterwards. */
+void organ_pulse_hear_until(organ_ranks *ranks, size_t rank, uint64_t spoken)
+{
+    organ_pulse_hear(ranks);
+    for (unsigned turn = 0; __atomic_load_n(&ranks->heard[rank], __ATOMIC_ACQUIRE) < spoken; turn++) {
+        if (__atomic_load_n(&ranks->lost, __ATOMIC_RELAXED))
+            return;
+        organ_ranks_pause(turn);
+        organ_pulse_hear(ranks);
     }
 }
 

@@ -34,7 +34,8 @@ const char *organ_ranks_host(const organ_ranks *ranks, size_t rank) { return ran
 
 /* What a rank says when it comes to a point of the run. */
 typedef struct arrival {
-    uint64_t bytes; /* that it has for the others */
+    uint64_t bytes;  /* that it has for the others */
+    uint64_t spoken; /* notes that it has sent to the first rank for showing */
     int32_t status, errnum;
     bool agreed; /* the fault is one that the ranks know already */
     char where[64];
@@ -120,6 +121,7 @@ static organ_status meet(organ_ranks *ranks, const char *where, uint64_t bytes, 
     mine.agreed = error->status && *ranks->agreed && strncmp(ranks->agreed, error->message, strlen(ranks->agreed)) == 0;
     if (error->status && error->status != ORGAN_CHECK_FAILED)
         (organ_stop_wished(ranks->stop) ? organ_pulse_stop_all : organ_pulse_halt_all)(ranks);
+    mine.spoken = __atomic_load_n(&ranks->spoken, __ATOMIC_ACQUIRE);
     return ranks->wire.gather(&mine, sizeof mine, of, organ_ranks_pause, why) ? fail_lost(ranks, why, error) : ORGAN_OK;
 }
 
@@ -206,7 +208,9 @@ static organ_status gather(organ_ranks *ranks, const char *where, const void *mi
         exchange(ranks, where, mine, bytes, all, of, error);
         for (size_t r = 0; r < ranks->count && !ranks->lost; r++)
             *together = *together && strcmp(of[r].where, where) == 0;
-        organ_pulse_hear(ranks); /* what was sent before the ranks met belongs to the stage that ends here */
+        /* What was sent before the ranks met belongs to the stage that ends here. */
+        for (size_t r = 1; r < ranks->count && !ranks->lost && organ_ranks_first(ranks); r++)
+            organ_pulse_hear_until(ranks, r, of[r].spoken);
     }
     free(of);
     return error->status;
@@ -342,7 +346,8 @@ static organ_status introduce(organ_ranks *ranks, organ_error *error)
     introduction mine = {.version = ORGAN_VERSION}, *const of = calloc(ranks->count, sizeof *of);
     char why[ORGAN_WIRE_WHY] = "";
     ranks->hosts = calloc(ranks->count, sizeof *ranks->hosts);
-    if (!of || !ranks->hosts) {
+    ranks->heard = calloc(ranks->count, sizeof *ranks->heard);
+    if (!of || !ranks->hosts || !ranks->heard) {
         free(of);
         return organ_fail_memory(error, "the ranks");
     }
@@ -466,6 +471,7 @@ void organ_ranks_leave(organ_ranks *ranks)
     pthread_mutex_destroy(&ranks->watch.lock);
     pthread_cond_destroy(&ranks->woken);
     pthread_mutex_destroy(&ranks->lock);
+    free(ranks->heard);
     free(ranks->hosts);
     free(ranks);
 }

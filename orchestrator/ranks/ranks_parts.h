@@ -44,6 +44,8 @@ struct organ_ranks {
     organ_progress progress;
     bool stage;      /* one is begun and not ended */
     uint64_t unsent; /* bytes that the first rank does not know of */
+    uint64_t spoken; /* notes that were sent to the first rank for showing, */
+    uint64_t *heard; /* and at that one those of each rank that have come; not under the lock */
     organ_watch watch;
 };
 
@@ -67,6 +69,7 @@ void organ_watch_end(organ_ranks *ranks);
 
 /* Takes the notes that have come. Any thread. */
 void organ_pulse_hear(organ_ranks *ranks);
+void organ_pulse_hear_until(organ_ranks *ranks, size_t rank, uint64_t spoken); /* so many notes of that rank have come */
 
 /* Tells all others to stop, once. */
 void organ_pulse_stop_all(organ_ranks *ranks);
