@@ -86,10 +86,25 @@ static void say_resume(const organ_verb *verb, int argc, char *const *argv)
     fputc('\n', stderr);
 }
 
+/* What was meant as one run of many is not to become many runs of one output. */
+static organ_status check_launch(const organ_launch *launch, size_t wanted, organ_error *error)
+{
+    if (!wanted || wanted == launch->count)
+        return ORGAN_OK;
+    if (!launch->launcher)
+        return organ_fail(error, ORGAN_USAGE,
+                          "--ranks %zu, but no launcher has started this process: begin with 'mpirun -n %zu' or 'srun -n %zu'", wanted,
+                          wanted, wanted);
+    return organ_fail(error, ORGAN_USAGE, "--ranks %zu, but %s has started %zu process%s", wanted, launch->launcher, launch->count,
+                      launch->count == 1 ? "" : "es");
+}
+
 /* By all processes that a launcher has started, if it has. A run may take hours: what could not be written at its end is refused at its
  * beginning. */
 static organ_status run_shared(const organ_verb *verb, const organ_launch *launch, organ_call *call, organ_error *error)
 {
+    if (check_launch(launch, call->ranks_wanted, error))
+        return error->status;
     if (launch->count > 1 && !verb->shares)
         return organ_fail(error, ORGAN_USAGE, "%s cannot share its work among the %zu processes that %s has started: start it alone",
                           verb->name, launch->count, launch->launcher);

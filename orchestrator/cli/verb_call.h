@@ -68,6 +68,7 @@ typedef struct organ_call {
     const char *saved_report, *saved_page; /* report FILE -o PAGE */
     bool json, quiet, help;
     const organ_stop *stop;
+    unsigned ranks_wanted;         /* how many processes there must be; 0: as many as there are */
     organ_ranks *ranks;            /* the processes that share the work; NULL: this one does it alone */
     const organ_verb_table *table; /* of the program, for verbs that tell of others */
 } organ_call;

@@ -18,7 +18,7 @@ const organ_verb organ_inspect_verb = {
     .summary = "what is in a model: tensors by role, types, shapes, sizes, faults",
     .about = "Shows what is in a model. Only headers, index and config are read, so this takes no time even for the largest one.",
     OPERANDS(OPERAND("MODEL", MODEL, inspect.model, "a model directory, a .safetensors or .gguf file, or a model.safetensors.index.json")),
-    GROUPS(GROUP("Options", inspect_options), REACH_GROUP, REPORTING_GROUP),
+    GROUPS(GROUP("Options", inspect_options), RANKS_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ inspect Qwen2.5-7B-Instruct", "What kind of model it is, its tensors by role, and whether the files are sound."},
              {"organ inspect Qwen2.5-7B-Instruct --tensors --match '*.layers.3.*'", "Every tensor of layer 3 with type, shape and size."},
              {"organ inspect model.safetensors --json | jq .roles", "The same for a program."}),

@@ -31,7 +31,7 @@ const organ_verb organ_extract_verb = {
              "goes on with it.",
     OPERANDS(OPERAND("MODEL", MODEL, extract.model,
                      "the model to take apart: a .gguf file (of a split one any part), a directory, a .safetensors file")),
-    GROUPS(GROUP("Options", extract_options), REACH_GROUP, REPORTING_GROUP),
+    GROUPS(GROUP("Options", extract_options), RANKS_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ extract model.gguf -o organs", "Takes a model apart: organs/organs/blk_0_ffn_gate.bin and so on."},
              {"organ extract model-00001-of-00013.gguf -o organs", "The same with a model in 13 files."},
              {"organ extract model-00001-of-00013.gguf -o organs --resume", "Goes on where a killed run stopped."},
@@ -64,7 +64,7 @@ const organ_verb organ_assemble_verb = {
              "is taken as it is and named in the report. Everything that the manifest and the headers claim is checked before. "
              "A run that is interrupted leaves no half model; --resume goes on with it.",
     OPERANDS(OPERAND("DIR", MODEL, assemble.directory, "an organ directory; or a model in several files, to make one of them")),
-    GROUPS(GROUP("Options", assemble_options), REACH_GROUP, REPORTING_GROUP),
+    GROUPS(GROUP("Options", assemble_options), RANKS_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ assemble organs -o model.gguf", "One file; where nothing was changed it is the donor, byte for byte."},
              {"organ assemble organs -o model", "A directory with the donor's files, its tokenizer and configuration."},
              {"organ assemble model-00001-of-00003.gguf -o model.gguf", "Merges a split model."}),

@@ -4,13 +4,20 @@
 /* Tables are laid out by hand. */
 /* clang-format off */
 
+#define RANKS_OPTION \
+    NUMBER("ranks", "N", ranks_wanted, \
+           "refuse to run unless mpirun or srun has started N processes, which share the work; 1: this one alone", .range = {1, 65536})
+
 const organ_option organ_machine_options[] = {
     NUMBER("threads", "N", threads,
            "threads to work with, pinned to cores where the system allows it; if not given, one per core; the result is the same with any "
            "number", .letter = 't', .range = {1, 4096}),
     BYTES("memory", "SIZE", memory,
           "how much the buffers may take, whatever the size of the model",
-          .letter = 'm', .range = {8 * 1048576.0, 16384.0 * 1073741824.0}, .fallback = "512M")};
+          .letter = 'm', .range = {8 * 1048576.0, 16384.0 * 1073741824.0}, .fallback = "512M"),
+    RANKS_OPTION};
+
+const organ_option organ_ranks_options[] = {RANKS_OPTION};
 
 const organ_option organ_reporting_options[] = {
     FLAG("json", json, "print the report as JSON on stdout, and nothing else there"),

@@ -83,7 +83,8 @@
 #define OPERAND(called, what, member, text)  {called, text, offsetof(organ_call, member), false, ORGAN_NAMES_##what}
 #define OPTIONAL(called, what, member, text) {called, text, offsetof(organ_call, member), true, ORGAN_NAMES_##what}
 
-extern const organ_option organ_machine_options[2];           /* --threads, --memory */
+extern const organ_option organ_machine_options[3];           /* --threads, --memory, --ranks */
+extern const organ_option organ_ranks_options[1];             /* --ranks */
 extern const organ_option organ_reporting_options[5];         /* --json, --html, --progress, --quiet, --help */
 extern const organ_option organ_evaluation_options[5];        /* --evaluate and what belongs to it */
 extern const organ_option organ_reach_options[2];             /* --header, --patience */
@@ -91,6 +92,7 @@ extern const organ_option organ_help_options[1];              /* --help */
 
 #define GROUP(title, options) {title, options, COUNT(options)}
 #define MACHINE_GROUP     GROUP("Machine", organ_machine_options)
+#define RANKS_GROUP       GROUP("Machine", organ_ranks_options)
 #define REACH_GROUP       GROUP("Models behind URLs", organ_reach_options)
 #define EVALUATION_GROUP  GROUP("Evaluation", organ_evaluation_options)
 #define REPORTING_GROUP   GROUP("Output", organ_reporting_options)

@@ -26,7 +26,7 @@ const organ_verb organ_topology_verb = {
              "Workers get one core each, cores of the fastest kind first, the nodes in turn; then the second hardware threads. Slower "
              "cores are used as well unless --threads says fewer: work is handed out tile by tile, so that they help without holding up "
              "others. The results of every verb are the same with any plan.",
-    GROUPS(GROUP("Options", planning), REPORTING_GROUP),
+    GROUPS(GROUP("Options", planning), RANKS_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ topology", "Where the workers of a run on this machine live, and what is left out."},
              {"taskset -c 0-7 organ topology --threads 4", "The same for what a batch system or taskset leaves of it."},
              {"organ topology --import host.xml --json | jq '.workers[].cpu'",

@@ -34,7 +34,7 @@ organ_launch organ_launch_find(void)
     for (size_t k = 0; k < sizeof launchers / sizeof *launchers; k++) {
         organ_launch launch = {.launcher = launchers[k].name};
         if (number_of(launchers[k].count, &launch.count) && number_of(launchers[k].rank, &launch.rank))
-            return launch.count > 1 ? launch : (organ_launch){.count = 1};
+            return launch.count > 0 ? launch : (organ_launch){.count = 1};
     }
     return (organ_launch){.count = 1};
 }

@@ -20,7 +20,7 @@ typedef struct organ_ranks organ_ranks;
 /* What the environment says of a launcher. */
 typedef struct organ_launch {
     const char *launcher; /* "mpirun"; NULL: none */
-    size_t rank, count;   /* of this process; how many it has started */
+    size_t rank, count;   /* of this process; how many it has started: 1 without one, too */
 } organ_launch;
 
 /* How many seconds a rank may be silent before the others take it for lost: of this environment variable, else so many. */

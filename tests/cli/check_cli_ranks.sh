@@ -16,6 +16,20 @@ launched 1 prune --help
 judge "all ranks show the help" test ! -s ../out
 launched 0 prune --help
 judge "no rank shows the help" grep -q 'organ prune' ../out
+launched 0 prune tiny-qwen2 -o new --ranks 8
+judge "another number of processes runs" test $? = 2
+says 'organ: --ranks 8, but mpirun has started 4 processes'
+launched 0 prune tiny-qwen2 -o new --ranks 1
+says 'organ: --ranks 1, but mpirun has started 4 processes'
+launched 2 prune tiny-qwen2 -o new --ranks 1
+judge "all ranks say the same" test ! -s ../err
+refused 2 "--ranks 2, but no launcher has started this process: begin with 'mpirun -n 2' or 'srun -n 2'" inspect tiny-qwen2 --ranks 2
+refused 2 "prune: --ranks is '0', but must be" prune tiny-qwen2 -o new --ranks 0
+ends 0 inspect tiny-qwen2 --ranks 1
+env OMPI_COMM_WORLD_SIZE=1 OMPI_COMM_WORLD_RANK=0 "$organ" prune tiny-qwen2 -o new --ranks 8 >../out 2>../err
+judge "a process that was started alone runs as one of eight" test $? = 2
+says 'organ: --ranks 8, but mpirun has started 1 process'
+judge "something was made" test ! -e new
 mkdir bare && cp "$organ" bare/organ
 env OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_RANK=0 bare/organ prune tiny-qwen2 -o new >../out 2>../err
 judge "it runs without the module" test $? = 4
@@ -61,7 +75,7 @@ printf '\x11\x3f' | dd of=spoilt/model-00002-of-00003.safetensors bs=1 seek=5000
 looked 1 audit tiny-qwen2 spoilt
 
 # ---- one rank, and faults ----
-ranks 1 0 prune tiny-qwen2 -o alone --quiet
+ranks 1 0 prune tiny-qwen2 -o alone --quiet --ranks 1
 judge "one rank is not the ordinary path" diff <(holds one1) <(holds alone)
 ranks 3 2 prune tiny-qwen2 -o alone
 judge "the fault is not told once" test "$(grep -c '^organ: alone exists; --force' ../err)" = 1

@@ -507,15 +507,16 @@ START_TEST(launchers_are_known_by_their_variables)
         {{"PMI_SIZE=2", "PMI_RANK=1"}, "mpirun", 1, 2},
         /* mpirun in a job of Slurm: its daemons are a step of srun */
         {{"OMPI_COMM_WORLD_SIZE=3", "OMPI_COMM_WORLD_RANK=2", "SLURM_STEP_NUM_TASKS=2", "SLURM_PROCID=1"}, "mpirun", 2, 3},
-        {{"OMPI_COMM_WORLD_SIZE=1", "OMPI_COMM_WORLD_RANK=0", "SLURM_STEP_NUM_TASKS=2", "SLURM_PROCID=1"}, NULL, 0, 1},
-        {{"PMI_SIZE=1", "PMI_RANK=0", "SLURM_STEP_NUM_TASKS=2", "SLURM_PROCID=0"}, NULL, 0, 1},
+        {{"OMPI_COMM_WORLD_SIZE=1", "OMPI_COMM_WORLD_RANK=0", "SLURM_STEP_NUM_TASKS=2", "SLURM_PROCID=1"}, "mpirun", 0, 1},
+        {{"PMI_SIZE=1", "PMI_RANK=0", "SLURM_STEP_NUM_TASKS=2", "SLURM_PROCID=0"}, "mpirun", 0, 1},
         /* srun --mpi=pmi2, which speaks as MPICH's mpirun does, and --mpi=pmix */
         {{"PMI_SIZE=3", "PMI_RANK=2", "SLURM_STEP_NUM_TASKS=3", "SLURM_PROCID=2"}, "mpirun", 2, 3},
         {{"PMIX_RANK=1", "SLURM_STEP_NUM_TASKS=3", "SLURM_PROCID=1"}, "srun", 1, 3},
         {{"SLURM_NTASKS=8", "SLURM_NPROCS=8"}, NULL, 0, 1}, /* a shell of salloc */
         {{"SLURM_STEP_NUM_TASKS=8", "SLURM_PROCID=7"}, "srun", 7, 8},
         {{"SLURM_NTASKS=8", "SLURM_PROCID=0"}, NULL, 0, 1}, /* a batch script */
-        {{"OMPI_COMM_WORLD_SIZE=1", "OMPI_COMM_WORLD_RANK=0"}, NULL, 0, 1},
+        {{"OMPI_COMM_WORLD_SIZE=1", "OMPI_COMM_WORLD_RANK=0"}, "mpirun", 0, 1},
+        {{"OMPI_COMM_WORLD_SIZE=0", "OMPI_COMM_WORLD_RANK=0"}, NULL, 0, 1},
         {{"OMPI_COMM_WORLD_SIZE=2"}, NULL, 0, 1},
         {{"OMPI_COMM_WORLD_SIZE=-2", "OMPI_COMM_WORLD_RANK=0"}, NULL, 0, 1},
         {{"OMPI_COMM_WORLD_SIZE=2x", "OMPI_COMM_WORLD_RANK=0"}, NULL, 0, 1},
