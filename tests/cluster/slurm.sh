@@ -72,6 +72,7 @@ judge "something was made" test ! -e new
 sed -n '/^    #!\/bin\/bash$/,/^$/s/^    //p' "$root/docs/cluster.md" >organ.sbatch
 here="the script of docs/cluster.md"
 judge "docs/cluster.md has no script" grep -q '^srun --mpi=pmix' organ.sbatch
+slowly=(prune "$model" --iterations 20000) # longer than it takes to look
 alone slow "${slowly[@]}"
 state() { scontrol show job "$1" | sed -n 's/.*JobState=\([A-Z_]*\).*/\1/p'; }
 is() { [[ $(state "$1") == "$2" ]]; }
@@ -100,9 +101,9 @@ rm -rf new job.log
 
 here="the time limit"
 until_true 30 idle
-job=$(sbatch --parsable --output=job.log --nodes=3 --time=1 --signal=TERM@30 organ.sbatch prune "$model" --iterations 200000 -o new)
+job=$(sbatch --parsable --output=job.log --nodes=3 --time=1 --signal=TERM@50 organ.sbatch prune "$model" --iterations 100000 -o new)
 judge "the job does not begin" until_true 60 is "$job" RUNNING
-judge "the job is not put back into the queue" until_true 100 is "$job" PENDING
+judge "the job is not put back into the queue" until_true 150 is "$job" PENDING
 judge "it has not ended by the signal" grep -q 'interrupted .*--resume continues' job.log
 judge "there is an output" test ! -e new
 judge "there is nothing to go on with" test -d .new.organ-partial

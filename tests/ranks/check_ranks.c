@@ -2,6 +2,7 @@
  * Tests of orchestrator/ranks: how ranks meet, over a wire between the threads of this program, and how work is dealt. */
 #include "orchestrator/ranks/ranks_parts.h"
 #include "tests/kit/rank_threads.h"
+#include "tests/kit/suite_table.h"
 
 #include <check.h>
 #include <errno.h>
@@ -534,33 +535,14 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("ranks");
-    TCase *meeting = tcase_create("meeting"), *dealing = tcase_create("dealing");
-    tcase_add_test(meeting, all_get_what_each_has);
-    tcase_add_test(meeting, an_array_is_completed);
-    tcase_add_test(meeting, counts_are_added_up);
-    tcase_add_test(meeting, what_is_found_of_parts_is_known_to_all);
-    tcase_add_test(meeting, a_fault_is_overcome_by_all);
-    tcase_add_test(meeting, a_fault_of_one_is_that_of_all);
-    tcase_add_test(meeting, a_fault_of_all_names_no_rank);
-    tcase_add_test(meeting, a_fault_comes_before_interruptions);
-    tcase_add_test(meeting, ranks_that_part_ways_notice);
-    tcase_add_test(meeting, ranks_that_are_out_of_reach_end);
-    tcase_add_test(meeting, ranks_that_beat_are_not_lost);
-    tcase_add_test(meeting, a_silent_rank_is_named);
-    tcase_add_test(meeting, silence_is_seconds);
-    tcase_add_test(meeting, another_library_is_noticed);
-    tcase_add_test(meeting, one_process_needs_nobody);
-    tcase_add_test(dealing, parts_are_dealt_by_size);
-    tcase_add_test(dealing, shares_differ_by_less_than_a_part);
-    tcase_add_test(dealing, rows_are_cut_at_steps);
-    tcase_add_test(dealing, rows_of_all_reach_all);
-    tcase_add_test(dealing, launchers_are_known_by_their_variables);
-    suite_add_tcase(suite, meeting);
-    suite_add_tcase(suite, dealing);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    const int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    const suite_case cases[] = {
+        {"exchange", {all_get_what_each_has, an_array_is_completed, counts_are_added_up, what_is_found_of_parts_is_known_to_all}},
+        {"faults",
+         {a_fault_is_overcome_by_all, a_fault_of_one_is_that_of_all, a_fault_of_all_names_no_rank, a_fault_comes_before_interruptions,
+          ranks_that_part_ways_notice, ranks_that_are_out_of_reach_end, ranks_that_beat_are_not_lost, a_silent_rank_is_named,
+          silence_is_seconds, another_library_is_noticed, one_process_needs_nobody}},
+        {"dealing",
+         {parts_are_dealt_by_size, shares_differ_by_less_than_a_part, rows_are_cut_at_steps, rows_of_all_reach_all,
+          launchers_are_known_by_their_variables}}};
+    return run_suites((Suite *[]){suite_of("ranks", cases, sizeof cases / sizeof *cases, NULL, NULL), NULL});
 }
