@@ -4,7 +4,7 @@
 # bench_ranks.sh ORGAN MAKE_MODEL SCALE SLOW_DISK DIR [LINK SERVER], rates in bytes a second. Needs mpirun, and DIR room for 2 GB. Prints
 # seconds, those of the model, and their ratio with its bar.
 set -euo pipefail
-organ=$1 make_model=$2 scale=$3 slow_disk=$4 area=$5 link=${6:-1e8} server=${7:-2.5e8} bar=1.25
+organ=$1 make_model=$2 scale=$3 slow_disk=$4 area=$5 link=${6:-1e8} server=${7:-2.5e8} bar=1.15
 command -v mpirun >/dev/null || { echo "mpirun is not there" >&2; exit 2; }
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 mkdir -p "$area" && cd "$area"

@@ -96,14 +96,17 @@ static const stream streams[] = {{"measure", 1.85e9, 0}, {"prune", 0.83e9, 1}};
 typedef struct method {
     const char *name;
     double passes, sums, streams, solve;
+    bool rows; /* ranks share the rows of a matrix that is more than an even share of the layer */
 } method;
 
-static const method methods[] = {{"prune --method sparsegpt", 2, 1, 1, 6.4e-12}, {"prune --method physarum-v2", 3, 2.3, 2, 53e-12}};
+static const method methods[] = {{"prune --method sparsegpt", 2, 1, 1, 6.4e-12, false},
+                                 {"prune --method physarum-v2", 3, 2.3, 2, 53e-12, true}};
 
 #define FLOPS     260e9 /* of a core, in the products of the forward pass and of second moments */
 #define OPEN      12e-6 /* seconds for each tensor, on every rank */
 #define START_MPI 0.3
-#define FILL      ((double)(32 << 20)) /* bytes that are read before the first are worked on, and written after the last */
+#define BLOCK     256.0               /* second moments of experts: whole ones of all of them fit no memory */
+#define FILL      ((double)(8 << 20)) /* bytes that are read before the first are worked on, and written after the last */
 
 /* ---- parts ---- */
 
@@ -186,27 +189,41 @@ static double start_of(const parts *tensors, size_t ranks) { return OPEN * (doub
 /* Reading, working and writing go on side by side. */
 static cost stream_cost(const cluster *c, const stream *v, const parts *tensors, size_t ranks)
 {
-    const double share = largest_share(tensors, ranks), all = sum_of(tensors), pipe = fmin(c->link, c->server / (double)ranks);
+    const double share = largest_share(tensors, ranks), all = sum_of(tensors);
     const double read = fmax(share / c->link, all / c->server), work = share / (v->rate * c->cores);
-    const double ends = FILL / pipe * (1 + v->written), side = read * (v->written > 1 ? v->written : 1);
+    const double ends = FILL / c->link * (1 + v->written), side = read * (v->written > 1 ? v->written : 1);
     return (cost){start_of(tensors, ranks) + fmax(side, work) + ends, work > side ? 'c' : share / c->link > all / c->server ? 'l' : 'f'};
 }
 
 typedef struct layer_sums {
-    double weights, active, squares, features;
+    double weights, active;
+    double squares, sums; /* second moments, by the tokens that come there and once */
+    double features;
     parts solve;
+    double common; /* what every rank has to solve */
 } layer_sums;
 
-static layer_sums sums_of(const shape *s, const method *v)
+static double block_of(const matrices *m) { return m->share < 1 ? BLOCK : m->cols; }
+
+static layer_sums sums_of(const shape *s, const method *v, double ranks)
 {
     layer_sums sums = {0};
+    double all = 0;
+    for (const matrices *m = s->layer; m < s->layer + 8 && m->rows > 0; m++)
+        all += m->rows * m->cols * block_of(m) * m->groups * m->each;
     for (const matrices *m = s->layer; m < s->layer + 8 && m->rows > 0; m++) {
-        const double weights = m->rows * m->cols, factor = m->follows ? 0 : m->cols * m->cols * m->cols / 3;
+        const double weights = m->rows * m->cols, block = block_of(m);
+        const double factor = m->follows ? 0 : m->cols * block * block / 3;
         sums.weights += weights * m->groups * m->each;
         sums.active += weights * m->groups * m->each * m->share;
-        sums.squares += m->follows ? 0 : m->cols * m->cols * m->groups * m->share;
+        const double moments = m->follows ? 0 : m->cols * block * m->groups;
+        sums.squares += moments * m->share;
+        sums.sums += moments / 2;
         sums.features += m->follows ? 0 : m->cols * m->groups * m->share;
-        add_parts(&sums.solve, v->solve * (weights * m->cols * m->each + factor), (size_t)m->groups);
+        if (v->rows && weights * block > all / ranks)
+            sums.common += v->solve * (weights * block * m->each / ranks + factor);
+        else
+            add_parts(&sums.solve, v->solve * (weights * block * m->each + factor), (size_t)m->groups);
     }
     return sums;
 }
@@ -214,17 +231,19 @@ static layer_sums sums_of(const shape *s, const method *v)
 /* One after the other, layer by layer. */
 static cost along_cost(const cluster *c, const shape *s, const method *v, const parts *tensors, size_t ranks)
 {
-    layer_sums sums = sums_of(s, v);
+    layer_sums sums = sums_of(s, v, (double)ranks);
     cost total = {0};
     double largest = 0;
     const double n = (double)ranks, windows = TOKENS / WINDOW, mine = ceil(windows / n) * WINDOW;
-    const double pipe = fmin(c->link, c->server / n), flops = FLOPS * c->cores;
-    count_in(&total, &largest, s->layers * sums.weights * WEIGHT / pipe, 'f');
+    const double flops = FLOPS * c->cores, bytes = s->layers * sums.weights * WEIGHT;
+    count_in(&total, &largest, fmax(bytes / n / c->link, bytes / c->server), 'f');
     count_in(&total, &largest, s->layers * v->passes * 2 * sums.active * mine / flops, 'c');
     count_in(&total, &largest, s->layers * v->sums * sums.squares * TOKENS / n / flops, 'c');
-    count_in(&total, &largest, s->layers * largest_share(&sums.solve, ranks) / c->cores, 's');
+    count_in(&total, &largest, s->layers * (largest_share(&sums.solve, ranks) + sums.common) / c->cores, 's');
     if (ranks > 1)
-        count_in(&total, &largest, s->layers * (TOKENS * sums.features * 4 * v->streams + sums.weights * 4) / c->network, 'n');
+        count_in(&total, &largest,
+                 s->layers * (TOKENS * sums.features * 4 * v->streams + sums.sums * v->sums * 8 + sums.weights * WEIGHT * 2) / c->network,
+                 'n');
     total.seconds += start_of(tensors, ranks);
     free(sums.solve.of);
     return total;
