@@ -70,9 +70,12 @@ static organ_status lock_partial(organ_publish *publish, organ_error *error)
     if (publish->lock < 0)
         return organ_fail_errno(error, errno, "%s: cannot be opened", publish->partial);
     if (flock(publish->lock, LOCK_EX | LOCK_NB)) {
+        const int errnum = errno;
         close(publish->lock);
         publish->lock = -1;
-        return organ_fail(error, ORGAN_USAGE, "%s: another process is writing this output", publish->final);
+        if (errnum == EWOULDBLOCK)
+            return organ_fail(error, ORGAN_USAGE, "%s: another process is writing this output", publish->final);
+        return organ_fail_errno(error, errnum, "%s: cannot be locked against other writers", publish->partial);
     }
     return ORGAN_OK;
 }
@@ -243,6 +246,48 @@ organ_status organ_publish_attend(const char *final, const char *token, organ_pu
             "ranks share",
             publish->final, publish->partial);
     return ORGAN_OK;
+}
+
+/* Behind the token, which has less than SIGNS bytes, one behind the other: in the way in which ranges of an output lie in pages of a file.
+ */
+#define SIGNS ((off_t)64)
+#define SIGN  24
+
+static void make_sign(char sign[SIGN + 1], size_t rank) { snprintf(sign, SIGN + 1, "\nrank %0*zx", SIGN - 6, rank); }
+
+organ_status organ_publish_sign(const organ_publish *publish, size_t rank, organ_error *error)
+{
+    char sign[SIGN + 1], *const path = organ_publish_path(publish, ORGAN_GROWING_MARK);
+    const int fd = path ? open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    make_sign(sign, rank);
+    errno = path ? errno : ENOMEM;
+    if (fd < 0 || pwrite(fd, sign, SIGN, SIGNS + (off_t)(rank * SIGN)) != SIGN || fsync(fd))
+        organ_fail_errno(error, errno, "%s/%s: cannot be written", publish->partial, ORGAN_GROWING_MARK);
+    if (fd >= 0 && close(fd) && !error->status)
+        organ_fail_errno(error, errno, "%s/%s: cannot be written", publish->partial, ORGAN_GROWING_MARK);
+    free(path);
+    return error->status;
+}
+
+organ_status organ_publish_verify(const organ_publish *publish, size_t count, organ_error *error)
+{
+    char sign[SIGN + 1], found[SIGN], *const path = organ_publish_path(publish, ORGAN_GROWING_MARK);
+    const int fd = path ? open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    errno = path ? errno : ENOMEM;
+    if (fd < 0)
+        organ_fail_errno(error, errno, "%s/%s: cannot be read", publish->partial, ORGAN_GROWING_MARK);
+    for (size_t r = 0; r < count && !error->status; r++) {
+        make_sign(sign, r);
+        if (pread(fd, found, SIGN, SIGNS + (off_t)(r * SIGN)) != SIGN || memcmp(found, sign, SIGN) != 0)
+            organ_fail(error, ORGAN_IO,
+                       "%s: what rank %zu has written in %s is not seen here: the file system must show to each host what another one has "
+                       "written and closed, and keep apart what several write into one page",
+                       publish->final, r, publish->partial);
+    }
+    if (fd >= 0)
+        close(fd);
+    free(path);
+    return error->status;
 }
 
 char *organ_publish_path(const organ_publish *publish, const char *name) { return organ_format("%s/%s", publish->partial, name); }

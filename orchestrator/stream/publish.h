@@ -39,6 +39,10 @@ organ_status organ_publish_begin(const char *final, const char *like, bool resum
 organ_status organ_publish_invite(const organ_publish *publish, const char *token, organ_error *error);
 /* In that other process: takes part in the output that has that token. ORGAN_IO where it is not seen: the file system is not shared. */
 organ_status organ_publish_attend(const char *final, const char *token, organ_publish *publish, organ_error *error);
+/* Whether the file system bears several writers of one file: each of `count` writes its sign beside those of the others, and once all have,
+ * looks for them all. ORGAN_IO: it cannot be written, or one is not seen, whose rank is named. */
+organ_status organ_publish_sign(const organ_publish *publish, size_t rank, organ_error *error);
+organ_status organ_publish_verify(const organ_publish *publish, size_t count, organ_error *error);
 
 /* ORGAN_USAGE if organ_publish_begin would refuse `final` because of what is there. Makes nothing. */
 organ_status organ_publish_check(const char *final, const char *like, bool force, organ_error *error);

@@ -3,6 +3,7 @@
 #include "orchestrator/stream/copy_tree.h"
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/journal.h"
+#include "formats/model/recognise.h"
 #include "orchestrator/stream/publish.h"
 #include "tests/stream/check_stream.h"
 #include "tests/kit/model_maker.h"
@@ -271,6 +272,49 @@ START_TEST(unfinished_output_is_found_locked_and_taken_over)
 }
 END_TEST
 
+/* As several ranks do, which all see the same directory. */
+START_TEST(writers_find_the_signs_of_all)
+{
+    static const struct {
+        size_t signs, missing; /* so many, but that one */
+    } rows[] = {{1, 1}, {3, 3}, {200, 200}, {3, 0}, {3, 1}, {3, 2}, {200, 170}};
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+        organ_publish p, q;
+        organ_error error;
+        char named[40];
+        ck_assert_int_eq(publish(scratch_path("out"), false, false, &p, &error), ORGAN_OK);
+        ck_assert_int_eq(organ_publish_invite(&p, "0123456789abcdef01234567n", &error), ORGAN_OK);
+        ck_assert_int_eq(organ_publish_attend(scratch_path("out"), "0123456789abcdef01234567n", &q, &error), ORGAN_OK);
+        for (size_t r = rows[k].signs; r-- > 0;) /* in any order */
+            if (r != rows[k].missing)
+                ck_assert_int_eq(organ_publish_sign(r ? &q : &p, r, &error), ORGAN_OK);
+        const bool whole = rows[k].missing == rows[k].signs;
+        ck_assert_int_eq(organ_publish_verify(&q, rows[k].signs, &error), whole ? ORGAN_OK : ORGAN_IO);
+        snprintf(named, sizeof named, "what rank %zu has written", rows[k].missing);
+        ck_assert_msg(whole || strstr(error.message, named), "%s", error.message);
+        organ_publish_end(&q);
+        organ_publish_abandon(&p);
+        organ_publish_end(&p);
+    }
+}
+END_TEST
+
+START_TEST(signs_that_cannot_be_written_are_told)
+{
+    organ_publish p;
+    organ_error error;
+    ck_assert_int_eq(publish(scratch_path("out"), false, false, &p, &error), ORGAN_OK);
+    ck_assert_int_eq(unlink(scratch_path(".out.organ-partial/" ORGAN_GROWING_MARK)), 0);
+    ck_assert_int_eq(organ_publish_sign(&p, 0, &error), ORGAN_IO);
+    ck_assert_ptr_nonnull(strstr(error.message, "cannot be written"));
+    error = (organ_error){0};
+    ck_assert_int_eq(organ_publish_verify(&p, 1, &error), ORGAN_IO);
+    ck_assert_ptr_nonnull(strstr(error.message, "cannot be read"));
+    organ_publish_abandon(&p);
+    organ_publish_end(&p);
+}
+END_TEST
+
 START_TEST(bad_places_are_refused)
 {
     organ_publish p;
@@ -352,7 +396,9 @@ Suite *files_suite(void)
          {direct_writes_what_it_is_given, direct_falls_back_and_reports, ranges_are_copied_by_the_kernel_or_by_hand,
           large_ranges_are_copied_past_the_cache}},
         {"journal", {journal_survives_a_torn_line}},
-        {"publish", {publishing_is_all_or_nothing, unfinished_output_is_found_locked_and_taken_over, bad_places_are_refused}},
+        {"publish",
+         {publishing_is_all_or_nothing, unfinished_output_is_found_locked_and_taken_over, bad_places_are_refused,
+          writers_find_the_signs_of_all, signs_that_cannot_be_written_are_told}},
         {"copy", {file_lists_follow_links_to_files, copied_files_keep_permissions_and_can_be_copied_again}},
     };
     return suite_of("files", cases, sizeof cases / sizeof *cases, setup, teardown);

@@ -162,7 +162,11 @@ organ_status organ_output_share(organ_output *output, organ_error *error)
     }
     output->publish.writers = organ_ranks_count(output->ranks);
     organ_gathered_free(&all);
-    return organ_ranks_agree(output->ranks, "all see the output", error);
+    if (organ_ranks_agree(output->ranks, "all see the output", error) == ORGAN_OK)
+        organ_publish_sign(&output->publish, organ_ranks_rank(output->ranks), error);
+    if (organ_ranks_agree(output->ranks, "all have signed the output", error) == ORGAN_OK)
+        organ_publish_verify(&output->publish, organ_ranks_count(output->ranks), error);
+    return organ_ranks_agree(output->ranks, "all signs are seen", error);
 }
 
 const char *organ_output_directory(const organ_output *output) { return output->publish.partial; }
