@@ -25,7 +25,7 @@ declare -A running=() started=() logs=()
 number=0
 
 # The suites that take longest, and those that begin first, in this order.
-longest="physarum_v2 memory_verbs kernels prune_calibrated forward prune dots autopsy cli_same_bits bytes html cli low_rank convert purify cli_lora_extract
+longest="physarum_v2 memory_verbs along_ranks kernels prune_calibrated forward prune dots autopsy cli_same_bits bytes html cli low_rank convert purify cli_lora_extract
     cli_allocate lora_extract measure html_models gptq cli_calibrated cli_gptq cli_perplexity cli_memory cli_prune_then names enough_memory weights formats lora
     evaluation kernel_mutants pages html_quality organs_faults cli_conditions tokenizer fleet weight_pass cli_help cli_experiments measure_packed prune_bands
     prune_imatrix precision cli_names job_keeper install organs orthogonality"
@@ -240,7 +240,7 @@ neon() {
     # Nobody debugs what is emulated.
     elsewhere neon CC="$cc" AR="$ar" CFLAGS="${CFLAGS:-} ${emulator:+-g0}" || return
     # What is emulated for minutes although all it stands on is emulated too (forward, physarum_v2, prune, html) runs there only where it is named.
-    suites=$(programs | grep -vxE -e "${SUITES:+-}(prune_calibrated|prune_imatrix|prune_bands|html_quality|names|evaluation|measure_packed)")
+    suites=$(programs | grep -vxE -e "${SUITES:+-}(along_ranks|prune_calibrated|prune_imatrix|prune_bands|html_quality|names|evaluation|measure_packed)")
     # qemu-user 7.2 can hang in fork() of a program with shared libraries; tests that fork by themselves do it seldom enough.
     in_tree neon build/neon "$suites" "CK_TIMEOUT_MULTIPLIER=100 CK_FORK=no ${emulator:+EMULATED=yes}" "$emulator"
     if wanted bytes; then later neon bytes . "EMULATOR=$emulator" "bash tests/cli/bytes_elsewhere.sh"; fi

@@ -189,7 +189,7 @@ static const walk_case cases[] = {{DENSE, ORGAN_ALONG_BOTH, false, 0},          
 
 START_TEST(ranks_see_what_one_process_sees)
 {
-    static const size_t counts[] = {2, 3, 7}; /* the last: more than chunks */
+    static const size_t counts[] = {3, 2, 7}; /* the last: more than chunks */
     organ_error error = {0};
     of = cases[_i];
     walk(&alone, NULL, &error);
@@ -199,7 +199,7 @@ START_TEST(ranks_see_what_one_process_sees)
     for (size_t k = 0; k < alone.count; k++)
         blocks += alone.sights[k].block == ORGAN_CALIBRATION_BLOCK;
     ck_assert_msg(!of.memory == !blocks, "%zu are in blocks", blocks);
-    for (size_t k = 0; k < sample_if_slow(sizeof counts / sizeof *counts, 2); k++) {
+    for (size_t k = 0; k < sample_if_slow(sizeof counts / sizeof *counts, 1); k++) {
         play(counts[k], see_the_same);
         all_end(ORGAN_OK, "");
     }
@@ -227,7 +227,7 @@ START_TEST(a_fault_of_one_rank_ends_all)
                 {FAULT_ENTER, ORGAN_IO, "): no room in layer 1"}};
     of = cases[0];
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++)
-        for (wrong_rank = 0; wrong_rank < 3; wrong_rank++) {
+        for (wrong_rank = 0; wrong_rank < 3; wrong_rank += sample_if_slow(1, 2)) {
             wrong = rows[k].wrong;
             play(3, end_with_a_fault);
             all_end(rows[k].status, rows[k].text);
@@ -272,7 +272,7 @@ Suite *walk_ranks_suite(void)
     Suite *const suite = suite_create("walks by ranks");
     TCase *const seen = tcase_create("seen"), *const faults = tcase_create("faults");
     tcase_set_timeout(seen, 60);
-    tcase_add_loop_test(seen, ranks_see_what_one_process_sees, 0, sizeof cases / sizeof *cases);
+    tcase_add_loop_test(seen, ranks_see_what_one_process_sees, 0, (int)sample_if_slow(sizeof cases / sizeof *cases, 3));
     tcase_set_timeout(faults, 60);
     tcase_add_test(faults, a_fault_of_one_rank_ends_all);
     tcase_add_test(faults, ranks_take_more_memory);
