@@ -210,8 +210,10 @@ sanitize() {
     # The SIMD tables are the bodies of the scalar one over intrinsics, and would take a third of the time that the tree takes to compile: what is
     # undefined in a body is found in the scalar table. At -O2 sums live in registers, where nothing has to be checked.
     elsewhere sanitize CFLAGS="${CFLAGS:-} $flags" CFLAGS_SCALAR=-O2 CFLAGS_SIMD="-fno-sanitize=undefined -O2" || return
-    # What fails each call of the system once in every verb takes minutes here; it runs only where it is named.
-    in_tree sanitize build/sanitize "$(programs | grep -vxE -e "${SUITES:+-}names") $(scripts | grep -vxE "house|install|pages")" "$environment"
+    # What fails each call of the system once in every verb takes minutes here, and so does what compares bytes and memory of verbs that other suites run: only
+    # where they are named.
+    in_tree sanitize build/sanitize "$(programs | grep -vxE -e "${SUITES:+-}names")
+        $(scripts | grep -vxE "house|install|pages" | grep -vxE -e "${SUITES:+-}(cli_same_bits|cli_memory)")" "$environment"
 }
 
 # Says what keeps this machine from building and running programs for aarch64, or nothing.
