@@ -60,7 +60,7 @@ judge "a dry run made something" test ! -e nothing
 mkdir disk
 plain() { sed '/^  "run": {$/,$d' "$1"; }
 same() { judge "$1 and $2 differ" cmp -s <(cat "$1"/*.safetensors && plain "$1/organ/$3") <(cat "$2"/*.safetensors && plain "$2/organ/$3"); }
-spilling=(--calibration $text --samples 40 --context 64 --targets '*.[01].self_attn.[qk]_proj.weight' --quiet --sparsity 50)
+spilling=(--calibration $text --samples 20 --context 64 --targets '*.[01].self_attn.[qk]_proj.weight' --quiet --sparsity 50)
 for way in physarum-v2 wanda 'physarum-v3 --then int4-group32' 'magnitude --allocate global --allocate-tokens 64 --rounds 1'; do
     report=prune.json
     [[ $way == *--then* ]] && report=quantize.json
@@ -72,10 +72,12 @@ done
 judge "something is left in the scratch directory" test -z "$(ls -A disk)"
 # What is in blocks with the states in memory is whole with them in a file, however many windows there are.
 tight=(prune tiny-qwen2 --method sparsegpt --calibration $text --context 64 --quiet -s 50 --targets '*.0.mlp.*_proj.weight' --memory 38M --force -o tight)
-ends 0 "${tight[@]}" --samples 150
-judge "all second moments are whole" test "$(number block_diagonal_tensors tight/organ/prune.json)" -gt 0
-ends 0 "${tight[@]}" --samples 150 --scratch disk
-judge "second moments are in blocks" test "$(number block_diagonal_tensors tight/organ/prune.json)" = 0
+if ! sampled; then
+    ends 0 "${tight[@]}" --samples 150
+    judge "all second moments are whole" test "$(number block_diagonal_tensors tight/organ/prune.json)" -gt 0
+    ends 0 "${tight[@]}" --samples 150 --scratch disk
+    judge "second moments are in blocks" test "$(number block_diagonal_tensors tight/organ/prune.json)" = 0
+fi
 
 # ---- refusals ----
 v2=(prune tiny-qwen2 -o new --method physarum-v2)

@@ -35,13 +35,15 @@ judge "a dry run wrote something" test ! -e dry
 
 # ---- hidden states on a disk ----
 mkdir disk
-long=(--method gptq --calibration $text --samples 40 --context 64 --quiet --force)
+long=(--method gptq --calibration $text --samples 20 --context 64 --quiet --force) # two chunks of windows
 ends 0 quantize tiny-qwen2 -o held --scheme int3-group32 "${long[@]}" --targets '*.[01].self_attn.[qk]_proj.weight'
 ends 0 quantize tiny-qwen2 -o spilled --scheme int3-group32 "${long[@]}" --targets '*.[01].self_attn.[qk]_proj.weight' --scratch disk
 judge "a scratch file changes the codes" cmp -s <(cat held/*.safetensors) <(cat spilled/*.safetensors)
-ends 0 quantize $plain -o held.gguf --scheme q4_0 "${long[@]}" --targets 'blk.[01].attn_[qk].weight'
-ends 0 quantize $plain -o spilled.gguf --scheme q4_0 "${long[@]}" --targets 'blk.[01].attn_[qk].weight' --scratch disk
-judge "a scratch file changes the blocks" cmp -s held.gguf spilled.gguf
+if ! sampled; then
+    ends 0 quantize $plain -o held.gguf --scheme q4_0 "${long[@]}" --targets 'blk.[01].attn_[qk].weight'
+    ends 0 quantize $plain -o spilled.gguf --scheme q4_0 "${long[@]}" --targets 'blk.[01].attn_[qk].weight' --scratch disk
+    judge "a scratch file changes the blocks" cmp -s held.gguf spilled.gguf
+fi
 judge "something is left in the scratch directory" test -z "$(ls -A disk)"
 refused 2 '--scratch has no meaning for --method nearest' quantize tiny-qwen2 -o new --scheme int3-group32 --scratch disk
 refused 4 'absent: no scratch file can be made in it' quantize tiny-qwen2 -o new --scheme int3-group32 "${short[@]}" --scratch absent
