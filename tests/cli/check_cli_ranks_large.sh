@@ -51,7 +51,9 @@ same() {
         rm -rf some
     done
 }
-same "$(sampled && echo 3 || echo 2 3 7 16)" prune large --iterations 1
+numbers="2 3 7 16"
+if sampled; then numbers=3; fi
+same "$numbers" prune large --iterations 1
 cp -r one pruned
 # audited CODE: by several ranks what one process finds.
 audited() {
@@ -65,7 +67,7 @@ audited 0
 printf '\x11\x3f' | dd of=pruned/model.safetensors bs=1 seek=95000000 conv=notrunc status=none
 audited 1
 says "tensor 'model.layers.0.mlp.experts.gate_up_proj': "
-sampled && finish
+if sampled; then finish; fi
 same 3 prune large --sparsity 40 --iterations 1
 same 3 prune large --method magnitude -s 50
 same 3 purify large --method haar

@@ -31,7 +31,7 @@ kills() {
         mapfile -t all < <(members $runner)
         if ((${#all[@]})) && kill -KILL "${all[RANDOM % ${#all[@]}]}" 2>/dev/null; then killed=$((killed + 1)); fi
         wait $runner
-        code=$?
+        released
         if [[ -d .new.organ-partial ]]; then unfinished=$((unfinished + 1)); fi
         if [[ -e new ]]; then good; else ranks $m 0 prune tiny-qwen2 -o new "$@" --resume --quiet; fi
         judge "it is not the same" diff <(holds whole) <(holds new)

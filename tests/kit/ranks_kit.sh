@@ -58,6 +58,15 @@ looked() {
     done
 }
 
+# Waits until no rank writes the output any more: a launcher that was ended may be gone before they are.
+released() {
+    local k
+    for ((k = 0; k < 200; k++)); do
+        if [[ ! -d .new.organ-partial ]] || flock --nonblock .new.organ-partial true; then return; fi
+        sleep 0.05
+    done
+}
+
 # slowly N SIGNAL [RANK]: prunes as $how says by N ranks and sends a signal to one of them, the last if none is named, once some more
 # tensors are done.
 lines() { cat .new.organ-partial/organ/journal*.jsonl 2>/dev/null | wc -l; }
@@ -76,4 +85,5 @@ slowly() {
     done
     wait $runner
     code=$?
+    released
 }
