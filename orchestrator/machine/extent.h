@@ -8,6 +8,9 @@
 static inline size_t organ_lesser(size_t a, size_t b) { return a < b ? a : b; }
 static inline size_t organ_larger(size_t a, size_t b) { return a > b ? a : b; }
 
+/* How many pieces of `each` it takes to hold the whole. */
+static inline size_t organ_pieces_of(size_t whole, size_t each) { return whole / each + (whole % each != 0); }
+
 /* Bytes of whole lines of the cache, 64 each. */
 static inline size_t organ_to_line(size_t bytes) { return (bytes + 63) / 64 * 64; }
 

@@ -12,8 +12,6 @@
 /* Of the item, to go through. */
 static uint64_t bytes_of(const organ_pass_item *item) { return item->elsewhere ? 0 : item->tensor->bytes; }
 
-static size_t divide_up(size_t a, size_t b) { return a / b + (a % b != 0); }
-
 /* A tensor as tiles see it: rows of units, a unit being an element or a block of elements that are stored together. */
 typedef struct unit_grid {
     size_t unit; /* bytes of one */
@@ -48,10 +46,10 @@ static size_t tile_row_bytes(const organ_pass *pass, const organ_tensor *tensor)
 static size_t tiles_of(const organ_pass *pass, const organ_tensor *tensor, size_t band_bytes)
 {
     if (pass->tile_rows == 0)
-        return divide_up(band_bytes, flat_tile(tensor));
+        return organ_pieces_of(band_bytes, flat_tile(tensor));
     const unit_grid g = grid_of(tensor);
     const size_t rows = organ_lesser(g.rows, organ_larger(band_bytes / (g.cols * g.unit), pass->tile_rows));
-    return divide_up(rows, pass->tile_rows) * divide_up(g.cols, tile_cols(pass, g.cols));
+    return organ_pieces_of(rows, pass->tile_rows) * organ_pieces_of(g.cols, tile_cols(pass, g.cols));
 }
 
 size_t organ_band_most_slots(size_t workers) { return organ_lesser(MOST_SLOTS, 2 * workers + 6); }
@@ -140,8 +138,8 @@ bool organ_band_next(const organ_pass *pass, const organ_band_plan *plan, organ_
         shape_flat(plan, tensor, tensor->bytes - cursor->done, shape);
     else
         shape_grid(pass, plan, tensor, cursor->done, shape);
-    shape->tiles_across = divide_up(shape->cols, shape->tile_cols);
-    shape->tiles = shape->tiles_across * divide_up(shape->rows, shape->tile_rows);
+    shape->tiles_across = organ_pieces_of(shape->cols, shape->tile_cols);
+    shape->tiles = shape->tiles_across * organ_pieces_of(shape->rows, shape->tile_rows);
     cursor->done += shape->bytes;
     shape->last = cursor->done == tensor->bytes;
     return true;

@@ -49,18 +49,16 @@ struct organ_calibration {
 
 /* ---- sums ---- */
 
-typedef struct range {
-    size_t first, end;
-} range;
-
 /* Of tiles, panels or rows those that a rank sums. */
-static range share_of(const organ_calibration *c, size_t count, size_t rank)
+static organ_row_range share_of(const organ_calibration *c, size_t count, size_t rank)
 {
-    const size_t ranks = organ_ranks_count(c->engine->ranks);
-    return (range){count * rank / ranks, count * (rank + 1) / ranks};
+    return organ_ranks_rows(c->engine->ranks, rank, count, 1);
 }
 
-static range own_share(const organ_calibration *c, size_t count) { return share_of(c, count, organ_ranks_rank(c->engine->ranks)); }
+static organ_row_range own_share(const organ_calibration *c, size_t count)
+{
+    return share_of(c, count, organ_ranks_rank(c->engine->ranks));
+}
 
 static size_t tile_count(const organ_calibration *c) { return (c->options.features + PANEL - 1) / PANEL; }
 
@@ -111,7 +109,7 @@ static void add_panel(void *context, size_t index, size_t worker)
 static void bend(organ_calibration *c)
 {
     const size_t n = c->options.features;
-    const range own = own_share(c, c->options.rows);
+    const organ_row_range own = own_share(c, c->options.rows);
     const size_t rows = own.end - own.first;
     const organ_product shift = {.m = c->held,
                                  .n = rows,
@@ -141,7 +139,7 @@ static void add_chunk(organ_calibration *c)
 {
     if (c->held == 0)
         return;
-    const range tiles = own_share(c, tile_count(c)), panels = own_share(c, c->panel_count);
+    const organ_row_range tiles = own_share(c, tile_count(c)), panels = own_share(c, c->panel_count);
     if (!c->options.moments_only)
         organ_share(c->engine, NULL, tiles.end - tiles.first, add_saliency, c);
     organ_share(c->engine, NULL, panels.end - panels.first, add_panel, c);
@@ -321,7 +319,7 @@ static size_t move_sums(double *sums, size_t rows, size_t cols, size_t stride, d
 }
 
 /* Panels from the first of the range on, as many as the room holds; the range is then what is left. */
-static size_t move_panels(const organ_calibration *c, range *left, double *packed, movement way)
+static size_t move_panels(const organ_calibration *c, organ_row_range *left, double *packed, movement way)
 {
     const size_t room = CHUNK * c->options.features * sizeof(float) / sizeof(double);
     size_t count = 0;
@@ -337,8 +335,8 @@ static size_t move_panels(const organ_calibration *c, range *left, double *packe
 static void complete_panels(const organ_calibration *c, size_t rank, double *packed, organ_error *error)
 {
     const bool own = rank == organ_ranks_rank(c->engine->ranks);
-    for (range left = share_of(c, c->panel_count, rank); left.first < left.end && !error->status;) {
-        range same = left;
+    for (organ_row_range left = share_of(c, c->panel_count, rank); left.first < left.end && !error->status;) {
+        organ_row_range same = left;
         const size_t count = move_panels(c, &left, packed, own ? TAKEN : COUNTED);
         if (organ_ranks_broadcast(c->engine->ranks, rank, packed, count * sizeof *packed, error) == ORGAN_OK && !own)
             move_panels(c, &same, packed, PUT);
@@ -348,7 +346,7 @@ static void complete_panels(const organ_calibration *c, size_t rank, double *pac
 static void complete_saliency(const organ_calibration *c, size_t rank, double *packed, organ_error *error)
 {
     const size_t features = c->options.features;
-    const range tiles = share_of(c, tile_count(c), rank);
+    const organ_row_range tiles = share_of(c, tile_count(c), rank);
     const size_t first = tiles.first * PANEL, count = organ_lesser(tiles.end * PANEL, features) - organ_lesser(first, features);
     const bool own = rank == organ_ranks_rank(c->engine->ranks);
     if (own)
@@ -366,7 +364,7 @@ organ_status organ_calibration_complete(organ_calibration *c, organ_error *error
     add_chunk(c);
     double *const packed = (double *)(void *)c->chunk[0];
     for (size_t rank = 0; rank < ranks; rank++) {
-        const range rows = share_of(c, c->bent ? c->options.rows : 0, rank);
+        const organ_row_range rows = share_of(c, c->bent ? c->options.rows : 0, rank);
         complete_panels(c, rank, packed, error);
         if (c->sum_room)
             complete_saliency(c, rank, packed, error);

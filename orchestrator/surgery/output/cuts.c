@@ -17,8 +17,6 @@ typedef struct knife {
     uint64_t step;           /* rows of a stretch: whole matrices, or a part of one */
 } knife;
 
-static uint64_t divide_up(uint64_t a, uint64_t b) { return a / b + (a % b != 0); }
-
 static knife knife_for(const organ_tensor *tensor, uint64_t rows)
 {
     knife k = {.m = organ_tensor_matrices(tensor)};
@@ -29,8 +27,8 @@ static knife knife_for(const organ_tensor *tensor, uint64_t rows)
     /* Either rows of each matrix are dealt out, or all matrices; in about equal stretches. */
     const bool inside = rows < k.m.rows && k.m.rows * k.row_bytes > ORGAN_CUT_BYTES;
     const uint64_t least = inside ? rows : k.m.rows, whole = inside ? k.m.rows : k.all;
-    const uint64_t most = organ_larger(ORGAN_CUT_BYTES / (least * k.row_bytes), 1) * least, stretches = divide_up(whole, most);
-    k.step = divide_up(divide_up(whole, stretches), least) * least;
+    const uint64_t most = organ_larger(ORGAN_CUT_BYTES / (least * k.row_bytes), 1) * least, stretches = organ_pieces_of(whole, most);
+    k.step = organ_pieces_of(organ_pieces_of(whole, stretches), least) * least;
     return k;
 }
 
