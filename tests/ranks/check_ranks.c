@@ -372,6 +372,7 @@ START_TEST(silence_is_seconds)
         all_end(ORGAN_USAGE, "ORGAN_SILENCE is '");
         all_end(ORGAN_USAGE, "': it must be seconds, from 1 to 86400, or 0 for ever");
     }
+    unsetenv(ORGAN_SILENCE_VARIABLE); /* the tests after it may share the process */
 }
 END_TEST
 

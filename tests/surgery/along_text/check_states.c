@@ -227,13 +227,16 @@ END_TEST
 START_TEST(a_file_may_be_refused_its_length)
 {
     const organ_along_chunks chunks = {1000, 1, 0, 1, 4096};
-    const struct rlimit little = {100000, 100000};
+    struct rlimit limit;
     organ_along_states *states;
     organ_error error = {0};
     ck_assert_int_eq(organ_along_states_open(&chunks, false, scratch_path("scratch"), &states, &error), ORGAN_OK);
     signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    const struct rlimit little = {100000, limit.rlim_max}; /* may be taken back: the tests after it may share the process */
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &little), 0);
     ck_assert_ptr_null(organ_along_states_take(states, 0, &error));
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
     ck_assert_int_eq(error.errnum, EFBIG);
     ck_assert_ptr_nonnull(strstr(error.message, "4096000 bytes of hidden states (--scratch) cannot be kept there: File too large"));
     organ_along_states_close(states);
