@@ -104,6 +104,13 @@ ssize_t pread(int fd, void *to, size_t bytes, off_t at)
     return got;
 }
 
+/* What pread is where the compiler knows how much room there is. */
+ssize_t __pread_chk(int fd, void *to, size_t bytes, off_t at, size_t room);
+ssize_t __pread_chk(int fd, void *to, size_t bytes, off_t at, size_t room)
+{
+    return bytes > room ? (abort(), -1) : pread(fd, to, bytes, at);
+}
+
 ssize_t pread64(int fd, void *to, size_t bytes, off_t at) { return pread(fd, to, bytes, at); }
 
 ssize_t pwrite(int fd, const void *from, size_t bytes, off_t at)

@@ -205,15 +205,15 @@ sanitize() {
     # What was freed stays in quarantine for a while: little enough for the tests that look at how memory grows.
     local environment=ASAN_OPTIONS=detect_leaks=1:exitcode=99:allocator_may_return_null=1:quarantine_size_mb=32
     environment+=" LSAN_OPTIONS=exitcode=99 UBSAN_OPTIONS=print_stacktrace=1:exitcode=99 CK_TIMEOUT_MULTIPLIER=20 SANITIZED=yes"
-    # At -O2 what is instrumented compiles half as long again, which pays for the kernels alone; -g1 is what a stack trace needs.
-    local flags="-O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
+    # The sanitizers see what _FORTIFY_SOURCE would check, and tell more of it. At -O2 what is instrumented compiles half as long again, which pays for the kernels alone; -g1 is what a stack trace needs.
+    local flags="-O1 -g1 -U_FORTIFY_SOURCE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
     # The SIMD tables are the bodies of the scalar one over intrinsics, and would take a third of the time that the tree takes to compile: what is
     # undefined in a body is found in the scalar table. At -O2 sums live in registers, where nothing has to be checked.
     elsewhere sanitize CFLAGS="${CFLAGS:-} $flags" CFLAGS_SCALAR=-O2 CFLAGS_SIMD="-fno-sanitize=undefined -O2" || return
     # What fails each call of the system once in every verb takes minutes here, and so does what compares bytes and memory of verbs that other suites run: only
     # where they are named.
     in_tree sanitize build/sanitize "$(programs | grep -vxE -e "${SUITES:+-}names")
-        $(scripts | grep -vxE "house|install|pages" | grep -vxE -e "${SUITES:+-}(cli_same_bits|cli_memory)")" "$environment"
+        $(scripts | grep -vxE "hardening|house|install|pages" | grep -vxE -e "${SUITES:+-}(cli_same_bits|cli_memory)")" "$environment"
 }
 
 # Says what keeps this machine from building and running programs for aarch64, or nothing.

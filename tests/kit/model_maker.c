@@ -277,6 +277,12 @@ static bool fails(fault_call call)
 ssize_t __real_pread(int, void *, size_t, off_t);
 ssize_t __wrap_pread(int, void *, size_t, off_t);
 ssize_t __wrap_pread(int fd, void *data, size_t n, off_t at) { return fails(FAULT_PREAD) ? -1 : __real_pread(fd, data, n, at); }
+/* What pread is where the compiler knows how much room there is. */
+ssize_t __wrap___pread_chk(int, void *, size_t, off_t, size_t);
+ssize_t __wrap___pread_chk(int fd, void *data, size_t n, off_t at, size_t room)
+{
+    return n > room ? (abort(), -1) : __wrap_pread(fd, data, n, at);
+}
 ssize_t __real_pwrite(int, const void *, size_t, off_t);
 ssize_t __wrap_pwrite(int, const void *, size_t, off_t);
 ssize_t __wrap_pwrite(int fd, const void *data, size_t n, off_t at) { return fails(FAULT_PWRITE) ? -1 : __real_pwrite(fd, data, n, at); }

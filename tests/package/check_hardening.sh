@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# What the ELF files have that makes a fault hard to use: read from the files themselves, not from the options that made them. The tree must have
+# been built (ninja). Another one is looked at with BUILD=DIRECTORY. Ends with the line "N passed, N failed".
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit 1
+build=${BUILD:-build}
+scratch=$(mktemp -d) || exit 1
+trap 'rm -rf "$scratch"' EXIT
+passed=0
+failed=0
+# has WHAT PATTERN FILE, has_not the same: a line of the file, or none, is like the pattern.
+has() { if grep -qE -- "$2" "$3"; then passed=$((passed + 1)); else printf '%s\n' "$1" && failed=$((failed + 1)); fi; }
+has_not() { if ! grep -E -- "$2" "$3" | head -n 3 | grep .; then passed=$((passed + 1)); else printf '%s\n' "$1" && failed=$((failed + 1)); fi; }
+
+# ---- what the linker has made ----
+for file in organ liborgan.so liborgan_mpi.so; do
+    # There is no compiler of MPI on every machine.
+    [[ $file == liborgan_mpi.so && ! -f $build/$file ]] && continue
+    readelf -hldW "$build/$file" >"$scratch/elf" 2>&1
+    nm -D "$build/$file" >"$scratch/names" 2>&1
+    has "$file: its address is fixed" 'Type: +DYN ' "$scratch/elf"
+    has "$file: no part is made read-only after relocation" '^  GNU_RELRO ' "$scratch/elf"
+    has "$file: functions are bound when they are first called" '\(FLAGS_1\).*\bNOW\b' "$scratch/elf"
+    has "$file: nothing is said of the stack" '^  GNU_STACK ' "$scratch/elf"
+    has_not "$file: a segment is written to and executed" '^  [A-Z_]+ +0x.* (RWE|WE) +0x' "$scratch/elf"
+    has_not "$file: libraries are looked for in places of its own" '\((RPATH|RUNPATH)\)' "$scratch/elf"
+    has_not "$file: code is relocated" 'TEXTREL' "$scratch/elf"
+    has "$file: no stack protector" ' __stack_chk_fail(@|$)' "$scratch/names"
+    readelf -nW "$build/$file" >"$scratch/notes" 2>&1
+    has "$file: no build id" 'Build ID: [0-9a-f]{40}' "$scratch/notes"
+done
+readelf -dW "$build/organ" >"$scratch/elf"
+has "organ: not a position independent executable" '\(FLAGS_1\).*\bPIE\b' "$scratch/elf"
+nm -D "$build/organ" | grep -oE '__[a-z]+_chk\b' | sort -u >"$scratch/fortified"
+has "organ: memcpy into known room is not checked" '^__memcpy_chk$' "$scratch/fortified"
+has "organ: vsnprintf is not checked" '^__vsnprintf_chk$' "$scratch/fortified"
+
+# ---- what the compiler has made: every object ----
+machine=$(readelf -hW "$build/organ" | sed -n 's/ *Machine: *//p')
+case $machine in
+*X86-64) feature='x86 feature: IBT, SHSTK' ;;
+AArch64) feature='AArch64 feature: BTI, PAC' ;;
+*) feature="no $machine" ;;
+esac
+for archive in liborgan cli serve; do
+    readelf -nW "$build/$archive.a" 2>/dev/null |
+        awk -v feature="$feature" '/^File: / { if (name && !seen) print name; name = $2; seen = 0 } index($0, feature) { seen = 1 }
+            END { if (name && !seen) print name; if (!name) print "no objects" }' >"$scratch/without"
+    has_not "$archive.a: objects whose jumps and returns the processor cannot check" . "$scratch/without"
+done
+# gcc says in debug information what it was called with; other compilers do not.
+readelf -p .debug_str "$build/organ" 2>/dev/null | grep -o 'GNU C11 .*' >"$scratch/producers"
+if [[ -s $scratch/producers ]]; then
+    for option in -fstack-protector-strong -fstack-clash-protection; do
+        grep -v -e "$option" "$scratch/producers" >"$scratch/without"
+        has_not "organ: objects without $option" . "$scratch/without"
+    done
+fi
+# Level 3 is that which also knows of room that is only counted when the program runs.
+variable() { sed -n "s/^$1 = //p" build.ninja; }
+fortify=$(variable hardening | grep -oE -- '-[UD]_FORTIFY_SOURCE[^ ]*')
+cat >"$scratch/room.c" <<'END'
+#include <stdlib.h>
+#include <string.h>
+char *copied(const char *from, size_t room, size_t n);
+char *copied(const char *from, size_t room, size_t n)
+{
+    char *to = malloc(room);
+    return to ? memcpy(to, from, n) : to;
+}
+END
+# shellcheck disable=SC2086 # lists of words
+${CC:-cc} -O2 $fortify -S "$scratch/room.c" -o "$scratch/room.s"
+has "room that is counted at run time is not checked" '__memcpy_chk' "$scratch/room.s"
+
+# ---- nothing of this machine ----
+for file in organ liborgan.so liborgan.a; do
+    grep -qaF -- "$PWD" "$build/$file" && echo "$file"
+done >"$scratch/names"
+has_not "files that name where they were built" . "$scratch/names"
+
+printf '%d passed, %d failed\n' "$passed" "$failed"
+((failed == 0))
