@@ -251,7 +251,7 @@ each sources awk 'FNR <= 2 && /SPDX-License-Identifier: MIT/ && (FNR == 1 || FIL
 each c_files grep -hoE '^#ifndef ORGAN_[A-Z0-9_]+_H$' | sort | uniq -d | check "every header has a guard of its own"
 
 cut -d: -f1 "$scratch/code" | uniq -c |
-    awk '$1 > ($2 ~ /^(tests|bench)/ ? 500 : 450) { print $2 ": " $1 " lines of code" }' | check "no file has more than 450 lines of code, of tests 500"
+    awk '$1 > ($2 ~ /^(tests|bench|fuzz)/ ? 500 : 450) { print $2 ": " $1 " lines of code" }' | check "no file has more than 450 lines of code, of tests 500"
 
 LC_ALL=C.UTF-8 each c_files grep -nE '^.{141}' | cut -c -120 | check "no line of C is wider than 140 columns"
 
@@ -316,8 +316,8 @@ sed -nE 's,^((kernels|formats|orchestrator|tests)(/.*)?)/[^/]+\.c$,\1,p' "$scrat
     while read -r folder; do described "$folder" >"$scratch/expected" && expected "$folder/build.ninja"; done | check "build.ninja of a folder"
 archives >"$scratch/expected"
 expected archives.ninja | check "archives.ninja has all objects"
-while read -r file; do grep -qE ": (cc|preload|mpi) $file( |\$)" build.ninja bench/build.ninja || echo "$file"; done \
-    < <(grep -E '^(bench|examples|mpi)/.*\.c$' "$scratch/c_files") | check "build files name every .c"
+while read -r file; do grep -qE ": (cc|preload|mpi) $file( |\$)" build.ninja bench/build.ninja fuzz/build.ninja || echo "$file"; done \
+    < <(grep -E '^(bench|examples|fuzz|mpi)/.*\.c$' "$scratch/c_files") | check "build files name every .c"
 # Those that take hours or minutes are called by a target of their own.
 grep -E '/build\.ninja$' "$scratch/files" | grep '^tests/' | xargs -d '\n' sed -nE 's,^build (build/(tests|checks)/[^ :]+): .*,\1,p' | grep -v '_long$' |
     grep -vxFf <(sed -n '/^build programs: phony/,/[^$]$/p' tests/build.ninja | tr -s ' $' '\n') | check "tests/build.ninja has every program of the tests in its list"

@@ -108,7 +108,11 @@ void organ_gguf_writer_remove(organ_gguf_writer *writer, const char *key);
 organ_status organ_gguf_writer_tensor(organ_gguf_writer *writer, const char *name, organ_dtype dtype, unsigned rank, const uint64_t *shape,
                                       organ_error *error);
 
-/* Lays everything out with general.alignment (32 if there is none). *layout is valid until the writer is changed or destroyed. */
+/* A header is padded to the alignment, which a file of a few bytes can say is 4 GiB. */
+#define ORGAN_GGUF_WRITTEN_ALIGNMENT (16u << 20)
+
+/* Lays everything out with general.alignment (32 if there is none). *layout is valid until the writer is changed or destroyed.
+ * ORGAN_BAD_INPUT for an alignment beyond ORGAN_GGUF_WRITTEN_ALIGNMENT. */
 organ_status organ_gguf_writer_finish(organ_gguf_writer *writer, organ_gguf_layout *layout, organ_error *error);
 
 #endif

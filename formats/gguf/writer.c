@@ -246,7 +246,11 @@ organ_status organ_gguf_writer_finish(organ_gguf_writer *writer, organ_gguf_layo
         return organ_fail_memory(error, "a GGUF header");
     if (lay_out_tensors(writer, alignment, &end, error) != ORGAN_OK)
         return error->status;
-    organ_gguf_pad(header_bytes(writer), alignment, &begin); /* 2^32 at most, no overflow */
+    if (alignment > ORGAN_GGUF_WRITTEN_ALIGNMENT)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "general.alignment is %" PRIu64 ": a header is padded to multiples of it, and no more than %u is written",
+                          alignment, ORGAN_GGUF_WRITTEN_ALIGNMENT);
+    organ_gguf_pad(header_bytes(writer), alignment, &begin);
     if (end > INT64_MAX - begin)
         return organ_fail(error, ORGAN_BAD_INPUT, "tensors of %" PRIu64 " bytes are more than a file can have", end);
     writer->bytes = calloc(begin, 1);

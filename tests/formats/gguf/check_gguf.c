@@ -396,6 +396,27 @@ START_TEST(files_that_cannot_be_written)
 }
 END_TEST
 
+/* A file of 60 bytes can ask for an alignment of 2 GiB; its header is not made of 2 GiB of zeros. Found by fuzzing. */
+START_TEST(header_of_gigabytes_is_not_written)
+{
+    static const unsigned char wide[] = {0, 0, 0, 128}, widest[] = {0, 0, 0, 1};
+    const organ_gguf_kv alignment_2g = {"general.alignment", ORGAN_GGUF_U32, ORGAN_GGUF_U32, 1, wide, 4};
+    const organ_gguf_kv alignment_16m = {"general.alignment", ORGAN_GGUF_U32, ORGAN_GGUF_U32, 1, widest, 4};
+    organ_error error = {0};
+    organ_gguf_layout layout;
+    organ_gguf_writer *writer;
+    organ_gguf_writer_create(&writer, &error);
+    ck_assert_int_eq(organ_gguf_writer_kv(writer, &alignment_2g, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_gguf_writer_finish(writer, &layout, &error), ORGAN_BAD_INPUT);
+    ck_assert_msg(strstr(error.message, "general.alignment is 2147483648"), "%s", error.message);
+    error = (organ_error){0};
+    ck_assert_int_eq(organ_gguf_writer_kv(writer, &alignment_16m, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_gguf_writer_finish(writer, &layout, &error), ORGAN_OK);
+    ck_assert_uint_eq(layout.size, (size_t)16 << 20);
+    organ_gguf_writer_destroy(writer);
+}
+END_TEST
+
 /* ---- names of parts ---- */
 
 START_TEST(names_of_parts)
@@ -471,6 +492,7 @@ Suite *gguf_suite(void)
     tcase_add_test(writing, keys_are_changed_in_their_place);
     tcase_add_loop_test(writing, tensors_that_cannot_be_written, 0, COUNT(unwritable));
     tcase_add_test(writing, files_that_cannot_be_written);
+    tcase_add_test(writing, header_of_gigabytes_is_not_written);
     suite_add_tcase(suite, files);
     suite_add_tcase(suite, writing);
     return suite;

@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Fuzzing with clang's libFuzzer; each word below is a target of ninja.
+#
+#   fuzz       runs TARGET, or all of targets.c in turn, for SECONDS each (60), beginning with fixtures/fuzz and what earlier runs found. Faults of memory, undefined
+#              behaviour, leaks, an allocation above 256 MiB, 1 GiB in all and 10 s for one input end a run; the input is then left in $FUZZ_DIR/faults and belongs into
+#              fixtures/fuzz once the fault is mended. The next target is run all the same.
+#   totals     prints executions, edges and faults of each target, of all runs: those that totals.tsv has, and those of $FUZZ_DIR/runs.tsv. FOLD=yes puts these into
+#              totals.tsv.
+#   corpora    minimises what was found to fixtures/fuzz/TARGET.pack, of at most 200 KB.
+#
+# FUZZ_DIR is where corpora, logs and faults are (build/fuzz); CLANG is the compiler.
+set -euo pipefail
+seconds=$SECONDS # bash goes on from what the environment says
+cd "$(dirname "$0")/.."
+place=${FUZZ_DIR:-$PWD/build/fuzz}
+clang=${CLANG:-clang}
+mkdir -p "$place/faults" "$place/corpus" "$place/logs"
+
+# built TREE CFLAGS WHAT: builds it with clang in a tree of its own.
+built() {
+    local tree=build/$1
+    mkdir -p "$tree"
+    ln -sfn ../../{archives.ninja,kernels,formats,orchestrator,tests,mpi,bench,fuzz,docs,fixtures} "$tree/"
+    # In the SIMD tables vectors would be checked for minutes; what is undefined in a body is found in the scalar table.
+    (cd "$tree" && CC=$clang CFLAGS="-g1 $2" CFLAGS_SCALAR=-O2 CFLAGS_SIMD="-fno-sanitize=undefined -O2" "${NINJA:-ninja}" -f ../../build.ninja "$3" >"$place/logs/build" 2>&1) || {
+        tail -n 40 "$place/logs/build" >&2
+        echo "the targets were not built: clang and libclang-rt-dev are needed, and what organ itself needs" >&2
+        exit 1
+    }
+}
+
+build_targets() {
+    built fuzzing "-O1 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all" build/fuzz_targets
+    targets=build/fuzzing/build/fuzz_targets
+}
+
+# The table of targets.c, or its row of TARGET: name, longest input, dictionary.
+table() {
+    local rows
+    rows=$(TARGET=list "$targets" | awk -v name="${TARGET:-}" 'name == "" || $1 == name')
+    [[ -n $rows ]] || { echo "there is no target ${TARGET:-}" >&2 && exit 2; }
+    echo "$rows"
+}
+
+# folders NAME: where its inputs are: what was found, what was written, what the pack has.
+folders() {
+    mkdir -p "$place/corpus/$1" "$place/packed/$1"
+    if [[ -e fixtures/fuzz/$1.pack ]]; then build/fuzz_pack unpack "$place/packed/$1" "fixtures/fuzz/$1.pack"; fi
+    echo "$place/corpus/$1 fixtures/fuzz/$1 $place/packed/$1"
+}
+
+# run NAME LONGEST DICTIONARY OPTION...: libFuzzer with our limits; files of the target lie in memory.
+run() {
+    local name=$1 longest=$2 words=$3
+    shift 3
+    TARGET=$name TMPDIR=$memory "$targets" -max_len="$longest" ${words:+-dict="$words"} -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=256 "$@"
+}
+
+# A line of the log: target, executions, edges, features, seconds, faults.
+note() {
+    awk -v name="$1" -v seconds="$2" -v faults="$3" '
+        match($0, /cov: [0-9]+/) { edges = substr($0, RSTART + 5, RLENGTH - 5) }
+        match($0, /ft: [0-9]+/) { features = substr($0, RSTART + 4, RLENGTH - 4) }
+        /^stat::number_of_executed_units:/ { executions = $2 }
+        END { print name "\t" executions + 0 "\t" edges + 0 "\t" features + 0 "\t" seconds "\t" faults }' "$place/logs/$1" | tee -a "$place/runs.tsv"
+}
+
+fuzz() {
+    local name longest words began status faults=0
+    build_targets
+    ((seconds > 0)) || seconds=60
+    while read -r name longest words; do
+        began=$SECONDS status=0
+        # shellcheck disable=SC2046
+        run "$name" "$longest" "$words" -max_total_time="$seconds" -artifact_prefix="$place/faults/$name-" -print_final_stats=1 $(folders "$name") \
+            >"$place/logs/$name" 2>&1 </dev/null || status=$?
+        note "$name" $((SECONDS - began)) $((status != 0))
+        ((status == 0)) && continue
+        faults=$((faults + 1))
+        grep -E -m 5 -A 12 'ERROR: |SUMMARY: |runtime error|does not hold|ALARM' "$place/logs/$name" | head -n 60
+        echo "$name: a fault: $place/logs/$name, its input: $(sed -n 's/.*Test unit written to //p' "$place/logs/$name")"
+    done < <(table)
+    ((faults == 0))
+}
+
+# All runs of a target are one line: executions and seconds are added, edges and features are the most that were reached.
+sums() {
+    cat fuzz/totals.tsv "$place/runs.tsv" 2>/dev/null | awk -F '\t' '
+        $1 == "target" || NF < 6 { next }
+        { executions[$1] += $2; seconds[$1] += $5; faults[$1] += $6 }
+        $3 > edges[$1] { edges[$1] = $3 }
+        $4 > features[$1] { features[$1] = $4 }
+        END { for (name in executions) printf "%s\t%.0f\t%d\t%d\t%d\t%d\n", name, executions[name], edges[name], features[name], seconds[name], faults[name] }' | LC_ALL=C sort
+}
+
+totals() {
+    { printf 'target\texecutions\tedges\tfeatures\tseconds\tfaults\n' && sums; } >"$place/totals"
+    awk -F '\t' '{ printf "%-16s %14s %7s %9s %9s %7s\n", $1, $2, $3, $4, $5, $6; executions += $2; seconds += $5; faults += $6 }
+        END { printf "%-16s %14.0f %7s %9s %9d %7d\n", "all", executions, "", "", seconds, faults }' "$place/totals"
+    if [[ ${FOLD:-} == yes ]]; then mv "$place/totals" fuzz/totals.tsv && rm -f "$place/runs.tsv"; fi
+}
+
+corpora() {
+    local name longest words
+    build_targets
+    while read -r name longest words; do
+        rm -rf "$place/least" && mkdir "$place/least"
+        # shellcheck disable=SC2046
+        run "$name" "$longest" "$words" -merge=1 "$place/least" $(folders "$name") >"$place/logs/$name-merge" 2>&1 </dev/null || {
+            tail -n 20 "$place/logs/$name-merge" >&2
+            exit 1
+        }
+        rm -rf "$place/corpus/$name" && mv "$place/least" "$place/corpus/$name"
+        build/fuzz_pack pack 200000 "$place/corpus/$name" "fixtures/fuzz/$name.pack"
+    done < <(table)
+}
+
+memory=$(mktemp -d -p /dev/shm organ-fuzz.XXXXXX 2>/dev/null || mktemp -d)
+trap 'rm -rf "$memory"' EXIT
+trap 'exit 143' TERM INT
+case ${1:-} in
+fuzz | totals | corpora) "$1" ;;
+*) echo "$0: fuzz, totals or corpora" >&2 && exit 2 ;;
+esac

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT
+ * A report as a page. The first byte says what becomes of the document: '+', and every text of it but its schema gets an ending that would
+ * break out of any place of a page where it is not escaped. What is looked for then is whether it did. */
+#include "fuzz/page_scan.h"
+#include "fuzz/targets.h"
+#include "orchestrator/report/view/html_report.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Ends a tag, an attribute, a script, a style and a comment, then opens an element; FUZZ_PAYLOAD is its name and that of an attribute. */
+static const char ending[] =
+    "-->'\"></title></script></style><" FUZZ_PAYLOAD " " FUZZ_PAYLOAD "=1 onload=" FUZZ_PAYLOAD ">&" FUZZ_PAYLOAD ";";
+
+static json_t *with_ending(const json_t *value)
+{
+    const size_t length = json_string_length(value);
+    char *const text = malloc(length + sizeof ending);
+    fuzz_require(text != NULL, "there is memory");
+    memcpy(text, json_string_value(value), length);
+    memcpy(text + length, ending, sizeof ending);
+    json_t *const made = json_stringn(text, length + sizeof ending - 1);
+    free(text);
+    return made;
+}
+
+/* Every text within. Documents are not deeper than jansson reads them. */
+static void spoil(json_t *value)
+{
+    const char *key;
+    json_t *member;
+    void *next;
+    size_t k;
+    json_object_foreach_safe(value, next, key, member)
+    {
+        if (json_is_string(member) && strcmp(key, "schema") != 0)
+            json_object_set_new(value, key, with_ending(member));
+        else
+            spoil(member);
+    }
+    json_array_foreach(value, k, member)
+    {
+        if (json_is_string(member))
+            json_array_set_new(value, k, with_ending(member));
+        else
+            spoil(member);
+    }
+}
+
+void fuzz_report(const uint8_t *data, size_t size)
+{
+    organ_error error = {0};
+    char *html = NULL;
+    if (size == 0)
+        return;
+    const bool spoiled = data[0] == '+';
+    json_t *const report = json_loadb((const char *)data + spoiled, size - spoiled, 0, NULL);
+    if (!report)
+        return;
+    if (spoiled)
+        spoil(report);
+    const organ_status status = organ_html_report(report, &html, &error);
+    fuzz_check_verdict(status, &error);
+    fuzz_require((status == ORGAN_OK) == (html != NULL), "there is a page if there is no error");
+    if (html) {
+        const char *const fault = fuzz_page_fault(html);
+        fuzz_require(!fault, fault ? fault : "a page has no markup of its texts");
+    }
+    free(html);
+    json_decref(report);
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT
+ * A model and the weights that it means: config.json, mark, header of a safetensors file, mark, its data; or a GGUF file. Rows of each
+ * weight are decoded, by the plainest kernels and by the best of this CPU, whose bits must be the same. */
+#include "formats/weights/weights.h"
+#include "fuzz/targets.h"
+#include "orchestrator/stream/weight_reader.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_VALUES = 1 << 14 };
+
+/* The first rows, into memory of their own: *size is 0 where there are none, or too many columns. */
+static float *read_rows(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels, size_t *size)
+{
+    organ_error error = {0};
+    organ_weight_reader *reader;
+    char note[256];
+    float *values = NULL;
+    *size = 0;
+    const organ_status status = organ_weight_reader_open(model, weight, kernels, note, &reader, &error);
+    fuzz_check_verdict(status, &error);
+    if (status != ORGAN_OK)
+        return NULL;
+    const uint64_t rows = organ_weight_reader_rows(reader), cols = organ_weight_reader_cols(reader);
+    if (rows && cols && cols <= MOST_VALUES) {
+        const uint64_t most = MOST_VALUES / cols;
+        const size_t count = (size_t)(rows < most ? rows : most);
+        void *const scratch = aligned_alloc(64, organ_weight_reader_scratch(reader, count) + 64);
+        *size = count * (size_t)cols * sizeof *values;
+        values = aligned_alloc(64, (*size + 63) / 64 * 64);
+        fuzz_require(scratch && values, "there is memory");
+        if (organ_weight_read(reader, 0, count, ORGAN_F32, values, scratch, &error) != ORGAN_OK)
+            *size = 0;
+        fuzz_check_verdict(error.status, &error);
+        free(scratch);
+    }
+    organ_weight_reader_close(reader);
+    return values;
+}
+
+static void check_weight(const organ_model *model, const organ_weight *weight)
+{
+    char text[160];
+    const char *why;
+    size_t plain_size, best_size;
+    const organ_cpu cpu = organ_cpu_detect();
+    fuzz_require(strlen(organ_weight_text(weight, text, sizeof text)) < sizeof text, "a weight has a text");
+    const organ_matrices m = organ_weight_matrices(weight);
+    fuzz_require(m.count * m.rows * m.cols == weight->elements, "shape and elements of a weight agree");
+    float *const plain = read_rows(model, weight, organ_kernels_choose(cpu, "scalar", &why), &plain_size);
+    float *const best = read_rows(model, weight, organ_kernels_choose(cpu, NULL, &why), &best_size);
+    fuzz_require(plain_size == best_size && (!plain_size || memcmp(plain, best, plain_size) == 0), "all kernels decode the same");
+    free(plain);
+    free(best);
+}
+
+void fuzz_weights(const uint8_t *data, size_t size)
+{
+    fuzz_part rest = {data, size};
+    const bool gguf = size >= 4 && memcmp(data, "GGUF", 4) == 0;
+    fuzz_put("weights/model.gguf", gguf ? data : NULL, size);
+    if (gguf) {
+        fuzz_put("weights/model.safetensors", NULL, 0);
+        fuzz_put("weights/config.json", NULL, 0);
+    } else {
+        const fuzz_part config = fuzz_next_part(&rest), header = fuzz_next_part(&rest);
+        fuzz_put("weights/config.json", config.data, config.size);
+        fuzz_put_tensors("weights/model.safetensors", header, rest);
+    }
+    organ_error error = {0};
+    organ_model *model;
+    organ_weights *weights = NULL;
+    fuzz_check_verdict(organ_model_open(fuzz_folder("weights"), &model, &error), &error);
+    if (model) {
+        fuzz_check_verdict(organ_weights_find(model, &weights, &error), &error);
+        for (size_t k = 0; weights && k < weights->count; k++) {
+            fuzz_require(organ_weights_named(weights, weights->weights[k].name) != NULL, "a weight is found by its name");
+            check_weight(model, &weights->weights[k]);
+        }
+    }
+    organ_weights_free(weights);
+    organ_model_close(model);
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+#include "fuzz/targets.h"
+
+#include "fuzz/mutate.h"
+
+#define JSON_WORDS "fuzz/json.dict"
+#define GGUF_WORDS "fuzz/gguf.dict"
+
+const fuzz_target fuzz_targets[] = {
+    {"safetensors", fuzz_safetensors, fuzz_mutate_json, JSON_WORDS, 8192, 20000},
+    {"index", fuzz_index, fuzz_mutate_json, JSON_WORDS, 8192, 20000},
+    {"gguf", fuzz_gguf, fuzz_mutate_gguf, GGUF_WORDS, 8192, 20000},
+    {"gguf_tokenizer", fuzz_gguf_tokenizer, fuzz_mutate_gguf, GGUF_WORDS, 8192, 5000},
+    {"tokenizer_json", fuzz_tokenizer_json, fuzz_mutate_json, JSON_WORDS, 4096, 5000},
+    {"weights", fuzz_weights, fuzz_mutate_any, JSON_WORDS, 8192, 4000},
+    {"adapter", fuzz_adapter, fuzz_mutate_json, JSON_WORDS, 8192, 4000},
+    {"imatrix", fuzz_imatrix, fuzz_mutate_any, GGUF_WORDS, 4096, 10000},
+    {"manifest", fuzz_manifest, fuzz_mutate_json, JSON_WORDS, 8192, 4000},
+    {"report", fuzz_report, fuzz_mutate_json, JSON_WORDS, 16384, 1000},
+    {0},
+};

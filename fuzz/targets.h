@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT
+ * The functions of the targets. Each takes an input of any bytes and leaves nothing behind. */
+#ifndef ORGAN_FUZZ_TARGETS_H
+#define ORGAN_FUZZ_TARGETS_H
+
+#include "fuzz/target.h"
+
+void fuzz_safetensors(const uint8_t *data, size_t size);
+void fuzz_index(const uint8_t *data, size_t size);
+void fuzz_gguf(const uint8_t *data, size_t size);
+void fuzz_gguf_tokenizer(const uint8_t *data, size_t size);
+void fuzz_tokenizer_json(const uint8_t *data, size_t size);
+void fuzz_weights(const uint8_t *data, size_t size);
+void fuzz_adapter(const uint8_t *data, size_t size);
+void fuzz_imatrix(const uint8_t *data, size_t size);
+void fuzz_manifest(const uint8_t *data, size_t size);
+void fuzz_report(const uint8_t *data, size_t size);
+
+#endif
