@@ -110,9 +110,10 @@ surgery/precision output algebra along_text trial remake allocate
 surgery/lora output algebra trial remake precision
 surgery/orthogonality output algebra lora
 surgery/health output algebra
+serve/confine
 serve/http
-serve/jobs http
-serve/models http
+serve/jobs confine http
+serve/models confine http
 serve/page http jobs
 serve http jobs models page
 LAW
@@ -145,6 +146,7 @@ surgery/precision precision.h plain_config.h quantize_pruned.h
 surgery/lora lora.h adapter_write.h factors.h
 surgery/orthogonality orthogonality.h noise_pairs.h
 surgery/health health.h
+serve/confine confine.h
 serve/http http.h
 serve/jobs jobs.h
 serve/models models.h

@@ -7,6 +7,8 @@
 #include "orchestrator/cli/terminal.h"
 #include "orchestrator/cli/verb_table.h"
 #include "orchestrator/machine/shell_word.h"
+#include "orchestrator/serve/confine/confine.h"
+#include "orchestrator/serve/models/models.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -201,6 +203,11 @@ static organ_status finish_output(organ_status status, bool events)
 int main(int argc, char **argv)
 {
     organ_error error = {0};
+    int code;
+    if (!organ_confine_started())
+        return ORGAN_IO;
+    if (organ_models_worked(argc, argv, &code))
+        return code;
     occupy_standard_streams();
     catch_signals();
     setlocale(LC_CTYPE, "");

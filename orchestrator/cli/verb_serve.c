@@ -36,6 +36,9 @@ static const organ_option limits[] = {
           "what all jobs keep together; the oldest go first", .range = {1048576.0, 1125899906842624.0}, .fallback = "2G"),
     BYTES("shelf", "SIZE", serve.shelf,
           "memory for the tensor lists of models that were looked at", .range = {1048576.0, 1099511627776.0}, .fallback = "256M"),
+    BYTES("model-memory", "SIZE", serve.model_memory,
+          "what reading one model may take", .range = {16777216.0, 1125899906842624.0}, .fallback = "2G"),
+    NUMBER("model-seconds", "SECONDS", serve.model_seconds, "what reading one model may last", .range = {1, 86400}, .fallback = "120"),
     NUMBER("timeout", "SECONDS", serve.timeout,
            "in which a request must have arrived, and that a connection may be idle", .range = {1, 3600}, .fallback = "20")};
 static const organ_option output[] = {
@@ -49,7 +52,9 @@ const organ_verb organ_serve_verb = {
              "a page at / for all of that. /api/v1/openapi.json describes the API, /healthz says whether the server answers, "
              "/metrics has counters for Prometheus.\n"
              "Nothing outside DIR is read or written: paths are resolved by the kernel beneath DIR (openat2), links are not "
-             "followed, hidden files are not shown. Without a token only loopback is listened on. With one, requests carry "
+             "followed, hidden files are not shown. Models are read, and jobs done, by processes that the kernel keeps from other "
+             "files, from the network and from executing anything (Landlock, seccomp; at the start it is said what this kernel lacks).\n"
+             "Without a token only loopback is listened on. With one, requests carry "
              "'Authorization: Bearer TOKEN', or the cookie that the page gets for it. Hosts that are not this server's and requests "
              "from pages of other sites are refused. There is no encryption: for other machines put a proxy with TLS, or a tunnel, "
              "in front.\n"

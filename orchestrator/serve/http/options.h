@@ -20,8 +20,10 @@ typedef struct organ_serve_options {
     uint64_t job_output, keep_bytes; /* that one job keeps of what it prints, and all jobs together; 0: no limit */
     uint64_t job_memory;             /* what --memory of a job may be at most */
     uint64_t shelf;                  /* bytes of memory for what is known of models */
-    unsigned timeout;                /* seconds in which a request must have arrived, and that a connection may be idle */
-    bool quiet;                      /* no line for each request */
+    uint64_t model_memory;           /* that reading one model may take */
+    unsigned model_seconds;
+    unsigned timeout; /* seconds in which a request must have arrived, and that a connection may be idle */
+    bool quiet;       /* no line for each request */
     const organ_verb *const *verbs;
     size_t verb_count;
     const organ_stop *stop;

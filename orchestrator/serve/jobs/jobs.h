@@ -4,7 +4,7 @@
  *
  *   words.h      JSON -> command line, with every path checked
  *   store.h      a job on the disk: ROOT/.organ/jobs/ID
- *   process.h    its process; confine.h and memory.h: what that may reach and take
+ *   process.h    its process (confined by orchestrator/serve/confine); memory.h: what that may take
  *   keeper.h     all jobs: the queue, and one thread that watches the processes
  *   output.h, progress.h   what they have printed, and how far they are */
 #ifndef ORGAN_JOBS_H

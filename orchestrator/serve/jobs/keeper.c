@@ -2,7 +2,6 @@
 #include "orchestrator/serve/jobs/keeper.h"
 
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/serve/jobs/confine.h"
 #include "orchestrator/serve/jobs/output.h"
 #include "orchestrator/serve/jobs/parts.h"
 
@@ -101,8 +100,8 @@ static organ_status load_all(organ_jobs *jobs, FILE *notes, organ_error *error)
 static organ_status make_plan(organ_jobs *jobs, organ_error *error)
 {
     organ_process_plan *const plan = &jobs->plan;
-    plan->environ = organ_process_environment();
-    plan->confine = organ_confine_version();
+    plan->confine = organ_confinement_of_kernel();
+    plan->environ = organ_child_environment(plan->confine.seccomp);
     plan->root = open(organ_jail_root(jobs->setup.jail), O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (plan->root < 0)
         return organ_fail_errno(error, errno, "%s", organ_jail_root(jobs->setup.jail));
@@ -166,7 +165,7 @@ size_t organ_jobs_count(organ_jobs *jobs, organ_job_state state)
     return count;
 }
 
-int organ_jobs_confinement(const organ_jobs *jobs) { return jobs->plan.confine; }
+organ_confinement organ_jobs_confinement(const organ_jobs *jobs) { return jobs->plan.confine; }
 
 /* ---- what clients ask for ---- */
 
@@ -389,6 +388,8 @@ void organ_jobs_metrics(organ_jobs *jobs, FILE *out)
     for (int state = ORGAN_JOB_DONE; state < ORGAN_JOB_STATES; state++)
         fprintf(out, "organ_jobs_ended_total{state=\"%s\"} %llu\n", organ_job_state_names[state], jobs->ended[state]);
     organ_http_metric(out, "organ_jobs_confinement", "gauge", "Version of Landlock that confines jobs, 0 if none does.",
-                      (unsigned long long)jobs->plan.confine);
+                      (unsigned long long)jobs->plan.confine.landlock);
+    organ_http_metric(out, "organ_jobs_seccomp", "gauge", "1 if jobs are kept from system calls that they do not need.",
+                      jobs->plan.confine.seccomp);
     pthread_mutex_unlock(&jobs->mutex);
 }

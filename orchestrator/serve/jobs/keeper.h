@@ -3,6 +3,7 @@
 #ifndef ORGAN_JOB_KEEPER_H
 #define ORGAN_JOB_KEEPER_H
 
+#include "orchestrator/serve/confine/confine.h"
 #include "orchestrator/serve/http/http.h"
 #include "orchestrator/serve/jobs/store.h"
 #include "orchestrator/serve/jobs/words.h"
@@ -67,8 +68,8 @@ void organ_jobs_metrics(organ_jobs *jobs, FILE *out);
 /* How many jobs are in that state now. */
 size_t organ_jobs_count(organ_jobs *jobs, organ_job_state state);
 
-/* Which Landlock confines the jobs; 0: none, paths are only checked before. */
-int organ_jobs_confinement(const organ_jobs *jobs);
+/* What confines the jobs. */
+organ_confinement organ_jobs_confinement(const organ_jobs *jobs);
 
 /* The events of a job as server-sent events, from behind `last` (the value of Last-Event-ID; NULL: all). Answers by itself: 200 with a
  * stream, 204 where a client that has seen the end asks again, 404. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/jobs/process.h"
 
-#include "orchestrator/serve/jobs/confine.h"
+#include "orchestrator/serve/confine/confine.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,24 +13,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-extern char **environ;
-
-char **organ_process_environment(void)
-{
-    static const char *const kept[] = {"LANG=", "LANGUAGE=", "LC_", "TZ=", "ORGAN_ISA=", "ASAN_", "UBSAN_", "LSAN_", "TSAN_"};
-    size_t count = 0, used = 0;
-    while (environ && environ[count])
-        count++;
-    char **const chosen = calloc(count + 1, sizeof *chosen);
-    for (size_t k = 0; chosen && k < count; k++)
-        for (size_t j = 0; j < sizeof kept / sizeof *kept; j++)
-            if (strncmp(environ[k], kept[j], strlen(kept[j])) == 0) {
-                chosen[used++] = environ[k];
-                break;
-            }
-    return chosen;
-}
 
 void organ_job_close(int fd)
 {
@@ -88,29 +70,14 @@ typedef struct child {
     int far_gate, hearer; /* and the server's */
 } child;
 
-/* Duplicates a descriptor above the fixed numbers. */
-static int lift_descriptor(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 10); }
-
-static bool place_descriptor(int fd, int number) { return fd >= 0 && dup2(fd, number) == number; }
-
-static void quiet_signals(void)
-{
-    const struct sigaction plain = {.sa_handler = SIG_DFL};
-    sigset_t none;
-    for (int number = 1; number < 32; number++)
-        sigaction(number, &plain, NULL);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 /* Prepares the child up to exec. Between fork and exec only async-signal-safe calls are made: another thread may have held any lock at the
  * time of the fork. */
 static bool prepare_child(const child *self, int program)
 {
     const struct rlimit none = {0, 0}, memory = {self->memory, self->memory};
-    const int root = lift_descriptor(self->plan->root), output = lift_descriptor(self->output), log = lift_descriptor(self->log);
+    const int root = organ_child_lift(self->plan->root), output = organ_child_lift(self->output), log = organ_child_lift(self->log);
     const int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    quiet_signals();
+    organ_child_plain_signals();
     /* A group of its own, to be signalled by; not a session, for where the scheduler shares processors out by session, the server's lower
      * priority would count for nothing. */
     setpgid(0, 0);
@@ -118,21 +85,19 @@ static bool prepare_child(const child *self, int program)
         return false;
     if (root < 0 || fchdir(root) != 0)
         return false;
-    if (!place_descriptor(nothing, 0) || !place_descriptor(output, 1) || !place_descriptor(log, 2))
+    if (!organ_child_place(nothing, 0) || !organ_child_place(output, 1) || !organ_child_place(log, 2))
         return false;
-    return self->plan->confine == 0 || organ_confine(self->plan->confine, root, program);
+    return !self->plan->confine.landlock || organ_confine_files(self->plan->confine.landlock, root, program);
 }
 
-enum { PROGRAM = 3, GATE = 4, READY = 5, OTHERS = 6 };
+enum { PROGRAM = ORGAN_PROGRAM_DESCRIPTOR, GATE, READY, OTHERS };
 
 /* Closes all other descriptors of the server before exec, above all the lock of its jobs: the next server may start before the exec. */
 static bool keep_only(int program, int gate, int ready)
 {
     if (dup3(program, PROGRAM, O_CLOEXEC) < 0 || dup3(gate, GATE, O_CLOEXEC) < 0 || dup3(ready, READY, O_CLOEXEC) < 0)
         return false;
-    if (syscall(SYS_close_range, OTHERS, ~0u, 0u) != 0)
-        for (int fd = OTHERS; fd < 65536; fd++) /* before Linux 5.9 */
-            close(fd);
+    organ_child_close_from(OTHERS);
     return true;
 }
 
@@ -140,11 +105,15 @@ static void become_program(const child *self)
 {
     static const char lost[] =
         "{\"event\":\"error\",\"status\":\"input or output\",\"code\":4,\"message\":\"the program could not be executed\"}\n";
-    const int program = lift_descriptor(self->plan->program), gate = lift_descriptor(self->gate), ready = lift_descriptor(self->ready);
+    const int program = organ_child_lift(self->plan->program), gate = organ_child_lift(self->gate), ready = organ_child_lift(self->ready);
     const bool good = program >= 0 && gate >= 0 && ready >= 0 && prepare_child(self, program);
-    const int why = good ? 0 : errno;
+    int why = good ? 0 : errno;
     char go = 0;
-    if (!keep_only(program, gate, ready) || write(READY, &why, sizeof why) != sizeof why || why != 0)
+    const bool kept = keep_only(program, gate, ready);
+    /* Last, since it forbids some of the calls above. */
+    if (!why && self->plan->confine.seccomp && !organ_confine_calls(ORGAN_CALLS_OF_JOBS))
+        why = errno;
+    if (!kept || write(READY, &why, sizeof why) != sizeof why || why != 0)
         _exit(ORGAN_INTERRUPTED);
     /* The server's end of the gate was closed too, so that this ends when the server dies. */
     if (read(GATE, &go, 1) != 1)
@@ -183,7 +152,7 @@ static organ_status fork_child(child *self, organ_process *process, organ_error 
     waitpid(pid, NULL, 0);
     *process = (organ_process){0};
     return organ_fail_errno(error, why ? why : ECHILD, "the process of the job cannot be %s",
-                            self->plan->confine ? "confined" : "prepared");
+                            self->plan->confine.landlock || self->plan->confine.seccomp ? "confined" : "prepared");
 }
 
 organ_status organ_process_start(const organ_process_plan *plan, char *const *argv, uint64_t memory, int output, int log,

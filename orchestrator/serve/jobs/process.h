@@ -4,6 +4,7 @@
 #define ORGAN_JOB_PROCESS_H
 
 #include "formats/base/status.h"
+#include "orchestrator/serve/confine/confine.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,15 +19,11 @@ typedef struct organ_process {
 
 /* What is the same for all. */
 typedef struct organ_process_plan {
-    int root;       /* descriptor of the directory it works in and is confined to */
-    int program;    /* descriptor of the program, O_PATH */
-    int confine;    /* what organ_confine_version gave; 0: the process is not confined */
-    char **environ; /* NULL-terminated */
+    int root;                  /* descriptor of the directory it works in and is confined to */
+    int program;               /* descriptor of the program, O_PATH */
+    organ_confinement confine; /* by what the process is confined */
+    char **environ;            /* NULL-terminated */
 } organ_process_plan;
-
-/* The variables of this environment that a job gets: those of language, time zone, kernels and sanitizers. An array to be freed, whose
- * strings are the environment's; NULL without memory. */
-char **organ_process_environment(void);
 
 /* Starts the program in a process group of its own, with standard output and error going to those descriptors, none other open, without
  * core dumps, and with at most `memory` bytes of its own (RLIMIT_DATA; 0: no limit). It waits for organ_process_release (or ends where

@@ -233,8 +233,13 @@ static organ_status start_jobs(organ_app *app, organ_error *error)
                                     .most_queued = MOST_QUEUED,
                                     .program = "/proc/self/exe",
                                     .patience = patience};
-    if (organ_jobs_open(&setup, stderr, &app->jobs, error) == ORGAN_OK && organ_jobs_confinement(app->jobs) == 0)
-        fputs("organ: this kernel has no Landlock: jobs are not confined to the root, their paths are only checked before\n", stderr);
+    if (organ_jobs_open(&setup, stderr, &app->jobs, error) == ORGAN_OK) {
+        const organ_confinement has = organ_jobs_confinement(app->jobs);
+        char lacks[512];
+        organ_confinement_lacks(&has, lacks, sizeof lacks);
+        if (*lacks)
+            fprintf(stderr, "organ: %s\n", lacks);
+    }
     return error->status;
 }
 

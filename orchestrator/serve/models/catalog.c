@@ -59,7 +59,11 @@ static void lay_out_model(layout *l, const organ_model *model, const texts *t)
         if (files)
             files[k] = name;
     }
-    *catalog = (organ_catalog){.count = model->tensor_count, .tensors = tensors, .files = files, .portrait_length = strlen(t->portrait)};
+    *catalog = (organ_catalog){.count = model->tensor_count,
+                               .file_count = model->file_count,
+                               .tensors = tensors,
+                               .files = files,
+                               .portrait_length = strlen(t->portrait)};
     catalog->portrait = lay_down_text(l, t->portrait);
     catalog->summary = lay_down_text(l, t->summary);
     catalog->bytes = l->size;
@@ -92,10 +96,77 @@ void organ_catalog_free(organ_catalog *catalog)
         munmap(catalog, catalog->bytes);
 }
 
+/* ---- a block of another process ---- */
+
+typedef struct foreign_block {
+    char *at;
+    size_t bytes;
+    uint64_t base;
+} foreign_block;
+
+/* Where a pointer of the other process points to in this one, with room for `size` bytes; NULL if that is not within the block. */
+static const void *own_place(const foreign_block *b, const void *pointer, size_t size)
+{
+    const uint64_t offset = (uint64_t)(uintptr_t)pointer - b->base;
+    return offset < b->bytes && size <= b->bytes - offset ? b->at + offset : NULL;
+}
+
+/* The same for `count` things that are aligned as numbers of 64 bits are. */
+static const void *own_array(const foreign_block *b, const void *pointer, size_t count, size_t size)
+{
+    const void *const own = count <= b->bytes / size ? own_place(b, pointer, count * size) : NULL;
+    return (uintptr_t)own % sizeof(uint64_t) == 0 ? own : NULL;
+}
+
+/* The block ends with a zero, so that every text in it ends. */
+static const char *own_text(const foreign_block *b, const char *text) { return own_place(b, text, 1); }
+
+static bool adopt_tensor(const foreign_block *b, organ_tensor *tensor, size_t files)
+{
+    const organ_anatomy *const a = &tensor->anatomy;
+    tensor->name = own_text(b, tensor->name);
+    tensor->shape = own_array(b, tensor->shape, tensor->rank, sizeof *tensor->shape);
+    return tensor->name && (tensor->shape || tensor->rank == 0) && (unsigned)tensor->dtype < ORGAN_DTYPE_COUNT && tensor->file < files &&
+           (unsigned)a->role < ORGAN_ROLE_COUNT && (unsigned)a->group <= ORGAN_GROUP_OTHER &&
+           (unsigned)a->experts <= ORGAN_EXPERTS_SHARED && organ_anatomy_role_name(a) && a->layer >= -1 && a->expert >= -1;
+}
+
+static bool is_object(const char *text)
+{
+    json_t *const json = json_loads(text, 0, NULL);
+    const bool object = json_is_object(json);
+    json_decref(json);
+    return object;
+}
+
+bool organ_catalog_adopt(void *block, size_t bytes, uint64_t base)
+{
+    const foreign_block b = {block, bytes, base};
+    organ_catalog *const catalog = block;
+    if (bytes <= sizeof *catalog || b.at[bytes - 1] != '\0')
+        return false;
+    organ_tensor *const tensors = (organ_tensor *)own_array(&b, catalog->tensors, catalog->count, sizeof *tensors);
+    const char **const files = (const char **)own_array(&b, catalog->files, catalog->file_count, sizeof *files);
+    bool good = (tensors || !catalog->count) && (files || !catalog->file_count);
+    for (size_t k = 0; good && k < catalog->count; k++)
+        good = adopt_tensor(&b, &tensors[k], catalog->file_count);
+    for (size_t k = 0; good && k < catalog->file_count; k++)
+        good = (files[k] = own_text(&b, files[k])) != NULL;
+    *catalog = (organ_catalog){.bytes = bytes,
+                               .count = catalog->count,
+                               .file_count = catalog->file_count,
+                               .tensors = tensors,
+                               .files = files,
+                               .portrait = own_text(&b, catalog->portrait),
+                               .portrait_length = catalog->portrait_length,
+                               .summary = own_text(&b, catalog->summary)};
+    return good && catalog->portrait && catalog->summary && strlen(catalog->portrait) == catalog->portrait_length &&
+           is_object(catalog->portrait) && is_object(catalog->summary);
+}
+
 /* ---- reading ---- */
 
-unsigned organ_catalog_read(const organ_jail *jail, const char *absolute, const char *path, size_t most, organ_catalog **catalog,
-                            organ_error *error)
+unsigned organ_catalog_read(const char *absolute, const char *path, size_t most, organ_catalog **catalog, organ_error *error)
 {
     organ_model *model = NULL;
     texts t = {NULL, NULL};
@@ -103,12 +174,10 @@ unsigned organ_catalog_read(const organ_jail *jail, const char *absolute, const 
     *catalog = NULL;
     if (organ_model_open(absolute, &model, error) == ORGAN_OK)
         organ_model_portrait(model, path, &t.portrait, &t.summary, error);
-    if (error->status) {
-        organ_jail_unroot(jail, error->message);
+    if (error->status)
         status = error->status == ORGAN_BAD_INPUT ? 422 : 500;
-    } else {
+    else
         status = pack_model(model, &t, path, most, catalog, error);
-    }
     organ_model_close(model);
     free(t.portrait);
     free(t.summary);

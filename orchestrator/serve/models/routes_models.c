@@ -116,7 +116,11 @@ static void tell_requests(void *context) { organ_http_recall(context); }
 
 static organ_status start_models(organ_app *app, organ_error *error)
 {
-    return organ_shelf_create(app->jail, (size_t)app->options->shelf, tell_requests, app, &app->shelf, error);
+    const organ_reader_options reading = {.program = "/proc/self/exe",
+                                          .root = organ_jail_root(app->jail),
+                                          .memory = app->options->model_memory,
+                                          .seconds = app->options->model_seconds};
+    return organ_shelf_create(app->jail, &reading, (size_t)app->options->shelf, tell_requests, app, &app->shelf, error);
 }
 
 static void drain_models(organ_app *app)

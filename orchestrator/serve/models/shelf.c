@@ -27,6 +27,7 @@ typedef struct place {
 
 struct organ_shelf {
     const organ_jail *jail;
+    organ_reader *reader_process;
     size_t most;
     void (*tell)(void *context);
     void *context;
@@ -221,7 +222,8 @@ static place read_one(const organ_shelf *shelf, const char *path)
     if (!made.status)
         made.status = organ_jail_input(shelf->jail, path, &absolute, &error);
     if (!made.status)
-        made.status = organ_catalog_read(shelf->jail, absolute, path, shelf->most, &made.catalog, &error);
+        made.status = organ_reader_read(shelf->reader_process, absolute, path, shelf->most, &made.catalog, &error);
+    organ_jail_unroot(shelf->jail, error.message);
     free(absolute);
     snprintf(made.message, sizeof made.message, "%.399s", error.message);
     return made;
@@ -438,12 +440,13 @@ void organ_shelf_metrics(organ_shelf *shelf, FILE *out)
     organ_http_metric(out, "organ_shelf_limit_bytes", "gauge", "What it may be at most.", shelf->most);
     organ_http_metric(out, "organ_models_read_total", "counter", "Models that were read.", shelf->read);
     pthread_mutex_unlock(&shelf->lock);
+    organ_reader_metrics(shelf->reader_process, out);
 }
 
 /* ---- the beginning and the end ---- */
 
-organ_status organ_shelf_create(const organ_jail *jail, size_t most, void (*tell_of)(void *context), void *context, organ_shelf **made,
-                                organ_error *error)
+organ_status organ_shelf_create(const organ_jail *jail, const organ_reader_options *reading, size_t most, void (*tell_of)(void *context),
+                                void *context, organ_shelf **made, organ_error *error)
 {
     organ_shelf *const shelf = *made = calloc(1, sizeof *shelf);
     if (!shelf)
@@ -455,7 +458,8 @@ organ_status organ_shelf_create(const organ_jail *jail, size_t most, void (*tell
     pthread_mutex_init(&shelf->lock, NULL);
     pthread_mutex_init(&shelf->tell_lock, NULL);
     pthread_cond_init(&shelf->called, NULL);
-    int failed = pthread_create(&shelf->walker, NULL, walk_root, shelf);
+    int failed =
+        organ_reader_create(reading, &shelf->reader_process, error) ? ECANCELED : pthread_create(&shelf->walker, NULL, walk_root, shelf);
     shelf->walking_thread = failed == 0;
     if (!failed) {
         failed = pthread_create(&shelf->reader, NULL, read_models, shelf);
@@ -477,6 +481,8 @@ void organ_shelf_rest(organ_shelf *shelf)
     shelf->resting = true;
     pthread_cond_broadcast(&shelf->called);
     pthread_mutex_unlock(&shelf->lock);
+    if (shelf->reader_process)
+        organ_reader_stop(shelf->reader_process);
 }
 
 void organ_shelf_destroy(organ_shelf *shelf)
@@ -488,6 +494,7 @@ void organ_shelf_destroy(organ_shelf *shelf)
         pthread_join(shelf->walker, NULL);
     if (shelf->reading_thread)
         pthread_join(shelf->reader, NULL);
+    organ_reader_destroy(shelf->reader_process);
     for (size_t k = 0; k < PLACES; k++)
         clear_place(shelf, &shelf->places[k]);
     for (size_t k = 0; k < shelf->wanted_count; k++)

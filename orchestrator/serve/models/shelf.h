@@ -6,18 +6,19 @@
 
 #include "orchestrator/serve/http/http.h"
 #include "orchestrator/serve/models/catalog.h"
+#include "orchestrator/serve/models/reader.h"
 
 #include <jansson.h>
 
 typedef struct organ_shelf organ_shelf;
 
-/* `most`: bytes of memory that the models on the shelf may take; the least recently used go first. `tell` is called,
- * from the threads of the shelf, whenever something new is known. */
-organ_status organ_shelf_create(const organ_jail *jail, size_t most, void (*tell)(void *context), void *context, organ_shelf **shelf,
-                                organ_error *error);
+/* `reading`: the process that reads models. `most`: bytes of memory that the models on the shelf may take; the least recently used go
+ * first. `tell` is called, from the threads of the shelf, whenever something new is known. */
+organ_status organ_shelf_create(const organ_jail *jail, const organ_reader_options *reading, size_t most, void (*tell)(void *context),
+                                void *context, organ_shelf **shelf, organ_error *error);
 /* `tell` is not called any more, and nothing new is begun. */
 void organ_shelf_rest(organ_shelf *shelf);
-void organ_shelf_destroy(organ_shelf *shelf); /* waits for what is being read; NULL is allowed */
+void organ_shelf_destroy(organ_shelf *shelf); /* NULL is allowed */
 
 typedef struct organ_shelf_page {
     json_t *models; /* {path, kind, bytes, files, modified} with its summary, "fault" or "pending": true; to be released */

@@ -101,6 +101,8 @@ void serve_begin(organ_serve_options options)
     options.connections = options.connections ? options.connections : 100;
     options.per_address = options.per_address || options.connections < 100 ? options.per_address : 100;
     options.shelf = options.shelf ? options.shelf : 256u << 20;
+    options.model_memory = options.model_memory ? options.model_memory : 1u << 30;
+    options.model_seconds = options.model_seconds ? options.model_seconds : 60;
     options.timeout = options.timeout ? options.timeout : 10;
     options.quiet = true;
     options.verbs = organ_all_verbs.verbs;

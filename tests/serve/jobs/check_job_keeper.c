@@ -3,7 +3,7 @@
  * are this program itself, which then does what the file says that it is given as model. */
 #include "orchestrator/cli/verb_table.h"
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/serve/jobs/confine.h"
+#include "orchestrator/serve/confine/confine.h"
 #include "orchestrator/serve/jobs/keeper.h"
 #include "tests/serve/jobs/job_actor.h"
 #include "tests/serve/jobs/keeper_rig.h"
@@ -52,8 +52,8 @@ START_TEST(a_job_stays_below_the_root)
     static const char *const no[] = {"read_link", "read_outside", "read_passwd", "write_outside", "write_up", "execute", "secret"};
     char id[ID];
     /* Without Landlock nothing would be shown here; the kernels that tests run on have it since 2022. */
-    ck_assert_int_ge(organ_confine_version(), 2);
-    ck_assert_int_eq(organ_jobs_confinement(jobs), organ_confine_version());
+    ck_assert_int_ge(organ_confinement_of_kernel().landlock, 2);
+    ck_assert(organ_jobs_confinement(jobs).landlock >= 2 && organ_jobs_confinement(jobs).seccomp);
     ck_assert_uint_eq(keeper_add("peek", "peek", id), 201);
     keeper_becomes(id, "done");
     json_t *const result = keeper_result_of(id);
@@ -62,9 +62,14 @@ START_TEST(a_job_stays_below_the_root)
     for (size_t k = 0; k < COUNT(no); k++)
         ck_assert_msg(organ_json_count(result, no[k]) == 0, "%s", no[k]);
     ck_assert_uint_eq(organ_json_count(result, "files"), 3);
-    if (organ_confine_version() >= 4)
+    static const char *const forbidden[] = {"socket",      "pair",        "mount", "bpf",      "io_uring", "keyctl", "unshare",
+                                            "userfaultfd", "init_module", "fork",  "execveat", "limit",    "tiocsti"};
+    for (size_t k = 0; k < COUNT(forbidden); k++)
+        ck_assert_msg(organ_json_count(result, forbidden[k]) == EPERM, "%s", forbidden[k]);
+    ck_assert_uint_eq(organ_json_count(result, "unknown"), ENOSYS);
+    if (organ_confinement_of_kernel().landlock >= 4)
         ck_assert_uint_eq(organ_json_count(result, "tcp"), 0);
-    if (organ_confine_version() >= 6)
+    if (organ_confinement_of_kernel().landlock >= 6)
         ck_assert_uint_eq(organ_json_count(result, "signal"), 0);
     json_decref(result);
     ck_assert_int_ne(access("/tmp/organ-escaped", F_OK), 0);

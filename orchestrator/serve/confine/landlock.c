@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/serve/jobs/confine.h"
+#include "orchestrator/serve/confine/seccomp.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -44,10 +45,48 @@ struct beneath {
     int32_t parent;
 } __attribute__((packed));
 
-int organ_confine_version(void)
+static int landlock_version(void)
 {
     const long version = syscall(SYS_landlock_create_ruleset, NULL, 0, ASK_VERSION);
     return version < 2 ? 0 : (int)version;
+}
+
+organ_confinement organ_confinement_of_kernel(void)
+{
+    return (organ_confinement){.landlock = landlock_version(), .seccomp = organ_seccomp_is_there()};
+}
+
+/* What versions of Landlock before `version` leave open, and whether a filter of system calls closes it. */
+static const struct gap {
+    int version;
+    bool seccomp_closes;
+    const char *text;
+} gaps[] = {{2, false, "reaching files outside of the root"},
+            {3, false, "cutting files outside of the root short"},
+            {4, true, "TCP connections"},
+            {5, true, "requests to devices"},
+            {6, true, "signals to other processes and abstract sockets"}};
+
+void organ_confinement_lacks(const organ_confinement *has, char *text, size_t size)
+{
+    enum { NEWEST = 6 };
+    char version[32] = "no Landlock";
+    size_t used = 0, open_gaps = 0;
+    *text = '\0';
+    if (has->landlock >= NEWEST && has->seccomp)
+        return;
+    if (has->landlock)
+        snprintf(version, sizeof version, "Landlock %d of %d", has->landlock, NEWEST);
+    used += (size_t)snprintf(text, size, "this kernel has %s and %s;", version, has->seccomp ? "seccomp" : "no seccomp");
+    for (size_t k = 0; k < sizeof gaps / sizeof *gaps && used < size; k++)
+        if (has->landlock < gaps[k].version && !(has->seccomp && gaps[k].seccomp_closes))
+            used += (size_t)snprintf(text + used, size - used, "%s %s", open_gaps++ ? "," : " jobs are not kept from", gaps[k].text);
+    if (!has->seccomp && used < size)
+        used += (size_t)snprintf(text + used, size - used, "%s executing programs and any system call",
+                                 open_gaps++ ? "," : " jobs are not kept from");
+    if (used < size)
+        snprintf(text + used, size - used, "%s",
+                 open_gaps ? " (nor are the processes that read models)" : " what that leaves open, seccomp closes");
 }
 
 static bool allow(int rules, int fd, uint64_t what)
@@ -90,19 +129,36 @@ static bool allow_system(int rules)
     return allow_path(rules, "/dev/null", READ_FILE | WRITE_FILE) && allow_path(rules, "/dev/urandom", READ_FILE);
 }
 
-bool organ_confine(int version, int root, int program)
+/* What is done with files, as far as this version knows it. */
+static uint64_t files_of(int version) { return ALL_OF_FIRST | REFER | (version >= 3 ? TRUNCATE : 0) | (version >= 5 ? IOCTL_DEV : 0); }
+
+/* A set of rules under which nothing is allowed yet; -1 with errno. */
+static int make_ruleset(int version)
 {
-    const uint64_t files = ALL_OF_FIRST | REFER | (version >= 3 ? TRUNCATE : 0) | (version >= 5 ? IOCTL_DEV : 0);
-    const struct ruleset wanted = {.files = files, .net = version >= 4 ? ALL_TCP : 0, .scoped = version >= 6 ? ALL_SCOPES : 0};
+    const struct ruleset wanted = {.files = files_of(version), .net = version >= 4 ? ALL_TCP : 0, .scoped = version >= 6 ? ALL_SCOPES : 0};
     const size_t size = version >= 6 ? sizeof wanted : version >= 4 ? offsetof(struct ruleset, scoped) : offsetof(struct ruleset, net);
-    const int rules = (int)syscall(SYS_landlock_create_ruleset, &wanted, size, 0);
-    if (rules < 0)
-        return false;
-    const uint64_t below = files & ~(uint64_t)(EXECUTE | CHARACTER_DEVICES | BLOCK_DEVICES | SOCKETS | IOCTL_DEV);
-    const bool confined = allow(rules, root, below) && allow(rules, program, EXECUTE | READ_FILE) && allow_system(rules) &&
-                          prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && syscall(SYS_landlock_restrict_self, rules, 0) == 0;
+    return (int)syscall(SYS_landlock_create_ruleset, &wanted, size, 0);
+}
+
+/* Closes the rules; `allowed` says whether all of them could be made. */
+static bool obey(int rules, bool allowed)
+{
+    const bool confined = allowed && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && syscall(SYS_landlock_restrict_self, rules, 0) == 0;
     const int fault = errno;
     close(rules);
     errno = fault;
     return confined;
+}
+
+bool organ_confine_files(int version, int root, int program)
+{
+    const int rules = make_ruleset(version);
+    const uint64_t below = files_of(version) & ~(uint64_t)(EXECUTE | CHARACTER_DEVICES | BLOCK_DEVICES | SOCKETS | IOCTL_DEV);
+    return rules >= 0 && obey(rules, allow(rules, root, below) && allow(rules, program, EXECUTE | READ_FILE) && allow_system(rules));
+}
+
+bool organ_confine_reading(int version, int root)
+{
+    const int rules = make_ruleset(version);
+    return rules >= 0 && obey(rules, allow(rules, root, READ_FILE | READ_DIR));
 }

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: MIT
+ * Private to this room. */
+#ifndef ORGAN_SECCOMP_H
+#define ORGAN_SECCOMP_H
+
+#include "orchestrator/serve/confine/confine.h"
+
+bool organ_seccomp_is_there(void);
+
+#endif

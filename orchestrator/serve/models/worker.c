@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/serve/models/worker.h"
+
+#include "orchestrator/serve/confine/confine.h"
+#include "orchestrator/serve/models/models.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+bool organ_worker_send(int fd, const void *data, size_t bytes)
+{
+    const char *from = data;
+    while (bytes > 0) {
+        const ssize_t sent = write(fd, from, bytes);
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent <= 0)
+            return false;
+        from += sent;
+        bytes -= (size_t)sent;
+    }
+    return true;
+}
+
+bool organ_worker_receive(int fd, void *data, size_t bytes)
+{
+    char *to = data;
+    while (bytes > 0) {
+        const ssize_t got = read(fd, to, bytes);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return false;
+        to += got;
+        bytes -= (size_t)got;
+    }
+    return true;
+}
+
+bool organ_worker_wanted(int argc, char *const *argv) { return argc == ORGAN_WORKER_WORDS && strcmp(argv[1], ORGAN_WORKER_WORD) == 0; }
+
+/* The address space that it has, and so much more. Sanitizers take terabytes of it for tables. */
+static bool limit_memory(const char *more)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    return *more != '\0';
+#else
+    unsigned long long pages = 0;
+    FILE *const file = fopen("/proc/self/statm", "re");
+    const bool known = file && fscanf(file, "%llu", &pages) == 1;
+    if (file)
+        fclose(file);
+    const rlim_t most = (rlim_t)(pages * (unsigned long long)sysconf(_SC_PAGESIZE) + strtoull(more, NULL, 10));
+    return known && setrlimit(RLIMIT_AS, &(struct rlimit){most, most}) == 0;
+#endif
+}
+
+/* A model of many shards has as many files open as the system allows. */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+/* 0, or the errno of what could not be done. */
+static int confine_worker(const char *memory)
+{
+    const organ_confinement has = organ_confinement_of_kernel();
+    json_object_seed(0); /* reads /dev/urandom, which is out of reach afterwards */
+    signal(SIGPIPE, SIG_IGN);
+    raise_descriptors();
+    if (setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0}) != 0 || !limit_memory(memory))
+        return errno;
+    if (has.landlock && !organ_confine_reading(has.landlock, ORGAN_WORKER_ROOT))
+        return errno;
+    close(ORGAN_WORKER_ROOT);
+    return has.seccomp && !organ_confine_calls(ORGAN_CALLS_OF_READERS) ? errno : 0;
+}
+
+/* A path of the question, a new string; NULL at the end. */
+static char *receive_path(uint32_t bytes)
+{
+    char *const path = bytes < ORGAN_WORKER_LONGEST_PATH ? calloc(1, bytes + 1) : NULL;
+    if (path && organ_worker_receive(ORGAN_WORKER_SOCKET, path, bytes))
+        return path;
+    free(path);
+    return NULL;
+}
+
+static bool answer_question(const organ_worker_question *question, organ_catalog_reader *read_model)
+{
+    organ_worker_answer answer = {0};
+    organ_catalog *catalog = NULL;
+    organ_error error = {0};
+    char *const absolute = receive_path(question->absolute_bytes), *const path = absolute ? receive_path(question->path_bytes) : NULL;
+    if (path) {
+        answer.status = read_model(absolute, path, (size_t)question->most, &catalog, &error);
+        answer.no_memory = answer.status != 0 && error.errnum == ENOMEM;
+        answer.bytes = catalog ? catalog->bytes : 0;
+        answer.base = (uintptr_t)catalog;
+        memcpy(answer.message, error.message, sizeof answer.message);
+    }
+    const bool sent = path && organ_worker_send(ORGAN_WORKER_SOCKET, &answer, sizeof answer) &&
+                      organ_worker_send(ORGAN_WORKER_SOCKET, catalog, answer.bytes);
+    organ_catalog_free(catalog);
+    free(absolute);
+    free(path);
+    malloc_trim(0);
+    return sent;
+}
+
+int organ_worker_run(char *const *argv, organ_catalog_reader *read_model)
+{
+    organ_worker_question question;
+    const organ_worker_answer ready = {.status = (uint32_t)confine_worker(argv[ORGAN_WORKER_WORDS - 1])};
+    bool goes_on = organ_worker_send(ORGAN_WORKER_SOCKET, &ready, sizeof ready) && !ready.status;
+    while (goes_on)
+        goes_on = organ_worker_receive(ORGAN_WORKER_SOCKET, &question, sizeof question) && answer_question(&question, read_model);
+    _exit(0);
+}
+
+bool organ_models_worked(int argc, char *const *argv, int *code)
+{
+    if (!organ_worker_wanted(argc, argv))
+        return false;
+    *code = organ_worker_run(argv, organ_catalog_read);
+    return true;
+}

@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: MIT
+ * The process that reads models: what it gives is what is read without it; files that would end, hold up or eat it do so for themselves
+ * alone; what it may not do it cannot. This program is its own worker, which does what the name of a file says. */
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/serve/confine/confine.h"
+#include "orchestrator/serve/models/reader.h"
+#include "orchestrator/serve/models/tensor_page.h"
+#include "orchestrator/serve/models/worker.h"
+#include "tests/kit/require.h"
+#include "tests/kit/scratch_model.h"
+#include "tests/kit/suite_table.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+static const size_t shelf_bytes = 64u << 20;
+
+/* ---- the worker of these tests ---- */
+
+static void crash(void) { raise(SIGSEGV); }
+static void leave(void) { _exit(7); }
+
+static void hang(void)
+{
+    for (;;)
+        usleep(100000);
+}
+
+static void open_socket(void) { close(socket(AF_INET, SOCK_STREAM, 0)); }
+static void call_bpf(void) { syscall(SYS_bpf, 0, NULL, 0); }
+static void start_program(void) { execl("/bin/true", "true", (char *)NULL); }
+
+/* Writing, reading outside of the root, changing a limit, getting memory that can be executed: each is refused, and the process goes on;
+ * one that is not ends it with a signal that nothing else has. */
+static void reach_out(void)
+{
+    const int outside = open("/etc/passwd", O_RDONLY), written = open("written", O_WRONLY | O_CREAT, 0600);
+    const bool moved = rename("written", "moved") == 0, killed = kill(getppid(), 0) == 0;
+#ifndef __SANITIZE_ADDRESS__
+    const bool executable = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED;
+#else
+    const bool executable = false;
+#endif
+    if (outside >= 0 || written >= 0 || moved || killed || executable)
+        raise(SIGUSR1);
+}
+
+static unsigned eat_memory(organ_error *error)
+{
+    enum { BITE = 1 << 20, BITES = 4096 };
+    for (int k = 0; k < BITES; k++) {
+        char *const bite = malloc(BITE);
+        if (!bite) {
+            organ_fail_memory(error, "a bomb");
+            return 500;
+        }
+        memset(bite, k, BITE);
+    }
+    return 0;
+}
+
+/* A catalog that is none: its tensors lie elsewhere. */
+static unsigned lie(organ_catalog **catalog)
+{
+    organ_catalog *const block = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    *block = (organ_catalog){.bytes = 4096, .count = 1, .tensors = (const organ_tensor *)(const void *)((const char *)block + 65536)};
+    *catalog = block;
+    return 0;
+}
+
+static unsigned read_as_named(const char *absolute, const char *path, size_t most, organ_catalog **catalog, organ_error *error)
+{
+    static const struct {
+        const char *name;
+        void (*does)(void);
+    } deeds[] = {{"crash", crash},  {"leave", leave},           {"hang", hang},      {"socket", open_socket},
+                 {"bpf", call_bpf}, {"program", start_program}, {"reach", reach_out}};
+    for (size_t k = 0; k < COUNT(deeds); k++)
+        if (strcmp(path, deeds[k].name) == 0)
+            deeds[k].does();
+    if (strcmp(path, "bomb") == 0)
+        return eat_memory(error);
+    if (strcmp(path, "lie") == 0)
+        return lie(catalog);
+    return organ_catalog_read(absolute, path, most, catalog, error);
+}
+
+/* ---- the server's end ---- */
+
+static organ_reader *reader;
+static char *fixture;
+
+static void begin_reader(unsigned seconds)
+{
+    organ_error error = {0};
+    const organ_reader_options options = {.program = "/proc/self/exe", .root = fixture, .memory = 256u << 20, .seconds = seconds};
+    ck_assert_msg(organ_reader_create(&options, &reader, &error) == ORGAN_OK, "%s", error.message);
+}
+
+static void reader_setup(void)
+{
+    scratch_begin();
+    fixture = realpath("fixtures/tiny-qwen2", NULL);
+    ck_assert_ptr_nonnull(fixture);
+    begin_reader(20);
+}
+
+static void reader_teardown(void)
+{
+    organ_reader_destroy(reader);
+    reader = NULL;
+    free(fixture);
+    scratch_end();
+}
+
+/* Reads the model as `name`; the status, and in *error why. */
+static unsigned read_named(const char *name, organ_catalog **catalog, organ_error *error)
+{
+    *error = (organ_error){0};
+    return organ_reader_read(reader, fixture, name, shelf_bytes, catalog, error);
+}
+
+static void expect_read(const char *name)
+{
+    organ_catalog *catalog;
+    organ_error error;
+    ck_assert_msg(read_named(name, &catalog, &error) == 0, "%s: %s", name, error.message);
+    ck_assert_uint_eq(catalog->count, 50);
+    organ_catalog_free(catalog);
+}
+
+static void expect_fault(const char *name, unsigned status, const char *part)
+{
+    organ_catalog *catalog;
+    organ_error error;
+    const unsigned given = read_named(name, &catalog, &error);
+    ck_assert_msg(given == status && !catalog, "%s: %u instead of %u: %s", name, given, status, error.message);
+    ck_assert_msg(strstr(error.message, part) && strstr(error.message, name), "%s: %s", name, error.message);
+    expect_read("another");
+}
+
+/* A number of /metrics. */
+static unsigned long metric(const char *name)
+{
+    char *text = NULL, line[80];
+    size_t bytes = 0;
+    FILE *const out = open_memstream(&text, &bytes);
+    ck_assert_ptr_nonnull(out);
+    organ_reader_metrics(reader, out);
+    fclose(out);
+    snprintf(line, sizeof line, "\n%s ", name);
+    const char *const at = strstr(text, line);
+    ck_assert_msg(at != NULL, "%s is not in %s", name, text);
+    const unsigned long value = strtoul(at + strlen(line), NULL, 10);
+    free(text);
+    return value;
+}
+
+/* ---- tests ---- */
+
+START_TEST(the_same_as_without_it)
+{
+    organ_catalog *here, *there;
+    organ_error error = {0};
+    const organ_tensor_wish wish = {.layer = -1, .key = ORGAN_BY_NAME, .limit = 1000};
+    char *page_here = NULL, *page_there = NULL;
+    ck_assert_uint_eq(organ_catalog_read(fixture, "m", shelf_bytes, &here, &error), 0);
+    ck_assert_uint_eq(read_named("m", &there, &error), 0);
+    ck_assert_uint_eq(here->bytes, there->bytes);
+    ck_assert_str_eq(here->portrait, there->portrait);
+    ck_assert_str_eq(here->summary, there->summary);
+    ck_assert_int_eq(organ_tensor_page(here, &wish, &page_here, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_tensor_page(there, &wish, &page_there, &error), ORGAN_OK);
+    ck_assert_str_eq(page_here, page_there);
+    free(page_here);
+    free(page_there);
+    organ_catalog_free(here);
+    organ_catalog_free(there);
+    for (int k = 0; k < 20; k++)
+        expect_read("m");
+    ck_assert_uint_eq(metric("organ_reader_started_total"), 1);
+}
+END_TEST
+
+/* What organ_catalog_read says of a file comes through, and the block's limit. */
+START_TEST(faults_of_files_are_told)
+{
+    organ_catalog *catalog;
+    organ_error error = {0};
+    scratch_text("junk.gguf", "junk");
+    organ_reader_destroy(reader);
+    const organ_reader_options options = {.program = "/proc/self/exe", .root = scratch_path(""), .memory = 256u << 20, .seconds = 20};
+    ck_assert_int_eq(organ_reader_create(&options, &reader, &error), ORGAN_OK);
+    ck_assert_uint_eq(organ_reader_read(reader, scratch_path("junk.gguf"), "junk.gguf", shelf_bytes, &catalog, &error), 422);
+    ck_assert_msg(strstr(error.message, "junk.gguf"), "%s", error.message);
+    /* The root is another one now. */
+    error = (organ_error){0};
+    ck_assert_uint_ne(organ_reader_read(reader, fixture, "m", shelf_bytes, &catalog, &error), 0);
+    organ_reader_destroy(reader);
+    begin_reader(20);
+    error = (organ_error){0};
+    ck_assert_uint_eq(organ_reader_read(reader, fixture, "m", 1000, &catalog, &error), 507);
+    ck_assert_msg(strstr(error.message, "--shelf"), "%s", error.message);
+}
+END_TEST
+
+START_TEST(whoever_dies_dies_alone)
+{
+    static const struct {
+        const char *name, *part;
+    } rows[] = {{"crash", "signal 11"}, {"leave", "ended early"}};
+    for (size_t k = 0; k < COUNT(rows); k++) {
+        expect_fault(rows[k].name, 422, rows[k].part);
+        expect_fault(rows[k].name, 422, rows[k].part); /* by the one that was kept */
+    }
+    ck_assert_uint_ge(metric("organ_reader_lost_total"), 4);
+    ck_assert_uint_eq(metric("organ_reader_processes"), 1);
+}
+END_TEST
+
+START_TEST(whoever_is_killed_meanwhile_is_replaced)
+{
+    expect_read("m");
+    char command[80];
+    snprintf(command, sizeof command, "/proc/self/task/%d/children", getpid());
+    FILE *const file = fopen(command, "re");
+    int pid = 0;
+    ck_assert(file && fscanf(file, "%d", &pid) == 1);
+    fclose(file);
+    ck_assert_int_eq(kill(pid, SIGKILL), 0);
+    expect_read("m");
+    ck_assert_uint_eq(metric("organ_reader_started_total"), 2);
+}
+END_TEST
+
+START_TEST(whoever_takes_too_long_is_ended)
+{
+    organ_reader_destroy(reader);
+    begin_reader(1);
+    const double before = organ_seconds_now();
+    expect_fault("hang", 422, "within 1 seconds (--model-seconds)");
+    ck_assert_double_lt(organ_seconds_now() - before, 15);
+    ck_assert_uint_eq(metric("organ_reader_late_total"), 1);
+}
+END_TEST
+
+static void *stop_soon(void *context)
+{
+    usleep(300000);
+    organ_reader_stop(reader);
+    return context;
+}
+
+START_TEST(the_end_does_not_wait)
+{
+    pthread_t thread;
+    organ_catalog *catalog;
+    organ_error error;
+    const double before = organ_seconds_now();
+    expect_read("m");
+    ck_assert_int_eq(pthread_create(&thread, NULL, stop_soon, NULL), 0);
+    ck_assert_uint_ne(read_named("hang", &catalog, &error), 0);
+    pthread_join(thread, NULL);
+    ck_assert_double_lt(organ_seconds_now() - before, 15);
+    ck_assert_uint_eq(read_named("m", &catalog, &error), 500);
+}
+END_TEST
+
+START_TEST(a_bomb_meets_the_limit)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    puts("sanitized: address space is not limited");
+#else
+    expect_fault("bomb", 507, "--model-memory 256M");
+    ck_assert_uint_eq(metric("organ_reader_lost_total"), 0);
+#endif
+}
+END_TEST
+
+/* The kernels that tests run on have seccomp. */
+START_TEST(calls_that_no_header_needs)
+{
+    static const char *const deadly[] = {"socket", "program", "bpf"};
+    ck_assert(organ_confinement_of_kernel().seccomp);
+    for (size_t k = 0; k < COUNT(deadly); k++)
+        expect_fault(deadly[k], 422, "signal 31 (Bad system call)");
+    expect_read("reach");
+}
+END_TEST
+
+START_TEST(a_list_that_is_none) { expect_fault("lie", 500, "has given no list"); }
+END_TEST
+
+/* ---- blocks of another process ---- */
+
+/* Whoever uses an adopted block stays within it: its last byte lies before a page that cannot be read. */
+static void use_block(const organ_catalog *catalog)
+{
+    const organ_tensor_wish wishes[] = {{.layer = -1, .key = ORGAN_BY_NAME, .limit = 1000},
+                                        {.layer = -1, .match = "*q*", .role = "norm", .limit = 1000},
+                                        {.layer = 1, .key = ORGAN_BY_LAYER, .down = true, .limit = 1000}};
+    for (size_t k = 0; k < COUNT(wishes); k++) {
+        organ_error error = {0};
+        char *page = NULL;
+        organ_tensor_page(catalog, &wishes[k], &page, &error);
+        free(page);
+    }
+    REQUIRE(strlen(catalog->portrait) == catalog->portrait_length);
+}
+
+START_TEST(no_block_leads_outside)
+{
+    organ_catalog *good;
+    organ_error error = {0};
+    ck_assert_uint_eq(organ_catalog_read(fixture, "m", shelf_bytes, &good, &error), 0);
+    const size_t bytes = good->bytes, page = (size_t)sysconf(_SC_PAGESIZE), room = (bytes + page - 1) / page * page;
+    const uint64_t base = (uintptr_t)good;
+    char *const area = mmap(NULL, room + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ck_assert(area != MAP_FAILED && mprotect(area + room, page, PROT_NONE) == 0);
+    /* Numbers are aligned in it, so that it may end a few bytes before the page. */
+    char *const block = area + (room - bytes) / 8 * 8;
+    const size_t numbers = sizeof *good + good->count * sizeof *good->tensors + good->file_count * sizeof *good->files + 400;
+    const uint64_t values[] = {0, 1, UINT64_MAX, base, base + bytes - 1, base + bytes, base + bytes - 8, (uint64_t)1 << 63, 0x7fffffff};
+    unsigned long refused = 0, adopted = 0;
+    memcpy(block, good, bytes);
+    ck_assert(organ_catalog_adopt(block, bytes, base));
+    use_block((const organ_catalog *)(const void *)block);
+    for (size_t at = 0; at + 8 <= numbers; at += 4)
+        for (size_t k = 0; k < COUNT(values); k++) {
+            memcpy(block, good, bytes);
+            memcpy(block + at, &values[k], at % 8 == 0 ? 8 : 4);
+            const bool whole = organ_catalog_adopt(block, bytes, base);
+            refused += !whole;
+            adopted += whole;
+            if (whole && k % 3 == 0)
+                use_block((const organ_catalog *)(const void *)block);
+        }
+    ck_assert_msg(refused > 1000 && adopted > 100, "%lu refused, %lu adopted", refused, adopted);
+    for (size_t cut = 0; cut < bytes; cut += cut < 256 ? 1 : 997) {
+        memcpy(block, good, bytes);
+        REQUIRE_MSG(!organ_catalog_adopt(block, cut, base), "%zu of %zu bytes are a list", cut, bytes);
+    }
+    memcpy(block, good, bytes);
+    block[bytes - 1] = 'x';
+    ck_assert(!organ_catalog_adopt(block, bytes, base));
+    munmap(area, room + page);
+    organ_catalog_free(good);
+}
+END_TEST
+
+/* ---- what a kernel lacks ---- */
+
+START_TEST(what_is_missing_is_named)
+{
+    static const struct {
+        organ_confinement has;
+        const char *parts[3];
+    } rows[] = {{{7, true}, {""}},
+                {{6, true}, {""}},
+                {{0, false}, {"no Landlock and no seccomp", "reaching files outside of the root", "executing programs"}},
+                {{0, true}, {"no Landlock and seccomp", "reaching files outside"}},
+                {{6, false}, {"Landlock 6 of 6 and no seccomp", "executing programs and any system call"}},
+                {{2, true}, {"Landlock 2 of 6", "cutting files outside of the root short"}},
+                {{3, false}, {"Landlock 3 of 6", "TCP connections", "signals to other processes"}},
+                {{5, true}, {"Landlock 5 of 6", "seccomp closes"}}};
+    char text[512];
+    for (size_t k = 0; k < COUNT(rows); k++) {
+        organ_confinement_lacks(&rows[k].has, text, sizeof text);
+        ck_assert_msg(**rows[k].parts || !*text, "%s", text);
+        for (size_t p = 0; p < 3 && rows[k].parts[p]; p++)
+            ck_assert_msg(strstr(text, rows[k].parts[p]), "%s is not in: %s", rows[k].parts[p], text);
+    }
+    organ_confinement_lacks(&rows[7].has, text, sizeof text);
+    ck_assert_msg(!strstr(text, "signals"), "%s", text);
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+    if (organ_worker_wanted(argc, argv))
+        return organ_worker_run(argv, read_as_named);
+    signal(SIGPIPE, SIG_IGN);
+    const suite_case cases[] = {
+        {"worker",
+         {the_same_as_without_it, faults_of_files_are_told, whoever_dies_dies_alone, whoever_is_killed_meanwhile_is_replaced,
+          whoever_takes_too_long_is_ended, the_end_does_not_wait, a_bomb_meets_the_limit, calls_that_no_header_needs, a_list_that_is_none}},
+        {"block", {no_block_leads_outside}},
+        {"kernel", {what_is_missing_is_named}}};
+    Suite *const suites[] = {suite_of("model reader", cases, COUNT(cases), reader_setup, reader_teardown), NULL};
+    return run_suites(suites);
+}
