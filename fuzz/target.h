@@ -31,7 +31,10 @@ const fuzz_target *fuzz_target_named(const char *name); /* NULL if there is none
 /* Ends the process with `what`, which must hold, where it does not. */
 void fuzz_require(bool holds, const char *what);
 
-/* With TELL in the environment it prints what the reader says. The status is that of the error, which has a message unless it is ORGAN_OK,
+/* With TELL in the environment: prints what the program says of an input. */
+void fuzz_tell(unsigned status, const char *message);
+
+/* The status is that of the error, which has a message unless it is ORGAN_OK,
  * and it is ORGAN_OK or ORGAN_BAD_INPUT: nothing in a file makes the system refuse, and no file is a wrong call. */
 void fuzz_check_verdict(organ_status status, const organ_error *error);
 

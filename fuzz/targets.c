@@ -5,6 +5,8 @@
 
 #define JSON_WORDS "fuzz/json.dict"
 #define GGUF_WORDS "fuzz/gguf.dict"
+#define HTTP_WORDS "fuzz/http.dict"
+#define JOB_WORDS  "fuzz/job.dict"
 
 const fuzz_target fuzz_targets[] = {
     {"safetensors", fuzz_safetensors, fuzz_mutate_json, JSON_WORDS, 8192, 20000},
@@ -17,5 +19,8 @@ const fuzz_target fuzz_targets[] = {
     {"imatrix", fuzz_imatrix, fuzz_mutate_any, GGUF_WORDS, 4096, 10000},
     {"manifest", fuzz_manifest, fuzz_mutate_json, JSON_WORDS, 8192, 4000},
     {"report", fuzz_report, fuzz_mutate_json, JSON_WORDS, 16384, 1000},
+    {"http_answers", fuzz_http_answers, fuzz_mutate_any, HTTP_WORDS, 8192, 500},
+    {"http_requests", fuzz_http_requests, fuzz_mutate_bytes, HTTP_WORDS, 4096, 1000},
+    {"job_bodies", fuzz_job_bodies, fuzz_mutate_json, JOB_WORDS, 2048, 5000},
     {0},
 };

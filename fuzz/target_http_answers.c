@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT
+ * A model behind a URL, and a server that answers what it likes. The first byte chooses the URL and whether the server's address is a
+ * public one; then come the answers, a mark between two: each connection gets the next. libcurl itself reads them, from a pair of sockets:
+ * no packet leaves the process and no name is looked up. */
+#include "formats/model/model.h"
+#include "formats/remote/curl_library.h"
+#include "fuzz/targets.h"
+
+#include <netinet/in.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { MOST_CONNECTIONS = 64, MOST_READ = 4096, MOST_QUESTIONS = 4000 };
+
+static struct {
+    fuzz_part answers;
+    int listener;
+    char name[64];              /* of its socket, which no directory has */
+    int ends[MOST_CONNECTIONS]; /* the server's, open until the input is done */
+    size_t count, questions;
+    bool is_public;
+    CURLcode (*setopt)(CURL *curl, CURLoption option, ...);
+    curl_opensocket_callback guard;  /* organ's own, which decides whether an address may be connected to */
+    curl_prereq_callback peer_guard; /* the same, once it is connected */
+    void *guard_context;
+} server;
+
+/* A socket to the server, if organ would connect to the address that it pretends to have. */
+static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    struct curl_sockaddr pretended = {.family = AF_INET, .socktype = SOCK_STREAM, .addrlen = sizeof(struct sockaddr_in)};
+    const struct sockaddr_in internet = {.sin_family = AF_INET, .sin_addr = {htonl(server.is_public ? 0x08080808 : INADDR_LOOPBACK)}};
+    (void)context;
+    memcpy(&pretended.addr, &internet, sizeof internet);
+    const curl_socket_t allowed = server.guard(server.guard_context, purpose, &pretended);
+    if (allowed == CURL_SOCKET_BAD)
+        return CURL_SOCKET_BAD;
+    close(allowed);
+    return server.count == MOST_CONNECTIONS ? CURL_SOCKET_BAD : socket(address->family, address->socktype | SOCK_CLOEXEC, 0);
+}
+
+/* Connected, nothing asked yet: the server answers, and says no more. */
+static int on_peer(void *context, char *peer, char *own, int peer_port, int own_port)
+{
+    char public[] = "8.8.8.8", loopback[] = "127.0.0.1";
+    (void)peer;
+    const int end = accept4(server.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (end >= 0) {
+        const fuzz_part answer = fuzz_next_part(&server.answers);
+        fuzz_require(send(end, answer.data, answer.size, MSG_NOSIGNAL) == (ssize_t)answer.size, "an answer fits into a socket");
+        shutdown(end, SHUT_WR);
+        server.ends[server.count++] = end;
+    }
+    return server.peer_guard(context, server.is_public ? public : loopback, own, peer_port, own_port);
+}
+
+/* Passes options on, but for those by which connections are made. Over TLS a server would be asked before it can answer. */
+static CURLcode set_option(CURL *curl, CURLoption option, ...)
+{
+    va_list args;
+    va_start(args, option);
+    void *const value = va_arg(args, void *); /* numbers come the same way on all machines that organ runs on */
+    va_end(args);
+    if (option == CURLOPT_OPENSOCKETFUNCTION) {
+        memcpy(&server.guard, &value, sizeof value);
+        server.setopt(curl, CURLOPT_ABSTRACT_UNIX_SOCKET, server.name);
+        return server.setopt(curl, option, open_socket);
+    }
+    if (option == CURLOPT_PREREQFUNCTION) {
+        memcpy(&server.peer_guard, &value, sizeof value);
+        return server.setopt(curl, option, on_peer);
+    }
+    if (option == CURLOPT_OPENSOCKETDATA)
+        server.guard_context = value;
+    return server.setopt(curl, option, option == CURLOPT_PROTOCOLS_STR ? "http" : value);
+}
+
+static void open_server(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(server.name, sizeof server.name, "organ-fuzz-%ld", (long)getpid());
+    strcpy(address.sun_path + 1, server.name);
+    server.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    const socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(server.name));
+    fuzz_require(bind(server.listener, (const struct sockaddr *)&address, length) == 0 && listen(server.listener, MOST_CONNECTIONS) == 0,
+                 "there is a socket for the server");
+    server.setopt = organ_curl.easy_setopt;
+    organ_curl.easy_setopt = set_option;
+}
+
+/* Asked before and while organ waits: no input asks for ever. */
+static bool is_enough(void *context)
+{
+    (void)context;
+    return ++server.questions > MOST_QUESTIONS;
+}
+
+static void check_network_verdict(organ_status status, const organ_error *error)
+{
+    fuzz_tell(status, error->message);
+    fuzz_require(status == error->status, "the status returned is that of the error");
+    fuzz_require(status == ORGAN_OK || status == ORGAN_BAD_INPUT || status == ORGAN_IO || status == ORGAN_INTERRUPTED,
+                 "an answer is bad, or cannot be had");
+    fuzz_require((status == ORGAN_OK) == (*error->message == '\0'), "an error has a message");
+    fuzz_require(!strstr(error->message, "zz9secret"), "no message has the query, the password or a header of the user");
+}
+
+static void read_tensors(const organ_model *model)
+{
+    uint8_t bytes[MOST_READ];
+    for (size_t k = 0; k < model->tensor_count && k < 4; k++) {
+        organ_error error = {0};
+        const organ_tensor *const t = &model->tensors[k];
+        const size_t size = t->bytes < sizeof bytes ? (size_t)t->bytes : sizeof bytes;
+        check_network_verdict(organ_model_read(model, t->file, bytes, size, t->offset, &error), &error);
+    }
+}
+
+void fuzz_http_answers(const uint8_t *data, size_t size)
+{
+    static const char *const urls[] = {"http://user:zz9secret@192.0.2.1/m.gguf?token=zz9secret", "http://192.0.2.1/model.safetensors",
+                                       "http://192.0.2.1/dir/", "http://192.0.2.1/model.safetensors.index.json"};
+    static const char *const headers[] = {"X-Token: zz9secret"};
+    const organ_model_access access = {
+        .headers = headers, .header_count = 1, .tries = 2, .first_wait_ms = 1, .patience = 1, .stopped = is_enough};
+    organ_error error = {0};
+    organ_model *model;
+    if (size == 0 || organ_curl_open(&error) != ORGAN_OK)
+        return;
+    if (!server.setopt)
+        open_server();
+    server.answers = (fuzz_part){data + 1, size - 1};
+    server.count = server.questions = 0;
+    server.is_public = data[0] & 4;
+    check_network_verdict(organ_model_open_with(urls[data[0] % 4], &access, &model, &error), &error);
+    fuzz_require((error.status == ORGAN_OK) == (model != NULL), "there is a model if there is no error");
+    if (model)
+        read_tensors(model);
+    organ_model_close(model);
+    while (server.count > 0)
+        close(server.ends[--server.count]);
+    for (int late; (late = accept4(server.listener, NULL, NULL, SOCK_CLOEXEC)) >= 0;) /* given up before it was answered */
+        close(late);
+}
