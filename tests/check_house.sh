@@ -119,7 +119,7 @@ serve http jobs models page
 LAW
 # Rooms with a door: the headers of a room that may be included from outside of it. The first says what the room does.
 cat >"$scratch/doors" <<'LAW'
-kernels kernels.h ggml_parts.h
+kernels kernels.h ggml_parts.h math_library.h
 formats/tensor tensor.h tensor_list.h hf_config.h
 formats/remote remote.h access.h
 formats/safetensors safetensors.h
@@ -261,7 +261,7 @@ sed -E 's,/[^/]*$,,' "$scratch/files" | sort | uniq -c | awk '$1 > 60 { print $2
     check "no folder has more than 60 files"
 
 # Sessions of the docs and runs of the tests write elsewhere.
-grep -v / "$scratch/files" | grep -vxE '\.(clang-format|editorconfig|gitignore)|(CONTRIBUTING|README)\.md|LICENSE|(archives|build)\.ninja|install\.sh|liborgan\.map' |
+grep -v / "$scratch/files" | grep -vxE '\.(clang-format|editorconfig|gitignore)|(CHANGELOG|CONTRIBUTING|README|SECURITY)\.md|LICENSE|(archives|build)\.ninja|install\.sh|liborgan\.map' |
     check "the root has no file that does not belong there"
 
 # The test of a file is found by its path: the folders of the tests are those of the sources, and what they share.

@@ -213,7 +213,7 @@ sanitize() {
     # What fails each call of the system once in every verb takes minutes here, and so does what compares bytes and memory of verbs that other suites run: only
     # where they are named.
     in_tree sanitize build/sanitize "$(programs | grep -vxE -e "${SUITES:+-}names")
-        $(scripts | grep -vxE "hardening|house|install|pages" | grep -vxE -e "${SUITES:+-}(cli_same_bits|cli_memory)")" "$environment"
+        $(scripts | grep -vxE "abi|hardening|house|install|libraries|pages" | grep -vxE -e "${SUITES:+-}(cli_same_bits|cli_memory)")" "$environment"
 }
 
 # Says what keeps this machine from building and running programs for aarch64, or nothing.

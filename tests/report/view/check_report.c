@@ -192,7 +192,7 @@ END_TEST
 
 /* The numbers of a run over a model of 7.6e9 weights, in the layout of organ.prune/1. */
 static const char prune_json[] =
-    "{'schema':'organ.prune/1','definition':'physarum-v1/1','organ':'0.1.0','dry_run':false,"
+    "{'schema':'organ.prune/1','definition':'physarum-v1/1','organ':'0.2.0','dry_run':false,"
     "'donor':{'name':'Qwen2.5-7B','format':'safetensors','architecture':'Qwen2ForCausalLM','model_type':'qwen2','files':4,'bytes':"
     "15231233024,"
     "'tensors':339,'elements':7615616512},"

@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# One list of libraries (packaging/libraries.tsv), and what follows it: build.ninja, the packages of README, CONTRIBUTING, debian/ and the container,
+# organ.pc, and the list of components, which is a valid SPDX document. The tree must have been built (ninja). Ends with "N passed, N failed".
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit 1
+organ=${ORGAN:-build/organ}
+scratch=$(mktemp -d) || exit 1
+trap 'rm -rf "$scratch"' EXIT
+passed=0
+failed=0
+good() { passed=$((passed + 1)); }
+bad() {
+    printf '%s\n' "$1"
+    [[ -n ${2:-} ]] && head -n 20 "$2" | sed 's/^/    /'
+    failed=$((failed + 1))
+}
+same() { if diff "$2" "$3" >"$scratch/difference"; then good; else bad "$1" "$scratch/difference"; fi; }
+# column NUMBER [linked|loaded]
+column() { awk -F '\t' -v column="$1" -v kind="${2:-}" '!/^#/ && (kind == "" || $2 == kind) { print $column }' packaging/libraries.tsv; }
+
+# ---- what is linked ----
+sed -n 's/^libs = //p' build.ninja | tr ' ' '\n' | sed 's/^-l//' >"$scratch/libs"
+same "build.ninja links something else" "$scratch/libs" <(column 1 linked)
+column 1 linked | grep -vxF m | sort >"$scratch/names"
+readelf -dW "$organ" | sed -nE 's/.*Shared library: \[lib(.*)\.so.*/\1/p' | grep -vxE 'c|m|gcc_s|asan|ubsan|.*ld-linux.*' | sort >"$scratch/needed"
+same "the program needs other libraries" "$scratch/needed" "$scratch/names"
+
+# ---- what is installed before ----
+column 3 | grep -v '^libc6' | sort -u >"$scratch/packages"
+found() { grep -oE 'lib[a-z0-9-]+-dev' | grep -xFf "$scratch/packages" | sort -u; }
+grep -c 'libhwloc-dev' README.md >"$scratch/commands"
+for command in run tests; do
+    sed -n "/^<!-- $command -->/,/^\`\`\`\$/p" README.md | found >"$scratch/found"
+    same "the command '$command' of README.md" "$scratch/found" "$scratch/packages"
+done
+sed -nE '/apt-get install gcc-aarch64/,/^$/p' CONTRIBUTING.md | sed 's/:arm64//g' | found >"$scratch/found"
+same "what ninja neon needs, in CONTRIBUTING.md" "$scratch/found" "$scratch/packages"
+for file in debian/control packaging/Containerfile; do
+    [[ -f $file ]] || continue
+    found <"$file" >"$scratch/found"
+    same "$file" "$scratch/found" "$scratch/packages"
+done
+
+# ---- the list of components ----
+"$organ" --sbom >"$scratch/sbom" 2>"$scratch/err" || bad "organ --sbom fails" "$scratch/err"
+holds() { if jq -e "$2" "$scratch/sbom" >/dev/null 2>"$scratch/err"; then good; else bad "$1" "$scratch/err"; fi; }
+# What section 6 and 7 and 11 of the specification ask of every document.
+holds "the document names its version and licence" '.spdxVersion == "SPDX-2.3" and .dataLicense == "CC0-1.0" and .SPDXID == "SPDXRef-DOCUMENT"'
+holds "the document has a name" '.name | type == "string" and length > 0'
+holds "the space of names is a URI without a fragment" '.documentNamespace | test("^https://[^#]+-[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-8[0-9a-f]{3}-[0-9a-f]{12}$")'
+holds "when and by what it was made" '(.creationInfo.created | test("^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"))
+    and (.creationInfo.creators | length > 0 and all(test("^(Person|Organization|Tool): .")))'
+holds "every package has what it must" '.packages | length > 1 and all(has("name") and has("downloadLocation") and (.SPDXID | test("^SPDXRef-[A-Za-z0-9.-]+$")))'
+holds "identifiers are there once" '[.packages[].SPDXID] | length == (unique | length)'
+holds "packages whose files are not listed say so" '.packages | all(.filesAnalyzed == false and (has("packageVerificationCode") | not))'
+holds "relations are between what is there" '([.packages[].SPDXID] + [.SPDXID]) as $known
+    | .relationships | length > 0 and all(.spdxElementId as $a | .relatedSpdxElement as $b | any($known[]; . == $a) and any($known[]; . == $b))'
+holds "relations are of known kinds" '.relationships | all(.relationshipType | IN("DESCRIBES", "DYNAMIC_LINK", "STATIC_LINK", "DEPENDS_ON"))'
+holds "the document describes the program" 'any(.relationships[]; .relationshipType == "DESCRIBES" and .relatedSpdxElement == "SPDXRef-Package-organ")'
+holds "linked libraries have a version" '.packages | all(.versionInfo // (.comment // "" | test("finds none")) | . != null and . != false and . != "")'
+jq -r '.packages[1:][] | [.name, .licenseDeclared] | @tsv' "$scratch/sbom" | sort >"$scratch/found"
+paste <(column 5) <(column 4) | sort >"$scratch/wanted"
+same "components and licences" "$scratch/found" "$scratch/wanted"
+version=$(sed -n 's/^#define ORGAN_VERSION "\(.*\)"$/\1/p' orchestrator/version.h)
+holds "the version of organ" ".packages[0] | .name == \"organ\" and .versionInfo == \"$version\" and .licenseDeclared == \"MIT\""
+# The versions are those of the libraries that are loaded, as their packages say where this is a Debian.
+if command -v dpkg-query >/dev/null; then
+    while read -r file package; do
+        holds "$package is of another version" "[.packages[] | select(.packageFileName // \"\" | startswith(\"lib$file.so\")) | .versionInfo]
+            == [\"$(dpkg-query -W -f '${source:Upstream-Version}\n' "$package:$(dpkg --print-architecture)" | sed 's/[+~].*//' | head -n 1)\"]"
+    done <<<"jansson libjansson-dev
+pcre2-8 libpcre2-dev
+fftw3 libfftw3-dev
+sleef libsleef-dev
+hwloc libhwloc-dev"
+fi
+SOURCE_DATE_EPOCH=86400 "$organ" version --sbom >"$scratch/one"
+SOURCE_DATE_EPOCH=86400 "$organ" --sbom >"$scratch/two"
+same "the same moment gives another document" "$scratch/one" "$scratch/two"
+if [[ $(jq -r .creationInfo.created "$scratch/one") == 1970-01-02T00:00:00Z ]]; then good; else bad "SOURCE_DATE_EPOCH is not the time"; fi
+SOURCE_DATE_EPOCH=never "$organ" --sbom >/dev/null 2>"$scratch/err"
+if (($? == 2)) && grep -q "SOURCE_DATE_EPOCH is 'never'" "$scratch/err"; then good; else bad "SOURCE_DATE_EPOCH=never" "$scratch/err"; fi
+
+printf '%d passed, %d failed\n' "$passed" "$failed"
+((failed == 0))
