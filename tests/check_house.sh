@@ -110,6 +110,7 @@ surgery/precision output algebra along_text trial remake allocate
 surgery/lora output algebra trial remake precision
 surgery/orthogonality output algebra lora
 surgery/health output algebra
+surgery/untrusted output
 serve/confine
 serve/http
 serve/jobs confine http
@@ -146,6 +147,7 @@ surgery/precision precision.h plain_config.h quantize_pruned.h
 surgery/lora lora.h adapter_write.h factors.h
 surgery/orthogonality orthogonality.h noise_pairs.h
 surgery/health health.h
+surgery/untrusted untrusted.h
 serve/confine confine.h
 serve/http http.h
 serve/jobs jobs.h

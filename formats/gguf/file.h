@@ -5,6 +5,7 @@
 #define ORGAN_GGUF_FILE_H
 
 #include "formats/base/arena.h"
+#include "formats/base/faults.h"
 #include "formats/gguf/gguf.h"
 #include "formats/tensor/hf_config.h"
 #include "formats/tensor/tensor_list.h"
@@ -36,6 +37,12 @@ organ_status organ_gguf_read_header(const organ_model_file *files, size_t index,
 /* The same for a file that has its data: sets data_offset, first and count of files[index], and refuses it unless the file ends with its
  * last tensor, padded or not. */
 organ_status organ_gguf_read(organ_model_file *files, size_t index, organ_gguf_header *header, organ_tensor_list *list, organ_error *error);
+
+/* The same, and goes on after a fault of one tensor or of general.alignment, which `faults` takes: tensors that nothing is wrong with are
+ * in the list, but for those whose data is past the end of the file, which are too. The fault that ends the reading is in `error`;
+ * key-values that were read before it are in the header. */
+organ_status organ_gguf_survey(organ_model_file *files, size_t index, organ_gguf_header *header, organ_tensor_list *list,
+                               const organ_faults *faults, organ_error *error);
 
 /* `value` rounded up to a multiple of `alignment`; false if that does not fit. */
 bool organ_gguf_pad(uint64_t value, uint64_t alignment, uint64_t *padded);

@@ -9,12 +9,14 @@
 /* Nothing of that size is a header: the largest vocabularies take 30 MB. */
 #define ORGAN_GGUF_HEADER_LIMIT ((size_t)256 << 20)
 
-/* `file` and `error` are set by the caller, all else zero at the beginning. The first fault is kept: what is read after it is of no use. */
+/* `file`, `error` and `faults` are set by the caller, all else zero at the beginning. The first fault is kept: what is read after it is of
+ * no use. */
 typedef struct organ_gguf_cursor {
     const organ_model_file *file;
     organ_error *error;
-    bool narrow;          /* version 1: counts and lengths are u32 */
-    unsigned char *image; /* the first `held` bytes of the file */
+    const organ_faults *faults; /* who takes the faults after which it goes on; NULL: the first one ends it */
+    bool narrow;                /* version 1: counts and lengths are u32 */
+    unsigned char *image;       /* the first `held` bytes of the file */
     size_t held;
     size_t at;
     char where[200]; /* what is being read, for messages: "key 'general.name'" */
@@ -55,7 +57,8 @@ void organ_gguf_cursor_release(organ_gguf_cursor *cursor);
 /* Bytes of the shortest key-value in this file, of which `count` must have room. */
 size_t organ_gguf_shortest_kv(const organ_gguf_cursor *cursor);
 
-/* Reads `count` key-values into *kvs (for the caller to free, also after an error); keys and values are held by the arena. */
-organ_status organ_gguf_read_values(organ_gguf_cursor *cursor, uint64_t count, organ_arena *arena, organ_gguf_kv **kvs);
+/* Reads `count` key-values into *kvs (for the caller to free, also after an error); keys and values are held by the arena. *whole is how
+ * many were read. */
+organ_status organ_gguf_read_values(organ_gguf_cursor *cursor, uint64_t count, organ_arena *arena, organ_gguf_kv **kvs, size_t *whole);
 
 #endif

@@ -12,9 +12,11 @@ typedef struct reader {
     organ_gguf_header *header;
     organ_tensor_list *list;
     uint64_t kv_count;
-    size_t first;  /* the file's first tensor in the list */
-    uint64_t next; /* where the data of the next tensor must begin, counted from the beginning of the data */
-    uint64_t end;  /* where that of the last one ends */
+    size_t first;    /* the file's first tensor in the list */
+    uint64_t next;   /* where the data of the next tensor must begin, counted from the beginning of the data */
+    uint64_t end;    /* where that of the last one ends */
+    size_t info_end; /* where the info that is being read ends, once that is known; else 0 */
+    bool lost;       /* a tensor was refused: where the next one must begin is not known */
 } reader;
 
 bool organ_gguf_pad(uint64_t value, uint64_t alignment, uint64_t *padded)
@@ -128,6 +130,7 @@ static organ_status read_info_shape(reader *r, organ_tensor *tensor)
     const uint32_t rank = (uint32_t)organ_gguf_take_number(&r->cursor, "n_dims", 4);
     if (rank > ORGAN_GGUF_RANK_LIMIT)
         return organ_gguf_refuse(&r->cursor, "n_dims is %" PRIu32 ", more than %u", rank, ORGAN_GGUF_RANK_LIMIT);
+    r->info_end = r->cursor.at + rank * organ_gguf_count_bytes(&r->cursor) + 4 + 8; /* dimensions, type, offset */
     uint64_t *shape = organ_arena_take(&r->list->arena, ORGAN_GGUF_RANK_LIMIT * sizeof *shape);
     if (!shape)
         return organ_fail_memory(r->cursor.error, r->cursor.file->name);
@@ -180,6 +183,9 @@ static organ_status read_offset(reader *r, organ_tensor *tensor)
     const uint64_t alignment = r->header->view.alignment;
     const organ_tensor *before = r->list->count > r->first ? &r->list->tensors[r->list->count - 1] : NULL;
     const uint64_t offset = tensor->offset = organ_gguf_take_number(&r->cursor, "offset", 8);
+    if (r->lost)
+        r->next = offset;
+    r->lost = false;
     if (offset % alignment)
         return organ_gguf_refuse(&r->cursor, "offset %" PRIu64 " is not a multiple of the alignment %" PRIu64, offset, alignment);
     if (before && offset < before->offset)
@@ -220,6 +226,19 @@ static organ_status read_tensor_info(reader *r)
     return organ_tensor_list_append(r->list, &tensor, r->cursor.error) == ORGAN_OK ? enter_name(r) : r->cursor.error->status;
 }
 
+/* After a fault that somebody takes the next info is read: r->lost says so. */
+static void read_infos(reader *r)
+{
+    for (uint64_t k = 0; !r->cursor.error->status && k < r->header->tensor_count; k++) {
+        snprintf(r->cursor.where, sizeof r->cursor.where, "tensor %" PRIu64 " of %" PRIu64, k + 1, r->header->tensor_count);
+        r->info_end = 0;
+        if (read_tensor_info(r) != ORGAN_OK && r->info_end && organ_faults_take(r->cursor.faults, r->cursor.error)) {
+            r->cursor.at = r->info_end;
+            r->lost = true;
+        }
+    }
+}
+
 /* ---- the whole ---- */
 
 /* Offsets count from the beginning of the file from here on. Where there are no tensors the padding may be there or not. */
@@ -251,58 +270,79 @@ static organ_status read_gguf_header(reader *r)
     const size_t shortest_info = organ_gguf_count_bytes(c) + 1 + 4 + 4 + 8; /* name, rank, type, offset */
     header->tensor_count = read_number_of(r, "n_tensors", shortest_info);
     r->kv_count = read_number_of(r, "n_kv", organ_gguf_shortest_kv(c));
-    if (r->cursor.error->status || organ_gguf_read_values(c, r->kv_count, &header->arena, &header->kvs) != ORGAN_OK)
+    if (r->cursor.error->status)
         return r->cursor.error->status;
-    header->view.kvs = header->kvs;
-    header->view.kv_count = (size_t)r->kv_count;
     header->view.split_count = 1;
+    organ_gguf_read_values(c, r->kv_count, &header->arena, &header->kvs, &header->view.kv_count);
+    header->view.kvs = header->kvs;
+    if (r->cursor.error->status)
+        return r->cursor.error->status;
     read_alignment(r);
-    for (uint64_t k = 0; !r->cursor.error->status && k < header->tensor_count; k++) {
-        snprintf(c->where, sizeof c->where, "tensor %" PRIu64 " of %" PRIu64, k + 1, header->tensor_count);
-        read_tensor_info(r);
-    }
+    organ_faults_take(c->faults, c->error);
+    read_infos(r);
     return r->cursor.error->status ? r->cursor.error->status : place_data(r);
 }
 
-organ_status organ_gguf_read_header(const organ_model_file *files, size_t index, organ_gguf_header *header, organ_tensor_list *list,
-                                    organ_error *error)
+static organ_status survey_header(const organ_model_file *files, size_t index, organ_gguf_header *header, organ_tensor_list *list,
+                                  const organ_faults *faults, organ_error *error)
 {
-    reader r = {.cursor = {.file = &files[index], .error = error}, .files = files, .header = header, .list = list, .first = list->count};
+    reader r = {.cursor = {.file = &files[index], .error = error, .faults = faults},
+                .files = files,
+                .header = header,
+                .list = list,
+                .first = list->count};
     *header = (organ_gguf_header){0};
     read_gguf_header(&r);
     organ_gguf_cursor_release(&r.cursor);
     return error->status;
 }
 
+organ_status organ_gguf_read_header(const organ_model_file *files, size_t index, organ_gguf_header *header, organ_tensor_list *list,
+                                    organ_error *error)
+{
+    return survey_header(files, index, header, list, NULL, error);
+}
+
+static organ_status check_end(const organ_model_file *file, const organ_tensor *t, organ_error *error)
+{
+    if (t->bytes == 0 || t->offset + t->bytes <= file->size)
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "%s: tensor '%s': its %" PRIu64 " bytes at byte %" PRIu64 " end at %" PRIu64 ", past the end of the file (%" PRIu64
+                      ")",
+                      file->name, t->name, t->bytes, t->offset, t->offset + t->bytes, file->size);
+}
+
 static organ_status check_data(const organ_model_file *file, const organ_gguf_header *header, const organ_tensor_list *list,
-                               organ_error *error)
+                               const organ_faults *faults, organ_error *error)
 {
     if (header->data_offset > file->size)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the data begins at byte %" PRIu64 ", past the end of the file (%" PRIu64 ")",
                           file->name, header->data_offset, file->size);
-    for (size_t k = list->count - header->tensor_count; k < list->count; k++) {
-        const organ_tensor *t = &list->tensors[k];
-        if (t->bytes > 0 && t->offset + t->bytes > file->size)
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: tensor '%s': its %" PRIu64 " bytes at byte %" PRIu64 " end at %" PRIu64
-                              ", past the end of the file (%" PRIu64 ")",
-                              file->name, t->name, t->bytes, t->offset, t->offset + t->bytes, file->size);
-    }
-    if (file->size > header->padded_end)
+    for (size_t k = file->first; k < list->count; k++)
+        if (check_end(file, &list->tensors[k], error) != ORGAN_OK && !organ_faults_take(faults, error))
+            return error->status;
+    if (file->size > header->padded_end && file->count == header->tensor_count)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: the tensors end at byte %" PRIu64 ", but the file has %" PRIu64 " bytes: the rest belongs to no tensor",
                           file->name, header->padded_end, file->size);
     return ORGAN_OK;
 }
 
-organ_status organ_gguf_read(organ_model_file *files, size_t index, organ_gguf_header *header, organ_tensor_list *list, organ_error *error)
+organ_status organ_gguf_survey(organ_model_file *files, size_t index, organ_gguf_header *header, organ_tensor_list *list,
+                               const organ_faults *faults, organ_error *error)
 {
     organ_model_file *file = &files[index];
     file->first = list->count;
-    organ_gguf_read_header(files, index, header, list, error);
+    survey_header(files, index, header, list, faults, error);
     file->count = list->count - file->first;
     file->data_offset = header->data_offset;
-    return error->status ? error->status : check_data(file, header, list, error);
+    return error->status ? error->status : check_data(file, header, list, faults, error);
+}
+
+organ_status organ_gguf_read(organ_model_file *files, size_t index, organ_gguf_header *header, organ_tensor_list *list, organ_error *error)
+{
+    return organ_gguf_survey(files, index, header, list, NULL, error);
 }
 
 void organ_gguf_header_release(organ_gguf_header *header)

@@ -238,19 +238,23 @@ static organ_status enter_key(const organ_gguf_cursor *cursor, organ_name_table 
     return ORGAN_OK;
 }
 
-organ_status organ_gguf_read_values(organ_gguf_cursor *cursor, uint64_t count, organ_arena *arena, organ_gguf_kv **kvs)
+organ_status organ_gguf_read_values(organ_gguf_cursor *cursor, uint64_t count, organ_arena *arena, organ_gguf_kv **kvs, size_t *whole)
 {
     organ_name_table keys = {0};
     size_t room = 0;
     *kvs = NULL;
+    *whole = 0;
     for (size_t k = 0; !cursor->error->status && k < count; k++) {
         if (!organ_grow(kvs, k, &room, sizeof **kvs)) {
             fail_kv_memory(cursor);
             break;
         }
         snprintf(cursor->where, sizeof cursor->where, "key %zu of %" PRIu64, k + 1, count);
-        if (read_value(cursor, arena, &(*kvs)[k]) == ORGAN_OK)
+        if (read_value(cursor, arena, &(*kvs)[k]) == ORGAN_OK) {
+            *whole = k + 1;
             enter_key(cursor, &keys, (*kvs)[k].key, k);
+            organ_faults_take(cursor->faults, cursor->error);
+        }
     }
     organ_name_table_release(&keys);
     return cursor->error->status;

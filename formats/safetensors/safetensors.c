@@ -22,6 +22,8 @@ typedef struct reader {
     uint64_t data_bytes;
     organ_tensor_list *list;
     bool has_metadata;
+    const organ_faults *faults; /* who takes the faults of single tensors; NULL: the first one ends it */
+    bool some_refused;          /* the list lacks tensors of the header */
 } reader;
 
 /* The entry of one tensor, as it is being read. */
@@ -223,15 +225,18 @@ static organ_status check_metadata(reader *r, organ_json_span span)
     return null ? ORGAN_OK : check_strings(r, span);
 }
 
+/* Whether there was a fault that somebody takes: what follows can be read all the same. */
+static bool read_on(const reader *r, organ_status status) { return status != ORGAN_OK && organ_faults_take(r->faults, r->error); }
+
 static organ_status read_entries(reader *r)
 {
     organ_json_walk walk;
     organ_json_walk_begin(&walk, &r->header, (organ_json_span){0, r->header.length}, NULL, r->error);
     while (organ_json_walk_next(&walk, r->error))
         if (strcmp(json_string_value(walk.name), "__metadata__") == 0)
-            check_metadata(r, walk.value);
-        else
-            read_entry(r, walk.name, walk.value);
+            read_on(r, check_metadata(r, walk.value));
+        else if (read_on(r, read_entry(r, walk.name, walk.value)))
+            r->some_refused = true;
     return r->error->status;
 }
 
@@ -245,20 +250,39 @@ static int by_offset(const void *a, const void *b)
     return strcmp(s->name, t->name);
 }
 
-static organ_status enter_names(const reader *r)
+static organ_status enter_one(const reader *r, size_t k)
 {
     organ_tensor_list *list = r->list;
-    for (size_t k = r->file->first; k < list->count; k++) {
-        const char *name = list->tensors[k].name;
-        const size_t *kept = organ_name_table_put(&list->names, name, k);
-        if (!kept)
-            return organ_fail_memory(r->error, r->file->name);
-        if (*kept >= r->file->first && *kept != k)
-            return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': duplicate name in the header", r->file->name, SHOWN, name);
-        if (*kept != k)
-            return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': %s has a tensor of this name too", r->file->name, SHOWN, name,
-                              r->files[list->tensors[*kept].file].name);
-    }
+    const char *name = list->tensors[k].name;
+    const size_t *kept = organ_name_table_put(&list->names, name, k);
+    if (!kept)
+        return organ_fail_memory(r->error, r->file->name);
+    if (*kept >= r->file->first && *kept != k)
+        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': duplicate name in the header", r->file->name, SHOWN, name);
+    if (*kept != k)
+        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': %s has a tensor of this name too", r->file->name, SHOWN, name,
+                          r->files[list->tensors[*kept].file].name);
+    return ORGAN_OK;
+}
+
+static organ_status enter_names(const reader *r)
+{
+    for (size_t k = r->file->first; k < r->list->count && !r->error->status; k++)
+        read_on(r, enter_one(r, k));
+    return r->error->status;
+}
+
+/* A tensor begins where the one before it ends. */
+static organ_status check_begin(const reader *r, const organ_tensor *t, const organ_tensor *before, uint64_t end)
+{
+    const uint64_t data = r->file->data_offset;
+    if (t->offset < end)
+        return organ_fail(r->error, ORGAN_BAD_INPUT,
+                          "%s: tensor '%.*s': data_offsets begin %" PRIu64 " overlaps tensor '%.*s', which ends at %" PRIu64, r->file->name,
+                          SHOWN, t->name, t->offset - data, SHOWN, before->name, end - data);
+    if (t->offset > end && !r->some_refused)
+        return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': data_offsets begin %" PRIu64 " leaves a hole after byte %" PRIu64,
+                          r->file->name, SHOWN, t->name, t->offset - data, end - data);
     return ORGAN_OK;
 }
 
@@ -269,19 +293,14 @@ static organ_status check_layout(const reader *r)
     const organ_tensor *before = NULL;
     for (size_t k = r->file->first; k < r->list->count; k++) {
         const organ_tensor *t = &r->list->tensors[k];
-        if (t->offset < end)
-            return organ_fail(r->error, ORGAN_BAD_INPUT,
-                              "%s: tensor '%.*s': data_offsets begin %" PRIu64 " overlaps tensor '%.*s', which ends at %" PRIu64,
-                              r->file->name, SHOWN, t->name, t->offset - r->file->data_offset, SHOWN, before->name,
-                              end - r->file->data_offset);
-        if (t->offset > end)
-            return organ_fail(r->error, ORGAN_BAD_INPUT,
-                              "%s: tensor '%.*s': data_offsets begin %" PRIu64 " leaves a hole after byte %" PRIu64, r->file->name, SHOWN,
-                              t->name, t->offset - r->file->data_offset, end - r->file->data_offset);
-        end = t->offset + t->bytes;
-        before = t;
+        if (check_begin(r, t, before, end) != ORGAN_OK && !read_on(r, r->error->status))
+            return r->error->status;
+        if (t->offset + t->bytes >= end) {
+            end = t->offset + t->bytes;
+            before = t;
+        }
     }
-    if (end == r->file->size)
+    if (end == r->file->size || r->some_refused)
         return ORGAN_OK;
     return organ_fail(r->error, ORGAN_BAD_INPUT,
                       "%s: data_offsets of the last tensor%s%.*s%s end at %" PRIu64 ", but the data has %" PRIu64 " bytes", r->file->name,
@@ -339,7 +358,8 @@ static organ_status read_header(reader *r, char *text)
     return enter_names(r) == ORGAN_OK ? check_layout(r) : r->error->status;
 }
 
-organ_status organ_safetensors_read(organ_model_file *files, size_t index, organ_tensor_list *list, organ_error *error)
+organ_status organ_safetensors_survey(organ_model_file *files, size_t index, organ_tensor_list *list, const organ_faults *faults,
+                                      organ_error *error)
 {
     organ_model_file *file = &files[index];
     uint64_t length = 0;
@@ -358,9 +378,15 @@ organ_status organ_safetensors_read(organ_model_file *files, size_t index, organ
                 .error = error,
                 .header = {label, bytes, length},
                 .data_bytes = file->size - file->data_offset,
-                .list = list};
+                .list = list,
+                .faults = faults};
     read_header(&r, bytes);
     file->count = list->count - file->first;
     free(label);
     return error->status;
+}
+
+organ_status organ_safetensors_read(organ_model_file *files, size_t index, organ_tensor_list *list, organ_error *error)
+{
+    return organ_safetensors_survey(files, index, list, NULL, error);
 }

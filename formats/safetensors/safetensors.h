@@ -6,6 +6,7 @@
 #define ORGAN_SAFETENSORS_H
 
 #include "formats/base/arena.h"
+#include "formats/base/faults.h"
 #include "formats/tensor/tensor_list.h"
 
 /* How the weights of a directory begin: an index of several files, or one file. */
@@ -32,6 +33,11 @@
  * - more than ORGAN_JSON_VALUES values in one field, and the limits above.
  * A tensor that another file has brought into `list` is refused. After an error the list can only be released. */
 organ_status organ_safetensors_read(organ_model_file *files, size_t index, organ_tensor_list *list, organ_error *error);
+
+/* The same, and goes on after a fault of one tensor, which `faults` takes: tensors that nothing is wrong with are in the list. The fault
+ * that ends the reading is in `error`. */
+organ_status organ_safetensors_survey(organ_model_file *files, size_t index, organ_tensor_list *list, const organ_faults *faults,
+                                      organ_error *error);
 
 /* ---- the index: model.safetensors.index.json ---- */
 

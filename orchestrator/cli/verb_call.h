@@ -21,10 +21,12 @@
 #include "orchestrator/surgery/prune/prune.h"
 #include "orchestrator/surgery/purify/purify.h"
 #include "orchestrator/surgery/text/text.h"
+#include "orchestrator/surgery/untrusted/untrusted.h"
 
 /* Where the options of every verb arrive. */
 typedef struct organ_call {
     organ_inspect_options inspect;
+    bool untrusted; /* inspect --untrusted */
     organ_prune_options prune;
     organ_prune_calibrated_options calibrated; /* prune --method */
     organ_audit_options audit;

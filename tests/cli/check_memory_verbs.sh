@@ -29,6 +29,7 @@ sweep() {
     [[ -z ${MEMORY_VERBS:-} || " $MEMORY_VERBS " == *" $name "* ]] || return
     case $name in prune* | purify* | dequantize* | quantize* | lora-merge | extract | assemble | graft | chimera) leaves=(--resumable) ;; esac
     [[ $name == measure-delete ]] && leaves=(--again) # a shard that was measured is gone; what was measured of it is written down
+    [[ $name == untrusted ]] && leaves=(--finds)
     [[ -n $begin ]] && leaves+=(--from "$begin")
     [[ $name == fleet ]] && leaves=(--keeps) # the next run takes what is done from it
     [[ -n $asan && $count != paths ]] && count=$((count / 4 + 1))
@@ -68,6 +69,8 @@ for ((n = 1000; n < 20000; n += 50)); do
 done
 judge "no pruning to go on with" test -e unfinished/.p.organ-partial/organ/journal.jsonl
 mkdir models && cp -r "$q" "$model-gguf/tiny-qwen2-Q8_0.gguf" models/
+mkdir download && cp "$q"/* download/ && cp "$model"/tokenizer*.json download/ && : >download/x.py || bad "no input"
+printf '%s' '{"chat_template":[{"name":"a","template":"{{ x.__class__ }}"}],"auto_map":{"A":"x.B"}}' >download/processor_config.json
 area=$PWD
 gguf=$model-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
 
@@ -79,6 +82,7 @@ sweep 20 topology topology
 sweep 100 inspect inspect "$q" --tensors
 sweep 60 inspect-json inspect "$q" --json
 sweep 60 inspect-gguf inspect "$model-gguf/tiny-qwen2-Q8_0.gguf"
+sweep 60 untrusted inspect --untrusted "$area/download"
 sweep 40 inspect-mlx inspect "$fixtures/precision/mlx-affine"
 sweep 80 report report "$area/prune.json" -o p.html
 sweep 40 tokenize tokenize "$model" --text "$area/text"

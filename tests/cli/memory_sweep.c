@@ -35,6 +35,7 @@ typedef struct sweep {
     long jobs;
     bool resumable, keeps; /* what is done may stay: the next run goes on, if it is asked to; the next run goes on by itself */
     bool again;            /* what is done may stay: the same command, run again, makes the rest of it */
+    int ends;              /* with memory: 0, or 1 of a check that finds something */
     const char *from;      /* a directory with what is there when the command begins, or NULL */
     char **command;
     leavings begun; /* what is there then */
@@ -310,13 +311,13 @@ static const char *fault_of(const sweep *s, const char *directory, int status, c
     char *const said = load(path, &length);
     const int code = WEXITSTATUS(status);
     text[0] = '\0';
-    if (code == 0 && !same)
-        snprintf(text, TEXT, "ended with 0, but '%s' is not what it should be (%zu files, %zu expected)", odd ? odd : "", left->count,
+    if (code == s->ends && !same)
+        snprintf(text, TEXT, "ended as it should, but '%s' is not what it should be (%zu files, %zu expected)", odd ? odd : "", left->count,
                  s->right.count - 1);
     join(path, directory, "out");
-    if (code == 0 && same && digest_of(path) != s->right.file[s->right.count - 1].digest)
-        snprintf(text, TEXT, "ended with 0, but its standard output is not what it should be");
-    if (code != 0 && code != 4)
+    if (code == s->ends && same && digest_of(path) != s->right.file[s->right.count - 1].digest)
+        snprintf(text, TEXT, "ended as it should, but its standard output is not what it should be");
+    if (code != s->ends && code != 4)
         snprintf(text, TEXT, "ended with %d: %.900s", code, said);
     if (code == 4 && !strcasestr(said, "memory"))
         snprintf(text, TEXT, "does not say that memory is the reason: %.900s", said);
@@ -397,7 +398,7 @@ static void find_right(sweep *s)
     unlink(path);
     make_work(s, directory);
     const int status = run_noted(s, directory, path);
-    if (status) {
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != s->ends) {
         join(path, directory, "err");
         size_t length;
         fprintf(stderr, "memory_sweep: the command does not even work with memory: status %d\n%s", status, load(path, &length));
@@ -472,7 +473,8 @@ static long sweep_all(sweep *s)
 
 static int usage(void)
 {
-    fputs("usage: memory_sweep PRELOAD DIRECTORY all|paths|COUNT:TURN JOBS [--resumable|--keeps|--again] [--from BEGIN] -- COMMAND ...\n"
+    fputs("usage: memory_sweep PRELOAD DIRECTORY all|paths|COUNT:TURN JOBS [--resumable|--keeps|--again|--finds] [--from BEGIN] -- COMMAND "
+          "...\n"
           "DIRECTORY must not exist; the command is run in a directory below it, which is empty or a copy of BEGIN.\n",
           stderr);
     return 2;
@@ -489,6 +491,8 @@ int main(int argc, char **argv)
         s.resumable = s.resumable || strcmp(argv[at], "--resumable") == 0;
         s.keeps = s.keeps || strcmp(argv[at], "--keeps") == 0;
         s.again = s.again || strcmp(argv[at], "--again") == 0;
+        if (strcmp(argv[at], "--finds") == 0)
+            s.ends = 1;
         if (strcmp(argv[at], "--from") == 0)
             s.from = argv[++at];
     }

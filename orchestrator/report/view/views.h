@@ -30,7 +30,8 @@
     VIEW(purify)                                                                                                                           \
     VIEW(quantize)                                                                                                                         \
     VIEW(tokenize)                                                                                                                         \
-    VIEW(topology)
+    VIEW(topology)                                                                                                                         \
+    VIEW(untrusted)
 /* clang-format on */
 
 #define ORGAN_VIEW_DECLARE(name) extern const organ_view organ_##name##_view;

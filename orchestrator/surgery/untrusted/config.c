@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/untrusted/config.h"
+
+#include "formats/base/memory_watch.h"
+#include "orchestrator/surgery/untrusted/json_keys.h"
+#include "orchestrator/surgery/untrusted/template.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Larger files of JSON are lists of words and tensors: their readers check them. */
+#define STRICT_BYTES ((size_t)1 << 20)
+
+typedef void key_check(organ_findings *findings, const organ_json_key *key, const json_t *value);
+
+/* The beginning of a value as it is written. */
+static void shown(const organ_json_key *key, char out[100])
+{
+    const size_t length = organ_json_value_end(key->text, key->value) - key->value;
+    snprintf(out, 100, "%.*s%s", (int)(length > 80 ? 80 : length), key->text->bytes + key->value, length > 80 ? "..." : "");
+}
+
+static void asks_for_code(organ_findings *findings, const organ_json_key *key, const json_t *value)
+{
+    char text[100];
+    shown(key, text);
+    if (!json_is_null(value) && !(json_is_object(value) && json_object_size(value) == 0))
+        organ_findings_add(findings, ORGAN_FINDING_REMOTE_CODE, key->path, "it names Python to be loaded: %s", text);
+}
+
+static void trusts(organ_findings *findings, const organ_json_key *key, const json_t *value)
+{
+    if (!json_is_false(value) && !json_is_null(value))
+        organ_findings_add(findings, ORGAN_FINDING_REMOTE_CODE, key->path, "it tells the loader to trust code of the model");
+}
+
+/* peft imports this module; those of transformers are what it is for. */
+static void imports_parent(organ_findings *findings, const organ_json_key *key, const json_t *value)
+{
+    const char *const module = json_string_value(value);
+    if (module && strncmp(module, "transformers.", 13) != 0 && strcmp(module, "transformers") != 0)
+        organ_findings_add(findings, ORGAN_FINDING_REMOTE_CODE, key->path, "peft would import the module '%.100s'", module);
+}
+
+static void check_one_template(organ_findings *findings, const char *where, const json_t *value)
+{
+    if (json_is_string(value))
+        organ_template_check(findings, where, json_string_value(value), json_string_length(value));
+}
+
+/* One template, a list of {"name", "template"}, or an object of templates. */
+static void checks_template(organ_findings *findings, const organ_json_key *key, const json_t *value)
+{
+    char where[500];
+    size_t k;
+    const char *name;
+    json_t *one;
+    check_one_template(findings, key->path, value);
+    json_array_foreach(value, k, one)
+    {
+        const char *const called = json_string_value(json_object_get(one, "name"));
+        snprintf(where, sizeof where, "%s '%.80s'", key->path, called ? called : "");
+        check_one_template(findings, where, json_is_string(one) ? one : json_object_get(one, "template"));
+    }
+    json_object_foreach((json_t *)(uintptr_t)value, name, one)
+    {
+        snprintf(where, sizeof where, "%s '%.80s'", key->path, name);
+        check_one_template(findings, where, one);
+    }
+}
+
+/* Keys that loaders act on, wherever they stand. */
+static const struct {
+    const char *name;
+    key_check *check;
+} keys[] = {{"auto_map", asks_for_code},           {"custom_pipelines", asks_for_code}, {"_target_", asks_for_code},
+            {"custom_code", asks_for_code},        {"trust_remote_code", trusts},       {"parent_library", imports_parent},
+            {"chat_template", checks_template},    {"chat_templates", checks_template}, {"default_chat_template", checks_template},
+            {"tool_use_template", checks_template}};
+
+static void see_key(void *context, const organ_json_key *key)
+{
+    organ_findings *const findings = context;
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
+        if (strcmp(keys[k].name, key->name) != 0)
+            continue;
+        json_error_t fault;
+        bool no_memory;
+        const size_t end = organ_json_value_end(key->text, key->value);
+        json_t *const value = end - key->value > STRICT_BYTES ? NULL
+                                                              : organ_json_load(key->text->bytes + key->value, end - key->value,
+                                                                                JSON_DECODE_ANY | JSON_ALLOW_NUL, &fault, &no_memory);
+        if (value)
+            keys[k].check(findings, key, value);
+        else
+            organ_findings_add(findings, ORGAN_FINDING_CONFIG, key->path, "it cannot be read, or is longer than %zu bytes", STRICT_BYTES);
+        json_decref(value);
+    }
+}
+
+void organ_config_check(organ_findings *findings, const organ_json_text *text)
+{
+    organ_error error = {0};
+    json_t *tree = NULL;
+    if (text->length <= STRICT_BYTES && organ_json_parse(text, (organ_json_span){0, text->length}, NULL, &tree, &error) != ORGAN_OK)
+        organ_findings_add_error(findings, ORGAN_FINDING_CONFIG, &error);
+    json_decref(tree);
+    organ_json_keys(text, see_key, findings);
+}
+
+void organ_yaml_check(organ_findings *findings, const char *text, size_t length)
+{
+    static const struct {
+        const char *mark, *what;
+    } marks[] = {{"!!python", "the tag '!!python' makes objects of Python of it"},
+                 {"_target_:", "the key '_target_' names Python to be called"},
+                 {"trust_remote_code: true", "it tells the loader to trust code of the model"}};
+    for (size_t k = 0; k < sizeof marks / sizeof *marks; k++)
+        if (memmem(text, length, marks[k].mark, strlen(marks[k].mark)))
+            organ_findings_add(findings, ORGAN_FINDING_REMOTE_CODE, "", "%s", marks[k].what);
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/untrusted/content.h"
+
+#include "formats/base/input_file.h"
+#include "formats/base/path.h"
+
+#include <ctype.h>
+#include <string.h>
+
+enum { HEAD_BYTES = 4096, TAIL_BYTES = 65536 };
+
+typedef struct sample {
+    unsigned char bytes[HEAD_BYTES];
+    size_t count;
+} sample;
+
+/* Files that are known by their beginning. */
+static const struct {
+    const char *magic;
+    size_t offset, length;
+    organ_finding_kind kind;
+    const char *what;
+} magics[] = {
+    {"\177ELF", 0, 4, ORGAN_FINDING_PROGRAM, "an executable or a library of Linux (ELF)"},
+    {"MZ", 0, 2, ORGAN_FINDING_PROGRAM, "an executable or a library of Windows (PE)"},
+    {"\xcf\xfa\xed\xfe", 0, 4, ORGAN_FINDING_PROGRAM, "an executable or a library of macOS (Mach-O)"},
+    {"\xce\xfa\xed\xfe", 0, 4, ORGAN_FINDING_PROGRAM, "an executable or a library of macOS (Mach-O)"},
+    {"\xca\xfe\xba\xbe", 0, 4, ORGAN_FINDING_PROGRAM, "an executable of macOS or a class of Java"},
+    {"\0asm", 0, 4, ORGAN_FINDING_PROGRAM, "a program of WebAssembly"},
+    {"#!", 0, 2, ORGAN_FINDING_PROGRAM, "a script, by its first line"},
+    {"\x89HDF\r\n\x1a\n", 0, 8, ORGAN_FINDING_PICKLE, "an HDF5 file: Keras runs the Python of Lambda layers that one may hold"},
+    {"\x1f\x8b", 0, 2, ORGAN_FINDING_ARCHIVE, "compressed by gzip"},
+    {"BZh", 0, 3, ORGAN_FINDING_ARCHIVE, "compressed by bzip2"},
+    {"\xfd"
+     "7zXZ",
+     0, 5, ORGAN_FINDING_ARCHIVE, "compressed by xz"},
+    {"\x28\xb5\x2f\xfd", 0, 4, ORGAN_FINDING_ARCHIVE, "compressed by zstd"},
+    {"\x04\x22\x4d\x18", 0, 4, ORGAN_FINDING_ARCHIVE, "compressed by lz4"},
+    {"7z\xbc\xaf\x27\x1c", 0, 6, ORGAN_FINDING_ARCHIVE, "an archive of 7-Zip"},
+    {"Rar!", 0, 4, ORGAN_FINDING_ARCHIVE, "an archive of RAR"},
+    {"ustar", 257, 5, ORGAN_FINDING_ARCHIVE, "an archive of tar"},
+};
+
+/* Files that are known by how their names end. */
+static const struct {
+    const char *end;
+    organ_finding_kind kind;
+    const char *what;
+} endings[] = {
+    {".py", ORGAN_FINDING_PROGRAM, "Python source"},
+    {".pyc", ORGAN_FINDING_PROGRAM, "compiled Python"},
+    {".pyo", ORGAN_FINDING_PROGRAM, "compiled Python"},
+    {".pyd", ORGAN_FINDING_PROGRAM, "a Python module in machine code"},
+    {".pyx", ORGAN_FINDING_PROGRAM, "Cython source"},
+    {".pth", ORGAN_FINDING_PICKLE, "named like a pickle of PyTorch"},
+    {".pt", ORGAN_FINDING_PICKLE, "named like a pickle of PyTorch"},
+    {".ckpt", ORGAN_FINDING_PICKLE, "named like a pickle of PyTorch"},
+    {".pkl", ORGAN_FINDING_PICKLE, "named like a pickle"},
+    {".pickle", ORGAN_FINDING_PICKLE, "named like a pickle"},
+    {".joblib", ORGAN_FINDING_PICKLE, "named like a pickle of joblib"},
+    {".dill", ORGAN_FINDING_PICKLE, "named like a pickle of dill"},
+    {".nemo", ORGAN_FINDING_PICKLE, "named like an archive of NeMo, which has pickles"},
+    {".mar", ORGAN_FINDING_PICKLE, "named like an archive of TorchServe, which has programs"},
+    {".keras", ORGAN_FINDING_PICKLE, "named like a model of Keras, which may hold Python"},
+    {".h5", ORGAN_FINDING_PICKLE, "named like a model of Keras, which may hold Python"},
+    {".so", ORGAN_FINDING_PROGRAM, "a library of machine code"},
+    {".dll", ORGAN_FINDING_PROGRAM, "a library of machine code"},
+    {".dylib", ORGAN_FINDING_PROGRAM, "a library of machine code"},
+    {".exe", ORGAN_FINDING_PROGRAM, "an executable"},
+    {".sh", ORGAN_FINDING_PROGRAM, "a script of the shell"},
+    {".bat", ORGAN_FINDING_PROGRAM, "a script of Windows"},
+    {".cmd", ORGAN_FINDING_PROGRAM, "a script of Windows"},
+    {".ps1", ORGAN_FINDING_PROGRAM, "a script of PowerShell"},
+    {".jar", ORGAN_FINDING_PROGRAM, "a program of Java"},
+    {".whl", ORGAN_FINDING_PROGRAM, "a package of Python"},
+    {".ipynb", ORGAN_FINDING_PROGRAM, "a notebook, which is Python"},
+};
+
+static const struct {
+    const char *end;
+    organ_content content;
+} texts[] = {{".json", ORGAN_CONTENT_JSON},
+             {".jinja", ORGAN_CONTENT_TEMPLATE},
+             {".jinja2", ORGAN_CONTENT_TEMPLATE},
+             {".j2", ORGAN_CONTENT_TEMPLATE},
+             {".yaml", ORGAN_CONTENT_YAML},
+             {".yml", ORGAN_CONTENT_YAML},
+             {".safetensors", ORGAN_CONTENT_SAFETENSORS},
+             {".gguf", ORGAN_CONTENT_GGUF}};
+
+static bool begins(const sample *s, size_t offset, const void *magic, size_t length)
+{
+    return s->count >= offset + length && memcmp(s->bytes + offset, magic, length) == 0;
+}
+
+/* A name ends so, in whatever case. */
+static bool name_ends(const char *name, const char *end)
+{
+    const size_t length = strlen(name), wanted = strlen(end);
+    return length > wanted && strcasecmp(name + length - wanted, end) == 0;
+}
+
+/* A length, and an object of JSON behind it, of which there may be as much. */
+static bool is_safetensors(const sample *s, uint64_t size)
+{
+    const uint64_t length = s->count > 8 ? organ_little_endian(s->bytes, 8) : 0;
+    return length >= 2 && length <= size - 8 && strchr("{ \t\r\n", s->bytes[8]) && s->bytes[8];
+}
+
+/* A line of letters that a name of Python is made of. */
+static size_t name_line(const sample *s, size_t at)
+{
+    const size_t begin = at;
+    while (at < s->count && (isalnum(s->bytes[at]) || s->bytes[at] == '_' || s->bytes[at] == '.'))
+        at++;
+    return at > begin && at < s->count && s->bytes[at] == '\n' ? at + 1 : 0;
+}
+
+/* Protocols 2 to 5 begin with their number, after which stands an instruction; of older ones what calls a function or begins a container.
+ */
+static bool is_pickle(const sample *s)
+{
+    if (s->count < 3)
+        return false;
+    if (s->bytes[0] == 0x80 && s->bytes[1] >= 2 && s->bytes[1] <= 5)
+        return s->bytes[2] != 0;
+    const size_t module = s->bytes[0] == 'c' ? name_line(s, 1) : 0;
+    if (module && name_line(s, module))
+        return true;
+    return s->bytes[0] == '(' && strchr("dlticp", s->bytes[1]) && s->bytes[1] && memchr(s->bytes, '.', s->count) &&
+           memchr(s->bytes, '\n', s->count);
+}
+
+/* An array of NumPy whose elements are objects of Python. */
+static bool is_object_array(const sample *s) { return begins(s, 0, "\x93NUMPY", 6) && memmem(s->bytes, s->count, "|O", 2); }
+
+/* Whether the list of a zip archive, which stands at its end, or its first file, has a pickle. */
+static bool zip_has_pickle(const sample *s, int fd, uint64_t size)
+{
+    static const char *const marks[] = {".pkl", ".pickle", ".npy"};
+    static _Thread_local char tail[TAIL_BYTES];
+    organ_error unread = {0};
+    const size_t bytes = size < TAIL_BYTES ? (size_t)size : TAIL_BYTES;
+    const bool read = organ_input_read(fd, "zip", tail, bytes, size - bytes, &unread) == ORGAN_OK;
+    for (size_t k = 0; k < sizeof marks / sizeof *marks; k++)
+        if (memmem(s->bytes, s->count, marks[k], strlen(marks[k])) || (read && memmem(tail, bytes, marks[k], strlen(marks[k]))))
+            return true;
+    return false;
+}
+
+/* What is known by its content. */
+static bool add_by_content(organ_findings *findings, const sample *s, int fd, uint64_t size)
+{
+    const size_t before = organ_findings_count(findings);
+    for (size_t k = 0; k < sizeof magics / sizeof *magics; k++)
+        if (begins(s, magics[k].offset, magics[k].magic, magics[k].length))
+            organ_findings_add(findings, magics[k].kind, "", "it is %s", magics[k].what);
+    if (is_pickle(s))
+        organ_findings_add(findings, ORGAN_FINDING_PICKLE, "", "it is a pickle, by its first bytes");
+    if (is_object_array(s))
+        organ_findings_add(findings, ORGAN_FINDING_PICKLE, "", "it is an array of NumPy of Python objects, which are pickled");
+    if (begins(s, 0, "PK\3\4", 4) && zip_has_pickle(s, fd, size))
+        organ_findings_add(findings, ORGAN_FINDING_PICKLE, "", "it is a zip archive with pickles in it, as PyTorch writes them");
+    else if (begins(s, 0, "PK\3\4", 4))
+        organ_findings_add(findings, ORGAN_FINDING_ARCHIVE, "", "it is a zip archive");
+    if (s->count >= 4 && begins(s, 2, "\r\n", 2) && s->bytes[1] < 0x10)
+        organ_findings_add(findings, ORGAN_FINDING_PROGRAM, "", "it is compiled Python, by its first bytes");
+    return organ_findings_count(findings) > before;
+}
+
+static void add_by_name(organ_findings *findings, const char *name)
+{
+    for (size_t k = 0; k < sizeof endings / sizeof *endings; k++)
+        if (name_ends(name, endings[k].end)) {
+            organ_findings_add(findings, endings[k].kind, "", "it is %s", endings[k].what);
+            return;
+        }
+}
+
+organ_content organ_content_check(organ_findings *findings, const char *name, int fd, uint64_t size)
+{
+    sample s = {.count = size < HEAD_BYTES ? (size_t)size : HEAD_BYTES};
+    organ_error error = {0};
+    if (organ_input_read(fd, findings->file, s.bytes, s.count, 0, &error) != ORGAN_OK) {
+        organ_findings_add_error(findings, ORGAN_FINDING_UNREAD, &error);
+        return ORGAN_CONTENT_OTHER;
+    }
+    if (begins(&s, 0, "GGUF", 4))
+        return ORGAN_CONTENT_GGUF;
+    if (is_safetensors(&s, size))
+        return ORGAN_CONTENT_SAFETENSORS;
+    if (!add_by_content(findings, &s, fd, size))
+        add_by_name(findings, name);
+    for (size_t k = 0; k < sizeof texts / sizeof *texts; k++)
+        if (name_ends(name, texts[k].end))
+            return texts[k].content;
+    return ORGAN_CONTENT_OTHER;
+}

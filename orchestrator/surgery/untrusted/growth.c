@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/untrusted/growth.h"
+
+#include "formats/base/input_file.h"
+#include "orchestrator/surgery/untrusted/json_keys.h"
+#include "orchestrator/surgery/untrusted/pattern.h"
+
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* What the largest tokenizers that are known stay below by a factor of four and more. */
+enum {
+    WORDS_MOST = 1 << 21,
+    MERGES_MOST = 1 << 23,
+    ADDED_MOST = 1 << 16,
+    WORD_BYTES = 1 << 16,
+    REPLACEMENT_BYTES = 1024,
+    EXPANSION_MOST = 64,
+    STEPS_MOST = 256,
+    ID_SLACK = 4096,
+    BYTE_TOKEN = 6 /* tokenizer.ggml.token_type */
+};
+
+static void add_if_more(organ_findings *findings, const char *where, const char *what, uint64_t count, uint64_t most)
+{
+    if (count > most)
+        organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, where, "%" PRIu64 " %s, more than %" PRIu64, count, what, most);
+}
+
+/* ---- tokenizer.json ---- */
+
+typedef struct steps {
+    organ_findings *findings;
+    const char *where; /* "normalizer" */
+    double growth;     /* of a text by all steps so far */
+    size_t count;
+} steps;
+
+static void check_pattern(steps *s, const json_t *pattern)
+{
+    const json_t *const regex = json_object_get(pattern, "Regex");
+    const char *const risk = json_is_string(regex) ? organ_pattern_risk(json_string_value(regex), json_string_length(regex)) : NULL;
+    if (risk)
+        organ_findings_add(s->findings, ORGAN_FINDING_TOKENIZER, s->where, "the pattern '%.200s' %s", json_string_value(regex), risk);
+}
+
+static void check_replacement(steps *s, const json_t *step)
+{
+    const json_t *const literal = json_object_get(json_object_get(step, "pattern"), "String"), *const made =
+                                                                                                   json_object_get(step, "content");
+    const size_t bytes = json_string_length(made), of = json_string_length(literal);
+    const json_t *const prepended = json_object_get(step, "prepend");
+    if (json_is_string(made))
+        s->growth *= bytes > of ? (double)bytes / (of ? (double)of : 1) : 1;
+    add_if_more(s->findings, s->where, "bytes in the place of a match", bytes, REPLACEMENT_BYTES);
+    add_if_more(s->findings, s->where, "bytes before each text", json_string_length(prepended), REPLACEMENT_BYTES);
+}
+
+/* Steps stand in lists in steps; jansson bounds the depth of a tree. */
+static void check_steps(steps *s, const json_t *step)
+{
+    const char *name;
+    size_t k;
+    json_t *one;
+    if (json_object_get(step, "type"))
+        s->count++;
+    check_pattern(s, json_object_get(step, "pattern"));
+    check_replacement(s, step);
+    json_object_foreach((json_t *)(uintptr_t)step, name, one)
+    {
+        if (json_is_array(one) || json_is_object(one))
+            check_steps(s, one);
+    }
+    json_array_foreach(step, k, one)
+    {
+        if (json_is_array(one) || json_is_object(one))
+            check_steps(s, one);
+    }
+}
+
+static void check_step_member(organ_findings *findings, const organ_json_text *text, const char *name, organ_json_span span)
+{
+    organ_error error = {0};
+    json_t *tree = NULL;
+    steps s = {.findings = findings, .where = name, .growth = 1};
+    if (organ_json_parse(text, span, name, &tree, &error) == ORGAN_OK)
+        check_steps(&s, tree);
+    else
+        organ_findings_add_error(findings, ORGAN_FINDING_TOKENIZER, &error);
+    json_decref(tree);
+    add_if_more(findings, name, "steps", s.count, STEPS_MOST);
+    if (s.growth > EXPANSION_MOST)
+        organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, name, "the replacements together make a text up to %.3g times as long",
+                           s.growth);
+}
+
+/* Ids are numbered through, or arrays of them are made of holes. */
+static void check_words(organ_findings *findings, const organ_json_text *text, const char *where, organ_json_span span, uint64_t known)
+{
+    const organ_json_extent extent = organ_json_extent_of(text, span);
+    const bool numbered = text->bytes[span.begin] == '{';
+    add_if_more(findings, where, "words", extent.members, WORDS_MOST);
+    add_if_more(findings, where, "bytes in one word", extent.longest, WORD_BYTES);
+    if (numbered && extent.greatest > 2 * (extent.members + known) + ID_SLACK)
+        organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, where, "the id %" PRIu64 ", but %zu words", extent.greatest, extent.members);
+}
+
+static void check_added(organ_findings *findings, const organ_json_text *text, organ_json_span span, uint64_t words)
+{
+    organ_error error = {0};
+    json_t *list = NULL, *one;
+    size_t k;
+    const size_t count = organ_json_extent_of(text, span).members;
+    add_if_more(findings, "added_tokens", "added tokens", count, ADDED_MOST);
+    if (count > ADDED_MOST || organ_json_parse(text, span, "added_tokens", &list, &error) != ORGAN_OK)
+        organ_findings_add_error(findings, ORGAN_FINDING_TOKENIZER, &error);
+    json_array_foreach(list, k, one)
+    {
+        const json_int_t id = json_integer_value(json_object_get(one, "id"));
+        const json_t *const content = json_object_get(one, "content");
+        if (id < 0 || (uint64_t)id > 2 * (words + count) + ID_SLACK)
+            organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, "added_tokens", "the id %" JSON_INTEGER_FORMAT ", but %" PRIu64 " words",
+                               id, words + count);
+        add_if_more(findings, "added_tokens", "bytes in one token", json_string_length(content), WORD_BYTES);
+    }
+    json_decref(list);
+}
+
+/* What the members of an object are, where it is one; members of one name: the last one. */
+static void find_members(const organ_json_text *text, organ_json_span object, const char *what, const char *const *names, size_t count,
+                         organ_json_span *spans, organ_error *error)
+{
+    organ_json_walk walk;
+    organ_json_walk_begin(&walk, text, object, what, error);
+    walk.any_names = true;
+    while (organ_json_walk_next(&walk, error))
+        for (size_t k = 0; k < count; k++)
+            if (organ_json_is(walk.name, names[k]))
+                spans[k] = walk.value;
+}
+
+static void check_tokenizer(organ_findings *findings, const organ_json_text *text)
+{
+    static const char *const names[] = {"normalizer", "pre_tokenizer", "post_processor", "decoder", "added_tokens", "model"};
+    static const char *const parts[] = {"vocab", "merges"};
+    enum { STEP_MEMBERS = 4, ADDED = 4, MODEL, MEMBERS };
+    organ_json_span spans[MEMBERS] = {{0, 0}}, model[2] = {{0, 0}};
+    organ_error error = {0};
+    find_members(text, (organ_json_span){0, text->length}, NULL, names, MEMBERS, spans, &error);
+    if (!error.status && spans[MODEL].end)
+        find_members(text, spans[MODEL], "model", parts, 2, model, &error);
+    organ_findings_add_error(findings, ORGAN_FINDING_TOKENIZER, &error);
+    for (size_t k = 0; k < STEP_MEMBERS; k++)
+        if (spans[k].end)
+            check_step_member(findings, text, names[k], spans[k]);
+    const size_t words = model[0].end ? organ_json_extent_of(text, model[0]).members : 0;
+    if (model[0].end)
+        check_words(findings, text, "model.vocab", model[0], 0);
+    if (model[1].end)
+        add_if_more(findings, "model.merges", "merges", organ_json_extent_of(text, model[1]).members, MERGES_MOST);
+    if (spans[ADDED].end)
+        check_added(findings, text, spans[ADDED], words);
+}
+
+bool organ_growth_is_tokenizer(const char *name)
+{
+    static const char *const names[] = {"tokenizer.json", "vocab.json", "added_tokens.json", "tokenizer_config.json"};
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
+        if (strcasecmp(name, names[k]) == 0)
+            return true;
+    return false;
+}
+
+static void see_decoder(void *context, const organ_json_key *key)
+{
+    if (strcmp(key->name, "added_tokens_decoder") == 0 && strcmp(key->path, key->name) == 0)
+        add_if_more(context, key->path, "added tokens",
+                    organ_json_extent_of(key->text, (organ_json_span){key->value, organ_json_value_end(key->text, key->value)}).members,
+                    ADDED_MOST);
+}
+
+void organ_growth_check(organ_findings *findings, const char *name, const organ_json_text *text)
+{
+    if (strcasecmp(name, "tokenizer.json") == 0)
+        check_tokenizer(findings, text);
+    else if (strcasecmp(name, "tokenizer_config.json") == 0)
+        organ_json_keys(text, see_decoder, findings);
+    else if (text->length > 0) /* added tokens are numbered from the end of a vocabulary that stands elsewhere */
+        check_words(findings, text, "", (organ_json_span){0, text->length}, strcasecmp(name, "vocab.json") == 0 ? 0 : WORDS_MOST);
+}
+
+/* ---- tokenizer.ggml.* ---- */
+
+static bool is_byte_token(const char *text, uint64_t length) { return length == 6 && strncmp(text, "<0x", 3) == 0 && text[5] == '>'; }
+
+/* A token of bytes: loaders take what stands after "<0x" for a number from 0 to 255. */
+static void check_gguf_token(organ_findings *findings, uint64_t index, const char *text, uint64_t length, bool byte)
+{
+    const bool named = is_byte_token(text, length), hex = named && isxdigit((unsigned char)text[3]) && isxdigit((unsigned char)text[4]);
+    if ((named || byte) && !hex)
+        organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, "tokenizer.ggml.tokens", "token %" PRIu64 " '%.*s' stands for no byte", index,
+                           (int)(length > 60 ? 60 : length), text);
+    if (length > WORD_BYTES)
+        organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, "tokenizer.ggml.tokens", "token %" PRIu64 " has %" PRIu64 " bytes", index,
+                           length);
+}
+
+static void check_gguf_tokens(organ_findings *findings, const organ_gguf *gguf, const organ_gguf_kv *tokens)
+{
+    const organ_gguf_kv *const types = organ_gguf_find(gguf, "tokenizer.ggml.token_type");
+    const unsigned char *at = tokens->bytes + ORGAN_GGUF_ARRAY_HEAD, *const end = tokens->bytes + tokens->size;
+    for (uint64_t k = 0; k < tokens->count && end - at >= 8; k++) {
+        int64_t type = 0;
+        const uint64_t length = organ_little_endian(at, 8);
+        if (types)
+            organ_gguf_integer_at(types, k, &type);
+        check_gguf_token(findings, k, (const char *)at + 8, length, type == BYTE_TOKEN);
+        at += 8 + length;
+    }
+}
+
+/* Lists beside that of the tokens: readers go along them by its length and with the size of these types. */
+static void check_gguf_list(organ_findings *findings, const organ_gguf *gguf, const char *key, bool real, uint64_t tokens)
+{
+    const organ_gguf_kv *const kv = organ_gguf_find(gguf, key);
+    if (!kv)
+        return;
+    const bool fits = real ? kv->element == ORGAN_GGUF_F32 : kv->element == ORGAN_GGUF_I32 || kv->element == ORGAN_GGUF_U32;
+    if (kv->type != ORGAN_GGUF_ARRAY || !fits)
+        organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, key, "its elements are %s, not %s", organ_gguf_type_name(kv->element),
+                           real ? "f32" : "i32");
+    else if (kv->count != tokens)
+        organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, key, "it has %" PRIu64 " elements for %" PRIu64 " tokens", kv->count, tokens);
+}
+
+void organ_growth_check_gguf(organ_findings *findings, const organ_gguf *gguf)
+{
+    const organ_gguf_kv *const tokens = organ_gguf_find(gguf, "tokenizer.ggml.tokens");
+    const organ_gguf_kv *const merges = organ_gguf_find(gguf, "tokenizer.ggml.merges");
+    if (tokens && (tokens->type != ORGAN_GGUF_ARRAY || tokens->element != ORGAN_GGUF_STRING)) {
+        organ_findings_add(findings, ORGAN_FINDING_TOKENIZER, tokens->key, "it is no list of strings");
+    } else if (tokens) {
+        add_if_more(findings, tokens->key, "words", tokens->count, WORDS_MOST);
+        check_gguf_tokens(findings, gguf, tokens);
+        check_gguf_list(findings, gguf, "tokenizer.ggml.scores", true, tokens->count);
+        check_gguf_list(findings, gguf, "tokenizer.ggml.token_type", false, tokens->count);
+    }
+    if (merges)
+        add_if_more(findings, merges->key, "merges", merges->count, MERGES_MOST);
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/untrusted/pattern.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+enum { LONGEST = 65536, DEPTH = 256, COUNT_MOST = 1000, MANY = 10 };
+
+/* How often what stands before may be there. */
+typedef struct quantifier {
+    size_t length; /* in the pattern; 0: there is none */
+    unsigned long most;
+    bool endless, possessive;
+} quantifier;
+
+/* "{3}", "{3,}", "{3,5}", "{,5}" */
+static bool read_count(const char *p, size_t left, quantifier *q)
+{
+    char *end;
+    if (left < 3 || *p != '{' || !((p[1] >= '0' && p[1] <= '9') || p[1] == ','))
+        return false;
+    q->most = strtoul(p + 1, &end, 10);
+    if (*end == ',') {
+        const char *const second = end + 1;
+        q->endless = *second == '}';
+        q->most = q->endless ? q->most : strtoul(second, &end, 10);
+        end = q->endless ? (char *)(uintptr_t)second : end;
+    }
+    if (*end != '}' || (size_t)(end - p) >= left)
+        return false;
+    q->length = (size_t)(end - p) + 1;
+    return true;
+}
+
+static quantifier quantifier_at(const char *p, size_t left)
+{
+    quantifier q = {0};
+    if (left > 0 && (*p == '*' || *p == '+'))
+        q = (quantifier){.length = 1, .endless = true};
+    else if (left > 0 && *p == '?')
+        q = (quantifier){.length = 1, .most = 1};
+    else
+        read_count(p, left, &q);
+    if (q.length && q.length < left && (p[q.length] == '+' || p[q.length] == '?')) {
+        q.possessive = p[q.length] == '+';
+        q.length++;
+    }
+    return q;
+}
+
+/* Behind a class of characters, which may have others in it. */
+static size_t class_end(const char *p, size_t at, size_t length)
+{
+    size_t depth = 0;
+    for (; at < length; at++) {
+        if (p[at] == '\\')
+            at++;
+        else if (p[at] == '[')
+            depth++;
+        else if (p[at] == ']' && --depth == 0)
+            return at + 1;
+    }
+    return length;
+}
+
+const char *organ_pattern_risk(const char *pattern, size_t length)
+{
+    bool endless[DEPTH + 1] = {false}; /* whether something in the group of that depth repeats without end */
+    size_t depth = 0;
+    if (length > LONGEST)
+        return "is longer than 64 KiB";
+    for (size_t at = 0; at < length;) {
+        const char c = pattern[at];
+        bool inner = false; /* what the quantifier is about is a group that repeats itself */
+        if (c == '(') {
+            if (depth == DEPTH)
+                return "has groups within groups beyond 256";
+            endless[++depth] = false;
+            at++;
+            at += at < length && pattern[at] == '?'; /* no quantifier */
+            continue;
+        }
+        if (c == ')' && depth > 0)
+            inner = endless[depth--];
+        at = c == '[' ? class_end(pattern, at, length) : at + (c == '\\' ? 2 : 1);
+        const quantifier q = at < length ? quantifier_at(pattern + at, length - at) : (quantifier){0};
+        at += q.length;
+        if (q.most >= COUNT_MOST)
+            return "counts to a thousand or more";
+        if (inner && !q.possessive && (q.endless || q.most >= MANY))
+            return "repeats what repeats without end";
+        endless[depth] |= (inner || q.endless) && !q.possessive;
+    }
+    return NULL;
+}

@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/untrusted/template.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The longest string of a template that is looked at as one, and all strings of a tag together. */
+enum { WORD_ROOM = 512, TAG_ROOM = 4096, HISTORY = 4, LONGEST = 1 << 20 };
+/* Jinja's sandbox allows ranges up to the first; nothing repeats a text the second so often. */
+enum { RANGE_MOST = 100000, REPEAT_MOST = 1000000 };
+
+typedef enum trick {
+    TRICK_DUNDER,
+    TRICK_PIECE,
+    TRICK_ATTRIBUTE,
+    TRICK_CALL,
+    TRICK_FILTER,
+    TRICK_FORMAT,
+    TRICK_LETTERS,
+    TRICK_IMPORT,
+    TRICK_ENDLESS,
+    TRICK_LONG,
+    TRICKS
+} trick;
+
+/* What is said of each; %s is the word. */
+static const char *const tricks[TRICKS] = {
+    [TRICK_DUNDER] = "it reaches for '%s', which leads to the interpreter",
+    [TRICK_PIECE] = "the text '%s' is a piece of such a name as '__class__'",
+    [TRICK_ATTRIBUTE] = "it reads the attribute '%s', which a sandbox forbids",
+    [TRICK_CALL] = "it uses '%s', which runs or imports code",
+    [TRICK_FILTER] = "the filter '%s' reads attributes by names that are made up on the way",
+    [TRICK_FORMAT] = "the text '%s' makes characters from numbers, which hides names",
+    [TRICK_LETTERS] = "it builds text from names by '%s'",
+    [TRICK_IMPORT] = "'%s' loads another template",
+    [TRICK_ENDLESS] = "'%s' repeats beyond all need",
+    [TRICK_LONG] = "it has %s bytes; only the beginning was looked at",
+};
+
+/* Attributes and names that no conversation needs. */
+static const struct {
+    const char *word;
+    trick trick;
+} words[] = {{"mro", TRICK_ATTRIBUTE},
+             {"func_globals", TRICK_ATTRIBUTE},
+             {"func_code", TRICK_ATTRIBUTE},
+             {"gi_frame", TRICK_ATTRIBUTE},
+             {"gi_code", TRICK_ATTRIBUTE},
+             {"cr_frame", TRICK_ATTRIBUTE},
+             {"cr_code", TRICK_ATTRIBUTE},
+             {"ag_frame", TRICK_ATTRIBUTE},
+             {"ag_code", TRICK_ATTRIBUTE},
+             {"f_globals", TRICK_ATTRIBUTE},
+             {"f_locals", TRICK_ATTRIBUTE},
+             {"f_builtins", TRICK_ATTRIBUTE},
+             {"f_back", TRICK_ATTRIBUTE},
+             {"tb_frame", TRICK_ATTRIBUTE},
+             {"im_func", TRICK_ATTRIBUTE},
+             {"popen", TRICK_CALL},
+             {"subprocess", TRICK_CALL},
+             {"builtins", TRICK_CALL},
+             {"importlib", TRICK_CALL},
+             {"import_module", TRICK_CALL},
+             {"getattr", TRICK_CALL},
+             {"eval", TRICK_CALL},
+             {"exec", TRICK_CALL},
+             {"lipsum", TRICK_CALL},
+             {"get_flashed_messages", TRICK_CALL},
+             {"url_for", TRICK_CALL},
+             {"check_output", TRICK_CALL}};
+
+/* Parts of names that are looked for in texts, also where several texts of a tag make one. */
+static const char *const parts[] = {"subclasses", "builtins", "getattribute", "func_globals", "popen", "gi_frame", "f_globals"};
+
+typedef struct token {
+    char kind; /* 'n' name, 's' string, '9' number, '(' '{' '%' ... a character; 0 none */
+    char word[64];
+} token;
+
+typedef struct scan {
+    organ_findings *findings;
+    const char *where, *text;
+    size_t at, end, line;
+    bool seen[TRICKS];
+    token last[HISTORY];   /* the newest first */
+    char joined[TAG_ROOM]; /* all texts of the tag one after the other */
+    size_t joined_length;
+    bool in_range, has_dict, is_raw;
+    size_t open; /* brackets of the tag */
+} scan;
+
+static void found(scan *s, trick which, const char *word)
+{
+    char where[600], what[300];
+    if (s->seen[which])
+        return;
+    s->seen[which] = true;
+    if (s->where && *s->where)
+        snprintf(where, sizeof where, "%s, line %zu", s->where, s->line);
+    else
+        snprintf(where, sizeof where, "line %zu", s->line);
+    snprintf(what, sizeof what, "%.*s%.80s%s", (int)(strstr(tricks[which], "%s") - tricks[which]), tricks[which], word,
+             strstr(tricks[which], "%s") + 2);
+    organ_findings_add(s->findings, ORGAN_FINDING_TEMPLATE, where, "%s", what);
+}
+
+/* ---- texts ---- */
+
+/* A name with two underscores on both sides: "__class__"; it is cut out into `name`. */
+static bool has_dunder(const char *text, char name[64])
+{
+    for (const char *begin = text; (begin = strstr(begin, "__")); begin++) {
+        size_t length = 2;
+        while (isalnum((unsigned char)begin[length]) || (begin[length] == '_' && begin[length + 1] != '_'))
+            length++;
+        if (length > 2 && isalpha((unsigned char)begin[2]) && strncmp(begin + length, "__", 2) == 0) {
+            snprintf(name, 64, "%.*s", (int)(length + 2 > 60 ? 60 : length + 2), begin);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* "__cla", "ss__", "__" */
+static bool is_piece(const char *text)
+{
+    const size_t length = strlen(text);
+    if (length < 2)
+        return false;
+    const bool begins = strncmp(text, "__", 2) == 0, ends = strcmp(text + length - 2, "__") == 0;
+    return (begins && (isalpha((unsigned char)text[2]) || strspn(text, "_") == length)) ||
+           (ends && length > 2 && isalpha((unsigned char)text[length - 3]));
+}
+
+static void check_text(scan *s, const char *text)
+{
+    char name[64];
+    if (has_dunder(text, name))
+        found(s, TRICK_DUNDER, name);
+    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
+        if (strcasestr(text, parts[k]))
+            found(s, TRICK_PIECE, parts[k]);
+}
+
+static void check_string(scan *s, const char *text)
+{
+    check_text(s, text);
+    if (is_piece(text) && !s->seen[TRICK_DUNDER])
+        found(s, TRICK_PIECE, text);
+    if (strstr(text, "%c") || strstr(text, ":c}"))
+        found(s, TRICK_FORMAT, text);
+    if (strcmp(text, "attr") == 0 && s->last[0].kind == '(' && strcmp(s->last[1].word, "map") == 0)
+        found(s, TRICK_FILTER, "map('attr')");
+    for (size_t k = 0; k < sizeof words / sizeof *words; k++)
+        if (words[k].trick == TRICK_ATTRIBUTE && strcmp(text, words[k].word) == 0)
+            found(s, TRICK_ATTRIBUTE, text);
+    const size_t length = strlen(text), room = TAG_ROOM - 1 - s->joined_length;
+    memcpy(s->joined + s->joined_length, text, length < room ? length : room);
+    s->joined_length += length < room ? length : room;
+    s->joined[s->joined_length] = 0;
+}
+
+/* ---- tokens ---- */
+
+static void push(scan *s, char kind, const char *word)
+{
+    memmove(s->last + 1, s->last, sizeof s->last - sizeof *s->last);
+    s->last[0].kind = kind;
+    snprintf(s->last[0].word, sizeof s->last[0].word, "%.63s", word);
+}
+
+/* The number that so many digits say; -1 where there are fewer. */
+static long digits_of(const char *text, size_t left, size_t count, int base)
+{
+    char digits[9] = "";
+    char *end;
+    if (left < count)
+        return -1;
+    memcpy(digits, text, count);
+    const long value = strtol(digits, &end, base);
+    return end == digits + count && isxdigit((unsigned char)*digits) ? value : -1;
+}
+
+/* What an escape in a string of Python stands for, and how many characters it takes. What is beyond ASCII is of no use to a name. */
+static char unescape(const char *text, size_t left, size_t *taken)
+{
+    static const struct {
+        char letter;
+        size_t digits;
+        int base;
+    } kinds[] = {{'x', 2, 16}, {'u', 4, 16}, {'U', 8, 16}};
+    *taken = left > 1 ? 2 : 1;
+    for (size_t k = 0; left > 1 && k < sizeof kinds / sizeof *kinds; k++) {
+        const long value = text[1] == kinds[k].letter ? digits_of(text + 2, left - 2, kinds[k].digits, kinds[k].base) : -1;
+        if (value >= 0) {
+            *taken = 2 + kinds[k].digits;
+            return value > 0 && value < 0x80 ? (char)value : '?';
+        }
+    }
+    for (size_t count = 3; left > 1 && text[1] >= '0' && text[1] <= '7' && count > 0; count--) {
+        const long value = digits_of(text + 1, left - 1, count, 8);
+        if (value >= 0) {
+            *taken = 1 + count;
+            return value > 0 && value < 0x80 ? (char)value : '?';
+        }
+    }
+    return left > 1 ? text[1] : '\\';
+}
+
+static void take_string(scan *s)
+{
+    const char quote = s->text[s->at++];
+    char word[WORD_ROOM];
+    size_t length = 0, taken;
+    while (s->at < s->end && s->text[s->at] != quote) {
+        char c = s->text[s->at];
+        taken = 1;
+        if (c == '\\')
+            c = unescape(s->text + s->at, s->end - s->at, &taken);
+        s->line += c == '\n';
+        if (length + 1 < sizeof word && c)
+            word[length++] = c;
+        s->at += taken;
+        if (length + 1 == sizeof word) { /* a long text is looked at piece by piece, with an overlap */
+            word[length] = 0;
+            check_text(s, word);
+            memmove(word, word + length / 2, length - length / 2);
+            length -= length / 2;
+        }
+    }
+    s->at += s->at < s->end;
+    word[length] = 0;
+    check_string(s, word);
+    push(s, 's', word);
+}
+
+/* ...) | join of a dict(...) of names, ['a', 'b'] | join is in the joined texts. */
+static void check_filter(scan *s, const char *word)
+{
+    if (strcmp(word, "attr") == 0)
+        found(s, TRICK_FILTER, word);
+    if (s->has_dict && (strcmp(word, "join") == 0 || strcmp(word, "first") == 0))
+        found(s, TRICK_LETTERS, "dict(...) | join");
+}
+
+static void check_name(scan *s, const char *word)
+{
+    static const char *const loads[] = {"import", "from", "include", "extends"};
+    char name[64];
+    const char before = s->last[0].kind;
+    const size_t length = strlen(word);
+    s->is_raw |= before == '%' && strcmp(word, "raw") == 0;
+    if (has_dunder(word, name) || (length > 2 && strncmp(word, "__", 2) == 0))
+        found(s, TRICK_DUNDER, word);
+    else if (before == '.' && *word == '_')
+        found(s, TRICK_ATTRIBUTE, word);
+    if (before == '|' || (before == 'n' && strcmp(s->last[0].word, "filter") == 0))
+        check_filter(s, word);
+    for (size_t k = 0; before == '%' && k < sizeof loads / sizeof *loads; k++)
+        if (strcmp(word, loads[k]) == 0)
+            found(s, TRICK_IMPORT, word);
+    for (size_t k = 0; k < sizeof words / sizeof *words; k++)
+        if (strcmp(word, words[k].word) == 0 && (words[k].trick == TRICK_CALL || before == '.'))
+            found(s, words[k].trick, word);
+}
+
+static void take_name(scan *s)
+{
+    char word[64];
+    size_t length = 0;
+    while (s->at < s->end && (isalnum((unsigned char)s->text[s->at]) || s->text[s->at] == '_')) {
+        if (length + 1 < sizeof word)
+            word[length++] = s->text[s->at];
+        s->at++;
+    }
+    word[length] = 0;
+    check_name(s, word);
+    push(s, 'n', word);
+}
+
+/* Digits may have underscores between them. */
+static void take_number(scan *s)
+{
+    char word[64] = "";
+    size_t length = 0, next;
+    for (; s->at < s->end && (isalnum((unsigned char)s->text[s->at]) || s->text[s->at] == '_'); s->at++)
+        if (s->text[s->at] != '_' && length + 1 < sizeof word)
+            word[length++] = s->text[s->at];
+    word[length] = 0;
+    const double value = strtod(word, NULL);
+    for (next = s->at; next < s->end && s->text[next] == ' ';)
+        next++;
+    if ((s->in_range && value > RANGE_MOST) || (value > REPEAT_MOST && (s->last[0].kind == '*' || (next < s->end && s->text[next] == '*'))))
+        found(s, TRICK_ENDLESS, word);
+    push(s, '9', word);
+}
+
+static void take_mark(scan *s)
+{
+    const char c = s->text[s->at++], mark[2] = {c, 0};
+    if (c == '(' && s->last[0].kind == 'n' && strcmp(s->last[0].word, "range") == 0)
+        s->in_range = true;
+    if (c == '(' && s->last[0].kind == 'n' && strcmp(s->last[0].word, "dict") == 0)
+        s->has_dict = true;
+    if (c == '*' && s->last[0].kind == 's' && *s->last[0].word && strspn(s->last[0].word, "_") == strlen(s->last[0].word))
+        found(s, TRICK_PIECE, s->last[0].word);
+    s->line += c == '\n';
+    s->open += c == '(' || c == '[' || c == '{';
+    s->open -= (c == ')' || c == ']' || c == '}') && s->open > 0;
+    if (!isspace((unsigned char)c) && !(s->last[0].kind == '%' && (c == '-' || c == '+')))
+        push(s, c, mark);
+}
+
+static bool comes(const scan *s, const char *text)
+{
+    return s->end - s->at >= strlen(text) && strncmp(s->text + s->at, text, strlen(text)) == 0;
+}
+
+/* {{ ... }} or {% ... %}: s->at is behind its beginning. It does not end within brackets. */
+static void take_tag(scan *s, const char *end)
+{
+    memset(s->last, 0, sizeof s->last);
+    s->joined_length = 0;
+    s->joined[0] = 0;
+    s->in_range = s->has_dict = s->is_raw = false;
+    s->open = 0;
+    if (*end == '%')
+        push(s, '%', "");
+    while (s->at < s->end && (s->open > 0 || !comes(s, end))) {
+        const unsigned char c = (unsigned char)s->text[s->at];
+        if (c == '\'' || c == '"')
+            take_string(s);
+        else if (isdigit(c))
+            take_number(s);
+        else if (isalpha(c) || c == '_')
+            take_name(s);
+        else
+            take_mark(s);
+    }
+    s->at += s->at < s->end ? 2 : 0;
+    check_text(s, s->joined);
+}
+
+/* What stands in a comment, or between tags, is shown or passed over, not run. */
+static void take_rest(scan *s, const char *end)
+{
+    while (s->at < s->end && !(end ? comes(s, end) : comes(s, "{{") || comes(s, "{%") || comes(s, "{#")))
+        s->line += s->text[s->at++] == '\n';
+    s->at += end && s->at < s->end ? 2 : 0;
+}
+
+/* What follows {% raw %} is no code up to its end, whatever it looks like. */
+static void take_raw(scan *s)
+{
+    while (s->at < s->end && !comes(s, "endraw"))
+        s->line += s->text[s->at++] == '\n';
+    take_rest(s, "%}");
+}
+
+/* The names that all ways out need, wherever they stand: for who reads tags otherwise than this does. */
+static void check_whole(scan *s, size_t length)
+{
+    static const char *const names[] = {"__subclasses__", "__globals__", "__builtins__", "__import__",      "__mro__",
+                                        "__bases__",      "__base__",    "__class__",    "__getattribute__"};
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+        const char *const there = memmem(s->text, length, names[k], strlen(names[k]));
+        if (!there)
+            continue;
+        s->line = 1;
+        for (const char *c = s->text; c < there; c++)
+            s->line += *c == '\n';
+        found(s, TRICK_DUNDER, names[k]);
+    }
+}
+
+void organ_template_check(organ_findings *findings, const char *where, const char *text, size_t length)
+{
+    scan s = {.findings = findings, .where = where, .text = text, .end = length > LONGEST ? LONGEST : length, .line = 1};
+    char bytes[32];
+    snprintf(bytes, sizeof bytes, "%zu", length);
+    if (length > LONGEST)
+        found(&s, TRICK_LONG, bytes);
+    while (s.at < s.end) {
+        const bool code = comes(&s, "{{") || comes(&s, "{%"), comment = comes(&s, "{#");
+        const char *const end = code && s.text[s.at + 1] == '%' ? "%}" : "}}";
+        s.at += code || comment ? 2 : 0;
+        if (code)
+            take_tag(&s, end);
+        else
+            take_rest(&s, comment ? "#}" : NULL);
+        if (code && s.is_raw)
+            take_raw(&s);
+    }
+    check_whole(&s, length);
+}

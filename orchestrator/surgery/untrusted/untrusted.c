@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/untrusted/untrusted.h"
+
+#include "formats/base/memory_watch.h"
+#include "formats/base/path.h"
+#include "formats/remote/remote.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/untrusted/walk.h"
+
+static json_t *document_of(const organ_untrusted_options *options, const organ_findings *findings, const organ_walked *walked)
+{
+    return ORGAN_OBJECT(SET_TEXT("schema", "organ.untrusted/1"), SET_TEXT("organ", ORGAN_VERSION),
+                        SET("model", ORGAN_OBJECT(SET("name", organ_name_json(options->model)))),
+                        SET_TEXT("verdict", organ_findings_count(findings) > 0 ? "findings" : "clean"),
+                        SET("looked_at", ORGAN_OBJECT(SET_COUNT("files", walked->files), SET_COUNT("bytes", walked->bytes),
+                                                      SET_COUNT("weights", walked->weights), SET_COUNT("directories", walked->directories),
+                                                      SET_COUNT("links", walked->links), SET_COUNT("passed_over", walked->passed))),
+                        SET_COUNT("findings_in_all", organ_findings_count(findings)), SET("kinds", organ_findings_kinds(findings)),
+                        SET_HELD("findings", findings->list), SET("run", ORGAN_OBJECT(SET_BYTES("model", options->model))));
+}
+
+static organ_status judge(const organ_untrusted_options *options, organ_findings *findings, json_t **report, organ_error *error)
+{
+    organ_walked walked = {0};
+    if (organ_walk(options->model, findings, &walked, error) != ORGAN_OK)
+        return error->status;
+    findings->file = ".";
+    if (walked.weights == 0)
+        organ_findings_add(findings, ORGAN_FINDING_NO_WEIGHTS, "", "no file of weights could be looked into");
+    *report = document_of(options, findings, &walked);
+    const size_t count = organ_findings_count(findings);
+    if (!*report)
+        return organ_fail_memory(error, options->model);
+    if (count == 0)
+        return ORGAN_OK;
+    const json_t *const first = json_array_get(findings->list, 0);
+    return organ_fail(error, ORGAN_CHECK_FAILED, "%s: %zu finding%s, the first: %s: %s", options->model, count, count > 1 ? "s" : "",
+                      organ_json_text(first, "file"), organ_json_text(first, "what"));
+}
+
+organ_status organ_untrusted(const organ_untrusted_options *options, json_t **report, organ_error *error)
+{
+    const organ_memory_work work = organ_memory_work_begin();
+    organ_findings findings = {.list = json_array(), .file = "."};
+    *report = NULL;
+    if (organ_http_is_url(options->model))
+        organ_fail(error, ORGAN_USAGE, "--untrusted looks at what has been downloaded, but the model is at a URL");
+    else
+        judge(options, &findings, report, error);
+    json_decref(findings.list);
+    return organ_memory_work_end(&work, report, options->model, error);
+}

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/untrusted/walk.h"
+
+#include "formats/base/input_file.h"
+#include "formats/base/memory_watch.h"
+#include "formats/base/path.h"
+#include "formats/base/text_buffer.h"
+#include "formats/gguf/file.h"
+#include "formats/model/organ_directory.h"
+#include "orchestrator/surgery/untrusted/config.h"
+#include "orchestrator/surgery/untrusted/content.h"
+#include "orchestrator/surgery/untrusted/growth.h"
+#include "orchestrator/surgery/untrusted/names.h"
+#include "orchestrator/surgery/untrusted/template.h"
+#include "orchestrator/surgery/untrusted/weights.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Configurations are small, tokenizers and indexes are not; what is larger is no text that a loader reads. */
+#define TEXT_BYTES ((size_t)256 << 20)
+
+enum { DEPTH_MOST = 32, ENTRIES_MOST = 100000 };
+
+typedef struct tree {
+    organ_findings *findings;
+    organ_walked *walked;
+    const char *path; /* as the user gave it */
+    char *root;       /* the same, resolved */
+    uint64_t entries;
+} tree;
+
+/* What the system refused; for want of memory nothing is said of the file. */
+static void add_refusal(const tree *t, organ_finding_kind kind, const char *what)
+{
+    const int number = errno;
+    if (number == ENOMEM)
+        organ_memory_refused();
+    else
+        organ_findings_add(t->findings, kind, "", "%s: %s", what, strerror(number));
+}
+
+/* ---- one file ---- */
+
+static void check_text(const tree *t, organ_content content, const char *name, int fd, uint64_t size)
+{
+    organ_error error = {0};
+    if (size > TEXT_BYTES) {
+        organ_findings_add(t->findings, ORGAN_FINDING_UNREAD, "", "it has %" PRIu64 " bytes, more than the %zu that are read of a text",
+                           size, TEXT_BYTES);
+        return;
+    }
+    char *const bytes = malloc(size + 1);
+    if (!bytes) {
+        organ_memory_refused();
+        return;
+    }
+    bytes[size] = 0;
+    const organ_json_text text = {t->findings->file, bytes, size};
+    if (organ_input_read(fd, text.label, bytes, size, 0, &error) != ORGAN_OK) {
+        organ_findings_add_error(t->findings, ORGAN_FINDING_UNREAD, &error);
+    } else if (content == ORGAN_CONTENT_JSON) {
+        organ_config_check(t->findings, &text);
+        if (organ_growth_is_tokenizer(name))
+            organ_growth_check(t->findings, name, &text);
+    } else if (content == ORGAN_CONTENT_TEMPLATE) {
+        organ_template_check(t->findings, "", bytes, size);
+    } else {
+        organ_yaml_check(t->findings, bytes, size);
+    }
+    free(bytes);
+}
+
+static void check_content(const tree *t, const char *name, int fd, uint64_t size)
+{
+    const organ_content content = organ_content_check(t->findings, name, fd, size);
+    t->walked->weights += content == ORGAN_CONTENT_SAFETENSORS || content == ORGAN_CONTENT_GGUF;
+    if (content == ORGAN_CONTENT_SAFETENSORS)
+        organ_weights_check_safetensors(t->findings, fd, size);
+    else if (content == ORGAN_CONTENT_GGUF)
+        organ_weights_check_gguf(t->findings, fd, size);
+    else if (content != ORGAN_CONTENT_OTHER)
+        check_text(t, content, name, fd, size);
+}
+
+/* `at` is the directory that it is in; where `through`, the entry is a link that is followed. */
+static void check_file(const tree *t, int at, const char *name, bool through)
+{
+    struct stat info;
+    const int fd = openat(at, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (through ? 0 : O_NOFOLLOW));
+    if (fd < 0 || fstat(fd, &info) != 0) {
+        add_refusal(t, ORGAN_FINDING_UNREAD, "it cannot be opened");
+    } else if (!S_ISREG(info.st_mode)) {
+        organ_findings_add(t->findings, ORGAN_FINDING_DEVICE, "", "it is no file");
+    } else {
+        t->walked->files++;
+        t->walked->bytes += (uint64_t)info.st_size;
+        check_content(t, name, fd, (uint64_t)info.st_size);
+    }
+    if (fd >= 0)
+        close(fd);
+}
+
+/* ---- links ---- */
+
+static bool is_within(const char *path, const char *folder, size_t length)
+{
+    return strncmp(path, folder, length) == 0 && (path[length] == '/' || path[length] == 0);
+}
+
+/* DIR/models--ORG--NAME/snapshots/REVISION has links to DIR/models--ORG--NAME/blobs/DIGEST: all of one download. */
+static bool is_of_store(const char *root, const char *target)
+{
+    static const char snapshots[] = "/snapshots/", blobs[] = "/blobs/";
+    const char *const cut = strstr(root, snapshots);
+    const size_t length = cut ? (size_t)(cut - root) : 0;
+    const char *const folder = cut ? memrchr(root, '/', length) : NULL;
+    if (!folder || strncmp(folder, "/models--", 9) != 0 || strncmp(target, root, length) != 0 ||
+        strncmp(target + length, blobs, sizeof blobs - 1) != 0)
+        return false;
+    const char *const digest = target + length + sizeof blobs - 1;
+    return *digest && strspn(digest, "0123456789abcdef") == strlen(digest);
+}
+
+static void check_link(const tree *t, int at, const char *name, const char *path)
+{
+    char text[PATH_MAX], nowhere[400];
+    const ssize_t length = readlinkat(at, name, text, sizeof text - 1);
+    text[length > 0 ? length : 0] = 0;
+    snprintf(nowhere, sizeof nowhere, "the link to '%.300s' leads nowhere", text);
+    t->walked->links++;
+    char *const whole = organ_format("%s/%s", t->root, path), *const target = whole ? realpath(whole, NULL) : NULL;
+    if (!whole)
+        organ_memory_refused();
+    else if (!target)
+        add_refusal(t, ORGAN_FINDING_LINK, nowhere);
+    else if (is_of_store(t->root, target))
+        check_file(t, at, name, true);
+    else if (!is_within(target, t->root, strlen(t->root)))
+        organ_findings_add(t->findings, ORGAN_FINDING_LINK, "", "the link to '%.300s' leaves the directory", text);
+    free(target);
+    free(whole);
+}
+
+/* ---- directories ---- */
+
+static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+/* The names in a directory, sorted; *count of them. */
+static char **list_names(const tree *t, int fd, size_t *count)
+{
+    DIR *const folder = fdopendir(fd);
+    char **names = NULL;
+    size_t room = 0;
+    *count = 0;
+    for (const struct dirent *entry; folder && (entry = readdir(folder)) && *count < ENTRIES_MOST;) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        char *const name = organ_grow(&names, *count, &room, sizeof *names) ? strdup(entry->d_name) : NULL;
+        if (!name) {
+            organ_memory_refused();
+            break;
+        }
+        names[(*count)++] = name;
+    }
+    if (!folder)
+        add_refusal(t, ORGAN_FINDING_UNREAD, "the directory cannot be read");
+    if (folder)
+        closedir(folder);
+    else
+        close(fd);
+    if (*count > 0)
+        qsort(names, *count, sizeof *names, by_name);
+    return names;
+}
+
+/* A file of weights as a model: an index, a single file, a GGUF file or the first of several. */
+static void check_model(const tree *t, const char *folder, const char *name, bool indexed)
+{
+    static const char end[] = ".safetensors.index.json";
+    unsigned part = 1, parts = 1;
+    organ_gguf_split_parse(name, &part, &parts);
+    const bool index = organ_ends_with(name, end), first = organ_ends_with(name, ".gguf") && part == 1;
+    char *const place = organ_format("%s%s%s", t->path, *folder ? "/" : "", folder), *const path =
+                                                                                         organ_format("%s/%s", place ? place : "", name);
+    if (!place || !path)
+        organ_memory_refused();
+    else if (index)
+        organ_weights_check_index(t->findings, path, place);
+    if (place && path && (index || first || (!indexed && organ_ends_with(name, ".safetensors"))))
+        organ_weights_check_model(t->findings, path);
+    free(path);
+    free(place);
+}
+
+static void check_models(const tree *t, const char *folder, char *const *names, size_t count)
+{
+    bool indexed = false;
+    for (size_t k = 0; k < count; k++)
+        indexed |= organ_ends_with(names[k], ".safetensors.index.json");
+    for (size_t k = 0; k < count; k++) {
+        char *const name = organ_format("%s%s%s", folder, *folder ? "/" : "", names[k]);
+        t->findings->file = name;
+        if (name)
+            check_model(t, folder, names[k], indexed);
+        else
+            organ_memory_refused();
+        free(name);
+    }
+}
+
+static void walk_folder(tree *t, int fd, const char *folder, unsigned depth);
+
+static void walk_entry(tree *t, int at, const char *name, const char *path, unsigned depth)
+{
+    struct stat info;
+    t->findings->file = path;
+    organ_names_check(t->findings, name);
+    if (fstatat(at, name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
+        add_refusal(t, ORGAN_FINDING_UNREAD, "it cannot be looked at");
+    } else if (S_ISREG(info.st_mode)) {
+        check_file(t, at, name, false);
+    } else if (S_ISLNK(info.st_mode)) {
+        check_link(t, at, name, path);
+    } else if (!S_ISDIR(info.st_mode)) {
+        organ_findings_add(t->findings, ORGAN_FINDING_DEVICE, "", "it is %s",
+                           S_ISFIFO(info.st_mode)   ? "a pipe"
+                           : S_ISSOCK(info.st_mode) ? "a socket"
+                                                    : "a device");
+    } else if (strcmp(name, ".git") == 0) {
+        t->walked->passed++;
+    } else if (depth >= DEPTH_MOST) {
+        organ_findings_add(t->findings, ORGAN_FINDING_UNREAD, "", "directories within directories beyond %d", DEPTH_MOST);
+    } else {
+        const int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+            add_refusal(t, ORGAN_FINDING_UNREAD, "the directory cannot be opened");
+        else
+            walk_folder(t, fd, path, depth + 1);
+    }
+}
+
+/* Takes over `fd`. */
+static void walk_folder(tree *t, int fd, const char *folder, unsigned depth)
+{
+    size_t count;
+    const int kept = dup(fd);
+    char **const names = list_names(t, fd, &count);
+    t->walked->directories++;
+    for (size_t k = 0; k < count && kept >= 0 && t->entries++ < ENTRIES_MOST; k++) {
+        char *const path = organ_format("%s%s%s", folder, *folder ? "/" : "", names[k]);
+        if (path)
+            walk_entry(t, kept, names[k], path, depth);
+        else
+            organ_memory_refused();
+        free(path);
+    }
+    t->findings->file = *folder ? folder : ".";
+    if (t->entries > ENTRIES_MOST || count == ENTRIES_MOST || kept < 0)
+        organ_findings_add(t->findings, ORGAN_FINDING_UNREAD, "", kept < 0 ? "it cannot be opened" : "there are more than %d entries",
+                           ENTRIES_MOST);
+    if (t->findings->counts[ORGAN_FINDING_LINK] + t->findings->counts[ORGAN_FINDING_DEVICE] == 0)
+        check_models(t, folder, names, count);
+    if (kept >= 0)
+        close(kept);
+    for (size_t k = 0; k < count; k++)
+        free(names[k]);
+    free(names);
+}
+
+static void walk_path(tree *t, int fd, bool directory)
+{
+    const char *const name = organ_path_name(t->path);
+    if (directory) {
+        walk_folder(t, fd, "", 0);
+        t->findings->file = ".";
+        if (organ_directory_is(t->path))
+            organ_weights_check_model(t->findings, t->path);
+        return;
+    }
+    t->findings->file = name;
+    close(fd);
+    organ_names_check(t->findings, name);
+    check_file(t, AT_FDCWD, t->path, true);
+    if (t->walked->weights > 0)
+        organ_weights_check_model(t->findings, t->path);
+}
+
+organ_status organ_walk(const char *path, organ_findings *findings, organ_walked *walked, organ_error *error)
+{
+    struct stat info;
+    tree t = {.findings = findings, .walked = walked, .path = path};
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (fd < 0 || fstat(fd, &info) != 0) {
+        organ_fail_errno(error, errno, "%s: cannot be opened", path);
+    } else if (!S_ISDIR(info.st_mode) && !S_ISREG(info.st_mode)) {
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: is a device or a pipe, neither a directory nor a file", path);
+    } else if (!(t.root = realpath(path, NULL))) {
+        organ_fail_errno(error, errno, "%s: cannot be resolved", path);
+    } else {
+        walk_path(&t, fd, S_ISDIR(info.st_mode));
+        free(t.root);
+        return ORGAN_OK;
+    }
+    if (fd >= 0)
+        close(fd);
+    return error->status;
+}
