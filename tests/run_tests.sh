@@ -6,6 +6,7 @@
 #   native    build/, which ninja has just built
 #   quick     the suites of build/ that take little time
 #   sanitize  build/sanitize/: the same build.ninja with AddressSanitizer and UndefinedBehaviorSanitizer
+#   whole     build/whole/: as sanitize, but vector kernels are instrumented too and no suite is left out
 #   neon      build/neon/: the same for aarch64, run in qemu; "neon?" passes it over where the tools for it are not installed
 #
 # All trees are built first. Then the suites run side by side, JOBS of them at a time (one for each CPU).
@@ -205,15 +206,19 @@ sanitize() {
     # What was freed stays in quarantine for a while: little enough for the tests that look at how memory grows.
     local environment=ASAN_OPTIONS=detect_leaks=1:exitcode=99:allocator_may_return_null=1:quarantine_size_mb=32
     environment+=" LSAN_OPTIONS=exitcode=99 UBSAN_OPTIONS=print_stacktrace=1:exitcode=99 CK_TIMEOUT_MULTIPLIER=20 SANITIZED=yes"
-    # The sanitizers see what _FORTIFY_SOURCE would check, and tell more of it. At -O2 what is instrumented compiles half as long again, which pays for the kernels alone; -g1 is what a stack trace needs.
+    # The sanitizers see what _FORTIFY_SOURCE would check, and tell more of it. At -O2 what is instrumented compiles half as long again, which pays for the
+    # kernels alone; -g1 is what a stack trace needs.
     local flags="-O1 -g1 -U_FORTIFY_SOURCE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
-    # The SIMD tables are the bodies of the scalar one over intrinsics, and would take a third of the time that the tree takes to compile: what is
-    # undefined in a body is found in the scalar table. At -O2 sums live in registers, where nothing has to be checked.
-    elsewhere sanitize CFLAGS="${CFLAGS:-} $flags" CFLAGS_SCALAR=-O2 CFLAGS_SIMD="-fno-sanitize=undefined -O2" || return
+    # The vector tables are the bodies of the scalar one over intrinsics: what is undefined in a body is found in the scalar table, at -O2, where sums live
+    # in registers. Checked addresses would double the time that the tree takes to compile and to run; the suites of the kernels, also without a
+    # sanitizer, put pages round each array that nobody may touch.
+    local vectors="-fno-sanitize=undefined,address -O2"
     # What fails each call of the system once in every verb takes minutes here, and so does what compares bytes and memory of verbs that other suites run: only
     # where they are named.
-    in_tree sanitize build/sanitize "$(programs | grep -vxE -e "${SUITES:+-}names")
-        $(scripts | grep -vxE "abi|hardening|house|install|libraries|pages" | grep -vxE -e "${SUITES:+-}(cli_same_bits|cli_memory)")" "$environment"
+    local long="names|cli_same_bits|cli_memory|cli_ranks_text"
+    if [[ $1 == whole ]]; then vectors="-fno-sanitize=undefined -O2" long=; fi
+    elsewhere "$1" CFLAGS="${CFLAGS:-} $flags" CFLAGS_SCALAR=-O2 CFLAGS_SIMD="$vectors" || return
+    in_tree "$1" "build/$1" "$({ programs && scripts; } | grep -vxE "abi|hardening|house|install|libraries|pages" | grep -vxE -e "${SUITES:+-}($long)")" "$environment"
 }
 
 # Says what keeps this machine from building and running programs for aarch64, or nothing.
@@ -251,7 +256,8 @@ neon() {
 unset ORGAN_ISA
 for tree in "$@"; do
     case $tree in
-    native | quick | sanitize) "$tree" ;;
+    native | quick) "$tree" ;;
+    sanitize | whole) sanitize "$tree" ;;
     neon) neon "" ;;
     "neon?") neon optional ;;
     *) echo "$0: no tree '$tree'" >&2 && exit 2 ;;

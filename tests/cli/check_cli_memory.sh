@@ -57,8 +57,8 @@ enough prune tiny-qwen2 -o new --method physarum-v3 -s 50 --then int4-group32 --
 enough prune tiny-qwen2 -o new --method physarum-v3 -s 50 --then int4-group32 --calibration $text --samples 4 --context 64 --allocate global \
     --allocate-tokens 64 --targets '*.[03].mlp.up_proj.weight'
 enough quantize tiny-qwen2 -o new --scheme int4-group32 --method gptq --calibration $text --samples 4 --context 64
-enough quantize tiny-qwen2 -o new --scheme mixed --method gptq --calibration $text --samples 4 --context 64 --allocate global --budget 4bpw --allocate-tokens 64
-enough quantize tiny-qwen2 -o new --scheme mixed --method gptq --calibration $text --samples 4 --context 64 --allocate global --budget 4bpw --allocate-tokens 64 --rounds 1
+enough quantize tiny-qwen2 -o new --scheme mixed --method gptq --calibration $text --samples 4 --context 64 --allocate global --budget 4bpw --allocate-tokens 64 --targets '*.[03].mlp.up_proj.weight'
+enough quantize tiny-qwen2 -o new --scheme mixed --method gptq --calibration $text --samples 4 --context 64 --allocate global --budget 4bpw --allocate-tokens 64 --rounds 1 --targets '*.[03].mlp.up_proj.weight'
 enough quantize $plain -o new.gguf --scheme q4_0 --method gptq --calibration $text --samples 4 --context 64
 ends 0 quantize tiny-qwen2 -o int4 --scheme int4-group32 --quiet
 for type in bf16 f32; do

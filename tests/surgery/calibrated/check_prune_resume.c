@@ -34,15 +34,15 @@ static const resumed_way ways[] = {
       .targets = SMALL,
       .options = {.method = "physarum-v2", .samples = 128, .context = 512, .effort = 1, .imatrix = "fixtures/imatrix/tiny-qwen2.gguf"}}},
     {"qwen3moe-stacked", {.sparsity = -1, .options = {.method = "physarum-v2", .samples = 40, .context = 40, .effort = 1}}},
-    {"qwen3moe-stacked", {.sparsity = 40, .options = {.method = "physarum-v3", .samples = 40, .context = 40, .effort = 0.5}}},
+    {"qwen3moe-stacked", {.sparsity = 40, .options = {.method = "physarum-v3", .samples = 40, .context = 40, .effort = 0.1}}},
     {"qwen3", {.sparsity = 40, .options = {.method = "alps", .samples = 12, .context = 40, .effort = 1}}},
     {"llama.gguf", {.sparsity = 40, .options = {.method = "sparsegpt", .samples = 12, .context = 40, .effort = 1}}},
     {NULL, {.sparsity = -1, .targets = SMALL, .options = {.method = "physarum-v1", .samples = 128, .context = 512, .effort = 1}}},
-    {"qwen3", {.sparsity = 40, .options = {.method = "wanda", .samples = 12, .context = 40, .effort = 1, .allocate = ONE_BUDGET}}},
+    {"qwen3", {.sparsity = 40, .options = {.method = "wanda", .samples = 3, .context = 40, .effort = 1, .allocate = ONE_BUDGET}}},
     {"qwen3",
      {.sparsity = 40,
       .targets = SMALL,
-      .options = {.method = "physarum-v1", .samples = 12, .context = 40, .effort = 1, .allocate = ONE_BUDGET}}},
+      .options = {.method = "physarum-v1", .samples = 3, .context = 40, .effort = 1, .allocate = ONE_BUDGET}}},
 };
 enum {
     TWO_STREAMS,
