@@ -15,7 +15,7 @@ enum {
     WORDS_MOST = 1 << 21,
     MERGES_MOST = 1 << 23,
     ADDED_MOST = 1 << 16,
-    WORD_BYTES = 1 << 16,
+    WORD_BYTES = (1 << 16) - 1,
     REPLACEMENT_BYTES = 1024,
     EXPANSION_MOST = 64,
     STEPS_MOST = 256,

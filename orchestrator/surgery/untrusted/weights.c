@@ -14,6 +14,9 @@
 #include <string.h>
 #include <unistd.h>
 
+/* What organ writes at most; files have 32. */
+enum { ALIGNMENT_MOST = 1 << 24 };
+
 static void take_fault(void *context, const char *message)
 {
     organ_error fault = {.status = ORGAN_BAD_INPUT};
@@ -61,6 +64,9 @@ void organ_weights_check_gguf(organ_findings *findings, int fd, uint64_t size)
     organ_gguf_survey(&file, 0, &header, &list, &faults, &error);
     organ_findings_add_error(findings, ORGAN_FINDING_HEADER, &error);
     check_tensor_names(findings, &list);
+    if (header.view.alignment > ALIGNMENT_MOST)
+        organ_findings_add(findings, ORGAN_FINDING_HEADER, "general.alignment", "%llu: readers pad sizes to multiples of it, which wraps",
+                           (unsigned long long)header.view.alignment);
     check_templates(findings, &header.view);
     organ_growth_check_gguf(findings, &header.view);
     organ_gguf_header_release(&header);
