@@ -11,10 +11,11 @@ static void check_header(const organ_gguf_header *header, const organ_tensor_lis
     organ_gguf_layout layout = {0};
     fuzz_require(organ_gguf_writer_create(&writer, &error) == ORGAN_OK, "there is memory");
     for (size_t k = 0; k < header->view.kv_count; k++)
-        organ_gguf_writer_kv(writer, &header->view.kvs[k], &error);
+        fuzz_require(organ_gguf_writer_kv(writer, &header->view.kvs[k], &error) == ORGAN_OK, error.message);
     for (size_t k = 0; k < list->count; k++)
-        organ_gguf_writer_tensor(writer, list->tensors[k].name, list->tensors[k].dtype, list->tensors[k].rank, list->tensors[k].shape,
-                                 &error);
+        fuzz_require(organ_gguf_writer_tensor(writer, list->tensors[k].name, list->tensors[k].dtype, list->tensors[k].rank,
+                                              list->tensors[k].shape, &error) == ORGAN_OK,
+                     error.message);
     const bool too_wide = header->view.alignment > ORGAN_GGUF_WRITTEN_ALIGNMENT;
     fuzz_require(organ_gguf_writer_finish(writer, &layout, &error) == (too_wide ? ORGAN_BAD_INPUT : ORGAN_OK),
                  "what was read can be written");

@@ -141,7 +141,8 @@ static organ_status check_tensor_shape(info *made, organ_error *error)
     int64_t elements = 1;
     if (type->ggml < 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': dtype %s is not known to GGUF", made->name, type->name);
-    for (unsigned axis = 0; axis < made->rank; axis++)
+    /* In the order of the reader: behind a dimension of 0 any other is allowed. */
+    for (unsigned axis = made->rank; axis-- > 0;)
         if (made->shape[axis] > INT64_MAX || __builtin_mul_overflow(elements, (int64_t)made->shape[axis], &elements))
             return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': with dimension %" PRIu64 " the number of elements is beyond %" PRId64,
                               made->name, made->shape[axis], INT64_MAX);

@@ -417,6 +417,21 @@ START_TEST(header_of_gigabytes_is_not_written)
 }
 END_TEST
 
+/* The reader accepts a shape in which 0 stands before what would overflow, and what is read can be written. Found by fuzzing. */
+START_TEST(shape_behind_a_zero_is_written)
+{
+    static const uint64_t shape[] = {INT64_MAX, 3, 0};
+    organ_error error = {0};
+    organ_gguf_layout layout;
+    organ_gguf_writer *writer;
+    organ_gguf_writer_create(&writer, &error);
+    ck_assert_msg(organ_gguf_writer_tensor(writer, "a", ORGAN_F32, 3, shape, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_int_eq(organ_gguf_writer_finish(writer, &layout, &error), ORGAN_OK);
+    ck_assert_uint_eq(layout.file_size, layout.size);
+    organ_gguf_writer_destroy(writer);
+}
+END_TEST
+
 /* ---- names of parts ---- */
 
 START_TEST(names_of_parts)
@@ -493,6 +508,7 @@ Suite *gguf_suite(void)
     tcase_add_loop_test(writing, tensors_that_cannot_be_written, 0, COUNT(unwritable));
     tcase_add_test(writing, files_that_cannot_be_written);
     tcase_add_test(writing, header_of_gigabytes_is_not_written);
+    tcase_add_test(writing, shape_behind_a_zero_is_written);
     suite_add_tcase(suite, files);
     suite_add_tcase(suite, writing);
     return suite;
