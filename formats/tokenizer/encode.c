@@ -208,7 +208,7 @@ organ_status organ_tokenizer_encode(const organ_tokenizer *tokenizer, const char
     organ_bytes mended = {0};
     *ids = NULL;
     *count = 0;
-    if (!organ_search_make(&e.search) || !organ_utf8_mend(text, bytes, &mended))
+    if (!organ_search_make(&e.search, bytes) || !organ_utf8_mend(text, bytes, &mended))
         organ_fail_memory(error, "the tokens of a text");
     if (!error->status)
         around_added(&e, &tokenizer->raw, mended.data, mended.used, true, normal_stretch, error);

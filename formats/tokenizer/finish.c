@@ -138,7 +138,7 @@ static int by_text(const void *left, const void *right)
     return order ? order : (a->bytes > b->bytes) - (a->bytes < b->bytes);
 }
 
-static organ_status put_normalized(organ_tokenizer *t, const organ_search *search, organ_growth *growth, const organ_added *added,
+static organ_status put_normalized(organ_tokenizer *t, organ_search *search, organ_growth *growth, const organ_added *added,
                                    organ_error *error)
 {
     organ_bytes text = {0};
@@ -163,11 +163,11 @@ static organ_status part_added(organ_tokenizer *t, organ_error *error)
 {
     organ_search search = {0};
     t->normalized.items = calloc(t->raw.count + 1, sizeof *t->normalized.items);
-    if (!t->normalized.items || !organ_search_make(&search))
-        organ_fail_errno(error, ENOMEM, "the added tokens");
     size_t kept = 0, bytes = 0;
     for (size_t k = 0; k < t->raw.count; k++)
         bytes += t->raw.items[k].bytes;
+    if (!t->normalized.items || !organ_search_make(&search, bytes))
+        organ_fail_errno(error, ENOMEM, "the added tokens");
     organ_growth growth = organ_growth_of(t, bytes);
     for (size_t k = 0; k < t->raw.count && !error->status; k++)
         if (t->raw.items[k].normalized)

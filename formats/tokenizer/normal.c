@@ -137,7 +137,7 @@ static bool lowercase(const organ_bytes *from, organ_bytes *to)
     return true;
 }
 
-static organ_status replace_found(const organ_step *step, const organ_search *search, const organ_bytes *from, organ_bytes *to, bool *good,
+static organ_status replace_found(const organ_step *step, organ_search *search, const organ_bytes *from, organ_bytes *to, bool *good,
                                   organ_error *error)
 {
     size_t at = 0, done = 0, begin, end = 0;
@@ -201,7 +201,7 @@ organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, co
                       growth->limit, growth->text);
 }
 
-static organ_status rewrite_text(const organ_tokenizer *t, const organ_step *step, const organ_search *search, organ_growth *growth,
+static organ_status rewrite_text(const organ_tokenizer *t, const organ_step *step, organ_search *search, organ_growth *growth,
                                  organ_bytes *bytes, organ_error *error)
 {
     organ_bytes made = {0};
@@ -220,8 +220,7 @@ static organ_status rewrite_text(const organ_tokenizer *t, const organ_step *ste
     return error->status;
 }
 
-organ_status organ_normalise(const organ_tokenizer *t, const organ_search *search, organ_growth *growth, organ_bytes *bytes,
-                             organ_error *error)
+organ_status organ_normalise(const organ_tokenizer *t, organ_search *search, organ_growth *growth, organ_bytes *bytes, organ_error *error)
 {
     for (size_t k = 0; k < t->normal_count && bytes->used && !error->status; k++) {
         const organ_step *step = &t->normal[k];

@@ -67,13 +67,15 @@ typedef struct organ_search {
     pcre2_match_data *data;
     pcre2_match_context *context;
     pcre2_jit_stack *stack;
+    uint64_t left; /* steps that patterns may still take */
 } organ_search;
-bool organ_search_make(organ_search *search);
+/* For a text of that length, whose patterns take 2^14 steps for a byte at most: a file can bring one that would not come to an end. */
+bool organ_search_make(organ_search *search, size_t bytes);
 void organ_search_release(organ_search *search);
 
 /* The next occurrence at or after `from`, which is set to where the one after it may begin: *begin is SIZE_MAX if there is none. */
-organ_status organ_step_find(const organ_step *step, const organ_search *search, const char *text, size_t bytes, size_t *from,
-                             size_t *begin, size_t *end, organ_error *error);
+organ_status organ_step_find(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t *from, size_t *begin,
+                             size_t *end, organ_error *error);
 
 typedef struct organ_span {
     size_t begin, end;
@@ -85,7 +87,7 @@ typedef struct organ_spans {
 bool organ_spans_add(organ_spans *spans, size_t begin, size_t end); /* false: no memory */
 
 /* Cuts a text into the pieces that a split step makes of it; none of them is empty. */
-organ_status organ_step_cut(const organ_step *step, const organ_search *search, const char *text, size_t bytes, organ_spans *spans,
+organ_status organ_step_cut(const organ_step *step, organ_search *search, const char *text, size_t bytes, organ_spans *spans,
                             organ_error *error);
 
 /* ---- the tokenizer ---- */
@@ -174,8 +176,7 @@ void organ_growth_begin(const organ_growth *growth, size_t so_far, organ_bytes *
 organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, const organ_step *step, organ_bytes *made, bool good,
                               organ_error *error);
 /* Normalises `bytes`, in place. */
-organ_status organ_normalise(const organ_tokenizer *t, const organ_search *search, organ_growth *growth, organ_bytes *bytes,
-                             organ_error *error);
+organ_status organ_normalise(const organ_tokenizer *t, organ_search *search, organ_growth *growth, organ_bytes *bytes, organ_error *error);
 
 /* ---- words into ids ---- */
 

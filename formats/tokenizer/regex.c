@@ -129,8 +129,8 @@ organ_status organ_regex_compile(const char *what, const char *pattern, size_t b
     if (!error->status) {
         int code = 0;
         PCRE2_SIZE place = 0;
-        *regex = pcre2_compile((PCRE2_SPTR)(s.made.data ? s.made.data : ""), s.made.used, PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &code,
-                               &place, NULL);
+        *regex = pcre2_compile((PCRE2_SPTR)(s.made.data ? s.made.data : ""), s.made.used,
+                               PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_USE_OFFSET_LIMIT, &code, &place, NULL);
         if (!*regex && code == PCRE2_ERROR_HEAP_FAILED) {
             organ_fail_errno(error, ENOMEM, "%s: the pattern '%.300s'", what, pattern);
         } else if (!*regex) {

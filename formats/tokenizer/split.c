@@ -5,17 +5,18 @@
 #include <errno.h>
 #include <string.h>
 
-/* More steps than any pattern in use takes for a word; a pattern that needs more would not come to an end. */
-enum { MATCH_LIMIT = 20000000, STACK_LIMIT = 16 << 20 };
+/* More steps than any pattern in use takes for a word; a pattern that needs more would not come to an end. The library counts anew at each
+ * character where a match might begin, so that alone would allow hours for a text. */
+enum { MATCH_LIMIT = 20000000, FIRST_LIMIT = 64, STEPS_FOR_BYTE = 1 << 14, STEPS_AT_ONCE = 1 << 16, STACK_LIMIT = 16 << 20 };
 
-bool organ_search_make(organ_search *search)
+bool organ_search_make(organ_search *search, size_t bytes)
 {
+    search->left = MATCH_LIMIT + (uint64_t)STEPS_FOR_BYTE * bytes;
     search->data = pcre2_match_data_create(1, NULL);
     search->context = pcre2_match_context_create(NULL);
     search->stack = pcre2_jit_stack_create(32 << 10, STACK_LIMIT, NULL); /* NULL where nothing is compiled: then none is needed */
     if (!search->data || !search->context)
         return false;
-    pcre2_set_match_limit(search->context, MATCH_LIMIT);
     if (search->stack)
         pcre2_jit_stack_assign(search->context, NULL, search->stack);
     return true;
@@ -28,13 +29,48 @@ void organ_search_release(organ_search *search)
     pcre2_jit_stack_free(search->stack);
 }
 
-static organ_status find_regex(const organ_step *step, const organ_search *search, const char *text, size_t bytes, size_t *from,
-                               size_t *begin, size_t *end, organ_error *error)
+/* Looks for matches that begin from `from` to *last, which is moved nearer where each character on the way may take so many steps. */
+static int match_some(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t from, size_t *last,
+                      uint32_t limit)
+{
+    const size_t most = limit < STEPS_AT_ONCE ? STEPS_AT_ONCE / limit - 1 : 0;
+    *last = bytes - from > most ? from + most : bytes;
+    pcre2_set_match_limit(search->context, limit);
+    pcre2_set_offset_limit(search->context, *last);
+    const int found = pcre2_match(step->regex, (PCRE2_SPTR)text, bytes, from, PCRE2_NO_UTF_CHECK, search->data, search->context);
+    const size_t begin = found >= 0 ? pcre2_get_ovector_pointer(search->data)[0] : *last;
+    const uint64_t taken = limit * (uint64_t)(begin > from ? begin - from + 1 : 1);
+    search->left -= taken < search->left ? taken : search->left;
+    return found;
+}
+
+/* Patterns in use take a few steps for a match: the limit grows only where that is not enough. */
+static int match_within(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t from)
+{
+    uint32_t limit = FIRST_LIMIT;
+    while (search->left > limit) {
+        size_t last;
+        const int found = match_some(step, search, text, bytes, from, &last, limit);
+        if (found == PCRE2_ERROR_MATCHLIMIT && limit < MATCH_LIMIT) {
+            limit = limit < MATCH_LIMIT / 16 ? 16 * limit : MATCH_LIMIT;
+            continue;
+        }
+        if (found != PCRE2_ERROR_NOMATCH || last >= bytes)
+            return found;
+        for (from = last + 1; from < bytes && ((unsigned char)text[from] & 0xC0) == 0x80;)
+            from++;
+        limit = FIRST_LIMIT;
+    }
+    return PCRE2_ERROR_MATCHLIMIT;
+}
+
+static organ_status find_regex(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t *from, size_t *begin,
+                               size_t *end, organ_error *error)
 {
     *begin = SIZE_MAX;
     if (*from > bytes)
         return ORGAN_OK;
-    const int found = pcre2_match(step->regex, (PCRE2_SPTR)text, bytes, *from, PCRE2_NO_UTF_CHECK, search->data, search->context);
+    const int found = match_within(step, search, text, bytes, *from);
     if (found == PCRE2_ERROR_NOMATCH)
         return ORGAN_OK;
     if (found < 0) {
@@ -56,8 +92,8 @@ static organ_status find_regex(const organ_step *step, const organ_search *searc
     return ORGAN_OK;
 }
 
-organ_status organ_step_find(const organ_step *step, const organ_search *search, const char *text, size_t bytes, size_t *from,
-                             size_t *begin, size_t *end, organ_error *error)
+organ_status organ_step_find(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t *from, size_t *begin,
+                             size_t *end, organ_error *error)
 {
     if (step->regex)
         return find_regex(step, search, text, bytes, from, begin, end, error);
@@ -115,7 +151,7 @@ static bool add_stretch(cut *c, size_t begin, size_t end, bool match)
     return true;
 }
 
-organ_status organ_step_cut(const organ_step *step, const organ_search *search, const char *text, size_t bytes, organ_spans *spans,
+organ_status organ_step_cut(const organ_step *step, organ_search *search, const char *text, size_t bytes, organ_spans *spans,
                             organ_error *error)
 {
     cut c = {.step = step, .spans = spans};

@@ -205,6 +205,29 @@ START_TEST(long_words_come_to_an_end)
 }
 END_TEST
 
+/* A pattern that takes some million steps at each character of a text, but nowhere as many as end a search: a file of 200 bytes that would
+ * keep a text of 100 KB busy for an hour. */
+START_TEST(slow_patterns_come_to_an_end)
+{
+    static const char json[] = "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(?:.|..){1,22}[\\u0001\\u0002]\"},"
+                               "\"behavior\":\"Isolated\"},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}";
+    enum { BYTES = 100000 };
+    organ_error error = {0};
+    uint32_t *ids = NULL;
+    size_t count;
+    char *text = malloc(BYTES);
+    memset(text, 'a', BYTES);
+    organ_tokenizer *tokenizer = tokenizer_good(tokenizer_model(json, sizeof json - 1));
+    const double begin = seconds();
+    ck_assert_int_eq(organ_tokenizer_encode(tokenizer, text, BYTES, false, &ids, &count, &error), ORGAN_BAD_INPUT);
+    ck_assert_msg(strstr(error.message, "match limit exceeded"), "%s", error.message);
+    ck_assert_msg(seconds() - begin < 30, "it took %g s", seconds() - begin);
+    organ_tokenizer_close(tokenizer);
+    free(ids);
+    free(text);
+}
+END_TEST
+
 START_TEST(the_model_of_the_fixtures)
 {
     static const uint32_t first[] = {1064, 1305, 2004, 282, 402, 1734, 1052, 258, 1623, 1528, 11, 267, 886, 282, 1346, 875};
@@ -237,7 +260,7 @@ int main(void)
 {
     const suite_case cases[] = {
         {"ids", {ids_are_those_of_the_package, pieces_joined_are_the_text, the_model_of_the_fixtures}},
-        {"speed", {long_words_come_to_an_end}},
+        {"speed", {long_words_come_to_an_end, slow_patterns_come_to_an_end}},
     };
     Suite *const suites[] = {suite_of("tokenizer", cases, sizeof cases / sizeof *cases, scratch_begin, scratch_end),
                              tokenizer_named_suite(), tokenizer_fault_suite(), NULL};
