@@ -19,7 +19,7 @@ INLINE void pass_factors(code_factors *f, size_t n) /* n elements of one group *
     if (f->left == 0) {
         f->left = f->group;
         f->scales++;
-        f->zeros += f->zeros != NULL;
+        f->zeros = f->zeros ? f->zeros + 1 : NULL;
     }
 }
 
