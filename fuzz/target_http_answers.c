@@ -24,7 +24,7 @@ static struct {
     char name[64];              /* of its socket, which no directory has */
     int ends[MOST_CONNECTIONS]; /* the server's, open until the input is done */
     size_t count, questions;
-    bool is_public;
+    bool is_public, knows; /* that the address is one; the secret by itself */
     CURLcode (*setopt)(CURL *curl, CURLoption option, ...);
     curl_opensocket_callback guard;  /* organ's own, which decides whether an address may be connected to */
     curl_prereq_callback peer_guard; /* the same, once it is connected */
@@ -108,7 +108,7 @@ static void check_network_verdict(organ_status status, const organ_error *error)
     fuzz_require(status == ORGAN_OK || status == ORGAN_BAD_INPUT || status == ORGAN_IO || status == ORGAN_INTERRUPTED,
                  "an answer is bad, or cannot be had");
     fuzz_require((status == ORGAN_OK) == (*error->message == '\0'), "an error has a message");
-    fuzz_require(!strstr(error->message, "zz9secret"), "no message has the query, the password or a header of the user");
+    fuzz_require(server.knows || !strstr(error->message, "zz9secret"), "no message has the query, the password or a header of the user");
 }
 
 static void read_tensors(const organ_model *model)
@@ -137,6 +137,7 @@ void fuzz_http_answers(const uint8_t *data, size_t size)
         open_server();
     server.answers = (fuzz_part){data + 1, size - 1};
     server.count = server.questions = 0;
+    server.knows = memmem(data, size, "zz9secret", 9) != NULL;
     server.is_public = data[0] & 4;
     check_network_verdict(organ_model_open_with(urls[data[0] % 4], &access, &model, &error), &error);
     fuzz_require((error.status == ORGAN_OK) == (model != NULL), "there is a model if there is no error");
