@@ -79,6 +79,7 @@ static void open_server(void)
                                          .connections = 8,
                                          .shelf = 1u << 20,
                                          .timeout = 10,
+                                         .models_here = true,
                                          .quiet = true,
                                          .verbs = organ_all_verbs.verbs,
                                          .verb_count = organ_all_verbs.count};

@@ -19,7 +19,14 @@ static const organ_option options[] = {
     INPUT("root", "DIR", serve.root, "the directory that is served; nothing outside of it is read or written", .required = true),
     TEXT("listen", "ADDRESS:PORT", serve.listen, "where to listen; port 0 takes any that is free", .fallback = "127.0.0.1:8935"),
     INPUT("token-file", "FILE", serve.token_file,
-          "a token of 16 to 1024 characters, without which nobody is answered; needed unless ADDRESS is loopback"),
+          "who is answered, and to what; needed unless ADDRESS is loopback. A line each: NAME, ROLE (read: GET alone; run: everything) and "
+          "TOKEN (16 to 1024 characters); or one token alone. Read again when it changes"),
+    INPUT("tls-cert", "FILE", serve.tls_certificate, "encrypt, with this certificate (PEM, its issuers' behind it); needs --tls-key"),
+    INPUT("tls-key", "FILE", serve.tls_key, "its key (PEM), which other users may not read; both are read again on SIGHUP"),
+    TEXT("audit-log", "FILE", serve.audit_log, "add a line of JSON for each request: who did what; opened again on SIGHUP",
+         .names = ORGAN_NAMES_OUTPUT),
+    WORDS("trusted-proxy", "ADDRESS[/PREFIX]", serve.proxies,
+          "a proxy in front, or a network of them, whose X-Forwarded-For is believed; may be repeated"),
     WORDS("host", "NAME", serve.hosts, "a further name by which the server is reached; may be repeated"),
     NUMBER("jobs", "N", serve.jobs, "how many jobs run at once; others wait", .range = {1, 64}, .fallback = "1")};
 static const organ_option limits[] = {
@@ -56,14 +63,15 @@ const organ_verb organ_serve_verb = {
              "files, from the network and from executing anything (Landlock, seccomp; at the start it is said what this kernel lacks).\n"
              "Without a token only loopback is listened on. With one, requests carry "
              "'Authorization: Bearer TOKEN', or the cookie that the page gets for it. Hosts that are not this server's and requests "
-             "from pages of other sites are refused. There is no encryption: for other machines put a proxy with TLS, or a tunnel, "
-             "in front.\n"
+             "from pages of other sites are refused. Without --tls-cert nothing is encrypted.\n"
              "Each request is a line on stderr: address, method, path, status, bytes, time, and why if it was refused. Ctrl-C ends "
-             "the server after what it is sending.",
+             "the server after what it is sending; SIGHUP makes it read tokens, certificate and key again and open the audit log again.",
     GROUPS(GROUP("Options", options), GROUP("Limits", limits), GROUP("Output", output)),
     EXAMPLES({"organ serve --root models", "The page at http://127.0.0.1:8935/, for this machine alone."},
              {"organ serve --root . --listen 0.0.0.0:8935 --token-file token --host box", "For others too, who know the token."},
+             {"organ serve --root . --listen :443 --token-file tokens --tls-cert box.pem --tls-key box.key", "The same, encrypted."},
              {"curl -s 127.0.0.1:8935/api/v1/models", "The models that were found."}),
-    .exits = "0 it was asked to stop; 2 wrong usage; 3 the token's file is malformed; 4 the directory cannot be opened, or the address not "
+    .exits = "0 it was asked to stop; 2 wrong usage; 3 a file of tokens, a certificate or a key is malformed, or one that all "
+             "users may read; 4 the directory cannot be opened, or the address not "
              "listened on.",
     .run = run_serve};

@@ -7,8 +7,18 @@
 #include "orchestrator/serve/page/page.h"
 
 #include <malloc.h>
+#include <signal.h>
 #include <stdio.h>
 #include <time.h>
+
+/* Set by SIGHUP. */
+static volatile sig_atomic_t renewal_asked;
+
+static void on_renewal(int number)
+{
+    (void)number;
+    renewal_asked = 1;
+}
 
 enum { SECONDS_TO_FINISH = 10, LARGE_BUFFER = 256 << 10 };
 
@@ -26,7 +36,13 @@ organ_status organ_serve(const organ_serve_options *options, organ_error *error)
     fputs("organ: serving ", stderr);
     organ_text_visible(stderr, options->root);
     fprintf(stderr, " at %s%s\n", organ_server_url(server), options->token_file ? " (with a token)" : "");
+    const struct sigaction renewal = {.sa_handler = on_renewal, .sa_flags = SA_RESTART};
+    sigaction(SIGHUP, &renewal, NULL);
     while (!organ_stop_asked(options->stop)) {
+        if (renewal_asked) {
+            renewal_asked = 0;
+            organ_server_renew(server);
+        }
         organ_server_tick(server);
         nanosleep(&pause, NULL);
     }

@@ -86,11 +86,13 @@ asks "GET /api/v1/models" "Authorization: Bearer a-token-of-22-letters!"
 answers "200 OK"
 stopped TERM
 judge "says that there is a token" grep -q "(with a token)" ../served
-judge "says nothing of a token that only its owner reads" test -z "$(grep "other users" ../served)"
-chmod 644 token
+judge "says nothing of a token that only its owner reads" test -z "$(grep "may read" ../served)"
+chmod 640 token
 begin --root models --token-file token
 stopped TERM
-judge "says that others may read the token" grep -q "token: other users may read the token" ../served
+judge "says that the group may read the token" grep -q "token: the file's group may read the tokens" ../served
+chmod 644 token
+refused 3 "token: all users may read the tokens (mode 0644)" serve --root models --token-file token
 if grep -q "22-letters" ../served; then bad "the token is in the log" ../served; else good; fi
 
 # ---- refusals ----

@@ -12,6 +12,19 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Programs with a sanitizer look at themselves from a second process, and take terabytes of address space. */
+#if defined __has_feature
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
+#define ORGAN_SANITIZED 1
+#endif
+#endif
+#if !defined ORGAN_SANITIZED && (defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__)
+#define ORGAN_SANITIZED 1
+#endif
+#ifndef ORGAN_SANITIZED
+#define ORGAN_SANITIZED 0
+#endif
+
 /* ---- what the kernel has ---- */
 
 typedef struct organ_confinement {

@@ -29,13 +29,6 @@
 #define THIS_MACHINE 0 /* its calls are not known here: no filter */
 #endif
 
-/* The leak checker looks at the process from a second one, and the race checker gives pieces of memory back in a way of its own. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#else
-#define SANITIZED 0
-#endif
-
 #ifndef SYS_clone3
 #define SYS_clone3 435
 #endif
@@ -78,9 +71,10 @@ static const call_rule common_rules[] = {
     {SYS_stat, ANY}, {SYS_lstat, ANY}, {SYS_access, ANY}, {SYS_readlink, ANY}, {SYS_poll, ANY}, {SYS_time, ANY}, {SYS_dup2, ANY},
     {SYS_getrlimit, ANY}, {SYS_getpgrp, ANY}, {SYS_arch_prctl, ANY},
 #endif
-#if SANITIZED
+#if ORGAN_SANITIZED
     {SYS_ptrace, ANY}, {SYS_clone, ANY}, {SYS_wait4, ANY}, {SYS_kill, ANY}, {SYS_tgkill, ANY}, {SYS_prctl, ANY}, {SYS_personality, ANY},
     {SYS_pipe2, ANY}, {SYS_process_vm_readv, ANY}, {SYS_mmap, ANY}, {SYS_mprotect, ANY},
+    {SYS_prlimit64, 1, UINT32_MAX, RLIMIT_CORE}, {SYS_prlimit64, 1, UINT32_MAX, RLIMIT_STACK},
 #ifdef SYS_pipe
     {SYS_pipe, ANY},
 #endif
@@ -126,7 +120,7 @@ static const call_rule deadly_calls[] = {
     {SYS_execve, ANY}, {SYS_execveat, ANY}, {SYS_socket, ANY}, {SYS_connect, ANY}, {SYS_bind, ANY}, {SYS_listen, ANY}, {SYS_sendto, ANY},
     {SYS_bpf, ANY}, {SYS_io_uring_setup, ANY}, {SYS_userfaultfd, ANY}, {SYS_perf_event_open, ANY}, {SYS_mount, ANY}, {SYS_unshare, ANY},
     {SYS_setns, ANY}, {SYS_keyctl, ANY}, {SYS_process_vm_writev, ANY}, {SYS_finit_module, ANY}, {SYS_kexec_load, ANY},
-#if !SANITIZED
+#if !ORGAN_SANITIZED
     {SYS_ptrace, ANY}, {SYS_clone, ANY},
 #endif
 #ifdef SYS_fork

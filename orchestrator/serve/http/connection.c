@@ -45,7 +45,7 @@ static void log_request(const organ_http_request *request, bool whole)
     char *line = NULL;
     if (organ_text_open(&text, &error) != ORGAN_OK)
         return;
-    fprintf(text.out, "%s ", organ_watched_peer(request->watched));
+    fprintf(text.out, "%s ", request->address);
     organ_text_visible(text.out, *request->verb ? request->verb : "-");
     fputc(' ', text.out);
     organ_text_visible(text.out, request->target);
@@ -60,6 +60,21 @@ static void log_request(const organ_http_request *request, bool whole)
     if (organ_text_finish(&text, &line, &error) == ORGAN_OK)
         fputs(line, stderr);
     free(line);
+}
+
+static void audit_request(const organ_http_request *request)
+{
+    const char *job = request->job;
+    for (size_t k = 0; k < request->parameter_count; k++)
+        if (!*job && strcmp(request->parameters[k].name, "id") == 0)
+            job = request->parameters[k].value;
+    const organ_audit_entry entry = {.address = request->address,
+                                     .token = request->bearer,
+                                     .method = request->verb,
+                                     .path = request->target,
+                                     .job = job,
+                                     .status = request->reply.status};
+    organ_audit_log_write(request->server->audit, &entry);
 }
 
 void organ_http_on_message(void *context, const char *format, va_list list)
@@ -88,6 +103,7 @@ static void free_request(organ_http_request *request)
         free((char *)request->parameters[k].name);
         free((char *)request->parameters[k].value);
     }
+    __atomic_sub_fetch(&request->server->body_bytes, request->body_room, __ATOMIC_RELAXED);
     free(request->target);
     free(request->path);
     free(request->query_text);
@@ -119,6 +135,7 @@ void *organ_http_on_target(void *context, const char *target, struct MHD_Connect
     request->target = copy;
     request->line = target;
     request->watched = info->socket_context;
+    snprintf(request->address, sizeof request->address, "%s", organ_watched_peer(request->watched));
     request->reply.fd = -1;
     organ_http_request *const forgotten = organ_watched_hold(request->watched, request);
     if (forgotten)
@@ -147,7 +164,7 @@ static enum MHD_Result send_or_delay(organ_http_request *request)
     organ_server *const server = request->server;
     if (!request->reply.wrong_token)
         return organ_http_send(request);
-    const double seconds = organ_penalty_add(server->penalty, organ_watched_peer(request->watched));
+    const double seconds = organ_penalty_add(server->penalty, request->address);
     if (seconds > 0) {
         set_request_deadline(request, 0);
         if (organ_desk_delay(server->desk, request, organ_http_waited(request) + seconds))
@@ -156,10 +173,39 @@ static enum MHD_Result send_or_delay(organ_http_request *request)
     return organ_http_send(request);
 }
 
+typedef struct forwarded {
+    char *text; /* all values, joined; NULL: none */
+    bool whole; /* there was memory for them */
+} forwarded;
+
+static enum MHD_Result join_forwarded(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    forwarded *const all = context;
+    char *joined = NULL;
+    (void)kind;
+    if (strcasecmp(name, "X-Forwarded-For") != 0 || !value)
+        return MHD_YES;
+    all->whole = asprintf(&joined, "%s%s%s", all->text ? all->text : "", all->text ? "," : "", value) >= 0;
+    free(all->text);
+    all->text = all->whole ? joined : NULL;
+    return all->whole ? MHD_YES : MHD_NO;
+}
+
+static void find_address(organ_http_request *request)
+{
+    forwarded all = {.whole = true};
+    const organ_proxies *const proxies = &request->server->proxies;
+    if (proxies->count)
+        organ_mhd.get_connection_values(request->connection, MHD_HEADER_KIND, join_forwarded, &all);
+    organ_proxies_client(proxies, organ_watched_peer(request->watched), all.text, request->address, sizeof request->address);
+    free(all.text);
+}
+
 static enum MHD_Result begin_request(organ_http_request *request, const char *verb, const char *version)
 {
     organ_server *const server = request->server;
     snprintf(request->verb, sizeof request->verb, "%s", verb);
+    find_address(request);
     set_request_deadline(request, server->options.timeout);
     bool good = organ_http_head_passes(request, verb, version) && organ_http_target_read(request);
     if (good) {
@@ -188,6 +234,7 @@ static void take_body(organ_http_request *request, const char *data, size_t byte
             request->body_too_long = true;
             return;
         }
+        __atomic_add_fetch(&request->server->body_bytes, room - request->body_room, __ATOMIC_RELAXED);
         request->body = body;
         request->body_room = room;
     }
@@ -271,6 +318,8 @@ static void end_request(organ_http_request *request, bool whole)
     organ_tally_request(server->tally, request->route, request->reply.status, organ_http_waited(request));
     if (!server->options.quiet)
         log_request(request, whole);
+    if (server->audit)
+        audit_request(request);
     free_request(request);
 }
 

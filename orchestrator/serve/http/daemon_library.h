@@ -13,6 +13,7 @@ typedef struct organ_mhd_functions {
     __typeof__(MHD_quiesce_daemon) *quiesce_daemon;
     __typeof__(MHD_stop_daemon) *stop_daemon;
     __typeof__(MHD_get_version) *get_version;
+    __typeof__(MHD_is_feature_supported) *is_feature_supported;
     __typeof__(MHD_get_reason_phrase_for) *get_reason_phrase_for;
     __typeof__(MHD_get_connection_info) *get_connection_info;
     __typeof__(MHD_get_connection_values) *get_connection_values;

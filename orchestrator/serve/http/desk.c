@@ -206,3 +206,11 @@ bool organ_desk_busy(organ_desk *desk)
     pthread_mutex_unlock(&desk->lock);
     return busy;
 }
+
+void organ_desk_waiting(organ_desk *desk, size_t *now, size_t *most)
+{
+    pthread_mutex_lock(&desk->lock);
+    *now = desk->waiting;
+    *most = desk->most;
+    pthread_mutex_unlock(&desk->lock);
+}

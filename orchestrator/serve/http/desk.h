@@ -23,6 +23,9 @@ void organ_desk_tick(organ_desk *desk);
 /* No request waits any more: those that wait, and later ones, get 503. NULL is allowed. */
 void organ_desk_dismiss(organ_desk *desk);
 
+/* How many wait for a thread or for news, and may. */
+void organ_desk_waiting(organ_desk *desk, size_t *now, size_t *most);
+
 /* Whether a request waits or is being handled, its connection not yet resumed. NULL: no. */
 bool organ_desk_busy(organ_desk *desk);
 

@@ -102,6 +102,10 @@ organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *t
 /* The reply says that a token is wrong: it is delayed for addresses that sent many wrong ones. */
 void organ_http_reply_wrong_token(organ_http_reply *reply);
 
+/* For the audit log: whose token it is, and which job it is about. */
+void organ_http_done_by(const organ_http_request *request, const char *token_name);
+void organ_http_about_job(const organ_http_request *request, const char *id);
+
 /* No reply yet, for a handler of a route that waits: it is called again when one of the areas has news (organ_http_recall), and `seconds`
  * after the request began at the latest. No thread waits meanwhile. */
 void organ_http_reply_later(organ_http_reply *reply, double seconds);
@@ -148,6 +152,9 @@ void organ_http_recall(const organ_app *app);
 
 /* A metric in Prometheus' text format; `type` is "counter" or "gauge". */
 void organ_http_metric(FILE *out, const char *name, const char *type, const char *help, unsigned long long value);
+
+/* A quota as two gauges: NAME is what is used now, NAME_limit the most that may be; 0: no limit, +Inf. */
+void organ_http_quota(FILE *out, const char *name, const char *help, unsigned long long used, unsigned long long limit);
 
 /* Gives the calling thread, and those it will start, a lower priority than jobs have, which run on the same processors. */
 void organ_http_step_back(void);

@@ -53,6 +53,9 @@ struct organ_http_request {
     const char *line; /* the same in the library's memory */
     char *path;       /* decoded */
     char verb[16];
+    char address[64]; /* where it comes from: the peer's, or what a trusted proxy says */
+    char bearer[64];  /* the name of the token; "": none */
+    char job[40];     /* "": none */
     organ_http_method method;
     bool head;
     const organ_http_route *route;
@@ -95,6 +98,11 @@ bool organ_http_routed(organ_http_request *request);
 void organ_http_reply_clear(organ_http_reply *reply);
 /* Closes its stream and frees it. */
 void organ_http_waker_discard(organ_http_waker *waker);
+
+/* ---- quotas.c ---- */
+
+/* What the server has limits for, and the lines that the audit log lacks: Prometheus' text format. */
+void organ_http_quotas_print(const organ_http_request *request, FILE *out);
 
 /* ---- send.c ---- */
 

@@ -58,6 +58,8 @@ static place *place_of_peer(organ_penalty *penalty, const char *peer)
     return &penalty->places[XXH3_64bits_withSeed(key, length, penalty->seed) % PLACES];
 }
 
+static double delay_of(unsigned wrong) { return wrong <= FREE ? 0 : first_seconds * (double)(1u << (wrong - FREE - 1)); }
+
 double organ_penalty_add(organ_penalty *penalty, const char *peer)
 {
     const double now = organ_seconds_now();
@@ -68,5 +70,17 @@ double organ_penalty_add(organ_penalty *penalty, const char *peer)
     p->last = now;
     const unsigned wrong = p->wrong < FREE + MOST_DOUBLINGS + 1 ? ++p->wrong : p->wrong;
     pthread_mutex_unlock(&penalty->lock);
-    return wrong <= FREE ? 0 : first_seconds * (double)(1u << (wrong - FREE - 1));
+    return delay_of(wrong);
+}
+
+double organ_penalty_longest(organ_penalty *penalty)
+{
+    const double now = organ_seconds_now();
+    unsigned most = 0;
+    pthread_mutex_lock(&penalty->lock);
+    for (size_t k = 0; k < PLACES; k++)
+        if (now - penalty->places[k].last <= forgiven_seconds && penalty->places[k].wrong > most)
+            most = penalty->places[k].wrong;
+    pthread_mutex_unlock(&penalty->lock);
+    return delay_of(most < FREE + MOST_DOUBLINGS + 1 ? most + 1 : most);
 }

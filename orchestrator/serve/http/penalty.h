@@ -11,6 +11,10 @@ void organ_penalty_destroy(organ_penalty *penalty);
 /* A wrong token from this address, of IPv6 from its /64: seconds until it is to be answered. The first three cost nothing, then 0.25 s, and
  * twice as much each time up to 8 s. After five minutes without a wrong one all is forgiven. Addresses that share a
  * place of the table share the delay. */
+#define ORGAN_PENALTY_MOST_SECONDS 8.0
 double organ_penalty_add(organ_penalty *penalty, const char *peer);
+
+/* The longest delay that the next wrong token of any address would get now, in seconds. */
+double organ_penalty_longest(organ_penalty *penalty);
 
 #endif

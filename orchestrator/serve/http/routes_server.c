@@ -3,6 +3,7 @@
 #include "orchestrator/report/text/text.h"
 #include "orchestrator/serve/http/guard.h"
 #include "orchestrator/serve/http/http.h"
+#include "orchestrator/serve/http/parts.h"
 #include "orchestrator/serve/http/tally.h"
 #include "orchestrator/version.h"
 
@@ -23,6 +24,7 @@ static void get_metrics(const organ_http_request *request, organ_http_reply *rep
     char *all = NULL;
     if (organ_text_open(&text, &error) == ORGAN_OK) {
         organ_tally_print(app->tally, text.out);
+        organ_http_quotas_print(request, text.out);
         for (const organ_area *const *area = app->areas; *area; area++)
             if ((*area)->metrics)
                 (*area)->metrics(app, text.out);
@@ -31,10 +33,11 @@ static void get_metrics(const organ_http_request *request, organ_http_reply *rep
     organ_http_reply_text(reply, 200, "text/plain; version=0.0.4; charset=utf-8", all, all ? strlen(all) : 0);
 }
 
-static void set_cookie(organ_http_reply *reply, const char *value, const char *more)
+static void set_cookie(const organ_guard *guard, organ_http_reply *reply, const char *value, const char *more)
 {
     char text[256];
-    snprintf(text, sizeof text, ORGAN_SESSION_COOKIE "=%s; Path=/; HttpOnly; SameSite=Strict%s", value, more);
+    snprintf(text, sizeof text, ORGAN_SESSION_COOKIE "=%s; Path=/; HttpOnly; SameSite=Strict%s%s", value,
+             guard->encrypted ? "; Secure" : "", more);
     organ_http_reply_empty(reply, 204);
     organ_http_reply_header(reply, "Set-Cookie", text);
 }
@@ -45,24 +48,28 @@ static void post_login(const organ_http_request *request, organ_http_reply *repl
     json_t *const body = organ_http_body_json(request, reply);
     if (!body)
         return;
+    organ_bearer who = {.name = ""};
+    char session[ORGAN_SESSION_DIGITS + 1] = "none";
     const char *const token = json_string_value(json_object_get(body, "token"));
     if (!token)
         organ_http_problem(reply, 400, "\"token\" is missing, or no text");
     else if (json_object_size(body) != 1)
         organ_http_problem(reply, 400, "there is more than \"token\"");
-    else if (guard->token && !organ_guard_same(guard->token, token)) {
+    else if (guard->tokens && !organ_tokens_login(guard->tokens, token, &who, session)) {
         organ_http_problem(reply, 401, "the token is wrong");
         organ_http_reply_header(reply, "WWW-Authenticate", "Bearer realm=\"organ\"");
         organ_http_reply_wrong_token(reply);
-    } else
-        set_cookie(reply, guard->session, "");
+    } else {
+        organ_http_done_by(request, who.name);
+        set_cookie(guard, reply, session, "");
+    }
+    explicit_bzero(session, sizeof session);
     json_decref(body);
 }
 
 static void post_logout(const organ_http_request *request, organ_http_reply *reply)
 {
-    (void)request;
-    set_cookie(reply, "", "; Max-Age=0");
+    set_cookie(organ_http_app(request)->guard, reply, "", "; Max-Age=0");
 }
 
 static const organ_http_route routes[] = {{ORGAN_HTTP_GET, "/healthz", get_health, .open = true},

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -26,15 +27,42 @@ static void want_descriptors(unsigned connections)
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* What clients may read and jobs may write is no place for secrets, nor for the log of what they do. */
+static organ_status check_outside(const organ_server *server, const char *option, const char *file, organ_error *error)
+{
+    const char *const root = organ_jail_root(server->app.jail), *const slash = file ? strrchr(file, '/') : NULL;
+    const size_t length = strlen(root);
+    char *const folder = slash ? strndup(file, (size_t)(slash - file + 1)) : strdup(".");
+    char *path = file ? realpath(file, NULL) : NULL;
+    if (file && !path && folder)
+        path = realpath(folder, NULL); /* it is to be made there */
+    if (path && strncmp(path, root, length) == 0 && (path[length] == '/' || path[length] == '\0' || length == 1))
+        organ_fail(error, ORGAN_USAGE, "%s %s: lies below the root, where clients and jobs reach it", option, file);
+    free(folder);
+    free(path);
+    return error->status;
+}
+
 static organ_status open_guard(const organ_serve_options *options, organ_server *server, organ_error *error)
 {
-    bool open_to_others = false;
+    bool open_to_group = false;
     server->guard.hosts = &server->options.hosts;
-    if (options->token_file && organ_guard_token(&server->guard, options->token_file, &open_to_others, error) != ORGAN_OK)
+    server->guard.encrypted = options->tls_certificate != NULL;
+    if (!options->tls_certificate != !options->tls_key)
+        return organ_fail(error, ORGAN_USAGE, "%s is missing: --tls-cert and --tls-key go together",
+                          options->tls_key ? "--tls-cert" : "--tls-key");
+    if (check_outside(server, "--token-file", options->token_file, error) || check_outside(server, "--tls-key", options->tls_key, error) ||
+        check_outside(server, "--audit-log", options->audit_log, error))
         return error->status;
-    if (open_to_others)
-        fprintf(stderr, "organ: %s: other users may read the token (chmod 600 would end that)\n", options->token_file);
-    return organ_guard_session(&server->guard, error);
+    if (options->token_file && organ_tokens_open(options->token_file, &server->guard.tokens, &open_to_group, error) != ORGAN_OK)
+        return error->status;
+    if (open_to_group)
+        fprintf(stderr, "organ: %s: the file's group may read the tokens (chmod 600 would end that)\n", options->token_file);
+    if (options->tls_certificate && organ_tls_open(options->tls_certificate, options->tls_key, &server->tls, error) != ORGAN_OK)
+        return error->status;
+    if (options->audit_log && organ_audit_log_open(options->audit_log, &server->audit, error) != ORGAN_OK)
+        return error->status;
+    return organ_proxies_read(&options->proxies, &server->proxies, error);
 }
 
 static organ_status open_server_parts(const organ_serve_options *options, const organ_area *const *areas, organ_server *server,
@@ -70,8 +98,7 @@ static organ_status start_areas(organ_server *server, organ_error *error)
     return error->status;
 }
 
-/* By default one address gets half of the connections. */
-static unsigned share_of_one(const organ_serve_options *options)
+unsigned organ_server_share_of_one(const organ_serve_options *options)
 {
     return options->per_address ? options->per_address : options->connections / 2;
 }
@@ -84,14 +111,20 @@ static void *start_below_jobs(void *context)
     organ_http_step_back();
     const long cores = sysconf(_SC_NPROCESSORS_ONLN);
     const unsigned threads = cores > 4 ? 4 : cores < 2 ? 2 : (unsigned)cores;
+    struct MHD_OptionItem more[ORGAN_TLS_OPTIONS + 1] = {{MHD_OPTION_END, 0, NULL}};
+    if (server->tls) {
+        organ_tls_options(more);
+        more[ORGAN_TLS_OPTIONS] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
+    }
     server->daemon = organ_mhd.start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, organ_http_on_request, server,
-        MHD_OPTION_EXTERNAL_LOGGER, organ_http_on_message, server, MHD_OPTION_LISTEN_SOCKET, server->listener, MHD_OPTION_THREAD_POOL_SIZE,
-        threads, MHD_OPTION_CONNECTION_LIMIT, options->connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT, share_of_one(options),
-        MHD_OPTION_CONNECTION_TIMEOUT, options->timeout, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-        MHD_OPTION_STRICT_FOR_CLIENT, (int)organ_http_library_is_strict(), MHD_OPTION_NOTIFY_CONNECTION, organ_http_on_connection, server,
-        MHD_OPTION_NOTIFY_COMPLETED, organ_http_on_end, server, MHD_OPTION_URI_LOG_CALLBACK, organ_http_on_target, server,
-        MHD_OPTION_UNESCAPE_CALLBACK, organ_http_on_unescape, server, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | (server->tls ? MHD_USE_TLS : 0), 0, NULL, NULL,
+        organ_http_on_request, server, MHD_OPTION_EXTERNAL_LOGGER, organ_http_on_message, server, MHD_OPTION_LISTEN_SOCKET,
+        server->listener, MHD_OPTION_THREAD_POOL_SIZE, threads, MHD_OPTION_CONNECTION_LIMIT, options->connections,
+        MHD_OPTION_PER_IP_CONNECTION_LIMIT, organ_server_share_of_one(options), MHD_OPTION_CONNECTION_TIMEOUT, options->timeout,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT, (int)organ_http_library_is_strict(),
+        MHD_OPTION_NOTIFY_CONNECTION, organ_http_on_connection, server, MHD_OPTION_NOTIFY_COMPLETED, organ_http_on_end, server,
+        MHD_OPTION_URI_LOG_CALLBACK, organ_http_on_target, server, MHD_OPTION_UNESCAPE_CALLBACK, organ_http_on_unescape, server,
+        MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_ARRAY, more, MHD_OPTION_END);
     return (void *)(intptr_t)errno;
 }
 
@@ -128,7 +161,8 @@ organ_status organ_server_open(const organ_serve_options *options, const organ_a
         server->port = listening.port;
         server->guard.any_address = listening.any;
         snprintf(server->guard.address, sizeof server->guard.address, "%s", listening.address);
-        snprintf(server->url, sizeof server->url, "http://%s:%u/", listening.any ? "127.0.0.1" : listening.address, listening.port);
+        snprintf(server->url, sizeof server->url, "%s://%s:%u/", server->tls ? "https" : "http",
+                 listening.any ? "127.0.0.1" : listening.address, listening.port);
         if (start_areas(server, error) == ORGAN_OK)
             start_daemon(server, error);
     }
@@ -144,8 +178,35 @@ unsigned organ_server_port(const organ_server *server) { return server->port; }
 
 /* ---- running and ending ---- */
 
+/* Tells of tokens that were read again, or could not be. */
+static void renew_tokens(organ_server *server, bool anyway)
+{
+    organ_error error = {0};
+    if (!server->guard.tokens)
+        return;
+    if (organ_tokens_renew(server->guard.tokens, anyway, &error))
+        fprintf(stderr, "organ: %s: read again: %zu tokens\n", server->options.token_file, organ_tokens_count(server->guard.tokens));
+    else if (error.status)
+        fprintf(stderr, "organ: %s; the tokens stay as they were\n", error.message);
+}
+
+void organ_server_renew(organ_server *server)
+{
+    organ_error tls = {0}, audit = {0};
+    renew_tokens(server, true);
+    if (server->tls && organ_tls_renew(server->tls, &tls) == ORGAN_OK)
+        fprintf(stderr, "organ: %s: read again, with its key\n", server->options.tls_certificate);
+    else if (tls.status)
+        fprintf(stderr, "organ: %s; the certificate stays as it was\n", tls.message);
+    if (server->audit && organ_audit_log_reopen(server->audit, &audit) == ORGAN_OK)
+        fprintf(stderr, "organ: %s: opened again\n", server->options.audit_log);
+    else if (audit.status)
+        fprintf(stderr, "organ: %s; lines go to the file as it was\n", audit.message);
+}
+
 void organ_server_tick(organ_server *server)
 {
+    renew_tokens(server, false);
     organ_watch_tick(server->watch, organ_http_on_slow, server);
     organ_desk_tick(server->desk);
     organ_http_streams_tick(server);
@@ -206,7 +267,9 @@ void organ_server_close(organ_server *server, unsigned seconds)
             server->app.areas[server->started]->stop(&server->app);
     if (server->listener >= 0)
         close(server->listener);
-    organ_guard_release(&server->guard);
+    organ_tokens_close(server->guard.tokens);
+    organ_audit_log_close(server->audit);
+    organ_tls_close(server->tls);
     organ_watch_destroy(server->watch);
     organ_tally_destroy(server->tally);
     organ_penalty_destroy(server->penalty);

@@ -30,6 +30,9 @@ const char *organ_server_url(const organ_server *server);
 unsigned organ_server_port(const organ_server *server);
 /* To be called several times a second: connections that are too slow, heartbeats of streams. */
 void organ_server_tick(organ_server *server);
+/* Reads the tokens, the certificate and its key again, and opens the audit log again, as its file may have been moved away. Tells on
+ * stderr; what is malformed stays as it was. By the thread that ticks. */
+void organ_server_renew(organ_server *server);
 /* No new connections; streams end, replies under way are finished (at most `seconds`), then the areas stop. NULL is allowed. */
 void organ_server_close(organ_server *server, unsigned seconds);
 

@@ -3,12 +3,15 @@
 #ifndef ORGAN_SERVER_PARTS_H
 #define ORGAN_SERVER_PARTS_H
 
+#include "orchestrator/serve/http/audit_log.h"
 #include "orchestrator/serve/http/desk.h"
 #include "orchestrator/serve/http/guard.h"
 #include "orchestrator/serve/http/options.h"
 #include "orchestrator/serve/http/parts.h"
 #include "orchestrator/serve/http/penalty.h"
+#include "orchestrator/serve/http/proxies.h"
 #include "orchestrator/serve/http/tally.h"
+#include "orchestrator/serve/http/tls.h"
 #include "orchestrator/serve/http/watch.h"
 
 #include <pthread.h>
@@ -33,6 +36,9 @@ struct organ_server {
     organ_app app;
     organ_serve_options options;
     organ_guard guard;
+    organ_proxies proxies;
+    organ_audit_log *audit; /* NULL: none */
+    organ_tls *tls;         /* NULL: not encrypted */
     char url[96];
     unsigned port;
     int listener;
@@ -42,11 +48,15 @@ struct organ_server {
     organ_watch *watch;
     organ_desk *desk;
     struct MHD_Daemon *daemon;
-    int stopping;       /* atomic */
-    unsigned answering; /* atomic: requests between their last byte and that of their reply */
+    int stopping;        /* atomic */
+    uint64_t body_bytes; /* atomic: of all bodies that are held */
+    unsigned answering;  /* atomic: requests between their last byte and that of their reply */
     pthread_mutex_t stream_lock;
     LIST_HEAD(, organ_http_waker) streams; /* all that are open */
     size_t stream_count;
 };
+
+/* Connections that one address may have: by default half of all. */
+unsigned organ_server_share_of_one(const organ_serve_options *options);
 
 #endif

@@ -26,7 +26,7 @@ struct organ_tally {
     pthread_mutex_t lock;
     route_tally routes[MOST_ROUTES]; /* the first is of requests without a route */
     size_t route_count;
-    uint64_t bytes, connections, open, slow; /* atomic, without the lock */
+    uint64_t bytes, connections, slow; /* atomic, without the lock */
 };
 
 organ_tally *organ_tally_create(void)
@@ -81,11 +81,7 @@ static void count_more(uint64_t *counter, uint64_t more) { __atomic_add_fetch(co
 void organ_tally_bytes(organ_tally *tally, uint64_t bytes) { count_more(&tally->bytes, bytes); }
 void organ_tally_slow(organ_tally *tally) { count_more(&tally->slow, 1); }
 
-void organ_tally_connection(organ_tally *tally, bool opened)
-{
-    count_more(&tally->connections, opened);
-    count_more(&tally->open, opened ? 1 : (uint64_t)-1);
-}
+void organ_tally_connection(organ_tally *tally, bool opened) { count_more(&tally->connections, opened); }
 
 static unsigned long long resident_bytes(void)
 {
@@ -129,6 +125,16 @@ void organ_http_metric(FILE *out, const char *name, const char *type, const char
     fprintf(out, "# HELP %s %s\n# TYPE %s %s\n%s %llu\n", name, help, name, type, name, value);
 }
 
+void organ_http_quota(FILE *out, const char *name, const char *help, unsigned long long used, unsigned long long limit)
+{
+    organ_http_metric(out, name, "gauge", help, used);
+    fprintf(out, "# HELP %s_limit The most that it may be.\n# TYPE %s_limit gauge\n", name, name);
+    if (limit)
+        fprintf(out, "%s_limit %llu\n", name, limit);
+    else
+        fprintf(out, "%s_limit +Inf\n", name);
+}
+
 void organ_tally_print(organ_tally *tally, FILE *out)
 {
     pthread_mutex_lock(&tally->lock);
@@ -149,7 +155,6 @@ void organ_tally_print(organ_tally *tally, FILE *out)
         print_durations(&tally->routes[k], out);
     organ_http_metric(out, "organ_http_sent_bytes_total", "counter", "Bytes of bodies sent.", count_of(&tally->bytes));
     organ_http_metric(out, "organ_http_connections_total", "counter", "Connections accepted.", count_of(&tally->connections));
-    organ_http_metric(out, "organ_http_connections", "gauge", "Connections open now.", count_of(&tally->open));
     organ_http_metric(out, "organ_http_slow_total", "counter", "Connections closed because a request took too long to arrive.",
                       count_of(&tally->slow));
     organ_http_metric(out, "process_resident_memory_bytes", "gauge", "Resident memory of the server.", resident_bytes());

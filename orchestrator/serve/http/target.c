@@ -105,6 +105,16 @@ bool organ_http_target_read(organ_http_request *request)
 
 /* ---- what handlers ask ---- */
 
+void organ_http_done_by(const organ_http_request *request, const char *token_name)
+{
+    snprintf(((organ_http_request *)request)->bearer, sizeof request->bearer, "%s", token_name);
+}
+
+void organ_http_about_job(const organ_http_request *request, const char *id)
+{
+    snprintf(((organ_http_request *)request)->job, sizeof request->job, "%s", id);
+}
+
 organ_app *organ_http_app(const organ_http_request *request) { return request->app; }
 
 double organ_http_waited(const organ_http_request *request)

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -91,6 +92,29 @@ size_t organ_watch_count(organ_watch *watch)
     const size_t count = watch->count;
     pthread_mutex_unlock(&watch->lock);
     return count;
+}
+
+static int by_text(const void *a, const void *b) { return strcmp(a, b); }
+
+size_t organ_watch_most_of_one(organ_watch *watch)
+{
+    enum { ROOM = sizeof((organ_watched *)NULL)->peer };
+    const organ_watched *w;
+    size_t count = 0, run = 0, most = 0;
+    pthread_mutex_lock(&watch->lock);
+    char(*const peers)[ROOM] = calloc(watch->count + 1, ROOM);
+    LIST_FOREACH(w, &watch->all, entry)
+    if (peers)
+        memcpy(peers[count++], w->peer, ROOM);
+    pthread_mutex_unlock(&watch->lock);
+    if (count)
+        qsort(peers, count, ROOM, by_text);
+    for (size_t k = 0; k < count; k++) {
+        run = k > 0 && strcmp(peers[k], peers[k - 1]) == 0 ? run + 1 : 1;
+        most = run > most ? run : most;
+    }
+    free(peers);
+    return most;
 }
 
 void organ_watch_tick(organ_watch *watch, void (*tell)(void *context, const char *peer), void *context)

@@ -21,6 +21,7 @@ void organ_watch_until(organ_watch *watch, organ_watched *watched, unsigned seco
 void *organ_watched_hold(organ_watched *watched, void *held);
 const char *organ_watched_peer(const organ_watched *watched);
 size_t organ_watch_count(organ_watch *watch);
+size_t organ_watch_most_of_one(organ_watch *watch); /* connections of the address that has most */
 
 /* Shuts down all that are late and calls `tell` for each; NULL: all that there are. */
 void organ_watch_tick(organ_watch *watch, void (*tell)(void *context, const char *peer), void *context);

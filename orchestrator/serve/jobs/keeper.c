@@ -2,6 +2,7 @@
 #include "orchestrator/serve/jobs/keeper.h"
 
 #include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/serve/jobs/memory.h"
 #include "orchestrator/serve/jobs/output.h"
 #include "orchestrator/serve/jobs/parts.h"
 
@@ -376,6 +377,26 @@ unsigned organ_jobs_result(organ_jobs *jobs, const char *id, json_t **result, or
     return *result ? 200 : refuse_result(&now, error);
 }
 
+static void print_job_quotas(const organ_jobs *jobs, FILE *out)
+{
+    const organ_jobs_setup *const setup = &jobs->setup;
+    const size_t queued = organ_jobs_count_in(jobs, ORGAN_JOB_QUEUED), running = organ_jobs_count_in(jobs, ORGAN_JOB_RUNNING);
+    uint64_t memory = 0, output = 0;
+    for (size_t k = 0; k < jobs->count; k++) {
+        const organ_job *const job = jobs->list[k];
+        output = job->size > output ? job->size : output;
+        memory = job->state == ORGAN_JOB_RUNNING && job->memory > memory ? job->memory : memory;
+    }
+    organ_http_quota(out, "organ_jobs_running", "Jobs that run.", running, setup->limit);
+    organ_http_quota(out, "organ_jobs_waiting", "Jobs that wait.", queued, setup->most_queued);
+    organ_http_quota(out, "organ_jobs_finished", "Jobs that have finished and are kept; the oldest go first.",
+                     jobs->count - queued - running, setup->kept);
+    organ_http_quota(out, "organ_jobs_kept_bytes", "What the records, logs and results of all jobs take.", jobs->bytes, setup->keep_bytes);
+    organ_http_quota(out, "organ_job_output_bytes", "The longest result that is kept.", output, setup->output);
+    organ_http_quota(out, "organ_job_memory_bytes", "What the running job that may take most memory may take.", memory,
+                     setup->memory ? organ_job_memory_limit(setup->memory, NULL) : 0);
+}
+
 void organ_jobs_metrics(organ_jobs *jobs, FILE *out)
 {
     pthread_mutex_lock(&jobs->mutex);
@@ -383,7 +404,7 @@ void organ_jobs_metrics(organ_jobs *jobs, FILE *out)
     for (int state = 0; state < ORGAN_JOB_STATES; state++)
         fprintf(out, "organ_jobs{state=\"%s\"} %zu\n", organ_job_state_names[state], organ_jobs_count_in(jobs, (organ_job_state)state));
     organ_http_metric(out, "organ_jobs_started_total", "counter", "Processes started for jobs.", jobs->started);
-    organ_http_metric(out, "organ_jobs_kept_bytes", "gauge", "What the records, logs and results of all jobs take.", jobs->bytes);
+    print_job_quotas(jobs, out);
     fputs("# HELP organ_jobs_ended_total Jobs that have ended, by how.\n# TYPE organ_jobs_ended_total counter\n", out);
     for (int state = ORGAN_JOB_DONE; state < ORGAN_JOB_STATES; state++)
         fprintf(out, "organ_jobs_ended_total{state=\"%s\"} %llu\n", organ_job_state_names[state], jobs->ended[state]);

@@ -76,8 +76,10 @@ static void post_job(const organ_http_request *request, organ_http_reply *reply)
     char place[64];
     snprintf(place, sizeof place, "/api/v1/jobs/%s", view ? json_string_value(json_object_get(view, "id")) : "");
     answer_view(reply, status, view, &error);
-    if (status == 201)
+    if (status == 201) {
         organ_http_reply_header(reply, "Location", place);
+        organ_http_about_job(request, strrchr(place, '/') + 1);
+    }
 }
 
 static void get_jobs(const organ_http_request *request, organ_http_reply *reply)

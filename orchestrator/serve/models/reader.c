@@ -27,6 +27,7 @@ struct organ_reader {
     pthread_mutex_t lock; /* guards what follows */
     pid_t pid;            /* 0: none */
     bool stopped;
+    double asked; /* when it was asked for the model that it reads; 0: for none */
     unsigned long long started, lost, late;
 };
 
@@ -44,7 +45,7 @@ static void become_worker(const organ_reader *reader, int far, char *const *argv
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     bool good = organ_child_place(nothing, 0) && organ_child_place(nothing, 1) && organ_child_place(ours, ORGAN_WORKER_SOCKET) &&
                 organ_child_place(root, ORGAN_WORKER_ROOT) && dup3(program, PROGRAM, O_CLOEXEC) == PROGRAM;
-#ifndef __SANITIZE_ADDRESS__ /* whose findings are to be seen; else nothing that reads files writes to the server's log */
+#if !ORGAN_SANITIZED /* whose findings are to be seen; else nothing that reads files writes to the server's log */
     good = good && organ_child_place(nothing, 2);
 #endif
     organ_child_close_from(PROGRAM + 1);
@@ -246,11 +247,21 @@ static unsigned ask_once(organ_reader *reader, const char *absolute, const char 
     return 422;
 }
 
+static void set_asked(organ_reader *reader, double when)
+{
+    pthread_mutex_lock(&reader->lock);
+    reader->asked = when;
+    pthread_mutex_unlock(&reader->lock);
+}
+
 unsigned organ_reader_read(organ_reader *reader, const char *absolute, const char *path, size_t most, organ_catalog **catalog,
                            organ_error *error)
 {
     const bool kept = reader->socket >= 0;
     bool ended;
+    if (!reader->options.program)
+        return organ_catalog_read(absolute, path, most, catalog, error);
+    set_asked(reader, organ_seconds_now());
     *catalog = NULL;
     unsigned status = ask_once(reader, absolute, path, most, catalog, &ended, error);
     /* One that has read others before may have been killed meanwhile, or harmed by one of them: a new one decides. */
@@ -258,6 +269,7 @@ unsigned organ_reader_read(organ_reader *reader, const char *absolute, const cha
         *error = (organ_error){0};
         status = ask_once(reader, absolute, path, most, catalog, &ended, error);
     }
+    set_asked(reader, 0);
     return status;
 }
 
@@ -272,9 +284,9 @@ organ_status organ_reader_create(const organ_reader_options *options, organ_read
     pthread_mutex_init(&reader->lock, NULL);
     reader->socket = -1;
     reader->environ = organ_child_environment(false);
-    reader->program = open(options->program, O_PATH | O_CLOEXEC);
+    reader->program = options->program ? open(options->program, O_PATH | O_CLOEXEC) : -1;
     reader->root = open(options->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (reader->program >= 0 && reader->root >= 0 && reader->environ)
+    if ((reader->program >= 0 || !options->program) && reader->root >= 0 && reader->environ)
         return ORGAN_OK;
     fail_to_start(error, errno);
     organ_reader_destroy(reader);
@@ -306,9 +318,26 @@ void organ_reader_destroy(organ_reader *reader)
     free(reader);
 }
 
+/* The address space of the process beyond its programs, libraries and stacks is limited; what it has of it in use is told. */
+static unsigned long long memory_of(pid_t pid)
+{
+    char path[40];
+    unsigned long long pages = 0;
+    snprintf(path, sizeof path, "/proc/%ld/statm", (long)pid);
+    FILE *const file = pid ? fopen(path, "re") : NULL;
+    const bool known = file && fscanf(file, "%*u %llu", &pages) == 1;
+    if (file)
+        fclose(file);
+    return known ? pages * (unsigned long long)sysconf(_SC_PAGESIZE) : 0;
+}
+
 void organ_reader_metrics(organ_reader *reader, FILE *out)
 {
     pthread_mutex_lock(&reader->lock);
+    organ_http_quota(out, "organ_reader_memory_bytes", "Memory of the process that reads models.", memory_of(reader->pid),
+                     reader->options.memory);
+    organ_http_quota(out, "organ_reader_seconds", "How long it has read the model that it reads.",
+                     reader->asked > 0 ? (unsigned long long)(organ_seconds_now() - reader->asked) : 0, reader->options.seconds);
     organ_http_metric(out, "organ_reader_processes", "gauge", "Processes that read models now.", reader->pid != 0);
     organ_http_metric(out, "organ_reader_started_total", "counter", "Processes started to read models.", reader->started);
     organ_http_metric(out, "organ_reader_lost_total", "counter", "Of these, that have ended while they read one.", reader->lost);

@@ -9,7 +9,7 @@
 typedef struct organ_reader organ_reader;
 
 typedef struct organ_reader_options {
-    const char *program; /* what is started: ORGAN_WORKER_WORD must make a worker of it */
+    const char *program; /* what is started: ORGAN_WORKER_WORD must make a worker of it. NULL: none, for fuzzing: models are read here */
     const char *root;
     uint64_t memory;  /* that it may take beyond what it begins with */
     unsigned seconds; /* that one model may take */

@@ -116,7 +116,7 @@ static void tell_requests(void *context) { organ_http_recall(context); }
 
 static organ_status start_models(organ_app *app, organ_error *error)
 {
-    const organ_reader_options reading = {.program = "/proc/self/exe",
+    const organ_reader_options reading = {.program = app->options->models_here ? NULL : "/proc/self/exe",
                                           .root = organ_jail_root(app->jail),
                                           .memory = app->options->model_memory,
                                           .seconds = app->options->model_seconds};

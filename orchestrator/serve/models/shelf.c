@@ -436,8 +436,8 @@ organ_status organ_shelf_list(organ_shelf *shelf, const char *search, size_t off
 void organ_shelf_metrics(organ_shelf *shelf, FILE *out)
 {
     pthread_mutex_lock(&shelf->lock);
-    organ_http_metric(out, "organ_shelf_bytes", "gauge", "Memory of the models that are kept.", shelf->bytes);
-    organ_http_metric(out, "organ_shelf_limit_bytes", "gauge", "What it may be at most.", shelf->most);
+    organ_http_quota(out, "organ_shelf_bytes", "Memory of the models that are kept.", shelf->bytes, shelf->most);
+    organ_http_quota(out, "organ_models_waiting", "Models that wait to be read.", shelf->wanted_count, MOST_WANTED);
     organ_http_metric(out, "organ_models_read_total", "counter", "Models that were read.", shelf->read);
     pthread_mutex_unlock(&shelf->lock);
     organ_reader_metrics(shelf->reader_process, out);

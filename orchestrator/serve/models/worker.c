@@ -50,7 +50,7 @@ bool organ_worker_wanted(int argc, char *const *argv) { return argc == ORGAN_WOR
 /* The address space that it has, and so much more. Sanitizers take terabytes of it for tables. */
 static bool limit_memory(const char *more)
 {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if ORGAN_SANITIZED
     return *more != '\0';
 #else
     unsigned long long pages = 0;

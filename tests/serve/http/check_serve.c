@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -29,6 +29,69 @@ START_TEST(health_and_metrics)
     expect_answer("GET /metrics", "", NULL, 200, "organ_http_requests_total{route=\"/healthz\",method=\"GET\",status=\"200\"} 3\n");
     expect_answer("GET /metrics", "", NULL, 200, "organ_http_requests_total{route=\"\",method=\"\",status=\"404\"} 1\n");
     expect_answer("GET /metrics", "", NULL, 200, "organ_http_request_seconds_bucket{route=\"/healthz\",method=\"GET\",le=\"+Inf\"} 3\n");
+    serve_end();
+}
+END_TEST
+
+/* The value of a metric; -1: there is none. */
+static double metric_of(const char *name)
+{
+    char start[128];
+    double value = -1;
+    served answer = ask_for("GET /metrics", "", NULL);
+    snprintf(start, sizeof start, "\n%s ", name);
+    const char *const at = strstr(answer.body, start);
+    if (at)
+        value = strtod(at + strlen(start), NULL);
+    served_free(&answer);
+    return value;
+}
+
+START_TEST(quotas_are_told)
+{
+    static const struct {
+        const char *name;
+        double limit;
+    } rows[] = {{"organ_http_connections", 20},
+                {"organ_http_address_connections", 15},
+                {"organ_http_body_bytes", 20.0 * (1 << 20)},
+                {"organ_http_waiting_requests", 256},
+                {"organ_http_penalty_milliseconds", 8000},
+                {"organ_shelf_bytes", 1 << 28},
+                {"organ_models_waiting", 256},
+                {"organ_reader_memory_bytes", 1 << 30},
+                {"organ_reader_seconds", 60},
+                {"organ_jobs_running", 1},
+                {"organ_jobs_waiting", 1000},
+                {"organ_jobs_finished", 500},
+                {"organ_jobs_kept_bytes", 1 << 20},
+                {"organ_job_output_bytes", 1 << 16},
+                {"organ_job_memory_bytes", -1}};
+    char name[80];
+    int held[3];
+    static const char part[] =
+        "POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n{\"token\"";
+    serve_begin((organ_serve_options){.connections = 20, .per_address = 15, .keep_bytes = 1 << 20, .job_output = 1 << 16});
+    for (size_t k = 0; k < COUNT(rows); k++) {
+        snprintf(name, sizeof name, "%s_limit", rows[k].name);
+        ck_assert_msg(metric_of(rows[k].name) >= 0, "%s", rows[k].name);
+        ck_assert_msg(rows[k].limit < 0 || metric_of(name) == rows[k].limit, "%s is %g", name, metric_of(name));
+    }
+    for (size_t k = 0; k < COUNT(held); k++) {
+        held[k] = serve_connect();
+        ck_assert_int_eq(send(held[k], part, sizeof part - 1, 0), sizeof part - 1);
+    }
+    double bytes = 0;
+    for (int k = 0; k < 200 && bytes < 3 * 8; k++)
+        bytes = metric_of("organ_http_body_bytes");
+    ck_assert_msg(bytes >= 3 * 8 && bytes < 3 * 1000, "%g", bytes);
+    ck_assert_double_ge(metric_of("organ_http_connections"), 4);
+    ck_assert_double_ge(metric_of("organ_http_address_connections"), 4);
+    for (size_t k = 0; k < COUNT(held); k++)
+        close(held[k]);
+    for (int k = 0; k < 200 && bytes > 0; k++)
+        bytes = metric_of("organ_http_body_bytes");
+    ck_assert_double_eq(bytes, 0);
     serve_end();
 }
 END_TEST
@@ -343,7 +406,7 @@ END_TEST
 START_TEST(tokens)
 {
     char header[256];
-    scratch_text("token", "  correct-horse-battery\n");
+    serve_tokens("  correct-horse-battery\n");
     serve_begin((organ_serve_options){.token_file = scratch_path("token")});
     expect_answer("GET /healthz", "", NULL, 200, "ok");
     static const char *const guarded[] = {"GET /metrics",
@@ -378,7 +441,7 @@ END_TEST
 START_TEST(a_login_gives_a_cookie)
 {
     char cookie[256];
-    scratch_text("token", "correct-horse-battery");
+    serve_tokens("correct-horse-battery");
     serve_begin((organ_serve_options){.token_file = scratch_path("token")});
     served answer = ask_for("POST /api/v1/login", JSON_HEADERS, "{\"token\": \"correct-horse-battery\"}");
     ck_assert_int_eq(answer.status, 204);
@@ -395,63 +458,21 @@ START_TEST(a_login_gives_a_cookie)
 }
 END_TEST
 
-START_TEST(the_file_of_a_token)
-{
-    static const struct {
-        const char *text;
-        mode_t mode;
-        bool told;
-        const char *token, *fault; /* one of them */
-    } rows[] = {{"correct-horse-battery", 0600, false, "correct-horse-battery", NULL},
-                {"correct-horse-battery\n", 0400, false, "correct-horse-battery", NULL},
-                {" \t\r\ncorrect-horse-battery \r\n\n", 0600, false, "correct-horse-battery", NULL},
-                {"correct-horse-battery", 0640, true, "correct-horse-battery", NULL},
-                {"correct-horse-battery", 0604, true, "correct-horse-battery", NULL},
-                {"", 0600, false, NULL, "has 0 characters; allowed are 16 to 1024"},
-                {"\n", 0600, false, NULL, "has 0 characters; allowed are 16 to 1024"},
-                {"correct-horse\nbattery", 0600, false, NULL, "character 14"},
-                {"correct-horse-b\xc3\xa4ttery", 0600, false, NULL, "character 16"}};
-    for (size_t k = 0; k < COUNT(rows); k++) {
-        organ_guard guard = {0};
-        organ_error error = {0};
-        bool told = false;
-        scratch_text("token", rows[k].text);
-        ck_assert_int_eq(chmod(scratch_path("token"), rows[k].mode), 0);
-        const organ_status status = organ_guard_token(&guard, scratch_path("token"), &told, &error);
-        ck_assert_msg(rows[k].token ? status == ORGAN_OK && strcmp(guard.token, rows[k].token) == 0
-                                    : status == ORGAN_BAD_INPUT && !guard.token && strstr(error.message, rows[k].fault),
-                      "row %zu: %s", k, error.message);
-        ck_assert_msg(told == rows[k].told, "row %zu", k);
-        organ_guard_release(&guard);
-        ck_assert_int_eq(unlink(scratch_path("token")), 0);
-    }
-}
-END_TEST
-
-START_TEST(secrets_are_compared_whole)
-{
-    ck_assert(organ_guard_same("abc", "abc"));
-    static const char *const others[] = {"", "a", "ab", "abd", "xbc", "abcd", "abcabc"};
-    for (size_t k = 0; k < COUNT(others); k++)
-        ck_assert_msg(!organ_guard_same("abc", others[k]), "%s", others[k]);
-}
-END_TEST
-
 int main(int argc, char **argv)
 {
     int code;
     if (organ_models_worked(argc, argv, &code))
         return code;
     const suite_case cases[] = {
-        {"resources", {health_and_metrics, methods_are_told}},
+        {"resources", {health_and_metrics, quotas_are_told, methods_are_told}},
         {"files", {files_are_listed, files_come_as_what_they_are, ranges, what_a_client_has_is_not_sent_again}},
-        {"guard", {hosts, origins, tokens, a_login_gives_a_cookie, the_file_of_a_token, secrets_are_compared_whole}},
+        {"guard", {hosts, origins, tokens, a_login_gives_a_cookie}},
         {"models", {models_are_listed, a_model_is_described, a_changed_model_is_read_again, tensors_are_searched_sorted_and_paged}}};
     /* Models are read by the program itself as another process, which an emulator cannot start. */
     const bool emulated = getenv("EMULATED") != NULL;
     if (emulated)
         puts("emulated: without the tests that read models");
     Suite *const suites[] = {suite_of("serve", cases, COUNT(cases) - emulated, serve_root_make, serve_root_remove), serve_faults_suite(),
-                             serve_heads_suite(), NULL};
+                             serve_heads_suite(), serve_access_suite(), NULL};
     return run_suites(suites);
 }

@@ -7,5 +7,6 @@
 
 Suite *serve_faults_suite(void); /* paths that lead outside, malformed requests, limits, what cannot be started */
 Suite *serve_heads_suite(void);  /* requests byte for byte */
+Suite *serve_access_suite(void); /* tokens and their roles, proxies, the audit log */
 
 #endif

@@ -381,7 +381,7 @@ END_TEST
 START_TEST(who_guesses_tokens_waits)
 {
     double took[6];
-    scratch_text("token", "correct-horse-battery");
+    serve_tokens("correct-horse-battery");
     serve_begin((organ_serve_options){.token_file = scratch_path("token")});
     for (size_t k = 0; k < COUNT(took); k++) {
         const double began = now();
@@ -456,13 +456,24 @@ START_TEST(what_cannot_be_started)
     refuses((organ_serve_options){.listen = "[::]:0"}, ORGAN_USAGE, "--token-file");
     refuses((organ_serve_options){.token_file = scratch_path("nowhere")}, ORGAN_IO, "nowhere");
     scratch_text("short", "0123456789abcde\n");
+    ck_assert_int_eq(chmod(scratch_path("short"), 0600), 0);
     refuses((organ_serve_options){.token_file = scratch_path("short")}, ORGAN_BAD_INPUT, "15 characters; allowed are 16 to 1024");
     scratch_text("blank", "0123456789 abcdefg\n");
-    refuses((organ_serve_options){.token_file = scratch_path("blank")}, ORGAN_BAD_INPUT, "character 11");
+    ck_assert_int_eq(chmod(scratch_path("blank"), 0600), 0);
+    refuses((organ_serve_options){.token_file = scratch_path("blank")}, ORGAN_BAD_INPUT, "line 1 has two words");
     char *const many = filled("", 2000, "");
     scratch_text("long", many);
+    ck_assert_int_eq(chmod(scratch_path("long"), 0600), 0);
     free(many);
     refuses((organ_serve_options){.token_file = scratch_path("long")}, ORGAN_BAD_INPUT, "allowed are 16 to 1024");
+    serve_tokens("0123456789abcdef");
+    ck_assert_int_eq(rename(scratch_path("token"), scratch_path("root/token")), 0);
+    refuses((organ_serve_options){.token_file = scratch_path("root/token")}, ORGAN_USAGE, "lies below the root");
+    refuses((organ_serve_options){.audit_log = scratch_path("root/audit")}, ORGAN_USAGE, "lies below the root");
+    ck_assert_int_ne(access(scratch_path("root/audit"), F_OK), 0);
+    refuses((organ_serve_options){.tls_certificate = "c"}, ORGAN_USAGE, "--tls-key is missing");
+    refuses((organ_serve_options){.tls_key = "k"}, ORGAN_USAGE, "--tls-cert is missing");
+    refuses((organ_serve_options){.proxies = {.word = {"10.0.0.0/99"}, .count = 1}}, ORGAN_USAGE, "--trusted-proxy '10.0.0.0/99'");
     serve_begin((organ_serve_options){0});
     snprintf(busy, sizeof busy, "127.0.0.1:%u", serve_port());
     refuses((organ_serve_options){.listen = busy}, ORGAN_IO, "another program listens there already");

@@ -122,6 +122,16 @@ void serve_end(void)
 
 unsigned serve_port(void) { return organ_server_port(server); }
 
+void serve_renew(void) { organ_server_renew(server); }
+
+void serve_tokens(const char *text)
+{
+    /* A new file in the place of the old one, as an editor writes it: no reader sees half of it. */
+    scratch_text("token.new", text);
+    ck_assert_int_eq(chmod(scratch_path("token.new"), 0600), 0);
+    ck_assert_int_eq(rename(scratch_path("token.new"), scratch_path("token")), 0);
+}
+
 /* ---- the client ---- */
 
 int serve_connect(void)

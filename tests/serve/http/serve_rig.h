@@ -29,6 +29,10 @@ void serve_root_remove(void);
 void serve_begin(organ_serve_options options);
 void serve_end(void);
 unsigned serve_port(void);
+/* What SIGHUP does. */
+void serve_renew(void);
+/* Writes the file "token", for its owner alone. */
+void serve_tokens(const char *text);
 
 /* What came back. */
 typedef struct served {

@@ -80,7 +80,7 @@ function showLogin() {
     const wrong = make("p", { class: "wrong", id: "token-fault", role: "alert" });
     const form = make("form", { class: "panel narrow" },
         make("h1", { tabindex: -1 }, "Log in"),
-        make("p", { id: "token-help", class: "faint" }, "This server wants the token of the file that it was started with (--token-file)."),
+        make("p", { id: "token-help", class: "faint" }, "This server wants a token of the file that it was started with (--token-file)."),
         make("div", { class: "field" }, make("label", { for: "token" }, "Token"), token, wrong),
         make("div", { class: "actions" }, make("button", { type: "submit", class: "main" }, "Log in")));
     form.addEventListener("submit", async event => {

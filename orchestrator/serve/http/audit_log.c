@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/serve/http/audit_log.h"
+
+#include "orchestrator/report/text/members.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+struct organ_audit_log {
+    char *file;
+    pthread_mutex_t lock; /* guards what follows */
+    int fd;
+    bool torn, told; /* the last line is not whole; it was said that lines are lost */
+    unsigned long long lost;
+};
+
+/* A pipe that nobody reads is refused instead of waited for. */
+static int open_log(const char *file) { return open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600); }
+
+organ_status organ_audit_log_open(const char *file, organ_audit_log **made, organ_error *error)
+{
+    organ_audit_log *const audit = *made = calloc(1, sizeof *audit);
+    if (!audit)
+        return organ_fail_memory(error, file);
+    pthread_mutex_init(&audit->lock, NULL);
+    audit->file = strdup(file);
+    audit->fd = audit->file ? open_log(file) : -1;
+    if (audit->fd >= 0)
+        return ORGAN_OK;
+    organ_fail_errno(error, errno, "%s", file);
+    organ_audit_log_close(audit);
+    *made = NULL;
+    return error->status;
+}
+
+void organ_audit_log_close(organ_audit_log *audit)
+{
+    if (!audit)
+        return;
+    if (audit->fd >= 0)
+        close(audit->fd);
+    pthread_mutex_destroy(&audit->lock);
+    free(audit->file);
+    free(audit);
+}
+
+organ_status organ_audit_log_reopen(organ_audit_log *audit, organ_error *error)
+{
+    const int fd = open_log(audit->file);
+    if (fd < 0)
+        return organ_fail_errno(error, errno, "%s", audit->file);
+    pthread_mutex_lock(&audit->lock);
+    close(audit->fd);
+    audit->fd = fd;
+    audit->torn = false;
+    pthread_mutex_unlock(&audit->lock);
+    return ORGAN_OK;
+}
+
+/* The line without its end, to be freed; NULL without memory. */
+static char *line_of(const organ_audit_entry *entry)
+{
+    struct timespec now;
+    struct tm parts;
+    char stamp[40];
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &parts);
+    const size_t used = strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &parts);
+    snprintf(stamp + used, sizeof stamp - used, ".%03ldZ", now.tv_nsec / 1000000);
+    json_t *const line = ORGAN_OBJECT(SET_TEXT("time", stamp), SET_TEXT("address", entry->address),
+                                      SET_BYTES_OF("token", *entry->token ? entry->token : NULL), SET_BYTES("method", entry->method),
+                                      SET_BYTES("path", entry->path), SET_COUNT("status", entry->status),
+                                      SET_BYTES_OF("job", *entry->job ? entry->job : NULL));
+    char *const text = line ? json_dumps(line, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
+    json_decref(line);
+    return text;
+}
+
+/* One call of the system a line: lines of several processes do not mix. 0, or errno. */
+static int append_line(organ_audit_log *audit, const char *text)
+{
+    char *whole;
+    /* What a full disk has cut stays a line of its own. */
+    const int bytes = asprintf(&whole, "%s%s\n", audit->torn ? "\n" : "", text);
+    if (bytes < 0)
+        return ENOMEM;
+    const ssize_t wrote = write(audit->fd, whole, (size_t)bytes);
+    const int fault = wrote < 0 ? errno : wrote < bytes ? ENOSPC : 0;
+    if (wrote > 0)
+        audit->torn = wrote < bytes;
+    free(whole);
+    return fault;
+}
+
+void organ_audit_log_write(organ_audit_log *audit, const organ_audit_entry *entry)
+{
+    char *const text = line_of(entry);
+    pthread_mutex_lock(&audit->lock);
+    const int fault = text ? append_line(audit, text) : ENOMEM;
+    audit->lost += fault != 0;
+    if (fault && !audit->told)
+        fprintf(stderr, "organ: %s: requests are answered without a line in it: %s\n", audit->file, strerror(fault));
+    else if (!fault && audit->told)
+        fprintf(stderr, "organ: %s: lines are written again; %llu are lost\n", audit->file, audit->lost);
+    audit->told = fault != 0;
+    pthread_mutex_unlock(&audit->lock);
+    free(text);
+}
+
+unsigned long long organ_audit_log_lost(organ_audit_log *audit)
+{
+    pthread_mutex_lock(&audit->lock);
+    const unsigned long long lost = audit->lost;
+    pthread_mutex_unlock(&audit->lock);
+    return lost;
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/serve/http/tls.h"
+
+#include "formats/base/library.h"
+#include "orchestrator/serve/http/daemon_library.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <gnutls/abstract.h>
+#include <gnutls/gnutls.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { LONGEST_CHAIN = 16, LONGEST_PEM = 1 << 20 };
+
+/* Loaded with libmicrohttpd, which is linked with it. */
+static struct {
+    __typeof__(gnutls_certificate_allocate_credentials) *allocate_credentials;
+    __typeof__(gnutls_certificate_free_credentials) *free_credentials;
+    __typeof__(gnutls_certificate_set_x509_key_mem) *set_key;
+    __typeof__(gnutls_pcert_list_import_x509_raw) *import_chain;
+    __typeof__(gnutls_pcert_deinit) *free_certificate;
+    __typeof__(gnutls_privkey_init) *make_key;
+    __typeof__(gnutls_privkey_deinit) *free_key;
+    __typeof__(gnutls_privkey_import_x509_raw) *import_key;
+    __typeof__(gnutls_strerror) *explain;
+} gnutls;
+static const char *const names[] = {"gnutls_certificate_allocate_credentials",
+                                    "gnutls_certificate_free_credentials",
+                                    "gnutls_certificate_set_x509_key_mem",
+                                    "gnutls_pcert_list_import_x509_raw",
+                                    "gnutls_pcert_deinit",
+                                    "gnutls_privkey_init",
+                                    "gnutls_privkey_deinit",
+                                    "gnutls_privkey_import_x509_raw",
+                                    "gnutls_strerror"};
+_Static_assert(sizeof gnutls == sizeof names, "one name for each function");
+
+/* What a handshake uses. It stays until the server ends: a handshake that has begun may still use an older one. */
+typedef struct identity {
+    gnutls_pcert_st chain[LONGEST_CHAIN];
+    unsigned count;
+    gnutls_privkey_t key;
+    struct identity *older;
+} identity;
+
+struct organ_tls {
+    char *certificate, *key;
+    identity *newest;
+};
+
+/* The library calls without a context. Atomic. */
+static identity *current;
+
+static int give_identity(gnutls_session_t session, const gnutls_datum_t *authorities, int authority_count,
+                         const gnutls_pk_algorithm_t *algorithms, int algorithm_count, gnutls_pcert_st **chain, unsigned *count,
+                         gnutls_privkey_t *key)
+{
+    (void)session;
+    (void)authorities;
+    (void)authority_count;
+    (void)algorithms;
+    (void)algorithm_count;
+    identity *const now = __atomic_load_n(&current, __ATOMIC_ACQUIRE);
+    if (!now)
+        return -1;
+    *chain = now->chain;
+    *count = now->count;
+    *key = now->key;
+    return 0;
+}
+
+void organ_tls_options(struct MHD_OptionItem options[ORGAN_TLS_OPTIONS])
+{
+    static char priorities[] = "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2";
+    options[0] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)give_identity};
+    options[1] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0, priorities};
+}
+
+/* ---- the files ---- */
+
+/* A text that ends with a zero; of a secret file the mode is checked. */
+static organ_status read_pem(const char *file, bool secret, gnutls_datum_t *pem, organ_error *error)
+{
+    struct stat about;
+    ssize_t got = 1;
+    const int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return organ_fail_errno(error, errno, "%s", file);
+    pem->data = calloc(1, LONGEST_PEM + 1);
+    while (pem->data && got > 0 && pem->size < LONGEST_PEM) {
+        got = read(fd, pem->data + pem->size, LONGEST_PEM - pem->size);
+        pem->size += got > 0 ? (unsigned)got : 0;
+    }
+    if (!pem->data)
+        organ_fail_memory(error, file);
+    else if (got < 0 || fstat(fd, &about) != 0)
+        organ_fail_errno(error, errno, "%s", file);
+    else if (got > 0)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: has more than %d bytes", file, LONGEST_PEM);
+    else if (secret && S_ISREG(about.st_mode) && (about.st_mode & (S_IROTH | S_IWOTH)))
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: all users may %s the key (mode %04o); chmod 600 ends that", file,
+                   about.st_mode & S_IROTH ? "read" : "change", (unsigned)about.st_mode & 07777);
+    close(fd);
+    return error->status;
+}
+
+static void free_pem(gnutls_datum_t *pem)
+{
+    if (pem->data)
+        explicit_bzero(pem->data, pem->size);
+    free(pem->data);
+}
+
+static organ_status fail_pem(const char *file, const char *what, int code, organ_error *error)
+{
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: is no %s: %s", file, what, gnutls.explain(code));
+}
+
+/* By the library's own check, which compares the key with the first certificate. */
+static organ_status check_pair(const organ_tls *tls, const gnutls_datum_t *certificate, const gnutls_datum_t *key, organ_error *error)
+{
+    gnutls_certificate_credentials_t credentials;
+    int code = gnutls.allocate_credentials(&credentials);
+    if (code < 0)
+        return organ_fail_memory(error, tls->certificate);
+    code = gnutls.set_key(credentials, certificate, key, GNUTLS_X509_FMT_PEM);
+    gnutls.free_credentials(credentials);
+    if (code >= 0)
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not the key of the certificate %s: %s", tls->key, tls->certificate,
+                      gnutls.explain(code));
+}
+
+static void free_identity(identity *one)
+{
+    for (unsigned k = 0; k < one->count; k++)
+        gnutls.free_certificate(&one->chain[k]);
+    if (one->key)
+        gnutls.free_key(one->key);
+    free(one);
+}
+
+static organ_status import_identity(const organ_tls *tls, identity *one, const gnutls_datum_t *certificate, const gnutls_datum_t *key,
+                                    organ_error *error)
+{
+    unsigned count = LONGEST_CHAIN;
+    int code = gnutls.import_chain(one->chain, &count, certificate, GNUTLS_X509_FMT_PEM, 0);
+    if (code < 0)
+        return fail_pem(tls->certificate, "certificate in PEM", code, error);
+    one->count = count;
+    code = gnutls.make_key(&one->key);
+    if (code >= 0)
+        code = gnutls.import_key(one->key, key, GNUTLS_X509_FMT_PEM, NULL, 0);
+    if (code < 0)
+        return fail_pem(tls->key, "private key in PEM without a password", code, error);
+    return check_pair(tls, certificate, key, error);
+}
+
+organ_status organ_tls_renew(organ_tls *tls, organ_error *error)
+{
+    gnutls_datum_t certificate = {0}, key = {0};
+    identity *const one = calloc(1, sizeof *one);
+    if (!one)
+        return organ_fail_memory(error, tls->certificate);
+    if (read_pem(tls->certificate, false, &certificate, error) == ORGAN_OK && read_pem(tls->key, true, &key, error) == ORGAN_OK)
+        import_identity(tls, one, &certificate, &key, error);
+    free_pem(&certificate);
+    free_pem(&key);
+    if (error->status) {
+        free_identity(one);
+        return error->status;
+    }
+    one->older = tls->newest;
+    tls->newest = one;
+    __atomic_store_n(&current, one, __ATOMIC_RELEASE);
+    return ORGAN_OK;
+}
+
+organ_status organ_tls_open(const char *certificate, const char *key, organ_tls **made, organ_error *error)
+{
+    *made = NULL;
+    if (organ_mhd.is_feature_supported(MHD_FEATURE_TLS) != MHD_YES)
+        return organ_fail(error, ORGAN_IO, "--tls-cert: this libmicrohttpd (%s) was built without TLS", organ_mhd.get_version());
+    if (organ_library_load("libgnutls.so.30", names, sizeof names / sizeof *names, &gnutls, error) != ORGAN_OK)
+        return error->status;
+    organ_tls *const tls = *made = calloc(1, sizeof *tls);
+    if (!tls || !(tls->certificate = strdup(certificate)) || !(tls->key = strdup(key)))
+        organ_fail_memory(error, certificate);
+    else
+        organ_tls_renew(tls, error);
+    if (error->status) {
+        organ_tls_close(tls);
+        *made = NULL;
+    }
+    return error->status;
+}
+
+void organ_tls_close(organ_tls *tls)
+{
+    if (!tls)
+        return;
+    __atomic_store_n(&current, NULL, __ATOMIC_RELEASE);
+    for (identity *one = tls->newest, *older; one; one = older) {
+        older = one->older;
+        free_identity(one);
+    }
+    free(tls->certificate);
+    free(tls->key);
+    free(tls);
+}

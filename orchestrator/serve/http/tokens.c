@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/serve/http/tokens.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { SHORTEST_TOKEN = 16, LONGEST_TOKEN = 1024, MOST_TOKENS = 256, LONGEST_FILE = 1 << 19 };
+
+typedef struct token {
+    organ_bearer who;
+    char *text;
+    char session[ORGAN_SESSION_DIGITS + 1];
+} token;
+
+typedef struct token_list {
+    token *tokens;
+    size_t count;
+} token_list;
+
+/* By which a file is known again. */
+typedef struct file_identity {
+    dev_t device;
+    ino_t number;
+    off_t bytes;
+    struct timespec modified, changed;
+} file_identity;
+
+struct organ_tokens {
+    char *file;
+    pthread_rwlock_t lock; /* guards what follows */
+    token_list list;
+    file_identity read; /* which file was read last, good or not */
+};
+
+bool organ_secret_is(const char *secret, const char *given)
+{
+    const size_t right = strlen(secret), length = strlen(given);
+    /* As many steps as the given text is long, whatever the secret is; volatile keeps the compiler from leaving early. */
+    volatile unsigned char differs = right != length;
+    for (size_t k = 0; k < length; k++)
+        differs |= (unsigned char)(secret[k % (right + 1)] ^ given[k]);
+    return !differs;
+}
+
+organ_status organ_session_make(char session[ORGAN_SESSION_DIGITS + 1], organ_error *error)
+{
+    unsigned char bytes[ORGAN_SESSION_DIGITS / 2];
+    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
+        return organ_fail_errno(error, errno, "random numbers for sessions");
+    for (size_t k = 0; k < sizeof bytes; k++)
+        snprintf(session + 2 * k, 3, "%02x", bytes[k]);
+    return ORGAN_OK;
+}
+
+static void forget_tokens(token_list *list)
+{
+    for (size_t k = 0; k < list->count; k++) {
+        explicit_bzero(list->tokens[k].text, strlen(list->tokens[k].text));
+        free(list->tokens[k].text);
+    }
+    if (list->tokens)
+        explicit_bzero(list->tokens, list->count * sizeof *list->tokens);
+    free(list->tokens);
+    *list = (token_list){0};
+}
+
+/* ---- the file ---- */
+
+static organ_status check_token(const char *file, const char *text, size_t length, organ_error *error)
+{
+    if (length < SHORTEST_TOKEN || length > LONGEST_TOKEN)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the token has %zu characters; allowed are %d to %d", file, length, SHORTEST_TOKEN,
+                          LONGEST_TOKEN);
+    for (size_t k = 0; k < length; k++)
+        if (text[k] <= ' ' || text[k] > '~')
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: character %zu of the token is neither a letter, a digit nor a sign of ASCII",
+                              file, k + 1);
+    return ORGAN_OK;
+}
+
+/* Takes the next word of a line; its length, 0 if there is none. */
+static size_t next_word(const char **at, const char *end, const char **word)
+{
+    while (*at < end && isspace((unsigned char)**at))
+        ++*at;
+    *word = *at;
+    while (*at < end && !isspace((unsigned char)**at))
+        ++*at;
+    return (size_t)(*at - *word);
+}
+
+static bool is_name(const char *text, size_t length)
+{
+    for (size_t k = 0; k < length; k++)
+        if (!isalnum((unsigned char)text[k]) && !strchr("._-", text[k]))
+            return false;
+    return length > 0 && length < sizeof((organ_bearer *)NULL)->name;
+}
+
+static organ_status add_token(token_list *list, const char *file, const char *name, size_t name_length, organ_access access,
+                              const char *text, size_t length, organ_error *error)
+{
+    token *const t = &list->tokens[list->count];
+    if (check_token(file, text, length, error) != ORGAN_OK || organ_session_make(t->session, error) != ORGAN_OK)
+        return error->status;
+    snprintf(t->who.name, sizeof t->who.name, "%.*s", (int)name_length, name);
+    t->who.access = access;
+    t->text = strndup(text, length);
+    if (!t->text)
+        return organ_fail_memory(error, file);
+    list->count++;
+    for (token *other = list->tokens; other < t; other++) {
+        if (strcmp(other->who.name, t->who.name) == 0)
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: two tokens have the name '%s'", file, t->who.name);
+        if (strcmp(other->text, t->text) == 0)
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' and '%s' have the same token", file, other->who.name, t->who.name);
+    }
+    return ORGAN_OK;
+}
+
+static organ_status read_line(token_list *list, const char *file, size_t number, const char *at, const char *end, organ_error *error)
+{
+    const char *words[4];
+    size_t lengths[4], count = 0;
+    while (count < 4 && (lengths[count] = next_word(&at, end, &words[count])) > 0)
+        count++;
+    if (count == 0 || words[0][0] == '#')
+        return ORGAN_OK;
+    if (count != 3)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: line %zu has %s; a line is: NAME ROLE TOKEN", file, number,
+                          count == 4   ? "more than three words"
+                          : count == 1 ? "one word"
+                                       : "two words");
+    if (!is_name(words[0], lengths[0]))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: line %zu: a name has 1 to 63 letters, digits, '.', '_' or '-'", file, number);
+    const bool run = lengths[1] == 3 && memcmp(words[1], "run", 3) == 0;
+    if (!run && (lengths[1] != 4 || memcmp(words[1], "read", 4) != 0))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: line %zu: the role of '%.*s' is neither read nor run", file, number, (int)lengths[0],
+                          words[0]);
+    if (list->count == MOST_TOKENS)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: there are more than %d tokens", file, MOST_TOKENS);
+    return add_token(list, file, words[0], lengths[0], run ? ORGAN_ACCESS_RUN : ORGAN_ACCESS_READ, words[2], lengths[2], error);
+}
+
+static organ_status read_lines(token_list *list, const char *file, const char *text, size_t length, organ_error *error)
+{
+    const char *const end = text + length, *at = text, *word, *second;
+    list->tokens = calloc(MOST_TOKENS, sizeof *list->tokens);
+    if (!list->tokens)
+        return organ_fail_memory(error, file);
+    const size_t first = next_word(&at, end, &word);
+    if (next_word(&at, end, &second) == 0)
+        return add_token(list, file, "token", 5, ORGAN_ACCESS_RUN, word, first, error);
+    size_t number = 1;
+    for (const char *line = text; line < end && !error->status; number++) {
+        const char *const newline = memchr(line, '\n', (size_t)(end - line)), *const line_end = newline ? newline : end;
+        read_line(list, file, number, line, line_end, error);
+        line = line_end + 1;
+    }
+    if (!error->status && list->count == 0)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: there is no token in it", file);
+    return error->status;
+}
+
+static file_identity identity_of(const struct stat *about)
+{
+    return (file_identity){about->st_dev, about->st_ino, about->st_size, about->st_mtim, about->st_ctim};
+}
+
+static bool same_time(const struct timespec *a, const struct timespec *b) { return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec; }
+
+static bool same_identity(const file_identity *a, const file_identity *b)
+{
+    return a->device == b->device && a->number == b->number && a->bytes == b->bytes && same_time(&a->modified, &b->modified) &&
+           same_time(&a->changed, &b->changed);
+}
+
+static organ_status read_all(int fd, const char *file, char *text, size_t *length, organ_error *error)
+{
+    ssize_t got = 1;
+    while (got > 0 && *length < LONGEST_FILE) {
+        got = read(fd, text + *length, LONGEST_FILE - *length);
+        *length += got > 0 ? (size_t)got : 0;
+    }
+    if (got < 0)
+        return organ_fail_errno(error, errno, "%s", file);
+    return *length < LONGEST_FILE ? ORGAN_OK : organ_fail(error, ORGAN_BAD_INPUT, "%s: has more than %d bytes", file, LONGEST_FILE);
+}
+
+static organ_status read_tokens(const char *file, token_list *list, struct stat *about, organ_error *error)
+{
+    size_t length = 0;
+    const int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return organ_fail_errno(error, errno, "%s", file);
+    char *const text = malloc(LONGEST_FILE);
+    if (!text)
+        organ_fail_memory(error, file);
+    else if (fstat(fd, about) < 0)
+        organ_fail_errno(error, errno, "%s", file);
+    else if (S_ISREG(about->st_mode) && (about->st_mode & (S_IROTH | S_IWOTH)))
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: all users may %s the tokens (mode %04o); chmod 600 ends that", file,
+                   about->st_mode & S_IROTH ? "read" : "change", (unsigned)about->st_mode & 07777);
+    else if (read_all(fd, file, text, &length, error) == ORGAN_OK)
+        read_lines(list, file, text, length, error);
+    if (text)
+        explicit_bzero(text, length);
+    free(text);
+    close(fd);
+    if (error->status)
+        forget_tokens(list);
+    return error->status;
+}
+
+/* ---- the list ---- */
+
+organ_status organ_tokens_open(const char *file, organ_tokens **made, bool *open_to_group, organ_error *error)
+{
+    struct stat about = {0};
+    organ_tokens *const tokens = *made = calloc(1, sizeof *tokens);
+    if (!tokens || !(tokens->file = strdup(file))) {
+        free(tokens);
+        *made = NULL;
+        return organ_fail_memory(error, file);
+    }
+    pthread_rwlock_init(&tokens->lock, NULL);
+    if (read_tokens(file, &tokens->list, &about, error) != ORGAN_OK) {
+        organ_tokens_close(tokens);
+        *made = NULL;
+        return error->status;
+    }
+    tokens->read = identity_of(&about);
+    *open_to_group = S_ISREG(about.st_mode) && (about.st_mode & S_IRGRP);
+    return ORGAN_OK;
+}
+
+void organ_tokens_close(organ_tokens *tokens)
+{
+    if (!tokens)
+        return;
+    forget_tokens(&tokens->list);
+    pthread_rwlock_destroy(&tokens->lock);
+    free(tokens->file);
+    free(tokens);
+}
+
+size_t organ_tokens_count(organ_tokens *tokens)
+{
+    pthread_rwlock_rdlock(&tokens->lock);
+    const size_t count = tokens->list.count;
+    pthread_rwlock_unlock(&tokens->lock);
+    return count;
+}
+
+static void keep_sessions(token_list *now, const token_list *before)
+{
+    for (size_t k = 0; k < now->count; k++)
+        for (size_t j = 0; j < before->count; j++) {
+            token *const t = &now->tokens[k];
+            const token *const old = &before->tokens[j];
+            if (strcmp(t->text, old->text) == 0 && strcmp(t->who.name, old->who.name) == 0)
+                memcpy(t->session, old->session, sizeof t->session);
+        }
+}
+
+bool organ_tokens_renew(organ_tokens *tokens, bool anyway, organ_error *error)
+{
+    struct stat about = {0};
+    token_list list = {0}, before;
+    const bool there = stat(tokens->file, &about) == 0;
+    /* What is no regular file, such as a pipe of a shell, was read once and for all. */
+    if (there && !S_ISREG(about.st_mode))
+        return false;
+    const file_identity now = identity_of(&about);
+    if (same_identity(&now, &tokens->read) && !(anyway && there))
+        return false;
+    read_tokens(tokens->file, &list, &about, error);
+    tokens->read = now; /* as it was before it was read: what was changed meanwhile is read again */
+    if (error->status)
+        return false;
+    pthread_rwlock_wrlock(&tokens->lock);
+    before = tokens->list;
+    keep_sessions(&list, &before);
+    tokens->list = list;
+    pthread_rwlock_unlock(&tokens->lock);
+    forget_tokens(&before);
+    return true;
+}
+
+/* All are compared, so that the time does not tell which one it was. */
+static const token *find_secret(const organ_tokens *tokens, const char *given, bool session)
+{
+    const token *found = NULL;
+    for (size_t k = 0; k < tokens->list.count; k++) {
+        const token *const t = &tokens->list.tokens[k];
+        if (organ_secret_is(session ? t->session : t->text, given))
+            found = t;
+    }
+    return found;
+}
+
+static bool know_secret(organ_tokens *tokens, const char *given, bool by_session, organ_bearer *who, char *session)
+{
+    pthread_rwlock_rdlock(&tokens->lock);
+    const token *const found = find_secret(tokens, given, by_session);
+    if (found)
+        *who = found->who;
+    if (found && session)
+        memcpy(session, found->session, sizeof found->session);
+    pthread_rwlock_unlock(&tokens->lock);
+    return found != NULL;
+}
+
+bool organ_tokens_know(organ_tokens *tokens, const char *given, organ_bearer *who) { return know_secret(tokens, given, false, who, NULL); }
+
+bool organ_tokens_know_session(organ_tokens *tokens, const char *given, organ_bearer *who)
+{
+    return know_secret(tokens, given, true, who, NULL);
+}
+
+bool organ_tokens_login(organ_tokens *tokens, const char *given, organ_bearer *who, char session[ORGAN_SESSION_DIGITS + 1])
+{
+    return know_secret(tokens, given, false, who, session);
+}

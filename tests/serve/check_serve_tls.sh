@@ -1,0 +1,145 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Encrypted connections, with certificates made here: what is refused by name before anything listens, what a client sees, what a job does, and
+# certificate, tokens and audit log that change while the server runs. Needs curl and openssl.
+. "$(dirname "$0")/../kit/serve_kit.sh"
+here="the programs that this needs"
+for program in curl openssl; do
+    command -v "$program" >/dev/null || bad "$program is missing"
+done
+((failed)) && finish
+
+# certificate NAME: a key and a certificate for this machine that it signs.
+certificate() {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$1.key" -out "$1.pem" -days 2 -subj "/CN=$1" \
+        -addext "subjectAltName=DNS:localhost,IP:127.0.0.1" 2>../made || bad "no certificate" ../made
+    chmod 600 "$1.key"
+}
+mkdir -p root/models root/out
+cp -r "$model" root/models/tiny
+umask 077
+certificate first
+certificate second
+printf 'alice run alice-alice-alice-alice\nbob read bob-bob-bob-bob-bob\n' >tokens
+
+# ---- refused by name ----
+# refuses CODE PART OPTION...
+refuses() {
+    here="organ serve ${*:3}"
+    timeout 20 "$organ" serve --root root --listen 127.0.0.1:0 "${@:3}" >/dev/null 2>../serve
+    local code=$?
+    judge "ends with $code instead of $1" test "$code" -eq "$1"
+    if grep -qF -- "$2" ../serve; then good; else bad "does not say '$2'" ../serve; fi
+}
+echo junk >junk.pem
+cp first.key open.key && chmod 644 open.key
+cp first.key written.key && chmod 602 written.key
+openssl ec -in first.key -aes256 -passout pass:secret -out locked.key 2>/dev/null
+refuses 2 "--tls-key is missing" --tls-cert first.pem
+refuses 2 "--tls-cert is missing" --tls-key first.key
+refuses 4 "nowhere.pem: No such file" --tls-cert nowhere.pem --tls-key first.key
+refuses 4 "nowhere.key: No such file" --tls-cert first.pem --tls-key nowhere.key
+refuses 3 "junk.pem: is no certificate" --tls-cert junk.pem --tls-key first.key
+refuses 3 "junk.pem: is no private key" --tls-cert first.pem --tls-key junk.pem
+refuses 3 "first.key: is no certificate" --tls-cert first.key --tls-key first.key
+refuses 3 "locked.key: is no private key in PEM without a password" --tls-cert first.pem --tls-key locked.key
+refuses 3 "second.key: is not the key of the certificate first.pem" --tls-cert first.pem --tls-key second.key
+refuses 3 "open.key: all users may read the key (mode 0644)" --tls-cert first.pem --tls-key open.key
+refuses 3 "written.key: all users may change the key (mode 0602)" --tls-cert first.pem --tls-key written.key
+cp first.key root/inside.key
+refuses 2 "lies below the root" --tls-cert first.pem --tls-key root/inside.key
+rm root/inside.key
+refuses 2 "give a --token-file" --listen 0.0.0.0:0 --tls-cert first.pem --tls-key first.key
+
+# ---- served ----
+# serve_encrypted OPTION...: $port is where.
+serve_encrypted() {
+    here="organ serve $*"
+    : >../serve
+    "$organ" serve --root root "$@" >/dev/null 2>../serve &
+    server=$!
+    for ((k = 0; k < 600; k++)); do
+        port=$(sed -n 's,.* at https://[^ ]*:\([0-9]*\)/.*,\1,p' ../serve)
+        [[ -n $port ]] && return
+        sleep 0.05
+    done
+    bad "does not serve" ../serve
+    finish
+}
+# ask STATUS CA PATH [CURL OPTION...]: 000 where there is no connection.
+ask() {
+    here="${*:3}"
+    local status
+    status=$(curl -sS --max-time 20 --cacert "$2" -o "$answer" -D ../head -w '%{http_code}' "https://localhost:$port$3" "${@:4}" 2>../curl)
+    if [[ $status == "$1" ]]; then good; else bad "gives $status instead of $1" ../curl; fi
+}
+alice=(-H 'Authorization: Bearer alice-alice-alice-alice')
+bob=(-H 'Authorization: Bearer bob-bob-bob-bob-bob')
+json=(-H 'Content-Type: application/json')
+job='{"verb":"inspect","arguments":{"MODEL":"models/tiny"}}'
+serve_encrypted --listen 0.0.0.0:0 --token-file tokens --tls-cert first.pem --tls-key first.key --audit-log audit --host localhost
+ask 200 first.pem /healthz
+ask 000 second.pem /healthz
+ask 000 first.pem /healthz --tls-max 1.1
+ask 200 first.pem /healthz --tlsv1.3
+ask 401 first.pem /metrics
+ask 200 first.pem /metrics "${alice[@]}"
+ask 200 first.pem /files/models/tiny/model-00001-of-00003.safetensors "${bob[@]}"
+judge "a download has other bytes" cmp -s "$answer" "$model/model-00001-of-00003.safetensors"
+ask 206 first.pem /files/models/tiny/model-00001-of-00003.safetensors "${bob[@]}" -r 100-199
+ask 200 first.pem /api/v1/models/models/tiny "${bob[@]}"
+has '"architecture":"Qwen2ForCausalLM"'
+ask 403 first.pem /api/v1/jobs "${bob[@]}" "${json[@]}" -d "$job"
+ask 403 first.pem /api/v1/jobs "${alice[@]}" "${json[@]}" -H "Origin: http://localhost:$port" -d "$job"
+ask 201 first.pem /api/v1/jobs "${alice[@]}" "${json[@]}" -H "Origin: https://localhost:$port" -d "$job"
+id=$(member id)
+ask 200 first.pem "/api/v1/jobs/$id/events" "${bob[@]}" -N
+has '"state":"done"'
+ask 204 first.pem /api/v1/login "${json[@]}" -d '{"token":"bob-bob-bob-bob-bob"}'
+judge "the cookie is not for encrypted connections alone" grep -qi '^set-cookie: .*; secure' ../head
+ask 200 first.pem /metrics -H "Cookie: $(sed -n 's/^[Ss]et-[Cc]ookie: \([^;]*\).*/\1/p' ../head)"
+# Who speaks plainly gets no answer, and does not disturb others.
+here="a plain request"
+exec {s}<>"/dev/tcp/127.0.0.1/$port" && printf 'GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n' >&"$s" && timeout 5 cat <&"$s" >../plain
+exec {s}>&-
+judge "is answered" test -z "$(grep -a HTTP ../plain)"
+
+# ---- changed ----
+# renewed PART: after SIGHUP the server says so.
+renewed() {
+    here="SIGHUP: $1"
+    kill -HUP "$server"
+    for ((k = 0; k < 200; k++)); do
+        grep -qF -- "$1" ../serve && good && return
+        sleep 0.05
+    done
+    bad "is not said" ../serve
+}
+cp first.pem kept.pem && cp first.key kept.key
+cp second.pem first.pem
+renewed "first.key: is not the key of the certificate first.pem"
+ask 200 kept.pem /healthz
+cp second.key first.key
+mv audit audit.1
+renewed "first.pem: read again, with its key"
+ask 200 second.pem /healthz
+ask 000 kept.pem /healthz
+here="the audit log"
+judge "is not opened again" grep -q '"path":"/healthz","status":200' audit
+judge "does not say who did what" grep -q "\"token\":\"alice\",\"method\":\"POST\",\"path\":\"/api/v1/jobs\",\"status\":201,\"job\":\"$id\"" audit.1
+judge "has lines that are none" test "$(grep -c '^{"time":"20.*}$' audit.1)" -eq "$(wc -l <audit.1)"
+printf 'carol read carol-carol-carol-carol\n' >tokens
+here="a changed file of tokens"
+for ((k = 0; k < 200; k++)); do
+    grep -qF "tokens: read again: 1 tokens" ../serve && break
+    sleep 0.05
+done
+judge "is not read" test "$k" -lt 200
+ask 401 second.pem /metrics "${alice[@]}"
+ask 200 second.pem /metrics -H 'Authorization: Bearer carol-carol-carol-carol'
+here="the end"
+kill -TERM "$server" && wait "$server"
+judge "is not 0" test $? -eq 0
+judge "a token or a key is in the log" test -z "$(grep -e alice-alice -e bob-bob -e carol-carol -e PRIVATE ../serve audit audit.1)"
+server=
+finish
