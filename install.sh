@@ -2,15 +2,18 @@
 # SPDX-License-Identifier: MIT
 # What `ninja install` does when everything is built: install.sh "LIBRARIES" HEADER...
 # `ninja uninstall` takes away what it installed: install.sh --remove
-# PREFIX (default /usr/local) and DESTDIR are taken from the environment.
+# PREFIX (default /usr/local), LIBDIR (PREFIX/lib) and DESTDIR are taken from the environment.
 set -eu
 prefix=${PREFIX:-/usr/local}
+libdir=${LIBDIR:-$prefix/lib}
 to=${DESTDIR:-}$prefix
+lib=${DESTDIR:-}$libdir
 bash=$to/share/bash-completion/completions/organ
 zsh=$to/share/zsh/site-functions/_organ
 fish=$to/share/fish/vendor_completions.d/organ.fish
+unit=$to/lib/systemd/system/organ.service
 if [ "$1" = --remove ]; then
-    rm -f "$to/bin/organ" "$to/lib/liborgan.a" "$to"/lib/liborgan.so* "$to/lib/pkgconfig/organ.pc" "$bash" "$zsh" "$fish"
+    rm -f "$to/bin/organ" "$lib/liborgan.a" "$lib"/liborgan.so* "$lib/pkgconfig/organ.pc" "$bash" "$zsh" "$fish" "$unit"
     rm -f "$to/share/man/man1/organ.1" "$to"/share/man/man1/organ-*.1
     rm -rf "$to/include/organ" "$to/lib/organ"
     exit
@@ -21,19 +24,19 @@ version=$(sed -n 's/^#define ORGAN_VERSION "\(.*\)"$/\1/p' orchestrator/version.
 name=liborgan.so.1 # the soname in build.ninja
 
 install -D -m 755 build/organ "$to/bin/organ"
-install -D -m 644 build/liborgan.a "$to/lib/liborgan.a"
-install -m 755 build/liborgan.so "$to/lib/liborgan.so.$version"
-ln -sf "liborgan.so.$version" "$to/lib/$name"
-ln -sf "$name" "$to/lib/liborgan.so"
+install -D -m 644 build/liborgan.a "$lib/liborgan.a"
+install -m 755 build/liborgan.so "$lib/liborgan.so.$version"
+ln -sf "liborgan.so.$version" "$lib/$name"
+ln -sf "$name" "$lib/liborgan.so"
 [ ! -f build/liborgan_mpi.so ] || install -D -m 755 build/liborgan_mpi.so "$to/lib/organ/liborgan_mpi.so"
 for header; do install -D -m 644 "$header" "$to/include/organ/$header"; done
 
 # Reports are documents of jansson, which programs use too; the rest is needed where liborgan.a is linked.
 private=$(printf '%s\n' "$libraries" | sed 's/-ljansson //')
-install -d "$to/lib/pkgconfig"
-cat >"$to/lib/pkgconfig/organ.pc" <<END
+install -d "$lib/pkgconfig"
+cat >"$lib/pkgconfig/organ.pc" <<END
 prefix=$prefix
-libdir=\${prefix}/lib
+libdir=$(printf '%s\n' "$libdir" | sed "s,^$prefix/,\${prefix}/,")
 includedir=\${prefix}/include
 
 Name: organ
@@ -44,10 +47,13 @@ Requires: jansson
 Libs: -L\${libdir} -lorgan
 Libs.private: $private -pthread
 END
-chmod 644 "$to/lib/pkgconfig/organ.pc"
+chmod 644 "$lib/pkgconfig/organ.pc"
 
 install -d "$to/share/man/man1"
 install -m 644 build/man/*.1 "$to/share/man/man1"
 install -D -m 644 build/completion/organ "$bash"
 install -D -m 644 build/completion/_organ "$zsh"
 install -D -m 644 build/completion/organ.fish "$fish"
+install -d "${unit%/*}"
+sed "s,/usr/bin/organ,$prefix/bin/organ," packaging/organ.service >"$unit"
+chmod 644 "$unit"

@@ -218,7 +218,7 @@ sanitize() {
     local long="names|cli_same_bits|cli_memory|cli_ranks_text"
     if [[ $1 == whole ]]; then vectors="-fno-sanitize=undefined -O2" long=; fi
     elsewhere "$1" CFLAGS="${CFLAGS:-} $flags" CFLAGS_SCALAR=-O2 CFLAGS_SIMD="$vectors" || return
-    in_tree "$1" "build/$1" "$({ programs && scripts; } | grep -vxE "abi|hardening|house|install|libraries|pages" | grep -vxE -e "${SUITES:+-}($long)")" "$environment"
+    in_tree "$1" "build/$1" "$({ programs && scripts; } | grep -vxE "abi|hardening|house|install|libraries|unit|pages" | grep -vxE -e "${SUITES:+-}($long)")" "$environment"
 }
 
 # Says what keeps this machine from building and running programs for aarch64, or nothing.
