@@ -17,7 +17,7 @@ typedef void key_check(organ_findings *findings, const organ_json_key *key, cons
 /* The beginning of a value as it is written. */
 static void shown(const organ_json_key *key, char out[100])
 {
-    const size_t length = organ_json_value_end(key->text, key->value) - key->value;
+    const size_t length = organ_json_value_end(key->text, key->value, STRICT_BYTES + 1) - key->value;
     snprintf(out, 100, "%.*s%s", (int)(length > 80 ? 80 : length), key->text->bytes + key->value, length > 80 ? "..." : "");
 }
 
@@ -79,24 +79,35 @@ static const struct {
             {"chat_template", checks_template},    {"chat_templates", checks_template}, {"default_chat_template", checks_template},
             {"tool_use_template", checks_template}};
 
+/* Keys of one file that are looked at: real ones have a handful, and values within values are read again for each. */
+enum { KEYS_MOST = 1000 };
+
+typedef struct reading {
+    organ_findings *findings;
+    size_t keys;
+} reading;
+
+static void look_at(organ_findings *findings, const organ_json_key *key, key_check *check)
+{
+    json_error_t fault;
+    bool no_memory;
+    const size_t length = organ_json_value_end(key->text, key->value, STRICT_BYTES + 1) - key->value;
+    json_t *const value = length > STRICT_BYTES ? NULL
+                                                : organ_json_load(key->text->bytes + key->value, length, JSON_DECODE_ANY | JSON_ALLOW_NUL,
+                                                                  &fault, &no_memory);
+    if (value)
+        check(findings, key, value);
+    else
+        organ_findings_add(findings, ORGAN_FINDING_CONFIG, key->path, "it cannot be read, or is longer than %zu bytes", STRICT_BYTES);
+    json_decref(value);
+}
+
 static void see_key(void *context, const organ_json_key *key)
 {
-    organ_findings *const findings = context;
-    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
-        if (strcmp(keys[k].name, key->name) != 0)
-            continue;
-        json_error_t fault;
-        bool no_memory;
-        const size_t end = organ_json_value_end(key->text, key->value);
-        json_t *const value = end - key->value > STRICT_BYTES ? NULL
-                                                              : organ_json_load(key->text->bytes + key->value, end - key->value,
-                                                                                JSON_DECODE_ANY | JSON_ALLOW_NUL, &fault, &no_memory);
-        if (value)
-            keys[k].check(findings, key, value);
-        else
-            organ_findings_add(findings, ORGAN_FINDING_CONFIG, key->path, "it cannot be read, or is longer than %zu bytes", STRICT_BYTES);
-        json_decref(value);
-    }
+    reading *const r = context;
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+        if (strcmp(keys[k].name, key->name) == 0 && r->keys++ < KEYS_MOST)
+            look_at(r->findings, key, keys[k].check);
 }
 
 void organ_config_check(organ_findings *findings, const organ_json_text *text)
@@ -106,7 +117,11 @@ void organ_config_check(organ_findings *findings, const organ_json_text *text)
     if (text->length <= STRICT_BYTES && organ_json_parse(text, (organ_json_span){0, text->length}, NULL, &tree, &error) != ORGAN_OK)
         organ_findings_add_error(findings, ORGAN_FINDING_CONFIG, &error);
     json_decref(tree);
-    organ_json_keys(text, see_key, findings);
+    reading r = {.findings = findings};
+    organ_json_keys(text, see_key, &r);
+    if (r.keys > KEYS_MOST)
+        organ_findings_add(findings, ORGAN_FINDING_UNREAD, "", "%zu keys that loaders act on; the first %d were looked at", r.keys,
+                           KEYS_MOST);
 }
 
 void organ_yaml_check(organ_findings *findings, const char *text, size_t length)

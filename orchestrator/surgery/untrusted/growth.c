@@ -176,9 +176,11 @@ bool organ_growth_is_tokenizer(const char *name)
 static void see_decoder(void *context, const organ_json_key *key)
 {
     if (strcmp(key->name, "added_tokens_decoder") == 0 && strcmp(key->path, key->name) == 0)
-        add_if_more(context, key->path, "added tokens",
-                    organ_json_extent_of(key->text, (organ_json_span){key->value, organ_json_value_end(key->text, key->value)}).members,
-                    ADDED_MOST);
+        add_if_more(
+            context, key->path, "added tokens",
+            organ_json_extent_of(key->text, (organ_json_span){key->value, organ_json_value_end(key->text, key->value, key->text->length)})
+                .members,
+            ADDED_MOST);
 }
 
 void organ_growth_check(organ_findings *findings, const char *name, const organ_json_text *text)

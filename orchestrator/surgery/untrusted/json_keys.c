@@ -25,10 +25,11 @@ static size_t past_blanks(const organ_json_text *text, size_t at)
     return at;
 }
 
-size_t organ_json_value_end(const organ_json_text *text, size_t at)
+size_t organ_json_value_end(const organ_json_text *text, size_t at, size_t most)
 {
     size_t depth = 0;
-    for (; at < text->length; at++) {
+    const size_t end = text->length - at > most ? at + most : text->length;
+    for (; at < end; at++) {
         const char c = text->bytes[at];
         const bool closes = c == '}' || c == ']';
         if (depth == 0 && (c == ',' || closes))
@@ -40,7 +41,7 @@ size_t organ_json_value_end(const organ_json_text *text, size_t at)
         if (depth == 0 && (c == '"' || closes))
             return at + 1;
     }
-    return text->length;
+    return at;
 }
 
 typedef struct walk {

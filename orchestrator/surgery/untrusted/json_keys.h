@@ -23,8 +23,8 @@ typedef void organ_json_key_seen(void *context, const organ_json_key *key);
  * as far as strings and brackets go; below a depth of ORGAN_JSON_KEYS_DEPTH paths are not told. */
 void organ_json_keys(const organ_json_text *text, organ_json_key_seen *seen, void *context);
 
-/* Behind the value that begins at `at`. */
-size_t organ_json_value_end(const organ_json_text *text, size_t at);
+/* Behind the value that begins at `at`; of one that is longer than `most` bytes somewhere behind so many. */
+size_t organ_json_value_end(const organ_json_text *text, size_t at, size_t most);
 
 /* What a list or an object holds at its own depth, from the text alone. */
 typedef struct organ_json_extent {

@@ -169,7 +169,7 @@ static bool looks_known(const char *name, const char **of, int32_t *foreign)
 
 static bool is_ascii(const char *text)
 {
-    while (*text > 0)
+    while (*text && (unsigned char)*text < 0x80)
         text++;
     return *text == 0;
 }

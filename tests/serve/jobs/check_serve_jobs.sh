@@ -91,6 +91,21 @@ has '"exit_code":3'
 has 'no model here'
 gives 409 GET "/api/v1/jobs/$id/result"
 
+# ---- a download is looked at before it is loaded; findings are a result ----
+gives 201 POST /api/v1/jobs '{"verb":"inspect","arguments":{"MODEL":"models/tiny","untrusted":true}}'
+id=$(member id)
+reaches done
+gives 200 GET "/api/v1/jobs/$id/result"
+has '"verdict": "clean"'
+mkdir root/download && echo 'import os' >root/download/x.py
+gives 201 POST /api/v1/jobs '{"verb":"inspect","arguments":{"MODEL":"download","untrusted":true}}'
+id=$(member id)
+reaches done
+has '"exit_code":1'
+gives 200 GET "/api/v1/jobs/$id/result"
+has 'it is Python source'
+rm -r root/download
+
 # ---- cancelled, and resumed to the same bytes; nobody gets in between ----
 prune out/b
 begun

@@ -49,7 +49,7 @@ void expect_finding(const char *name, const char *kind, const char *file, const 
                  strstr(organ_json_text(one, "where"), where) && strstr(organ_json_text(one, "what"), what);
     }
     char *const text = json_dumps(json_object_get(report, "findings"), 0);
-    ck_assert_msg(found, "no %s in %s, %s: %s, but %s", kind, file, where, what, text);
+    ck_assert_msg(found, "no %s in %s, %s: %s, but %.2000s", kind, file, where, what, text);
     free(text);
     json_decref(report);
 }

@@ -213,12 +213,14 @@ START_TEST(tokenizers_that_grow)
 }
 END_TEST
 
+#define GPT4_PATTERN                                                                                                                       \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
 START_TEST(patterns_that_never_end)
 {
     static const char *const risky[] = {"(a+)+",       "(a*)*b",     "(?:a|b+)*", "((a+)b)+", "(a+){2,}",
                                         "(a{2,}){50}", "([a-z]+)*$", "(x+x+)+y",  "a{5000}"};
-    static const char *const sound[] = {"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| "
-                                        "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+    static const char *const sound[] = {GPT4_PATTERN,
                                         "(?:\\d{3})+(?!\\d)",
                                         "(a+)?",
                                         "\\(a+\\)+",
@@ -236,6 +238,21 @@ START_TEST(patterns_that_never_end)
         ck_assert_msg(organ_pattern_risk(risky[k], strlen(risky[k])) != NULL, "%s", risky[k]);
     for (size_t k = 0; k < COUNT(sound); k++)
         ck_assert_msg(organ_pattern_risk(sound[k], strlen(sound[k])) == NULL, "%s", sound[k]);
+}
+END_TEST
+
+/* Values within values: each is read for itself, but not more than a thousand of them. */
+START_TEST(configurations_that_take_long)
+{
+    enum { DEPTH = 3000 };
+    static const char key[] = "{\"auto_map\":";
+    char *const text = malloc(DEPTH * (sizeof key - 1) + 1);
+    for (size_t k = 0; k < DEPTH; k++)
+        memcpy(text + k * (sizeof key - 1), key, sizeof key);
+    scratch_text("m/config_deep.json", text);
+    expect_finding("m", "unread", "config_deep.json", "", "3000 keys that loaders act on; the first 1000 were looked at");
+    expect_finding("m", "config", "config_deep.json", "auto_map", "it cannot be read");
+    free(text);
 }
 END_TEST
 
@@ -261,7 +278,7 @@ Suite *untrusted_places_suite(void (*before)(void))
     const suite_case cases[] = {
         {"links", {links_that_leave, links_into_the_store, pipes_are_not_opened, what_cannot_be_looked_at, single_files}},
         {"GGUF", {headers_of_gguf, tokenizers_of_gguf}},
-        {"growth", {tokenizers_that_grow, patterns_that_never_end}},
+        {"growth", {tokenizers_that_grow, patterns_that_never_end, configurations_that_take_long}},
         {"models", {models_that_are_not_whole}},
     };
     return suite_of("untrusted places", cases, COUNT(cases), before, scratch_end);
