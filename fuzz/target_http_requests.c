@@ -21,7 +21,7 @@
 
 #define SECRET "zz9secret" /* in files that no reply may have */
 
-enum { CONNECTION_MEMORY = 32 << 10, MOST_TURNS = 400, MOST_REPLY = 1 << 20 };
+enum { CONNECTION_MEMORY = 32 << 10, MOST_IDLE = 16, MOST_TURNS = 400, MOST_REPLY = 1 << 20 };
 
 /* What a server without threads needs, and organ's own does not. */
 static struct {
@@ -86,22 +86,24 @@ static void open_server(void)
     fuzz_require(organ_server_open(&options, areas, &server, &error) == ORGAN_OK, error.message);
 }
 
-/* Lets the server work until it has closed the connection; the bytes that it sent. */
+/* A handler at the desk is another thread's work. */
+static bool is_working(void) { return organ_desk_busy(server->desk) || __atomic_load_n(&server->answering, __ATOMIC_ACQUIRE) > 0; }
+
+/* Lets the server work until it has closed the connection, or has nothing more to say; the bytes that it sent. */
 static size_t talk(int client, char *reply)
 {
     size_t got = 0;
-    for (unsigned turn = 0; turn < MOST_TURNS; turn++) {
+    for (unsigned idle = 0, turns = 0; idle < MOST_IDLE && turns < MOST_TURNS; turns++) {
         library.run(server->daemon);
         const ssize_t more = recv(client, reply + got, MOST_REPLY - got, MSG_DONTWAIT);
         if (more == 0 || got == MOST_REPLY)
             break;
         got += more > 0 ? (size_t)more : 0;
-        if (more > 0)
-            continue;
-        if (turn % 8 == 7) /* a handler at the desk, or a stream that waits */
-            poll(&(struct pollfd){.fd = client, .events = POLLIN}, 1, organ_desk_busy(server->desk) ? 1 : 0);
-        if (turn > 40 && !organ_desk_busy(server->desk) && __atomic_load_n(&server->answering, __ATOMIC_ACQUIRE) == 0)
-            break;
+        const bool working = more > 0 || is_working();
+        idle = working ? 0 : idle + 1;
+        organ_server_tick(server); /* who waits for news is asked again */
+        if (more < 0 && working)
+            poll(&(struct pollfd){.fd = client, .events = POLLIN}, 1, 1);
     }
     return got;
 }
