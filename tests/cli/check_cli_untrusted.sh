@@ -17,6 +17,23 @@ for tokenizer in "${model%/*}"/tokenizers/*.json; do
     rm -r words
 done
 
+# What organ makes itself: headers without data, an index without shards, reports.
+for donor in tiny-qwen2 tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf; do
+    ends 0 extract "$donor" -o parts
+    ends 0 inspect --untrusted parts
+    printf '\x80\x02}q\x00.' >parts/skeleton/odd.bin # numbers can be any
+    ends 1 inspect --untrusted parts
+    prints "1 finding"
+    prints "odd.bin"
+    rm parts/skeleton/*.bin && echo x >parts/extra.py
+    ends 1 inspect --untrusted parts
+    prints "extra.py: it is Python source"
+    prints "Files that do not make a model together"
+    rm -r parts
+done
+ends 0 prune tiny-qwen2 -o pruned --iterations 2
+ends 0 inspect --untrusted pruned
+
 # ---- a download with something of most kinds ----
 cp -rL tiny-qwen2 bad && chmod -R u+w bad
 printf '\x80\x02}q\x00.' >bad/pytorch_model.bin

@@ -28,6 +28,7 @@ static const struct {
     {"\xca\xfe\xba\xbe", 0, 4, ORGAN_FINDING_PROGRAM, "an executable of macOS or a class of Java"},
     {"\0asm", 0, 4, ORGAN_FINDING_PROGRAM, "a program of WebAssembly"},
     {"#!", 0, 2, ORGAN_FINDING_PROGRAM, "a script, by its first line"},
+    {"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", 0, 14, ORGAN_FINDING_PICKLE, "a pickle of PyTorch before 1.6"},
     {"\x89HDF\r\n\x1a\n", 0, 8, ORGAN_FINDING_PICKLE, "an HDF5 file: Keras runs the Python of Lambda layers that one may hold"},
     {"\x1f\x8b", 0, 2, ORGAN_FINDING_ARCHIVE, "compressed by gzip"},
     {"BZh", 0, 3, ORGAN_FINDING_ARCHIVE, "compressed by bzip2"},
@@ -148,14 +149,23 @@ static bool zip_has_pickle(const sample *s, int fd, uint64_t size)
     return false;
 }
 
-/* What is known by its content. */
-static bool add_by_content(organ_findings *findings, const sample *s, int fd, uint64_t size)
+static unsigned char last_byte(int fd, uint64_t size)
 {
-    const size_t before = organ_findings_count(findings);
+    unsigned char last = 0;
+    organ_error unread = {0};
+    if (size > 0)
+        organ_input_read(fd, "pickle", &last, 1, size - 1, &unread);
+    return last;
+}
+
+/* What is known by its content. A pickle that is one whole ends with a full stop. */
+static bool add_by_content(organ_findings *findings, const sample *s, int fd, uint64_t size, bool bare)
+{
+    const size_t before = organ_findings_count(findings), least = bare ? 4 : 0;
     for (size_t k = 0; k < sizeof magics / sizeof *magics; k++)
-        if (begins(s, magics[k].offset, magics[k].magic, magics[k].length))
+        if (magics[k].length >= least && begins(s, magics[k].offset, magics[k].magic, magics[k].length))
             organ_findings_add(findings, magics[k].kind, "", "it is %s", magics[k].what);
-    if (is_pickle(s))
+    if (organ_findings_count(findings) == before && is_pickle(s) && (!bare || last_byte(fd, size) == '.'))
         organ_findings_add(findings, ORGAN_FINDING_PICKLE, "", "it is a pickle, by its first bytes");
     if (is_object_array(s))
         organ_findings_add(findings, ORGAN_FINDING_PICKLE, "", "it is an array of NumPy of Python objects, which are pickled");
@@ -163,7 +173,7 @@ static bool add_by_content(organ_findings *findings, const sample *s, int fd, ui
         organ_findings_add(findings, ORGAN_FINDING_PICKLE, "", "it is a zip archive with pickles in it, as PyTorch writes them");
     else if (begins(s, 0, "PK\3\4", 4))
         organ_findings_add(findings, ORGAN_FINDING_ARCHIVE, "", "it is a zip archive");
-    if (s->count >= 4 && begins(s, 2, "\r\n", 2) && s->bytes[1] < 0x10)
+    if (!bare && s->count >= 4 && begins(s, 2, "\r\n", 2) && s->bytes[1] < 0x10)
         organ_findings_add(findings, ORGAN_FINDING_PROGRAM, "", "it is compiled Python, by its first bytes");
     return organ_findings_count(findings) > before;
 }
@@ -177,7 +187,7 @@ static void add_by_name(organ_findings *findings, const char *name)
         }
 }
 
-organ_content organ_content_check(organ_findings *findings, const char *name, int fd, uint64_t size)
+organ_content organ_content_check(organ_findings *findings, const char *name, int fd, uint64_t size, bool bare)
 {
     sample s = {.count = size < HEAD_BYTES ? (size_t)size : HEAD_BYTES};
     organ_error error = {0};
@@ -185,11 +195,15 @@ organ_content organ_content_check(organ_findings *findings, const char *name, in
         organ_findings_add_error(findings, ORGAN_FINDING_UNREAD, &error);
         return ORGAN_CONTENT_OTHER;
     }
+    if (bare) {
+        add_by_content(findings, &s, fd, size, true);
+        return ORGAN_CONTENT_OTHER;
+    }
     if (begins(&s, 0, "GGUF", 4))
         return ORGAN_CONTENT_GGUF;
     if (is_safetensors(&s, size))
         return ORGAN_CONTENT_SAFETENSORS;
-    if (!add_by_content(findings, &s, fd, size))
+    if (!add_by_content(findings, &s, fd, size, false))
         add_by_name(findings, name);
     for (size_t k = 0; k < sizeof texts / sizeof *texts; k++)
         if (name_ends(name, texts[k].end))

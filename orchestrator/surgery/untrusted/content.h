@@ -5,6 +5,7 @@
 
 #include "orchestrator/surgery/untrusted/findings.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef enum organ_content {
@@ -17,7 +18,7 @@ typedef enum organ_content {
 } organ_content;
 
 /* What the open file of `size` bytes is. Pickles, programs and archives are findings: by their first bytes, whatever they are called, and
- * by their names. Nothing is unpacked. */
-organ_content organ_content_check(organ_findings *findings, const char *name, int fd, uint64_t size);
+ * by their names. Nothing is unpacked. Of `bare` numbers, whose first bytes can be any, only what no numbers are by chance is a finding. */
+organ_content organ_content_check(organ_findings *findings, const char *name, int fd, uint64_t size, bool bare);
 
 #endif

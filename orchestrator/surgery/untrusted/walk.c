@@ -36,6 +36,7 @@ typedef struct tree {
     const char *path; /* as the user gave it */
     char *root;       /* the same, resolved */
     uint64_t entries;
+    bool apart; /* a model taken apart: its headers are kept without data, its index without shards */
 } tree;
 
 /* What the system refused; for want of memory nothing is said of the file. */
@@ -79,15 +80,24 @@ static void check_text(const tree *t, organ_content content, const char *name, i
     free(bytes);
 }
 
+/* A tensor of a model taken apart: bare numbers, whose first bytes can be any. */
+static bool is_bare_tensor(const tree *t)
+{
+    const char *const file = t->findings->file;
+    return t->apart && strchr(file, '/') && organ_ends_with(file, ".bin") &&
+           strncmp(file, ORGAN_FILES_FOLDER "/", sizeof ORGAN_FILES_FOLDER) != 0;
+}
+
 static void check_content(const tree *t, const char *name, int fd, uint64_t size)
 {
-    const organ_content content = organ_content_check(t->findings, name, fd, size);
+    const organ_content content = organ_content_check(t->findings, name, fd, size, is_bare_tensor(t));
     t->walked->weights += content == ORGAN_CONTENT_SAFETENSORS || content == ORGAN_CONTENT_GGUF;
-    if (content == ORGAN_CONTENT_SAFETENSORS)
+    const bool kept = t->apart && strncmp(t->findings->file, ORGAN_HEADER_FOLDER "/", sizeof ORGAN_HEADER_FOLDER) == 0;
+    if (content == ORGAN_CONTENT_SAFETENSORS && !kept)
         organ_weights_check_safetensors(t->findings, fd, size);
     else if (content == ORGAN_CONTENT_GGUF)
-        organ_weights_check_gguf(t->findings, fd, size);
-    else if (content != ORGAN_CONTENT_OTHER)
+        organ_weights_check_gguf(t->findings, fd, size, !kept);
+    else if (content != ORGAN_CONTENT_OTHER && content != ORGAN_CONTENT_SAFETENSORS)
         check_text(t, content, name, fd, size);
 }
 
@@ -267,7 +277,7 @@ static void walk_folder(tree *t, int fd, const char *folder, unsigned depth)
     if (t->entries > ENTRIES_MOST || count == ENTRIES_MOST || kept < 0)
         organ_findings_add(t->findings, ORGAN_FINDING_UNREAD, "", kept < 0 ? "it cannot be opened" : "there are more than %d entries",
                            ENTRIES_MOST);
-    if (t->findings->counts[ORGAN_FINDING_LINK] + t->findings->counts[ORGAN_FINDING_DEVICE] == 0)
+    if (!t->apart && t->findings->counts[ORGAN_FINDING_LINK] + t->findings->counts[ORGAN_FINDING_DEVICE] == 0)
         check_models(t, folder, names, count);
     if (kept >= 0)
         close(kept);
@@ -280,9 +290,10 @@ static void walk_path(tree *t, int fd, bool directory)
 {
     const char *const name = organ_path_name(t->path);
     if (directory) {
+        t->apart = organ_directory_is(t->path);
         walk_folder(t, fd, "", 0);
         t->findings->file = ".";
-        if (organ_directory_is(t->path))
+        if (t->apart)
             organ_weights_check_model(t->findings, t->path);
         return;
     }

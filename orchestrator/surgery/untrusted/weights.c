@@ -54,14 +54,17 @@ static void check_templates(organ_findings *findings, const organ_gguf *gguf)
             organ_template_check(findings, gguf->kvs[k].key, (const char *)gguf->kvs[k].bytes + 8, gguf->kvs[k].size - 8);
 }
 
-void organ_weights_check_gguf(organ_findings *findings, int fd, uint64_t size)
+void organ_weights_check_gguf(organ_findings *findings, int fd, uint64_t size, bool data)
 {
     organ_model_file file = {.name = findings->file, .path = findings->file, .fd = fd, .size = size};
     const organ_faults faults = {take_fault, findings};
     organ_gguf_header header = {0};
     organ_tensor_list list = {0};
     organ_error error = {0};
-    organ_gguf_survey(&file, 0, &header, &list, &faults, &error);
+    if (data)
+        organ_gguf_survey(&file, 0, &header, &list, &faults, &error);
+    else
+        organ_gguf_read_header(&file, 0, &header, &list, &error);
     organ_findings_add_error(findings, ORGAN_FINDING_HEADER, &error);
     check_tensor_names(findings, &list);
     if (header.view.alignment > ALIGNMENT_MOST)

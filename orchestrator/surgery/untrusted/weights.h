@@ -5,13 +5,16 @@
 
 #include "orchestrator/surgery/untrusted/findings.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Adds the faults of the header of a safetensors file that is open, and of the names in it. */
 void organ_weights_check_safetensors(organ_findings *findings, int fd, uint64_t size);
 
-/* The same for a GGUF file, and for what its key-values have: chat templates, a tokenizer. */
-void organ_weights_check_gguf(organ_findings *findings, int fd, uint64_t size);
+/* The same for a GGUF file, and for what its key-values have: chat templates, a tokenizer. Without `data` it is a header that was kept
+ * alone.
+ */
+void organ_weights_check_gguf(organ_findings *findings, int fd, uint64_t size, bool data);
 
 /* Adds the files that the index at `path` names and that are not in its directory `folder`. */
 void organ_weights_check_index(organ_findings *findings, const char *path, const char *folder);

@@ -77,6 +77,10 @@ typedef struct odd_file {
 
 static const odd_file odd_files[] = {
     {"pytorch_model.bin", BYTES("\x80\x02}q\0."), "pickle", "a pickle, by its first bytes"},
+    {"torch.bin",
+     BYTES("\x80\x02\x8a\nl\xfc\x9c"
+           "F\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."),
+     "pickle", "PyTorch before 1.6"},
     {"weights.dat", BYTES("\x80\x04\x95\x10\0\0\0\0\0\0\0\x8c\x05posix."), "pickle", "a pickle, by its first bytes"},
     {"old.bin", BYTES(PICKLED), "pickle", "a pickle, by its first bytes"},
     {"list.dat", BYTES("(lp0\nI1\na."), "pickle", "a pickle, by its first bytes"},
