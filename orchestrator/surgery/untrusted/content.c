@@ -117,19 +117,26 @@ static size_t name_line(const sample *s, size_t at)
     return at > begin && at < s->count && s->bytes[at] == '\n' ? at + 1 : 0;
 }
 
-/* Protocols 2 to 5 begin with their number, after which stands an instruction; of older ones what calls a function or begins a container.
- */
+/* Protocol 0, which is text: a function that is called, a list, a dictionary, arguments for a function that follows. */
+static bool is_text_pickle(const sample *s)
+{
+    const size_t begin = s->bytes[0] == '(', module = s->bytes[begin] == 'c' ? name_line(s, begin + 1) : 0;
+    const size_t name = module ? name_line(s, module) : 0;
+    if (name && name < s->count)
+        return s->bytes[name] && strchr("(p}]0NSV)", s->bytes[name]) && memchr(s->bytes + name, '.', s->count - name);
+    if (begins(s, 0, "(dp", 3) || begins(s, 0, "(lp", 3))
+        return s->count > 3 && isdigit(s->bytes[3]);
+    return (begins(s, 0, "(S'", 3) || begins(s, 0, "(V", 2)) && memmem(s->bytes, s->count, "\ni", 2) && memchr(s->bytes, '.', s->count);
+}
+
+/* Protocols 2 to 5 begin with their number, after which stands an instruction. */
 static bool is_pickle(const sample *s)
 {
     if (s->count < 3)
         return false;
     if (s->bytes[0] == 0x80 && s->bytes[1] >= 2 && s->bytes[1] <= 5)
         return s->bytes[2] != 0;
-    const size_t module = s->bytes[0] == 'c' ? name_line(s, 1) : 0;
-    if (module && name_line(s, module))
-        return true;
-    return s->bytes[0] == '(' && strchr("dlticp", s->bytes[1]) && s->bytes[1] && memchr(s->bytes, '.', s->count) &&
-           memchr(s->bytes, '\n', s->count);
+    return is_text_pickle(s);
 }
 
 /* An array of NumPy whose elements are objects of Python. */
@@ -138,7 +145,7 @@ static bool is_object_array(const sample *s) { return begins(s, 0, "\x93NUMPY", 
 /* Whether the list of a zip archive, which stands at its end, or its first file, has a pickle. */
 static bool zip_has_pickle(const sample *s, int fd, uint64_t size)
 {
-    static const char *const marks[] = {".pkl", ".pickle", ".npy"};
+    static const char *const marks[] = {".pkl", ".pickle"};
     static _Thread_local char tail[TAIL_BYTES];
     organ_error unread = {0};
     const size_t bytes = size < TAIL_BYTES ? (size_t)size : TAIL_BYTES;
