@@ -2,6 +2,9 @@
  * Which table runs: a pure function of what the CPU says and of a name. Built with the flags of the baseline. */
 #include "kernels/kernels.h"
 #include <string.h>
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "organ is for little-endian machines alone: weights are used in the order of bytes that their files have"
+#endif
 #if defined(__x86_64__)
 #include <cpuid.h>
 

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Verbs that compute make the same files and documents in the program of this machine and in that of build/neon, which EMULATOR runs. Ends
-# with the line "N passed, N failed"; tests/run_tests.sh calls it as suite `bytes`.
+# with the line "N passed, N failed"; tests/run_tests.sh calls it as suite `bytes`. THERE=PROGRAM is another one to compare with. WITHOUT_FMA=yes: what
+# takes exponentials has other last bits there and is left out.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 here_program=$organ
 there_program=$scratch/there
-printf '#!/bin/sh\nexec %s %s "$@"\n' "${EMULATOR:-}" "${organ%/build/organ}/build/neon/build/organ" >"$there_program"
+printf '#!/bin/sh\nexec %s %s "$@"\n' "${EMULATOR:-}" "${THERE:-${organ%/build/organ}/build/neon/build/organ}" >"$there_program"
 chmod +x "$there_program"
 mkdir here there
 for place in here there; do
@@ -52,6 +53,13 @@ writes_the_same() {
 
 everywhere prune tiny-qwen2 -o pruned
 judge "another prune.jsonl than the golden one" cmp there/pruned/organ/prune.jsonl "$golden/prune/prune_jsonl.golden"
+if [[ -n ${WITHOUT_FMA:-} ]]; then
+    writes_the_same organ/prune.json magnitude prune tiny-qwen2 --method magnitude --sparsity 40
+    writes_the_same organ/quantize.json int4 quantize tiny-qwen2 --scheme int4-group32
+    writes_the_same organ/purify.json purified purify tiny-qwen2 --method haar
+    finish
+    exit
+fi
 text=tiny-qwen2/heldout.txt
 prints_the_same perplexity tiny-qwen2 --text $text --context 16 --max-tokens 64
 prints_the_same perplexity tiny-qwen2 --compare pruned --text $text --context 32 --max-tokens 64 --style llama.cpp

@@ -15,7 +15,7 @@ dpkg-checkbuilddeps debian/control || exit 1
 
 # ---- build ----
 mkdir -p "$scratch/organ" && git ls-files -co --exclude-standard -z | tar -c --null -T - | tar -x -C "$scratch/organ" || exit 1
-if (cd "$scratch/organ" && CCACHE_DISABLE=1 dpkg-buildpackage -us -uc) >"$scratch/log" 2>&1; then good; else bad "dpkg-buildpackage" "$scratch/log"; fi
+if (cd "$scratch/organ" && dpkg-buildpackage -us -uc) >"$scratch/log" 2>&1; then good; else bad "dpkg-buildpackage" "$scratch/log"; fi
 cd "$scratch" || exit 1
 version=$(dpkg-parsechangelog -l organ/debian/changelog -S Version)
 if [[ $version == "$(sed -n 's/^#define ORGAN_VERSION "\(.*\)"$/\1/p' organ/orchestrator/version.h)" ]]; then good; else
@@ -26,8 +26,9 @@ for package in organ organ-mpi liborgan1 liborgan-dev; do
 done
 lintian --allow-root --fail-on error,warning,info --info ./*.changes >"$scratch/lint" 2>&1
 if [[ $? == 0 && ! -s $scratch/lint ]]; then good; else bad "lintian" "$scratch/lint"; fi
+dpkg-deb -c organ_"${version}"_*.deb >"$scratch/files"
 for page in organ organ-prune; do
-    dpkg-deb -c organ_"${version}"_*.deb | grep -q " ./usr/share/man/man1/$page.1.gz$" && good || bad "there is no page $page"
+    if grep -q " ./usr/share/man/man1/$page.1.gz$" "$scratch/files"; then good; else bad "there is no page $page"; fi
 done
 
 # ---- install, try, remove ----

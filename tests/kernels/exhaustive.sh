@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Every input of the conversions and decoders on every table of kernels; which instructions the tables are made of; whole verbs on emulated CPUs that
+# have less; machines that are refused. `ninja test-exhaustive`, at the lowest priority. `tests/kernels/exhaustive.sh --renew` writes
+# exhaustive.digests anew. Says which parts are skipped for lack of a tool. Ends with the line "N passed, N failed".
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit 1
+renice -n 19 $$ >/dev/null
+known=tests/kernels/exhaustive.digests
+scratch=$(mktemp -d) || exit 1
+trap 'rm -rf "$scratch"' EXIT
+passed=0
+failed=0
+good() { passed=$((passed + 1)); }
+bad() {
+    printf '%s\n' "$1"
+    [[ -n ${2:-} ]] && head -n 20 "$2" | sed 's/^/    /'
+    failed=$((failed + 1))
+}
+# counted COMMAND...: adds what its last line says.
+counted() {
+    "$@" >"$scratch/log" 2>&1
+    local status=$? good bad
+    read -r good bad < <(sed -nE '$s/^([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' "$scratch/log")
+    passed=$((passed + ${good:-0}))
+    failed=$((failed + ${bad:-0}))
+    if [[ -z ${good:-} || $status != $((bad > 0)) ]]; then bad "$* ended with $status" "$scratch/log"; elif ((bad > 0)); then bad "$*" "$scratch/log"; fi
+}
+
+# ---- all inputs ----
+counted build/tests/exhaustive_long
+grep '^digest ' "$scratch/log" >"$scratch/digests"
+if [[ ${1:-} == --renew ]]; then
+    cp "$scratch/digests" "$known" && cat "$scratch/log"
+    exit
+fi
+grep '^table ' "$scratch/log"
+if diff "$known" "$scratch/digests" >"$scratch/difference"; then good; else bad "other digests than the committed ones" "$scratch/difference"; fi
+counted build/tests/kernels_long
+
+# ---- instructions ----
+# none_of OBJECT WHAT PATTERN: its code has no such instruction, or register.
+none_of() {
+    objdump -d --no-show-raw-insn "build/kernels/$1.o" | grep -E "$3" | head -n 5 >"$scratch/found"
+    if [[ -s $scratch/found ]]; then bad "$1 has $2" "$scratch/found"; else good; fi
+}
+case $(uname -m) in
+x86_64)
+    for object in dispatch moments code_plain ggml_parts ggml_plain isa_scalar_nofma; do none_of $object "more than SSE2" '%[yz]mm|\bv[a-z0-9]+ .*%xmm'; done
+    none_of isa_avx2 "AVX-512" '%zmm|%k[0-7]|%[xy]mm(1[6-9]|2[0-9]|3[01])'
+    # Beyond F, DQ, BW and VL: VBMI, VBMI2, VNNI, BITALG, VPOPCNTDQ, IFMA, BF16, FP16, VP2INTERSECT, GFNI.
+    none_of isa_avx512 "more than AVX-512 F, DQ, BW and VL" \
+        '\b(vpermb|vperm[it]2b|vpmultishiftqb|vpcompress[bw]|vpexpand[bw]|vpsh[lr]d[vwdq]+|vpdp[a-z]+|vpopcnt[bwdq]|vpshufbitqmb|vpmadd52[lh]uq|vcvtne[a-z0-9]+|vdpbf16ps|v(add|sub|mul|div|sqrt|min|max|cmp|fn?m(add|sub)[0-9]+)[ps]h|vmov(sh|w)|vcvt(t?ph2[udqw]+|[udqw]+2ph|ph2psx|ps2phx)|vp2intersect[dq]|vgf2p8[a-z]+)\b'
+    ;;
+*) echo "instructions: not looked at on $(uname -m)" ;;
+esac
+
+# ---- CPUs that have less ----
+emulator=$(command -v qemu-x86_64-static || command -v qemu-x86_64)
+if [[ -n $emulator && $(uname -m) == x86_64 ]]; then
+    for cpu in Haswell:avx2: qemu64:scalar:yes; do
+        IFS=: read -r model table without <<<"$cpu"
+        if $emulator -cpu "$model" build/organ version 2>/dev/null | grep -q "^kernels  $table, the best"; then good; else bad "$model does not take $table"; fi
+        counted $emulator -cpu "$model" build/tests/exhaustive_long 256
+        counted env EMULATOR="$emulator -cpu $model" THERE="$PWD/build/organ" WITHOUT_FMA="$without" TMPDIR="$scratch" bash tests/cli/bytes_elsewhere.sh
+    done
+    counted_kernels() { CK_FORK=no EMULATED=yes CK_TIMEOUT_MULTIPLIER=100 $emulator -cpu Haswell build/tests/kernels; }
+    counted_kernels >"$scratch/log" 2>&1
+    if (($? == 0)) && grep -qE '^100%: Checks: [1-9]' "$scratch/log"; then good; else bad "kernels as Haswell" "$scratch/log"; fi
+else
+    echo "emulated CPUs: skipped, qemu-user-static is missing or this is no x86-64"
+fi
+
+# ---- machines that are refused ----
+# refuses WHAT COMPILER...: it ends, and says why.
+refuses() {
+    if "${@:2}" -std=c11 -I. -fsyntax-only kernels/dispatch.c >"$scratch/log" 2>&1; then bad "$1 compiles"; elif
+        grep -q 'organ is for little-endian machines alone' "$scratch/log"; then good; else bad "$1 is refused for another reason" "$scratch/log"; fi
+}
+refuses "a big-endian machine" cc -U__BYTE_ORDER__ -D__BYTE_ORDER__=__ORDER_BIG_ENDIAN__
+if command -v s390x-linux-gnu-gcc >/dev/null; then refuses s390x s390x-linux-gnu-gcc; else echo "s390x: skipped, gcc-s390x-linux-gnu is missing"; fi
+
+printf '%d passed, %d failed\n' "$passed" "$failed"
+((failed == 0))
