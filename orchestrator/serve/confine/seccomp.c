@@ -74,6 +74,9 @@ static const call_rule common_rules[] = {
 #if ORGAN_SANITIZED
     {SYS_ptrace, ANY}, {SYS_clone, ANY}, {SYS_wait4, ANY}, {SYS_kill, ANY}, {SYS_tgkill, ANY}, {SYS_prctl, ANY}, {SYS_personality, ANY},
     {SYS_pipe2, ANY}, {SYS_process_vm_readv, ANY}, {SYS_mmap, ANY}, {SYS_mprotect, ANY},
+#ifdef SYS_getdents
+    {SYS_getdents, ANY},
+#endif
     {SYS_prlimit64, 1, UINT32_MAX, RLIMIT_CORE}, {SYS_prlimit64, 1, UINT32_MAX, RLIMIT_STACK},
 #ifdef SYS_pipe
     {SYS_pipe, ANY},

@@ -79,11 +79,14 @@ static void audit_request(const organ_http_request *request)
 
 void organ_http_on_message(void *context, const char *format, va_list list)
 {
-    const organ_server *const server = context;
+    static const char refusal[] = "Error processing request (HTTP response code is ";
+    organ_server *const server = context;
     char message[500];
+    vsnprintf(message, sizeof message, format, list);
+    if (strncmp(message, refusal, sizeof refusal - 1) == 0)
+        organ_http_refused(server, (unsigned)strtoul(message + sizeof refusal - 1, NULL, 10));
     if (server->options.quiet)
         return;
-    vsnprintf(message, sizeof message, format, list);
     message[strcspn(message, "\r\n")] = '\0';
     /* The library logs the whole page that it sent: cut it off. */
     char *const page = strstr(message, " ('<");

@@ -7,7 +7,8 @@
  *   jail.h       the only way to files below the served directory
  *
  * A request comes in by connection.c, is checked by head.c, target.c and guard.c, finds its handler by routing.c, which runs at once or at
- * desk.c, where it may wait, and leaves by send.c. */
+ * desk.c, where it may wait, and leaves by send.c; refused.c answers some of those that the library refuses. tokens.h says who may do what,
+ * proxies.h where a request comes from, tls.h how it is encrypted, audit_log.h what is put on record. */
 #ifndef ORGAN_HTTP_H
 #define ORGAN_HTTP_H
 

@@ -108,6 +108,14 @@ void organ_http_quotas_print(const organ_http_request *request, FILE *out);
 
 /* Gives the reply to the connection. */
 enum MHD_Result organ_http_send(organ_http_request *request);
+/* Sends the reply, of bytes, past the library, and ends the connection, whose own answer to a request that it refuses is lost then. */
+void organ_http_send_at_once(organ_http_request *request);
+
+/* ---- refused.c ---- */
+
+/* The library has said, in the thread of the connection, that it refuses a request with this status: answers in its place where that cannot
+ * do so itself. */
+void organ_http_refused(organ_server *server, unsigned status);
 
 /* ---- stream.c ---- */
 

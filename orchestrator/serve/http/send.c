@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * Replies as they are sent. */
-#include "orchestrator/serve/http/parts.h"
+#include "orchestrator/report/text/text.h"
+#include "orchestrator/serve/http/server_parts.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 static const char strict_policy[] = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -41,17 +44,26 @@ static bool has_header(const organ_http_reply *reply, const char *name)
     return false;
 }
 
+enum { USUAL_HEADERS = 7 };
+
 /* There are no CORS headers: other sites may read nothing. */
+static void usual_headers(const organ_http_reply *reply, organ_http_field fields[USUAL_HEADERS])
+{
+    const organ_http_field usual[USUAL_HEADERS] = {{"Content-Security-Policy", reply->policy ? reply->policy : strict_policy},
+                                                   {"X-Content-Type-Options", "nosniff"},
+                                                   {"Referrer-Policy", "no-referrer"},
+                                                   {"Cross-Origin-Resource-Policy", "same-origin"},
+                                                   {"Cross-Origin-Opener-Policy", "same-origin"},
+                                                   {"Content-Type", reply->type},
+                                                   {"Cache-Control", has_header(reply, "Cache-Control") ? NULL : "no-store"}};
+    memcpy(fields, usual, sizeof usual);
+}
+
 static bool add_headers(const organ_http_reply *reply, struct MHD_Response *response)
 {
-    const organ_http_field fields[] = {{"Content-Security-Policy", reply->policy ? reply->policy : strict_policy},
-                                       {"X-Content-Type-Options", "nosniff"},
-                                       {"Referrer-Policy", "no-referrer"},
-                                       {"Cross-Origin-Resource-Policy", "same-origin"},
-                                       {"Cross-Origin-Opener-Policy", "same-origin"},
-                                       {"Content-Type", reply->type},
-                                       {"Cache-Control", has_header(reply, "Cache-Control") ? NULL : "no-store"}};
-    for (size_t k = 0; k < sizeof fields / sizeof *fields; k++)
+    organ_http_field fields[USUAL_HEADERS];
+    usual_headers(reply, fields);
+    for (size_t k = 0; k < USUAL_HEADERS; k++)
         if (fields[k].value && organ_mhd.add_response_header(response, fields[k].name, fields[k].value) != MHD_YES)
             return false;
     /* A value that cannot stand in a header (a line break in a name) leaves the header out; nothing else is lost. */
@@ -72,4 +84,48 @@ enum MHD_Result organ_http_send(organ_http_request *request)
     const enum MHD_Result queued = whole ? organ_mhd.queue_response(request->connection, request->reply.status, response) : MHD_NO;
     organ_mhd.destroy_response(response);
     return queued;
+}
+
+/* The reply as it goes over the wire; NULL without memory. */
+static char *whole_reply(const organ_http_reply *reply, size_t *bytes)
+{
+    organ_http_field fields[USUAL_HEADERS];
+    organ_error error = {0};
+    organ_text text;
+    char *whole = NULL;
+    usual_headers(reply, fields);
+    if (organ_text_open(&text, &error) != ORGAN_OK)
+        return NULL;
+    fprintf(text.out, "HTTP/1.1 %u %s\r\nConnection: close\r\nContent-Length: %zu\r\n", reply->status,
+            organ_mhd.get_reason_phrase_for(reply->status), reply->size);
+    for (size_t k = 0; k < USUAL_HEADERS; k++)
+        if (fields[k].value)
+            fprintf(text.out, "%s: %s\r\n", fields[k].name, fields[k].value);
+    fprintf(text.out, "\r\n%.*s", (int)reply->size, reply->bytes ? reply->bytes : "");
+    if (organ_text_finish(&text, &whole, &error) != ORGAN_OK)
+        return NULL;
+    *bytes = strlen(whole);
+    return whole;
+}
+
+void organ_http_send_at_once(organ_http_request *request)
+{
+    enum { DRAINED = 1 << 20 };
+    char rest[4096];
+    size_t bytes = 0;
+    const union MHD_ConnectionInfo *const socket = organ_mhd.get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    const union MHD_ConnectionInfo *const tls = organ_mhd.get_connection_info(request->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+    char *const text = socket ? whole_reply(&request->reply, &bytes) : NULL;
+    request->state = REQUEST_QUEUED;
+    if (text && request->server->tls && tls && tls->tls_session)
+        organ_tls_send(tls->tls_session, text, bytes);
+    else if (text && send(socket->connect_fd, text, bytes, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        request->reply.status = 0;
+    if (socket) {
+        /* What is unread when a connection is closed makes the client lose the answer. */
+        for (size_t k = 0; k < DRAINED / sizeof rest && recv(socket->connect_fd, rest, sizeof rest, MSG_DONTWAIT) > 0; k++)
+            ;
+        shutdown(socket->connect_fd, SHUT_WR);
+    }
+    free(text);
 }

@@ -9,14 +9,11 @@
 /* Everything is answered by our own code, with a problem in JSON and the headers of security, but for what libmicrohttpd (0.9.75) refuses
  * before we are asked. It does so with a constant page of HTML without headers of ours, in which nothing of the request stands, and ends
  * the connection:
- *   400  a request line whose last word is not "HTTP/d.d", a header without a colon, a Content-Length that is no number, a chunk whose
- *        length is none, a trailer without a colon
- *   413  a Content-Length or a chunk's length beyond 2^64
- *   414  a target, 431 headers, that do not fit into the 32 KiB that a connection has
- *   500  chunk extensions that do not fit into them
- *   505  HTTP/0.x and HTTP/2.0 to HTTP/9.9
- * A first line that is not even two words, and a query with more parameters than fit into those 32 KiB, end the connection without a
- * reply. After a Content-Length that is none, and cookies that do not fit, the head of the reply comes twice. */
+ *   400  a request line whose last word is not "HTTP/d.d", a header without a colon, a chunk whose length is none, a trailer without a
+ * colon 413  a chunk's length beyond 2^64 414  a target, 431 headers, that do not fit into the 32 KiB that a connection has 505  HTTP/0.x
+ * and HTTP/2.0 to HTTP/9.9 A first line that is not even two words, and a query with more parameters than fit into those 32 KiB, end the
+ * connection without a reply. After cookies that do not fit, the head of the reply comes twice. A Content-Length that is none (400) or
+ * beyond 2^64 (413), and chunk extensions that do not fit into the 32 KiB (413), are answered by refused.c, once. */
 
 typedef struct organ_server organ_server;
 

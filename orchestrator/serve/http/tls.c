@@ -27,6 +27,8 @@ static struct {
     __typeof__(gnutls_privkey_init) *make_key;
     __typeof__(gnutls_privkey_deinit) *free_key;
     __typeof__(gnutls_privkey_import_x509_raw) *import_key;
+    __typeof__(gnutls_record_send) *send;
+    __typeof__(gnutls_bye) *part;
     __typeof__(gnutls_strerror) *explain;
 } gnutls;
 static const char *const names[] = {"gnutls_certificate_allocate_credentials",
@@ -37,6 +39,8 @@ static const char *const names[] = {"gnutls_certificate_allocate_credentials",
                                     "gnutls_privkey_init",
                                     "gnutls_privkey_deinit",
                                     "gnutls_privkey_import_x509_raw",
+                                    "gnutls_record_send",
+                                    "gnutls_bye",
                                     "gnutls_strerror"};
 _Static_assert(sizeof gnutls == sizeof names, "one name for each function");
 
@@ -79,6 +83,12 @@ void organ_tls_options(struct MHD_OptionItem options[ORGAN_TLS_OPTIONS])
     static char priorities[] = "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2";
     options[0] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)give_identity};
     options[1] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0, priorities};
+}
+
+void organ_tls_send(void *session, const char *data, size_t bytes)
+{
+    if (gnutls.send(session, data, bytes) >= 0)
+        gnutls.part(session, GNUTLS_SHUT_WR);
 }
 
 /* ---- the files ---- */

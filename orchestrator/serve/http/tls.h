@@ -19,6 +19,9 @@ void organ_tls_close(organ_tls *tls); /* after the daemon has stopped; NULL is a
 /* Reads both files again; new connections get the new certificate. On an error the old one stays. */
 organ_status organ_tls_renew(organ_tls *tls, organ_error *error);
 
+/* Sends to a session (a gnutls_session_t) what fits without waiting, and that nothing more will come. */
+void organ_tls_send(void *session, const char *data, size_t bytes);
+
 /* What the daemon is started with: two options. */
 enum { ORGAN_TLS_OPTIONS = 2 };
 void organ_tls_options(struct MHD_OptionItem options[ORGAN_TLS_OPTIONS]);

@@ -15,6 +15,7 @@ struct organ_watched {
     struct timespec deadline;
     LIST_ENTRY(organ_watched) entry;
     void *held;
+    pthread_t thread; /* of the connection */
     char peer[64];
 };
 
@@ -80,8 +81,19 @@ void organ_watch_until(organ_watch *watch, organ_watched *watched, unsigned seco
 void *organ_watched_hold(organ_watched *watched, void *held)
 {
     void *const before = watched->held;
+    watched->thread = pthread_self();
     watched->held = held;
     return before;
+}
+
+void organ_watch_own(organ_watch *watch, void (*look)(void *context, void *held), void *context)
+{
+    organ_watched *w;
+    pthread_mutex_lock(&watch->lock);
+    LIST_FOREACH(w, &watch->all, entry)
+    if (pthread_equal(w->thread, pthread_self()) && w->held)
+        look(context, w->held);
+    pthread_mutex_unlock(&watch->lock);
 }
 
 const char *organ_watched_peer(const organ_watched *watched) { return watched->peer; }

@@ -19,6 +19,8 @@ void organ_watch_remove(organ_watch *watch, organ_watched *watched); /* before i
 void organ_watch_until(organ_watch *watch, organ_watched *watched, unsigned seconds);
 /* What its connection is about now, NULL at first; gives back what that was before. By the thread of the connection only. */
 void *organ_watched_hold(organ_watched *watched, void *held);
+/* Calls `look` for what the connections of this thread are about. */
+void organ_watch_own(organ_watch *watch, void (*look)(void *context, void *held), void *context);
 const char *organ_watched_peer(const organ_watched *watched);
 size_t organ_watch_count(organ_watch *watch);
 size_t organ_watch_most_of_one(organ_watch *watch); /* connections of the address that has most */

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT
+ * Answers in the place of libmicrohttpd before 1.0 where that answers twice (a Content-Length that is none, or none that fits), or as if
+ * the fault were the server's (extensions of chunks that are longer than its buffer). It logs what it refuses, in the thread of the
+ * connection and before it answers, but not which connection that is: it is the one of that thread whose head has such a length, or the one
+ * with a body of chunks that has taken in most without a chunk coming out. */
+#include "orchestrator/serve/http/server_parts.h"
+
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+enum { MOST_AT_ONCE = 16, LONGEST_LENGTH = 20 };
+
+typedef struct search {
+    organ_http_request *lengths[MOST_AT_ONCE]; /* their lengths are none */
+    size_t count;
+    organ_http_request *chunks; /* it has taken in most */
+    uint64_t taken;
+} search;
+
+/* 0: the library can read it; or the status of the answer. */
+static unsigned refused_length(const char *text)
+{
+    const size_t digits = strspn(text, "0123456789");
+    if (digits == 0 || text[digits])
+        return 400;
+    text += strspn(text, "0");
+    const size_t length = strlen(text);
+    return length > LONGEST_LENGTH || (length == LONGEST_LENGTH && strcmp(text, "18446744073709551615") > 0) ? 413 : 0;
+}
+
+/* Bytes that came over its connection and were no part of a body; 0 where the system does not tell. */
+static uint64_t taken_in(const organ_http_request *request)
+{
+    const union MHD_ConnectionInfo *const info = organ_mhd.get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct tcp_info tcp = {0};
+    socklen_t size = sizeof tcp;
+    int unread = 0;
+    if (!info || getsockopt(info->connect_fd, IPPROTO_TCP, TCP_INFO, &tcp, &size) != 0 || ioctl(info->connect_fd, FIONREAD, &unread) != 0)
+        return 0;
+    const uint64_t came = size >= offsetof(struct tcp_info, tcpi_bytes_received) + sizeof(uint64_t) ? tcp.tcpi_bytes_received : 0;
+    const uint64_t used = (uint64_t)unread + request->body_bytes;
+    return came > used ? came - used : 0;
+}
+
+static void look_at_request(void *context, void *held)
+{
+    search *const s = context;
+    organ_http_request *const request = held;
+    const char *const length = organ_http_header(request, "Content-Length"), *const coding =
+                                                                                 organ_http_header(request, "Transfer-Encoding");
+    if (request->state == REQUEST_NEW && length && !coding && refused_length(length) && s->count < MOST_AT_ONCE)
+        s->lengths[s->count++] = request;
+    if (request->state != REQUEST_BODY || !coding)
+        return;
+    const uint64_t taken = taken_in(request);
+    if (!s->chunks || taken > s->taken) {
+        s->chunks = request;
+        s->taken = taken;
+    }
+}
+
+void organ_http_refused(organ_server *server, unsigned status)
+{
+    search s = {.count = 0};
+    if (organ_http_library_is_strict())
+        return;
+    organ_watch_own(server->watch, look_at_request, &s);
+    for (size_t k = 0; k < s.count; k++) {
+        organ_http_problem(&s.lengths[k]->reply, refused_length(organ_http_header(s.lengths[k], "Content-Length")),
+                           "the Content-Length is no number of bytes that can come");
+        organ_http_send_at_once(s.lengths[k]);
+    }
+    if (status == 500 && s.chunks) {
+        organ_http_problem(&s.chunks->reply, 413, "the extensions of a chunk have more bytes than are read");
+        organ_http_send_at_once(s.chunks);
+    }
+}
