@@ -48,14 +48,17 @@ static curl_socket_t open_socket(void *context, curlsocktype purpose, struct cur
 /* Connected, nothing asked yet: the server answers, and says no more. */
 static int on_peer(void *context, char *peer, char *own, int peer_port, int own_port)
 {
+    const size_t before = server.count;
     char public[] = "8.8.8.8", loopback[] = "127.0.0.1";
     (void)peer;
-    const int end = accept4(server.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (end >= 0) {
+    /* The last one is asked; those before it were given up. */
+    for (int end; server.count < MOST_CONNECTIONS && (end = accept4(server.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0;)
+        server.ends[server.count++] = end;
+    if (server.count > before) {
+        const int end = server.ends[server.count - 1];
         const fuzz_part answer = fuzz_next_part(&server.answers);
         fuzz_require(send(end, answer.data, answer.size, MSG_NOSIGNAL) == (ssize_t)answer.size, "an answer fits into a socket");
         shutdown(end, SHUT_WR);
-        server.ends[server.count++] = end;
     }
     return server.peer_guard(context, server.is_public ? public : loopback, own, peer_port, own_port);
 }

@@ -11,7 +11,6 @@
 /* Its functions under their names without "curl_". Valid once organ_curl_open has succeeded. */
 typedef struct organ_curl_functions {
     __typeof__(curl_easy_init) *easy_init;
-    __typeof__(curl_easy_reset) *easy_reset;
     CURLcode (*easy_setopt)(CURL *curl, CURLoption option, ...);
     __typeof__(curl_easy_perform) *easy_perform;
     CURLcode (*easy_getinfo)(CURL *curl, CURLINFO info, ...);
@@ -27,6 +26,9 @@ typedef struct organ_curl_functions {
     __typeof__(curl_url_cleanup) *url_cleanup;
     __typeof__(curl_free) *free;
     __typeof__(curl_global_init) *global_init;
+    __typeof__(curl_share_init) *share_init;
+    CURLSHcode (*share_setopt)(CURLSH *share, CURLSHoption option, ...);
+    __typeof__(curl_share_cleanup) *share_cleanup;
 } organ_curl_functions;
 extern organ_curl_functions organ_curl;
 

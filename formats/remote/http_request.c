@@ -23,7 +23,8 @@
 
 struct organ_http_line {
     const organ_model_access *access;
-    CURL *curl;
+    CURLSH *share; /* keeps connections and TLS sessions from request to request */
+    CURL *curl;    /* of the last request */
     struct curl_slist *headers;
     bool origin_public; /* the server that the user named has a public address */
     char reason[CURL_ERROR_SIZE];
@@ -68,6 +69,13 @@ static organ_status take_headers(organ_http_line *line, organ_error *error)
     return ORGAN_OK;
 }
 
+static bool share_connections(organ_http_line *line)
+{
+    line->share = organ_curl.share_init();
+    return line->share && organ_curl.share_setopt(line->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_CONNECT) == CURLSHE_OK &&
+           organ_curl.share_setopt(line->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) == CURLSHE_OK;
+}
+
 organ_status organ_http_line_open(const organ_model_access *access, organ_http_line **result, organ_error *error)
 {
     static const organ_model_access usual;
@@ -75,9 +83,7 @@ organ_status organ_http_line_open(const organ_model_access *access, organ_http_l
     if (organ_curl_open(error) != ORGAN_OK)
         return error->status;
     organ_http_line *line = *result = calloc(1, sizeof *line);
-    if (line)
-        line->curl = organ_curl.easy_init();
-    if (line && line->curl) {
+    if (line && share_connections(line)) {
         line->access = access ? access : &usual;
         take_headers(line, error);
     } else
@@ -95,6 +101,7 @@ void organ_http_line_close(organ_http_line *line)
         return;
     organ_curl.slist_free_all(line->headers);
     organ_curl.easy_cleanup(line->curl);
+    organ_curl.share_cleanup(line->share);
     free(line);
 }
 
@@ -307,7 +314,7 @@ static void set_options(organ_http_line *line, const organ_http_request *request
 {
     CURL *curl = line->curl;
     char range[48];
-    organ_curl.easy_reset(curl); /* connections stay */
+    organ_curl.easy_setopt(curl, CURLOPT_SHARE, line->share);
     organ_curl.easy_setopt(curl, CURLOPT_URL, url);
     organ_curl.easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     organ_curl.easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
@@ -359,11 +366,25 @@ static void take_fault(const hop *h, CURLcode result)
         snprintf(answer->fault, sizeof answer->fault, "%s", h->line->reason[0] ? h->line->reason : organ_curl.easy_strerror(result));
 }
 
+static void give_up(organ_http_answer *answer, const char *fault)
+{
+    answer->broken = answer->hopeless = true;
+    snprintf(answer->fault, sizeof answer->fault, "%s", fault);
+}
+
 /* `guarded`: a public server has sent us there. Returns whether the server asked is a public one. */
 static bool ask_one(organ_http_line *line, const organ_http_request *request, const char *url, bool guarded, organ_http_answer *answer)
 {
     hop h = {.line = line, .request = request, .answer = answer, .guarded = guarded, .started = monotonic_seconds()};
     line->reason[0] = '\0';
+    /* A handle that is used again keeps a pointer to a header that libcurl 7.88 has freed, into which a server can have it write by a first
+     * header that is folded. */
+    organ_curl.easy_cleanup(line->curl);
+    line->curl = organ_curl.easy_init();
+    if (!line->curl) {
+        give_up(answer, "no memory");
+        return false;
+    }
     if (is_late(&h) || (guarded && leads_inside(url))) {
         if (!answer->fault[0])
             refuse_inside(&h);
@@ -380,12 +401,6 @@ static bool ask_one(organ_http_line *line, const organ_http_request *request, co
     if (result != CURLE_OK && !dropped)
         take_fault(&h, result);
     return h.is_public;
-}
-
-static void give_up(organ_http_answer *answer, const char *fault)
-{
-    answer->broken = answer->hopeless = true;
-    snprintf(answer->fault, sizeof answer->fault, "%s", fault);
 }
 
 /* Where a redirect leads, for the caller to free; NULL if it is none, or one that is not followed. */
