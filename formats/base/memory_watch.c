@@ -62,7 +62,7 @@ __attribute__((constructor)) static void watch(void)
 /* The library may be unloaded while the program goes on with jansson. */
 __attribute__((destructor)) static void watch_no_more(void)
 {
-    json_malloc_t now;
+    json_malloc_t now = NULL;
     json_get_alloc_funcs(&now, &(json_free_t){NULL});
     if (now == watched_malloc)
         json_set_alloc_funcs(make_below, free_below);
