@@ -1,38 +1,64 @@
 /* SPDX-License-Identifier: MIT
  * For the build with MemorySanitizer, which must see every store: it does not see those of libraries. So what they allocate counts as
- * initialised (poison_in_malloc=0 in its options), and what organ allocates does not: calls of malloc and the like in organ's own objects
- * come here (-Wl,--wrap=malloc,...). Memory that is freed counts as initialised again, for libraries get it next. */
+ * written (poison_in_malloc=0 in its options), and what organ allocates does not: calls of malloc and the like in organ's own objects come
+ * here
+ * (-Wl,--wrap=NAME, see build.ninja). Memory that is freed counts as written again, for libraries may get it next. What libraries write
+ * into memory of organ is told here, function by function. */
+#define PCRE2_CODE_UNIT_WIDTH 8
+
+#include <jansson.h>
+#include <pcre2.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
 
 void __msan_poison(const volatile void *at, size_t size);
 void __msan_unpoison(const volatile void *at, size_t size);
 size_t __sanitizer_get_allocated_size(const volatile void *at);
 
-void *__real_malloc(size_t size);
-void *__real_realloc(void *old, size_t size);
-void *__real_aligned_alloc(size_t alignment, size_t size);
-void __real_free(void *old);
-void *__wrap_malloc(size_t size);
-void *__wrap_realloc(void *old, size_t size);
-void *__wrap_aligned_alloc(size_t alignment, size_t size);
-void __wrap_free(void *old);
+__typeof__(malloc) __real_malloc, __wrap_malloc;
+__typeof__(aligned_alloc) __real_aligned_alloc, __wrap_aligned_alloc;
+__typeof__(realloc) __wrap_realloc;
+__typeof__(free) __real_free, __wrap_free;
+__typeof__(json_loadb) __real_json_loadb, __wrap_json_loadb;
+__typeof__(json_loadfd) __real_json_loadfd, __wrap_json_loadfd;
+__typeof__(utf8proc_iterate) __real_utf8proc_iterate, __wrap_utf8proc_iterate;
+__typeof__(utf8proc_encode_char) __real_utf8proc_encode_char, __wrap_utf8proc_encode_char;
+__typeof__(utf8proc_decompose_char) __real_utf8proc_decompose_char, __wrap_utf8proc_decompose_char;
+__typeof__(utf8proc_normalize_utf32) __real_utf8proc_normalize_utf32, __wrap_utf8proc_normalize_utf32;
+__typeof__(fmemopen) __real_fmemopen, __wrap_fmemopen;
+pcre2_code *__real_pcre2_compile_8(PCRE2_SPTR pattern, PCRE2_SIZE size, uint32_t options, int *fault, PCRE2_SIZE *at,
+                                   pcre2_compile_context *context);
+pcre2_code *__wrap_pcre2_compile_8(PCRE2_SPTR pattern, PCRE2_SIZE size, uint32_t options, int *fault, PCRE2_SIZE *at,
+                                   pcre2_compile_context *context);
+int __real_pcre2_get_error_message_8(int code, PCRE2_UCHAR *text, PCRE2_SIZE size);
+int __wrap_pcre2_get_error_message_8(int code, PCRE2_UCHAR *text, PCRE2_SIZE size);
 
-static void *poisoned(void *made, size_t from, size_t size)
+/* ---- memory ---- */
+
+static void *poisoned(void *made, size_t size)
 {
-    if (made && from < size)
-        __msan_poison((char *)made + from, size - from);
+    if (made)
+        __msan_poison(made, size);
     return made;
 }
 
-void *__wrap_malloc(size_t size) { return poisoned(__real_malloc(size), 0, size); }
+void *__wrap_malloc(size_t size) { return poisoned(__real_malloc(size), size); }
 
-void *__wrap_aligned_alloc(size_t alignment, size_t size) { return poisoned(__real_aligned_alloc(alignment, size), 0, size); }
+void *__wrap_aligned_alloc(size_t alignment, size_t size) { return poisoned(__real_aligned_alloc(alignment, size), size); }
 
+/* The library's own would leave what the old block was. */
 void *__wrap_realloc(void *old, size_t size)
 {
     const size_t before = old ? __sanitizer_get_allocated_size(old) : 0;
-    return poisoned(__real_realloc(old, size), before, size);
+    void *const made = __wrap_malloc(size);
+    if (made && old) {
+        memcpy(made, old, before < size ? before : size);
+        __wrap_free(old);
+    }
+    return made;
 }
 
 void __wrap_free(void *old)
@@ -40,4 +66,85 @@ void __wrap_free(void *old)
     if (old)
         __msan_unpoison(old, __sanitizer_get_allocated_size(old));
     __real_free(old);
+}
+
+/* ---- what libraries write for organ ---- */
+
+/* Where the next function has its variables: those of organ's functions, which stood there before, count as never written, and a library's
+ * copies of its own would, too. */
+__attribute__((noinline)) static void clean_stack(void)
+{
+    volatile char below[32 << 10];
+    __msan_unpoison(below, sizeof below);
+}
+
+json_t *__wrap_json_loadb(const char *bytes, size_t size, size_t flags, json_error_t *fault)
+{
+    clean_stack();
+    json_t *const made = __real_json_loadb(bytes, size, flags, fault);
+    if (fault)
+        __msan_unpoison(fault, sizeof *fault);
+    return made;
+}
+
+json_t *__wrap_json_loadfd(int fd, size_t flags, json_error_t *fault)
+{
+    clean_stack();
+    json_t *const made = __real_json_loadfd(fd, flags, fault);
+    if (fault)
+        __msan_unpoison(fault, sizeof *fault);
+    return made;
+}
+
+utf8proc_ssize_t __wrap_utf8proc_iterate(const utf8proc_uint8_t *text, utf8proc_ssize_t size, utf8proc_int32_t *code)
+{
+    const utf8proc_ssize_t length = __real_utf8proc_iterate(text, size, code);
+    __msan_unpoison(code, sizeof *code);
+    return length;
+}
+
+utf8proc_ssize_t __wrap_utf8proc_encode_char(utf8proc_int32_t code, utf8proc_uint8_t *to)
+{
+    const utf8proc_ssize_t length = __real_utf8proc_encode_char(code, to);
+    __msan_unpoison(to, (size_t)length);
+    return length;
+}
+
+utf8proc_ssize_t __wrap_utf8proc_decompose_char(utf8proc_int32_t code, utf8proc_int32_t *to, utf8proc_ssize_t room,
+                                                utf8proc_option_t options, int *last_class)
+{
+    const utf8proc_ssize_t made = __real_utf8proc_decompose_char(code, to, room, options, last_class);
+    if (made > 0)
+        __msan_unpoison(to, (size_t)(made < room ? made : room) * sizeof *to);
+    return made;
+}
+
+utf8proc_ssize_t __wrap_utf8proc_normalize_utf32(utf8proc_int32_t *codes, utf8proc_ssize_t count, utf8proc_option_t options)
+{
+    const utf8proc_ssize_t made = __real_utf8proc_normalize_utf32(codes, count, options);
+    if (made > 0)
+        __msan_unpoison(codes, (size_t)made * sizeof *codes);
+    return made;
+}
+
+int __wrap_pcre2_get_error_message_8(int code, PCRE2_UCHAR *text, PCRE2_SIZE size)
+{
+    const int length = __real_pcre2_get_error_message_8(code, text, size);
+    __msan_unpoison(text, size);
+    return length;
+}
+
+pcre2_code *__wrap_pcre2_compile_8(PCRE2_SPTR pattern, PCRE2_SIZE size, uint32_t options, int *fault, PCRE2_SIZE *at,
+                                   pcre2_compile_context *context)
+{
+    pcre2_code *const made = __real_pcre2_compile_8(pattern, size, options, fault, at, context);
+    __msan_unpoison(fault, sizeof *fault);
+    __msan_unpoison(at, sizeof *at);
+    return made;
+}
+
+FILE *__wrap_fmemopen(void *memory, size_t size, const char *mode)
+{
+    __msan_unpoison(memory, size);
+    return __real_fmemopen(memory, size, mode);
 }

@@ -7,6 +7,10 @@
 #              fixtures/fuzz once the fault is mended. The next target is run all the same.
 #   totals     prints executions, edges and faults of each target, of all runs: those that totals.tsv has, and those of $FUZZ_DIR/runs.tsv. FOLD=yes puts these into
 #              totals.tsv.
+#   coverage   replays all inputs and prints what lines and branches of which file they reach (llvm-cov); TARGET and FUZZ_DIR as above. Each line of the sources with
+#              its count is in $FUZZ_DIR/coverage.txt.
+#   memory     the same as fuzz with MemorySanitizer, which tells the use of what was never written. What libraries allocate counts as written (library_memory.c says how);
+#              the targets http_answers and http_requests, whose libraries call back, are left out, and kernels are the scalar ones.
 #   corpora    minimises what was found to fixtures/fuzz/TARGET.pack, of at most 200 KB.
 #
 # FUZZ_DIR is where corpora, logs and faults are (build/fuzz); CLANG is the compiler.
@@ -30,9 +34,16 @@ built() {
     }
 }
 
+# The checks of the C library stand before those of the sanitizers, which see less then.
 build_targets() {
-    built fuzzing "-O1 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all" build/fuzz_targets
+    built fuzzing "-O1 -U_FORTIFY_SOURCE -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all" build/fuzz_targets
     targets=build/fuzzing/build/fuzz_targets
+}
+
+build_memory() {
+    built memory "-O1 -U_FORTIFY_SOURCE -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,memory -fsanitize-memory-track-origins -fno-sanitize-recover=all" build/fuzz_memory
+    targets=build/memory/build/fuzz_memory
+    export MSAN_OPTIONS=poison_in_malloc=0:poison_in_free=0 ORGAN_ISA=scalar
 }
 
 # The table of targets.c, or its row of TARGET: name, longest input, dictionary.
@@ -54,34 +65,61 @@ folders() {
 run() {
     local name=$1 longest=$2 words=$3
     shift 3
-    TARGET=$name TMPDIR=$memory "$targets" -max_len="$longest" ${words:+-dict="$words"} -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=256 "$@"
+    TARGET=$name TMPDIR=$files "$targets" -max_len="$longest" ${words:+-dict="$words"} -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=256 "$@"
 }
 
-# A line of the log: target, executions, edges, features, seconds, faults.
+# note NAME SECONDS FAULTS LOG: a line of the log: target, executions, edges, features, seconds, faults.
 note() {
     awk -v name="$1" -v seconds="$2" -v faults="$3" '
         match($0, /cov: [0-9]+/) { edges = substr($0, RSTART + 5, RLENGTH - 5) }
         match($0, /ft: [0-9]+/) { features = substr($0, RSTART + 4, RLENGTH - 4) }
         /^stat::number_of_executed_units:/ { executions = $2 }
-        END { print name "\t" executions + 0 "\t" edges + 0 "\t" features + 0 "\t" seconds "\t" faults }' "$place/logs/$1" | tee -a "$place/runs.tsv"
+        END { print name "\t" executions + 0 "\t" edges + 0 "\t" features + 0 "\t" seconds "\t" faults }' "$place/logs/$1" | tee -a "$4"
 }
 
 fuzz() {
-    local name longest words began status faults=0
     build_targets
+    run_all "$place/runs.tsv" "$(table)"
+}
+
+memory() {
+    build_memory
+    run_all "$place/memory_runs.tsv" "$(table | grep -v '^http_')"
+}
+
+# run_all LOG ROWS: each target for its seconds.
+run_all() {
+    local name longest words began status faults=0
     ((seconds > 0)) || seconds=60
     while read -r name longest words; do
         began=$SECONDS status=0
         # shellcheck disable=SC2046
         run "$name" "$longest" "$words" -max_total_time="$seconds" -artifact_prefix="$place/faults/$name-" -print_final_stats=1 $(folders "$name") \
             >"$place/logs/$name" 2>&1 </dev/null || status=$?
-        note "$name" $((SECONDS - began)) $((status != 0))
+        note "$name" $((SECONDS - began)) $((status != 0)) "$1"
         ((status == 0)) && continue
         faults=$((faults + 1))
         grep -E -m 5 -A 12 'ERROR: |SUMMARY: |runtime error|does not hold|ALARM' "$place/logs/$name" | head -n 60
         echo "$name: a fault: $place/logs/$name, its input: $(sed -n 's/.*Test unit written to //p' "$place/logs/$name")"
-    done < <(table)
+    done <<<"$2"
     ((faults == 0))
+}
+
+coverage() {
+    local name longest words
+    built coverage "-O1 -fprofile-instr-generate -fcoverage-mapping -fsanitize=fuzzer-no-link" build/fuzz_targets
+    targets=build/coverage/build/fuzz_targets
+    rm -f "$place"/*.profraw
+    export LLVM_PROFILE_FILE=/dev/null
+    while read -r name longest words; do
+        # shellcheck disable=SC2046
+        LLVM_PROFILE_FILE=$place/$name.profraw run "$name" "$longest" "$words" -runs=0 $(folders "$name") >"$place/logs/$name-coverage" 2>&1 </dev/null
+    done < <(table)
+    "${LLVM_PROFDATA:-llvm-profdata}" merge -o "$place/coverage.profdata" "$place"/*.profraw
+    local options=(-instr-profile="$place/coverage.profdata" -ignore-filename-regex='(^|/)(fuzz|cli|surgery|forward|ranks|machine|command)/')
+    "${LLVM_COV:-llvm-cov}" show "$targets" "${options[@]}" >"$place/coverage.txt"
+    "${LLVM_COV:-llvm-cov}" report "$targets" "${options[@]}" |
+        awk 'NF == 13 && ($10 ~ /%/) { printf "%-50s %9s of %6d lines %9s of %6d branches\n", $1, $10, $8, $13, $11 }'
 }
 
 # All runs of a target are one line: executions and seconds are added, edges and features are the most that were reached.
@@ -116,10 +154,10 @@ corpora() {
     done < <(table)
 }
 
-memory=$(mktemp -d -p /dev/shm organ-fuzz.XXXXXX 2>/dev/null || mktemp -d)
-trap 'rm -rf "$memory"' EXIT
+files=$(mktemp -d -p /dev/shm organ-fuzz.XXXXXX 2>/dev/null || mktemp -d)
+trap 'rm -rf "$files"' EXIT
 trap 'exit 143' TERM INT
 case ${1:-} in
-fuzz | totals | corpora) "$1" ;;
-*) echo "$0: fuzz, totals or corpora" >&2 && exit 2 ;;
+fuzz | totals | coverage | memory | corpora) "$1" ;;
+*) echo "$0: fuzz, totals, coverage, memory or corpora" >&2 && exit 2 ;;
 esac

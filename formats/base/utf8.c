@@ -18,7 +18,7 @@ bool organ_utf8_hidden(uint32_t code)
 
 size_t organ_utf8_within(const void *s, size_t left, uint32_t *code)
 {
-    utf8proc_int32_t found;
+    utf8proc_int32_t found = 0;
     const utf8proc_ssize_t length = utf8proc_iterate(s, (utf8proc_ssize_t)left, &found);
     *code = (uint32_t)found;
     return length > 0 ? (size_t)length : 0;
