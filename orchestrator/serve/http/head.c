@@ -107,7 +107,9 @@ static void check_head_layout(const organ_http_request *request, reading *r, con
 bool organ_http_head_passes(organ_http_request *request, const char *verb, const char *version)
 {
     reading r = {0};
-    if (organ_http_library_is_strict())
+    if (organ_http_library_is_strict() && !is_token(verb))
+        r.wrong = "has a method that is none";
+    else if (organ_http_library_is_strict())
         organ_mhd.get_connection_values(request->connection, MHD_HEADER_KIND, check_header, &r);
     else
         check_head_layout(request, &r, verb, version);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Answers in the place of libmicrohttpd before 1.0 where that answers twice (a Content-Length that is none, or none that fits), or as if
- * the fault were the server's (extensions of chunks that are longer than its buffer). It logs what it refuses, in the thread of the
+ * the fault were the server's (extensions of chunks that are longer than its buffer); of chunks also for 1.0, which closes the connection
+ * before its client has sent all of them, so that the client loses the answer. The library logs what it refuses, in the thread of the
  * connection and before it answers, but not which connection that is: it is the one of that thread whose head has such a length, or the one
  * with a body of chunks that has taken in most without a chunk coming out. */
 #include "orchestrator/serve/http/server_parts.h"
@@ -12,7 +13,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-enum { MOST_AT_ONCE = 16, LONGEST_LENGTH = 20 };
+enum { MOST_AT_ONCE = 16, LONGEST_LENGTH = 20, MUCH = 16 << 10 };
 
 typedef struct search {
     organ_http_request *lengths[MOST_AT_ONCE]; /* their lengths are none */
@@ -63,18 +64,23 @@ static void look_at_request(void *context, void *held)
     }
 }
 
+/* Of an answer to chunks that take more than the library has room for. */
+static bool is_of_chunks(const search *s, unsigned status)
+{
+    const bool strict = organ_http_library_is_strict();
+    return s->chunks && status == (strict ? 413 : 500) && (!strict || s->taken > MUCH);
+}
+
 void organ_http_refused(organ_server *server, unsigned status)
 {
     search s = {.count = 0};
-    if (organ_http_library_is_strict())
-        return;
     organ_watch_own(server->watch, look_at_request, &s);
-    for (size_t k = 0; k < s.count; k++) {
+    for (size_t k = 0; k < s.count && !organ_http_library_is_strict(); k++) {
         organ_http_problem(&s.lengths[k]->reply, refused_length(organ_http_header(s.lengths[k], "Content-Length")),
                            "the Content-Length is no number of bytes that can come");
         organ_http_send_at_once(s.lengths[k]);
     }
-    if (status == 500 && s.chunks) {
+    if (is_of_chunks(&s, status)) {
         organ_http_problem(&s.chunks->reply, 413, "the extensions of a chunk have more bytes than are read");
         organ_http_send_at_once(s.chunks);
     }

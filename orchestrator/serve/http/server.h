@@ -9,11 +9,18 @@
 /* Everything is answered by our own code, with a problem in JSON and the headers of security, but for what libmicrohttpd (0.9.75) refuses
  * before we are asked. It does so with a constant page of HTML without headers of ours, in which nothing of the request stands, and ends
  * the connection:
- *   400  a request line whose last word is not "HTTP/d.d", a header without a colon, a chunk whose length is none, a trailer without a
- * colon 413  a chunk's length beyond 2^64 414  a target, 431 headers, that do not fit into the 32 KiB that a connection has 505  HTTP/0.x
- * and HTTP/2.0 to HTTP/9.9 A first line that is not even two words, and a query with more parameters than fit into those 32 KiB, end the
- * connection without a reply. After cookies that do not fit, the head of the reply comes twice. A Content-Length that is none (400) or
- * beyond 2^64 (413), and chunk extensions that do not fit into the 32 KiB (413), are answered by refused.c, once. */
+ *
+ *   400  a request line whose last word is not "HTTP/d.d"; a header or a trailer without a colon; a chunk whose length is none
+ *   413  a chunk's length beyond 2^64
+ *   414  a target, 431 headers, that do not fit into the 32 KiB that a connection has
+ *   505  HTTP/0.x and HTTP/2.0 to HTTP/9.9
+ *
+ * A first line that is not even two words, and a query with more parameters than fit into those 32 KiB, end the connection without a reply.
+ * After cookies that do not fit, the head of the reply comes twice. refused.c answers, once, a Content-Length that is none (400) or beyond
+ * 2^64 (413), and chunk extensions that do not fit into the 32 KiB (413).
+ *
+ * libmicrohttpd 1.0 is asked to be strict: it refuses all heads that others may read differently by such a page, which head.c does for the
+ * older one, lengths among them, each once; of a query that does not fit it says 431. */
 
 typedef struct organ_server organ_server;
 

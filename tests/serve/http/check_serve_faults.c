@@ -2,6 +2,7 @@
  * The HTTP server against those who mean harm, and what keeps it from starting. */
 #include "orchestrator/serve/serve.h"
 #include "orchestrator/serve/http/jail.h"
+#include "orchestrator/serve/http/parts.h"
 #include "tests/serve/http/check_serve.h"
 #include "tests/kit/malformed.h"
 #include "tests/kit/scratch_model.h"
@@ -235,7 +236,10 @@ START_TEST(requests_that_are_none)
         const size_t length = strlen(rows[k].text);
         served answer =
             send_bytes(rows[k].text, rows[k].text[length - 1] == '\n' ? length : length + 1 + strlen(rows[k].text + length + 1), true);
-        ck_assert_msg(answer.status >= rows[k].from && answer.status <= rows[k].to, "%s: %d: %s", rows[k].text, answer.status, answer.all);
+        /* A strict library closes the connection at a zero byte. */
+        const bool closed = answer.status == 0 && organ_http_library_is_strict() && !strchr("\n", rows[k].text[length - 1]);
+        ck_assert_msg(closed || (answer.status >= rows[k].from && answer.status <= rows[k].to), "%s: %d: %s", rows[k].text, answer.status,
+                      answer.all);
         served_free(&answer);
     }
     serve_end();
