@@ -98,6 +98,8 @@ static char *receive_path(uint32_t bytes)
     return NULL;
 }
 
+enum { LARGE_BLOCK = 1 << 20 };
+
 static bool answer_question(const organ_worker_question *question, organ_catalog_reader *read_model)
 {
     organ_worker_answer answer = {0};
@@ -116,7 +118,8 @@ static bool answer_question(const organ_worker_question *question, organ_catalog
     organ_catalog_free(catalog);
     free(absolute);
     free(path);
-    malloc_trim(0);
+    if (answer.bytes > LARGE_BLOCK)
+        malloc_trim(0); /* reading took several times what was sent, and is not needed again soon */
     return sent;
 }
 
