@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/input_file.h"
 
+#include "formats/base/file_calls.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -10,7 +12,7 @@
 organ_status organ_input_open(const char *path, int *fd, struct stat *info, organ_error *error)
 {
     /* O_NONBLOCK: a pipe would make open() wait for a writer. Regular files ignore it. */
-    const int opened = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    const int opened = organ_open(path, O_RDONLY | O_NOCTTY | O_NONBLOCK, 0);
     if (opened < 0)
         return organ_fail_errno(error, errno, "%s: cannot be opened", path);
     organ_status status = ORGAN_OK;

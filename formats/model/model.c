@@ -29,7 +29,9 @@ typedef struct state {
     organ_manifest manifest; /* of an organ directory */
     const organ_model_access *access;
     organ_http *http; /* of a model at a URL */
-    bool missing;     /* the server says that there is no such file as was asked for last */
+    char *config;     /* the path of the config that was read, or NULL; what it was like then */
+    struct stat config_then;
+    bool missing; /* the server says that there is no such file as was asked for last */
 } state;
 
 /* Models of a thousand shards meet the usual limit of 1024 open files: as far as the system allows, there is room for four such models. */
@@ -200,6 +202,14 @@ static organ_status read_config(state *s, const char *folder, organ_error *error
 {
     char *bytes;
     size_t length;
+    free(s->config);
+    s->config = NULL;
+    if (!s->http && !(s->config = organ_format("%s%s/config.json", s->model.directory ? s->model.directory : s->place.directory, folder)))
+        return organ_fail_memory(error, s->place.path);
+    if (s->config && stat(s->config, &s->config_then)) {
+        free(s->config);
+        s->config = NULL;
+    }
     if (load_beside(s, folder, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK)
         organ_hf_config_parse(bytes, length, "config.json", &s->model.config, error);
     free(bytes);
@@ -372,6 +382,7 @@ void organ_model_close(organ_model *model)
     close_files(s);
     organ_http_destroy(s->http);
     free(s->files);
+    free(s->config);
     organ_gguf_header_release(&s->header);
     organ_tensor_list_release(&s->list);
     organ_shards_release(&s->shards);
@@ -419,8 +430,25 @@ void organ_model_file_close(const organ_model *model, uint32_t file, int fd)
         close(fd);
 }
 
+static organ_status config_unchanged(const state *s, organ_error *error)
+{
+    const struct stat *const then = &s->config_then;
+    struct stat now;
+    if (!s->config ||
+        (stat(s->config, &now) == 0 && now.st_dev == then->st_dev && now.st_ino == then->st_ino && now.st_size == then->st_size &&
+         now.st_mtim.tv_sec == then->st_mtim.tv_sec && now.st_mtim.tv_nsec == then->st_mtim.tv_nsec))
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: was changed while the model was in use", s->config);
+}
+
 organ_status organ_model_unchanged(const organ_model *model, organ_error *error)
 {
+    const organ_manifest *const manifest = model->manifest;
+    if (config_unchanged((const state *)(const void *)model, error) != ORGAN_OK)
+        return error->status;
+    for (size_t k = 0; manifest && k < manifest->kept_count; k++)
+        if (organ_model_file_unchanged(&manifest->kept[k], error) != ORGAN_OK)
+            return error->status;
     for (size_t k = 0; k < model->file_count; k++)
         if (organ_model_file_unchanged(&model->files[k], error) != ORGAN_OK)
             return error->status;

@@ -72,7 +72,8 @@ organ_status organ_model_load(const organ_model *model, const char *name, size_t
 /* The tensor of that name or NULL; constant time. */
 const organ_tensor *organ_model_find(const organ_model *model, const char *name);
 
-/* ORGAN_BAD_INPUT if a file of the model was changed, cut or replaced (size, modification time, inode by path) since it was opened. */
+/* ORGAN_BAD_INPUT if a file of the model, or the config.json that was read, was changed, cut or replaced (size, modification time, inode by
+ * path) since it was opened. */
 organ_status organ_model_unchanged(const organ_model *model, organ_error *error);
 
 ORGAN_API_END

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/model/organ_directory.h"
 
+#include "formats/base/file_calls.h"
 #include "formats/base/input_file.h"
 #include "formats/base/json_text.h"
 #include "formats/remote/remote.h"
@@ -37,7 +38,7 @@ typedef struct reading {
     organ_model_file *files;  /* of the model, in the order of the list */
     organ_name_table paths;   /* that tensors have taken */
     organ_name_table sources; /* names of the donor's files */
-    size_t donor_room;
+    size_t donor_room, kept_room;
     organ_error *error; /* the first fault is kept: what is read after it is of no use */
 } reading;
 
@@ -49,9 +50,12 @@ bool organ_directory_is(const char *path)
     struct stat info;
     int fd;
     organ_error ignored = {0};
-    if (snprintf(name, sizeof name, "%s/" ORGAN_MANIFEST, path) >= (int)sizeof name || organ_input_open(name, &fd, &info, &ignored))
+    if (snprintf(name, sizeof name, "%s/" ORGAN_MANIFEST, path) >= (int)sizeof name)
         return false;
-    const ssize_t got = pread(fd, text, sizeof text, 0); /* what cannot be read is for the reader to tell */
+    /* What cannot be read is for the reader to tell. */
+    if (organ_input_open(name, &fd, &info, &ignored))
+        return organ_cannot_tell(ignored.errnum);
+    const ssize_t got = organ_read_most(fd, text, sizeof text, 0);
     close(fd);
     return got < 0 || memmem(text, (size_t)got, SCHEMA_FAMILY, strlen(SCHEMA_FAMILY));
 }
@@ -138,6 +142,12 @@ static organ_status look_at(reading *r, const char *what, const char *place, boo
         return refuse(r, what, "%s has %" PRIu64 " bytes, not %" PRIu64, name, (uint64_t)info.st_size, size);
     *file = (organ_model_file){.name = name, .path = path, .fd = -1, .count = 1};
     organ_model_file_take(file, &info);
+    organ_manifest *const m = r->manifest;
+    if (!header)
+        return ORGAN_OK;
+    if (!organ_grow(&m->kept, m->kept_count, &r->kept_room, sizeof *m->kept))
+        return fail_memory(r);
+    m->kept[m->kept_count++] = *file;
     return ORGAN_OK;
 }
 
@@ -424,6 +434,7 @@ void organ_manifest_release(organ_manifest *manifest)
 {
     free(manifest->files);
     free(manifest->tensors);
+    free(manifest->kept);
     organ_gguf_header_release(&manifest->gguf);
     *manifest = (organ_manifest){0};
 }

@@ -43,13 +43,15 @@ typedef struct organ_donor_tensor {
     char xxh3[17];   /* of its bytes when it was taken out */
 } organ_donor_tensor;
 
-/* All zero is empty. What it points to lies in the tensor list's arena, but for the two lists. */
+/* All zero is empty. What it points to lies in the tensor list's arena, but for the three lists. */
 typedef struct organ_manifest {
     const char *format; /* of the donor: "GGUF", "safetensors" */
     bool changed;       /* when the directory was made its bytes were not those of a donor: something had been grafted */
     size_t file_count;
     organ_donor_file *files;
     organ_donor_tensor *tensors;
+    size_t kept_count;
+    organ_model_file *kept; /* headers and gaps: as they were when they were looked at */
     organ_gguf_header gguf; /* of the first file of a GGUF donor */
 } organ_manifest;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/model/place.h"
 
+#include "formats/base/file_calls.h"
 #include "formats/base/input_file.h"
 #include "formats/base/path.h"
 #include "formats/gguf/file.h"
@@ -100,7 +101,7 @@ static organ_status note_entry(organ_model_place *place, const char *name, conte
 
 static organ_status list_directory(organ_model_place *place, contents *found, organ_error *error)
 {
-    DIR *directory = opendir(place->directory);
+    DIR *directory = organ_open_folder(place->directory);
     if (!directory)
         return organ_fail_errno(error, errno, "%s: cannot be listed", place->directory);
     while (!error->status) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/model/recognise.h"
 
+#include "formats/base/file_calls.h"
 #include "formats/base/input_file.h"
 #include "formats/base/memory_watch.h"
 #include "formats/model/organ_directory.h"
@@ -88,19 +89,31 @@ static void read_manifest(walk *w)
 
 /* ---- one entry ---- */
 
-static bool same_bytes(int a, int b)
+/* Whether two files have the same bytes; where they cannot be read, an error says so. */
+static bool same_bytes(const walk *w, int a, int b, const char *path)
 {
     char x[STEP], y[STEP];
     struct stat of_a, of_b;
     if (fstat(a, &of_a) || fstat(b, &of_b) || !S_ISREG(of_a.st_mode) || !S_ISREG(of_b.st_mode) || of_a.st_size != of_b.st_size)
         return false;
     for (off_t at = 0; at < of_a.st_size;) {
-        const ssize_t got = pread(a, x, STEP, at);
-        if (got <= 0 || pread(b, y, (size_t)got, at) != got || memcmp(x, y, (size_t)got) != 0)
+        const ssize_t got = organ_read_most(a, x, STEP, at), other = got > 0 ? organ_read_most(b, y, (size_t)got, at) : 0;
+        if (got < 0 || other < 0)
+            organ_fail_errno(w->error, errno, "%s/%s: cannot be compared with that of %s", w->root, path, w->like);
+        if (got <= 0 || other != got || memcmp(x, y, (size_t)got) != 0)
             return false;
         at += got;
     }
     return true;
+}
+
+/* A descriptor; -1 where there is none, with an error where that is not to be known. */
+static int open_one(const walk *w, int at, const char *name)
+{
+    const int fd = organ_open_at(at, name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+    if (fd < 0 && organ_cannot_tell(errno))
+        organ_fail_errno(w->error, errno, "%s: cannot be opened", name);
+    return fd;
 }
 
 /* The file lies in `like` with the same bytes; an organ directory has in files/ what lies beside a model. */
@@ -109,14 +122,14 @@ static bool is_elsewhere(const walk *w, int at, const char *name, const char *pa
     static const char folder[] = ORGAN_FILES_FOLDER "/";
     const bool inside = strncmp(path, folder, sizeof folder - 1) == 0;
     bool same = false;
-    const int fd = w->like ? openat(at, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
+    const int fd = w->like ? open_one(w, at, name) : -1;
     for (int k = 0; k < 3 && fd >= 0 && !same; k++) {
         char other[PATH_MAX];
         const int length = k < 2    ? snprintf(other, sizeof other, "%s/%s%s", w->like, k ? folder : "", path)
                            : inside ? snprintf(other, sizeof other, "%s/%s", w->like, path + sizeof folder - 1)
                                     : PATH_MAX;
-        const int twin = length < PATH_MAX ? open(other, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
-        same = twin >= 0 && same_bytes(fd, twin);
+        const int twin = length < PATH_MAX ? open_one(w, AT_FDCWD, other) : -1;
+        same = twin >= 0 && same_bytes(w, fd, twin, path);
         if (twin >= 0)
             close(twin);
     }
@@ -209,7 +222,7 @@ static bool visit_one_entry(walk *w, int at, const char *folder, const char *nam
         return is_stranger(w, path, ", which is neither a file nor a directory");
     if (depth == DEEPEST)
         return is_stranger(w, path, ", which lies too deep");
-    const int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    const int fd = organ_open_at(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
     if (fd >= 0)
         return visit_folder(w, fd, path, place_of_folder(w, name, where), depth + 1);
     organ_fail_errno(w->error, errno, "%s/%s: cannot be looked through", w->root, path);
@@ -275,7 +288,7 @@ static bool visit_folder(walk *w, int fd, const char *folder, place where, int d
 static organ_status walk_output(walk *w)
 {
     struct stat info;
-    const int fd = open(w->root, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    const int fd = organ_open(w->root, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
     if (fd < 0 || fstat(fd, &info)) {
         organ_fail_errno(w->error, errno, "%s: cannot be looked through", w->root);
         if (fd >= 0)

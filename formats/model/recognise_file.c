@@ -2,6 +2,7 @@
  * One file: what its name and its first bytes say. */
 #include "formats/model/recognise.h"
 
+#include "formats/base/file_calls.h"
 #include "formats/base/input_file.h"
 #include "formats/base/path.h"
 
@@ -64,11 +65,13 @@ bool organ_is_companion(const char *name) { return is_one_of(name, companions, C
 static bool read_head(int at, const char *name, head *h, organ_error *error)
 {
     struct stat info;
-    const int fd = openat(at, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    const int fd = organ_open_at(at, name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
+    if (fd < 0 && organ_cannot_tell(errno))
+        organ_fail_errno(error, errno, "%s: cannot be opened", name);
     if (fd < 0)
         return false;
     const bool regular = fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
-    const ssize_t got = regular ? pread(fd, h->bytes, HEAD_BYTES, 0) : -1;
+    const ssize_t got = regular ? organ_read_most(fd, h->bytes, HEAD_BYTES, 0) : -1;
     if (regular && got < 0)
         organ_fail_errno(error, errno, "%s: cannot be read", name);
     close(fd);

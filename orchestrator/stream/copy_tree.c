@@ -2,15 +2,17 @@
 #include "orchestrator/stream/copy_tree.h"
 
 #include "formats/base/arena.h"
+#include "formats/base/file_calls.h"
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/stream/direct_file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
-#include <fts.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,7 +23,7 @@
 #define DEEPEST 32 /* folders in folders; a model directory has one or two */
 
 typedef struct walk {
-    FTS *tree;
+    char path[PATH_MAX]; /* where it is */
     const char *const *skip;
     size_t root, skip_count, room; /* root: the bytes of a path before the name in the directory */
     organ_file_list *list;
@@ -36,49 +38,70 @@ static bool is_skipped(const walk *w, const char *name)
     return found;
 }
 
-static void list_file(walk *w, const char *path, const struct stat *info)
+static void list_file(walk *w, const struct stat *info)
 {
     organ_file_list *list = w->list;
-    if (!organ_grow(&list->names, list->count, &w->room, sizeof *list->names) || !(list->names[list->count] = strdup(path + w->root))) {
-        organ_fail_errno(w->error, ENOMEM, "%.*s: cannot list its files", (int)w->root - 1, path);
+    if (!organ_grow(&list->names, list->count, &w->room, sizeof *list->names) || !(list->names[list->count] = strdup(w->path + w->root))) {
+        organ_fail_errno(w->error, ENOMEM, "%.*s: cannot list its files", (int)w->root - 1, w->path);
         return;
     }
     list->count++;
     list->bytes += (uint64_t)info->st_size;
 }
 
-static void visit_entry(walk *w, FTSENT *entry)
+static void list_folder(walk *w, size_t length, int depth);
+
+/* Links to files are files; links to folders are not followed. */
+static void visit_entry(walk *w, size_t length, int depth)
 {
-    const char *const path = entry->fts_path;
-    const int kind = entry->fts_info;
-    struct stat target;
-    if (entry->fts_level > 0 && is_skipped(w, path + w->root))
-        fts_set(w->tree, entry, FTS_SKIP);
-    else if (kind == FTS_D && entry->fts_level == DEEPEST)
-        organ_fail_errno(w->error, ELOOP, "%s: cannot be listed", path);
-    else if (kind == FTS_DNR || kind == FTS_DC || (entry->fts_level == 0 && kind != FTS_D && kind != FTS_DP))
-        organ_fail_errno(w->error, entry->fts_errno ? entry->fts_errno : ENOTDIR, "%s: cannot be listed", path);
-    else if (kind == FTS_NS || (kind == FTS_SL && stat(path, &target)))
-        organ_fail_errno(w->error, kind == FTS_NS ? entry->fts_errno : errno, "%s: cannot be copied", path);
-    else if (kind == FTS_F || (kind == FTS_SL && S_ISREG(target.st_mode)))
-        list_file(w, path, kind == FTS_F ? entry->fts_statp : &target);
+    struct stat info;
+    if (is_skipped(w, w->path + w->root))
+        return;
+    const bool there = lstat(w->path, &info) == 0, is_link = there && S_ISLNK(info.st_mode);
+    if (!there || (is_link && stat(w->path, &info)))
+        organ_fail_errno(w->error, errno, "%s: cannot be copied", w->path);
+    else if (S_ISREG(info.st_mode))
+        list_file(w, &info);
+    else if (S_ISDIR(info.st_mode) && !is_link)
+        list_folder(w, length, depth);
+}
+
+/* The folder at w->path, which has that length. Not fts(3): that of glibc does not survive a refused allocation. */
+static void list_folder(walk *w, size_t length, int depth)
+{
+    errno = ELOOP;
+    DIR *const folder = depth < DEEPEST ? organ_open_folder(w->path) : NULL;
+    if (!folder)
+        organ_fail_errno(w->error, errno, "%s: cannot be listed", w->path);
+    for (const struct dirent *entry; folder && !w->error->status && (errno = 0, entry = readdir(folder));) {
+        const size_t name = strlen(entry->d_name);
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        if (length + 1 + name >= sizeof w->path) {
+            organ_fail_errno(w->error, ENAMETOOLONG, "%s: cannot be listed", w->path);
+            break;
+        }
+        snprintf(w->path + length, sizeof w->path - length, "/%s", entry->d_name);
+        visit_entry(w, length + 1 + name, depth + 1);
+        w->path[length] = '\0';
+    }
+    if (folder && !w->error->status && errno)
+        organ_fail_errno(w->error, errno, "%s: cannot be listed", w->path);
+    if (folder)
+        closedir(folder);
 }
 
 static int by_path(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 organ_status organ_list_files(const char *directory, const char *const *skip, size_t skip_count, organ_file_list *list, organ_error *error)
 {
-    char *const roots[] = {(char *)directory, NULL};
+    const size_t length = organ_path_length(directory);
     *list = (organ_file_list){0};
-    walk w = {.root = organ_path_length(directory) + 1, .skip = skip, .skip_count = skip_count, .list = list, .error = error};
-    errno = 0;
-    w.tree = fts_open(roots, FTS_PHYSICAL | FTS_COMFOLLOW | FTS_NOCHDIR, NULL);
-    for (FTSENT *entry; w.tree && !error->status && (errno = 0, entry = fts_read(w.tree));)
-        visit_entry(&w, entry);
-    if (!error->status && errno)
-        organ_fail_errno(error, errno, "%s: cannot be listed", directory);
-    if (w.tree)
-        fts_close(w.tree);
+    walk w = {.root = length + 1, .skip = skip, .skip_count = skip_count, .list = list, .error = error};
+    if (length >= sizeof w.path)
+        return organ_fail_errno(error, ENAMETOOLONG, "%s: cannot be listed", directory);
+    memcpy(w.path, directory, length);
+    list_folder(&w, length, 0);
     if (error->status)
         organ_list_free(list);
     else if (list->count)
@@ -130,7 +153,7 @@ organ_status organ_copy_file(const char *directory, const char *name, const char
     int from = -1;
     if (!from_path || !to_path)
         organ_fail_memory(error, name);
-    else if (organ_make_folders(to_path, strlen(to_directory), error) == ORGAN_OK && (from = open(from_path, O_RDONLY | O_CLOEXEC)) < 0)
+    else if (organ_make_folders(to_path, strlen(to_directory), error) == ORGAN_OK && (from = organ_open(from_path, O_RDONLY, 0)) < 0)
         organ_fail_errno(error, errno, "%s: cannot be opened", from_path);
     if (from >= 0) {
         copy_open(from, from_path, to_path, error);

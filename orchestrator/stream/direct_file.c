@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/direct_file.h"
 
+#include "formats/base/file_calls.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -16,16 +18,16 @@
 organ_status organ_direct_open(const char *path, unsigned mode, organ_direct_file *file, organ_error *error)
 {
     *file = (organ_direct_file){.path = path, .direct = -1};
-    file->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, mode);
+    file->fd = organ_open(path, O_RDWR | O_CREAT, mode);
     if (file->fd < 0)
         return organ_fail_errno(error, errno, "%s: cannot be opened for writing", path);
-    file->direct = open(path, O_WRONLY | O_DIRECT | O_CLOEXEC);
+    file->direct = organ_open(path, O_WRONLY | O_DIRECT, 0);
     return ORGAN_OK;
 }
 
 organ_status organ_direct_resize(const organ_direct_file *file, uint64_t size, organ_error *error)
 {
-    if (ftruncate(file->fd, (off_t)size))
+    if (organ_resize_file(file->fd, (off_t)size))
         return organ_fail_errno(error, errno, "%s: cannot be given %llu bytes", file->path, (unsigned long long)size);
     return ORGAN_OK;
 }
@@ -99,7 +101,7 @@ organ_status organ_direct_write(organ_direct_file *file, const void *data, size_
 
 organ_status organ_direct_sync(const organ_direct_file *file, organ_error *error)
 {
-    if (fsync(file->fd))
+    if (organ_sync_file(file->fd))
         return organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", file->path);
     return ORGAN_OK;
 }

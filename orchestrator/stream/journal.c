@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/journal.h"
 
+#include "formats/base/file_calls.h"
 #include "formats/base/memory_watch.h"
 
 #include <errno.h>
@@ -49,7 +50,7 @@ organ_status organ_journal_open(const char *path, organ_journal *journal, json_t
 {
     *journal = (organ_journal){.path = path};
     *lines = json_array();
-    journal->fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    journal->fd = organ_open(path, O_RDWR | O_CREAT | O_APPEND, 0666);
     if (journal->fd < 0)
         return organ_fail_errno(error, errno, "%s: cannot be opened", path);
     size_t size = 0;
@@ -63,7 +64,7 @@ organ_status organ_journal_open(const char *path, organ_journal *journal, json_t
     free(text);
     if (no_memory)
         return organ_fail_errno(error, ENOMEM, "%s: cannot be read", path);
-    if (ftruncate(journal->fd, (off_t)whole))
+    if (organ_resize_file(journal->fd, (off_t)whole))
         return organ_fail_errno(error, errno, "%s: cannot be cut after its last whole line", path);
     return ORGAN_OK;
 }
@@ -75,20 +76,15 @@ organ_status organ_journal_append(const organ_journal *journal, const json_t *li
         return organ_fail_errno(error, ENOMEM, "%s: cannot write a line", journal->path);
     const size_t length = strlen(text);
     text[length] = '\n'; /* the line break takes the place of the NUL: one write, so that a kill leaves a line whole or cut, never mixed */
-    size_t done = 0;
-    while (done < length + 1 && !error->status) {
-        const ssize_t put = write(journal->fd, text + done, length + 1 - done);
-        if (put < 0 && errno != EINTR)
-            organ_fail_errno(error, errno, "%s: cannot be written", journal->path);
-        done += put > 0 ? (size_t)put : 0;
-    }
+    if (organ_write_all(journal->fd, text, length + 1))
+        organ_fail_errno(error, errno, "%s: cannot be written", journal->path);
     free(text);
     return error->status;
 }
 
 organ_status organ_journal_clear(const organ_journal *journal, organ_error *error)
 {
-    if (ftruncate(journal->fd, 0))
+    if (organ_resize_file(journal->fd, 0))
         return organ_fail_errno(error, errno, "%s: cannot be emptied", journal->path);
     return ORGAN_OK;
 }

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/publish.h"
 
+#include "formats/base/file_calls.h"
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/machine/take_name.h"
 #include "orchestrator/stream/journal.h"
+#include "orchestrator/stream/remove_tree.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,23 +20,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define OPEN_WHILE_REMOVING 16
-
-static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *where)
-{
-    (void)info, (void)kind, (void)where;
-    return remove(path);
-}
-
-/* A file or an empty directory goes without an allocation. */
-static int remove_tree(const char *path)
-{
-    return remove(path) == 0 ? 0 : nftw(path, remove_one, OPEN_WHILE_REMOVING, FTW_DEPTH | FTW_PHYS);
-}
-
 static bool is_empty_directory(const char *path)
 {
-    DIR *directory = opendir(path);
+    DIR *directory = organ_open_folder(path);
     if (!directory)
         return false;
     size_t entries = 0;
@@ -66,7 +53,7 @@ static organ_status split_path(const char *path, organ_publish *publish, organ_e
 
 static organ_status lock_partial(organ_publish *publish, organ_error *error)
 {
-    publish->lock = open(publish->partial, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    publish->lock = organ_open(publish->partial, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
     if (publish->lock < 0)
         return organ_fail_errno(error, errno, "%s: cannot be opened", publish->partial);
     if (flock(publish->lock, LOCK_EX | LOCK_NB)) {
@@ -84,32 +71,41 @@ static organ_status lock_partial(organ_publish *publish, organ_error *error)
 
 static organ_status set_mark(const organ_publish *publish, organ_error *error)
 {
-    const int fd = openat(publish->lock, ORGAN_GROWING_MARK, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
+    const int fd = organ_open_at(publish->lock, ORGAN_GROWING_MARK, O_WRONLY | O_CREAT | O_NOFOLLOW, 0666);
     if (fd < 0)
         return organ_fail_errno(error, errno, "%s/%s: cannot be made", publish->partial, ORGAN_GROWING_MARK);
     close(fd);
+    /* Without it a power cut could leave files that grow without what says so: they would be taken for a whole output. */
+    if (organ_sync_file(publish->lock))
+        return organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", publish->partial);
     return ORGAN_OK;
+}
+
+static organ_status remove_entry(const organ_publish *publish, const char *name, organ_error *error)
+{
+    if (unlinkat(publish->lock, name, 0) && errno != ENOENT)
+        return organ_fail_errno(error, errno, "%s/%s: cannot be removed", publish->partial, name);
+    return error->status;
 }
 
 static organ_status remove_mark(organ_publish *publish, organ_error *error)
 {
-    if (unlinkat(publish->lock, ORGAN_GROWING_MARK, 0) && errno != ENOENT)
-        return organ_fail_errno(error, errno, "%s/%s: cannot be removed", publish->partial, ORGAN_GROWING_MARK);
-    publish->stage = ORGAN_OUTPUT_KEPT;
-    return ORGAN_OK;
+    if (remove_entry(publish, ORGAN_GROWING_MARK, error) == ORGAN_OK)
+        publish->stage = ORGAN_OUTPUT_KEPT;
+    return error->status;
 }
 
-static void remove_journal(const organ_publish *publish, const char *journal)
+/* Those of the other ranks first: without the first one they are not gone on with. */
+static organ_status remove_journal(const organ_publish *publish, const char *journal, organ_error *error)
 {
-    if (!journal)
-        return;
-    for (size_t r = 1; r < publish->writers; r++) {
+    for (size_t r = 1; journal && r < publish->writers && !error->status; r++) {
         char name[64];
         snprintf(name, sizeof name, ORGAN_JOURNAL_OF_RANK, r);
-        unlinkat(publish->lock, name, 0);
+        remove_entry(publish, name, error);
     }
-    unlinkat(publish->lock, journal, 0);
-    unlinkat(publish->lock, ORGAN_JOURNAL_FOLDER, AT_REMOVEDIR); /* fails where reports are in it */
+    if (journal && !error->status && remove_entry(publish, journal, error) == ORGAN_OK)
+        unlinkat(publish->lock, ORGAN_JOURNAL_FOLDER, AT_REMOVEDIR); /* fails where reports are in it */
+    return error->status;
 }
 
 static bool is_there(const organ_publish *publish, const char *name)
@@ -169,7 +165,7 @@ static organ_status take_over_partial(organ_publish *publish, bool resume, bool 
         return set_mark(publish, error);
     close(publish->lock);
     publish->lock = -1;
-    if (!refused && remove_tree(publish->partial))
+    if (!refused && organ_remove_tree(publish->partial))
         return organ_fail_errno(error, errno, "%s: cannot be removed", publish->partial);
     return error->status;
 }
@@ -188,7 +184,7 @@ static organ_status make_partial(organ_publish *publish, bool resume, bool force
         return organ_fail_errno(error, errno, "%s: cannot be made", publish->partial);
     if (lock_partial(publish, error) == ORGAN_OK && set_mark(publish, error) == ORGAN_OK)
         return ORGAN_OK;
-    rmdir(publish->partial);
+    organ_remove_tree(publish->partial);
     return error->status;
 }
 
@@ -220,7 +216,7 @@ organ_status organ_publish_begin(const char *final, const char *like, bool resum
 organ_status organ_publish_invite(const organ_publish *publish, const char *token, organ_error *error)
 {
     const size_t length = strlen(token);
-    const int fd = openat(publish->lock, ORGAN_GROWING_MARK, O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC);
+    const int fd = organ_open_at(publish->lock, ORGAN_GROWING_MARK, O_WRONLY | O_TRUNC | O_NOFOLLOW, 0);
     if (fd < 0 || write(fd, token, length) != (ssize_t)length)
         organ_fail_errno(error, errno, "%s/%s: cannot be written", publish->partial, ORGAN_GROWING_MARK);
     if (fd >= 0)
@@ -234,7 +230,7 @@ organ_status organ_publish_attend(const char *final, const char *token, organ_pu
     if (split_path(final, publish, error))
         return error->status;
     char found[64] = "", *const path = organ_publish_path(publish, ORGAN_GROWING_MARK);
-    const int fd = path ? open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    const int fd = path ? organ_open(path, O_RDONLY | O_NOFOLLOW, 0) : -1;
     const ssize_t length = fd >= 0 ? read(fd, found, sizeof found - 1) : -1;
     if (fd >= 0)
         close(fd);
@@ -258,10 +254,10 @@ static void make_sign(char sign[SIGN + 1], size_t rank) { snprintf(sign, SIGN + 
 organ_status organ_publish_sign(const organ_publish *publish, size_t rank, organ_error *error)
 {
     char sign[SIGN + 1], *const path = organ_publish_path(publish, ORGAN_GROWING_MARK);
-    const int fd = path ? open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    const int fd = path ? organ_open(path, O_WRONLY | O_NOFOLLOW, 0) : -1;
     make_sign(sign, rank);
     errno = path ? errno : ENOMEM;
-    if (fd < 0 || pwrite(fd, sign, SIGN, SIGNS + (off_t)(rank * SIGN)) != SIGN || fsync(fd))
+    if (fd < 0 || pwrite(fd, sign, SIGN, SIGNS + (off_t)(rank * SIGN)) != SIGN || organ_sync_file(fd))
         organ_fail_errno(error, errno, "%s/%s: cannot be written", publish->partial, ORGAN_GROWING_MARK);
     if (fd >= 0 && close(fd) && !error->status)
         organ_fail_errno(error, errno, "%s/%s: cannot be written", publish->partial, ORGAN_GROWING_MARK);
@@ -272,7 +268,7 @@ organ_status organ_publish_sign(const organ_publish *publish, size_t rank, organ
 organ_status organ_publish_verify(const organ_publish *publish, size_t count, organ_error *error)
 {
     char sign[SIGN + 1], found[SIGN], *const path = organ_publish_path(publish, ORGAN_GROWING_MARK);
-    const int fd = path ? open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    const int fd = path ? organ_open(path, O_RDONLY | O_NOFOLLOW, 0) : -1;
     errno = path ? errno : ENOMEM;
     if (fd < 0)
         organ_fail_errno(error, errno, "%s/%s: cannot be read", publish->partial, ORGAN_GROWING_MARK);
@@ -295,8 +291,8 @@ char *organ_publish_path(const organ_publish *publish, const char *name) { retur
 /* 0, or an errno. */
 static int sync_folder(const char *path)
 {
-    const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    const int fault = fd >= 0 && fsync(fd) == 0 ? 0 : errno;
+    const int fd = organ_open(path, O_RDONLY | O_DIRECTORY, 0);
+    const int fault = fd >= 0 && organ_sync_file(fd) == 0 ? 0 : errno;
     if (fd >= 0)
         close(fd);
     return fault;
@@ -355,32 +351,49 @@ static organ_status fail_unsynchronised(const organ_publish *publish, const char
                             publish->final, path);
 }
 
-/* Removes what had the name, and makes the new one last. */
+/* Makes the new name last, then removes what had it: the other way round a power cut could leave the old one with a part of what it had. */
 static organ_status settle_name(const organ_publish *publish, const char *former, bool removes, organ_error *error)
 {
-    if (removes && remove_tree(former))
+    const int fault = sync_folder(publish->parent);
+    if (removes && organ_remove_tree(former))
         return organ_fail_errno(error, errno, "%.300s is whole and has its name, but what had it before cannot be removed from %.300s",
                                 publish->final, former);
-    const int fault = sync_folder(publish->parent);
     return fault ? fail_unsynchronised(publish, publish->parent, fault, error) : ORGAN_OK;
+}
+
+/* What came or went after all else was on the disk: reports, the journal, the mark. 0, or an errno. */
+static int sync_names(const organ_publish *publish)
+{
+    const int folder = organ_open_at(publish->lock, ORGAN_JOURNAL_FOLDER, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+    int fault = folder >= 0 || errno == ENOENT ? 0 : errno;
+    if (folder >= 0 && organ_sync_file(folder))
+        fault = errno;
+    if (folder >= 0)
+        close(folder);
+    return fault == 0 && organ_sync_file(publish->lock) ? errno : fault;
+}
+
+static organ_status fail_names(const organ_publish *publish, int fault, organ_error *error)
+{
+    return organ_fail_errno(error, fault, "%s: cannot be synchronised with the disk", publish->partial);
 }
 
 organ_status organ_publish_commit(organ_publish *publish, const char *journal, organ_error *error)
 {
     naming_plan plan = {0};
-    if (organ_sync_directory(publish->partial, error) || plan_name(publish, NULL, publish->final, &plan, error)) {
+    int fault = sync_names(publish);
+    if (fault ? fail_names(publish, fault, error) : plan_name(publish, NULL, publish->final, &plan, error)) {
         free_plan(&plan);
         return error->status;
     }
-    remove_journal(publish, journal);
     organ_naming naming = ORGAN_NAME_REFUSED;
-    if (remove_mark(publish, error) == ORGAN_OK) {
+    if (remove_journal(publish, journal, error) == ORGAN_OK && remove_mark(publish, error) == ORGAN_OK) {
+        fault = sync_names(publish); /* what has the name never has the mark, nor a journal: they are gone for good before */
         if (publish->empty)
             rmdir(publish->final); /* fails where somebody has put something into it */
         naming = give_name(publish, &plan, error);
     }
     free_plan(&plan);
-    const int fault = error->status ? 0 : sync_folder(publish->final); /* the mark and the journal are gone for good */
     if (error->status || settle_name(publish, publish->partial, naming == ORGAN_NAME_GIVEN_ANEW, error))
         return error->status;
     return fault ? fail_unsynchronised(publish, publish->final, fault, error) : ORGAN_OK;
@@ -389,7 +402,7 @@ organ_status organ_publish_commit(organ_publish *publish, const char *journal, o
 /* What had the name goes at once: the directory in which the output has grown must be empty in the end. */
 static organ_status commit_file(organ_publish *publish, const naming_plan *plan, organ_error *error)
 {
-    if (give_name(publish, plan, error) == ORGAN_NAME_GIVEN_ANEW && remove_tree(plan->grown))
+    if (give_name(publish, plan, error) == ORGAN_NAME_GIVEN_ANEW && organ_remove_tree(plan->grown))
         organ_fail_errno(error, errno, "%s: cannot be removed", plan->grown);
     return error->status;
 }
@@ -398,10 +411,13 @@ organ_status organ_publish_commit_files(organ_publish *publish, const char *cons
 {
     naming_plan plans[ORGAN_PUBLISH_FILES] = {0};
     size_t count = 0;
-    for (organ_sync_directory(publish->partial, error); !error->status && names[count]; count++)
+    const int fault = sync_names(publish);
+    if (fault)
+        fail_names(publish, fault, error);
+    for (; !error->status && names[count]; count++)
         plan_name(publish, names[count], count == 0 ? publish->final : NULL, &plans[count], error);
     if (!error->status)
-        remove_journal(publish, journal); /* what is whole is not to be taken for an unfinished run */
+        remove_journal(publish, journal, error); /* what is whole is not to be taken for an unfinished run */
     if (!error->status)
         remove_mark(publish, error);
     if (!error->status && publish->empty)
@@ -416,7 +432,7 @@ organ_status organ_publish_commit_files(organ_publish *publish, const char *cons
 void organ_publish_abandon(organ_publish *publish)
 {
     if (publish->lock >= 0 && publish->stage == ORGAN_OUTPUT_GROWING)
-        remove_tree(publish->partial);
+        organ_remove_tree(publish->partial);
 }
 
 void organ_publish_end(organ_publish *publish)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/scratch_file.h"
 
+#include "formats/base/file_calls.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -29,7 +31,7 @@ static int open_named(const char *directory)
 organ_status organ_scratch_open(const char *directory, organ_direct_file *file, organ_error *error)
 {
     *file = (organ_direct_file){.path = directory, .direct = -1};
-    file->fd = open(directory, O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+    file->fd = organ_open(directory, O_TMPFILE | O_EXCL | O_RDWR, 0600);
     if (file->fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL))
         file->fd = open_named(directory);
     return file->fd >= 0 ? ORGAN_OK : organ_fail_errno(error, errno, "%s: no scratch file can be made in it", directory);

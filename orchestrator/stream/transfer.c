@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/transfer.h"
 
+#include "formats/base/file_calls.h"
 #include "formats/base/input_file.h"
 #include "formats/remote/remote.h"
 #include "orchestrator/machine/quantity.h"
@@ -47,7 +48,7 @@ typedef struct hand {
 
 organ_status organ_transfer_file(const char *path, uint64_t size, organ_error *error)
 {
-    const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
+    const int fd = organ_open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0666);
     if (fd < 0)
         return organ_fail_errno(error, errno, "%s: cannot be made", path);
     organ_direct_reserve(&(organ_direct_file){.path = path, .fd = fd, .direct = -1}, size, error);
@@ -88,7 +89,7 @@ static void announce(crew *c)
     const organ_transfer *const t = &c->transfers[c->ahead];
     const organ_model_file *const file = &t->model->files[t->tensor->file];
     const uint64_t left = t->tensor->bytes - c->ahead_offset, bytes = left < STEP ? left : STEP;
-    const int fd = bytes && !file->remote ? open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+    const int fd = bytes && !file->remote ? organ_open(file->path, O_RDONLY | O_NONBLOCK, 0) : -1;
     if (fd >= 0) {
         posix_fadvise(fd, (off_t)(t->tensor->offset + c->ahead_offset), (off_t)bytes, POSIX_FADV_WILLNEED);
         close(fd);
@@ -272,7 +273,7 @@ organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const o
 
 organ_status organ_transfer_sync(const char *directory, organ_error *error)
 {
-    const int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const int fd = organ_open(directory, O_RDONLY | O_DIRECTORY, 0);
     if (fd < 0 || syncfs(fd))
         organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", directory);
     if (fd >= 0)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/text/document.h"
 
+#include "formats/base/file_calls.h"
 #include "formats/base/memory_watch.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/machine/take_name.h"
@@ -127,7 +128,7 @@ json_t *organ_document_string(const char *s)
 typedef struct draft {
     const char *path;
     char *temporary;
-    FILE *out;
+    int fd;
 } draft;
 
 /* "DIR/.PID.NAME", or one with a higher number where a run that was killed left that. */
@@ -140,23 +141,17 @@ static char *draft_name(const char *path, long number)
 
 static organ_status open_draft(draft *d, const char *path, organ_error *error)
 {
-    int fd = -1, reason = EEXIST;
-    *d = (draft){.path = path};
-    for (long k = 0; k < MOST_DRAFTS && fd < 0 && reason == EEXIST; k++) {
+    int reason = EEXIST;
+    *d = (draft){.path = path, .fd = -1};
+    for (long k = 0; k < MOST_DRAFTS && d->fd < 0 && reason == EEXIST; k++) {
         free(d->temporary);
         if (!(d->temporary = draft_name(path, (long)getpid() + k)))
             return organ_fail(error, ORGAN_IO, "%s: no memory", path);
-        fd = open(d->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+        d->fd = organ_open(d->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0666);
         reason = errno;
     }
-    d->out = fd < 0 ? NULL : fdopen(fd, "w");
-    if (d->out)
+    if (d->fd >= 0)
         return ORGAN_OK;
-    if (fd >= 0) {
-        reason = errno;
-        close(fd);
-        unlink(d->temporary);
-    }
     free(d->temporary);
     return organ_fail_errno(error, reason, "%s: cannot be written", path);
 }
@@ -165,11 +160,7 @@ static organ_status open_draft(draft *d, const char *path, organ_error *error)
 static organ_status close_draft(draft *d, organ_status status, organ_error *error)
 {
     int fault = 0;
-    /* A failed write leaves its reason in errno and its mark on the stream; flushing again would succeed without the lost bytes. */
-    const bool flushed = !ferror(d->out) && fflush(d->out) == 0 && fsync(fileno(d->out)) == 0;
-    if (status == ORGAN_OK && !flushed)
-        status = organ_fail_errno(error, errno, "%s: cannot be written", d->path);
-    if (fclose(d->out) != 0 && status == ORGAN_OK)
+    if (close(d->fd) && errno != EINTR && status == ORGAN_OK)
         status = organ_fail_errno(error, errno, "%s: cannot be written", d->path);
     char *const command = status ? NULL : organ_take_command(d->temporary, d->path);
     if (status == ORGAN_OK && !command)
@@ -186,21 +177,32 @@ static organ_status close_draft(draft *d, organ_status status, organ_error *erro
     return status ? status : error->status;
 }
 
-organ_status organ_document_write(const char *path, const json_t *document, organ_error *error)
+/* Not by stdio: what a write leaves that is interrupted, it does not write again. */
+static organ_status write_file(const char *path, const char *text, size_t size, organ_error *error)
 {
     draft d;
     if (organ_memory_work_check(path, error) != ORGAN_OK || open_draft(&d, path, error) != ORGAN_OK)
         return error->status;
-    return close_draft(&d, organ_document_print(document, d.out, error), error);
+    const bool written = organ_write_all(d.fd, text, size) == 0 && organ_sync_file(d.fd) == 0;
+    return close_draft(&d, written ? ORGAN_OK : organ_fail_errno(error, errno, "%s: cannot be written", path), error);
+}
+
+organ_status organ_document_write(const char *path, const json_t *document, organ_error *error)
+{
+    organ_text buffer;
+    char *text = NULL;
+    if (organ_memory_work_check(path, error) != ORGAN_OK || organ_text_open(&buffer, error) != ORGAN_OK)
+        return error->status;
+    organ_document_print(document, buffer.out, error);
+    if (organ_text_end(&buffer, &text, error) == ORGAN_OK)
+        write_file(path, text, strlen(text), error);
+    free(text);
+    return error->status;
 }
 
 organ_status organ_text_write(const char *path, const char *text, organ_error *error)
 {
-    draft d;
-    if (organ_memory_work_check(path, error) != ORGAN_OK || open_draft(&d, path, error) != ORGAN_OK)
-        return error->status;
-    fputs(text, d.out);
-    return close_draft(&d, ORGAN_OK, error);
+    return write_file(path, text, strlen(text), error);
 }
 
 /* ---- reading what surgery made ---- */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/measure/companions.h"
 
+#include "formats/base/file_calls.h"
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/surgery/output/resharding.h"
@@ -77,12 +78,12 @@ char *organ_companions_path(const organ_companions *c, size_t file) { return org
 /* Onto the disk, and under its name once it is whole. */
 static organ_status settle_file(const char *temporary, const char *path, const char *folder, organ_error *error)
 {
-    const int file = open(temporary, O_RDONLY | O_CLOEXEC), directory = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (file < 0 || fsync(file))
+    const int file = organ_open(temporary, O_RDONLY, 0), directory = organ_open(folder, O_RDONLY | O_DIRECTORY, 0);
+    if (file < 0 || organ_sync_file(file))
         organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", temporary);
     else if (rename(temporary, path))
         organ_fail_errno(error, errno, "%s: cannot be given its name", path);
-    else if (directory < 0 || fsync(directory))
+    else if (directory < 0 || organ_sync_file(directory))
         organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", folder);
     if (file >= 0)
         close(file);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/measure/fleet_state.h"
 
+#include "formats/base/file_calls.h"
 #include "formats/base/memory_watch.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/members.h"
@@ -37,7 +38,7 @@ static json_t *read_state(const char *output)
     char *path = state_path(output);
     json_error_t fault;
     bool no_memory; /* then the run ends where it writes its first document */
-    const int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    const int fd = path ? organ_open(path, O_RDONLY, 0) : -1;
     json_t *document = fd >= 0 ? organ_json_load_fd(fd, JSON_REJECT_DUPLICATES, &fault, &no_memory) : NULL;
     if (fd >= 0)
         close(fd);

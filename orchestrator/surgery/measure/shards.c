@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/measure/shards.h"
 
+#include "formats/base/file_calls.h"
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "formats/gguf/file.h"
@@ -140,7 +141,7 @@ static organ_status write_down(shard_list *s, const organ_model *shard, const or
                                 SET_TEXT("format", shard->format), SET_TEXT("architecture", shard->config.architecture),
                                 SET_TEXT("model_type", shard->config.model_type));
     json_t *record = json_deep_copy(line);
-    if (append_line(s, line, error) == ORGAN_OK && fsync(s->journal.journal.fd))
+    if (append_line(s, line, error) == ORGAN_OK && organ_sync_file(s->journal.journal.fd))
         organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", s->journal.path);
     json_object_set_new(record, "tensors", tensors);
     json_object_set_new(s->done, shard->files[0].name, record);

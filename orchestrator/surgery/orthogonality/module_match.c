@@ -35,11 +35,14 @@ organ_status organ_misfits_end(const organ_misfits *misfits, const char *path, o
 }
 
 /* By the very name, by the names that programs give it that train adapters, or by those of the other format. */
-static const organ_weight *weight_of_place(const organ_module_place *p, const organ_weights *weights, const organ_model *model)
+static const organ_weight *weight_of_place(const organ_module_place *p, const organ_weights *weights, const organ_model *model,
+                                           organ_error *error)
 {
     char *made = NULL, other[ORGAN_COUNTERPART_SIZE];
-    if (!p->tensor && asprintf(&made, "%s.weight", p->module) < 0)
+    if (!p->tensor && asprintf(&made, "%s.weight", p->module) < 0) {
+        organ_fail_memory(error, model->path);
         return NULL;
+    }
     const char *const name = p->tensor ? p->tensor : made;
     const organ_weight *weight = organ_lora_weight(weights, name);
     if (!weight && p->gguf != (model->gguf != NULL) &&
@@ -64,10 +67,10 @@ static bool is_permuted(const organ_module_place *p, const organ_model *model)
 }
 
 const organ_weight *organ_module_weight(const organ_module_place *place, const organ_weights *weights, const organ_model *model,
-                                        organ_misfits *misfits)
+                                        organ_misfits *misfits, organ_error *error)
 {
     char shape[96];
-    const organ_weight *const weight = weight_of_place(place, weights, model);
+    const organ_weight *const weight = weight_of_place(place, weights, model, error);
     if (weight && !fits(place, weight))
         note_misfit(misfits, "'%.120s' is %s in %.120s, but [%zu, %zu] by %s", place->module,
                     organ_shape_text(weight->rank, weight->shape, shape), model->path, place->rows, place->cols, misfits->said_by);
@@ -76,7 +79,7 @@ const organ_weight *organ_module_weight(const organ_module_place *place, const o
                     model->gguf ? "GGUF file" : "model", model->config.model_type);
     else if (weight)
         return weight;
-    else
+    else if (!error->status)
         note_misfit(misfits, "'%.120s' is not in %.120s", place->module, model->path);
     return NULL;
 }

@@ -8,12 +8,13 @@
 #include <string.h>
 
 /* The weight of the module in every model but those that have it already. */
-static void find_weights(organ_pairs_job *job, organ_pairs_module *m, const organ_module_place *place, organ_misfits *misfits)
+static void find_weights(organ_pairs_job *job, organ_pairs_module *m, const organ_module_place *place, organ_misfits *misfits,
+                         organ_error *error)
 {
     bool found = true;
     for (size_t k = 0; k < job->sources && found; k++) {
         if (!m->weight[k])
-            m->weight[k] = organ_module_weight(place, job->weights[k], job->model[k], misfits);
+            m->weight[k] = organ_module_weight(place, job->weights[k], job->model[k], misfits, error);
         found = m->weight[k] != NULL;
     }
 }
@@ -29,7 +30,7 @@ static void match_pair(organ_pairs_job *job, size_t index, organ_globs *globs, o
     m->rows = (size_t)(turned ? pair->in_features : pair->out_features);
     m->cols = (size_t)(turned ? pair->out_features : pair->in_features);
     const organ_module_place place = {.module = pair->module, .anatomy = m->anatomy, .rows = m->rows, .cols = m->cols};
-    find_weights(job, m, &place, misfits);
+    find_weights(job, m, &place, misfits, error);
     if (!m->name)
         organ_fail_memory(error, job->options->clean[0]);
 }
@@ -65,7 +66,7 @@ static void match_weight(organ_pairs_job *job, size_t index, organ_globs *globs,
                                       .cols = m->cols,
                                       .rank = clean->rank,
                                       .gguf = job->model[ORGAN_CLEAN_A]->gguf != NULL};
-    find_weights(job, m, &place, misfits);
+    find_weights(job, m, &place, misfits, error);
 }
 
 /* By layer, those in none first, each layer in the order of the file or adapter. */

@@ -15,7 +15,7 @@
 
 /* ---- what belongs together ---- */
 
-static void match_module(organ_orthogonality_job *job, size_t index, organ_misfits *c)
+static void match_module(organ_orthogonality_job *job, size_t index, organ_misfits *c, organ_error *error)
 {
     const organ_adapter_pair *const pair = &job->adapter->pairs[index];
     const bool turned = pair->embedding || job->adapter->fan_in_fan_out;
@@ -24,9 +24,9 @@ static void match_module(organ_orthogonality_job *job, size_t index, organ_misfi
     m->rows = (size_t)(turned ? pair->in_features : pair->out_features);
     m->cols = (size_t)(turned ? pair->out_features : pair->in_features);
     const organ_module_place place = {.module = pair->module, .anatomy = &pair->anatomy, .rows = m->rows, .cols = m->cols};
-    m->clean = organ_module_weight(&place, job->clean_weights, job->clean, c);
+    m->clean = organ_module_weight(&place, job->clean_weights, job->clean, c, error);
     for (size_t n = 0; n < job->noises && (m->clean || n > 0); n++)
-        m->noisy[n] = organ_module_weight(&place, job->noisy_weights[n], job->noisy[n], c);
+        m->noisy[n] = organ_module_weight(&place, job->noisy_weights[n], job->noisy[n], c, error);
 }
 
 static organ_status match_modules(organ_orthogonality_job *job, organ_error *error)
@@ -40,7 +40,7 @@ static organ_status match_modules(organ_orthogonality_job *job, organ_error *err
         organ_fail_memory(error, adapter->path);
     for (size_t k = 0; !error->status && k < adapter->pair_count; k++)
         if (organ_globs_match(&globs, adapter->pairs[k].module))
-            match_module(job, k, &misfits);
+            match_module(job, k, &misfits, error);
     if (!error->status && organ_modules_all_used(&globs, adapter->path, error) == ORGAN_OK && job->count == 0)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: the adapter changes no module", adapter->path);
     organ_globs_free(&globs);

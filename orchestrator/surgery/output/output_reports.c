@@ -8,6 +8,7 @@
 #include "orchestrator/report/view/views.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,7 +121,7 @@ organ_status organ_reports_make(organ_output *output, const organ_report_files *
 
 static bool is_wanted(const organ_report_folder *folder) { return folder->path && organ_ranks_first(folder->ranks); }
 
-/* Calls `use` for the three files. */
+/* Calls `use` for the three files. Nothing is allocated: they are removed where there is no memory. */
 static organ_status each_report(const organ_report_folder *folder, organ_status (*use)(const char *path, organ_error *error),
                                 organ_error *error)
 {
@@ -129,11 +130,10 @@ static organ_status each_report(const organ_report_folder *folder, organ_status 
     snprintf(page, sizeof page, "%.*s.html", stem, folder->files.markdown);
     const char *const names[] = {folder->files.json, folder->files.markdown, page};
     for (size_t k = 0; k < sizeof names / sizeof *names && !error->status; k++) {
-        char *const path = in_directory(folder->path, names[k]);
-        if (!path)
-            return organ_fail_memory(error, folder->path);
+        char path[PATH_MAX];
+        if (snprintf(path, sizeof path, "%s/%s", folder->path, names[k]) >= (int)sizeof path)
+            return organ_fail_errno(error, ENAMETOOLONG, "%s", folder->path);
         use(path, error);
-        free(path);
     }
     return error->status;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/output/run_journal.h"
 
+#include "formats/base/file_calls.h"
 #include "formats/base/memory_watch.h"
 #include "formats/base/path.h"
 #include "orchestrator/report/text/members.h"
@@ -65,7 +66,7 @@ static organ_status move_lines(const organ_publish *publish, organ_run_journal *
 /* A journal without a first line is not gone on with, nor are the others then. */
 static organ_status gather_journals(const organ_publish *publish, organ_run_journal *journal, const char *folder, organ_error *error)
 {
-    DIR *const directory = json_array_size(journal->lines) > 0 ? opendir(folder) : NULL;
+    DIR *const directory = json_array_size(journal->lines) > 0 ? organ_open_folder(folder) : NULL;
     for (const struct dirent *entry; directory && !error->status && (entry = readdir(directory));) {
         size_t rank;
         char name[sizeof entry->d_name + sizeof ORGAN_JOURNAL_FOLDER], wanted[64];

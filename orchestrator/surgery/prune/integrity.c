@@ -5,32 +5,31 @@
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/prune/tile_map.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define HEADER_STEP 16384
 
-static bool same_bytes(const organ_model_file *a, const organ_model_file *b, uint64_t bytes)
+/* False also with an error, where one of them cannot be read. */
+static bool same_bytes(const organ_model *a, const organ_model *b, size_t file, uint64_t bytes, organ_error *error)
 {
     char x[HEADER_STEP], y[HEADER_STEP];
     for (uint64_t at = 0; at < bytes; at += HEADER_STEP) {
         const size_t step = bytes - at < HEADER_STEP ? (size_t)(bytes - at) : HEADER_STEP;
-        if (pread(a->fd, x, step, (off_t)at) != (ssize_t)step || pread(b->fd, y, step, (off_t)at) != (ssize_t)step ||
-            memcmp(x, y, step) != 0)
+        if (organ_model_read(a, file, x, step, at, error) || organ_model_read(b, file, y, step, at, error) || memcmp(x, y, step) != 0)
             return false;
     }
     return true;
 }
 
-static size_t same_headers(const organ_model *donor, const organ_model *copy)
+static size_t same_headers(const organ_model *donor, const organ_model *copy, organ_error *error)
 {
     size_t same = 0;
     for (size_t f = 0; f < donor->file_count && f < copy->file_count; f++) {
         const organ_model_file *a = &donor->files[f], *b = &copy->files[f];
-        same += strcmp(a->name, b->name) == 0 && a->size == b->size && a->data_offset == b->data_offset && same_bytes(a, b, a->data_offset);
+        same += strcmp(a->name, b->name) == 0 && a->size == b->size && a->data_offset == b->data_offset &&
+                same_bytes(donor, copy, f, a->data_offset, error);
     }
     return same;
 }
@@ -45,10 +44,10 @@ static size_t same_tensors(const organ_model *donor, const organ_model *copy)
     return same;
 }
 
-static void check_against(const organ_prune_job *job, const organ_model *copy, json_t *checks)
+static void check_against(const organ_prune_job *job, const organ_model *copy, json_t *checks, organ_error *error)
 {
     const organ_model *donor = job->donor;
-    const size_t headers = same_headers(donor, copy), tensors = same_tensors(donor, copy);
+    const size_t headers = same_headers(donor, copy, error), tensors = same_tensors(donor, copy);
     organ_check_add(checks, "shards present", copy->file_count == donor->file_count, "%zu of %zu", copy->file_count, donor->file_count);
     organ_check_add(checks, "headers identical to the donor's", headers == donor->file_count, "%zu of %zu shards", headers,
                     donor->file_count);
@@ -104,9 +103,9 @@ organ_status organ_prune_check_copy(organ_prune_job *job, const char *path, orga
         return organ_fail_memory(error, job->donor->path);
     if (organ_model_open(path, &copy, error))
         return error->status;
-    check_against(job, copy, job->checks);
+    check_against(job, copy, job->checks, error);
     check_targets(job, job->checks);
-    if (fail_unsound(job, error) == ORGAN_OK)
+    if (!error->status && fail_unsound(job, error) == ORGAN_OK)
         look_again(job, copy, error);
     organ_model_close(copy);
     return error->status;

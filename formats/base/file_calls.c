@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/base/file_calls.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+int organ_open_at(int folder, const char *name, int flags, mode_t mode)
+{
+    int fd;
+    do
+        fd = openat(folder, name, flags | O_CLOEXEC, mode);
+    while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
+int organ_open(const char *path, int flags, mode_t mode) { return organ_open_at(AT_FDCWD, path, flags, mode); }
+
+DIR *organ_open_folder(const char *path)
+{
+    DIR *folder;
+    do
+        folder = opendir(path);
+    while (!folder && errno == EINTR);
+    return folder;
+}
+
+int organ_sync_file(int fd)
+{
+    int fault;
+    do
+        fault = fsync(fd);
+    while (fault && errno == EINTR);
+    return fault;
+}
+
+int organ_resize_file(int fd, off_t size)
+{
+    int fault;
+    do
+        fault = ftruncate(fd, size);
+    while (fault && errno == EINTR);
+    return fault;
+}
+
+ssize_t organ_read_most(int fd, void *bytes, size_t count, off_t offset)
+{
+    size_t done = 0;
+    while (done < count) {
+        const ssize_t got = pread(fd, (char *)bytes + done, count - done, offset + (off_t)done);
+        if (got < 0 && errno != EINTR)
+            return -1;
+        if (got == 0)
+            break;
+        done += got > 0 ? (size_t)got : 0;
+    }
+    return (ssize_t)done;
+}
+
+bool organ_cannot_tell(int reason)
+{
+    return reason == EIO || reason == ESTALE || reason == ENOMEM || reason == EMFILE || reason == ENFILE || reason == ETIMEDOUT;
+}
+
+int organ_write_all(int fd, const void *bytes, size_t count)
+{
+    const char *from = bytes;
+    while (count) {
+        const ssize_t put = write(fd, from, count);
+        if (put < 0 && errno != EINTR)
+            return -1;
+        from += put > 0 ? put : 0;
+        count -= put > 0 ? (size_t)put : 0;
+    }
+    return 0;
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/stream/remove_tree.h"
+
+#include "formats/base/file_calls.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DEEPEST 64 /* folders in folders: each takes a descriptor and a buffer of the stack */
+#define ROUNDS  4  /* what file systems pass over when entries go while they are listed */
+
+static int remove_at(int folder, const char *name, int depth);
+
+/* All entries of the buffer but those that every folder has. What cannot be removed keeps nothing else. 0, or the first errno. */
+static int remove_listed(int folder, const char *entries, ssize_t bytes, int depth)
+{
+    int fault = 0, one;
+    for (ssize_t at = 0; at < bytes;) {
+        const struct dirent64 *const entry = (const struct dirent64 *)(const void *)(entries + at);
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            if ((one = remove_at(folder, entry->d_name, depth)) != 0 && fault == 0)
+                fault = one;
+        at += entry->d_reclen;
+    }
+    return fault;
+}
+
+/* 0, or an errno. */
+static int empty_folder(int folder, int depth)
+{
+    _Alignas(struct dirent64) char entries[4096];
+    ssize_t got = 0;
+    int fault = lseek(folder, 0, SEEK_SET) < 0 ? errno : 0;
+    while (fault == 0 && (got = getdents64(folder, entries, sizeof entries)) > 0)
+        fault = remove_listed(folder, entries, got, depth);
+    return fault == 0 && got < 0 ? errno : fault;
+}
+
+/* 0, or an errno. */
+static int remove_at(int folder, const char *name, int depth)
+{
+    if (unlinkat(folder, name, 0) == 0)
+        return 0;
+    if (errno != EISDIR && errno != EPERM)
+        return errno;
+    if (unlinkat(folder, name, AT_REMOVEDIR) == 0)
+        return 0;
+    int fault = errno;
+    if (fault != ENOTEMPTY && fault != EEXIST)
+        return fault;
+    const int below = depth < DEEPEST ? organ_open_at(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0) : -1;
+    if (below < 0)
+        return depth < DEEPEST ? errno : ELOOP;
+    for (int k = 0; k < ROUNDS && (fault == ENOTEMPTY || fault == EEXIST); k++)
+        if ((fault = empty_folder(below, depth + 1)) == 0 && unlinkat(folder, name, AT_REMOVEDIR))
+            fault = errno;
+    close(below);
+    return fault;
+}
+
+int organ_remove_tree(const char *path)
+{
+    errno = remove_at(AT_FDCWD, path, 0);
+    return errno ? -1 : 0;
+}
