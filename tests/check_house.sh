@@ -268,7 +268,7 @@ grep -v / "$scratch/files" | grep -vxE '\.(clang-format|editorconfig|gitignore)|
 
 # The test of a file is found by its path: the folders of the tests are those of the sources, and what they share.
 sed -nE 's,^tests/(.*)/[^/]*\.c$,\1,p' "$scratch/c_files" | sort -u | while read -r folder; do
-    [[ $folder == kit || -d $folder || -d orchestrator/$folder ]] || echo "tests/$folder: no such folder of the sources"
+    [[ $folder == kit || $folder == faults || -d $folder || -d orchestrator/$folder ]] || echo "tests/$folder: no such folder of the sources"
 done | check "the tests mirror the tree"
 
 each sources grep -nE '[[:blank:]]$' | check "no blanks at the end of a line"
@@ -285,7 +285,7 @@ described() {
     [[ $1 == tests || $1 == tests/* ]] && objects=build/objects/
     echo "# tests/check_house.sh prints what stands here when a file comes or goes."
     # shellcheck disable=SC2016
-    grep -E "^$1/[^/]+\.c$" "$scratch/c_files" | grep -vxFf <(sed -n 's/^build .*: preload //p' "$1/build.ninja" 2>/dev/null) | LC_ALL=C sort |
+    grep -E "^$1/[^/]+\.c$" "$scratch/c_files" | grep -vxFf <(sed -n 's/^build .*: preload \([^|]*\).*/\1/p' "$1/build.ninja" 2>/dev/null | tr ' ' '\n' | grep .) | LC_ALL=C sort |
         awk -v present="$1/build.ninja" -v objects="$objects" '
         BEGIN {
             while ((getline line < present) > 0 && line != "") {

@@ -27,13 +27,13 @@ number=0
 
 # The suites that take longest, and those that begin first, in this order.
 longest="physarum_v2 memory_verbs along_ranks kernels prune_calibrated forward prune dots autopsy cli_same_bits bytes html cli low_rank convert purify cli_lora_extract
-    cli_allocate lora_extract measure html_models gptq cli_calibrated cli_gptq cli_perplexity cli_memory cli_prune_then names enough_memory weights formats lora
+    cli_allocate lora_extract measure html_models gptq cli_calibrated cli_gptq cli_perplexity cli_memory disk_verbs power_verbs cli_prune_then names enough_memory weights formats lora
     evaluation kernel_mutants pages html_quality organs_faults cli_conditions tokenizer fleet weight_pass cli_help cli_experiments measure_packed prune_bands
     prune_imatrix precision cli_names job_keeper install organs orthogonality"
 # They hold a server or a reader to seconds, or measure its memory: one after the other, when nothing else runs.
 alone="http serve cli_serve serve_jobs serve_memory"
 # `quick` is without these.
-slow="cli_memory enough_memory names kernels kernel_mutants memory_verbs evaluation autopsy convert html html_models html_quality http install lora_extract measure
+slow="cli_memory enough_memory names kernels kernel_mutants memory_verbs disk_verbs power_verbs donor_verbs evaluation autopsy convert html html_models html_quality http install lora_extract measure
     physarum_v2 prune prune_bands prune_calibrated prune_imatrix purify serve serve_jobs serve_memory tokenizer
     cli cli_allocate cli_calibrated cli_experiments cli_gptq cli_help cli_lora_extract cli_names cli_perplexity cli_prune_then cli_same_bits pages"
 

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT
+ * Calls of the kernel as the handler of fail_calls.c sees them. */
+#ifndef CALLS_H
+#define CALLS_H
+
+#include <stdbool.h>
+
+enum { CALLS_PATH = 4352 };
+
+typedef struct call {
+    long number, a[6];
+} call;
+
+/* The call itself, or another one, past the handler: what the kernel answers, which is -errno where it fails. */
+long calls_make(const call *c);
+long calls_raw(long number, long a, long b, long c);
+long calls_open(const char *path, int flags);
+
+/* The absolute path of a name in the folder of that descriptor; false where there is none. */
+bool calls_path(long folder, const char *name, char path[CALLS_PATH]);
+
+#endif

@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Every verb when memory runs out: one allocation after the other is refused, it alone or with all after it, in the program and in the libraries
+# below it. A run ends with status 4 and says that memory is the reason, or it does what it does with memory; it leaves nothing that is not whole.
+#
+#   tests/faults/check_memory_verbs.sh                  some allocations of each verb; MEMORY_TURN=1, 2, ... takes others
+#   MEMORY_RUNS=paths tests/faults/check_memory_...     the first allocation of each path of calls
+#   MEMORY_RUNS=all tests/faults/check_memory_...       every allocation: hours
+#   MEMORY_VERBS="inspect prune" ...             only these
+. "$(dirname "$0")/sweep_kit.sh"
+FAULT_RUNS=${MEMORY_RUNS:-} FAULT_VERBS=${MEMORY_VERBS:-} FAULT_TURN=${MEMORY_TURN:-0}
+sweep_memory() { sweep memory "$@"; }
+
+# ---- what the verbs are given ----
+prepare
+"$organ" lora merge --base "$model" --adapter "$fixtures/tiny-lora" -o tuned --quiet >../out 2>&1 || bad "no input" ../out
+"$organ" quantize "$model" --scheme fp8-block128 -o noisy --quiet >../out 2>&1 || bad "no input" ../out
+"$organ" quantize tuned --scheme fp8-block128 -o tuned-noisy --quiet >../out 2>&1 || bad "no input" ../out
+mkdir -p coming && cp -rL "$model" coming/m && chmod -R u+w coming || bad "no input"
+# A pruning that ended in the middle: at the first of these allocations at which that leaves something.
+mkdir unfinished
+for ((n = 1000; n < 20000; n += 50)); do
+    (cd unfinished && rm -rf p && LD_PRELOAD=$(preload memory) ORGAN_FAULT_AT=$n "$organ" prune "$q" --threads 1 -o p --quiet >../../out 2>&1)
+    [[ -e unfinished/.p.organ-partial ]] && break
+done
+judge "no pruning to go on with" test -e unfinished/.p.organ-partial/organ/journal.jsonl
+mkdir download && cp "$q"/* download/ && cp "$model"/tokenizer*.json download/ && : >download/x.py || bad "no input"
+printf '%s' '{"chat_template":[{"name":"a","template":"{{ x.__class__ }}"}],"auto_map":{"A":"x.B"}}' >download/processor_config.json
+mkdir models && cp -r "$q" "$model-gguf/tiny-qwen2-Q8_0.gguf" models/
+gguf=$model-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
+
+# ---- the verbs ----
+# It times two kernels, which of them is the quicker may change; not where one is named.
+ORGAN_ISA=scalar sweep_memory paths version version
+sweep_memory paths help help prune
+sweep_memory 20 topology topology
+sweep_memory 100 inspect inspect "$q" --tensors
+sweep_memory 60 inspect-json inspect "$q" --json
+sweep_memory 60 inspect-gguf inspect "$model-gguf/tiny-qwen2-Q8_0.gguf"
+sweep_memory 40 inspect-mlx inspect "$fixtures/precision/mlx-affine"
+sweep_memory 60 untrusted inspect --untrusted "$area/download"
+sweep_memory 80 report report "$area/prune.json" -o p.html
+sweep_memory 40 tokenize tokenize "$model" --text "$area/text"
+sweep_memory 8 measure measure "$q" "${t1[@]}" -o z
+begin=$area/coming
+sweep_memory 8 measure-delete measure m "${t1[@]}" -o z --delete-after
+begin=
+sweep_memory 8 autopsy autopsy "$q" "${t1[@]}" -o a
+sweep_memory 8 audit audit "$q" "$area/pruned" "${t1[@]}" --html a.html
+sweep_memory 8 extract extract "$q" -o parts
+sweep_memory 460 assemble assemble "$area/parts" -o b.safetensors
+sweep_memory 8 graft graft --source "$area/pruned" --target "$q" --output g --layers 1 --type organ
+sweep_memory 8 chimera chimera --base "$gguf" --donor "$gguf" --take organ --layers 1-2 -o c.gguf
+sweep_memory 8 dequantize dequantize "$fixtures/precision/ct-packed-group" "${t1[@]}" -o d
+sweep_memory 8 dequantize-mlx dequantize "$fixtures/precision/mlx-affine" "${t1[@]}" -o d
+sweep_memory 8 quantize quantize "$q" "${t1[@]}" --scheme int4-group32 -o q
+sweep_memory 8 quantize-gguf quantize "$fixtures/forward/qwen3moe.gguf" "${t1[@]}" --scheme q4_0 -o q.gguf
+sweep_memory 8 lora-extract lora extract --base "$model" --tuned "$area/tuned" "${t1[@]}" --rank 4 -o l
+sweep_memory 8 lora-sanitize lora sanitize "$fixtures/tiny-lora" "${t1[@]}" -o l
+sweep_memory 8 lora-merge lora merge --base "$model" --adapter "$fixtures/tiny-lora" "${t1[@]}" -o l
+sweep_memory 8 lora-resize lora resize "$fixtures/tiny-lora" --rank 2 "${t1[@]}" -o l
+sweep_memory 8 orthogonality orthogonality "$model" "$area/noisy" "$fixtures/tiny-lora" "${t1[@]}" -o o
+sweep_memory 4 orthogonality-pairs orthogonality --pair "$model" "$area/noisy" --pair "$area/tuned" "$area/tuned-noisy" "${t1[@]}" -o o
+sweep_memory 8 purify purify "$q" --type all --method haar "${t1[@]}" -o p
+sweep_memory 8 purify-fft purify "$q" --type all --method fft "${t1[@]}" -o p
+sweep_memory 8 perplexity perplexity "$model" --text "$area/text" "${t1[@]}"
+sweep_memory 8 generate generate "$model" --prompt "a b" --tokens 3 "${t1[@]}"
+sweep_memory 8 evaluate evaluate "$model" "$area/tuned" --text "$area/text" "${t1[@]}" -o e
+sweep_memory 8 prune prune "$q" "${t1[@]}" -o p
+sweep_memory 4 prune-evaluate prune "$model" "${t1[@]}" -o p --evaluate "$area/text"
+begin=$area/unfinished
+sweep_memory 8 prune-resume prune "$q" "${t1[@]}" --resume -o p
+begin=
+# Some matrices, the inputs of some of them shared, in more than one layer.
+some=(--targets '*.[02].self_attn.[kv]_proj.weight,*.1.mlp.up_proj.weight')
+along=("${some[@]}" --calibration "$area/text" --samples 2 --context 32 "${t1[@]}")
+for method in physarum-v2 wanda sparsegpt alps physarum-v3; do
+    sweep_memory 3 "prune-$method" prune "$model" --method $method --sparsity 20 "${along[@]}" -o p
+done
+sweep_memory 3 prune-allocate prune "$model" --method wanda --budget 40% --allocate global --allocate-tokens 64 --allocate-layers 2 \
+    --targets '*.self_attn.[kv]_proj.weight' --calibration "$area/longer" --samples 2 --context 32 "${t1[@]}" -o p
+sweep_memory 3 prune-then prune "$model" --method physarum-v2 -s 50 --then int4-group32 "${along[@]}" -o pt
+sweep_memory 3 prune-then-allocate prune "$model" --method physarum-v3 --budget 2.6bpw --then int4-group32 --allocate global --allocate-tokens 64 \
+    --allocate-layers 2 --targets '*.self_attn.[kv]_proj.weight' --calibration "$area/longer" --samples 2 --context 32 "${t1[@]}" -o pt
+sweep_memory 3 quantize-gptq quantize "$model" --method gptq --scheme int4-group32 "${along[@]}" -o q
+sweep_memory 3 quantize-gguf-gptq quantize "$gguf" --method gptq --scheme q4_0 "${along[@]}" --targets 'blk.[02].attn_[kv].weight,blk.1.ffn_up.weight' -o q.gguf
+sweep_memory 3 prune-imatrix prune "$model" --method wanda --sparsity 20 --imatrix "$fixtures/imatrix/tiny-qwen2.gguf" "${t1[@]}" -o p
+sweep_memory 8 fleet fleet "$area/models" "${t1[@]}" -o f
+
+# ---- memory that runs out in earnest, where hwloc finds the cores ----
+# It runs only where it is named: with some sizes a library's constructor ends the program before main, from run to run others.
+if [[ -z $asan && " ${MEMORY_VERBS:-} " == *" exhausted "* ]]; then
+    low=0 high=4194304 # KiB; at `high` it works
+    while ((high - low > 64)); do
+        middle=$(((low + high) / 2))
+        if (ulimit -v $middle && exec "$organ" version) >../out 2>&1; then high=$middle; else low=$middle; fi
+    done
+    # With less than a certain size the loader or a library's constructor fails, in its own way. Where that ends moves by some pages from run
+    # to run, with the addresses that the system chooses: four sizes in a row are beyond it.
+    begun=0
+    for ((size = high - 4096; size < high; size += 64)); do
+        (ulimit -v $size && exec "$organ" version) >../out 2>../err
+        code=$?
+        here="organ version with $size KiB"
+        if ((begun < 4)); then
+            if ((code == 0 || code == 4)); then begun=$((begun + 1)); else begun=0; fi
+            continue
+        fi
+        if ((code == 0)) || { ((code == 4)) && grep -q memory ../err; }; then good; else bad "ends with $code" ../err; fi
+    done
+fi
+finish

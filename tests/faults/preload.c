@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/faults/preload.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <execinfo.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { MOST_CALLS = 64, MOST_EVENTS = 1 << 20, MOST_WORDS = 64 };
+
+static atomic_long count;
+static atomic_bool counting;
+static long fails_at = -1;
+static int kind;
+static bool shows;
+static uint64_t *map; /* map[0] is how many follow */
+static _Thread_local bool is_inside;
+static char directory[4096];
+
+void *preload_find(const char *name) { return dlsym(RTLD_NEXT, name); }
+
+bool preload_counts(void) { return atomic_load(&counting) && !is_inside; }
+
+bool preload_inside(bool inside)
+{
+    const bool before = is_inside;
+    is_inside = inside;
+    return before;
+}
+
+const char *preload_directory(void) { return *directory ? directory : NULL; }
+
+static uint64_t digest_of(void *const *calls, int depth)
+{
+    uint64_t digest = 14695981039346656037u;
+    for (int k = 0; k < depth; k++)
+        digest = (digest ^ (uint64_t)(uintptr_t)calls[k]) * 1099511628211u;
+    return digest;
+}
+
+int preload_event(unsigned kinds)
+{
+    if (!preload_counts())
+        return -1;
+    const long now = atomic_fetch_add(&count, 1);
+    const bool fails = now == fails_at || (now > fails_at && fails_at >= 0 && (preload_lasting >> kind & 1));
+    if (!map && !(now == fails_at && shows))
+        return fails && (kinds >> kind & 1) ? kind : -1;
+    void *calls[MOST_CALLS];
+    is_inside = true;
+    const int depth = backtrace(calls, MOST_CALLS), reason = errno;
+    if (map && now + 1 < MOST_EVENTS) {
+        map[now + 1] = (digest_of(calls, depth) & ~(uint64_t)0xFFFF) | kinds;
+        map[0] = (uint64_t)(now + 1);
+    }
+    if (now == fails_at && shows)
+        backtrace_symbols_fd(calls, depth, STDERR_FILENO);
+    errno = reason;
+    is_inside = false;
+    return fails && (kinds >> kind & 1) ? kind : -1;
+}
+
+/* ---- from the beginning of main to its end ---- */
+
+static int (*real_main)(int, char **, char **);
+
+static void open_map(const char *path)
+{
+    const int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0 || ftruncate(fd, (off_t)MOST_EVENTS * 8))
+        abort();
+    map = mmap(NULL, (size_t)MOST_EVENTS * 8, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    close(fd);
+    if (map == MAP_FAILED)
+        abort();
+}
+
+static void enter(unsigned seconds)
+{
+    char path[sizeof directory + 8];
+    snprintf(path, sizeof path, "%s/work", directory);
+    if (chdir(path) || !freopen("../out", "w", stdout) || !freopen("../err", "w", stderr) || !freopen("/dev/null", "r", stdin))
+        _exit(125);
+    alarm(seconds);
+}
+
+/* Reads from standard input which event fails, -1 for none, in which way, whether --resume is said as well, the seconds it may take, and a
+ * directory; begins main in a child, in DIRECTORY/work with its output in DIRECTORY/out and DIRECTORY/err, and writes how it ended, as
+ * wait() gives it, to standard output. Returns in the child: whether --resume is said. */
+static bool serve(void)
+{
+    char line[sizeof directory + 64];
+    unsigned seconds;
+    int resumes;
+    while (fgets(line, sizeof line, stdin) &&
+           sscanf(line, "%ld %d %d %u %4095[^\n]", &fails_at, &kind, &resumes, &seconds, directory) == 5) {
+        int status = 0;
+        const pid_t child = fork();
+        if (child == 0) {
+            enter(seconds);
+            return resumes;
+        }
+        if (child < 0 || waitpid(child, &status, 0) != child)
+            abort();
+        printf("%d\n", status);
+        fflush(stdout);
+    }
+    _exit(0);
+}
+
+static long number_of(const char *name, long otherwise)
+{
+    const char *const text = getenv(name);
+    return text ? strtol(text, NULL, 10) : otherwise;
+}
+
+static int counted_main(int argc, char **argv, char **environment)
+{
+    static char resume[] = "--resume";
+    char *words[MOST_WORDS + 2] = {NULL};
+    const char *const path = getenv("ORGAN_FAULT_MAP");
+    void *calls[MOST_CALLS];
+    backtrace(calls, MOST_CALLS); /* the first one loads a library */
+    fails_at = number_of("ORGAN_FAULT_AT", -1);
+    kind = (int)number_of("ORGAN_FAULT_KIND", 0);
+    shows = getenv("ORGAN_FAULT_SHOW") != NULL;
+    if (path)
+        open_map(path);
+    if (argc > MOST_WORDS)
+        abort();
+    memcpy(words, argv, (size_t)argc * sizeof *argv);
+    if (getenv("ORGAN_FAULT_SERVE") && serve())
+        words[argc++] = resume;
+    preload_begin();
+    atomic_store(&counting, true);
+    const int status = real_main(argc, words, environment);
+    atomic_store(&counting, false);
+    return status;
+}
+
+/* What runs at the end is not the program's: a sanitizer looks for leaks. */
+_Noreturn void exit(int status);
+_Noreturn void exit(int status)
+{
+    atomic_store(&counting, false);
+    void (*const end)(int) = (void (*)(int))preload_find("exit");
+    end(status);
+    abort();
+}
+
+int __libc_start_main(int (*main_function)(int, char **, char **), int argc, char **argv, void (*begin)(void), void (*end)(void),
+                      void (*loader_end)(void), void *stack);
+
+int __libc_start_main(int (*main_function)(int, char **, char **), int argc, char **argv, void (*begin)(void), void (*end)(void),
+                      void (*loader_end)(void), void *stack)
+{
+    real_main = main_function;
+    int (*const start)(int (*)(int, char **, char **), int, char **, void (*)(void), void (*)(void), void (*)(void), void *) =
+        (int (*)(int (*)(int, char **, char **), int, char **, void (*)(void), void (*)(void), void (*)(void), void *))preload_find(
+            "__libc_start_main");
+    return start(counted_main, argc, argv, begin, end, loader_end, stack);
+}

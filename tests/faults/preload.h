@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT
+ * What libraries have in common that are preloaded (LD_PRELOAD) and make one event of a program fail: its main begins again and again, each
+ * time in a child, and events are noted by the calls that lead to them.
+ *
+ *   ORGAN_FAULT_MAP=FILE   writes into FILE, as 64-bit words, how many events there were and then for each a digest of the calls that led
+ * to it, with the faults that it can have in its lowest 16 bits ORGAN_FAULT_AT=N       the event after N others fails; events are counted
+ * from the beginning of main to its end ORGAN_FAULT_KIND=K     how it fails: a bit of those in the map, from 0 on ORGAN_FAULT_SHOW=1 prints
+ * the calls that led to the event that fails ORGAN_FAULT_SERVE=1    reads lines from standard input instead; see serve() */
+#ifndef PRELOAD_H
+#define PRELOAD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A bit of the map: what takes something away. Where that fails, it stays. */
+#define PRELOAD_REMOVES 0x8000u
+
+/* Bits of the kinds that last: once such an event has failed, all after it fail that have the bit. */
+extern const unsigned preload_lasting;
+
+/* Called before main begins: in each child. */
+void preload_begin(void);
+
+/* How the event fails that is made now, a number from 0 on, or -1: `kinds` are the bits of what it can have. */
+int preload_event(unsigned kinds);
+
+/* While main runs, and where no library asks for itself. */
+bool preload_counts(void);
+/* Sets whether this thread's events are the library's own; returns what it was. */
+bool preload_inside(bool inside);
+/* The directory in which main was begun by serve(), or NULL. */
+const char *preload_directory(void);
+
+void *preload_find(const char *name);
+
+#endif

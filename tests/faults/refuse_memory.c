@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT
+ * A library to be preloaded (LD_PRELOAD; tests/faults/preload.h): refuses one allocation of the program, wherever it is made, in it or in a
+ * library below it, or (kind 1) that and all after it. Allocations are counted from the beginning of main to its end.
+ *
+ * Mappings of memory without a file count as well. Frees never fail. */
+#include "tests/faults/preload.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+const unsigned preload_lasting = 2;
+
+void preload_begin(void) {}
+
+/* ---- what is below ---- */
+
+static struct {
+    void *(*malloc)(size_t);
+    void *(*calloc)(size_t, size_t);
+    void *(*realloc)(void *, size_t);
+    void *(*memalign)(size_t, size_t);
+    void *(*mmap)(void *, size_t, int, int, int, off_t);
+} below;
+/* dlsym allocates before it can tell where calloc is. */
+static char early[4096];
+static size_t early_used;
+
+static void *early_calloc(size_t bytes)
+{
+    const size_t at = early_used;
+    early_used += (bytes + 15) & ~(size_t)15;
+    if (early_used > sizeof early)
+        abort();
+    return early + at;
+}
+
+/* ---- who may have memory ---- */
+
+/* Whether this allocation is one that is refused. */
+static bool refused(void) { return preload_event(3) >= 0; }
+
+#define GIVE(type, name, call)                                                                                                             \
+    do {                                                                                                                                   \
+        if (refused()) {                                                                                                                   \
+            errno = ENOMEM;                                                                                                                \
+            return NULL;                                                                                                                   \
+        }                                                                                                                                  \
+        if (!below.name)                                                                                                                   \
+            below.name = (type)preload_find(#name);                                                                                        \
+        return below.name call;                                                                                                            \
+    } while (0)
+
+void *malloc(size_t size) { GIVE(void *(*)(size_t), malloc, (size)); }
+void *realloc(void *old, size_t size) { GIVE(void *(*)(void *, size_t), realloc, (old, size)); }
+
+void *calloc(size_t members, size_t size)
+{
+    static _Thread_local bool finding;
+    if (finding)
+        return early_calloc(members * size);
+    if (!below.calloc) {
+        finding = true;
+        below.calloc = (void *(*)(size_t, size_t))preload_find("calloc");
+        finding = false;
+    }
+    GIVE(void *(*)(size_t, size_t), calloc, (members, size));
+}
+
+void *reallocarray(void *old, size_t members, size_t size)
+{
+    if (size && members > SIZE_MAX / size) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return realloc(old, members * size);
+}
+
+void *memalign(size_t alignment, size_t size) { GIVE(void *(*)(size_t, size_t), memalign, (alignment, size)); }
+void *aligned_alloc(size_t alignment, size_t size) { return memalign(alignment, size); }
+
+int posix_memalign(void **memory, size_t alignment, size_t size)
+{
+    void *const made = memalign(alignment, size);
+    if (made)
+        *memory = made;
+    return made ? 0 : ENOMEM;
+}
+
+/* AddressSanitizer asks where the stack of a new thread lies, and ends the program where that gets no memory. */
+int pthread_getattr_np(pthread_t thread, pthread_attr_t *attributes)
+{
+    static int (*ask)(pthread_t, pthread_attr_t *);
+    const bool was = preload_inside(true);
+    if (!ask)
+        ask = (int (*)(pthread_t, pthread_attr_t *))preload_find("pthread_getattr_np");
+    const int fault = ask(thread, attributes);
+    preload_inside(was);
+    return fault;
+}
+
+void *mmap(void *address, size_t bytes, int protection, int flags, int fd, off_t offset)
+{
+    if ((flags & MAP_ANONYMOUS) && refused()) {
+        errno = ENOMEM;
+        return MAP_FAILED;
+    }
+    if (!below.mmap)
+        below.mmap = (void *(*)(void *, size_t, int, int, int, off_t))preload_find("mmap");
+    return below.mmap(address, bytes, protection, flags, fd, offset);
+}
+
+/* ---- hwloc and FFTW ---- */
+
+/* They do not survive a refused allocation. The program sees to it that there is memory before it calls these (machine/set_aside.h), so
+ * what they allocate is not refused; tests/faults/check_memory_verbs.sh takes the memory away from hwloc in earnest. */
+/* clang-format off */
+#define UNREFUSED(type, name, parameters, arguments) \
+    type name parameters; \
+    type name parameters \
+    { \
+        const bool before = preload_inside(true); \
+        type const result = ((type(*) parameters)preload_find(#name))arguments; \
+        preload_inside(before); \
+        return result; \
+    }
+/* clang-format on */
+UNREFUSED(int, hwloc_topology_init, (void **topology), (topology))
+UNREFUSED(int, hwloc_topology_load, (void *topology), (topology))
+UNREFUSED(int, hwloc_topology_restrict, (void *topology, const void *set, unsigned long flags), (topology, set, flags))
+UNREFUSED(int, hwloc_get_cpubind, (void *topology, void *set, int flags), (topology, set, flags))
+UNREFUSED(int, hwloc_set_cpubind, (void *topology, const void *set, int flags), (topology, set, flags))
+UNREFUSED(void *, fftw_plan_dft_r2c_1d, (int n, double *from, void *to, unsigned flags), (n, from, to, flags))
+UNREFUSED(void *, fftw_plan_dft_c2r_1d, (int n, void *from, double *to, unsigned flags), (n, from, to, flags))

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash disable=SC2034 # variables are for the scripts that read this in
+# What the sweeps over faults share: tests/faults/check_*.sh begin with it. `sweep` is the check, `prepare` makes what the verbs are given.
+#
+#   FAULT_RUNS=paths  the first event of each path of calls, in each way in which it can fail; all: every event. Unset: samples
+#   FAULT_VERBS="prune inspect"  only these
+#   FAULT_TURN=1, 2, ... takes other samples
+. "$(dirname "${BASH_SOURCE[0]}")/../kit/cli_kit.sh"
+root=${organ%/build/organ}
+fixtures=$root/fixtures
+sweeper=$root/build/checks/fault_sweep
+jobs=$(nproc)
+export LC_ALL=C
+q=$fixtures/forward/qwen2 # small: two layers
+t1=(--threads 1)
+# Memory of the sanitizer is asked for by way of the library that refuses it.
+asan=$(ldd "$organ" | sed -n 's/^.*libasan[^ ]* => \([^ ]*\) .*/\1/p')
+[[ -n $asan ]] && export ASAN_OPTIONS="${ASAN_OPTIONS:-}:verify_asan_link_order=0"
+
+# preload WHAT: the library that makes it fail. Leaks are looked for by a thread that blocks the signal by which calls fail: with the faults of
+# memory they are found.
+preload() {
+    local library=$root/build/checks/fail_calls.so
+    [[ $1 == memory ]] && library=$root/build/checks/refuse_memory.so
+    echo "$library${asan:+:$asan}"
+}
+
+# sweep WHAT COUNT NAME ARGS...: COUNT of the paths of a verb, fewer under a sanitizer. What is in the directory $begin is there when it begins.
+# The words of $more go to the sweeper.
+begin=
+more=()
+sweep() {
+    local what=$1 count=$2 name=$3 lines leaves=("${more[@]}")
+    shift 3
+    [[ -z ${FAULT_VERBS:-} || " $FAULT_VERBS " == *" $name "* ]] || return
+    case $name in prune* | purify* | dequantize* | quantize* | lora-merge | extract | assemble | graft | chimera) leaves+=(--resumable) ;; esac
+    case $name in measure* | autopsy | fleet | orthogonality* | evaluate) leaves+=(--each) ;; esac
+    [[ $name == measure-delete ]] && leaves+=(--again) # a shard that was measured is gone; what was measured of it is written down
+    [[ $name == untrusted ]] && leaves+=(--finds)
+    [[ -n $begin ]] && leaves+=(--from "$begin")
+    [[ $name == fleet ]] && leaves+=(--keeps) # the next run takes what is done from it
+    [[ -n $asan && $count != paths ]] && count=$((count / 4 + 1))
+    [[ -n $asan && $count == paths ]] && count=12
+    [[ $count == paths ]] || count=$count:${FAULT_TURN:-0}
+    here="organ $*"
+    (
+        [[ -n $asan && $what != memory ]] && export ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0
+        exec "$sweeper" "$what" "$(preload "$what")" "$scratch/sweep" "${FAULT_RUNS:-$count}" "$jobs" "${leaves[@]}" -- "$organ" "$@"
+    ) >../out 2>&1
+    lines=$(tail -n 1 ../out)
+    if [[ $lines =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
+        passed=$((passed + BASH_REMATCH[1]))
+        failed=$((failed + BASH_REMATCH[2]))
+        printf '%-7s %-19s %s\n' "$what" "$name" "$(tail -n 2 ../out | head -n 1)"
+        if ((BASH_REMATCH[2])); then head -n 40 ../out | cut -c -300; fi
+    else
+        bad "was not tried" ../out
+    fi
+    rm -rf "$scratch/sweep"
+}
+
+# made NAME ARGS...: an input of the verbs, by the program itself.
+made() {
+    "$organ" "${@:2}" -o "$1" --quiet >../out 2>&1 || bad "no input" ../out
+}
+
+# Small inputs for all.
+prepare() {
+    area=$PWD
+    head -c 300 "$model/heldout.txt" >text
+    head -c 1200 "$model/heldout.txt" >longer
+    made pruned prune "$q"
+    cp pruned/organ/prune.json prune.json
+    made parts extract "$q"
+}
