@@ -5,7 +5,8 @@
  * found another way: codes by climbing a ladder of exact ties, F16 by the compiler's own _Float16 as well, blocks by the scalar table,
  * which golden files and a second implementation hold (kernel_block_checks.c). Not part of `ninja test`.
  *
- * exhaustive_long [EVERY]: of the 2^32 only every EVERY-th stretch, and of blocks one pattern, for emulated CPUs: no digest of them then. */
+ * exhaustive_long [EVERY]: of the 2^32 only every EVERY-th stretch, and of blocks one pattern, for emulated CPUs: no digest of them then.
+ */
 #include "kernels/kernels.h"
 #include "tests/kernels/kernel_reference.h"
 #include <inttypes.h>
