@@ -468,11 +468,7 @@ int main(int argc, char **argv)
         {"files", {files_are_listed, files_come_as_what_they_are, ranges, what_a_client_has_is_not_sent_again}},
         {"guard", {hosts, origins, tokens, a_login_gives_a_cookie}},
         {"models", {models_are_listed, a_model_is_described, a_changed_model_is_read_again, tensors_are_searched_sorted_and_paged}}};
-    /* Models are read by the program itself as another process, which an emulator cannot start. */
-    const bool emulated = getenv("EMULATED") != NULL;
-    if (emulated)
-        puts("emulated: without the tests that read models");
-    Suite *const suites[] = {suite_of("serve", cases, COUNT(cases) - emulated, serve_root_make, serve_root_remove), serve_faults_suite(),
+    Suite *const suites[] = {suite_of("serve", cases, COUNT(cases), serve_root_make, serve_root_remove), serve_faults_suite(),
                              serve_heads_suite(), serve_access_suite(), NULL};
     return run_suites(suites);
 }

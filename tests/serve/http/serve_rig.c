@@ -103,6 +103,7 @@ void serve_begin(organ_serve_options options)
     options.shelf = options.shelf ? options.shelf : 256u << 20;
     options.model_memory = options.model_memory ? options.model_memory : 1u << 30;
     options.model_seconds = options.model_seconds ? options.model_seconds : 60;
+    options.models_here = getenv("EMULATED") != NULL; /* an emulator cannot start the program as another process */
     options.timeout = options.timeout ? options.timeout : 10;
     options.quiet = true;
     options.verbs = organ_all_verbs.verbs;
