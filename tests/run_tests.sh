@@ -244,8 +244,8 @@ neon() {
         report neon build 0 1 "$EPOCHREALTIME" "$scratch/log"
         return
     fi
-    # Nobody debugs what is emulated.
-    elsewhere neon CC="$cc" AR="$ar" CFLAGS="${CFLAGS:-} ${emulator:+-g0}" || return
+    # Nobody debugs what is emulated, and the compiler of MPI builds for this machine.
+    elsewhere neon CC="$cc" AR="$ar" CFLAGS="${CFLAGS:-} ${emulator:+-g0}" ${emulator:+MPICC=none} || return
     # What is emulated for minutes although all it stands on is emulated too (forward, physarum_v2, prune, html) runs there only where it is named.
     suites=$(programs | grep -vxE -e "${SUITES:+-}(along_ranks|prune_calibrated|prune_imatrix|prune_bands|html_quality|names|evaluation|measure_packed)")
     # qemu-user 7.2 can hang in fork() of a program with shared libraries; tests that fork by themselves do it seldom enough.
