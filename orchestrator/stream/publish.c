@@ -103,8 +103,9 @@ static organ_status remove_journal(const organ_publish *publish, const char *jou
         snprintf(name, sizeof name, ORGAN_JOURNAL_OF_RANK, r);
         remove_entry(publish, name, error);
     }
-    if (journal && !error->status && remove_entry(publish, journal, error) == ORGAN_OK)
-        unlinkat(publish->lock, ORGAN_JOURNAL_FOLDER, AT_REMOVEDIR); /* fails where reports are in it */
+    if (journal && !error->status && remove_entry(publish, journal, error) == ORGAN_OK &&
+        unlinkat(publish->lock, ORGAN_JOURNAL_FOLDER, AT_REMOVEDIR) && organ_cannot_tell(errno)) /* else reports are in it */
+        organ_fail_errno(error, errno, "%s/%s: cannot be removed", publish->partial, ORGAN_JOURNAL_FOLDER);
     return error->status;
 }
 
@@ -259,7 +260,7 @@ organ_status organ_publish_sign(const organ_publish *publish, size_t rank, organ
     errno = path ? errno : ENOMEM;
     if (fd < 0 || pwrite(fd, sign, SIGN, SIGNS + (off_t)(rank * SIGN)) != SIGN || organ_sync_file(fd))
         organ_fail_errno(error, errno, "%s/%s: cannot be written", publish->partial, ORGAN_GROWING_MARK);
-    if (fd >= 0 && close(fd) && !error->status)
+    if (fd >= 0 && close(fd) && errno != EINTR && !error->status)
         organ_fail_errno(error, errno, "%s/%s: cannot be written", publish->partial, ORGAN_GROWING_MARK);
     free(path);
     return error->status;

@@ -52,7 +52,7 @@ organ_status organ_transfer_file(const char *path, uint64_t size, organ_error *e
     if (fd < 0)
         return organ_fail_errno(error, errno, "%s: cannot be made", path);
     organ_direct_reserve(&(organ_direct_file){.path = path, .fd = fd, .direct = -1}, size, error);
-    if (close(fd))
+    if (close(fd) && errno != EINTR) /* the descriptor is gone then */
         organ_fail_errno(error, errno, "%s: cannot be written", path);
     return error->status;
 }

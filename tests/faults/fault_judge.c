@@ -180,7 +180,8 @@ static bool names_file(const char *directory, const char *said)
         return true;
     char *const failed = load(path, &length);
     const char *const end_of_path = strrchr(failed, '/');
-    bool named = strstr(said, "standard output") != NULL || (end_of_path && strcmp(end_of_path, "/work") == 0 && strstr(said, " . cannot"));
+    bool named = strstr(said, "standard output") != NULL ||
+                 (end_of_path && (strcmp(end_of_path, "/work") == 0 || strcmp(end_of_path, "/.") == 0) && strstr(said, " . cannot"));
     char *rest = NULL, *word = strtok_r(failed + (strncmp(failed, directory, strlen(directory)) == 0 ? strlen(directory) : 0), "/", &rest);
     for (; word && !named; word = strtok_r(NULL, "/", &rest)) {
         char *const end = strstr(word, ".organ-partial");
@@ -246,7 +247,8 @@ static void judge_files(const sweep *s, const outcome *o, const pick *p, char te
         snprintf(text, TEXT, "ended with %d instead of the right output: %.900s", o->code, message_in(o->said));
     else if (!names_file(o->directory, o->said))
         snprintf(text, TEXT, "does not name the file: %.900s", message_in(o->said));
-    else if (!o->unchanged && !o->same && !stays && !strstr(o->said, "--resume") && !strstr(o->said, "kept as") && !s->keeps && !s->again)
+    else if (!o->unchanged && !o->same && !stays && !strstr(o->said, "--resume") && !strstr(o->said, "kept as") &&
+             !strstr(o->said, "cannot be removed from") && !s->keeps && !s->again)
         snprintf(text, TEXT, "left '%s': %.900s", o->odd ? o->odd : "", message_in(o->said));
 }
 
