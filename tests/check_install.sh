@@ -5,16 +5,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 root=$PWD
-scratch=$(mktemp -d) || exit 1
-trap 'rm -rf "$scratch"' EXIT
-passed=0
-failed=0
-good() { passed=$((passed + 1)); }
-bad() {
-    printf '%s\n' "$1"
-    [[ -n ${2:-} ]] && head -n 40 "$2" | cut -c -200 | sed 's/^/    /'
-    failed=$((failed + 1))
-}
+. tests/kit/counts.sh
 # holds WHAT COMMAND...: the command succeeds and says nothing.
 holds() {
     if "${@:2}" >"$scratch/log" 2>&1 && [[ ! -s $scratch/log ]]; then good; else bad "$1" "$scratch/log"; fi
@@ -121,5 +112,4 @@ END
     holds "C++ counts wrongly" diff <(LD_LIBRARY_PATH=$prefix/lib "$scratch/sum" "$root/fixtures/tiny-qwen2") <(echo "50 tensors")
 fi
 
-printf '%d passed, %d failed\n' "$passed" "$failed"
-((failed == 0))
+finish

@@ -7,16 +7,7 @@ set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 renice -n 19 $$ >/dev/null
 known=tests/kernels/exhaustive.digests
-scratch=$(mktemp -d) || exit 1
-trap 'rm -rf "$scratch"' EXIT
-passed=0
-failed=0
-good() { passed=$((passed + 1)); }
-bad() {
-    printf '%s\n' "$1"
-    [[ -n ${2:-} ]] && head -n 20 "$2" | sed 's/^/    /'
-    failed=$((failed + 1))
-}
+. tests/kit/counts.sh
 # counted COMMAND...: adds what its last line says.
 counted() {
     "$@" >"$scratch/log" 2>&1
@@ -80,5 +71,4 @@ refuses() {
 refuses "a big-endian machine" cc -U__BYTE_ORDER__ -D__BYTE_ORDER__=__ORDER_BIG_ENDIAN__
 if command -v s390x-linux-gnu-gcc >/dev/null; then refuses s390x s390x-linux-gnu-gcc; else echo "s390x: skipped, gcc-s390x-linux-gnu is missing"; fi
 
-printf '%d passed, %d failed\n' "$passed" "$failed"
-((failed == 0))
+finish

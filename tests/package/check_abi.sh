@@ -7,8 +7,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 known=tests/package/liborgan.abi
-scratch=$(mktemp -d) || exit 1
-trap 'rm -rf "$scratch"' EXIT
+. tests/kit/counts.sh
 variable() { sed -e ':a' -e '/\$$/{N;s/\$\n *//;ba' -e '}' build.ninja | sed -n "s/^$1 = //p"; }
 
 # Structures, unions and enumerations that the public headers define, from the debug information of a unit that includes them all.
@@ -51,14 +50,6 @@ if [[ ${1:-} == --renew ]]; then
     cp "$scratch/now" "$known" && git --no-pager diff --stat -- "$known"
     exit
 fi
-passed=0
-failed=0
-good() { passed=$((passed + 1)); }
-bad() {
-    printf '%s\n' "$1"
-    [[ -n ${2:-} ]] && head -n 20 "$2" | cut -c -300 | sed 's/^/    /'
-    failed=$((failed + 1))
-}
 grep -vxFf "$scratch/now" "$known" >"$scratch/gone"
 if [[ -s $scratch/gone ]]; then bad "gone or changed, which asks for another soname" "$scratch/gone"; else good; fi
 grep -vxFf "$known" "$scratch/now" >"$scratch/new"
@@ -72,5 +63,4 @@ done
 for line in '^symbol organ_model_open@@ORGAN_1 function$' '^struct organ_error [0-9]+: .*message@[0-9]+' '^enum organ_status [0-9]+: ORGAN_OK@0 '; do
     if grep -qE "$line" "$scratch/now"; then good; else bad "there is no $line"; fi
 done
-printf '%d passed, %d failed\n' "$passed" "$failed"
-((failed == 0))
+finish

@@ -5,13 +5,10 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 build=${BUILD:-build}
-scratch=$(mktemp -d) || exit 1
-trap 'rm -rf "$scratch"' EXIT
-passed=0
-failed=0
+. tests/kit/counts.sh
 # has WHAT PATTERN FILE, has_not the same: a line of the file, or none, is like the pattern.
-has() { if grep -qE -- "$2" "$3"; then passed=$((passed + 1)); else printf '%s\n' "$1" && failed=$((failed + 1)); fi; }
-has_not() { if ! grep -E -- "$2" "$3" | head -n 3 | grep .; then passed=$((passed + 1)); else printf '%s\n' "$1" && failed=$((failed + 1)); fi; }
+has() { judge "$1" grep -qE -- "$2" "$3"; }
+has_not() { if ! grep -E -- "$2" "$3" | head -n 3 | grep .; then good; else bad "$1"; fi; }
 
 # ---- what the linker has made ----
 for file in organ liborgan.so liborgan_mpi.so; do
@@ -81,5 +78,4 @@ for file in organ liborgan.so liborgan.a; do
 done >"$scratch/names"
 has_not "files that name where they were built" . "$scratch/names"
 
-printf '%d passed, %d failed\n' "$passed" "$failed"
-((failed == 0))
+finish

@@ -6,16 +6,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 threshold=15
-scratch=$(mktemp -d) || exit 1
-trap 'rm -rf "$scratch"' EXIT
-passed=0
-failed=0
-good() { passed=$((passed + 1)); }
-bad() {
-    printf '%s\n' "$1"
-    [[ -n ${2:-} ]] && head -n 20 "$2" | sed 's/^/    /'
-    failed=$((failed + 1))
-}
+. tests/kit/counts.sh
 unit=$scratch/organ.service
 sed "s,/usr/bin/organ,$PWD/build/organ," packaging/organ.service >"$unit"
 for line in DynamicUser=yes ProtectSystem=strict ProtectHome=yes PrivateDevices=yes NoNewPrivileges=yes CapabilityBoundingSet= \
@@ -35,5 +26,4 @@ if command -v systemd-analyze >/dev/null; then
 else
     echo "systemd-analyze is not installed: its verdict is not asked for"
 fi
-printf '%d passed, %d failed\n' "$passed" "$failed"
-((failed == 0))
+finish

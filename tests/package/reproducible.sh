@@ -4,16 +4,9 @@
 # compiler takes part. `ninja test-reproducible`; takes some minutes of processor. Ends with the line "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
-scratch=$(mktemp -d) || exit 1
+. tests/kit/counts.sh
 trap 'chmod -R u+w "$scratch"; rm -rf "$scratch"' EXIT
 export CCACHE_DISABLE=1
-passed=0
-failed=0
-good() { passed=$((passed + 1)); }
-bad() {
-    printf '%s\n' "$1"
-    failed=$((failed + 1))
-}
 
 # made PLACE VARIABLE=VALUE... -- JOBS: what is installed lies in PLACE/to.
 made() {
@@ -37,5 +30,4 @@ done <"$scratch/a"
 if [[ $(wc -l <"$scratch/a") == "$(wc -l <"$scratch/b")" && -s $scratch/a ]]; then good; else bad "not the same files"; fi
 if grep -q ' ./usr/bin/organ$' "$scratch/a"; then good; else bad "there is no program"; fi
 grep -E ' ./usr/(bin/organ|lib/liborgan\.(a|so.*))$' "$scratch/a"
-printf '%d passed, %d failed\n' "$passed" "$failed"
-((failed == 0))
+finish

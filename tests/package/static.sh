@@ -6,17 +6,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 static=$PWD/build/organ-static dynamic=$PWD/build/organ
-scratch=$(mktemp -d) || exit 1
-trap 'rm -rf "$scratch"' EXIT
-passed=0
-failed=0
-good() { passed=$((passed + 1)); }
-bad() {
-    printf '%s\n' "$1"
-    [[ -n ${2:-} ]] && head -n 20 "$2" | sed 's/^/    /'
-    failed=$((failed + 1))
-}
-same() { if diff "$2" "$3" >"$scratch/difference" 2>&1; then good; else bad "$1" "$scratch/difference"; fi; }
+. tests/kit/counts.sh
 
 # ---- the file ----
 readelf -hldW "$static" >"$scratch/elf" 2>&1
@@ -81,5 +71,4 @@ if [[ -n $emulator && $(uname -m) == x86_64 ]]; then
 else
     echo "emulated CPUs: skipped, qemu-user-static is missing or this is no x86-64"
 fi
-printf '%d passed, %d failed\n' "$passed" "$failed"
-((failed == 0))
+finish

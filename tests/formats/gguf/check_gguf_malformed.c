@@ -3,6 +3,7 @@
 #include "formats/model/model.h"
 #include "tests/formats/gguf/check_gguf.h"
 #include "tests/kit/gguf_maker.h"
+#include "tests/kit/largest_allocation.h"
 #include "tests/kit/scratch_model.h"
 
 #include <stdio.h>
@@ -11,26 +12,6 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define FRAGMENTS    4
-
-/* The largest allocation since it was last set to 0. */
-static size_t largest;
-
-void *__real_malloc(size_t size);
-void *__wrap_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__real_realloc(void *old, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-
-static size_t seen(size_t size)
-{
-    largest = size > largest ? size : largest;
-    return size;
-}
-
-void *__wrap_malloc(size_t size) { return __real_malloc(seen(size)); }
-void *__wrap_calloc(size_t count, size_t size) { return __real_calloc(count, seen(count * size) / (count ? count : 1)); }
-void *__wrap_realloc(void *old, size_t size) { return __real_realloc(old, seen(size)); }
 
 typedef struct bad_file {
     const char *words;
@@ -185,9 +166,10 @@ START_TEST(file_is_refused)
     free(bytes);
     for (size_t k = 0; k < FRAGMENTS && bad_files[_i].fragments[k]; k++)
         fragments[k + 1] = bad_files[_i].fragments[k];
-    largest = 0;
+    largest_allocation = 0;
     expect_refused(scratch_path("bad.gguf"), ORGAN_BAD_INPUT, fragments);
-    ck_assert_msg(largest <= (64 << 10) + 4 * size + 1024, "an allocation of %zu bytes for a file of %zu", largest, size);
+    ck_assert_msg(largest_allocation <= (64 << 10) + 4 * size + 1024, "an allocation of %zu bytes for a file of %zu", largest_allocation,
+                  size);
 }
 END_TEST
 

@@ -13,6 +13,7 @@
 #include "orchestrator/surgery/precision/quantize.h"
 #include "orchestrator/surgery/untrusted/untrusted.h"
 #include "tests/kit/gguf_maker.h"
+#include "tests/kit/largest_allocation.h"
 #include "tests/kit/scratch_model.h"
 #include "tests/kit/suite_table.h"
 
@@ -27,26 +28,6 @@
 
 /* ---- bounds ---- */
 
-/* The largest allocation since it was last set to 0. */
-static size_t largest;
-
-void *__real_malloc(size_t size);
-void *__wrap_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__real_realloc(void *old, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-
-static size_t seen(size_t size)
-{
-    largest = size > largest ? size : largest;
-    return size;
-}
-
-void *__wrap_malloc(size_t size) { return __real_malloc(seen(size)); }
-void *__wrap_calloc(size_t count, size_t size) { return __real_calloc(count, seen(count * size) / (count ? count : 1)); }
-void *__wrap_realloc(void *old, size_t size) { return __real_realloc(old, seen(size)); }
-
 /* No file here has more than 1 MiB: nothing needs more than a few of it, nor more than a moment of the processor. */
 enum { MOST_BYTES = 8 << 20, MOST_SECONDS = 5 };
 
@@ -57,13 +38,13 @@ typedef struct bounds {
 
 static bounds bounds_begin(void)
 {
-    largest = 0;
+    largest_allocation = 0;
     return (bounds){clock(), open_files()};
 }
 
 static void bounds_end(bounds b)
 {
-    ck_assert_msg(largest <= MOST_BYTES, "an allocation of %zu bytes", largest);
+    ck_assert_msg(largest_allocation <= MOST_BYTES, "an allocation of %zu bytes", largest_allocation);
     ck_assert_msg((clock() - b.begun) / CLOCKS_PER_SEC <= MOST_SECONDS, "it took too long");
     ck_assert_int_eq(open_files(), b.files);
 }
