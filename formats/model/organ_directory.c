@@ -50,7 +50,7 @@ bool organ_directory_is(const char *path)
     struct stat info;
     int fd;
     organ_error ignored = {0};
-    if (snprintf(name, sizeof name, "%s/" ORGAN_MANIFEST, path) >= (int)sizeof name)
+    if (snprintf(name, sizeof name, "%s/" ORGAN_MANIFEST, path) >= (int)sizeof name || (stat(path, &info) == 0 && !S_ISDIR(info.st_mode)))
         return false;
     /* What cannot be read is for the reader to tell. */
     if (organ_input_open(name, &fd, &info, &ignored))

@@ -15,6 +15,7 @@ mkdir models && cp -r "$q" "$model-gguf/tiny-qwen2-Q8_0.gguf" models/
 gguf=$model-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
 
 sweep_disk 4 inspect inspect "$q" --tensors
+sweep_disk 6 untrusted-sound inspect "$q" --untrusted
 sweep_disk 3 inspect-html inspect "$q" --html i.html
 sweep_disk 4 report report "$area/prune.json" -o p.html
 sweep_disk 3 tokenize tokenize "$model" --text "$area/text"

@@ -142,27 +142,32 @@ static bool is_pickle(const sample *s)
 /* An array of NumPy whose elements are objects of Python. */
 static bool is_object_array(const sample *s) { return begins(s, 0, "\x93NUMPY", 6) && memmem(s->bytes, s->count, "|O", 2); }
 
+/* The bytes that end the file; false with a finding where they cannot be read. */
+static bool read_end(organ_findings *findings, int fd, uint64_t size, void *bytes, size_t count)
+{
+    organ_error error = {0};
+    organ_input_read(fd, findings->file, bytes, count, size - count, &error);
+    organ_findings_add_error(findings, ORGAN_FINDING_UNREAD, &error);
+    return error.status == ORGAN_OK;
+}
+
 /* Whether the list of a zip archive, which stands at its end, or its first file, has a pickle. */
-static bool zip_has_pickle(const sample *s, int fd, uint64_t size)
+static bool zip_has_pickle(organ_findings *findings, const sample *s, int fd, uint64_t size)
 {
     static const char *const marks[] = {".pkl", ".pickle"};
     static _Thread_local char tail[TAIL_BYTES];
-    organ_error unread = {0};
     const size_t bytes = size < TAIL_BYTES ? (size_t)size : TAIL_BYTES;
-    const bool read = organ_input_read(fd, "zip", tail, bytes, size - bytes, &unread) == ORGAN_OK;
+    const bool read = read_end(findings, fd, size, tail, bytes);
     for (size_t k = 0; k < sizeof marks / sizeof *marks; k++)
         if (memmem(s->bytes, s->count, marks[k], strlen(marks[k])) || (read && memmem(tail, bytes, marks[k], strlen(marks[k]))))
             return true;
     return false;
 }
 
-static unsigned char last_byte(int fd, uint64_t size)
+static bool ends_with_stop(organ_findings *findings, int fd, uint64_t size)
 {
-    unsigned char last = 0;
-    organ_error unread = {0};
-    if (size > 0)
-        organ_input_read(fd, "pickle", &last, 1, size - 1, &unread);
-    return last;
+    char last;
+    return size > 0 && read_end(findings, fd, size, &last, 1) && last == '.';
 }
 
 /* What is known by its content. A pickle that is one whole ends with a full stop. */
@@ -172,14 +177,16 @@ static bool add_by_content(organ_findings *findings, const sample *s, int fd, ui
     for (size_t k = 0; k < sizeof magics / sizeof *magics; k++)
         if (magics[k].length >= least && begins(s, magics[k].offset, magics[k].magic, magics[k].length))
             organ_findings_add(findings, magics[k].kind, "", "it is %s", magics[k].what);
-    if (organ_findings_count(findings) == before && is_pickle(s) && (!bare || last_byte(fd, size) == '.'))
+    if (organ_findings_count(findings) == before && is_pickle(s) && (!bare || ends_with_stop(findings, fd, size)))
         organ_findings_add(findings, ORGAN_FINDING_PICKLE, "", "it is a pickle, by its first bytes");
     if (is_object_array(s))
         organ_findings_add(findings, ORGAN_FINDING_PICKLE, "", "it is an array of NumPy of Python objects, which are pickled");
-    if (begins(s, 0, "PK\3\4", 4) && zip_has_pickle(s, fd, size))
-        organ_findings_add(findings, ORGAN_FINDING_PICKLE, "", "it is a zip archive with pickles in it, as PyTorch writes them");
-    else if (begins(s, 0, "PK\3\4", 4))
-        organ_findings_add(findings, ORGAN_FINDING_ARCHIVE, "", "it is a zip archive");
+    if (begins(s, 0, "PK\3\4", 4)) {
+        if (zip_has_pickle(findings, s, fd, size))
+            organ_findings_add(findings, ORGAN_FINDING_PICKLE, "", "it is a zip archive with pickles in it, as PyTorch writes them");
+        else
+            organ_findings_add(findings, ORGAN_FINDING_ARCHIVE, "", "it is a zip archive");
+    }
     if (!bare && s->count >= 4 && begins(s, 2, "\r\n", 2) && s->bytes[1] < 0x10)
         organ_findings_add(findings, ORGAN_FINDING_PROGRAM, "", "it is compiled Python, by its first bytes");
     return organ_findings_count(findings) > before;

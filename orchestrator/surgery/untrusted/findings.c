@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/untrusted/findings.h"
 
+#include "formats/base/file_calls.h"
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/members.h"
 
@@ -82,6 +83,8 @@ void organ_findings_add_error(organ_findings *findings, organ_finding_kind kind,
         return;
     if (error->status == ORGAN_IO && error->errnum == ENOMEM)
         organ_memory_refused();
+    else if (error->status == ORGAN_IO && organ_cannot_tell(error->errnum))
+        findings->failure = findings->failure.status ? findings->failure : *error;
     else
         organ_findings_add(findings, error->status == ORGAN_IO ? ORGAN_FINDING_UNREAD : kind, "", "%s",
                            without_file(error->message, findings->file));

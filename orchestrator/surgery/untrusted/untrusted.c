@@ -25,6 +25,12 @@ static organ_status judge(const organ_untrusted_options *options, organ_findings
     organ_walked walked = {0};
     if (organ_walk(options->model, findings, &walked, error) != ORGAN_OK)
         return error->status;
+    if (findings->failure.status) {
+        organ_fail(error, ORGAN_IO, "%s%s%s", walked.directories ? options->model : "", walked.directories ? ": " : "",
+                   findings->failure.message);
+        error->errnum = findings->failure.errnum;
+        return error->status;
+    }
     findings->file = ".";
     if (walked.weights == 0)
         organ_findings_add(findings, ORGAN_FINDING_NO_WEIGHTS, "", "no file of weights could be looked into");

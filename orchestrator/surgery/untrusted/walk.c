@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/untrusted/walk.h"
 
+#include "formats/base/file_calls.h"
 #include "formats/base/input_file.h"
 #include "formats/base/memory_watch.h"
 #include "formats/base/path.h"
@@ -39,13 +40,15 @@ typedef struct tree {
     bool apart; /* a model taken apart: its headers are kept without data, its index without shards */
 } tree;
 
-/* What the system refused; for want of memory nothing is said of the file. */
+/* What the system refused; where the system itself has failed nothing is said of the file. */
 static void add_refusal(const tree *t, organ_finding_kind kind, const char *what)
 {
     const int number = errno;
-    if (number == ENOMEM)
-        organ_memory_refused();
-    else
+    organ_error error = {0};
+    if (organ_cannot_tell(number)) {
+        organ_fail_errno(&error, number, "%s: %s", t->findings->file, what);
+        organ_findings_add_error(t->findings, kind, &error);
+    } else
         organ_findings_add(t->findings, kind, "", "%s: %s", what, strerror(number));
 }
 
@@ -105,7 +108,7 @@ static void check_content(const tree *t, const char *name, int fd, uint64_t size
 static void check_file(const tree *t, int at, const char *name, bool through)
 {
     struct stat info;
-    const int fd = openat(at, name, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (through ? 0 : O_NOFOLLOW));
+    const int fd = organ_open_at(at, name, O_RDONLY | O_NOCTTY | O_NONBLOCK | (through ? 0 : O_NOFOLLOW), 0);
     if (fd < 0 || fstat(fd, &info) != 0) {
         add_refusal(t, ORGAN_FINDING_UNREAD, "it cannot be opened");
     } else if (!S_ISREG(info.st_mode)) {
@@ -171,7 +174,9 @@ static char **list_names(const tree *t, int fd, size_t *count)
     char **names = NULL;
     size_t room = 0;
     *count = 0;
-    for (const struct dirent *entry; folder && (entry = readdir(folder)) && *count < ENTRIES_MOST;) {
+    if (folder)
+        errno = 0; /* stays so at the end of the directory */
+    for (const struct dirent *entry; folder && (entry = readdir(folder)) && *count < ENTRIES_MOST; errno = 0) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
         char *const name = organ_grow(&names, *count, &room, sizeof *names) ? strdup(entry->d_name) : NULL;
@@ -181,7 +186,7 @@ static char **list_names(const tree *t, int fd, size_t *count)
         }
         names[(*count)++] = name;
     }
-    if (!folder)
+    if (!folder || errno)
         add_refusal(t, ORGAN_FINDING_UNREAD, "the directory cannot be read");
     if (folder)
         closedir(folder);
@@ -250,7 +255,7 @@ static void walk_entry(tree *t, int at, const char *name, const char *path, unsi
     } else if (depth >= DEPTH_MOST) {
         organ_findings_add(t->findings, ORGAN_FINDING_UNREAD, "", "directories within directories beyond %d", DEPTH_MOST);
     } else {
-        const int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        const int fd = organ_open_at(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
         if (fd < 0)
             add_refusal(t, ORGAN_FINDING_UNREAD, "the directory cannot be opened");
         else
@@ -309,7 +314,7 @@ organ_status organ_walk(const char *path, organ_findings *findings, organ_walked
 {
     struct stat info;
     tree t = {.findings = findings, .walked = walked, .path = path};
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    const int fd = organ_open(path, O_RDONLY | O_NOCTTY | O_NONBLOCK, 0);
     if (fd < 0 || fstat(fd, &info) != 0) {
         organ_fail_errno(error, errno, "%s: cannot be opened", path);
     } else if (!S_ISDIR(info.st_mode) && !S_ISREG(info.st_mode)) {
