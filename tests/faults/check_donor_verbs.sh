@@ -13,26 +13,26 @@ cp -r "$q" small/m && cp -r "$fixtures/precision/ct-packed-group" packed/m && cp
 mkdir moe/m one/m && cp "$fixtures/forward/qwen3moe.gguf" moe/m/q.gguf && cp "$fixtures/forward/qwen3moe.gguf" one/m/
 cp -r "$fixtures/tiny-lora" adapted/m
 find . -type l -prune -o -print | xargs chmod u+w
-more=(--donor m)
+more=(--donor m) q=m packed=m parts=m moe=m/q.gguf adapter=m
 
 begin=$area/small
-sweep_donor 3 inspect inspect m --tensors
-sweep_donor 8 prune prune m "${t1[@]}" -o p
-sweep_donor 4 purify purify m --type all --method haar "${t1[@]}" -o p
-sweep_donor 4 quantize quantize m "${t1[@]}" --scheme int4-group32 -o q
-sweep_donor 5 extract extract m -o parts
-sweep_donor 4 graft graft --source "$area/pruned" --target m --output g --layers 1 --type organ
-sweep_donor 4 measure measure m "${t1[@]}" -o z
-sweep_donor 4 autopsy autopsy m "${t1[@]}" -o a
-sweep_donor 4 audit audit m "$area/pruned" "${t1[@]}" --html a.html
+sweep_donor 3 inspect
+sweep_donor 8 prune
+sweep_donor 4 purify
+sweep_donor 4 quantize
+sweep_donor 5 extract
+sweep_donor 4 graft
+sweep_donor 4 measure
+sweep_donor 4 autopsy
+sweep_donor 4 audit
 begin=$area/packed
-sweep_donor 4 dequantize dequantize m "${t1[@]}" -o d
+sweep_donor 4 dequantize
 begin=$area/parted
-sweep_donor 6 assemble assemble m -o b.safetensors
+sweep_donor 6 assemble
 begin=$area/moe
-sweep_donor 4 quantize-gguf quantize m/q.gguf "${t1[@]}" --scheme q4_0 -o q.gguf
+sweep_donor 4 quantize-gguf
 begin=$area/adapted
-sweep_donor 2 lora-merge lora merge --base "$model" --adapter m "${t1[@]}" -o l
-sweep_donor 4 lora-sanitize lora sanitize m "${t1[@]}" -o l
-sweep_donor 4 lora-resize lora resize m --rank 2 "${t1[@]}" -o l
+sweep_donor 2 lora-merge
+sweep_donor 4 lora-sanitize
+sweep_donor 4 lora-resize
 finish

@@ -27,46 +27,45 @@ judge "no pruning to go on with" test -e unfinished/.p.organ-partial/organ/journ
 mkdir download && cp "$q"/* download/ && cp "$model"/tokenizer*.json download/ && : >download/x.py || bad "no input"
 printf '%s' '{"chat_template":[{"name":"a","template":"{{ x.__class__ }}"}],"auto_map":{"A":"x.B"}}' >download/processor_config.json
 mkdir models && cp -r "$q" "$model-gguf/tiny-qwen2-Q8_0.gguf" models/
-gguf=$model-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
 
 # ---- the verbs ----
 # It times two kernels, which of them is the quicker may change; not where one is named.
 ORGAN_ISA=scalar sweep_memory paths version version
 sweep_memory paths help help prune
 sweep_memory 20 topology topology
-sweep_memory 100 inspect inspect "$q" --tensors
+sweep_memory 100 inspect
 sweep_memory 60 inspect-json inspect "$q" --json
 sweep_memory 60 inspect-gguf inspect "$model-gguf/tiny-qwen2-Q8_0.gguf"
 sweep_memory 40 inspect-mlx inspect "$fixtures/precision/mlx-affine"
 sweep_memory 60 untrusted inspect --untrusted "$area/download"
-sweep_memory 80 report report "$area/prune.json" -o p.html
-sweep_memory 40 tokenize tokenize "$model" --text "$area/text"
-sweep_memory 8 measure measure "$q" "${t1[@]}" -o z
+sweep_memory 80 report
+sweep_memory 40 tokenize
+sweep_memory 8 measure
 begin=$area/coming
-sweep_memory 8 measure-delete measure m "${t1[@]}" -o z --delete-after
+sweep_memory 8 measure-delete
 begin=
-sweep_memory 8 autopsy autopsy "$q" "${t1[@]}" -o a
-sweep_memory 8 audit audit "$q" "$area/pruned" "${t1[@]}" --html a.html
-sweep_memory 8 extract extract "$q" -o parts
-sweep_memory 460 assemble assemble "$area/parts" -o b.safetensors
-sweep_memory 8 graft graft --source "$area/pruned" --target "$q" --output g --layers 1 --type organ
-sweep_memory 8 chimera chimera --base "$gguf" --donor "$gguf" --take organ --layers 1-2 -o c.gguf
-sweep_memory 8 dequantize dequantize "$fixtures/precision/ct-packed-group" "${t1[@]}" -o d
+sweep_memory 8 autopsy
+sweep_memory 8 audit
+sweep_memory 8 extract
+sweep_memory 460 assemble
+sweep_memory 8 graft
+sweep_memory 8 chimera
+sweep_memory 8 dequantize
 sweep_memory 8 dequantize-mlx dequantize "$fixtures/precision/mlx-affine" "${t1[@]}" -o d
-sweep_memory 8 quantize quantize "$q" "${t1[@]}" --scheme int4-group32 -o q
-sweep_memory 8 quantize-gguf quantize "$fixtures/forward/qwen3moe.gguf" "${t1[@]}" --scheme q4_0 -o q.gguf
-sweep_memory 8 lora-extract lora extract --base "$model" --tuned "$area/tuned" "${t1[@]}" --rank 4 -o l
-sweep_memory 8 lora-sanitize lora sanitize "$fixtures/tiny-lora" "${t1[@]}" -o l
-sweep_memory 8 lora-merge lora merge --base "$model" --adapter "$fixtures/tiny-lora" "${t1[@]}" -o l
-sweep_memory 8 lora-resize lora resize "$fixtures/tiny-lora" --rank 2 "${t1[@]}" -o l
+sweep_memory 8 quantize
+sweep_memory 8 quantize-gguf
+sweep_memory 8 lora-extract
+sweep_memory 8 lora-sanitize
+sweep_memory 8 lora-merge
+sweep_memory 8 lora-resize
 sweep_memory 8 orthogonality orthogonality "$model" "$area/noisy" "$fixtures/tiny-lora" "${t1[@]}" -o o
 sweep_memory 4 orthogonality-pairs orthogonality --pair "$model" "$area/noisy" --pair "$area/tuned" "$area/tuned-noisy" "${t1[@]}" -o o
-sweep_memory 8 purify purify "$q" --type all --method haar "${t1[@]}" -o p
+sweep_memory 8 purify
 sweep_memory 8 purify-fft purify "$q" --type all --method fft "${t1[@]}" -o p
 sweep_memory 8 perplexity perplexity "$model" --text "$area/text" "${t1[@]}"
 sweep_memory 8 generate generate "$model" --prompt "a b" --tokens 3 "${t1[@]}"
-sweep_memory 8 evaluate evaluate "$model" "$area/tuned" --text "$area/text" "${t1[@]}" -o e
-sweep_memory 8 prune prune "$q" "${t1[@]}" -o p
+sweep_memory 8 evaluate
+sweep_memory 8 prune
 sweep_memory 4 prune-evaluate prune "$model" "${t1[@]}" -o p --evaluate "$area/text"
 begin=$area/unfinished
 sweep_memory 8 prune-resume prune "$q" "${t1[@]}" --resume -o p
@@ -85,7 +84,7 @@ sweep_memory 3 prune-then-allocate prune "$model" --method physarum-v3 --budget 
 sweep_memory 3 quantize-gptq quantize "$model" --method gptq --scheme int4-group32 "${along[@]}" -o q
 sweep_memory 3 quantize-gguf-gptq quantize "$gguf" --method gptq --scheme q4_0 "${along[@]}" --targets 'blk.[02].attn_[kv].weight,blk.1.ffn_up.weight' -o q.gguf
 sweep_memory 3 prune-imatrix prune "$model" --method wanda --sparsity 20 --imatrix "$fixtures/imatrix/tiny-qwen2.gguf" "${t1[@]}" -o p
-sweep_memory 8 fleet fleet "$area/models" "${t1[@]}" -o f
+sweep_memory 8 fleet
 
 # ---- memory that runs out in earnest, where hwloc finds the cores ----
 # It runs only where it is named: with some sizes a library's constructor ends the program before main, from run to run others.

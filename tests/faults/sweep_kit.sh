@@ -25,14 +25,45 @@ preload() {
     echo "$library${asan:+:$asan}"
 }
 
-# sweep WHAT COUNT NAME ARGS...: COUNT of the paths of a verb, fewer under a sanitizer. What is in the directory $begin is there when it begins.
+# verb NAME: the words of the verb of that name, as several of the scripts run it, into $words. What it reads stands in variables, which a script may set.
+packed=$fixtures/precision/ct-packed-group moe=$fixtures/forward/qwen3moe.gguf adapter=$fixtures/tiny-lora
+verb() {
+    case $1 in
+        inspect) words=(inspect "$q" --tensors) ;;
+        report) words=(report "$area/prune.json" -o p.html) ;;
+        tokenize) words=(tokenize "$model" --text "$area/text") ;;
+        prune) words=(prune "$q" "${t1[@]}" -o p) ;;
+        prune-force) words=(prune "$q" "${t1[@]}" -o p --force) ;;
+        purify) words=(purify "$q" --type all --method haar "${t1[@]}" -o p) ;;
+        quantize) words=(quantize "$q" "${t1[@]}" --scheme int4-group32 -o q) ;;
+        quantize-gguf) words=(quantize "$moe" "${t1[@]}" --scheme q4_0 -o q.gguf) ;;
+        dequantize) words=(dequantize "$packed" "${t1[@]}" -o d) ;;
+        extract) words=(extract "$q" -o parts) ;;
+        assemble) words=(assemble "$parts" -o b.safetensors) ;;
+        graft) words=(graft --source "$area/pruned" --target "$q" --output g --layers 1 --type organ) ;;
+        chimera) words=(chimera --base "$gguf" --donor "$gguf" --take organ --layers 1-2 -o c.gguf) ;;
+        measure) words=(measure "$q" "${t1[@]}" -o z) ;;
+        measure-delete) words=(measure m "${t1[@]}" -o z --delete-after) ;;
+        autopsy) words=(autopsy "$q" "${t1[@]}" -o a) ;;
+        audit) words=(audit "$q" "$area/pruned" "${t1[@]}" --html a.html) ;;
+        evaluate) words=(evaluate "$model" "$area/tuned" --text "$area/text" "${t1[@]}" -o e) ;;
+        fleet) words=(fleet "$area/models" "${t1[@]}" -o f) ;;
+        lora-merge) words=(lora merge --base "$model" --adapter "$adapter" "${t1[@]}" -o l) ;;
+        lora-extract) words=(lora extract --base "$model" --tuned "$area/tuned" "${t1[@]}" --rank 4 -o l) ;;
+        lora-sanitize) words=(lora sanitize "$adapter" "${t1[@]}" -o l) ;;
+        lora-resize) words=(lora resize "$adapter" --rank 2 "${t1[@]}" -o l) ;;
+        *) return 1 ;;
+    esac
+}
+
+# sweep WHAT COUNT NAME [WORDS...]: COUNT of the paths of a verb, by default the one of that name, fewer under a sanitizer. What is in the directory $begin is there when it begins.
 # The words of $more go to the sweeper.
 begin=
 more=()
 sweep() {
-    local what=$1 count=$2 name=$3 lines leaves=("${more[@]}")
-    shift 3
+    local what=$1 count=$2 name=$3 lines words=("${@:4}") leaves=("${more[@]}")
     [[ -z ${FAULT_VERBS:-} || " $FAULT_VERBS " == *" $name "* ]] || return
+    ((${#words[@]})) || verb "$name" || bad "there is no verb $name"
     case $name in prune* | purify* | dequantize* | quantize* | lora-merge | extract | assemble | graft | chimera) leaves+=(--resumable) ;; esac
     case $name in measure* | autopsy | fleet | orthogonality* | evaluate) leaves+=(--each) ;; esac
     [[ $name == measure-delete ]] && leaves+=(--again) # a shard that was measured is gone; what was measured of it is written down
@@ -42,10 +73,10 @@ sweep() {
     [[ -n $asan && $count != paths ]] && count=$((count / 4 + 1))
     [[ -n $asan && $count == paths ]] && count=12
     [[ $count == paths ]] || count=$count:${FAULT_TURN:-0}
-    here="organ $*"
+    here="organ ${words[*]}"
     (
         [[ -n $asan && $what != memory ]] && export ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0
-        exec "$sweeper" "$what" "$(preload "$what")" "$scratch/sweep" "${FAULT_RUNS:-$count}" "$jobs" "${leaves[@]}" -- "$organ" "$@"
+        exec "$sweeper" "$what" "$(preload "$what")" "$scratch/sweep" "${FAULT_RUNS:-$count}" "$jobs" "${leaves[@]}" -- "$organ" "${words[@]}"
     ) >../out 2>&1
     lines=$(tail -n 1 ../out)
     if [[ $lines =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
@@ -72,4 +103,5 @@ prepare() {
     made pruned prune "$q"
     cp pruned/organ/prune.json prune.json
     made parts extract "$q"
+    parts=$area/parts gguf=$model-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
 }
