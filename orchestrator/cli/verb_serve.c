@@ -69,7 +69,7 @@ const organ_verb organ_serve_verb = {
     GROUPS(GROUP("Options", options), GROUP("Limits", limits), GROUP("Output", output)),
     EXAMPLES({"organ serve --root models", "The page at http://127.0.0.1:8935/, for this machine alone."},
              {"organ serve --root . --listen 0.0.0.0:8935 --token-file token --host box", "For others too, who know the token."},
-             {"organ serve --root . --listen :443 --token-file tokens --tls-cert box.pem --tls-key box.key", "The same, encrypted."},
+             {"organ serve --root . --listen :443 --token-file t --tls-cert c --tls-key k", "The same, encrypted."},
              {"curl -s 127.0.0.1:8935/api/v1/models", "The models that were found."}),
     .exits = "0 it was asked to stop; 2 wrong usage; 3 a file of tokens, a certificate or a key is malformed, or one that all "
              "users may read; 4 the directory cannot be opened, or the address not "

@@ -25,9 +25,9 @@
 static int refuse_unnamed; /* an errno */
 static uint64_t free_bytes = UINT64_MAX;
 
-int __real_open(const char *, int, ...);
-int __wrap_open(const char *, int, ...);
-int __wrap_open(const char *path, int flags, ...)
+int __real_openat(int, const char *, int, ...);
+int __wrap_openat(int, const char *, int, ...);
+int __wrap_openat(int folder, const char *path, int flags, ...)
 {
     va_list args;
     va_start(args, flags);
@@ -37,7 +37,7 @@ int __wrap_open(const char *path, int flags, ...)
         errno = refuse_unnamed;
         return -1;
     }
-    return __real_open(path, flags, mode);
+    return __real_openat(folder, path, flags, mode);
 }
 
 int __real_statvfs(const char *, struct statvfs *);
