@@ -176,7 +176,7 @@ static void write_tree(const node *folder, const char *path)
             continue;
         }
         FILE *const out = fopen(below, "w");
-        if (!out || fwrite(n->bytes, 1, n->size, out) != n->size || fclose(out))
+        if (!out || (n->size && fwrite(n->bytes, 1, n->size, out) != n->size) || fclose(out))
             give_up(below);
         const struct timespec times[2] = {n->modified, n->modified};
         if (n->dated && utimensat(AT_FDCWD, below, times, 0))
