@@ -452,7 +452,8 @@ END_TEST
 
 /* ---- speed ---- */
 
-/* 150,000 tokens with scores, types and merges: headers of such vocabularies are opened again and again. */
+/* 150,000 tokens with scores, types and merges: headers of such vocabularies are opened again and again. It takes 7 ms, some hundred on an
+ * emulated processor; what compares all with all would take minutes. */
 START_TEST(large_vocabulary)
 {
     enum { TOKENS = 150000 };
@@ -482,7 +483,7 @@ START_TEST(large_vocabulary)
         clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &end);
         best = fmin(best, (double)(end.tv_sec - begin.tv_sec) + 1e-9 * (double)(end.tv_nsec - begin.tv_nsec));
     }
-    ck_assert_msg(best < 0.1, "%.3f s", best);
+    ck_assert_msg(best < 2, "%.3f s", best);
     organ_gguf_writer_destroy(writer);
     free(bytes);
 }
