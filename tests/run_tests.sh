@@ -231,7 +231,7 @@ neon_obstacle() {
 }
 
 neon() {
-    local optional=$1 cc=aarch64-linux-gnu-gcc ar=aarch64-linux-gnu-ar emulator=qemu-aarch64-static obstacle suites
+    local optional=$1 cc=aarch64-linux-gnu-gcc ar=aarch64-linux-gnu-ar emulator=qemu-aarch64-static obstacle suites environment
     if [[ $(uname -m) == aarch64 ]]; then
         cc=${CC:-cc} ar=${AR:-ar} emulator=
     fi
@@ -249,8 +249,10 @@ neon() {
     # What is emulated for minutes although all it stands on is emulated too (forward, physarum_v2, prune, html) runs there only where it is named.
     suites=$(programs | grep -vxE -e "${SUITES:+-}(along_ranks|prune_calibrated|prune_imatrix|prune_bands|html_quality|names|evaluation|measure_packed)")
     # qemu-user 7.2 can hang in fork() of a program with shared libraries; tests that fork by themselves do it seldom enough.
-    in_tree neon build/neon "$suites" "CK_TIMEOUT_MULTIPLIER=100 CK_FORK=no ${emulator:+EMULATED=yes}" "$emulator"
-    if wanted bytes; then later neon bytes . "EMULATOR=$emulator" "bash tests/cli/bytes_elsewhere.sh"; fi
+    # Where the emulator computes the signatures of return addresses as a CPU does, it does little else.
+    environment=${emulator:+QEMU_CPU=max,pauth-impdef=on}
+    in_tree neon build/neon "$suites" "$environment CK_TIMEOUT_MULTIPLIER=100 CK_FORK=no ${emulator:+EMULATED=yes}" "$emulator"
+    if wanted bytes; then later neon bytes . "$environment EMULATOR=$emulator" "bash tests/cli/bytes_elsewhere.sh"; fi
 }
 
 unset ORGAN_ISA
