@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 struct organ_area;          /* below */
 struct organ_serve_options; /* options.h */
@@ -155,6 +156,9 @@ void organ_http_metric(FILE *out, const char *name, const char *type, const char
 
 /* A quota as two gauges: NAME is what is used now, NAME_limit the most that may be; 0: no limit, +Inf. */
 void organ_http_quota(FILE *out, const char *name, const char *help, unsigned long long used, unsigned long long limit);
+
+/* Bytes of memory that a process has in use; 0 where that is not known. */
+unsigned long long organ_http_resident(pid_t pid);
 
 /* Gives the calling thread, and those it will start, a lower priority than jobs have, which run on the same processors. */
 void organ_http_step_back(void);

@@ -83,10 +83,12 @@ void organ_tally_slow(organ_tally *tally) { count_more(&tally->slow, 1); }
 
 void organ_tally_connection(organ_tally *tally, bool opened) { count_more(&tally->connections, opened); }
 
-static unsigned long long resident_bytes(void)
+unsigned long long organ_http_resident(pid_t pid)
 {
+    char path[40];
     unsigned long long pages = 0;
-    FILE *const file = fopen("/proc/self/statm", "re");
+    snprintf(path, sizeof path, "/proc/%ld/statm", (long)pid);
+    FILE *const file = fopen(path, "re");
     if (!file)
         return 0;
     if (fscanf(file, "%*u %llu", &pages) != 1)
@@ -157,6 +159,6 @@ void organ_tally_print(organ_tally *tally, FILE *out)
     organ_http_metric(out, "organ_http_connections_total", "counter", "Connections accepted.", count_of(&tally->connections));
     organ_http_metric(out, "organ_http_slow_total", "counter", "Connections closed because a request took too long to arrive.",
                       count_of(&tally->slow));
-    organ_http_metric(out, "process_resident_memory_bytes", "gauge", "Resident memory of the server.", resident_bytes());
+    organ_http_metric(out, "process_resident_memory_bytes", "gauge", "Resident memory of the server.", organ_http_resident(getpid()));
     pthread_mutex_unlock(&tally->lock);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/models/reader.h"
 
+#include "formats/base/file_calls.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/serve/confine/confine.h"
@@ -177,9 +178,9 @@ static bool ask_worker(organ_reader *reader, const char *absolute, const char *p
 {
     const organ_worker_question question = {
         .most = most, .absolute_bytes = (uint32_t)strlen(absolute), .path_bytes = (uint32_t)strlen(path)};
-    return organ_worker_send(reader->socket, &question, sizeof question) &&
-           organ_worker_send(reader->socket, absolute, question.absolute_bytes) &&
-           organ_worker_send(reader->socket, path, question.path_bytes);
+    return organ_write_all(reader->socket, &question, sizeof question) == 0 &&
+           organ_write_all(reader->socket, absolute, question.absolute_bytes) == 0 &&
+           organ_write_all(reader->socket, path, question.path_bytes) == 0;
 }
 
 /* Receives the block; NULL with errno as hear_worker. */
@@ -318,24 +319,12 @@ void organ_reader_destroy(organ_reader *reader)
     free(reader);
 }
 
-/* The address space of the process beyond its programs, libraries and stacks is limited; what it has of it in use is told. */
-static unsigned long long memory_of(pid_t pid)
-{
-    char path[40];
-    unsigned long long pages = 0;
-    snprintf(path, sizeof path, "/proc/%ld/statm", (long)pid);
-    FILE *const file = pid ? fopen(path, "re") : NULL;
-    const bool known = file && fscanf(file, "%*u %llu", &pages) == 1;
-    if (file)
-        fclose(file);
-    return known ? pages * (unsigned long long)sysconf(_SC_PAGESIZE) : 0;
-}
-
 void organ_reader_metrics(organ_reader *reader, FILE *out)
 {
     pthread_mutex_lock(&reader->lock);
-    organ_http_quota(out, "organ_reader_memory_bytes", "Memory of the process that reads models.", memory_of(reader->pid),
-                     reader->options.memory);
+    /* The address space of the process beyond its programs, libraries and stacks is limited; what it has of it in use is told. */
+    organ_http_quota(out, "organ_reader_memory_bytes", "Memory of the process that reads models.",
+                     reader->pid ? organ_http_resident(reader->pid) : 0, reader->options.memory);
     organ_http_quota(out, "organ_reader_seconds", "How long it has read the model that it reads.",
                      reader->asked > 0 ? (unsigned long long)(organ_seconds_now() - reader->asked) : 0, reader->options.seconds);
     organ_http_metric(out, "organ_reader_processes", "gauge", "Processes that read models now.", reader->pid != 0);

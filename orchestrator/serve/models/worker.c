@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/models/worker.h"
 
+#include "formats/base/file_calls.h"
 #include "orchestrator/serve/confine/confine.h"
 #include "orchestrator/serve/models/models.h"
 
@@ -15,22 +16,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-bool organ_worker_send(int fd, const void *data, size_t bytes)
-{
-    const char *from = data;
-    while (bytes > 0) {
-        const ssize_t sent = write(fd, from, bytes);
-        if (sent < 0 && errno == EINTR)
-            continue;
-        if (sent <= 0)
-            return false;
-        from += sent;
-        bytes -= (size_t)sent;
-    }
-    return true;
-}
-
-bool organ_worker_receive(int fd, void *data, size_t bytes)
+/* All of it; false if the other end is gone. */
+static bool receive_all(int fd, void *data, size_t bytes)
 {
     char *to = data;
     while (bytes > 0) {
@@ -92,7 +79,7 @@ static int confine_worker(const char *memory)
 static char *receive_path(uint32_t bytes)
 {
     char *const path = bytes < ORGAN_WORKER_LONGEST_PATH ? calloc(1, bytes + 1) : NULL;
-    if (path && organ_worker_receive(ORGAN_WORKER_SOCKET, path, bytes))
+    if (path && receive_all(ORGAN_WORKER_SOCKET, path, bytes))
         return path;
     free(path);
     return NULL;
@@ -113,8 +100,8 @@ static bool answer_question(const organ_worker_question *question, organ_catalog
         answer.base = (uintptr_t)catalog;
         memcpy(answer.message, error.message, sizeof answer.message);
     }
-    const bool sent = path && organ_worker_send(ORGAN_WORKER_SOCKET, &answer, sizeof answer) &&
-                      organ_worker_send(ORGAN_WORKER_SOCKET, catalog, answer.bytes);
+    const bool sent = path && organ_write_all(ORGAN_WORKER_SOCKET, &answer, sizeof answer) == 0 &&
+                      organ_write_all(ORGAN_WORKER_SOCKET, catalog, answer.bytes) == 0;
     organ_catalog_free(catalog);
     free(absolute);
     free(path);
@@ -127,9 +114,9 @@ int organ_worker_run(char *const *argv, organ_catalog_reader *read_model)
 {
     organ_worker_question question;
     const organ_worker_answer ready = {.status = (uint32_t)confine_worker(argv[ORGAN_WORKER_WORDS - 1])};
-    bool goes_on = organ_worker_send(ORGAN_WORKER_SOCKET, &ready, sizeof ready) && !ready.status;
+    bool goes_on = organ_write_all(ORGAN_WORKER_SOCKET, &ready, sizeof ready) == 0 && !ready.status;
     while (goes_on)
-        goes_on = organ_worker_receive(ORGAN_WORKER_SOCKET, &question, sizeof question) && answer_question(&question, read_model);
+        goes_on = receive_all(ORGAN_WORKER_SOCKET, &question, sizeof question) && answer_question(&question, read_model);
     _exit(0);
 }
 

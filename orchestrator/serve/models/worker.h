@@ -28,10 +28,6 @@ typedef struct organ_worker_answer {
 
 enum { ORGAN_WORKER_LONGEST_PATH = 1 << 16 };
 
-/* Sends or receives all of it; false if the other end is gone. */
-bool organ_worker_send(int fd, const void *data, size_t bytes);
-bool organ_worker_receive(int fd, void *data, size_t bytes);
-
 typedef unsigned organ_catalog_reader(const char *absolute, const char *path, size_t most, organ_catalog **catalog, organ_error *error);
 
 /* Whether the program was started as a worker, and its work, which ends when the server does: the exit code. `read` is organ_catalog_read,
