@@ -28,10 +28,9 @@ typedef struct state {
     const char *problems[2], *warnings[2];
     organ_manifest manifest; /* of an organ directory */
     const organ_model_access *access;
-    organ_http *http; /* of a model at a URL */
-    char *config;     /* the path of the config that was read, or NULL; what it was like then */
-    struct stat config_then;
-    bool missing; /* the server says that there is no such file as was asked for last */
+    organ_http *http;        /* of a model at a URL */
+    organ_model_file config; /* that was read, as it was then; its path is NULL: none */
+    bool missing;            /* the server says that there is no such file as was asked for last */
 } state;
 
 /* Models of a thousand shards meet the usual limit of 1024 open files: as far as the system allows, there is room for four such models. */
@@ -198,18 +197,31 @@ static organ_status read_index(state *s, organ_error *error)
     return error->status;
 }
 
+/* What the config in the folder is like, by which a change of it is noticed. */
+static organ_status watch_config(state *s, const char *folder, organ_error *error)
+{
+    struct stat info;
+    free((char *)s->config.path);
+    s->config = (organ_model_file){.fd = -1};
+    if (s->http)
+        return ORGAN_OK;
+    char *const path = organ_format("%s%s/config.json", s->model.directory ? s->model.directory : s->place.directory, folder);
+    if (!path)
+        return organ_fail_memory(error, s->place.path);
+    if (stat(path, &info) == 0) {
+        s->config.name = s->config.path = path;
+        organ_model_file_take(&s->config, &info);
+    } else
+        free(path);
+    return ORGAN_OK;
+}
+
 static organ_status read_config(state *s, const char *folder, organ_error *error)
 {
     char *bytes;
     size_t length;
-    free(s->config);
-    s->config = NULL;
-    if (!s->http && !(s->config = organ_format("%s%s/config.json", s->model.directory ? s->model.directory : s->place.directory, folder)))
-        return organ_fail_memory(error, s->place.path);
-    if (s->config && stat(s->config, &s->config_then)) {
-        free(s->config);
-        s->config = NULL;
-    }
+    if (watch_config(s, folder, error) != ORGAN_OK)
+        return error->status;
     if (load_beside(s, folder, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK)
         organ_hf_config_parse(bytes, length, "config.json", &s->model.config, error);
     free(bytes);
@@ -382,7 +394,7 @@ void organ_model_close(organ_model *model)
     close_files(s);
     organ_http_destroy(s->http);
     free(s->files);
-    free(s->config);
+    free((char *)s->config.path);
     organ_gguf_header_release(&s->header);
     organ_tensor_list_release(&s->list);
     organ_shards_release(&s->shards);
@@ -430,21 +442,11 @@ void organ_model_file_close(const organ_model *model, uint32_t file, int fd)
         close(fd);
 }
 
-static organ_status config_unchanged(const state *s, organ_error *error)
-{
-    const struct stat *const then = &s->config_then;
-    struct stat now;
-    if (!s->config ||
-        (stat(s->config, &now) == 0 && now.st_dev == then->st_dev && now.st_ino == then->st_ino && now.st_size == then->st_size &&
-         now.st_mtim.tv_sec == then->st_mtim.tv_sec && now.st_mtim.tv_nsec == then->st_mtim.tv_nsec))
-        return ORGAN_OK;
-    return organ_fail(error, ORGAN_BAD_INPUT, "%s: was changed while the model was in use", s->config);
-}
-
 organ_status organ_model_unchanged(const organ_model *model, organ_error *error)
 {
     const organ_manifest *const manifest = model->manifest;
-    if (config_unchanged((const state *)(const void *)model, error) != ORGAN_OK)
+    const organ_model_file *const config = &((const state *)(const void *)model)->config;
+    if (config->path && organ_model_file_unchanged(config, error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; manifest && k < manifest->kept_count; k++)
         if (organ_model_file_unchanged(&manifest->kept[k], error) != ORGAN_OK)

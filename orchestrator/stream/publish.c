@@ -69,6 +69,11 @@ static organ_status lock_partial(organ_publish *publish, organ_error *error)
 
 /* ---- what is unfinished bears a mark; a whole output without a name does not ---- */
 
+static organ_status fail_names(const organ_publish *publish, int fault, organ_error *error)
+{
+    return organ_fail_errno(error, fault, "%s: cannot be synchronised with the disk", publish->partial);
+}
+
 static organ_status set_mark(const organ_publish *publish, organ_error *error)
 {
     const int fd = organ_open_at(publish->lock, ORGAN_GROWING_MARK, O_WRONLY | O_CREAT | O_NOFOLLOW, 0666);
@@ -76,9 +81,7 @@ static organ_status set_mark(const organ_publish *publish, organ_error *error)
         return organ_fail_errno(error, errno, "%s/%s: cannot be made", publish->partial, ORGAN_GROWING_MARK);
     close(fd);
     /* Without it a power cut could leave files that grow without what says so: they would be taken for a whole output. */
-    if (organ_sync_file(publish->lock))
-        return organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", publish->partial);
-    return ORGAN_OK;
+    return organ_sync_file(publish->lock) ? fail_names(publish, errno, error) : ORGAN_OK;
 }
 
 static organ_status remove_entry(const organ_publish *publish, const char *name, organ_error *error)
@@ -372,11 +375,6 @@ static int sync_names(const organ_publish *publish)
     if (folder >= 0)
         close(folder);
     return fault == 0 && organ_sync_file(publish->lock) ? errno : fault;
-}
-
-static organ_status fail_names(const organ_publish *publish, int fault, organ_error *error)
-{
-    return organ_fail_errno(error, fault, "%s: cannot be synchronised with the disk", publish->partial);
 }
 
 organ_status organ_publish_commit(organ_publish *publish, const char *journal, organ_error *error)
