@@ -11,22 +11,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* NULL with errno: what a disk does not give is not a journal that ends there. */
 static char *read_journal(int fd, size_t *size)
 {
     struct stat info;
     if (fstat(fd, &info))
         return NULL;
-    char *text = malloc((size_t)info.st_size + 1);
-    size_t have = 0;
-    while (text && have < (size_t)info.st_size) {
-        const ssize_t got = pread(fd, text + have, (size_t)info.st_size - have, (off_t)have);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            break;
-        have += (size_t)got;
+    char *const text = malloc((size_t)info.st_size + 1);
+    const ssize_t got = text ? organ_read_most(fd, text, (size_t)info.st_size, 0) : -1;
+    const int reason = errno;
+    if (got < 0) {
+        free(text);
+        errno = reason;
+        return NULL;
     }
-    *size = have;
+    *size = (size_t)got;
     return text;
 }
 
@@ -56,8 +55,9 @@ organ_status organ_journal_open(const char *path, organ_journal *journal, json_t
     size_t size = 0;
     char *text = read_journal(journal->fd, &size);
     if (!text || !*lines) {
+        const int reason = text ? ENOMEM : errno;
         free(text);
-        return organ_fail_errno(error, ENOMEM, "%s: cannot be read", path);
+        return organ_fail_errno(error, reason, "%s: cannot be read", path);
     }
     bool no_memory = false;
     const size_t whole = parse_lines(text, size, *lines, &no_memory);

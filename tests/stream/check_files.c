@@ -193,6 +193,15 @@ START_TEST(journal_survives_a_torn_line)
         free(slurp(path, &n));
         ck_assert_uint_eq(n, whole);
     }
+    /* What the disk does not give is no torn line: nothing is cut off. */
+    fault_at(FAULT_PREAD, 1, EIO, false, NULL);
+    ck_assert_int_eq(organ_journal_open(path, &journal, &lines, &error), ORGAN_IO);
+    fault_clear();
+    organ_journal_close(&journal);
+    json_decref(lines);
+    free(slurp(path, &n));
+    ck_assert_uint_eq(n, whole);
+    error = (organ_error){0};
     ck_assert_int_eq(organ_journal_open(path, &journal, &lines, &error), ORGAN_OK);
     json_decref(lines);
     fault_at(FAULT_WRITE, 1, ENOSPC, false, NULL);

@@ -3,17 +3,14 @@
 
 #include "formats/base/library.h"
 #include "orchestrator/serve/http/daemon_library.h"
+#include "orchestrator/serve/http/secret_file.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <gnutls/abstract.h>
 #include <gnutls/gnutls.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { LONGEST_CHAIN = 16, LONGEST_PEM = 1 << 20 };
 
@@ -93,39 +90,6 @@ void organ_tls_send(void *session, const char *data, size_t bytes)
 
 /* ---- the files ---- */
 
-/* A text that ends with a zero; of a secret file the mode is checked. */
-static organ_status read_pem(const char *file, bool secret, gnutls_datum_t *pem, organ_error *error)
-{
-    struct stat about;
-    ssize_t got = 1;
-    const int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return organ_fail_errno(error, errno, "%s", file);
-    pem->data = calloc(1, LONGEST_PEM + 1);
-    while (pem->data && got > 0 && pem->size < LONGEST_PEM) {
-        got = read(fd, pem->data + pem->size, LONGEST_PEM - pem->size);
-        pem->size += got > 0 ? (unsigned)got : 0;
-    }
-    if (!pem->data)
-        organ_fail_memory(error, file);
-    else if (got < 0 || fstat(fd, &about) != 0)
-        organ_fail_errno(error, errno, "%s", file);
-    else if (got > 0)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: has more than %d bytes", file, LONGEST_PEM);
-    else if (secret && S_ISREG(about.st_mode) && (about.st_mode & (S_IROTH | S_IWOTH)))
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: all users may %s the key (mode %04o); chmod 600 ends that", file,
-                   about.st_mode & S_IROTH ? "read" : "change", (unsigned)about.st_mode & 07777);
-    close(fd);
-    return error->status;
-}
-
-static void free_pem(gnutls_datum_t *pem)
-{
-    if (pem->data)
-        explicit_bzero(pem->data, pem->size);
-    free(pem->data);
-}
-
 static organ_status fail_pem(const char *file, const char *what, int code, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: is no %s: %s", file, what, gnutls.explain(code));
@@ -173,14 +137,16 @@ static organ_status import_identity(const organ_tls *tls, identity *one, const g
 
 organ_status organ_tls_renew(organ_tls *tls, organ_error *error)
 {
-    gnutls_datum_t certificate = {0}, key = {0};
+    organ_secret_file certificate = {0}, key = {0};
     identity *const one = calloc(1, sizeof *one);
     if (!one)
         return organ_fail_memory(error, tls->certificate);
-    if (read_pem(tls->certificate, false, &certificate, error) == ORGAN_OK && read_pem(tls->key, true, &key, error) == ORGAN_OK)
-        import_identity(tls, one, &certificate, &key, error);
-    free_pem(&certificate);
-    free_pem(&key);
+    if (organ_secret_file_read(tls->certificate, NULL, LONGEST_PEM, &certificate, error) == ORGAN_OK &&
+        organ_secret_file_read(tls->key, "the key", LONGEST_PEM, &key, error) == ORGAN_OK)
+        import_identity(tls, one, &(gnutls_datum_t){(unsigned char *)certificate.text, (unsigned)certificate.length},
+                        &(gnutls_datum_t){(unsigned char *)key.text, (unsigned)key.length}, error);
+    organ_secret_file_wipe(&certificate);
+    organ_secret_file_wipe(&key);
     if (error->status) {
         free_identity(one);
         return error->status;

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/http/tokens.h"
 
+#include "orchestrator/serve/http/secret_file.h"
+
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 enum { SHORTEST_TOKEN = 16, LONGEST_TOKEN = 1024, MOST_TOKENS = 256, LONGEST_FILE = 1 << 19 };
 
@@ -183,38 +183,13 @@ static bool same_identity(const file_identity *a, const file_identity *b)
            same_time(&a->changed, &b->changed);
 }
 
-static organ_status read_all(int fd, const char *file, char *text, size_t *length, organ_error *error)
-{
-    ssize_t got = 1;
-    while (got > 0 && *length < LONGEST_FILE) {
-        got = read(fd, text + *length, LONGEST_FILE - *length);
-        *length += got > 0 ? (size_t)got : 0;
-    }
-    if (got < 0)
-        return organ_fail_errno(error, errno, "%s", file);
-    return *length < LONGEST_FILE ? ORGAN_OK : organ_fail(error, ORGAN_BAD_INPUT, "%s: has more than %d bytes", file, LONGEST_FILE);
-}
-
 static organ_status read_tokens(const char *file, token_list *list, struct stat *about, organ_error *error)
 {
-    size_t length = 0;
-    const int fd = open(file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return organ_fail_errno(error, errno, "%s", file);
-    char *const text = malloc(LONGEST_FILE);
-    if (!text)
-        organ_fail_memory(error, file);
-    else if (fstat(fd, about) < 0)
-        organ_fail_errno(error, errno, "%s", file);
-    else if (S_ISREG(about->st_mode) && (about->st_mode & (S_IROTH | S_IWOTH)))
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: all users may %s the tokens (mode %04o); chmod 600 ends that", file,
-                   about->st_mode & S_IROTH ? "read" : "change", (unsigned)about->st_mode & 07777);
-    else if (read_all(fd, file, text, &length, error) == ORGAN_OK)
-        read_lines(list, file, text, length, error);
-    if (text)
-        explicit_bzero(text, length);
-    free(text);
-    close(fd);
+    organ_secret_file secret;
+    if (organ_secret_file_read(file, "the tokens", LONGEST_FILE, &secret, error) == ORGAN_OK)
+        read_lines(list, file, secret.text, secret.length, error);
+    *about = secret.about;
+    organ_secret_file_wipe(&secret);
     if (error->status)
         forget_tokens(list);
     return error->status;
