@@ -20,14 +20,14 @@ static bool ends_with(const char *s, const char *end)
 /* A member by what it holds; its name says whether a number is a time or an amount. */
 static void put_value(FILE *out, const char *key, const json_t *value)
 {
-    char text[32];
+    char text[32], room[ORGAN_NUMBER_ROOM];
     const double number = json_number_value(value);
     if (json_is_string(value))
         fputs(json_string_value(value), out);
     else if (json_is_boolean(value))
         fputs(json_is_true(value) ? "yes" : "no", out);
     else if (json_is_number(value) && ends_with(key, "bytes_per_second"))
-        fprintf(out, "%s/s", organ_quantity_text(number > 0 ? (uint64_t)number : 0, text));
+        fprintf(out, "%s/s", organ_number_form(number, "bytes", room));
     else if (json_is_number(value) && ends_with(key, "seconds"))
         fputs(organ_duration_text(number, text), out);
     else if (json_is_integer(value) && (ends_with(key, "bytes") || strcmp(key, "memory") == 0))

@@ -127,14 +127,17 @@ static const char *rounded(double x, int digits, char out[ORGAN_NUMBER_ROOM])
     return out + (*out == '-' && strspn(out, "-0.") == strlen(out));
 }
 
+/* A document that others wrote may have any number: what no count can be is 0, or the greatest. */
+static uint64_t count_of(double x) { return !(x > 0) ? 0 : x < (double)UINT64_MAX ? (uint64_t)x : UINT64_MAX; }
+
 const char *organ_number_form(double x, const char *form, char out[ORGAN_NUMBER_ROOM])
 {
     const size_t room = ORGAN_NUMBER_ROOM;
     const char last = *form ? form[strlen(form) - 1] : ' ';
     if (strcmp(form, "count") == 0)
-        return organ_count_text(x > 0 ? (uint64_t)x : 0, out);
+        return organ_count_text(count_of(x), out);
     if (strcmp(form, "bytes") == 0)
-        return organ_quantity_text(x > 0 ? (uint64_t)x : 0, out);
+        return organ_quantity_text(count_of(x), out);
     if (strcmp(form, "percent") == 0 || strcmp(form, "share") == 0)
         return organ_percent_text(*form == 's' ? 100 * x : x, out);
     if (strcmp(form, "time") == 0)
