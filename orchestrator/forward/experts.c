@@ -2,27 +2,22 @@
  * A mixture of experts: tokens are sorted by expert, every expert works on its own, and each token takes the weighted sum of what its
  * experts gave, in the order of their numbers. */
 #include "orchestrator/forward/job.h"
+#include "orchestrator/machine/extent.h"
 
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* One choice of one token. */
-typedef struct choice {
-    unsigned expert;
-    float weight;
-    size_t place; /* row among the sorted ones */
-} choice;
-
 typedef struct job {
     forward_group *group;
     size_t first, tokens;
     const float *normed;
     float *out, *scores, *inputs, *gate, *up, *outputs;
-    choice *choices;  /* tokens x used, by expert */
-    size_t *begin;    /* of each expert's rows; experts + 1 */
-    size_t *token_of; /* of each sorted row */
+    organ_choice *choices; /* tokens x used, by expert */
+    size_t *place;         /* of each choice, its row among the sorted ones */
+    size_t *begin;         /* of each expert's rows; experts + 1 */
+    size_t *token_of;      /* of each sorted row */
 } job;
 
 size_t organ_forward_experts_room(const organ_forward_config *c, size_t tokens)
@@ -30,35 +25,64 @@ size_t organ_forward_experts_room(const organ_forward_config *c, size_t tokens)
     return tokens * (c->experts + (size_t)c->experts_used * 2 * (size_t)(c->hidden + c->expert_intermediate));
 }
 
-/* The largest scores, in the order of experts. A NaN is never larger; where nothing is, the first ones are taken. */
-static void choose_experts(const organ_kernels *kernels, const organ_forward_config *c, float *scores, choice *chosen)
+/* The largest of `count` values that is not among the chosen: its place. A NaN is never larger; where nothing is, the first ones are taken.
+ */
+static unsigned next_best(const float *scores, unsigned count, const organ_choice *chosen, unsigned taken)
 {
-    float most = -INFINITY;
-    for (unsigned e = 0; e < c->experts; e++)
-        most = scores[e] > most ? scores[e] : most;
-    const float sum = kernels->exp_below(scores, c->experts, most);
-    for (unsigned k = 0; k < c->experts_used; k++) {
-        unsigned best = UINT32_MAX;
-        for (unsigned e = 0; e < c->experts; e++) {
-            bool taken = false;
-            for (unsigned i = 0; i < k; i++)
-                taken = taken || chosen[i].expert == e;
-            if (!taken && (best == UINT32_MAX || scores[e] > scores[best]))
-                best = e;
-        }
-        chosen[k] = (choice){.expert = best, .weight = scores[best] / sum};
+    unsigned best = UINT32_MAX;
+    for (unsigned e = 0; e < count; e++) {
+        bool is_taken = false;
+        for (unsigned i = 0; i < taken; i++)
+            is_taken = is_taken || chosen[i].expert == e;
+        if (!is_taken && (best == UINT32_MAX || scores[e] > scores[best]))
+            best = e;
     }
-    float all = 0;
-    for (unsigned k = 0; k < c->experts_used; k++)
-        all += chosen[k].weight;
-    for (unsigned k = 0; c->normalise_experts && k < c->experts_used; k++)
-        chosen[k].weight /= all;
-    for (unsigned k = 1; k < c->experts_used; k++)
+    return best;
+}
+
+static void sort_choices(organ_choice *chosen, unsigned used)
+{
+    for (unsigned k = 1; k < used; k++)
         for (unsigned i = k; i > 0 && chosen[i].expert < chosen[i - 1].expert; i--) {
-            const choice other = chosen[i];
+            const organ_choice other = chosen[i];
             chosen[i] = chosen[i - 1];
             chosen[i - 1] = other;
         }
+}
+
+/* Places among the kept become numbers of experts. */
+static void number_choices(const bool *kept, organ_choice *chosen, unsigned used)
+{
+    for (unsigned e = 0, place = 0, k = 0; k < used; e++) {
+        if (!kept[e])
+            continue;
+        if (chosen[k].expert == place)
+            chosen[k++].expert = e;
+        place++;
+    }
+}
+
+void organ_forward_route(const organ_kernels *kernels, const organ_forward_config *c, const bool *kept, const float *logits, float *room,
+                         organ_choice *chosen)
+{
+    unsigned count = 0;
+    for (unsigned e = 0; e < c->experts; e++)
+        if (!kept || kept[e])
+            room[count++] = logits[e];
+    float most = -INFINITY, all = 0;
+    for (unsigned e = 0; e < count; e++)
+        most = room[e] > most ? room[e] : most;
+    const float sum = kernels->exp_below(room, count, most);
+    for (unsigned k = 0; k < c->experts_used; k++) {
+        const unsigned best = next_best(room, count, chosen, k);
+        chosen[k] = (organ_choice){.expert = best, .weight = room[best] / sum};
+        all += chosen[k].weight;
+    }
+    for (unsigned k = 0; c->normalise_experts && k < c->experts_used; k++)
+        chosen[k].weight /= all;
+    sort_choices(chosen, c->experts_used);
+    if (kept)
+        number_choices(kept, chosen, c->experts_used);
 }
 
 static void choose_token(void *context, size_t t, size_t worker)
@@ -66,7 +90,8 @@ static void choose_token(void *context, size_t t, size_t worker)
     (void)worker;
     const job *j = context;
     const organ_forward_config *c = &j->group->forward->config;
-    choose_experts(j->group->forward->engine->kernels, c, j->scores + t * c->experts, j->choices + t * c->experts_used);
+    float *const scores = j->scores + t * c->experts;
+    organ_forward_route(j->group->forward->engine->kernels, c, j->group->layer->kept, scores, scores, j->choices + t * c->experts_used);
 }
 
 static void sum_token(void *context, size_t t, size_t worker)
@@ -78,10 +103,10 @@ static void sum_token(void *context, size_t t, size_t worker)
     float *out = j->out + t * hidden;
     memset(out, 0, hidden * sizeof *out);
     for (unsigned k = 0; k < c->experts_used; k++) {
-        const choice *chosen = &j->choices[t * c->experts_used + k];
-        const float *from = j->outputs + chosen->place * hidden;
+        const size_t choice = t * c->experts_used + k;
+        const float *from = j->outputs + j->place[choice] * hidden;
         for (size_t x = 0; x < hidden; x++)
-            out[x] += chosen->weight * from[x];
+            out[x] += j->choices[choice].weight * from[x];
     }
 }
 
@@ -106,7 +131,7 @@ static void sort_by_expert(job *j)
     for (size_t k = 0; k < rows; k++) {
         size_t *next = &j->begin[j->choices[k].expert];
         j->token_of[*next] = k / c->experts_used;
-        j->choices[k].place = (*next)++;
+        j->place[k] = (*next)++;
     }
     for (size_t e = c->experts; e > 0; e--)
         j->begin[e] = j->begin[e - 1];
@@ -131,6 +156,16 @@ static organ_status tap_expert(const job *j, size_t expert, unsigned which, cons
     return organ_forward_tap(g, views[which], g->routed[expert], j->begin[expert + 1] - row, in, x + row * in, error);
 }
 
+static organ_status tap_router(const job *j, organ_error *error)
+{
+    const forward_group *g = j->group;
+    const organ_layer *layer = g->layer;
+    const int32_t number = (int32_t)(layer->plan - g->forward->plans);
+    if (!layer->routed || j->tokens == 0)
+        return ORGAN_OK;
+    return layer->routed(layer->routed_context, number, g->first + j->first, j->tokens, j->normed, j->scores, error);
+}
+
 static organ_status route_tokens(job *j, organ_error *error)
 {
     forward_group *g = j->group;
@@ -140,7 +175,7 @@ static organ_status route_tokens(job *j, organ_error *error)
     if (organ_forward_tap(g, view, g->first + j->first, j->tokens, router.in, j->normed, error))
         return error->status;
     if (organ_forward_products_add(&g->products, j->normed, &router, j->scores, j->tokens, error) ||
-        organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
+        organ_forward_products_run(&g->products, g->forward, g->scratch, error) || tap_router(j, error) ||
         organ_forward_share(g->forward->engine, j->tokens, choose_token, j, error))
         return error->status;
     sort_by_expert(j);
@@ -180,14 +215,84 @@ organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens
     j.up = j.gate + rows * inner;
     j.scores = j.up + rows * inner;
     j.choices = calloc(rows, sizeof *j.choices);
+    j.place = calloc(rows, sizeof *j.place);
     j.begin = calloc((size_t)c->experts + 1, sizeof *j.begin);
     j.token_of = calloc(rows, sizeof *j.token_of);
-    if (!j.choices || !j.begin || !j.token_of)
+    if (!j.choices || !j.place || !j.begin || !j.token_of)
         organ_fail_errno(error, ENOMEM, "cannot allocate the routing of %zu tokens", tokens);
     else if (route_tokens(&j, error) == ORGAN_OK)
         run_experts(&j, error);
     free(j.choices);
+    free(j.place);
     free(j.begin);
     free(j.token_of);
+    return error->status;
+}
+
+void organ_layer_tap_router(organ_layer *layer, void *context, organ_routed *routed)
+{
+    layer->routed = routed;
+    layer->routed_context = context;
+}
+
+organ_status organ_layer_keep(organ_layer *layer, const bool *kept, organ_error *error)
+{
+    const organ_forward_config *c = &layer->forward->config;
+    unsigned count = 0;
+    free(layer->kept);
+    layer->kept = NULL;
+    for (unsigned e = 0; e < c->experts; e++)
+        count += !kept || kept[e];
+    if (count == 0 || count < c->experts_used)
+        return organ_fail(error, ORGAN_USAGE, "%s: %u of %u experts are kept, and %u work on a token", layer->forward->model->path, count,
+                          c->experts, c->experts_used);
+    if (kept && !(layer->kept = malloc(c->experts * sizeof *kept)))
+        return organ_fail_errno(error, ENOMEM, "cannot allocate a list of %u experts", c->experts);
+    if (kept)
+        memcpy(layer->kept, kept, c->experts * sizeof *kept);
+    return ORGAN_OK;
+}
+
+/* act(gate) * up of some rows, to `inner`. */
+static organ_status run_inner(forward_group *g, const forward_view *views, const float *x, size_t rows, float *inner, float *up,
+                              organ_error *error)
+{
+    const size_t width = (size_t)g->forward->config.expert_intermediate;
+    const forward_linear gate = organ_forward_linear_of(g->layer, views[0], width),
+                         upper = organ_forward_linear_of(g->layer, views[1], width);
+    if (organ_forward_products_add(&g->products, x, &gate, inner, rows, error) ||
+        organ_forward_products_add(&g->products, x, &upper, up, rows, error) ||
+        organ_forward_products_run(&g->products, g->forward, g->scratch, error))
+        return error->status;
+    return organ_forward_gate_all(g, inner, up, rows, width, error);
+}
+
+static organ_status run_expert(forward_group *g, const forward_view *views, const float *x, size_t count, float *inner, float *out,
+                               organ_error *error)
+{
+    const size_t hidden = (size_t)g->forward->config.hidden, width = (size_t)g->forward->config.expert_intermediate;
+    const forward_linear down = organ_forward_linear_of(g->layer, views[2], hidden);
+    for (size_t first = 0; first < count && !error->status; first += FORWARD_GROUP) {
+        const size_t rows = organ_lesser(FORWARD_GROUP, count - first);
+        float *const to = inner ? inner + first * width : g->room + rows * width;
+        if (run_inner(g, views, x + first * hidden, rows, to, g->room, error) == ORGAN_OK && out &&
+            organ_forward_products_add(&g->products, to, &down, out + first * hidden, rows, error) == ORGAN_OK)
+            organ_forward_products_run(&g->products, g->forward, g->scratch, error);
+    }
+    return error->status;
+}
+
+organ_status organ_layer_expert(organ_forward *forward, const organ_layer *layer, unsigned expert, const float *x, size_t count,
+                                float *inner, float *out, organ_error *error)
+{
+    const organ_forward_config *c = &forward->config;
+    if (expert >= c->experts)
+        return organ_fail(error, ORGAN_USAGE, "%s: there is no expert %u of %u", forward->model->path, expert, c->experts);
+    forward_group g = {.forward = forward, .layer = layer};
+    g.room = organ_forward_layer_room(layer, 2 * organ_lesser(FORWARD_GROUP, count) * (size_t)c->expert_intermediate, error);
+    g.scratch = error->status ? NULL : organ_forward_scratch(forward, error);
+    if (!error->status)
+        run_expert(&g, layer->plan->experts + 3 * (size_t)expert, x, count, inner, out, error);
+    organ_forward_products_release(&g.products);
     return error->status;
 }

@@ -168,19 +168,11 @@ organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *
     return error->status;
 }
 
-/* A text goes through a layer in many runs: the room stays for the next one until the layer is freed. */
 organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows, float *hidden,
                              const organ_tap *tap, organ_error *error)
 {
-    const size_t floats = room_of_groups(forward, windows);
-    forward_room *const room = layer->room;
-    if (room->count < floats) {
-        organ_forward_free(room->floats);
-        room->floats = organ_forward_floats(floats, error);
-        room->count = room->floats ? floats : 0;
-    }
-    return run_in_room((forward_group){.forward = forward, .layer = layer, .windows = windows, .tap = tap, .room = room->floats}, hidden,
-                       error);
+    float *const room = organ_forward_layer_room(layer, room_of_groups(forward, windows), error);
+    return run_in_room((forward_group){.forward = forward, .layer = layer, .windows = windows, .tap = tap, .room = room}, hidden, error);
 }
 
 /* ---- the whole pass ---- */

@@ -65,6 +65,37 @@ void *organ_layer_values(organ_layer *layer, const char *tensor, uint64_t *bytes
 organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows, float *hidden,
                              const organ_tap *tap, organ_error *error);
 
+/* ---- mixtures of experts ---- */
+
+/* An expert that works on a token, and what its output is taken times. */
+typedef struct organ_choice {
+    unsigned expert;
+    float weight;
+} organ_choice;
+
+/* What a router's values of one token choose: experts_used experts, by number. The largest values among the kept experts (a flag for each,
+ * at least experts_used of them; NULL: all), equal ones by number, and their softmax over the kept ones, which the configuration may have
+ * divided by its sum: what a router with the rows of the kept ones alone would choose. Beside a NaN no value is larger.
+ * `room`: as many floats as there are experts; it may be `logits`. */
+void organ_forward_route(const organ_kernels *kernels, const organ_forward_config *config, const bool *kept, const float *logits,
+                         float *room, organ_choice *chosen);
+
+/* What router and experts of a layer see, `normed`, tokens x hidden_size, and what the router makes of it, `logits`, tokens x experts.
+ * Called on the thread that runs the layer, once for these tokens of the batch, before any of their experts, `first` ascending. */
+typedef organ_status organ_routed(void *context, int32_t layer, size_t first, size_t tokens, const float *normed, const float *logits,
+                                  organ_error *error);
+/* From now on every run of the layer tells `routed`; NULL: nobody. Of a layer without experts nothing is told. */
+void organ_layer_tap_router(organ_layer *layer, void *context, organ_routed *routed);
+
+/* From now on the layer runs as that of a model that has the kept experts alone (a flag for each; NULL: all). ORGAN_USAGE where these are
+ * fewer than work on a token, or there are none. */
+organ_status organ_layer_keep(organ_layer *layer, const bool *kept, organ_error *error);
+
+/* One expert on any rows: x is count x hidden_size; inner, count x the expert's intermediate size, becomes act(gate) * up, out, count x
+ * hidden_size, what the expert gives. Either may be NULL. What becomes of a row are the bits that organ_layer_run gets. */
+organ_status organ_layer_expert(organ_forward *forward, const organ_layer *layer, unsigned expert, const float *x, size_t count,
+                                float *inner, float *out, organ_error *error);
+
 /* Final norm and output head for some tokens of the batch: `rows` are indices of tokens, ascending; each(context, k, logits) is called for
  * k = 0 .. count - 1, on any worker, in any order; logits are vocab_size values that may be changed and are not kept. */
 organ_status organ_forward_logits(organ_forward *forward, const float *hidden, const size_t *rows, size_t count, void *context,

@@ -118,10 +118,13 @@ struct organ_layer {
     const organ_forward *forward;
     const forward_plan *plan;
     bool windowed;
+    bool *kept;           /* a flag for each expert; NULL: all */
+    organ_routed *routed; /* hears of the router, with its context; NULL: nobody does */
+    void *routed_context;
     unsigned char *values;
     bool borrowed;           /* these are somebody else's */
     forward_source *sources; /* of each slot; without a reader where its values are held */
-    forward_room *room;      /* of organ_layer_run */
+    forward_room *room;      /* of organ_layer_run and organ_layer_expert */
 };
 
 /* A linear layer: of a loaded layer, or the output head. */
@@ -257,6 +260,9 @@ typedef struct forward_group {
     forward_products products;
     size_t *routed; /* of each expert, tokens so far */
 } forward_group;
+
+/* So many floats that stay with the layer, for one that uses them at a time; NULL with an error. */
+float *organ_forward_layer_room(const organ_layer *layer, size_t floats, organ_error *error);
 
 /* organ_layer_run, for one window that goes on where `before` ends; NULL: for any windows, from their beginnings. */
 organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,

@@ -228,9 +228,22 @@ void organ_layer_free(organ_layer *layer)
     if (layer->room)
         organ_forward_free(layer->room->floats);
     free(layer->room);
+    free(layer->kept);
     if (!layer->borrowed)
         organ_forward_free((float *)(void *)layer->values);
     free(layer);
+}
+
+/* A text goes through a layer in many runs: the room stays for the next one until the layer is freed. */
+float *organ_forward_layer_room(const organ_layer *layer, size_t floats, organ_error *error)
+{
+    forward_room *const room = layer->room;
+    if (room->count < floats) {
+        organ_forward_free(room->floats);
+        room->floats = organ_forward_floats(floats, error);
+        room->count = room->floats ? floats : 0;
+    }
+    return room->floats;
 }
 
 float *organ_forward_vector(const organ_forward *f, const organ_weight *weight, organ_error *error)

@@ -444,7 +444,11 @@ int main(void)
          {a_tap_hears_the_inputs_of_each_layer, a_tap_hears_what_experts_get, weights_can_be_found_and_changed, rows_are_turned_back,
           a_stop_and_a_fault_of_the_tap_end_it}},
     };
-    Suite *const suites[] = {suite_of("forward", cases, sizeof cases / sizeof *cases, nothing, nothing), forward_faults_suite(),
-                             forward_past_suite(), forward_packed_suite(), NULL};
+    Suite *const suites[] = {suite_of("forward", cases, sizeof cases / sizeof *cases, nothing, nothing),
+                             forward_faults_suite(),
+                             forward_past_suite(),
+                             forward_packed_suite(),
+                             forward_experts_suite(),
+                             NULL};
     return run_suites(suites);
 }
