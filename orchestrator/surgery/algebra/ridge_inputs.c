@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT
+ * The normal matrix of the inputs. Tokens are gathered into chunks of one size, in which blocks that a token has not are zeros; products of
+ * 256 tokens are FP32 and are added to sums in FP64, of the tokens that D is fitted to and of those held back apart. */
+#include "orchestrator/surgery/algebra/ridge_job.h"
+
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/product.h"
+#include "orchestrator/stream/share.h"
+#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/multiply.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool take_memory(organ_ridge *ridge)
+{
+    bool done = true;
+    for (size_t part = 0; part < ORGAN_RIDGE_PARTS; part++) {
+        organ_ridge_sums *const s = &ridge->sums[part];
+        s->square = calloc(ridge->n * ridge->n, sizeof *s->square);
+        s->cross = calloc(ridge->n * ridge->shape.outputs, sizeof *s->cross);
+        s->inputs = organ_floats(ORGAN_RIDGE_CHUNK, ridge->features);
+        s->wanted = organ_floats(ORGAN_RIDGE_CHUNK, ridge->shape.outputs);
+        done = done && s->square && s->cross && s->inputs && s->wanted;
+    }
+    return done;
+}
+
+/* ---- sums ---- */
+
+static void add_chunk(const organ_ridge *ridge, const organ_ridge_sums *s, size_t tokens)
+{
+    const size_t n = ridge->n, outputs = ridge->shape.outputs;
+    size_t count = 0;
+    for (size_t from = 0; from < n; from += ORGAN_RIDGE_TILE)
+        ridge->products[count++] = (organ_product){.m = organ_lesser(ORGAN_RIDGE_TILE, n - from),
+                                                   .n = n - from,
+                                                   .k = tokens,
+                                                   .a = organ_by_columns(s->inputs + from, n),
+                                                   .b = organ_by_columns(s->inputs + from, n),
+                                                   .c = s->square + from * (n + 1),
+                                                   .c_stride = n,
+                                                   .wide = true,
+                                                   .into = ORGAN_PRODUCT_ADD};
+    organ_products_run(ridge->engine, NULL, ridge->products, count, ridge->scratch);
+    const organ_product cross = {.m = n,
+                                 .n = outputs,
+                                 .k = tokens,
+                                 .a = organ_by_columns(s->inputs, n),
+                                 .b = organ_by_columns(s->wanted, outputs),
+                                 .c = s->cross,
+                                 .c_stride = outputs,
+                                 .wide = true,
+                                 .into = ORGAN_PRODUCT_ADD};
+    organ_products_run(ridge->engine, NULL, &cross, 1, ridge->scratch);
+}
+
+static void add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks, const float *inputs, const float *wanted)
+{
+    const organ_ridge_shape *const shape = &ridge->shape;
+    const organ_ridge_sums *const s = &ridge->sums[part];
+    const size_t width = shape->width, outputs = shape->outputs;
+    for (size_t t = 0; t < tokens; t++) {
+        const size_t at = (s->added + t) % ORGAN_RIDGE_CHUNK;
+        memset(s->inputs + at * ridge->n, 0, ridge->n * sizeof *s->inputs);
+        for (size_t u = 0; u < shape->used; u++)
+            memcpy(s->inputs + at * ridge->n + (blocks ? blocks[t * shape->used + u] : u) * width, inputs + (t * shape->used + u) * width,
+                   width * sizeof *s->inputs);
+        memcpy(s->wanted + at * outputs, wanted + t * outputs, outputs * sizeof *s->wanted);
+        if (at + 1 == ORGAN_RIDGE_CHUNK)
+            add_chunk(ridge, s, ORGAN_RIDGE_CHUNK);
+    }
+}
+
+static void finish(organ_ridge *ridge)
+{
+    for (size_t part = 0; part < ORGAN_RIDGE_PARTS; part++) {
+        organ_ridge_sums *const s = &ridge->sums[part];
+        if (s->added % ORGAN_RIDGE_CHUNK > 0)
+            add_chunk(ridge, s, s->added % ORGAN_RIDGE_CHUNK);
+        for (size_t i = 0; i < ridge->n; i++)
+            s->trace += s->square[i * (ridge->n + 1)];
+    }
+}
+
+/* ---- FP32 copies ---- */
+
+typedef struct copying {
+    const organ_ridge *ridge;
+    organ_ridge_part first, last;
+    double shift;
+} copying;
+
+/* Row i of the sum of Z^T Z over parts. */
+static void copy_row(void *context, size_t i, size_t worker)
+{
+    const copying *const c = context;
+    const size_t n = c->ridge->n;
+    (void)worker;
+    for (size_t j = 0; j < n; j++) {
+        double sum = i == j ? c->shift : 0;
+        for (organ_ridge_part part = c->first; part <= c->last; part++)
+            sum += c->ridge->sums[part].square[organ_lesser(i, j) * n + organ_larger(i, j)];
+        c->ridge->factor[i * n + j] = (float)sum;
+    }
+}
+
+static void copy_square(const organ_ridge *ridge, organ_ridge_part first, organ_ridge_part last, double shift)
+{
+    copying c = {ridge, first, last, shift};
+    organ_share(ridge->engine, NULL, ridge->n, copy_row, &c);
+}
+
+static size_t prepare(organ_ridge *ridge, bool all, double shift, const float **sides)
+{
+    const double *const fit = ridge->sums[ORGAN_RIDGE_FIT].cross, *const held = ridge->sums[ORGAN_RIDGE_HELD].cross;
+    copy_square(ridge, ORGAN_RIDGE_FIT, all ? ORGAN_RIDGE_HELD : ORGAN_RIDGE_FIT, shift);
+    for (size_t k = 0; k < ridge->n * ridge->shape.outputs; k++)
+        ridge->solution[k] = (float)(fit[k] + (all ? held[k] : 0));
+    *sides = ridge->solution;
+    return ridge->n;
+}
+
+/* ||R||^2 - 2 <D, Z^T R> + <D, Z^T Z D> */
+static double rest(organ_ridge *ridge)
+{
+    const size_t n = ridge->n, outputs = ridge->shape.outputs;
+    const organ_ridge_sums *const held = &ridge->sums[ORGAN_RIDGE_HELD];
+    copy_square(ridge, ORGAN_RIDGE_HELD, ORGAN_RIDGE_HELD, 0);
+    const organ_product product = {.m = n,
+                                   .n = outputs,
+                                   .k = n,
+                                   .a = organ_by_rows(ridge->factor, n),
+                                   .b = organ_by_columns(ridge->solution, outputs),
+                                   .c = ridge->room,
+                                   .c_stride = outputs};
+    organ_products_run(ridge->engine, NULL, &product, 1, ridge->scratch);
+    double sum = held->energy;
+    for (size_t i = 0; i < n; i++) {
+        double row = 0;
+        for (size_t k = i * outputs; k < (i + 1) * outputs; k++)
+            row += (double)ridge->solution[k] * ((double)ridge->room[k] - 2 * held->cross[k]);
+        sum += row;
+    }
+    return fmax(sum, 0);
+}
+
+static void block(organ_ridge *ridge, size_t index, float *values)
+{
+    const size_t width = ridge->shape.width, outputs = ridge->shape.outputs;
+    const float *const rows = ridge->solution + index * width * outputs;
+    for (size_t o = 0; o < outputs; o++)
+        for (size_t c = 0; c < width; c++)
+            values[o * width + c] = rows[c * outputs + o];
+}
+
+const organ_ridge_way organ_ridge_by_inputs = {
+    .take_memory = take_memory, .add = add, .finish = finish, .prepare = prepare, .rest = rest, .block = block};

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT
+ * The normal matrix of the tokens: element (x, y) is the sum over the blocks that both have, in order, of products of their inputs, in
+ * FP64, rounded to FP32 in the end. */
+#include "orchestrator/surgery/algebra/ridge_job.h"
+
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/product.h"
+#include "orchestrator/stream/share.h"
+#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/multiply.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define TILE ORGAN_RIDGE_TILE
+
+static bool take_memory(organ_ridge *ridge)
+{
+    const organ_ridge_shape *const s = &ridge->shape;
+    const size_t rows = ridge->n * s->used;
+    ridge->inputs = organ_floats(rows, s->width);
+    ridge->wanted = organ_floats(ridge->n, s->outputs);
+    ridge->gram = organ_floats(ridge->n, ridge->n);
+    ridge->block = malloc(rows * sizeof *ridge->block);
+    ridge->token = malloc(rows * sizeof *ridge->token);
+    ridge->begin = calloc(s->blocks + 1, sizeof *ridge->begin);
+    return ridge->inputs && ridge->wanted && ridge->gram && ridge->block && ridge->token && ridge->begin;
+}
+
+static void add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks, const float *inputs, const float *wanted)
+{
+    const organ_ridge_shape *const s = &ridge->shape;
+    const size_t at = (part == ORGAN_RIDGE_HELD ? s->tokens[ORGAN_RIDGE_FIT] : 0) + ridge->sums[part].added;
+    memcpy(ridge->wanted + at * s->outputs, wanted, tokens * s->outputs * sizeof *wanted);
+    memcpy(ridge->inputs + at * s->used * s->width, inputs, tokens * s->used * s->width * sizeof *inputs);
+    for (size_t k = 0; k < tokens * s->used; k++)
+        ridge->block[at * s->used + k] = blocks ? blocks[k] : (uint32_t)(k % s->used);
+}
+
+/* ---- rows by block ---- */
+
+static void exchange(organ_ridge *ridge, size_t row, size_t with)
+{
+    const size_t width = ridge->shape.width;
+    float *const a = ridge->inputs + row * width, *const b = ridge->inputs + with * width;
+    for (size_t k = 0; k < width; k++) {
+        const float kept = a[k];
+        a[k] = b[k];
+        b[k] = kept;
+    }
+}
+
+/* Rows stand by block, those of a block by token. `block` becomes where each row goes, and is followed until it is there. */
+static void sort_rows(organ_ridge *ridge)
+{
+    const organ_ridge_shape *const s = &ridge->shape;
+    const size_t rows = ridge->n * s->used;
+    size_t *const begin = ridge->begin;
+    for (size_t r = 0; r < rows; r++)
+        begin[ridge->block[r] + 1]++;
+    for (size_t b = 0; b < s->blocks; b++)
+        begin[b + 1] += begin[b];
+    for (size_t r = 0; r < rows; r++) {
+        const size_t to = begin[ridge->block[r]]++;
+        ridge->token[to] = (uint32_t)(r / s->used);
+        ridge->block[r] = (uint32_t)to;
+    }
+    memmove(begin + 1, begin, s->blocks * sizeof *begin);
+    begin[0] = 0;
+    for (size_t r = 0; r < rows; r++)
+        while (ridge->block[r] != r) {
+            const uint32_t to = ridge->block[r];
+            exchange(ridge, r, to);
+            ridge->block[r] = ridge->block[to];
+            ridge->block[to] = to;
+        }
+}
+
+/* The first row of a block whose token is not before `token`. */
+static size_t first_row(const organ_ridge *ridge, size_t block, size_t token)
+{
+    size_t from = ridge->begin[block], to = ridge->begin[block + 1];
+    while (from < to) {
+        const size_t middle = from + (to - from) / 2;
+        if (ridge->token[middle] < token)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return from;
+}
+
+/* ---- Z Z^T ---- */
+
+/* Adds what one block brings to the tile of the tokens from `row` and from `col` on. */
+static void add_block(const organ_ridge *ridge, size_t block, size_t row, size_t col, unsigned char *scratch)
+{
+    double *const sums = (double *)(void *)(scratch + ORGAN_PRODUCT_SCRATCH), *const piece = sums + TILE * TILE;
+    const size_t a = first_row(ridge, block, row), b = first_row(ridge, block, col), width = ridge->shape.width;
+    const organ_product product = {.m = first_row(ridge, block, row + TILE) - a,
+                                   .n = first_row(ridge, block, col + TILE) - b,
+                                   .k = width,
+                                   .a = organ_by_rows(ridge->inputs + a * width, width),
+                                   .b = organ_by_rows(ridge->inputs + b * width, width),
+                                   .c = piece,
+                                   .c_stride = TILE,
+                                   .wide = true};
+    ridge->engine->kernels->product(&product, scratch);
+    for (size_t i = 0; i < product.m; i++)
+        for (size_t j = 0; j < product.n; j++)
+            sums[(ridge->token[a + i] - row) * TILE + ridge->token[b + j] - col] += piece[i * TILE + j];
+}
+
+/* Of all pairs of tiles those with no column before the row, row by row. */
+static void add_tile(void *context, size_t index, size_t worker)
+{
+    organ_ridge *const ridge = context;
+    unsigned char *const scratch = ridge->scratch + worker * ridge->worker_bytes;
+    const double *const sums = (const double *)(const void *)(scratch + ORGAN_PRODUCT_SCRATCH);
+    size_t row = 0, left = organ_pieces_of(ridge->n, TILE);
+    for (; index >= left; index -= left--)
+        row += TILE;
+    const size_t col = row + index * TILE;
+    memset(scratch + ORGAN_PRODUCT_SCRATCH, 0, TILE * TILE * sizeof *sums);
+    for (size_t b = 0; b < ridge->shape.blocks; b++)
+        add_block(ridge, b, row, col, scratch);
+    for (size_t i = row; i < organ_lesser(row + TILE, ridge->n); i++)
+        for (size_t j = col; j < organ_lesser(col + TILE, ridge->n); j++)
+            ridge->gram[i * ridge->n + j] = ridge->gram[j * ridge->n + i] = (float)sums[(i - row) * TILE + j - col];
+}
+
+static void finish(organ_ridge *ridge)
+{
+    const size_t tiles = organ_pieces_of(ridge->n, TILE), fit = ridge->shape.tokens[ORGAN_RIDGE_FIT];
+    sort_rows(ridge);
+    organ_share(ridge->engine, NULL, tiles * (tiles + 1) / 2, add_tile, ridge);
+    for (size_t i = 0; i < ridge->n; i++)
+        ridge->sums[i < fit ? ORGAN_RIDGE_FIT : ORGAN_RIDGE_HELD].trace += (double)ridge->gram[i * (ridge->n + 1)];
+}
+
+/* ---- solutions: a row for each token, of which D is Z^T times ---- */
+
+static size_t prepare(organ_ridge *ridge, bool all, double shift, const float **sides)
+{
+    const size_t n = all ? ridge->n : ridge->shape.tokens[ORGAN_RIDGE_FIT];
+    for (size_t i = 0; i < n; i++) {
+        memcpy(ridge->factor + i * n, ridge->gram + i * ridge->n, n * sizeof *ridge->gram);
+        ridge->factor[i * (n + 1)] = (float)((double)ridge->gram[i * (ridge->n + 1)] + shift);
+    }
+    *sides = ridge->wanted;
+    return n;
+}
+
+static double rest(organ_ridge *ridge)
+{
+    const size_t fit = ridge->shape.tokens[ORGAN_RIDGE_FIT], held = ridge->shape.tokens[ORGAN_RIDGE_HELD], outputs = ridge->shape.outputs;
+    const float *const wanted = ridge->wanted + fit * outputs;
+    const organ_product product = {.m = held,
+                                   .n = outputs,
+                                   .k = fit,
+                                   .a = organ_by_rows(ridge->gram + fit * ridge->n, ridge->n),
+                                   .b = organ_by_columns(ridge->solution, outputs),
+                                   .c = ridge->room,
+                                   .c_stride = outputs};
+    organ_products_run(ridge->engine, NULL, &product, 1, ridge->scratch);
+    double sum = 0;
+    for (size_t t = 0; t < held; t++) {
+        double row = 0;
+        for (size_t k = t * outputs; k < (t + 1) * outputs; k++) {
+            const double left = (double)wanted[k] - (double)ridge->room[k];
+            row += left * left;
+        }
+        sum += row;
+    }
+    return sum;
+}
+
+static void block(organ_ridge *ridge, size_t index, float *values)
+{
+    const size_t width = ridge->shape.width, outputs = ridge->shape.outputs, first = ridge->begin[index];
+    const size_t rows = ridge->begin[index + 1] - first;
+    for (size_t r = 0; r < rows; r++)
+        memcpy(ridge->room + r * outputs, ridge->solution + ridge->token[first + r] * outputs, outputs * sizeof *ridge->room);
+    const organ_product product = {.m = outputs,
+                                   .n = width,
+                                   .k = rows,
+                                   .a = organ_by_columns(ridge->room, outputs),
+                                   .b = organ_by_columns(ridge->inputs + first * width, width),
+                                   .c = values,
+                                   .c_stride = width};
+    organ_products_run(ridge->engine, NULL, &product, 1, ridge->scratch);
+}
+
+const organ_ridge_way organ_ridge_by_tokens = {.worker_bytes = 2 * TILE * TILE * sizeof(double),
+                                               .take_memory = take_memory,
+                                               .add = add,
+                                               .finish = finish,
+                                               .prepare = prepare,
+                                               .rest = rest,
+                                               .block = block};
