@@ -215,8 +215,9 @@ sanitize() {
     local vectors="-fno-sanitize=undefined,address -O2"
     # What fails each call of the system once in every verb takes minutes here, and so does what compares bytes and memory of verbs that other suites run: only
     # where they are named.
-    local long="names|cli_same_bits|cli_memory|cli_ranks_text"
-    if [[ $1 == whole ]]; then vectors="-fno-sanitize=undefined -O2" long=; fi
+    # What is left out has its sources in other suites: gptq, gptq_blocks, physarum_v2, along_ranks, html.
+    local long="names|cli_same_bits|cli_memory|cli_ranks_text|cli_gptq|cli_prune_then|cli_ranks|cli_ranks_more|html_quality"
+    if [[ $1 == whole ]]; then vectors="-fno-sanitize=undefined -O2" long= environment+=" WHOLE=yes"; fi
     elsewhere "$1" CFLAGS="${CFLAGS:-} $flags" CFLAGS_SCALAR=-O2 CFLAGS_SIMD="$vectors" || return
     in_tree "$1" "build/$1" "$({ programs && scripts; } | grep -vxE "abi|hardening|house|install|libraries|unit|pages" | grep -vxE -e "${SUITES:+-}($long)")" "$environment"
 }

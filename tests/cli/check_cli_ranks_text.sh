@@ -7,8 +7,10 @@ text=(--calibration tiny-qwen2/calibration.txt --samples 4 --context 32)
 
 # Also by more ranks than a layer has matrices.
 counts="2 3 8"
+if in_part; then counts=8; fi
 same 1 prune tiny-qwen2 --method physarum-v2 -s 50 "${text[@]}"
 counts="2 3"
+if in_part; then counts=3; fi
 same 2 prune tiny-qwen2 --method sparsegpt --pattern 2:4 "${text[@]}"
 same 3 prune tiny-qwen2 --method physarum-v3 -s 60 --effort 0.3 --then int4-group32 "${text[@]}"
 same 4 quantize tiny-qwen2 --scheme int4-group32 --method gptq "${text[@]}"

@@ -38,6 +38,9 @@ sampled() {
     sampled_before=yes
 }
 
+# What takes minutes natively, too, is whole in `ninja test-whole` alone.
+in_part() { [[ -z ${WHOLE:-} ]]; }
+
 # run ARGS...: the program's output is in ../out and ../err, its exit code in $code.
 run() {
     here="organ $*"

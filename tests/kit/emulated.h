@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * What sweeps over everything takes minutes on an emulated processor, and much of it does under sanitizers: tests/run_tests.sh sets
- * EMULATED or SANITIZED there, and the tests that ask here take samples, after a line that says so. Natively a sweep is always whole. */
+ * EMULATED or SANITIZED there, and the tests that ask here take samples, after a line that says so. Natively a sweep is whole, but for what
+ * takes so long that `ninja test-whole` alone does it, which sets WHOLE. */
 #ifndef ORGAN_TESTS_EMULATED_H
 #define ORGAN_TESTS_EMULATED_H
 #include <stddef.h>
@@ -27,6 +28,12 @@ static inline size_t sample_if_slow(size_t whole, size_t sample)
     if (!told++)
         puts("sanitized: samples of what is swept whole without");
     return sample;
+}
+
+/* `whole` in `ninja test-whole` alone; else `sample`, or `few` on an emulated processor and under sanitizers. */
+static inline size_t sample_unless_whole(size_t whole, size_t sample, size_t few)
+{
+    return sample_if_slow(getenv("WHOLE") ? whole : sample, few);
 }
 
 #endif
