@@ -107,6 +107,7 @@ surgery/measure output algebra organs
 surgery/remake output algebra trial
 surgery/purify output algebra trial remake measure
 surgery/precision output algebra along_text trial remake allocate
+surgery/layers output algebra along_text trial remake allocate
 surgery/lora output algebra trial remake precision
 surgery/orthogonality output algebra lora
 surgery/health output algebra
@@ -135,7 +136,7 @@ surgery/output output.h by_layer.h cuts.h errata.h experiment.h globs.h importan
 surgery/algebra low_rank.h block_matrix.h cholesky.h counterpart.h eigen.h floats.h matrix_bands.h multiply.h orthonormal.h philox.h ridge.h strips.h
 surgery/trial trial.h evaluate_options.h evaluation.h
 surgery/remake remake.h
-surgery/allocate allocate.h allocate_options.h curves.h exchanges.h
+surgery/allocate allocate.h allocate_options.h curves.h exchanges.h variants.h
 surgery/prune prune.h audit.h job.h
 surgery/along_text along_text.h calibration.h expand_moments.h
 surgery/calibrated calibrated.h calibrated_options.h
@@ -144,6 +145,7 @@ surgery/organs organs.h
 surgery/measure measure.h fleet.h z_measure.h
 surgery/purify purify.h
 surgery/precision precision.h plain_config.h quantize_pruned.h
+surgery/layers layers.h
 surgery/lora lora.h adapter_write.h factors.h
 surgery/orthogonality orthogonality.h noise_pairs.h
 surgery/health health.h

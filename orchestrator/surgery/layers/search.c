@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/layers/search.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* One dropped block is kept, one that is kept is dropped. */
+typedef struct exchange {
+    size_t back, out;
+    double more; /* influence */
+} exchange;
+
+typedef struct work {
+    const organ_layers_search *search;
+    organ_layers_found *found;
+    size_t room;
+    exchange *exchanges; /* of the best set, layers^2 at most */
+    bool *flags;         /* of the sets of a round */
+    double *divergence;
+} work;
+
+static organ_status no_memory(const work *w, organ_error *error)
+{
+    return organ_fail_errno(error, ENOMEM, "sets of %zu blocks", w->search->layers);
+}
+
+/* ---- what is judged ---- */
+
+static bool was_judged(const work *w, const bool *dropped)
+{
+    for (size_t k = 0; k < w->found->count; k++)
+        if (memcmp(w->found->sets[k].dropped, dropped, w->search->layers * sizeof *dropped) == 0)
+            return true;
+    return false;
+}
+
+static organ_status keep(work *w, size_t round, const bool *dropped, double divergence, organ_error *error)
+{
+    organ_layers_found *const f = w->found;
+    if (f->count == w->room) {
+        organ_layers_set *const sets = realloc(f->sets, (2 * w->room + ORGAN_LAYERS_ROUND) * sizeof *sets);
+        if (!sets)
+            return no_memory(w, error);
+        f->sets = sets;
+        w->room = 2 * w->room + ORGAN_LAYERS_ROUND;
+    }
+    bool *const own = malloc(w->search->layers * sizeof *own);
+    if (!own)
+        return no_memory(w, error);
+    memcpy(own, dropped, w->search->layers * sizeof *own);
+    f->sets[f->count++] = (organ_layers_set){round, divergence, own};
+    return ORGAN_OK;
+}
+
+/* The sets at w->flags are judged; the best of them becomes the best of all where it is better. */
+static organ_status judge(work *w, size_t round, size_t count, organ_error *error)
+{
+    const organ_layers_search *const s = w->search;
+    organ_layers_found *const f = w->found;
+    const size_t before = f->count;
+    if (s->judge(s->context, w->flags, count, w->divergence, error) != ORGAN_OK)
+        return error->status;
+    for (size_t k = 0; k < count; k++)
+        if (keep(w, round, w->flags + k * s->layers, w->divergence[k], error) != ORGAN_OK)
+            return error->status;
+    const size_t was = f->best;
+    for (size_t k = before; k < f->count; k++)
+        f->best = f->sets[k].divergence < f->sets[f->best].divergence ? k : f->best;
+    if (before == 0 || f->best != was) {
+        size_t *const path = realloc(f->path, (f->steps + 1) * sizeof *path);
+        if (!path)
+            return no_memory(w, error);
+        f->path = path;
+        f->path[f->steps++] = f->best;
+    }
+    f->rounds = round;
+    if (s->told)
+        s->told(s->context, round, f->count, &f->sets[f->best]);
+    return ORGAN_OK;
+}
+
+/* ---- the sets of a round ---- */
+
+/* Those of least influence, of equals the later blocks: what comes first shapes all that follows. */
+static void begin_with_least(const work *w, bool *dropped)
+{
+    const organ_layers_search *const s = w->search;
+    memset(dropped, 0, s->layers * sizeof *dropped);
+    for (size_t n = 0; n < s->wanted; n++) {
+        size_t least = s->layers;
+        for (size_t l = 0; l < s->layers; l++)
+            if (!dropped[l] && (least == s->layers || s->influence[l] <= s->influence[least]))
+                least = l;
+        dropped[least] = true;
+    }
+}
+
+static int by_influence(const void *a, const void *b)
+{
+    const exchange *const x = a, *const y = b;
+    if (x->more != y->more)
+        return x->more < y->more ? -1 : 1;
+    if (x->back != y->back)
+        return x->back < y->back ? -1 : 1;
+    return x->out < y->out ? -1 : x->out > y->out;
+}
+
+/* The next sets that differ from the best in one block and were not judged; how many. */
+static size_t exchange_blocks(work *w)
+{
+    const organ_layers_search *const s = w->search;
+    const bool *const best = w->found->sets[w->found->best].dropped;
+    size_t exchanges = 0, count = 0;
+    for (size_t back = 0; back < s->layers; back++)
+        for (size_t out = 0; out < s->layers && best[back]; out++)
+            if (!best[out])
+                w->exchanges[exchanges++] = (exchange){back, out, s->influence[out] - s->influence[back]};
+    qsort(w->exchanges, exchanges, sizeof *w->exchanges, by_influence);
+    for (size_t k = 0; k < exchanges && count < ORGAN_LAYERS_ROUND; k++) {
+        bool *const made = w->flags + count * s->layers;
+        memcpy(made, best, s->layers * sizeof *made);
+        made[w->exchanges[k].back] = false;
+        made[w->exchanges[k].out] = true;
+        count += !was_judged(w, made);
+    }
+    return count;
+}
+
+/* The next choice of as many blocks, in the order of their numbers; false: that was the last. */
+static bool next_choice(const organ_layers_search *s, bool *dropped)
+{
+    size_t at = s->layers, behind = 0;
+    while (at > 0 && dropped[at - 1]) {
+        dropped[--at] = false;
+        behind++;
+    }
+    while (at > 0 && !dropped[at - 1])
+        at--;
+    if (at == 0)
+        return false;
+    dropped[at - 1] = false;
+    memset(dropped + at, true, (behind + 1) * sizeof *dropped);
+    return true;
+}
+
+/* How many sets there are, up to one more than `most`. */
+static size_t count_choices(const organ_layers_search *s, size_t most)
+{
+    size_t count = 1;
+    for (size_t k = 1; k <= s->wanted && count <= most; k++)
+        count = count * (s->layers - s->wanted + k) / k;
+    return count;
+}
+
+static organ_status judge_all(work *w, organ_error *error)
+{
+    const organ_layers_search *const s = w->search;
+    bool *const next = calloc(s->layers, sizeof *next);
+    if (!next)
+        return no_memory(w, error);
+    memset(next, true, s->wanted * sizeof *next);
+    size_t count = 0;
+    do {
+        memcpy(w->flags + count * s->layers, next, s->layers * sizeof *next);
+        count += !was_judged(w, next);
+    } while (next_choice(s, next));
+    free(next);
+    w->found->whole = w->found->settled = true;
+    return count ? judge(w, 1, count, error) : ORGAN_OK;
+}
+
+static organ_status exchange_all(work *w, organ_error *error)
+{
+    for (size_t round = 1; round <= w->search->rounds && !w->found->settled && !error->status; round++) {
+        const size_t count = exchange_blocks(w);
+        if (count)
+            judge(w, round, count, error);
+        else
+            w->found->settled = true;
+    }
+    if (!error->status && !w->found->settled)
+        w->found->settled = exchange_blocks(w) == 0;
+    return error->status;
+}
+
+organ_status organ_layers_search_run(const organ_layers_search *s, organ_layers_found *found, organ_error *error)
+{
+    const size_t most = s->all > ORGAN_LAYERS_ROUND ? s->all : ORGAN_LAYERS_ROUND;
+    *found = (organ_layers_found){0};
+    work w = {.search = s,
+              .found = found,
+              .exchanges = malloc(s->layers * s->layers * sizeof *w.exchanges),
+              .flags = malloc(most * s->layers * sizeof *w.flags),
+              .divergence = malloc(most * sizeof *w.divergence)};
+    if (!w.exchanges || !w.flags || !w.divergence)
+        no_memory(&w, error);
+    else {
+        begin_with_least(&w, w.flags);
+        if (judge(&w, 0, 1, error) == ORGAN_OK)
+            s->rounds &&count_choices(s, s->all) <= s->all ? judge_all(&w, error) : exchange_all(&w, error);
+    }
+    free(w.exchanges);
+    free(w.flags);
+    free(w.divergence);
+    return error->status;
+}
+
+void organ_layers_found_release(organ_layers_found *found)
+{
+    for (size_t k = 0; k < found->count; k++)
+        free(found->sets[k].dropped);
+    free(found->sets);
+    free(found->path);
+    *found = (organ_layers_found){0};
+}

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/layers/sets.h"
+
+#include "orchestrator/machine/enough_memory.h"
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/surgery/allocate/variants.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct organ_layers_sets {
+    organ_forward *forward;
+    const organ_engine *engine;
+    const organ_windows *windows;
+    size_t tokens, width, layers;
+    size_t together;          /* sets at a time */
+    organ_variants *variants; /* with one stream more, which is the donor's */
+    float *states;            /* of the sets, then of the donor */
+    float *kept;              /* what goes into layers 0, stride, 2 stride, ... in the donor */
+    size_t stride;
+    double *influence;
+    size_t *leader; /* of each set under way: the stream that its hidden states are in */
+};
+
+static size_t floats_of(const organ_layers_sets *s) { return s->tokens * s->width; }
+static float *stream(const organ_layers_sets *s, size_t k) { return s->states + k * floats_of(s); }
+
+/* ---- memory ---- */
+
+static uint64_t states_bytes(const organ_forward *forward, size_t tokens)
+{
+    return (uint64_t)tokens * organ_forward_describe(forward)->hidden * sizeof(float);
+}
+
+/* Also what goes into the first layer is kept. */
+uint64_t organ_layers_sets_memory(const organ_forward *forward, size_t tokens)
+{
+    return organ_variants_memory(forward, tokens, 2) + states_bytes(forward, tokens);
+}
+
+typedef struct wanted {
+    const organ_forward *forward;
+    const organ_windows *windows;
+} wanted;
+
+static size_t tokens_of(const organ_windows *windows) { return windows->begin[windows->count]; }
+
+static size_t longest(const organ_windows *windows)
+{
+    size_t most = 0;
+    for (size_t w = 0; w < windows->count; w++) {
+        const size_t length = windows->begin[w + 1] - windows->begin[w];
+        most = length > most ? length : most;
+    }
+    return most;
+}
+
+static bool fits(void *context, uint64_t memory)
+{
+    const wanted *const w = context;
+    return organ_forward_left(w->forward, memory, longest(w->windows)) > organ_layers_sets_memory(w->forward, tokens_of(w->windows));
+}
+
+organ_status organ_layers_sets_check(const organ_forward *forward, const organ_engine *engine, const organ_windows *windows,
+                                     organ_error *error)
+{
+    wanted w = {forward, windows};
+    if (fits(&w, engine->memory))
+        return ORGAN_OK;
+    return organ_memory_refuse(error, engine->memory, organ_memory_enough(engine->memory, fits, &w),
+                               "the hidden states of %zu tokens (--search-tokens) three times over, and two layers", tokens_of(windows));
+}
+
+/* Half of what is left at most goes to sets at a time, the rest to states of the donor. */
+static void share_memory(organ_layers_sets *s, size_t most)
+{
+    const uint64_t one = states_bytes(s->forward, s->tokens) + 1;
+    const uint64_t left =
+        organ_forward_left(s->forward, s->engine->memory, longest(s->windows)) - organ_layers_sets_memory(s->forward, s->tokens);
+    const uint64_t more = left / 2 / (organ_variants_memory(s->forward, s->tokens, 3) - organ_variants_memory(s->forward, s->tokens, 2));
+    s->together = 1 + (size_t)(more < most - 1 ? more : most - 1);
+    const uint64_t room = 1 + (left - left / 2) / one;
+    s->stride = room >= s->layers ? 1 : (s->layers + (size_t)room - 1) / (size_t)room;
+}
+
+/* ---- the donor ---- */
+
+static organ_status stopped(const organ_layers_sets *s, organ_error *error)
+{
+    return organ_stop_asked(s->engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "stopped while sets of blocks are judged") : ORGAN_OK;
+}
+
+static float *kept_before(const organ_layers_sets *s, size_t layer) { return s->kept + layer / s->stride * floats_of(s); }
+
+/* In the order of the tokens: the same sum everywhere. Two vectors without a direction are alike. */
+static double influence_of(const organ_layers_sets *s, const float *before, const float *after)
+{
+    double sum = 0;
+    for (size_t t = 0; t < s->tokens; t++) {
+        double both = 0, one = 0, other = 0;
+        for (size_t k = t * s->width; k < (t + 1) * s->width; k++) {
+            both += (double)before[k] * after[k];
+            one += (double)before[k] * before[k];
+            other += (double)after[k] * after[k];
+        }
+        sum += one > 0 && other > 0 ? both / (sqrt(one) * sqrt(other)) : one == other;
+    }
+    return 1 - sum / (double)s->tokens;
+}
+
+/* Layer by layer: influences, and states that are kept. */
+static organ_status walk_donor(organ_layers_sets *s, organ_error *error)
+{
+    float *const before = stream(s, 0), *const after = stream(s, s->together);
+    if (organ_forward_embed(s->forward, s->windows, after, error) != ORGAN_OK)
+        return error->status;
+    for (size_t l = 0; l < s->layers && !stopped(s, error); l++) {
+        organ_layer *layer = NULL;
+        if (l % s->stride == 0)
+            memcpy(kept_before(s, l), after, floats_of(s) * sizeof *after);
+        memcpy(before, after, floats_of(s) * sizeof *after);
+        if (organ_layer_load(s->forward, (int32_t)l, &layer, error) == ORGAN_OK &&
+            organ_layer_run(s->forward, layer, s->windows, after, NULL, error) == ORGAN_OK)
+            s->influence[l] = influence_of(s, before, after);
+        organ_layer_free(layer);
+        if (!error->status && !isfinite(s->influence[l]))
+            organ_fail(error, ORGAN_BAD_INPUT, "hidden states behind block %zu are not finite numbers", l);
+    }
+    return error->status;
+}
+
+organ_status organ_layers_sets_open(organ_forward *forward, const organ_engine *engine, const organ_windows *windows, size_t most,
+                                    organ_layers_sets **sets, organ_error *error)
+{
+    const organ_forward_config *const c = organ_forward_describe(forward);
+    *sets = NULL;
+    if (organ_layers_sets_check(forward, engine, windows, error) != ORGAN_OK)
+        return error->status;
+    organ_layers_sets *const s = *sets = calloc(1, sizeof *s);
+    if (!s)
+        return organ_fail_errno(error, ENOMEM, "sets of blocks");
+    *s = (organ_layers_sets){.forward = forward,
+                             .engine = engine,
+                             .windows = windows,
+                             .tokens = tokens_of(windows),
+                             .width = (size_t)c->hidden,
+                             .layers = c->layers};
+    share_memory(s, most);
+    s->kept = malloc(((s->layers + s->stride - 1) / s->stride) * floats_of(s) * sizeof *s->kept);
+    s->influence = calloc(s->layers, sizeof *s->influence);
+    s->leader = calloc(s->together, sizeof *s->leader);
+    if (!s->kept || !s->influence || !s->leader)
+        organ_fail_errno(error, ENOMEM, "hidden states of %zu tokens", s->tokens);
+    else if (organ_variants_open(forward, engine, windows, s->together + 1, &s->variants, error) == ORGAN_OK) {
+        s->states = organ_variants_room(s->variants);
+        walk_donor(s, error);
+    }
+    if (error->status) {
+        organ_layers_sets_close(s);
+        *sets = NULL;
+    }
+    return error->status;
+}
+
+void organ_layers_sets_close(organ_layers_sets *s)
+{
+    if (!s)
+        return;
+    organ_variants_close(s->variants);
+    free(s->kept);
+    free(s->influence);
+    free(s->leader);
+    free(s);
+}
+
+const double *organ_layers_sets_influence(const organ_layers_sets *s) { return s->influence; }
+
+/* ---- sets ---- */
+
+/* The first stream of a batch in which the same of the first blocks are dropped as in set k; s->together: the donor's. */
+static size_t leader_of(const organ_layers_sets *s, const bool *dropped, size_t k, size_t blocks)
+{
+    const bool *const own = dropped + k * s->layers;
+    if (!memchr(own, true, blocks))
+        return s->together;
+    size_t j = 0;
+    while (j < k && memcmp(dropped + j * s->layers, own, blocks * sizeof *own) != 0)
+        j++;
+    return j;
+}
+
+/* Sets that part here get streams of their own. Those before k have parted already, but no stream has gone on since. */
+static void part(organ_layers_sets *s, const bool *dropped, size_t count, size_t blocks)
+{
+    for (size_t k = 0; k < count; k++) {
+        const size_t leader = leader_of(s, dropped, k, blocks);
+        if (leader == k && s->leader[k] != k)
+            memcpy(stream(s, k), stream(s, s->leader[k]), floats_of(s) * sizeof(float));
+        s->leader[k] = leader;
+    }
+}
+
+static bool donor_goes_on(const organ_layers_sets *s, size_t count)
+{
+    for (size_t k = 0; k < count; k++)
+        if (s->leader[k] == s->together)
+            return true;
+    return false;
+}
+
+static organ_status run_layer(organ_layers_sets *s, const bool *dropped, size_t count, size_t l, organ_error *error)
+{
+    organ_layer *layer = NULL;
+    const bool donor = donor_goes_on(s, count);
+    bool any = donor;
+    for (size_t k = 0; k < count; k++)
+        any |= s->leader[k] == k && !dropped[k * s->layers + l];
+    if (!any || organ_layer_load(s->forward, (int32_t)l, &layer, error) != ORGAN_OK)
+        return error->status;
+    if (donor)
+        organ_layer_run(s->forward, layer, s->windows, stream(s, s->together), NULL, error);
+    for (size_t k = 0; k < count && !error->status; k++)
+        if (s->leader[k] == k && !dropped[k * s->layers + l])
+            organ_layer_run(s->forward, layer, s->windows, stream(s, k), NULL, error);
+    organ_layer_free(layer);
+    return error->status;
+}
+
+/* At most s->together of them. */
+static organ_status judge_batch(organ_layers_sets *s, const bool *dropped, size_t count, double *divergence, organ_error *error)
+{
+    size_t first = s->layers - 1;
+    for (size_t k = 0; k < count; k++) {
+        const bool *const at = memchr(dropped + k * s->layers, true, s->layers);
+        const size_t block = at ? (size_t)(at - (dropped + k * s->layers)) : s->layers - 1;
+        first = block < first ? block : first;
+        s->leader[k] = s->together;
+    }
+    first -= first % s->stride;
+    memcpy(stream(s, s->together), kept_before(s, first), floats_of(s) * sizeof(float));
+    for (size_t l = first; l < s->layers && !stopped(s, error) && !error->status; l++) {
+        part(s, dropped, count, l + 1);
+        run_layer(s, dropped, count, l, error);
+    }
+    for (size_t k = 0; k < count; k++) /* the same set twice, or none dropped */
+        if (s->leader[k] != k)
+            memcpy(stream(s, k), stream(s, s->leader[k]), floats_of(s) * sizeof(float));
+    return error->status ? error->status : organ_variants_judge(s->variants, s->states, count, divergence, error);
+}
+
+static uint32_t owner_of(const organ_layers_sets *s, size_t k, size_t count)
+{
+    return (uint32_t)(k * organ_ranks_count(s->engine->ranks) / count);
+}
+
+organ_status organ_layers_sets_judge(organ_layers_sets *s, const bool *dropped, size_t count, double *divergence, organ_error *error)
+{
+    const uint32_t own = organ_ranks_rank(s->engine->ranks);
+    uint32_t *const owner = malloc((count + 1) * sizeof *owner);
+    if (!owner)
+        organ_fail_errno(error, ENOMEM, "%zu sets of blocks", count);
+    for (size_t k = 0; owner && k < count; k++) {
+        owner[k] = owner_of(s, k, count);
+        divergence[k] = 0;
+    }
+    for (size_t k = 0, next; k < count && !error->status; k = next) {
+        for (next = k + 1; next < count && next - k < s->together && owner[next] == owner[k];)
+            next++;
+        if (owner[k] == own)
+            judge_batch(s, dropped + k * s->layers, next - k, divergence + k, error);
+    }
+    organ_ranks_complete(s->engine->ranks, "sets of blocks are judged", divergence, sizeof *divergence, count, owner, error);
+    free(owner);
+    return error->status;
+}

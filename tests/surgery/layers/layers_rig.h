@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: MIT
+ * The suites of the room surgery/layers. */
+#ifndef LAYERS_RIG_H
+#define LAYERS_RIG_H
+
+#include <check.h>
+
+Suite *layer_sets_suite(void);
+
+#endif
