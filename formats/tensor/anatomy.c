@@ -2,6 +2,7 @@
 #include "formats/tensor/tensor.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 /* clang-format off */
@@ -358,4 +359,23 @@ void organ_anatomy_module(const char *tensor_name, char *out, unsigned long size
     if (p.bias)
         p.end = tensor_name + strlen(tensor_name);
     write_module(&p, out, size);
+}
+
+bool organ_anatomy_renumber(const char *tensor_name, int32_t layer, int32_t expert, char *out, size_t size)
+{
+    const parts p = take_name_apart(tensor_name, tensor_name + strlen(tensor_name));
+    const char *const layer_end = p.has_layer && layer >= 0 ? p.module - 1 : tensor_name;
+    const char *layer_begin = layer_end;
+    while (layer_begin > tensor_name && layer_begin[-1] != '.')
+        layer_begin--;
+    const char *const expert_begin = p.expert_dot && expert >= 0 ? p.expert_dot + 1 : layer_end;
+    const char *const rest = p.expert_dot && expert >= 0 ? p.expert_end : layer_end;
+    char layer_text[16] = "", expert_text[16] = "";
+    if (layer_end > tensor_name)
+        snprintf(layer_text, sizeof layer_text, "%d", (int)layer);
+    if (rest > layer_end)
+        snprintf(expert_text, sizeof expert_text, "%d", (int)expert);
+    const int length = snprintf(out, size, "%.*s%s%.*s%s%s", (int)(layer_begin - tensor_name), tensor_name, layer_text,
+                                (int)(expert_begin - layer_end), layer_end, expert_text, rest);
+    return length >= 0 && (size_t)length < size;
 }

@@ -162,6 +162,10 @@ const char *organ_anatomy_role_name(const organ_anatomy *anatomy); /* of its row
 unsigned organ_anatomy_row_named(const char *name);
 organ_role organ_anatomy_row_role(unsigned row); /* ORGAN_ROLE_OTHER for ORGAN_ANATOMY_ROWS */
 
+/* The name with other numbers of its layer and its expert; a number below 0 leaves what is there, and so does a name without one. False if
+ * it does not fit into `size` bytes with its NUL. */
+bool organ_anatomy_renumber(const char *tensor_name, int32_t layer, int32_t expert, char *out, size_t size);
+
 /* Where the tensor stands in its layer: the name without everything up to and with the layer number, without the number of the expert and
  * without ".weight": "self_attn.q_proj", "mlp.down_proj", "mlp.experts.down_proj", "ffn_down_exps"; where there is no layer, the whole name
  * without ".weight". `out` gets at most `size` bytes with its NUL (cut if longer). */

@@ -13,6 +13,7 @@
     VIEW(autopsy)                                                                                                                          \
     VIEW(dequantize)                                                                                                                       \
     VIEW(evaluate)                                                                                                                         \
+    VIEW(experts)                                                                                                                          \
     VIEW(extract)                                                                                                                          \
     VIEW(fleet)                                                                                                                            \
     VIEW(generate)                                                                                                                         \

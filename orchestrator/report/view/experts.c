@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT
+ * organ.experts/1 */
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/report/view/parts.h"
+#include "orchestrator/report/view/views.h"
+
+#include <stdio.h>
+
+static const organ_item merits[] = {
+    {NULL, "of {experts_before:count} experts {dry_run?would stay|stayed} in each layer", "{experts_after:count}"},
+    {NULL, "before", "{bytes_before:bytes}"},
+    {NULL, "{dry_run?they would become|after}", "{bytes_after:bytes}"}};
+
+static const organ_field layers[] = {FIELD_COUNT("layer", "layer"), FIELD_COUNT("experts", "experts"),
+                                     FIELD_WORDS("kept", "{kept_experts?{kept_experts:size}|all}", 0)};
+
+static const organ_field settings[] = {FIELD_TEXT("where", "where", 0), FIELD_TEXT("setting", "key", ORGAN_FIELD_CODE),
+                                       FIELD_WORDS("before", "{before}", 0), FIELD_WORDS("after", "{after}", 0)};
+
+static const organ_block blocks[] = {
+    LINES(NULL, MADE_WORDS("Cut experts out of", "model") "\n\n"),
+    HEADING("Experts of {model.name}"),
+    MERITS(NULL, merits),
+    EVALUATION_ON(ON_PAGE),
+    SAY(ON_FILES, NULL, "Definition {definition}. Model: {model:model}."),
+    WARN(ON_PAGE, "dry_run", "Dry run, nothing was written."),
+    SAY(ON_TEXT, NULL,
+        "{experts_after:count} of {experts_before:count} experts {dry_run?would stay|stay} in each layer: {bytes_before:bytes} "
+        "{dry_run?would become|became} {bytes_after:bytes}. Their bytes {dry_run?would stay|are} as they were."),
+    SECTION(ON_PAGE, NULL, "Layers"),
+    GRID(NULL, "kept",
+         .look = {.title = "Which experts {dry_run?would stay|stayed}",
+                  .description = "A row for each layer, a cell for each of its experts: 1 for one that stays, 0 for one that is cut out.",
+                  .row_label = "layer",
+                  .column_label = "expert",
+                  .value_label = "stays",
+                  .high = 1},
+         .name = "name", .values = "flags", .caption = "1 stays, 0 is cut out; experts are counted as the model before has them."),
+    TABLE(ON_FILES, NULL, "layers", FIELDS(layers), .caption = "Experts of each layer before and after", .most = EVERY_TENSOR,
+          .what = "layers"),
+    SECTION(ON_FILES, NULL, "Settings"),
+    TABLE(ON_ALL, NULL, "settings", FIELDS(settings), .caption = "What changed in the configuration", .most = EVERY_TENSOR,
+          .what = "settings"),
+    EVALUATION_ON(ON_TEXT),
+    GAP("!dry_run"),
+    TIME_LINE(" of output"),
+    REPORT_LINE("EXPERTS_REPORT.md"),
+    DEFINITIONS,
+};
+
+/* A flag for each expert of a layer: what the picture shows. */
+static json_t *flags_of(const json_t *layer)
+{
+    const json_t *const kept = json_object_get(layer, "kept_experts");
+    const size_t experts = (size_t)json_integer_value(json_object_get(layer, "experts"));
+    json_t *const flags = json_array();
+    for (size_t e = 0, at = 0; e < experts; e++) {
+        const bool stays = !json_is_array(kept) || json_integer_value(json_array_get(kept, at)) == (json_int_t)e;
+        at += stays;
+        json_array_append_new(flags, json_integer(stays));
+    }
+    return flags;
+}
+
+static json_t *with_flags(const json_t *report)
+{
+    json_t *const made = json_copy((json_t *)report), *const rows = json_array();
+    const json_t *const all = json_object_get(report, "layers");
+    for (size_t l = 0; l < json_array_size(all); l++) {
+        char name[32];
+        snprintf(name, sizeof name, "%zu", l);
+        json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("name", name), SET("flags", flags_of(json_array_get(all, l)))));
+    }
+    return made && json_object_set_new(made, "kept", rows) == 0 ? made : (json_decref(made), NULL);
+}
+
+const organ_view organ_experts_view = {.schema = "organ.experts/1",
+                                       .kind = "Experts",
+                                       .title = "{model.name}",
+                                       .lead = "{experts_after:count} of {experts_before:count} experts {dry_run?would stay|stay} in each "
+                                               "layer; what stays keeps its bytes.",
+                                       .make = with_flags,
+                                       BLOCKS_OF(blocks)};

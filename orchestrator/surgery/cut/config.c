@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT
+ * config.json of the smaller model. */
+#include "orchestrator/surgery/cut/settings.h"
+
+#include "formats/base/json_text.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNT_OF(list) (sizeof(list) / sizeof *(list))
+
+static const char *const parts_of_config[] = {NULL, "text_config", "language_config", "llm_config"};
+
+/* The whole number above 0; 0 where there is none. */
+static uint64_t number_of(const organ_cut_config *c, const char *key)
+{
+    const json_t *const value = json_object_get(c->object, key);
+    return json_is_integer(value) && json_integer_value(value) > 0 ? (uint64_t)json_integer_value(value) : 0;
+}
+
+static void set_number(const organ_cut_config *c, const char *key, uint64_t value)
+{
+    organ_cut_set(c, key, json_integer((json_int_t)value));
+}
+
+/* Those of the members that are `before` become `after`; how many. */
+static size_t change_numbers(const organ_cut_config *c, const char *const *keys, size_t count, uint64_t before, uint64_t after)
+{
+    size_t found = 0;
+    for (size_t k = 0; k < count; k++) {
+        if (json_is_array(json_object_get(c->object, keys[k])))
+            organ_cut_refuse(c, keys[k], "a list gives each layer its own number, and it is not known which reader takes it");
+        if (number_of(c, keys[k]) != before)
+            continue;
+        set_number(c, keys[k], after);
+        found++;
+    }
+    return found;
+}
+
+/* ---- experts ---- */
+
+static size_t edit_experts(const organ_cut_config *c)
+{
+    static const char *const counts[] = {"num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_moe_experts"};
+    static const char *const chosen[] = {"num_experts_per_tok", "num_experts_per_token", "experts_per_token", "moe_topk", "moe_k",
+                                         "moe_top_k",           "top_k_experts"};
+    const organ_cut_run *const run = c->run;
+    uint64_t most = 0;
+    const size_t found = change_numbers(c, counts, COUNT_OF(counts), run->experts_before, run->experts_after);
+    for (size_t k = 0; k < COUNT_OF(chosen); k++) {
+        uint64_t each = number_of(c, chosen[k]);
+        if (each > run->experts_after)
+            set_number(c, chosen[k], each = run->experts_after);
+        most = each > most ? each : most;
+    }
+    const char *const why = organ_cut_groups_fault(run, number_of(c, "n_group"), number_of(c, "topk_group"), most);
+    if (why)
+        organ_cut_refuse(c, "n_group", why);
+    return found;
+}
+
+/* ---- widths ---- */
+
+static size_t edit_channels(const organ_cut_config *c)
+{
+    static const char *const keys[] = {"intermediate_size", "ffn_hidden_size", "intermediate_size_mlp"};
+    return change_numbers(c, keys, COUNT_OF(keys), c->run->channels_before, c->run->channels_after);
+}
+
+static size_t edit_heads(const organ_cut_config *c)
+{
+    const organ_cut_run *const run = c->run;
+    const uint64_t heads = number_of(c, "num_attention_heads"), hidden = number_of(c, "hidden_size");
+    if (heads != (uint64_t)run->model->config.num_attention_heads)
+        return 0;
+    if (!number_of(c, "head_dim")) {
+        if (hidden == 0 || hidden % heads)
+            organ_cut_refuse(c, "hidden_size", "it does not tell the size of a head");
+        set_number(c, "head_dim", hidden / heads);
+    }
+    set_number(c, "num_attention_heads", heads / run->kv_heads_before * run->kv_heads_after);
+    set_number(c, "num_key_value_heads", run->kv_heads_after);
+    return 1;
+}
+
+/* ---- blocks ---- */
+
+static size_t edit_blocks(organ_cut_config *c)
+{
+    static const char *const counts[] = {"num_hidden_layers", "n_layer", "num_layers"};
+    const uint64_t later = number_of(c, "num_nextn_predict_layers");
+    size_t found = 0;
+    c->layers = 0;
+    for (size_t k = 0; k < COUNT_OF(counts); k++) {
+        const uint64_t layers = number_of(c, counts[k]);
+        if (layers == 0 || layers > c->run->layer_count || layers + later < c->run->layer_count)
+            continue;
+        c->layers = (size_t)layers;
+        set_number(c, counts[k], organ_cut_kept_before(c->run, c->layers));
+        found++;
+    }
+    if (found && later && c->layers < c->run->layer_count)
+        set_number(c, "num_nextn_predict_layers", c->run->layers_after - organ_cut_kept_before(c->run, c->layers));
+    if (found)
+        organ_cut_edit_layers(c);
+    return found;
+}
+
+/* ---- names of modules ---- */
+
+static void edit_names(const organ_cut_config *c)
+{
+    static const char *const keys[] = {"quantization_config", "compression_config", "quantization"};
+    for (size_t k = 0; k < COUNT_OF(keys) && !c->error->status; k++) {
+        const json_t *const value = json_object_get(c->object, keys[k]);
+        bool changed = false;
+        json_t *const made = value ? organ_cut_renamed(c->run, keys[k], value, &changed, c->error) : NULL;
+        if (made && changed && organ_json_edit_set(c->edit, c->inside, keys[k], made, c->error) == ORGAN_OK)
+            organ_cut_note(c->run, "config.json", keys[k], NULL, json_string("names of modules follow"), c->error);
+        json_decref(made);
+    }
+}
+
+/* ---- all of it ---- */
+
+typedef struct found {
+    size_t experts, channels, heads, blocks;
+} found;
+
+static organ_status check_found(const organ_cut_run *run, const organ_json_edit *config, const found *f, organ_error *error)
+{
+    const struct {
+        bool wanted;
+        size_t found;
+        const char *what;
+        uint64_t number;
+    } all[] = {{run->cuts_experts, f->experts, "experts", run->experts_before},
+               {run->cuts_channels, f->channels, "channels of the feed-forward", run->channels_before},
+               {run->cuts_heads, f->heads, "heads", (uint64_t)run->model->config.num_attention_heads},
+               {run->cuts_blocks, f->blocks, "layers", run->layer_count}};
+    for (size_t k = 0; k < COUNT_OF(all); k++)
+        if (all[k].wanted && all[k].found == 0)
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no member that is known to be the number of %s, %" PRIu64 " by the tensors",
+                              config->label, all[k].what, all[k].number);
+    return ORGAN_OK;
+}
+
+static void edit_object(organ_cut_config *c, found *f)
+{
+    f->experts += c->run->cuts_experts ? edit_experts(c) : 0;
+    f->channels += c->run->cuts_channels ? edit_channels(c) : 0;
+    f->heads += c->run->cuts_heads ? edit_heads(c) : 0;
+    f->blocks += c->run->cuts_blocks ? edit_blocks(c) : 0;
+    edit_names(c);
+}
+
+organ_status organ_cut_edit_config(void *context, organ_json_edit *config, organ_error *error)
+{
+    organ_cut_run *const run = context;
+    char *const bytes = malloc(config->length + 1);
+    json_t *root = NULL;
+    found f = {0};
+    if (!bytes)
+        return organ_fail_memory(error, config->label);
+    memcpy(bytes, config->bytes, config->length + 1);
+    organ_hf_config_tidy(bytes, config->length);
+    const organ_json_text text = {config->label, bytes, config->length};
+    organ_json_parse_object(&text, &root, error);
+    for (size_t k = 0; k < COUNT_OF(parts_of_config) && !error->status; k++) {
+        const char *const inside = parts_of_config[k];
+        organ_cut_config c = {run, config, inside, inside ? json_object_get(root, inside) : root, 0, error};
+        if (json_is_object(c.object))
+            edit_object(&c, &f);
+    }
+    if (!error->status)
+        check_found(run, config, &f, error);
+    json_decref(root);
+    free(bytes);
+    return error->status;
+}

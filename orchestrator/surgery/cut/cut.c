@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/cut/cut_job.h"
+
+#include "orchestrator/machine/enough_memory.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/output/layout.h"
+#include "orchestrator/surgery/output/plain_only.h"
+#include "orchestrator/surgery/output/tally.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static organ_status find_weights(organ_cut_run *run, organ_error *error)
+{
+    const organ_model *const model = run->model;
+    if (organ_weights_find(model, &run->weights, error))
+        return error->status;
+    run->weight_of = calloc(model->tensor_count + 1, sizeof *run->weight_of);
+    if (!run->weight_of)
+        return organ_fail_memory(error, model->path);
+    for (size_t t = 0; t < model->tensor_count; t++)
+        run->weight_of[t] = SIZE_MAX;
+    for (size_t k = 0; k < run->weights->count; k++)
+        for (size_t part = 0; part < ORGAN_WEIGHT_TENSORS; part++) {
+            const organ_tensor *const t = organ_weight_tensor(&run->weights->weights[k], part);
+            if (t)
+                run->weight_of[t - model->tensors] = k;
+        }
+    return ORGAN_OK;
+}
+
+static organ_status make_header(organ_cut_run *run, organ_error *error)
+{
+    if (!run->model->gguf)
+        return organ_cut_check_beside(run, error);
+    return organ_layout_metadata(run->model->gguf, &run->gguf, error) ? error->status : organ_cut_edit_keys(run, error);
+}
+
+/* ---- what the remake asks for ---- */
+
+static organ_status fill(void *context, organ_unit_run *units, organ_error *error)
+{
+    organ_cut_run *const run = context;
+    run->run = units;
+    if (run->cut->resolve && run->cut->resolve(run->cut->context, run, error))
+        return error->status;
+    return organ_cut_copy(run, error);
+}
+
+static bool recall(void *context, size_t item, const json_t *results)
+{
+    (void)context;
+    (void)item;
+    return results != NULL;
+}
+
+static json_t *parameters(void *context)
+{
+    const organ_cut_run *const run = context;
+    return run->cut->parameters(run->cut->context);
+}
+
+/* [[kept numbers] or null] of a layer; what it keeps all of is null. */
+static json_t *keep_json(const organ_cut_keep *keep) { return keep->numbers ? organ_ids_json(keep->numbers, keep->count) : json_null(); }
+
+static json_t *asked_json(const void *context, size_t l)
+{
+    const organ_cut_layer *const layer = &((const organ_cut_out *)context)->layers[l];
+    return layer->dropped ? json_null()
+                          : ORGAN_OBJECT(SET("experts", keep_json(&layer->experts)), SET("channels", keep_json(&layer->channels)),
+                                         SET("kv_heads", keep_json(&layer->kv_heads)));
+}
+
+static json_t *identity(void *context)
+{
+    const organ_cut_run *const run = context;
+    json_t *const kept = ORGAN_OBJECT(SET("layers", organ_json_rows(run->cut->layer_count, asked_json, run->cut)));
+    return run->cut->identity ? organ_json_joined(kept, run->cut->identity(run->cut->context)) : kept;
+}
+
+static json_t *document(void *context, const organ_unit_output *made)
+{
+    const organ_cut_run *const run = context;
+    return run->cut->document(run->cut->context, run, made);
+}
+
+static int settle_document(void *context, json_t *report)
+{
+    const organ_cut_run *const run = context;
+    return run->cut->settle ? run->cut->settle(run->cut->context, report) : 0;
+}
+
+/* ---- documents ---- */
+
+static json_t *layer_json(const void *context, size_t l)
+{
+    const organ_cut_run *const run = context;
+    const organ_cut_facts *const f = &run->facts[l];
+    const organ_cut_layer *const cut = &run->cut->layers[l];
+    const bool stays = f->becomes >= 0;
+    return ORGAN_OBJECT(SET_COUNT("layer", l), SET_INDEX("becomes", f->becomes), SET_COUNT_OF("experts", f->experts, f->experts),
+                        SET("kept_experts", stays ? keep_json(&cut->experts) : json_null()),
+                        SET_COUNT_OF("channels", stays && cut->channels.numbers, run->channels_before),
+                        SET("kept_channels", stays ? keep_json(&cut->channels) : json_null()),
+                        SET_COUNT_OF("kv_heads", stays && cut->kv_heads.numbers, run->kv_heads_before),
+                        SET("kept_kv_heads", stays ? keep_json(&cut->kv_heads) : json_null()));
+}
+
+json_t *organ_cut_json(const organ_cut_run *run, const organ_unit_output *made)
+{
+    uint64_t before = 0, after = 0;
+    for (size_t k = 0; k < run->weights->count; k++)
+        before += run->weights->weights[k].elements;
+    for (size_t k = 0; k < run->piece_count; k++) {
+        uint64_t elements = 1;
+        for (unsigned axis = 0; axis < run->pieces[k].rank; axis++)
+            elements *= run->pieces[k].shape[axis];
+        after += elements;
+    }
+    uint64_t bytes = 0;
+    for (size_t t = 0; t < run->model->tensor_count; t++)
+        bytes += run->model->tensors[t].bytes;
+    return ORGAN_OBJECT(SET_COUNT("bytes_before", bytes), SET_COUNT("bytes_after", organ_resharding_total(made->plan)),
+                        SET_COUNT("elements_before", before), SET_COUNT("elements_after", after),
+                        SET_COUNT("layers_after", run->layers_after), SET_COUNT("experts_before", run->experts_before),
+                        SET_COUNT("experts_after", run->experts_after), SET("layers", organ_json_rows(run->layer_count, layer_json, run)),
+                        SET_HELD("settings", run->settings));
+}
+
+/* ---- the run ---- */
+
+static organ_status prepare(organ_cut_run *run, organ_error *error)
+{
+    if (!run->settings)
+        return organ_fail_memory(error, run->model->path);
+    if (run->cut->engine->memory < organ_cut_copy_memory())
+        return organ_memory_refuse(error, run->cut->engine->memory, organ_cut_copy_memory(), "the buffers of a copy");
+    if (!run->model->gguf && run->model->config.present && organ_output_is_file(run->cut->path))
+        return organ_fail(error, ORGAN_USAGE, "%s: the smaller model has a config.json of its own: name a directory", run->cut->path);
+    if (organ_model_is_here(run->model, "cut", error) || find_weights(run, error) || organ_cut_settle(run, error) ||
+        organ_cut_plan(run, error))
+        return error->status;
+    return make_header(run, error);
+}
+
+static organ_status remake(organ_cut_run *run, json_t **report, organ_error *error)
+{
+    const organ_cut_out *const cut = run->cut;
+    const organ_remake all = {.model = run->model,
+                              .path = cut->path,
+                              .resume = cut->resume,
+                              .force = cut->force,
+                              .dry_run = cut->dry_run,
+                              .evaluate = cut->evaluate,
+                              .most = cut->most,
+                              .pieces = run->pieces,
+                              .piece_count = run->piece_count,
+                              .units = run->units,
+                              .unit_count = run->piece_count,
+                              .definition = cut->definition,
+                              .schema = cut->schema,
+                              .gguf = run->gguf,
+                              .stage = cut->stage,
+                              .name = cut->name,
+                              .markdown_name = cut->markdown_name,
+                              .progress = cut->progress,
+                              .engine = cut->engine,
+                              .model_is = "model",
+                              .made_as = ORGAN_MADE_ALIKE,
+                              .context = run,
+                              .edit = organ_cut_edit_config,
+                              .fill = fill,
+                              .recall = recall,
+                              .parameters = parameters,
+                              .identity = identity,
+                              .document = document,
+                              .settle = settle_document};
+    return organ_remake_run(&all, report, error);
+}
+
+organ_status organ_cut_make(const organ_cut_out *cut, json_t **report, organ_error *error)
+{
+    organ_cut_run run = {.cut = cut, .model = cut->model, .settings = json_array()};
+    *report = NULL;
+    pthread_mutex_init(&run.lock, NULL);
+    if (prepare(&run, error) == ORGAN_OK)
+        remake(&run, report, error);
+    pthread_mutex_destroy(&run.lock);
+    organ_gguf_writer_destroy(run.gguf);
+    organ_weights_free(run.weights);
+    json_decref(run.settings);
+    free(run.weight_of);
+    free(run.pieces);
+    free(run.units);
+    free(run.parts);
+    free(run.part_of);
+    organ_arena_release(&run.arena);
+    return error->status;
+}

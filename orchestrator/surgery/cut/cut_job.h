@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT
+ * Inside of the room surgery/cut: a smaller model while it is planned and written. */
+#ifndef ORGAN_CUT_JOB_H
+#define ORGAN_CUT_JOB_H
+
+#include "formats/base/arena.h"
+#include "formats/weights/weights.h"
+#include "orchestrator/surgery/cut/cut.h"
+
+#include <pthread.h>
+
+#define ORGAN_CUT_AXES ((size_t)6)
+
+/* A tensor that goes on with a part of its bytes, or with other ones. */
+typedef struct organ_cut_part {
+    const organ_tensor *tensor;
+    size_t piece;                        /* of the output */
+    uint64_t shape[ORGAN_CUT_AXES];      /* there */
+    organ_cut_keep axes[ORGAN_CUT_AXES]; /* what stays along each axis, in units of storage: elements, of the last axis blocks */
+    const unsigned char *values;         /* its bytes, where they are known (a weight_shape); NULL: kept ones of the donor */
+    size_t matrices, put;                /* resolved: how many the output has, how many of them were put; 0: it is not resolved */
+} organ_cut_part;
+
+/* What the tensors and the configuration say of a layer of the donor. */
+typedef struct organ_cut_facts {
+    int32_t becomes;       /* its number in the output, -1: it is dropped */
+    uint32_t experts;      /* routed ones, 0: none */
+    uint32_t kept_experts; /* of them */
+    int32_t *expert_of;    /* the new number of each, -1: cut; NULL: all stay */
+} organ_cut_facts;
+
+struct organ_cut_run {
+    const organ_cut_out *cut;
+    const organ_model *model;
+    organ_weights *weights;
+    size_t *weight_of;  /* of each tensor of the model the weight that it is a part of; SIZE_MAX: none */
+    size_t layer_count; /* of the donor */
+    organ_cut_facts *facts;
+    size_t layers_after;
+    bool cuts_experts, cuts_blocks, cuts_channels, cuts_heads;
+    uint32_t experts_before, experts_after;                                    /* of the layers that have some; 0: none has */
+    uint64_t channels_before, channels_after, kv_heads_before, kv_heads_after; /* 0: no layer loses any */
+    organ_shard_piece *pieces;
+    organ_run_unit *units;
+    size_t piece_count;
+    organ_cut_part *parts;
+    size_t part_count;
+    size_t *part_of; /* of each tensor of the model; SIZE_MAX: it is gone, or stays as it is */
+    organ_gguf_writer *gguf;
+    json_t *settings; /* what changed in configurations: see organ_cut_json */
+    size_t row_units;
+    organ_unit_run *run;
+    organ_arena arena;
+    pthread_mutex_t lock;
+};
+
+/* ---- what stays (facts.c) ---- */
+
+/* Checks the numbers of `cut` against the model, and settles the facts of each layer. */
+organ_status organ_cut_settle(organ_cut_run *run, organ_error *error);
+
+/* Whether the tensor is a router, its bias or another part of one; not the gate of a shared expert. */
+bool organ_cut_is_router(const char *name);
+
+/* ---- pieces (plan.c) ---- */
+
+organ_status organ_cut_plan(organ_cut_run *run, organ_error *error);
+
+/* ---- parts of a tensor (select.c) ---- */
+
+/* What stays of the rows and columns of a weight, as the part of its storage that the tensor is. */
+typedef struct organ_cut_shares {
+    organ_cut_keep experts, rows, cols;
+} organ_cut_shares;
+
+/* Sets axes, shape and values of the part. */
+organ_status organ_cut_select(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part, organ_error *error);
+
+/* ---- configurations (config.c, layers.c, names.c, keys.c) ---- */
+
+organ_status organ_cut_edit_config(void *context, organ_json_edit *config, organ_error *error);
+organ_status organ_cut_edit_keys(organ_cut_run *run, organ_error *error);
+
+/* ORGAN_BAD_INPUT where another file beside the tensors, which goes along as it is, names modules by numbers that change. */
+organ_status organ_cut_check_beside(const organ_cut_run *run, organ_error *error);
+
+/* ---- bytes (copy.c, put.c) ---- */
+
+organ_status organ_cut_copy(organ_cut_run *run, organ_error *error);
+uint64_t organ_cut_copy_memory(void); /* of a worker */
+
+#endif

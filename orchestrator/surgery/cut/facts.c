@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT
+ * What the donor has in each layer, and what stays of it. */
+#include "orchestrator/surgery/cut/cut_job.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+size_t organ_cut_layers(const organ_model *model)
+{
+    size_t count = 0;
+    for (size_t t = 0; t < model->tensor_count; t++)
+        if (model->tensors[t].anatomy.layer >= (int32_t)count)
+            count = (size_t)model->tensors[t].anatomy.layer + 1;
+    return count;
+}
+
+bool organ_cut_is_router(const char *name)
+{
+    static const char *const ends[] = {".bias", "_bias"};
+    char module[512];
+    size_t length;
+    organ_anatomy_companion(name, &length);
+    for (size_t k = 0; k < 2; k++)
+        if (length > 5 && memcmp(name + length - 5, ends[k], 5) == 0)
+            length -= 5;
+    if (length >= sizeof module || strstr(name, "shared_expert_gate") || strstr(name, "_shexp"))
+        return false;
+    memcpy(module, name, length);
+    module[length] = '\0';
+    return organ_anatomy_of(module).role == ORGAN_ROLE_ROUTER;
+}
+
+static bool is_router_weight(const organ_tensor *t)
+{
+    return t->anatomy.role == ORGAN_ROLE_ROUTER && t->rank == 2 && organ_cut_is_router(t->name);
+}
+
+uint64_t organ_cut_experts(const organ_model *model, size_t layer)
+{
+    for (size_t t = 0; t < model->tensor_count; t++)
+        if (model->tensors[t].anatomy.layer == (int32_t)layer && is_router_weight(&model->tensors[t]))
+            return model->tensors[t].shape[0];
+    return 0;
+}
+
+/* ---- what is asked ---- */
+
+static organ_status check_keep(const organ_cut_run *run, size_t layer, const organ_cut_keep *keep, uint64_t have, const char *what,
+                               organ_error *error)
+{
+    if (!keep->numbers)
+        return ORGAN_OK;
+    if (have == 0)
+        return organ_fail(error, ORGAN_USAGE, "%s: layer %zu has no %s to cut", run->model->path, layer, what);
+    if (keep->count == 0)
+        return organ_fail(error, ORGAN_USAGE, "%s: layer %zu would have no %s left", run->model->path, layer, what);
+    for (size_t k = 0; k < keep->count; k++)
+        if (keep->numbers[k] >= have || (k && keep->numbers[k] <= keep->numbers[k - 1]))
+            return organ_fail(error, ORGAN_USAGE,
+                              "%s: layer %zu: number %" PRIu32 " of the kept %s is not above the one before and below %" PRIu64,
+                              run->model->path, layer, keep->numbers[k], what, have);
+    return ORGAN_OK;
+}
+
+static organ_status settle_experts(organ_cut_run *run, size_t layer, organ_error *error)
+{
+    const organ_cut_keep *const keep = &run->cut->layers[layer].experts;
+    organ_cut_facts *const f = &run->facts[layer];
+    if (check_keep(run, layer, keep, f->experts, "routed experts", error))
+        return error->status;
+    f->kept_experts = keep->numbers ? (uint32_t)keep->count : f->experts;
+    if (f->kept_experts == f->experts)
+        return ORGAN_OK;
+    run->cuts_experts = true;
+    if (!(f->expert_of = organ_arena_take(&run->arena, f->experts * sizeof *f->expert_of)))
+        return organ_fail_memory(error, run->model->path);
+    for (uint32_t e = 0; e < f->experts; e++)
+        f->expert_of[e] = -1;
+    for (size_t k = 0; k < keep->count; k++)
+        f->expert_of[keep->numbers[k]] = (int32_t)k;
+    return ORGAN_OK;
+}
+
+/* One number of experts for all layers: no reader takes a list. */
+static organ_status check_even(organ_cut_run *run, organ_error *error)
+{
+    size_t first = SIZE_MAX;
+    for (size_t l = 0; l < run->layer_count; l++) {
+        const organ_cut_facts *const f = &run->facts[l];
+        if (f->becomes < 0 || !f->experts)
+            continue;
+        first = first == SIZE_MAX ? l : first;
+        if (run->cuts_experts && f->kept_experts != run->facts[first].kept_experts)
+            return organ_fail(error, ORGAN_USAGE,
+                              "%s: layer %zu would have %" PRIu32 " experts and layer %zu %" PRIu32
+                              ": config.json and the keys of GGUF have one "
+                              "number of experts for all layers, and neither transformers nor llama.cpp reads a list",
+                              run->model->path, first, run->facts[first].kept_experts, l, f->kept_experts);
+        run->experts_before = f->experts;
+        run->experts_after = f->kept_experts;
+    }
+    return ORGAN_OK;
+}
+
+static organ_status settle_blocks(organ_cut_run *run, organ_error *error)
+{
+    for (size_t l = 0; l < run->layer_count; l++) {
+        run->facts[l].becomes = run->cut->layers[l].dropped ? -1 : (int32_t)run->layers_after++;
+        run->cuts_blocks = run->cuts_blocks || run->cut->layers[l].dropped;
+    }
+    return run->layers_after ? ORGAN_OK : organ_fail(error, ORGAN_USAGE, "%s: no block would be left", run->model->path);
+}
+
+/* ---- channels and heads ---- */
+
+static uint64_t channels_of(const organ_cut_run *run, size_t layer)
+{
+    for (size_t k = 0; k < run->weights->count; k++) {
+        const organ_weight *const w = &run->weights->weights[k];
+        if (w->anatomy.layer == (int32_t)layer && w->anatomy.role == ORGAN_ROLE_DOWN && w->anatomy.experts == ORGAN_EXPERTS_NONE &&
+            w->rank == 2)
+            return w->shape[1];
+    }
+    return 0;
+}
+
+/* Adds what a layer keeps to what all keep: one number in the configuration. */
+static organ_status even_out(const organ_cut_run *run, size_t layer, const organ_cut_keep *keep, uint64_t have, const char *what,
+                             uint64_t *before, uint64_t *after, organ_error *error)
+{
+    const uint64_t kept = keep->numbers ? keep->count : have;
+    if (check_keep(run, layer, keep, have, what, error))
+        return error->status;
+    if (have && *before && (*before != have || *after != kept))
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: layer %zu would have %" PRIu64 " of %" PRIu64 " %s, a layer before it %" PRIu64 " of %" PRIu64
+                          ": config.json and the keys of GGUF have one number for all layers",
+                          run->model->path, layer, kept, have, what, *after, *before);
+    if (have) {
+        *before = have;
+        *after = kept;
+    }
+    return ORGAN_OK;
+}
+
+static bool asks(const organ_cut_run *run, size_t at)
+{
+    for (size_t l = 0; l < run->layer_count; l++) {
+        const organ_cut_keep *const keep = at ? &run->cut->layers[l].kv_heads : &run->cut->layers[l].channels;
+        if (keep->numbers && run->facts[l].becomes >= 0)
+            return true;
+    }
+    return false;
+}
+
+static organ_status settle_widths(organ_cut_run *run, organ_error *error)
+{
+    const int64_t kv = run->model->config.num_key_value_heads, heads = run->model->config.num_attention_heads;
+    const bool channels = asks(run, 0), kv_heads = asks(run, 1);
+    if (kv_heads && (heads < 1 || (kv >= 1 && heads % kv)))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: %" PRId64 " query heads and %" PRId64
+                          " heads of K and V: its configuration does not say which belong together",
+                          run->model->path, heads, kv);
+    for (size_t l = 0; l < run->layer_count && !error->status; l++) {
+        const organ_cut_layer *const layer = &run->cut->layers[l];
+        if (run->facts[l].becomes < 0)
+            continue;
+        if (channels && even_out(run, l, &layer->channels, channels_of(run, l), "channels of the feed-forward", &run->channels_before,
+                                 &run->channels_after, error))
+            return error->status;
+        if (kv_heads)
+            even_out(run, l, &layer->kv_heads, (uint64_t)(kv >= 1 ? kv : heads), "heads of K and V", &run->kv_heads_before,
+                     &run->kv_heads_after, error);
+    }
+    run->cuts_channels = run->channels_after < run->channels_before;
+    run->cuts_heads = run->kv_heads_after < run->kv_heads_before;
+    return error->status;
+}
+
+organ_status organ_cut_settle(organ_cut_run *run, organ_error *error)
+{
+    const organ_model *const model = run->model;
+    run->layer_count = organ_cut_layers(model);
+    if (run->cut->layer_count != run->layer_count)
+        return organ_fail(error, ORGAN_USAGE, "%s: has %zu layers, not %zu", model->path, run->layer_count, run->cut->layer_count);
+    run->facts = organ_arena_take(&run->arena, (run->layer_count + 1) * sizeof *run->facts);
+    if (!run->facts)
+        return organ_fail_memory(error, model->path);
+    memset(run->facts, 0, (run->layer_count + 1) * sizeof *run->facts);
+    for (size_t t = 0; t < model->tensor_count; t++)
+        if (model->tensors[t].anatomy.layer >= 0 && is_router_weight(&model->tensors[t]))
+            run->facts[model->tensors[t].anatomy.layer].experts =
+                model->tensors[t].shape[0] < INT32_MAX ? (uint32_t)model->tensors[t].shape[0] : 0;
+    if (settle_blocks(run, error))
+        return error->status;
+    for (size_t l = 0; l < run->layer_count; l++)
+        if (!run->cut->layers[l].dropped && settle_experts(run, l, error))
+            return error->status;
+    if (check_even(run, error) || settle_widths(run, error))
+        return error->status;
+    if (!run->cuts_blocks && !run->cuts_experts && !run->cuts_channels && !run->cuts_heads && !run->cut->resolved)
+        return organ_fail(error, ORGAN_USAGE, "%s: all of it would stay: there is nothing to cut", model->path);
+    return ORGAN_OK;
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT
+ * Key-values of the smaller GGUF model. */
+#include "orchestrator/surgery/cut/settings.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define COUNT_OF(list) (sizeof(list) / sizeof *(list))
+#define KEY            160
+
+typedef struct keys {
+    organ_cut_run *run;
+    const organ_gguf *gguf;
+    const char *architecture;
+    organ_error *error;
+} keys;
+
+static const char *key_of(const keys *k, const char *name, char key[KEY])
+{
+    snprintf(key, KEY, "%s.%s", k->architecture, name);
+    return key;
+}
+
+static const organ_gguf_kv *find(const keys *k, const char *name)
+{
+    char key[KEY];
+    return organ_gguf_find(k->gguf, key_of(k, name, key));
+}
+
+/* The whole number from 0; -1 where there is none, or a list. */
+static int64_t number_of(const keys *k, const char *name)
+{
+    const organ_gguf_kv *const kv = find(k, name);
+    int64_t value;
+    return kv && kv->type != ORGAN_GGUF_ARRAY && organ_gguf_integer_at(kv, 0, &value) && value >= 0 ? value : -1;
+}
+
+static void set_key(const keys *k, const char *name, uint64_t value)
+{
+    char key[KEY];
+    const int64_t before = number_of(k, name);
+    key_of(k, name, key);
+    if (before == (int64_t)value)
+        return;
+    if (organ_gguf_writer_set_integer(k->run->gguf, key, ORGAN_GGUF_U32, (int64_t)value, k->error) == ORGAN_OK)
+        organ_cut_note(k->run, "GGUF", key, before < 0 ? NULL : json_integer(before), json_integer((json_int_t)value), k->error);
+}
+
+static void refuse(const keys *k, const char *name, const char *why)
+{
+    organ_fail(k->error, ORGAN_BAD_INPUT, "%s: key '%s.%s' is %" PRId64 ": %s", k->run->model->path, k->architecture, name,
+               number_of(k, name), why);
+}
+
+/* A key that must be there with what the tensors say. */
+static void change(const keys *k, const char *name, uint64_t before, uint64_t after)
+{
+    if (number_of(k, name) == (int64_t)before)
+        set_key(k, name, after);
+    else
+        organ_fail(k->error, ORGAN_BAD_INPUT, "%s: key '%s.%s' is not the %" PRIu64 " that the tensors have", k->run->model->path,
+                   k->architecture, name, before);
+}
+
+/* ---- experts, widths ---- */
+
+static void edit_experts(const keys *k)
+{
+    const organ_cut_run *const run = k->run;
+    const int64_t used = number_of(k, "expert_used_count"), groups = number_of(k, "expert_group_count");
+    const uint64_t each = used > (int64_t)run->experts_after ? run->experts_after : used > 0 ? (uint64_t)used : 0;
+    const int64_t in = number_of(k, "expert_group_used_count");
+    change(k, "expert_count", run->experts_before, run->experts_after);
+    if (used > (int64_t)each)
+        set_key(k, "expert_used_count", each);
+    const char *const why = organ_cut_groups_fault(run, groups > 0 ? (uint64_t)groups : 0, in > 0 ? (uint64_t)in : 0, each);
+    if (why)
+        refuse(k, "expert_group_count", why);
+}
+
+static void edit_heads(const keys *k)
+{
+    static const char *const lengths[] = {"attention.key_length", "attention.value_length"};
+    const organ_cut_run *const run = k->run;
+    const int64_t heads = number_of(k, "attention.head_count"), hidden = number_of(k, "embedding_length");
+    if (heads < 1 || hidden < 1) {
+        refuse(k, "attention.head_count", "it and embedding_length must be numbers for heads to be cut");
+        return;
+    }
+    for (size_t i = 0; i < COUNT_OF(lengths); i++)
+        if (number_of(k, lengths[i]) < 0)
+            set_key(k, lengths[i], (uint64_t)(hidden / heads));
+    set_key(k, "attention.head_count", (uint64_t)heads / run->kv_heads_before * run->kv_heads_after);
+    set_key(k, "attention.head_count_kv", run->kv_heads_after);
+}
+
+/* ---- blocks ---- */
+
+/* What llama.cpp takes from the place of a layer, without a key. */
+static void check_architecture(const keys *k)
+{
+    static const struct {
+        const char *architecture;
+        uint64_t period;
+    } fixed[] = {{"gemma2", 2}, {"gemma3", 6},  {"gemma3n", 5}, {"cohere2", 4}, {"gpt-oss", 2},
+                 {"llama4", 4}, {"smollm3", 4}, {"exaone4", 4}, {"olmo2", 4}};
+    const bool listed =
+        find(k, "attention.sliding_window_pattern") && find(k, "attention.sliding_window_pattern")->type == ORGAN_GGUF_ARRAY;
+    for (size_t i = 0; i < COUNT_OF(fixed) && !listed; i++)
+        if (strcmp(k->architecture, fixed[i].architecture) == 0 && !organ_cut_period_holds(k->run, k->run->layer_count, fixed[i].period, 1))
+            organ_fail(k->error, ORGAN_BAD_INPUT,
+                       "%s: llama.cpp gives every %" PRIu64 "th layer of %s another attention by its place: drop whole periods of %" PRIu64
+                       ", so that the layers that stay keep their kind",
+                       k->run->model->path, fixed[i].period, k->architecture, fixed[i].period);
+    const uint64_t largest = strcmp(k->architecture, "gemma2") == 0 ? 46 : strcmp(k->architecture, "gemma3") == 0 ? 62 : 0;
+    if (largest && k->run->layer_count == largest)
+        organ_fail(k->error, ORGAN_BAD_INPUT,
+                   "%s: llama.cpp knows the %s whose attention is scaled in another way by its %" PRIu64 " layers: none can be dropped",
+                   k->run->model->path, k->architecture, largest);
+}
+
+static void check_periods(const keys *k)
+{
+    static const char *const names[] = {"attention.sliding_window_pattern", "full_attention_interval", "interleave_moe_layer_step",
+                                        "moe_every_n_layers"};
+    for (size_t i = 0; i < COUNT_OF(names); i++)
+        if (number_of(k, names[i]) > 1 && !organ_cut_period_holds(k->run, k->run->layer_count, (uint64_t)number_of(k, names[i]), 1))
+            refuse(k, names[i], "without these blocks it would say something else of the layers that stay");
+    if (number_of(k, "attention.shared_kv_layers") > 0)
+        refuse(k, "attention.shared_kv_layers", "layers take the keys and values of others by their place: blocks cannot be dropped");
+}
+
+/* An array with an element for each layer, without those that are gone. Strings are no such elements. */
+static void cut_array(const keys *k, const organ_gguf_kv *kv)
+{
+    const organ_cut_run *const run = k->run;
+    const size_t each = organ_gguf_type_bytes(kv->element);
+    organ_gguf_kv cut = *kv;
+    cut.count = run->layers_after;
+    cut.size = ORGAN_GGUF_ARRAY_HEAD + run->layers_after * each;
+    unsigned char *const bytes = organ_arena_take(&k->run->arena, cut.size);
+    if (!bytes) {
+        organ_fail_memory(k->error, kv->key);
+        return;
+    }
+    memcpy(bytes, kv->bytes, ORGAN_GGUF_ARRAY_HEAD);
+    for (size_t b = 0; b < 8; b++)
+        bytes[4 + b] = (unsigned char)((uint64_t)run->layers_after >> 8 * b);
+    for (size_t l = 0; l < run->layer_count; l++)
+        if (run->facts[l].becomes >= 0)
+            memcpy(bytes + ORGAN_GGUF_ARRAY_HEAD + (size_t)run->facts[l].becomes * each, kv->bytes + ORGAN_GGUF_ARRAY_HEAD + l * each,
+                   each);
+    cut.bytes = bytes;
+    if (organ_gguf_writer_kv(k->run->gguf, &cut, k->error) == ORGAN_OK)
+        organ_cut_note(k->run, "GGUF", kv->key, NULL, json_string("an element for each layer that stays"), k->error);
+}
+
+static void cut_arrays(const keys *k)
+{
+    const size_t length = strlen(k->architecture);
+    for (size_t i = 0; i < k->gguf->kv_count && !k->error->status; i++) {
+        const organ_gguf_kv *const kv = &k->gguf->kvs[i];
+        const bool its = strncmp(kv->key, k->architecture, length) == 0 && kv->key[length] == '.' && kv->type == ORGAN_GGUF_ARRAY;
+        if (its && kv->count == k->run->layer_count && organ_gguf_type_bytes(kv->element) && !strstr(kv->key, "sections"))
+            cut_array(k, kv);
+    }
+}
+
+static void edit_blocks(const keys *k)
+{
+    const organ_cut_run *const run = k->run;
+    const int64_t later = number_of(k, "nextn_predict_layers"), dense = number_of(k, "leading_dense_block_count");
+    check_architecture(k);
+    check_periods(k);
+    change(k, "block_count", run->layer_count, run->layers_after);
+    if (later > 0 && (uint64_t)later < run->layer_count)
+        set_key(k, "nextn_predict_layers", run->layers_after - organ_cut_kept_before(run, run->layer_count - (size_t)later));
+    if (dense > 0)
+        set_key(k, "leading_dense_block_count", organ_cut_kept_before(run, (size_t)dense));
+    cut_arrays(k);
+}
+
+organ_status organ_cut_edit_keys(organ_cut_run *run, organ_error *error)
+{
+    const keys k = {run, run->model->gguf, run->model->config.architecture, error};
+    if (run->cuts_experts)
+        edit_experts(&k);
+    if (run->cuts_channels && !error->status)
+        change(&k, "feed_forward_length", run->channels_before, run->channels_after);
+    if (run->cuts_heads && !error->status)
+        edit_heads(&k);
+    if (run->cuts_blocks && !error->status)
+        edit_blocks(&k);
+    return error->status;
+}

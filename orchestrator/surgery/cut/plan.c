@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT
+ * What becomes of each tensor: gone, as it is under another name, or a part of it. */
+#include "orchestrator/surgery/cut/cut_job.h"
+
+#include "orchestrator/surgery/output/plain_only.h"
+#include "orchestrator/surgery/output/targets.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What stays of rows and columns, by the role of a tensor. */
+typedef struct layer_lists {
+    organ_cut_keep gate_up; /* rows of both halves */
+    organ_cut_keep q;       /* rows of Q, columns of O */
+    organ_cut_keep kv;      /* rows of K, and of V */
+    organ_cut_keep qkv;
+} layer_lists;
+
+static organ_status refuse(const organ_tensor *t, const char *why, organ_error *error)
+{
+    return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': %s", t->name, why);
+}
+
+/* The role of what a bias, a scale or another companion belongs to. */
+static organ_role owner_role(const organ_cut_run *run, const organ_tensor *t)
+{
+    char module[512];
+    const size_t length = strlen(t->name), at = run->weight_of[t - run->model->tensors];
+    if (t->anatomy.role == ORGAN_ROLE_COMPANION)
+        return at == SIZE_MAX ? ORGAN_ROLE_OTHER : run->weights->weights[at].anatomy.role;
+    if (t->anatomy.role != ORGAN_ROLE_BIAS || length < 6 || length >= sizeof module)
+        return t->anatomy.role;
+    memcpy(module, t->name, length - 5);
+    module[length - 5] = '\0';
+    return organ_anatomy_of(module).role;
+}
+
+/* ---- lists of rows ---- */
+
+/* `each` rows for every kept number, behind `skip` rows. */
+static void add_rows(organ_cut_keep *to, uint32_t *list, const organ_cut_keep *keep, uint64_t each, uint64_t skip)
+{
+    size_t count = to->count;
+    for (size_t k = 0; k < keep->count; k++)
+        for (uint64_t r = 0; r < each; r++)
+            list[count++] = (uint32_t)(skip + keep->numbers[k] * each + r);
+    *to = (organ_cut_keep){list, count};
+}
+
+static uint64_t head_size(const organ_cut_run *run, size_t layer)
+{
+    const organ_hf_config *const c = &run->model->config;
+    for (size_t k = 0; k < run->weights->count; k++) {
+        const organ_weight *const w = &run->weights->weights[k];
+        if (w->anatomy.layer == (int32_t)layer && w->anatomy.role == ORGAN_ROLE_O && w->rank == 2)
+            return w->shape[1] % (uint64_t)c->num_attention_heads ? 0 : w->shape[1] / (uint64_t)c->num_attention_heads;
+    }
+    return 0;
+}
+
+static organ_status list_heads(organ_cut_run *run, size_t layer, const organ_cut_keep *keep, layer_lists *lists, organ_error *error)
+{
+    const organ_hf_config *const c = &run->model->config;
+    const uint64_t head = head_size(run, layer), heads = (uint64_t)c->num_attention_heads;
+    const uint64_t kv = run->kv_heads_before, group = heads / kv, kept = keep->count * head;
+    if (head == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: layer %zu has no output projection whose columns are those of %" PRIu64 " heads",
+                          run->model->path, layer, heads);
+    uint32_t *const list = organ_arena_take(&run->arena, (size_t)(kept * (2 * group + 3) + 1) * sizeof *list);
+    if (!list)
+        return organ_fail_memory(error, run->model->path);
+    add_rows(&lists->q, list, keep, group * head, 0);
+    add_rows(&lists->kv, list + kept * group, keep, head, 0);
+    uint32_t *const fused = list + kept * (group + 1);
+    add_rows(&lists->qkv, fused, keep, group * head, 0);
+    add_rows(&lists->qkv, fused, keep, head, heads * head);
+    add_rows(&lists->qkv, fused, keep, head, (heads + kv) * head);
+    return ORGAN_OK;
+}
+
+static organ_status make_lists(organ_cut_run *run, size_t layer, layer_lists *lists, organ_error *error)
+{
+    const organ_cut_layer *const cut = &run->cut->layers[layer];
+    *lists = (layer_lists){0};
+    if (cut->kv_heads.numbers && run->facts[layer].becomes >= 0 && list_heads(run, layer, &cut->kv_heads, lists, error))
+        return error->status;
+    if (!cut->channels.numbers || run->facts[layer].becomes < 0)
+        return ORGAN_OK;
+    uint32_t *const list = organ_arena_take(&run->arena, (2 * cut->channels.count + 1) * sizeof *list);
+    if (!list)
+        return organ_fail_memory(error, run->model->path);
+    add_rows(&lists->gate_up, list, &cut->channels, 1, 0);
+    add_rows(&lists->gate_up, list, &cut->channels, 1, run->channels_before);
+    return ORGAN_OK;
+}
+
+/* ---- shares of a tensor ---- */
+
+/* A tensor that has something for each expert, whatever it is called, is cut along it; what could name experts by number is refused. */
+static organ_status share_unknown(const organ_tensor *t, const organ_cut_facts *f, const organ_cut_keep *keep, organ_cut_shares *shares,
+                                  organ_error *error)
+{
+    const bool routes = strstr(t->name, ".gate.") || strstr(t->name, "router.");
+    const bool expert = strstr(t->name, "expert") && !strstr(t->name, "shared_expert");
+    const bool floats = organ_target_is_float(t);
+    if (!routes && !expert)
+        return ORGAN_OK;
+    if (floats && t->rank && t->shape[0] == f->experts)
+        shares->experts = *keep;
+    else if (!floats || expert)
+        return refuse(t, "it may tell of experts by their number, and it is not known how: the layer's experts cannot be cut", error);
+    return ORGAN_OK;
+}
+
+static organ_status share_experts(const organ_cut_run *run, const organ_tensor *t, organ_cut_shares *shares, organ_error *error)
+{
+    const organ_cut_facts *const f = &run->facts[t->anatomy.layer];
+    const organ_cut_keep *const keep = &run->cut->layers[t->anatomy.layer].experts;
+    const bool routed = t->anatomy.experts == ORGAN_EXPERTS_ROUTED, router = organ_cut_is_router(t->name);
+    if (t->anatomy.expert >= 0) {
+        if ((uint32_t)t->anatomy.expert >= f->experts)
+            return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': is of expert %d, the router of its layer has %" PRIu32, t->name,
+                              (int)t->anatomy.expert, f->experts);
+        return ORGAN_OK;
+    }
+    if (!routed && !router)
+        return t->anatomy.role == ORGAN_ROLE_OTHER ? share_unknown(t, f, keep, shares, error) : ORGAN_OK;
+    if (t->elements == 1 && t->anatomy.role == ORGAN_ROLE_COMPANION) /* a scale of the whole stack */
+        return ORGAN_OK;
+    if (t->rank == 0 || t->shape[0] != f->experts)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "tensor '%s': its first axis is not that of the %" PRIu32 " experts of the layer's router", t->name, f->experts);
+    shares->experts = *keep;
+    return ORGAN_OK;
+}
+
+static organ_status share_channels(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists, organ_cut_shares *shares,
+                                   organ_error *error)
+{
+    const organ_cut_keep *const keep = &run->cut->layers[t->anatomy.layer].channels;
+    const organ_role role = owner_role(run, t);
+    if (run->facts[t->anatomy.layer].experts)
+        return organ_fail(error, ORGAN_USAGE, "%s: layer %d has experts: their channels cannot be cut", run->model->path,
+                          (int)t->anatomy.layer);
+    if (role == ORGAN_ROLE_GATE || role == ORGAN_ROLE_UP)
+        shares->rows = *keep;
+    else if (role == ORGAN_ROLE_GATE_UP)
+        shares->rows = lists->gate_up;
+    else if (role == ORGAN_ROLE_DOWN && t->anatomy.role != ORGAN_ROLE_BIAS)
+        shares->cols = *keep;
+    else if (role == ORGAN_ROLE_OTHER && (strstr(t->name, "mlp.") || strstr(t->name, "ffn_")))
+        return refuse(t, "it is not known what it does in the feed-forward: channels cannot be cut", error);
+    return ORGAN_OK;
+}
+
+static organ_status share_heads(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists, organ_cut_shares *shares,
+                                organ_error *error)
+{
+    const organ_role role = owner_role(run, t);
+    const bool inside = strstr(t->name, "attn") || strstr(t->name, "attention.");
+    if (role == ORGAN_ROLE_Q)
+        shares->rows = lists->q;
+    else if (role == ORGAN_ROLE_K || role == ORGAN_ROLE_V)
+        shares->rows = lists->kv;
+    else if (role == ORGAN_ROLE_QKV)
+        shares->rows = lists->qkv;
+    else if (role == ORGAN_ROLE_O && t->anatomy.role != ORGAN_ROLE_BIAS)
+        shares->cols = lists->q;
+    else if (role == ORGAN_ROLE_ATTENTION)
+        return refuse(t, "heads of attention with such a part cannot be cut", error);
+    else if (role == ORGAN_ROLE_NORM && (strstr(t->name, "q_norm") || strstr(t->name, "k_norm")) &&
+             t->elements != head_size(run, (size_t)t->anatomy.layer))
+        return refuse(t, "it normalises over all heads together: heads cannot be cut", error);
+    else if (role == ORGAN_ROLE_OTHER && inside && !strstr(t->name, "rotary_emb"))
+        return refuse(t, "it is not known what it does in the attention: heads cannot be cut", error);
+    return ORGAN_OK;
+}
+
+static organ_status share(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists, organ_cut_shares *shares,
+                          organ_error *error)
+{
+    const organ_cut_layer *const cut = &run->cut->layers[t->anatomy.layer];
+    if (run->facts[t->anatomy.layer].expert_of && share_experts(run, t, shares, error))
+        return error->status;
+    if (cut->channels.numbers && share_channels(run, t, lists, shares, error))
+        return error->status;
+    return cut->kv_heads.numbers ? share_heads(run, t, lists, shares, error) : ORGAN_OK;
+}
+
+/* ---- pieces ---- */
+
+static organ_status check_resolved(const organ_cut_run *run, const organ_tensor *t, organ_error *error)
+{
+    const size_t at = run->weight_of[t - run->model->tensors];
+    const organ_weight *const w = at == SIZE_MAX ? NULL : &run->weights->weights[at];
+    const bool plain = w && w->scheme == ORGAN_SCHEME_PLAIN && !w->scale;
+    const int ggml = organ_dtype_describe(t->dtype)->ggml;
+    const bool blocks = organ_dtype_is_blocks(t->dtype) && ggml >= 0 && run->cut->engine->kernels->fit[ggml];
+    char text[160];
+    if (plain && (organ_target_is_float(t) || blocks))
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_USAGE, "tensor '%s': is %s, which cannot take other values: leave the healing out, or dequantize first",
+                      t->name, w ? organ_weight_text(w, text, sizeof text) : organ_dtype_describe(t->dtype)->name);
+}
+
+/* The new name; NULL without memory. */
+static const char *new_name(organ_cut_run *run, const organ_tensor *t)
+{
+    const size_t size = strlen(t->name) + 32;
+    char *const name = organ_arena_take(&run->arena, size);
+    const organ_cut_facts *const f = &run->facts[t->anatomy.layer];
+    const int32_t expert = f->expert_of && t->anatomy.expert >= 0 ? f->expert_of[t->anatomy.expert] : -1;
+    return name && organ_anatomy_renumber(t->name, f->becomes, expert, name, size) ? name : NULL;
+}
+
+static bool changes(const organ_cut_part *part)
+{
+    for (size_t axis = 0; axis < ORGAN_CUT_AXES; axis++)
+        if (part->axes[axis].numbers)
+            return true;
+    return part->values != NULL || part->matrices > 0;
+}
+
+static organ_status add_piece(organ_cut_run *run, const organ_tensor *t, const char *name, const organ_cut_part *part, organ_error *error)
+{
+    organ_shard_piece piece = organ_piece_same(t);
+    if (!name)
+        return organ_fail_memory(error, t->name);
+    piece.name = name;
+    if (changes(part)) {
+        run->part_of[t - run->model->tensors] = run->part_count;
+        run->parts[run->part_count] = *part;
+        run->parts[run->part_count].piece = run->piece_count;
+        piece.same = NULL;
+        piece.shape = run->parts[run->part_count++].shape;
+    }
+    run->units[run->piece_count] = (organ_run_unit){.first = run->piece_count,
+                                                    .count = 1,
+                                                    .item = run->piece_count,
+                                                    .bytes = t->bytes,
+                                                    .along = part->matrices > 0 && run->cut->engine->ranks};
+    run->pieces[run->piece_count++] = piece;
+    return ORGAN_OK;
+}
+
+static organ_status check_outside(const organ_cut_run *run, const organ_tensor *t, organ_error *error)
+{
+    if (run->cuts_experts && strstr(t->name, ".experts."))
+        return refuse(t, "it is of experts in no layer of the model's body, which would stay as many as they are: they cannot be cut",
+                      error);
+    return ORGAN_OK;
+}
+
+static organ_status plan_tensor(organ_cut_run *run, const organ_tensor *t, const layer_lists *lists, organ_error *error)
+{
+    const size_t at = (size_t)(t - run->model->tensors);
+    const organ_cut_facts *const f = t->anatomy.layer >= 0 ? &run->facts[t->anatomy.layer] : NULL;
+    organ_cut_part part = {.tensor = t};
+    organ_cut_shares shares = {0};
+    if (f && f->becomes < 0)
+        return ORGAN_OK;
+    if (f ? share(run, t, lists, &shares, error) : check_outside(run, t, error))
+        return error->status;
+    if (f && f->expert_of && t->anatomy.expert >= 0 && f->expert_of[t->anatomy.expert] < 0)
+        return ORGAN_OK;
+    if (organ_cut_select(run, &shares, &part, error))
+        return error->status;
+    if (run->cut->resolved && run->cut->resolved[at]) {
+        organ_tensor as = *t;
+        as.shape = part.shape;
+        if (check_resolved(run, t, error))
+            return error->status;
+        part.matrices = (size_t)organ_tensor_matrices(&as).count;
+    }
+    return add_piece(run, t, f ? new_name(run, t) : t->name, &part, error);
+}
+
+static organ_status allocate(organ_cut_run *run, organ_error *error)
+{
+    const size_t room = run->model->tensor_count + 1;
+    run->pieces = calloc(room, sizeof *run->pieces);
+    run->units = calloc(room, sizeof *run->units);
+    run->parts = calloc(room, sizeof *run->parts);
+    run->part_of = calloc(room, sizeof *run->part_of);
+    if (!run->pieces || !run->units || !run->parts || !run->part_of)
+        return organ_fail_memory(error, run->model->path);
+    for (size_t t = 0; t < room; t++)
+        run->part_of[t] = SIZE_MAX;
+    return ORGAN_OK;
+}
+
+organ_status organ_cut_plan(organ_cut_run *run, organ_error *error)
+{
+    layer_lists *const lists = calloc(run->layer_count + 1, sizeof *lists);
+    if (!lists || allocate(run, error))
+        organ_fail_memory(error, run->model->path);
+    for (size_t l = 0; l < run->layer_count && !error->status; l++)
+        make_lists(run, l, &lists[l], error);
+    for (size_t t = 0; t < run->model->tensor_count && !error->status; t++) {
+        const organ_tensor *const tensor = &run->model->tensors[t];
+        plan_tensor(run, tensor, tensor->anatomy.layer >= 0 ? &lists[tensor->anatomy.layer] : NULL, error);
+    }
+    free(lists);
+    return error->status;
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT
+ * Matrices that get other values, rounded to the type that the donor has them in. */
+#include "orchestrator/surgery/cut/cut_job.h"
+
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/widen.h"
+#include "orchestrator/surgery/output/plain_only.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define BAND ((size_t)1 << 18) /* values that are rounded at once */
+
+/* A matrix of the output. */
+typedef struct place {
+    organ_cut_part *part;
+    const organ_dtype_info *type;
+    size_t rows, cols, row_bytes, band; /* band: rows at once */
+    uint64_t at;                        /* of the piece */
+} place;
+
+static organ_cut_part *part_of(const organ_cut_run *run, const organ_tensor *tensor)
+{
+    return &run->parts[run->part_of[tensor - run->model->tensors]];
+}
+
+bool organ_cut_done(const organ_cut_run *run, const organ_tensor *tensor)
+{
+    return run->part_of[tensor - run->model->tensors] == SIZE_MAX || run->units[part_of(run, tensor)->piece].done;
+}
+
+static place place_of(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix)
+{
+    organ_cut_part *const part = part_of(run, tensor);
+    organ_tensor as = *tensor;
+    as.shape = part->shape;
+    const organ_matrices m = organ_tensor_matrices(&as);
+    const int32_t *const expert_of = tensor->rank > 2 && tensor->anatomy.layer >= 0 ? run->facts[tensor->anatomy.layer].expert_of : NULL;
+    const uint64_t number = expert_of ? (uint64_t)expert_of[matrix] : matrix;
+    place p = {.part = part, .type = organ_dtype_describe(tensor->dtype), .rows = (size_t)m.rows, .cols = (size_t)m.cols};
+    p.row_bytes = p.cols / p.type->elements * p.type->bytes;
+    p.band = organ_larger(BAND / organ_larger(p.cols, 1), 1);
+    p.at = number * m.rows * p.row_bytes;
+    return p;
+}
+
+/* Rounds rows, and lets them be what they were rounded to. */
+static void round_rows(const organ_cut_run *run, const place *p, float *values, size_t rows, void *units)
+{
+    const organ_kernels *const kernels = run->cut->engine->kernels;
+    const size_t count = rows * p->cols / p->type->elements;
+    if (organ_dtype_is_blocks(p->part->tensor->dtype))
+        kernels->fit[p->type->ggml](values, NULL, p->cols, units, count);
+    else
+        organ_narrow(kernels, p->part->tensor->dtype, values, units, count);
+    organ_widen(kernels, p->part->tensor->dtype, units, values, count);
+}
+
+static organ_status put_rows(organ_cut_run *run, const place *p, bool own, float *weights, void *units, organ_error *error)
+{
+    for (size_t r = 0; r < p->rows; r += p->band) {
+        const size_t rows = organ_lesser(p->band, p->rows - r);
+        float *const values = weights + r * p->cols;
+        const organ_kernels *const kernels = run->cut->engine->kernels;
+        const bool finite = isfinite(kernels->amax(values, rows * p->cols));
+        if (finite)
+            round_rows(run, p, values, rows, units);
+        if (!finite || !isfinite(kernels->amax(values, rows * p->cols)))
+            return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': its new values are not all finite as %s", p->part->tensor->name,
+                              p->type->name);
+        if (own && organ_unit_run_put(run->run, p->part->piece, units, rows * p->row_bytes, p->at + r * p->row_bytes, NULL, error))
+            return error->status;
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own, float *weights, organ_error *error)
+{
+    const place p = place_of(run, tensor, matrix);
+    void *const units = aligned_alloc(64, organ_to_line(p.band * p.row_bytes + 64));
+    if (!units)
+        return organ_fail_memory(error, tensor->name);
+    if (put_rows(run, &p, own, weights, units, error) == ORGAN_OK && own && ++p.part->put == p.part->matrices) {
+        organ_unit_run_finish(run->run, p.part->piece, json_object(), error);
+        organ_progress_advance(run->cut->progress, tensor->bytes, run->pieces[p.part->piece].name, NULL);
+    }
+    free(units);
+    return error->status;
+}
+
+organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights, organ_error *error)
+{
+    const place p = place_of(run, tensor, matrix);
+    void *const units = aligned_alloc(64, organ_to_line(p.band * p.row_bytes + 64));
+    if (!units)
+        return organ_fail_memory(error, tensor->name);
+    for (size_t r = 0; r < p.rows && !error->status; r += p.band) {
+        const size_t rows = organ_lesser(p.band, p.rows - r);
+        if (organ_unit_run_read(run->run, p.part->piece, units, rows * p.row_bytes, p.at + r * p.row_bytes, error) == ORGAN_OK)
+            organ_widen(run->cut->engine->kernels, tensor->dtype, units, weights + r * p.cols, rows * p.cols / p.type->elements);
+    }
+    free(units);
+    return error->status;
+}

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT
+ * Which elements of a stored tensor stay, where rows or columns of the weight that it stores do: codes may be packed along either, scales
+ * are for blocks of both. */
+#include "orchestrator/surgery/cut/cut_job.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* How one axis of a stored tensor follows the rows or columns of the plain one: `per` of these are `places` of storage. */
+typedef struct packing {
+    uint64_t per, places;
+} packing;
+
+static const packing ONE = {1, 1}, NONE = {0, 0};
+
+/* The places of storage of the kept numbers, of `have`: whole groups of `per` of them (the last one may be short in the donor), or
+ * ORGAN_BAD_INPUT. */
+static organ_status pack_list(organ_cut_run *run, const organ_tensor *tensor, const organ_cut_keep *keep, uint64_t have, packing p,
+                              uint64_t axis, organ_cut_keep *out, organ_error *error)
+{
+    const uint64_t room = (keep->count + p.per - 1) / p.per * p.places;
+    uint32_t *const list = organ_arena_take(&run->arena, (size_t)(room + 1) * sizeof *list);
+    size_t count = 0;
+    if (!list)
+        return organ_fail_memory(error, tensor->name);
+    for (size_t k = 0; k < keep->count;) {
+        const uint64_t group = keep->numbers[k] / p.per, left = have - group * p.per;
+        size_t members = 0;
+        while (k + members < keep->count && keep->numbers[k + members] / p.per == group)
+            members++;
+        if (members != (left < p.per ? left : p.per))
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "tensor '%s': %" PRIu64 " to %" PRIu64
+                              " are stored in one block, which is kept whole or not at all: keep multiples of %" PRIu64,
+                              tensor->name, group * p.per, group * p.per + p.per - 1, p.per);
+        for (uint64_t at = 0; at < p.places && group * p.places + at < axis; at++)
+            list[count++] = (uint32_t)(group * p.places + at);
+        k += members;
+    }
+    *out = (organ_cut_keep){list, count};
+    return ORGAN_OK;
+}
+
+/* Lets an axis of the part follow the kept numbers. */
+static organ_status follow(organ_cut_run *run, organ_cut_part *part, unsigned axis, const organ_cut_keep *keep, uint64_t have, packing p,
+                           organ_error *error)
+{
+    const organ_tensor *const t = part->tensor;
+    const organ_dtype_info *const type = organ_dtype_describe(t->dtype);
+    const bool last = axis + 1 == t->rank;
+    if (!keep->numbers || p.per == 0)
+        return ORGAN_OK;
+    if (last && type->elements > 1) /* of GGUF, or pairs of 4 bits */
+        p = (packing){p.per * type->elements / p.places, 1};
+    const uint64_t units = t->shape[axis] / (last ? type->elements : 1);
+    if (pack_list(run, t, keep, have, p, units, &part->axes[axis], error))
+        return error->status;
+    part->shape[axis] = part->axes[axis].count * (last ? type->elements : 1);
+    return ORGAN_OK;
+}
+
+/* How many values are in one word of codes, and how many words that takes. */
+static packing words_of(const organ_weight *w)
+{
+    if (w->dense_words && 32 % w->bits)
+        return (packing){32, w->bits};
+    return (packing){32 / w->bits, 1};
+}
+
+/* How codes of the last two axes follow rows and columns. */
+static void packing_of_codes(const organ_weight *w, packing *rows, packing *cols)
+{
+    *rows = *cols = ONE;
+    switch (w->scheme) {
+    case ORGAN_SCHEME_PACKED:
+    case ORGAN_SCHEME_AWQ_GEMV:
+    case ORGAN_SCHEME_GPTQ:
+    case ORGAN_SCHEME_MLX:
+        *cols = words_of(w);
+        break;
+    case ORGAN_SCHEME_AWQ_GEMM:
+        *rows = (packing){8, 1};
+        break;
+    case ORGAN_SCHEME_MXFP4:
+    case ORGAN_SCHEME_NVFP4:
+        *cols = (packing){w->codes->dtype == ORGAN_U32 ? 8 : 2, 1};
+        break;
+    case ORGAN_SCHEME_MXFP8:
+        *cols = (packing){w->codes->dtype == ORGAN_U32 ? 4 : 1, 1};
+        break;
+    default:
+        break;
+    }
+}
+
+/* The axis of a scale follows a row or column where there is one scale for a part of them. */
+static packing packing_of_scale(uint64_t block, uint64_t all) { return block == 0 || block >= all ? NONE : (packing){block, 1}; }
+
+static organ_status follow_both(organ_cut_run *run, const organ_weight *w, organ_cut_part *part, const organ_cut_shares *shares,
+                                packing rows, packing cols, organ_error *error)
+{
+    const organ_tensor *const t = part->tensor;
+    const unsigned axis_of_rows = w->transposed ? t->rank - 1 : t->rank - 2, axis_of_cols = w->transposed ? t->rank - 2 : t->rank - 1;
+    if (t->rank < 2)
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %u axes, where rows or columns cannot be told apart", t->name, t->rank);
+    if (follow(run, part, axis_of_rows, &shares->rows, w->shape[w->rank - 2], rows, error) == ORGAN_OK)
+        follow(run, part, axis_of_cols, &shares->cols, w->shape[w->rank - 1], cols, error);
+    return error->status;
+}
+
+/* weight_shape has the rows and columns as numbers. */
+static organ_status tell_shape(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part, organ_error *error)
+{
+    const organ_tensor *const t = part->tensor;
+    const size_t width = organ_dtype_describe(t->dtype)->bytes;
+    const uint64_t wanted[2] = {shares->rows.numbers ? shares->rows.count : 0, shares->cols.numbers ? shares->cols.count : 0};
+    unsigned char *const bytes = organ_arena_take(&run->arena, 2 * sizeof(uint64_t));
+    if (!bytes)
+        return organ_fail_memory(error, t->name);
+    if (t->elements != 2 || (width != 4 && width != 8))
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': is not the two numbers of rows and columns that it should be", t->name);
+    if (organ_model_read(run->model, t->file, bytes, 2 * width, t->offset, error))
+        return error->status;
+    for (size_t k = 0; k < 2; k++)
+        for (size_t b = 0; wanted[k] && b < width; b++)
+            bytes[k * width + b] = (unsigned char)(wanted[k] >> 8 * b);
+    part->values = bytes;
+    return ORGAN_OK;
+}
+
+/* Zero points are packed as the codes are, but along other axes: those of compressed-tensors along rows. */
+static organ_status select_zero(organ_cut_run *run, const organ_weight *w, const organ_cut_shares *shares, organ_cut_part *part,
+                                organ_error *error)
+{
+    packing rows = packing_of_scale(w->block_rows, w->shape[w->rank - 2]), cols = packing_of_scale(w->block_cols, w->shape[w->rank - 1]);
+    if (w->scheme == ORGAN_SCHEME_PACKED || w->scheme == ORGAN_SCHEME_GPTQ)
+        rows = words_of(w);
+    if (w->scheme == ORGAN_SCHEME_AWQ_GEMM)
+        rows = (packing){8, 1};
+    if (w->scheme == ORGAN_SCHEME_AWQ_GEMV && shares->cols.numbers)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "tensor '%s': zero points of several groups of columns share a word: columns cannot be cut", part->tensor->name);
+    return follow_both(run, w, part, shares, rows, cols, error);
+}
+
+static organ_status select_of_weight(organ_cut_run *run, const organ_weight *w, const organ_cut_shares *shares, organ_cut_part *part,
+                                     organ_error *error)
+{
+    const organ_tensor *const t = part->tensor;
+    packing rows, cols;
+    if (w->rank < 2 || t == w->global || t->elements == 1)
+        return ORGAN_OK;
+    if (shares->cols.numbers && w->g_idx)
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': its columns are in groups by %s: they cannot be cut", w->codes->name,
+                          w->g_idx->name);
+    if (t == w->g_idx)
+        return ORGAN_OK;
+    if (t == w->shape_tensor)
+        return tell_shape(run, shares, part, error);
+    if (t == w->zero)
+        return select_zero(run, w, shares, part, error);
+    if (t == w->codes) {
+        packing_of_codes(w, &rows, &cols);
+        return follow_both(run, w, part, shares, rows, cols, error);
+    }
+    rows = packing_of_scale(w->block_rows, w->shape[w->rank - 2]);
+    cols = packing_of_scale(w->block_cols, w->shape[w->rank - 1]);
+    if (t->rank == 1) /* one scale a row */
+        return follow(run, part, 0, &shares->rows, t->shape[0], rows, error);
+    return follow_both(run, w, part, shares, rows, cols, error);
+}
+
+organ_status organ_cut_select(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part, organ_error *error)
+{
+    const organ_tensor *const t = part->tensor;
+    const size_t at = run->weight_of[t - run->model->tensors];
+    if (t->rank > ORGAN_CUT_AXES)
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %u axes, more than %zu: it cannot be cut", t->name, t->rank,
+                          ORGAN_CUT_AXES);
+    if (t->rank)
+        memcpy(part->shape, t->shape, t->rank * sizeof *t->shape);
+    if (shares->experts.numbers)
+        return follow(run, part, 0, &shares->experts, t->shape[0], ONE, error);
+    if (!shares->rows.numbers && !shares->cols.numbers)
+        return ORGAN_OK;
+    if (t->rank == 1 && (at == SIZE_MAX || run->weights->weights[at].rank < 2)) /* a bias */
+        return follow(run, part, 0, &shares->rows, t->shape[0], ONE, error);
+    if (at == SIZE_MAX)
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': is not known to belong to a weight: it cannot be cut with it", t->name);
+    return select_of_weight(run, &run->weights->weights[at], shares, part, error);
+}

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT
+ * Smaller models: what stays keeps its bytes, and what tells of it is true. */
+#include "tests/surgery/cut/cut_rig.h"
+
+#include "tests/kit/suite_table.h"
+
+int main(void)
+{
+    Suite *const suites[] = {cut_experts_suite(), NULL};
+    return run_suites(suites);
+}

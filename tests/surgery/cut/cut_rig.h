@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT
+ * Small models of a few words, cuts of them, and what each tensor of the smaller model must be made of. */
+#ifndef CUT_RIG_H
+#define CUT_RIG_H
+
+#include "orchestrator/surgery/cut/cut.h"
+#include "tests/kit/run_rig.h"
+
+#include <check.h>
+
+#define RIG_LAYERS 12
+
+/* What is cut, as words: "e0:1,3 d2 c1:0,1 h0:1" keeps experts 1 and 3 of layer 0, drops layer 2, keeps channels 0 and 1 of layer 1 and the
+ * head 1 of K and V of layer 0. 0-31 is a range. */
+typedef struct cut_way {
+    const char *donor;    /* a name in the scratch directory; NULL: "donor", or "donor.gguf" where there is one */
+    const char *cut;      /* NULL: "e0:1,3" */
+    const char *resolved; /* a part of the names of tensors whose matrices get other values; NULL: none */
+    bool resume, force, dry_run;
+    size_t threads;
+    uint64_t memory;
+    organ_stop *stop;
+} cut_way;
+
+extern json_t *cut_report; /* of the last run that succeeded */
+
+void cut_setup(void);
+void cut_teardown(void);
+
+/* Writes donor/model.safetensors and donor/config.json (NULL: none). `tensors` has a line "NAME DTYPE 4,32" for each, "-" for no axis, and
+ * "=1,2" behind it for whole numbers that it holds; all other bytes are like no others. */
+void rig_donor(const char *config, const char *tensors);
+
+/* Writes donor.gguf. `keys`: "KEY=4", "KEY=[1,2]", "KEY=word" between blanks. Shapes slowest axis first. */
+void rig_gguf(const char *keys, const char *tensors);
+
+organ_status cut_model(const char *output, cut_way way, organ_error *error);
+void must_cut(const char *output, cut_way way);
+
+/* Cuts, and fails the test unless that is refused with this status, a message that has `word`, and nothing left. */
+void cut_refused(cut_way way, organ_status status, const char *word);
+
+/* The tensors of an output are those of the lines, no more and no fewer: "NAME = DONOR", all bytes of that tensor of the donor, or
+ * "NAME = DONOR 0:1,3;2:0-7", the places of storage (elements, of the last axis blocks) that stay along these axes. */
+void made_of(const char *output, const char *lines);
+
+/* The member of config.json of the output as compact JSON; "" where there is none. In a static buffer. "text_config.num_experts" is found.
+ */
+const char *config_says(const char *output, const char *key);
+
+Suite *cut_experts_suite(void);
+Suite *cut_widths_suite(void);
+Suite *cut_blocks_suite(void);
+Suite *cut_faults_suite(void);
+
+#endif
