@@ -150,13 +150,31 @@ static bool leaves_more(void *context, uint64_t memory)
     return organ_forward_left(b->along->facts.forward, memory, b->along->options->context) > b->wanted;
 }
 
-/* `kept`: what is taken beside the states. */
-static organ_status refuse_memory(const organ_along_text *along, uint64_t kept, organ_error *error)
+/* What is taken beside the states. */
+static uint64_t kept_beside(const organ_along_text *along, bool scratch)
+{
+    const organ_along_work *const work = along->work;
+    const uint64_t gathering = kept_bytes(along, along->chunks.together * along->options->context), working = work_bytes(along);
+    return (gathering > working ? gathering : working) + (work->beside ? work->beside(work->context, along, scratch) : 0);
+}
+
+static beside wanted_of(const organ_along_text *along, bool scratch)
+{
+    const uint64_t states = states_memory(along->options, along->facts.forward, scratch, 1);
+    return (beside){along, states + kept_beside(along, scratch) + exchange_bytes(along, scratch)};
+}
+
+uint64_t organ_along_enough(const organ_along_text *along)
+{
+    beside b = wanted_of(along, along->options->scratch != NULL);
+    return organ_memory_enough(0, leaves_more, &b);
+}
+
+static organ_status refuse_memory(const organ_along_text *along, organ_error *error)
 {
     const organ_along_options *const o = along->options;
     const uint64_t memory = along->engine->memory;
-    beside here = {along, organ_along_memory(o, along->facts.forward) + kept + exchange_bytes(along, o->scratch != NULL)},
-           scratch = {along, states_memory(o, along->facts.forward, true, 1) + kept + exchange_bytes(along, true)};
+    beside here = wanted_of(along, o->scratch != NULL), scratch = wanted_of(along, true);
     organ_memory_refuse(error, memory, organ_memory_enough(memory, leaves_more, &here),
                         "the hidden states of %u windows (--samples) of %u tokens (--context), a layer and what %s it takes", o->samples,
                         o->context, o->doing);
@@ -181,15 +199,14 @@ static organ_status share_memory(organ_along_text *along, organ_error *error)
     const organ_along_options *const o = along->options;
     const organ_forward *const forward = along->facts.forward;
     along->chunks = chunks_of(o, forward);
-    const uint64_t states = organ_along_memory(o, forward), gathering = kept_bytes(along, along->chunks.together * o->context),
-                   working = work_bytes(along), kept = gathering > working ? gathering : working;
-    beside b = {along, states + kept + exchange_bytes(along, o->scratch != NULL)};
-    if (!leaves_more(&b, along->engine->memory))
-        return refuse_memory(along, kept, error);
-    /* Not by what this number of threads or ranks leaves: whether moments are whole would depend on it, and with it the result. */
-    along->moments_memory = organ_forward_spare(forward, o->context) - states - kept;
     along->chunks.first = organ_ranks_rank(along->engine->ranks);
     along->chunks.step = organ_ranks_count(along->engine->ranks);
+    const uint64_t states = organ_along_memory(o, forward), kept = kept_beside(along, o->scratch != NULL);
+    beside b = wanted_of(along, o->scratch != NULL);
+    if (!leaves_more(&b, along->engine->memory))
+        return refuse_memory(along, error);
+    /* Not by what this number of threads or ranks leaves: whether moments are whole would depend on it, and with it the result. */
+    along->moments_memory = organ_forward_spare(forward, o->context) - states - kept;
     return open_states(along, error);
 }
 
@@ -261,6 +278,10 @@ void organ_along_close(organ_along_text *along)
 }
 
 const organ_along_facts *organ_along_describe(const organ_along_text *along) { return &along->facts; }
+
+const organ_along_chunks *organ_along_chunks_of(const organ_along_text *along) { return &along->chunks; }
+
+uint64_t organ_along_spare(const organ_along_text *along) { return along->moments_memory; }
 
 json_t *organ_along_json(const organ_along_text *along, const char *streams)
 {

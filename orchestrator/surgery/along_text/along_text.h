@@ -13,6 +13,7 @@
 #include "orchestrator/forward/forward.h"
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/surgery/along_text/calibration.h"
+#include "orchestrator/surgery/along_text/states.h"
 #include "orchestrator/surgery/output/targets.h"
 
 #include <jansson.h>
@@ -92,6 +93,12 @@ typedef struct organ_along_work {
     /* Before the first and after the last matrix of a layer that has targets. NULL: nothing. */
     organ_status (*enter)(void *context, const organ_along_layer *layer, organ_error *error);
     organ_status (*leave)(void *context, const organ_along_layer *layer, organ_error *error);
+    /* For work on layers as a whole, with ORGAN_ALONG_DONOR: `enter` and `leave` are called for every layer, targets or none, the latter
+     * once all ranks have come so far. `heard` once a chunk of this rank's windows (organ_along_chunks_of) has gone through it. */
+    bool every;
+    organ_status (*heard)(void *context, const organ_along_layer *layer, size_t chunk, organ_error *error);
+    /* Bytes that this takes at least, with --scratch or without. NULL: none. */
+    uint64_t (*beside)(void *context, const organ_along_text *along, bool scratch);
 } organ_along_work;
 
 /* ORGAN_USAGE unless samples are 1 .. 1000000 and a context 1 .. 1048576. */
@@ -144,6 +151,13 @@ typedef struct organ_along_facts {
     organ_windows windows;
 } organ_along_facts;
 const organ_along_facts *organ_along_describe(const organ_along_text *along);
+
+/* How the windows are dealt to chunks and these to ranks. */
+const organ_along_chunks *organ_along_chunks_of(const organ_along_text *along);
+/* Bytes of --memory that the walk leaves beside what the work asked for, whatever the number of threads. */
+uint64_t organ_along_spare(const organ_along_text *along);
+/* The least --memory that is enough for this walk. */
+uint64_t organ_along_enough(const organ_along_text *along);
 
 /* "calibration" of a document: text, tokenizer, windows; `streams` in words. NULL without memory. */
 json_t *organ_along_json(const organ_along_text *along, const char *streams);

@@ -54,8 +54,10 @@ static organ_status run_chunk(const pass *p, organ_along_states *states, size_t 
 
 static organ_status carry_chunk(const pass *p, size_t chunk, organ_error *error)
 {
+    const organ_along_work *const work = p->along->work;
     if (!p->gathering)
-        return run_chunk(p, p->states, chunk, NULL, error);
+        return run_chunk(p, p->states, chunk, NULL, error) || !work->heard ? error->status
+                                                                           : work->heard(work->context, p->layer, chunk, error);
     const organ_tap tap = organ_along_tap(p->gathering, false);
     organ_along_hear_again(p->gathering);
     return run_chunk(p, p->states, chunk, &tap, error);
@@ -210,8 +212,10 @@ static organ_status change_units(const organ_along_gathering *g, const organ_alo
     return organ_along_exchange(g, layer, error);
 }
 
-static bool has_target(const organ_along_text *along, int32_t layer)
+static bool has_work(const organ_along_text *along, int32_t layer)
 {
+    if (along->work->every)
+        return true;
     for (size_t k = 0; k < along->targets->count; k++)
         if (along->targets->tensors[k]->anatomy.layer == layer)
             return true;
@@ -221,13 +225,15 @@ static bool has_target(const organ_along_text *along, int32_t layer)
 static organ_status change_layer(const organ_along_text *along, const organ_along_layer *layer, organ_error *error)
 {
     const organ_along_work *const work = along->work;
-    const bool told = has_target(along, layer->number);
+    const bool told = has_work(along, layer->number);
     organ_along_gathering g = {0};
     if (told && work->enter && work->enter(work->context, layer, error) != ORGAN_OK)
         return error->status;
     if (organ_along_gathering_open(along, layer->loaded, layer->number, &g, error) == ORGAN_OK && hear_layer(&g, layer, error) == ORGAN_OK)
         change_units(&g, layer, error);
     organ_along_gathering_close(&g);
+    if (work->every && organ_ranks_agree(along->engine->ranks, "the text went through a layer", error) != ORGAN_OK)
+        return error->status;
     return told && work->leave && !error->status ? work->leave(work->context, layer, error) : error->status;
 }
 
@@ -250,7 +256,7 @@ static organ_status check_targets(const organ_along_text *along, organ_error *er
 /* Layers after the last target need not be run. */
 static int32_t last_layer(const organ_along_text *along)
 {
-    int32_t last = 0;
+    int32_t last = along->work->every ? (int32_t)organ_forward_describe(along->facts.forward)->layers - 1 : 0;
     for (size_t k = 0; k < along->targets->count; k++)
         last = along->targets->tensors[k]->anatomy.layer > last ? along->targets->tensors[k]->anatomy.layer : last;
     return last;

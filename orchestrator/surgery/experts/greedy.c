@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT
+ * The order in which experts go: each time the one without which the layer misses least. What a token misses is known exactly for any
+ * choice of experts, by the products of what they give it; it is computed anew where the expert that went worked on it or would have been
+ * the next to. */
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/stream/share.h"
+#include "orchestrator/surgery/experts/measure_job.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct greedy {
+    organ_expert_measure *measure;
+    bool *kept;       /* a flag for each expert */
+    unsigned count;   /* of them */
+    size_t width;     /* candidates of a token: its own experts, or all where gates of others change too */
+    double *loss;     /* of each token: what it misses now, */
+    double *increase; /* and misses more without each of its candidates */
+    unsigned *served; /* tokens x used: what works on it */
+    unsigned *next;   /* what would in place of one of these; UINT32_MAX: unknown */
+    bool *stale;      /* that is of other experts than are kept */
+    double *sums;
+    organ_first_fault fault;
+} greedy;
+
+/* Only where gates are divided by their sum does an expert that does not work on a token change nothing for it. */
+static size_t width_of(const organ_forward_config *c) { return c->normalise_experts ? c->experts_used : c->experts; }
+
+uint64_t organ_expert_greedy_memory(const organ_forward_config *c, uint64_t tokens)
+{
+    return tokens * (sizeof(double) * (1 + width_of(c)) + sizeof(unsigned) * (1 + c->experts_used) + sizeof(bool)) +
+           c->experts * (sizeof(bool) + 3 * sizeof(double));
+}
+
+/* ---- a token ---- */
+
+static void route(const greedy *g, size_t t, const bool *kept, const organ_expert_worker *w)
+{
+    const organ_expert_measure *const m = g->measure;
+    organ_forward_route(m->options.engine->kernels, m->config, kept, m->logits + t * m->config->experts, w->values, w->chosen);
+}
+
+/* What token t misses with the choice in w->chosen. */
+static double missed(const greedy *g, size_t t, const float *products, const organ_expert_worker *w)
+{
+    const organ_forward_config *const c = g->measure->config;
+    return organ_expert_products_apart(products, c->experts, g->measure->dense + t * c->experts_used, w->chosen, c->experts_used,
+                                       w->differences);
+}
+
+static bool serves(const unsigned *served, unsigned used, unsigned expert)
+{
+    for (unsigned k = 0; k < used; k++)
+        if (served[k] == expert)
+            return true;
+    return false;
+}
+
+/* Without candidate `expert`: what is missed more, and who works in its place. */
+static void try_without(greedy *g, size_t t, const float *products, const organ_expert_worker *w, size_t candidate, unsigned expert)
+{
+    const unsigned used = g->measure->config->experts_used;
+    const unsigned *const served = g->served + t * used;
+    w->kept[expert] = false;
+    route(g, t, w->kept, w);
+    w->kept[expert] = true;
+    g->increase[t * g->width + candidate] = missed(g, t, products, w) - g->loss[t];
+    for (unsigned k = 0; k < used; k++)
+        if (!serves(served, used, w->chosen[k].expert))
+            g->next[t] = w->chosen[k].expert;
+}
+
+static void refresh_token(void *context, size_t t, size_t worker)
+{
+    greedy *const g = context;
+    const organ_expert_measure *const m = g->measure;
+    const organ_expert_worker *const w = &m->workers[worker];
+    const unsigned used = m->config->experts_used;
+    unsigned *const served = g->served + t * used;
+    organ_error error = {0};
+    if (!g->stale[t] || organ_fault_found(&g->fault))
+        return;
+    const float *const products = organ_expert_products_of(&m->products, t, w->products, &error);
+    if (!products) {
+        organ_fault_keep(&g->fault, &error);
+        return;
+    }
+    memcpy(w->kept, g->kept, m->config->experts * sizeof *w->kept);
+    route(g, t, w->kept, w);
+    g->loss[t] = missed(g, t, products, w);
+    for (unsigned k = 0; k < used; k++)
+        served[k] = w->chosen[k].expert;
+    g->stale[t] = false;
+    for (unsigned e = 0, k = 0; g->count > used && k < g->width && e < m->config->experts; e++)
+        if (g->width == used ? serves(served, used, e) : g->kept[e]) {
+            try_without(g, t, products, w, g->width == used ? k : e, e);
+            k++;
+        }
+}
+
+/* ---- all tokens ---- */
+
+/* Sums over the tokens of each chunk of this rank, in their order. */
+static void sum_tokens(const greedy *g)
+{
+    const organ_expert_measure *const m = g->measure;
+    const size_t experts = m->config->experts, used = m->config->experts_used;
+    for (size_t t = 0; t < m->tokens; t++) {
+        double *const row = organ_expert_row_of(m, t);
+        if (t % m->chunk_tokens == 0)
+            memset(row, 0, organ_expert_row_width(m) * sizeof *row);
+        for (size_t k = 0; k < g->width && g->count > used; k++) {
+            const size_t expert = g->width == used ? g->served[t * used + k] : k;
+            if (g->kept[expert])
+                row[expert] += g->increase[t * g->width + k];
+        }
+        row[2 * experts] += g->loss[t];
+    }
+}
+
+static organ_status look(greedy *g, const char *where, double *loss, organ_error *error)
+{
+    organ_expert_measure *const m = g->measure;
+    g->fault = (organ_first_fault){error, false};
+    organ_share(m->options.engine, m->options.engine->stop, m->tokens, refresh_token, g);
+    if (organ_stop_asked(m->options.engine->stop) && !error->status)
+        organ_fail(error, ORGAN_INTERRUPTED, "stopped while %s", where);
+    if (!error->status)
+        sum_tokens(g);
+    if (organ_expert_rows_sum(m, where, g->sums, error) != ORGAN_OK)
+        return error->status;
+    *loss = g->sums[2 * m->config->experts];
+    for (size_t e = 0; e < m->config->experts; e++)
+        if (!isfinite(g->sums[e] + *loss))
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: an expert gives what is not finite (%s)", m->options.model->path, where);
+    return ORGAN_OK;
+}
+
+/* The kept expert that is missed least; of equal ones the higher number. */
+static unsigned least_missed(const greedy *g)
+{
+    unsigned least = UINT32_MAX;
+    for (unsigned e = 0; e < g->measure->config->experts; e++)
+        if (g->kept[e] && (least == UINT32_MAX || g->sums[e] <= g->sums[least]))
+            least = e;
+    return least;
+}
+
+static void remove_expert(greedy *g, unsigned expert)
+{
+    const organ_forward_config *const c = g->measure->config;
+    g->kept[expert] = false;
+    g->count--;
+    for (size_t t = 0; t < g->measure->tokens; t++)
+        g->stale[t] = !c->normalise_experts || g->next[t] == expert || serves(g->served + t * c->experts_used, c->experts_used, expert);
+}
+
+static organ_status remove_all(greedy *g, int32_t number, organ_expert_layer *layer, organ_error *error)
+{
+    const unsigned experts = g->measure->config->experts, used = g->measure->config->experts_used;
+    char where[64];
+    double loss = 0;
+    snprintf(where, sizeof where, "the experts of layer %d are removed", (int)number);
+    for (unsigned k = 0; k <= experts - used; k++) {
+        if (look(g, where, &loss, error) != ORGAN_OK)
+            return error->status;
+        if (k > 0)
+            layer->loss[k - 1] = loss;
+        if (k < experts - used)
+            remove_expert(g, layer->removed[k] = least_missed(g));
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_expert_greedy(organ_expert_measure *m, int32_t number, organ_expert_layer *layer, organ_error *error)
+{
+    const size_t experts = m->config->experts, used = m->config->experts_used, tokens = m->tokens;
+    greedy g = {.measure = m, .count = (unsigned)experts, .width = width_of(m->config)};
+    g.kept = malloc(experts * sizeof *g.kept);
+    g.loss = calloc(tokens + 1, sizeof *g.loss);
+    g.increase = calloc(tokens * g.width + 1, sizeof *g.increase);
+    g.served = calloc(tokens * used + 1, sizeof *g.served);
+    g.next = malloc((tokens + 1) * sizeof *g.next);
+    g.stale = malloc((tokens + 1) * sizeof *g.stale);
+    g.sums = calloc(organ_expert_row_width(m), sizeof *g.sums);
+    if (!g.kept || !g.loss || !g.increase || !g.served || !g.next || !g.stale || !g.sums)
+        organ_fail_errno(error, ENOMEM, "the removal of %zu experts along %zu tokens", experts, tokens);
+    else {
+        memset(g.kept, true, experts * sizeof *g.kept);
+        memset(g.next, 0xff, (tokens + 1) * sizeof *g.next);
+        memset(g.stale, true, (tokens + 1) * sizeof *g.stale);
+    }
+    if (organ_ranks_agree(m->options.engine->ranks, "experts are removed", error) == ORGAN_OK)
+        remove_all(&g, number, layer, error);
+    void *const parts[] = {g.kept, g.loss, g.increase, g.served, g.next, g.stale, g.sums};
+    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
+        free(parts[k]);
+    return error->status;
+}

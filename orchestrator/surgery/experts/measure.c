@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: MIT
+ * The walk: what routers hear is kept for a chunk, and each layer is settled when all chunks have gone through it. */
+#include "orchestrator/surgery/experts/measure.h"
+
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/experts/measure_job.h"
+#include "orchestrator/surgery/output/experiment.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef organ_expert_measure measuring;
+
+#define LEAST_BATCH ((uint64_t)16)
+#define MOST_BATCH  ((uint64_t)1024)
+
+/* ---- memory ---- */
+
+/* Tokens of the windows that this rank holds. */
+static uint64_t held_tokens(const organ_along_chunks *chunks, unsigned context)
+{
+    uint64_t windows = 0;
+    for (size_t c = chunks->first; c < organ_along_chunks_count(chunks); c += chunks->step)
+        windows += organ_along_chunk_windows(chunks, c);
+    return windows * context;
+}
+
+/* Of no rank more than of the first. */
+static uint64_t most_tokens(const organ_along_text *along, unsigned context)
+{
+    organ_along_chunks chunks = *organ_along_chunks_of(along);
+    chunks.first = 0;
+    return held_tokens(&chunks, context);
+}
+
+static uint64_t token_products(const organ_forward_config *c) { return organ_expert_products_count(c->experts) * sizeof(float); }
+
+/* Bytes of what a token takes while it is computed together with others; `kept`: its products go to a file. */
+static uint64_t batch_token(const measuring *m, bool kept)
+{
+    const organ_forward_config *const c = m->config;
+    const uint64_t row = c->hidden * sizeof(float);
+    return m->scores->with_loss ? c->experts * row + (kept ? token_products(c) : 0) : 2 * row + sizeof(size_t);
+}
+
+static uint64_t worker_bytes(const organ_forward_config *c)
+{
+    return ORGAN_PRODUCT_SCRATCH + c->experts * ((uint64_t)c->experts * sizeof(float) + sizeof(float) + sizeof(bool)) + token_products(c) +
+           c->experts_used * (sizeof(organ_choice) + 2 * sizeof(organ_expert_difference));
+}
+
+/* What the measurement takes at least beside products that are in memory. */
+static uint64_t least_beside(const measuring *m, const organ_along_text *along, bool scratch)
+{
+    const organ_forward_config *const c = m->config;
+    const organ_along_chunks *const chunks = organ_along_chunks_of(along);
+    const uint64_t tokens = most_tokens(along, m->walk.context), chunk = (uint64_t)chunks->together * m->walk.context;
+    const uint64_t of_token = c->experts * sizeof(float) + c->experts_used * sizeof(organ_choice);
+    const uint64_t of_chunk = chunk * (c->hidden * sizeof(float) + (c->experts_used + 1) * sizeof(double));
+    const uint64_t rows = organ_along_chunks_count(chunks) * (organ_expert_row_width(m) * sizeof(double) + sizeof(uint32_t));
+    return tokens * of_token + of_chunk + rows + LEAST_BATCH * batch_token(m, scratch) +
+           organ_workers_count(m->options.engine->workers) * worker_bytes(c) +
+           (m->scores->with_loss ? organ_expert_greedy_memory(c, tokens) : 0);
+}
+
+static uint64_t beside(void *context, const organ_along_text *along, bool scratch)
+{
+    measuring *const m = context;
+    m->config = organ_forward_describe(organ_along_describe(along)->forward);
+    const bool held = m->scores->with_loss && !scratch;
+    return least_beside(m, along, scratch) + (held ? most_tokens(along, m->walk.context) * token_products(m->config) : 0);
+}
+
+/* ---- what is heard ---- */
+
+static organ_status hear(void *context, int32_t layer, size_t first, size_t tokens, const float *normed, const float *logits,
+                         organ_error *error)
+{
+    measuring *const m = context;
+    const size_t hidden = (size_t)m->config->hidden, experts = m->config->experts;
+    (void)layer;
+    memcpy(m->normed + first * hidden, normed, tokens * hidden * sizeof *normed);
+    memcpy(m->logits + (m->next + first) * experts, logits, tokens * experts * sizeof *logits);
+    return error->status;
+}
+
+static organ_status enter(void *context, const organ_along_layer *layer, organ_error *error)
+{
+    measuring *const m = context;
+    m->open = !m->scores->of[layer->number].known;
+    m->next = 0;
+    organ_layer_tap_router(layer->loaded, m, m->open ? hear : NULL);
+    return error->status;
+}
+
+static organ_status heard(void *context, const organ_along_layer *layer, size_t chunk, organ_error *error)
+{
+    measuring *const m = context;
+    const size_t tokens = organ_along_chunk_windows(organ_along_chunks_of(m->along), chunk) * m->walk.context;
+    if (m->open && organ_expert_outputs_take(m, layer, tokens, error) != ORGAN_OK)
+        return error->status;
+    m->next += tokens;
+    organ_progress_advance(m->options.progress, tokens * m->config->hidden * sizeof(float), NULL, NULL);
+    return error->status;
+}
+
+/* ---- a layer ---- */
+
+static organ_status settle(measuring *m, int32_t number, double *sums, organ_error *error)
+{
+    organ_expert_layer *const layer = &m->scores->of[number];
+    const size_t experts = m->config->experts;
+    if (organ_expert_rows_sum(m, "the experts of a layer are measured", sums, error) != ORGAN_OK)
+        return error->status;
+    for (size_t e = 0; e < experts; e++) {
+        layer->sum[e] = sums[e];
+        layer->frequency[e] = (uint64_t)sums[experts + e];
+        layer->reap[e] = layer->frequency[e] ? sums[e] / sums[experts + e] : 0;
+    }
+    layer->power = sums[2 * experts];
+    if (m->scores->with_loss && organ_expert_greedy(m, number, layer, error) != ORGAN_OK)
+        return error->status;
+    layer->known = true;
+    return ORGAN_OK;
+}
+
+static organ_status keep_scores(const measuring *m, organ_error *error)
+{
+    if (!m->file || !organ_ranks_first(m->options.engine->ranks))
+        return ORGAN_OK;
+    json_t *const document = organ_expert_scores_json(m->scores, m->identity);
+    if (document)
+        organ_document_write(m->file, document, error);
+    else
+        organ_fail_memory(error, m->file);
+    json_decref(document);
+    return error->status;
+}
+
+static organ_status leave(void *context, const organ_along_layer *layer, organ_error *error)
+{
+    measuring *const m = context;
+    if (!m->open)
+        return ORGAN_OK;
+    double *const sums = calloc(organ_expert_row_width(m), sizeof *sums);
+    if (!sums)
+        organ_fail_memory(error, m->options.model->path);
+    if (organ_ranks_agree(m->options.engine->ranks, "a layer was heard", error) == ORGAN_OK &&
+        settle(m, layer->number, sums, error) == ORGAN_OK)
+        keep_scores(m, error);
+    free(sums);
+    return organ_ranks_agree(m->options.engine->ranks, "the scores of a layer are kept", error);
+}
+
+/* ---- opening ---- */
+
+static json_t *identity_of(const measuring *m, organ_error *error)
+{
+    char model[17];
+    if (organ_model_fingerprint(m->options.model, model, error) != ORGAN_OK)
+        return NULL;
+    return ORGAN_OBJECT(SET_TEXT("definition", ORGAN_EXPERT_SCORES_DEFINITION), SET_TEXT("model", model),
+                        SET_TEXT("text", organ_along_describe(m->along)->digest), SET_COUNT("samples", m->options.samples),
+                        SET_COUNT("context", m->options.context));
+}
+
+static bool take_workers(measuring *m)
+{
+    const size_t count = organ_workers_count(m->options.engine->workers), experts = m->config->experts, used = m->config->experts_used;
+    m->workers = calloc(count, sizeof *m->workers);
+    bool there = m->workers != NULL;
+    for (size_t k = 0; k < count && there; k++) {
+        organ_expert_worker *const w = &m->workers[k];
+        w->square = organ_floats(experts, experts);
+        w->products = organ_floats(organ_expert_products_count(experts), 1);
+        w->values = organ_floats(experts, 1);
+        w->kept = malloc(experts * sizeof *w->kept);
+        w->chosen = malloc(used * sizeof *w->chosen);
+        w->differences = malloc(2 * used * sizeof *w->differences);
+        w->scratch = aligned_alloc(64, ORGAN_PRODUCT_SCRATCH);
+        there = w->square && w->products && w->values && w->kept && w->chosen && w->differences && w->scratch;
+    }
+    return there;
+}
+
+static bool take_room(measuring *m)
+{
+    const size_t hidden = (size_t)m->config->hidden, experts = m->config->experts, used = m->config->experts_used;
+    const bool loss = m->scores->with_loss;
+    m->normed = organ_floats(m->chunk_tokens, hidden);
+    m->logits = organ_floats(m->tokens + 1, experts);
+    m->dense = calloc(m->tokens + 1, used * sizeof *m->dense);
+    m->norms = calloc(m->chunk_tokens, used * sizeof *m->norms);
+    m->powers = calloc(m->chunk_tokens, sizeof *m->powers);
+    m->places = calloc(m->batch, sizeof *m->places);
+    m->outputs = organ_floats(m->batch * (loss ? experts : 2), hidden);
+    m->made = loss ? organ_floats(m->products.all ? 1 : m->batch, organ_expert_products_count(experts)) : NULL;
+    m->rows = calloc(m->chunks * organ_expert_row_width(m), sizeof *m->rows);
+    m->owner = calloc(m->chunks, sizeof *m->owner);
+    for (size_t c = 0; c < m->chunks && m->owner; c++)
+        m->owner[c] = (uint32_t)(c % organ_ranks_count(m->options.engine->ranks));
+    return m->normed && m->logits && m->dense && m->norms && m->powers && m->places && m->outputs && (m->made || !loss) && m->rows &&
+           m->owner && take_workers(m);
+}
+
+/* What the walk leaves goes to products first, and then to as many tokens together as it holds. */
+static organ_status share_memory(measuring *m, organ_error *error)
+{
+    const organ_along_chunks *const chunks = organ_along_chunks_of(m->along);
+    uint64_t spare = organ_along_spare(m->along);
+    m->tokens = (size_t)held_tokens(chunks, m->walk.context);
+    m->chunk_tokens = chunks->together * m->walk.context;
+    m->chunks = organ_along_chunks_count(chunks);
+    const uint64_t products = m->tokens * token_products(m->config);
+    const bool spills = m->options.scratch && m->scores->with_loss && products > spare;
+    spare -= m->options.scratch && m->scores->with_loss && !spills ? products : 0;
+    const uint64_t more = spare / batch_token(m, spills), batch = LEAST_BATCH + (more < MOST_BATCH ? more : MOST_BATCH);
+    m->batch = (size_t)(batch < MOST_BATCH ? batch : MOST_BATCH);
+    m->batch = organ_lesser(m->batch, m->chunk_tokens);
+    if (m->scores->with_loss &&
+        organ_expert_products_open(m->config->experts, m->tokens + 1, spills ? m->options.scratch : NULL, &m->products, error) != ORGAN_OK)
+        return error->status;
+    return take_room(m) ? ORGAN_OK
+                        : organ_fail_errno(error, ENOMEM, "the scores of %u experts along %zu tokens", m->config->experts, m->tokens);
+}
+
+organ_status organ_expert_measure_open(const organ_expert_measure_options *o, organ_expert_scores *scores, measuring **measure,
+                                       organ_error *error)
+{
+    measuring *const m = *measure = calloc(1, sizeof *m);
+    if (!m)
+        return organ_fail_memory(error, o->text);
+    m->options = *o;
+    m->scores = scores;
+    m->walk = (organ_along_options){.text = o->text,
+                                    .samples = o->samples,
+                                    .context = o->context,
+                                    .scratch = o->scratch,
+                                    .method = "experts",
+                                    .verb = "measure",
+                                    .doing = "measuring",
+                                    .streams = ORGAN_ALONG_DONOR,
+                                    .moments_only = true};
+    m->work = (organ_along_work){.context = m, .enter = enter, .leave = leave, .every = true, .heard = heard, .beside = beside};
+    if (organ_along_check(o->samples, o->context, error) ||
+        organ_along_open(&m->walk, o->model, &m->targets, &m->work, o->engine, o->progress, &m->along, error))
+        return error->status;
+    scores->tokens = (uint64_t)o->samples * o->context;
+    m->identity = identity_of(m, error);
+    scores->calibration = organ_along_json(m->along, "the donor's: nothing is cut while experts are measured");
+    return error->status || (m->identity && scores->calibration) ? error->status : organ_fail_memory(error, o->text);
+}
+
+void organ_expert_measure_close(measuring *m)
+{
+    if (!m)
+        return;
+    for (size_t k = 0; m->workers && k < organ_workers_count(m->options.engine->workers); k++) {
+        const organ_expert_worker *const w = &m->workers[k];
+        void *const parts[] = {w->square, w->products, w->values, w->kept, w->chosen, w->differences, w->scratch};
+        for (size_t p = 0; p < sizeof parts / sizeof *parts; p++)
+            free(parts[p]);
+    }
+    void *const parts[] = {m->workers, m->normed,  m->logits, m->dense, m->norms, m->places,
+                           m->powers,  m->outputs, m->made,   m->rows,  m->owner};
+    for (size_t p = 0; p < sizeof parts / sizeof *parts; p++)
+        free(parts[p]);
+    organ_expert_products_close(&m->products);
+    organ_along_close(m->along);
+    json_decref(m->identity);
+    free(m);
+}
+
+const json_t *organ_expert_measure_identity(const measuring *m) { return m->identity; }
+
+json_t *organ_expert_measure_needs(const measuring *m)
+{
+    const uint64_t tokens = most_tokens(m->along, m->walk.context),
+                   products = m->scores->with_loss ? tokens * token_products(m->config) : 0;
+    return ORGAN_OBJECT(SET_COUNT("memory_enough", organ_along_enough(m->along)),
+                        SET_COUNT("states_bytes", organ_along_states_bytes(organ_along_chunks_of(m->along))),
+                        SET_COUNT("products_bytes", products),
+                        SET_FLAG("products_in_scratch", m->options.scratch && products > organ_along_spare(m->along)));
+}
+
+/* ---- the run ---- */
+
+organ_status organ_expert_measure_run(measuring *m, const char *file, organ_error *error)
+{
+    size_t known = 0;
+    m->file = file;
+    for (size_t l = 0; l < m->scores->layers; l++)
+        known += m->scores->of[l].known;
+    if (known == m->scores->layers || share_memory(m, error) != ORGAN_OK)
+        return error->status;
+    if (known)
+        organ_progress_note(m->options.progress, "the experts of %zu of %zu layers are measured already", known, m->scores->layers);
+    organ_progress_begin(m->options.progress, "Measuring experts",
+                         m->scores->layers * (uint64_t)m->tokens * m->config->hidden * sizeof(float), 0);
+    organ_along_run(m->along, error);
+    organ_progress_end(m->options.progress);
+    return error->status;
+}

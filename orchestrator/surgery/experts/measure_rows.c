@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ * Sums over tokens: of each chunk in the order of its tokens, and over the chunks in theirs, whoever has which. */
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/surgery/experts/measure_job.h"
+
+#include <string.h>
+
+size_t organ_expert_row_width(const organ_expert_measure *m) { return 2 * (size_t)m->config->experts + 1; }
+
+double *organ_expert_row_of(const organ_expert_measure *m, size_t token)
+{
+    const organ_along_chunks *const chunks = organ_along_chunks_of(m->along);
+    return m->rows + (chunks->first + token / m->chunk_tokens * chunks->step) * organ_expert_row_width(m);
+}
+
+organ_status organ_expert_rows_sum(organ_expert_measure *m, const char *where, double *sums, organ_error *error)
+{
+    const size_t width = organ_expert_row_width(m);
+    if (organ_ranks_complete(m->options.engine->ranks, where, m->rows, width * sizeof *m->rows, m->chunks, m->owner, error) != ORGAN_OK)
+        return error->status;
+    memset(sums, 0, width * sizeof *sums);
+    for (size_t c = 0; c < m->chunks; c++)
+        for (size_t k = 0; k < width; k++)
+            sums[k] += m->rows[c * width + k];
+    return ORGAN_OK;
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT
+ * What the experts of a layer give the tokens of a chunk: norms of what works on them and, with the loss, of all experts the products. */
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/share.h"
+#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/multiply.h"
+#include "orchestrator/surgery/experts/measure_job.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct job {
+    organ_expert_measure *measure;
+    const organ_along_layer *layer;
+    size_t first, count; /* tokens of the chunk that are computed together */
+} job;
+
+static const organ_choice *choices_of(const organ_expert_measure *m, size_t token)
+{
+    return m->dense + (m->next + token) * m->config->experts_used;
+}
+
+static double norm_of(const organ_expert_measure *m, const float *output)
+{
+    return sqrt(organ_dot(output, output, (size_t)m->config->hidden));
+}
+
+/* ---- the choice of each token ---- */
+
+static void route_token(void *context, size_t t, size_t worker)
+{
+    organ_expert_measure *const m = context;
+    const organ_forward_config *const c = m->config;
+    const size_t token = m->next + t;
+    organ_forward_route(m->options.engine->kernels, c, NULL, m->logits + token * c->experts, m->workers[worker].values,
+                        m->dense + token * c->experts_used);
+}
+
+/* ---- all experts on every token ---- */
+
+static void pack_upper(const float *square, size_t n, float *to)
+{
+    for (size_t i = 0; i < n; i++) {
+        memcpy(to, square + i * n + i, (n - i) * sizeof *to);
+        to += n - i;
+    }
+}
+
+static void take_token(void *context, size_t index, size_t worker)
+{
+    const job *const j = context;
+    organ_expert_measure *const m = j->measure;
+    const organ_expert_worker *const w = &m->workers[worker];
+    const size_t experts = m->config->experts, used = m->config->experts_used, hidden = (size_t)m->config->hidden, t = j->first + index;
+    const organ_factor outputs = organ_by_rows(m->outputs + index * hidden, j->count * hidden);
+    const organ_product product = {
+        .m = experts, .n = experts, .k = hidden, .a = outputs, .b = outputs, .c = w->square, .c_stride = experts};
+    float *const kept = organ_expert_products_place(&m->products, m->next + t, m->made + index * organ_expert_products_count(experts));
+    const organ_choice *const chosen = choices_of(m, t);
+    m->options.engine->kernels->product(&product, w->scratch);
+    pack_upper(w->square, experts, kept);
+    for (size_t k = 0; k < used; k++)
+        m->norms[t * used + k] = norm_of(m, m->outputs + (chosen[k].expert * j->count + index) * hidden);
+    m->powers[t] = organ_expert_products_apart(kept, experts, chosen, NULL, (unsigned)used, w->differences);
+}
+
+static organ_status take_all(job *j, size_t tokens, organ_error *error)
+{
+    organ_expert_measure *const m = j->measure;
+    const size_t hidden = (size_t)m->config->hidden;
+    organ_forward *const forward = organ_along_describe(m->along)->forward;
+    for (j->first = 0; j->first < tokens && !error->status; j->first += j->count) {
+        j->count = organ_lesser(m->batch, tokens - j->first);
+        for (unsigned e = 0; e < m->config->experts && !error->status; e++)
+            organ_layer_expert(forward, j->layer->loaded, e, m->normed + j->first * hidden, j->count, NULL,
+                               m->outputs + e * j->count * hidden, error);
+        if (error->status)
+            return error->status;
+        organ_share(m->options.engine, NULL, j->count, take_token, j);
+        organ_expert_products_keep(&m->products, m->next + j->first, j->count, m->made, error);
+    }
+    return error->status;
+}
+
+/* ---- each expert on its tokens ---- */
+
+/* The next tokens from *t on, at most a batch, that expert `e` works on: their rows to `x`, their norms' places to `places`. */
+static size_t gather(const organ_expert_measure *m, unsigned e, size_t tokens, size_t *t, float *x, size_t *places)
+{
+    const size_t used = m->config->experts_used, hidden = (size_t)m->config->hidden;
+    size_t count = 0;
+    for (; *t < tokens && count < m->batch; ++*t) {
+        const organ_choice *const chosen = choices_of(m, *t);
+        for (size_t k = 0; k < used; k++)
+            if (chosen[k].expert == e) {
+                memcpy(x + count * hidden, m->normed + *t * hidden, hidden * sizeof *x);
+                places[count++] = *t * used + k;
+            }
+    }
+    return count;
+}
+
+static organ_status take_routed(job *j, size_t tokens, organ_error *error)
+{
+    organ_expert_measure *const m = j->measure;
+    const size_t hidden = (size_t)m->config->hidden;
+    float *const x = m->outputs, *const y = x + m->batch * hidden;
+    for (unsigned e = 0; e < m->config->experts; e++)
+        for (size_t t = 0; t < tokens;) {
+            const size_t count = gather(m, e, tokens, &t, x, m->places);
+            if (count && organ_layer_expert(organ_along_describe(m->along)->forward, j->layer->loaded, e, x, count, NULL, y, error))
+                return error->status;
+            for (size_t k = 0; k < count; k++)
+                m->norms[m->places[k]] = norm_of(m, y + k * hidden);
+        }
+    memset(m->powers, 0, tokens * sizeof *m->powers);
+    return ORGAN_OK;
+}
+
+/* ---- the sums of the chunk ---- */
+
+static organ_status add_up(organ_expert_measure *m, int32_t layer, size_t tokens, organ_error *error)
+{
+    const size_t experts = m->config->experts, used = m->config->experts_used;
+    double *const row = organ_expert_row_of(m, m->next);
+    memset(row, 0, organ_expert_row_width(m) * sizeof *row);
+    for (size_t t = 0; t < tokens; t++) {
+        const organ_choice *const chosen = choices_of(m, t);
+        for (size_t k = 0; k < used; k++) {
+            const double value = (double)chosen[k].weight * m->norms[t * used + k];
+            if (!isfinite(value))
+                return organ_fail(error, ORGAN_BAD_INPUT, "%s: expert %u of layer %d gives what is not finite", m->options.model->path,
+                                  chosen[k].expert, (int)layer);
+            row[chosen[k].expert] += value;
+            row[experts + chosen[k].expert]++;
+        }
+        row[2 * experts] += m->powers[t];
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_expert_outputs_take(organ_expert_measure *m, const organ_along_layer *layer, size_t tokens, organ_error *error)
+{
+    job j = {.measure = m, .layer = layer};
+    organ_share(m->options.engine, NULL, tokens, route_token, m);
+    if ((m->scores->with_loss ? take_all : take_routed)(&j, tokens, error) != ORGAN_OK)
+        return error->status;
+    return add_up(m, layer->number, tokens, error);
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/experts/scores.h"
+
+#include "orchestrator/forward/forward.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const names[] = {"loss", "reap", "sum", "frequency"};
+
+organ_status organ_expert_score_named(const char *name, organ_expert_score *score, organ_error *error)
+{
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
+        if (strcmp(name, names[k]) == 0) {
+            *score = (organ_expert_score)k;
+            return ORGAN_OK;
+        }
+    return organ_fail(error, ORGAN_USAGE, "--score '%s' is not known: loss, reap, sum or frequency", name);
+}
+
+const char *organ_expert_score_name(organ_expert_score score) { return names[score]; }
+
+static bool take_memory(organ_expert_scores *s)
+{
+    const size_t experts = s->experts;
+    s->of = calloc(s->layers + 1, sizeof *s->of);
+    bool there = s->of != NULL;
+    for (size_t l = 0; there && l < s->layers; l++) {
+        organ_expert_layer *const layer = &s->of[l];
+        layer->frequency = calloc(experts, sizeof *layer->frequency);
+        layer->sum = calloc(experts, sizeof *layer->sum);
+        layer->reap = calloc(experts, sizeof *layer->reap);
+        layer->removed = calloc(experts, sizeof *layer->removed);
+        layer->loss = calloc(experts, sizeof *layer->loss);
+        there = layer->frequency && layer->sum && layer->reap && layer->removed && layer->loss;
+    }
+    return there;
+}
+
+organ_status organ_expert_scores_open(const organ_model *model, bool with_loss, organ_expert_scores *scores, organ_error *error)
+{
+    organ_forward_config config;
+    *scores = (organ_expert_scores){.with_loss = with_loss};
+    if (organ_forward_config_read(model, &config, error) != ORGAN_OK)
+        return error->status;
+    scores->layers = config.layers;
+    scores->experts = config.experts;
+    scores->used = config.experts_used;
+    organ_forward_config_release(&config);
+    if (scores->experts == 0)
+        return organ_fail(error, ORGAN_USAGE, "%s: has no experts: its layers are dense", model->path);
+    return take_memory(scores) ? ORGAN_OK : organ_fail_memory(error, model->path);
+}
+
+void organ_expert_scores_release(organ_expert_scores *s)
+{
+    for (size_t l = 0; s->of && l < s->layers; l++) {
+        free(s->of[l].frequency);
+        free(s->of[l].sum);
+        free(s->of[l].reap);
+        free(s->of[l].removed);
+        free(s->of[l].loss);
+    }
+    free(s->of);
+    json_decref(s->calibration);
+    *s = (organ_expert_scores){0};
+}
+
+/* ---- the choice ---- */
+
+/* Whether expert a goes before b. */
+static bool goes_first(const organ_expert_layer *layer, organ_expert_score score, uint32_t a, uint32_t b)
+{
+    const double x = score == ORGAN_EXPERT_REAP  ? layer->reap[a] - layer->reap[b]
+                     : score == ORGAN_EXPERT_SUM ? layer->sum[a] - layer->sum[b]
+                                                 : (double)layer->frequency[a] - (double)layer->frequency[b];
+    return x < 0 || (x == 0 && a > b);
+}
+
+/* Whether it is among those that go when `count` do. */
+static bool goes(const organ_expert_scores *s, const organ_expert_layer *layer, organ_expert_score score, uint32_t count, uint32_t expert)
+{
+    uint32_t before = 0;
+    if (score == ORGAN_EXPERT_LOSS) {
+        for (uint32_t k = 0; k < count; k++)
+            if (layer->removed[k] == expert)
+                return true;
+        return false;
+    }
+    for (uint32_t e = 0; e < s->experts; e++)
+        before += e != expert && goes_first(layer, score, e, expert);
+    return before < count;
+}
+
+void organ_expert_scores_choose(const organ_expert_scores *s, size_t layer, organ_expert_score score, uint32_t keep, uint32_t *kept)
+{
+    uint32_t count = 0;
+    for (uint32_t e = 0; e < s->experts; e++)
+        if (!goes(s, &s->of[layer], score, s->experts - keep, e))
+            kept[count++] = e;
+}
+
+/* A layer that gives nothing misses nothing. */
+double organ_expert_scores_missed(const organ_expert_scores *s, size_t layer, uint32_t keep)
+{
+    const organ_expert_layer *const of = &s->of[layer];
+    return keep < s->experts && of->power > 0 ? of->loss[s->experts - keep - 1] / of->power : 0;
+}
+
+/* What one expert less makes the layer miss more. */
+static double step(const organ_expert_scores *s, size_t layer, uint32_t keep)
+{
+    return organ_expert_scores_missed(s, layer, keep - 1) - organ_expert_scores_missed(s, layer, keep);
+}
+
+void organ_expert_scores_divide(const organ_expert_scores *s, uint64_t budget, uint32_t *keep)
+{
+    uint64_t all = (uint64_t)s->experts * s->layers;
+    for (size_t l = 0; l < s->layers; l++)
+        keep[l] = s->experts;
+    for (; all > budget; all--) {
+        size_t best = SIZE_MAX;
+        for (size_t l = 0; l < s->layers; l++)
+            if (keep[l] > s->used && (best == SIZE_MAX || step(s, l, keep[l]) < step(s, best, keep[best])))
+                best = l;
+        if (best == SIZE_MAX)
+            return;
+        keep[best]--;
+    }
+}

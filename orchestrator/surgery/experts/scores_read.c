@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT
+ * The scores read back. */
+#include "formats/base/input_file.h"
+#include "formats/base/json_text.h"
+#include "orchestrator/surgery/experts/scores.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LARGEST_FILE ((size_t)256 << 20)
+
+typedef struct reading {
+    const char *path;
+    organ_expert_scores *scores;
+    const json_t *document;
+} reading;
+
+/* As many numbers as there should be, none negative. */
+static organ_status read_numbers(const reading *r, const json_t *layer, size_t l, const char *name, size_t count, double most, double *to,
+                                 organ_error *error)
+{
+    const json_t *const array = json_object_get(layer, name);
+    bool good = json_array_size(array) == count;
+    for (size_t k = 0; good && k < count; k++) {
+        const json_t *const value = json_array_get(array, k);
+        to[k] = json_number_value(value);
+        good = json_is_number(value) && to[k] >= 0 && to[k] <= most && (most > 0x1p54 || to[k] == floor(to[k]));
+    }
+    return good ? ORGAN_OK
+                : organ_fail(error, ORGAN_BAD_INPUT, "%s: layers[%zu].%s is not %zu numbers of 0 to %g", r->path, l, name, count, most);
+}
+
+static organ_status read_order(const reading *r, const json_t *json, size_t l, double *room, organ_error *error)
+{
+    const organ_expert_scores *const s = r->scores;
+    organ_expert_layer *const layer = &s->of[l];
+    const size_t steps = s->experts - s->used;
+    const json_t *const power = json_object_get(json, "power");
+    layer->power = json_number_value(power);
+    if (!json_is_number(power) || !(layer->power >= 0 && isfinite(layer->power)))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: layers[%zu].power is no number of 0 or more", r->path, l);
+    if (read_numbers(r, json, l, "removed", steps, s->experts - 1, room, error) ||
+        read_numbers(r, json, l, "loss", steps, 1e300, layer->loss, error))
+        return error->status;
+    for (size_t k = 0; k < steps; k++) {
+        layer->removed[k] = (uint32_t)room[k];
+        for (size_t before = 0; before < k; before++)
+            if (layer->removed[before] == layer->removed[k])
+                return organ_fail(error, ORGAN_BAD_INPUT, "%s: layers[%zu].removed has expert %u twice", r->path, l, layer->removed[k]);
+    }
+    return ORGAN_OK;
+}
+
+static organ_status read_layer(const reading *r, size_t l, double *room, organ_error *error)
+{
+    const organ_expert_scores *const s = r->scores;
+    organ_expert_layer *const layer = &s->of[l];
+    const json_t *const json = json_array_get(json_object_get(r->document, "layers"), l);
+    if (json_is_null(json))
+        return ORGAN_OK;
+    if (json_integer_value(json_object_get(json, "layer")) != (json_int_t)l)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: layers[%zu].layer is not %zu", r->path, l, l);
+    if (read_numbers(r, json, l, "frequency", s->experts, 0x1p53, room, error))
+        return error->status;
+    for (size_t e = 0; e < s->experts; e++)
+        layer->frequency[e] = (uint64_t)room[e];
+    if (read_numbers(r, json, l, "sum", s->experts, 1e300, layer->sum, error) ||
+        read_numbers(r, json, l, "reap", s->experts, 1e300, layer->reap, error) || (s->with_loss && read_order(r, json, l, room, error)))
+        return error->status;
+    layer->known = true;
+    return ORGAN_OK;
+}
+
+static organ_status differs(const reading *r, const char *key, const json_t *here, organ_error *error)
+{
+    char *const was = json_dumps(json_object_get(r->document, key), JSON_COMPACT | JSON_ENCODE_ANY);
+    char *const is = json_dumps(here, JSON_COMPACT | JSON_ENCODE_ANY);
+    organ_fail(error, ORGAN_USAGE,
+               "%s: has the scores of another run: its %s is %.300s, here it is %.300s; another name for --scores measures anew", r->path,
+               key, was ? was : "missing", is ? is : "missing");
+    free(was);
+    free(is);
+    return error->status;
+}
+
+/* What the scores belong to, and what they must have. */
+static organ_status belongs(const reading *r, const json_t *identity, organ_error *error)
+{
+    const organ_expert_scores *const s = r->scores;
+    const char *key;
+    json_t *here;
+    json_t *const wanted = json_copy((json_t *)identity);
+    if (!wanted || json_object_set_new(wanted, "experts", json_integer(s->experts)) ||
+        json_object_set_new(wanted, "used", json_integer(s->used))) {
+        json_decref(wanted);
+        return organ_fail_memory(error, r->path);
+    }
+    json_object_foreach(wanted, key, here) if (!error->status && !json_equal(json_object_get(r->document, key), here))
+        differs(r, key, here, error);
+    json_decref(wanted);
+    if (!error->status && s->with_loss && !json_is_true(json_object_get(r->document, "loss")))
+        organ_fail(error, ORGAN_USAGE,
+                   "%s: was measured without the loss, which --score loss goes by; another name for --scores measures it", r->path);
+    if (!error->status && json_array_size(json_object_get(r->document, "layers")) != s->layers)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: has %zu layers, and the model has %zu", r->path,
+                   json_array_size(json_object_get(r->document, "layers")), s->layers);
+    return error->status;
+}
+
+static organ_status read_document(reading *r, const json_t *identity, organ_error *error)
+{
+    const json_t *const within = json_object_get(r->document, "scores");
+    organ_expert_scores *const s = r->scores;
+    r->document = json_is_object(within) ? within : r->document;
+    const char *const schema = json_string_value(json_object_get(r->document, "schema"));
+    if (!schema || strcmp(schema, ORGAN_EXPERT_SCORES_SCHEMA) != 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: its schema is '%.100s', not " ORGAN_EXPERT_SCORES_SCHEMA, r->path,
+                          schema ? schema : "");
+    if (belongs(r, identity, error) != ORGAN_OK)
+        return error->status;
+    double *const room = calloc(s->experts, sizeof *room);
+    if (!room)
+        return organ_fail_memory(error, r->path);
+    for (size_t l = 0; l < s->layers && !error->status; l++)
+        read_layer(r, l, room, error);
+    free(room);
+    const json_t *const tokens = json_object_get(r->document, "tokens");
+    if (!error->status && (!json_is_integer(tokens) || json_integer_value(tokens) < 1))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tokens is no count", r->path);
+    s->tokens = error->status ? 0 : (uint64_t)json_integer_value(tokens);
+    if (!error->status && !s->calibration)
+        s->calibration = json_deep_copy(json_object_get(r->document, "calibration"));
+    return error->status;
+}
+
+organ_status organ_expert_scores_read(organ_expert_scores *s, const json_t *identity, const char *path, bool *whole, organ_error *error)
+{
+    organ_json_text text = {.label = path};
+    char *bytes = NULL;
+    json_t *document = NULL;
+    *whole = access(path, F_OK) == 0;
+    if (!*whole || organ_input_load(path, path, LARGEST_FILE, &bytes, &text.length, error) != ORGAN_OK)
+        return error->status;
+    text.bytes = bytes;
+    if (organ_json_parse_object(&text, &document, error) == ORGAN_OK)
+        read_document(&(reading){path, s, document}, identity, error);
+    for (size_t l = 0; l < s->layers; l++) {
+        s->of[l].known &= !error->status;
+        *whole &= s->of[l].known;
+    }
+    json_decref(document);
+    free(bytes);
+    return error->status;
+}

@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: MIT
+ * What experts are worth: the numbers of an oracle, whatever the threads, the memory, the CPU and the ranks; the file of scores; the
+ * choice. */
+#include "orchestrator/surgery/experts/measure.h"
+#include "tests/kit/emulated.h"
+#include "tests/kit/forward_rig.h"
+#include "tests/kit/model_maker.h"
+#include "tests/kit/rank_threads.h"
+#include "tests/kit/require.h"
+#include "tests/kit/suite_table.h"
+#include "tests/surgery/experts/experts_golden.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MODEL "fixtures/tiny-moe"
+#define TEXT  MODEL "/calibration.txt"
+
+enum { LAYERS = 4, EXPERTS = 16, USED = 4, STEPS = EXPERTS - USED };
+
+/* ---- a measurement ---- */
+
+typedef struct asked {
+    const char *model;
+    unsigned samples, context, threads;
+    uint64_t memory;
+    const char *scratch, *isa, *file;
+    bool without_loss;
+    organ_ranks *ranks;
+    organ_stop *stop;
+} asked;
+
+static const asked usual = {.model = MODEL, .samples = GOLDEN_SAMPLES, .context = GOLDEN_CONTEXT, .threads = 2, .memory = ROOMY};
+
+/* *whole: what the file had. */
+static organ_status measure(const asked *a, organ_expert_scores *scores, bool *whole, organ_error *error)
+{
+    session s;
+    const char *why;
+    organ_expert_measure *m = NULL;
+    ck_assert_msg(session_open(&s, a->model, a->threads, a->memory, error) == ORGAN_OK, "%s", error->message);
+    s.engine.kernels = organ_kernels_choose(organ_cpu_detect(), a->isa, &why);
+    s.engine.ranks = a->ranks;
+    s.engine.stop = a->stop;
+    const organ_expert_measure_options options = {
+        .model = s.model, .text = TEXT, .samples = a->samples, .context = a->context, .scratch = a->scratch, .engine = &s.engine};
+    if (organ_expert_scores_open(s.model, !a->without_loss, scores, error) == ORGAN_OK &&
+        organ_expert_measure_open(&options, scores, &m, error) == ORGAN_OK &&
+        (!a->file || organ_expert_scores_read(scores, organ_expert_measure_identity(m), a->file, whole, error) == ORGAN_OK))
+        organ_expert_measure_run(m, a->file, error);
+    organ_expert_measure_close(m);
+    session_close(&s);
+    return error->status;
+}
+
+static organ_expert_scores measured(const asked *a)
+{
+    organ_expert_scores scores;
+    organ_error error = {0};
+    bool whole;
+    ck_assert_msg(measure(a, &scores, &whole, &error) == ORGAN_OK, "%s", error.message);
+    return scores;
+}
+
+/* ---- the oracle ---- */
+
+typedef struct golden {
+    const uint64_t *frequency;
+    const double *sum, *power, *loss;
+    const uint32_t *removed;
+} golden;
+
+static bool near(double a, double b) { return fabs(a - b) <= 1e-4 * fabs(b) + 1e-12; }
+
+static void compare(const organ_expert_scores *s, const golden *g)
+{
+    for (size_t l = 0; l < LAYERS; l++) {
+        const organ_expert_layer *const layer = &s->of[l];
+        REQUIRE_MSG(layer->known && near(layer->power, g->power[l]), "layer %zu: power %g, not %g", l, layer->power, g->power[l]);
+        for (size_t e = 0; e < EXPERTS; e++) {
+            const size_t k = l * EXPERTS + e;
+            REQUIRE_MSG(layer->frequency[e] == g->frequency[k], "layer %zu, expert %zu: %llu", l, e,
+                        (unsigned long long)layer->frequency[e]);
+            REQUIRE_MSG(near(layer->sum[e], g->sum[k]), "layer %zu, expert %zu: sum %g, not %g", l, e, layer->sum[e], g->sum[k]);
+            REQUIRE(layer->frequency[e] == 0 || near(layer->reap[e], g->sum[k] / (double)g->frequency[k]));
+        }
+        for (size_t k = 0; k < STEPS; k++) {
+            REQUIRE_MSG(layer->removed[k] == g->removed[l * STEPS + k], "layer %zu, step %zu: %u", l, k, layer->removed[k]);
+            REQUIRE_MSG(near(layer->loss[k], g->loss[l * STEPS + k]), "layer %zu, step %zu: loss %g, not %g", l, k, layer->loss[k],
+                        g->loss[l * STEPS + k]);
+        }
+    }
+}
+
+START_TEST(scores_are_those_of_the_oracle)
+{
+    organ_expert_scores s = measured(&usual);
+    ck_assert_uint_eq(s.tokens, GOLDEN_SAMPLES * GOLDEN_CONTEXT);
+    compare(&s, &(golden){golden_frequency, golden_sum, golden_power, golden_loss, golden_removed});
+    organ_expert_scores_release(&s);
+}
+END_TEST
+
+/* The same model where gates are not divided by their sum: an expert that goes changes them for every token. */
+static const char *plain_model(void)
+{
+    static const char *const files[] = {"tokenizer.json", "model.safetensors.index.json", "model-00001-of-00003.safetensors",
+                                        "model-00002-of-00003.safetensors", "model-00003-of-00003.safetensors"};
+    json_error_t fault;
+    mkdir(scratch_path("plain"), 0700);
+    for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
+        char from[100];
+        snprintf(from, sizeof from, MODEL "/%s", files[k]);
+        copy_file(from, scratch_path("plain/%s", files[k]));
+    }
+    json_t *const config = json_load_file(MODEL "/config.json", 0, &fault);
+    json_object_set_new(config, "norm_topk_prob", json_false());
+    ck_assert_int_eq(json_dump_file(config, scratch_path("plain/config.json"), 0), 0);
+    json_decref(config);
+    return scratch_path("plain");
+}
+
+START_TEST(gates_that_are_not_divided_are_known_too)
+{
+    asked a = usual;
+    a.model = plain_model();
+    a.samples = PLAIN_SAMPLES;
+    a.context = PLAIN_CONTEXT;
+    organ_expert_scores s = measured(&a);
+    compare(&s, &(golden){plain_frequency, plain_sum, plain_power, plain_loss, plain_removed});
+    organ_expert_scores_release(&s);
+}
+END_TEST
+
+/* ---- the same bits ---- */
+
+static void same(const organ_expert_scores *a, const organ_expert_scores *b, const char *what)
+{
+    for (size_t l = 0; l < a->layers; l++) {
+        const organ_expert_layer *const x = &a->of[l], *const y = &b->of[l];
+        REQUIRE_MSG(x->known && y->known, "%s: layer %zu is not known", what, l);
+        REQUIRE_MSG(memcmp(x->frequency, y->frequency, a->experts * sizeof *x->frequency) == 0, "%s: frequency", what);
+        REQUIRE_MSG(memcmp(x->sum, y->sum, a->experts * sizeof *x->sum) == 0, "%s: sum", what);
+        REQUIRE_MSG(memcmp(x->reap, y->reap, a->experts * sizeof *x->reap) == 0, "%s: reap", what);
+        if (!a->with_loss || !b->with_loss)
+            continue;
+        REQUIRE_MSG(memcmp(&x->power, &y->power, sizeof x->power) == 0, "%s: power", what);
+        REQUIRE_MSG(memcmp(x->removed, y->removed, (a->experts - a->used) * sizeof *x->removed) == 0, "%s: removed", what);
+        REQUIRE_MSG(memcmp(x->loss, y->loss, (a->experts - a->used) * sizeof *x->loss) == 0, "%s: loss", what);
+    }
+}
+
+/* Two chunks of windows, or one. */
+static asked longer(void)
+{
+    asked a = usual;
+    a.samples = (unsigned)sample_if_slow(11, 4);
+    return a;
+}
+
+/* The least memory that is enough. */
+static uint64_t least(const asked *a)
+{
+    organ_expert_scores s;
+    organ_error error = {0};
+    bool whole;
+    asked poor = *a;
+    poor.memory = (uint64_t)1 << 20;
+    ck_assert_int_eq(measure(&poor, &s, &whole, &error), ORGAN_USAGE);
+    organ_expert_scores_release(&s);
+    const char *const named = strstr(error.message, "; --memory ");
+    ck_assert_msg(named && strstr(error.message, "is enough"), "%s", error.message);
+    char *unit;
+    const uint64_t number = strtoull(named + 11, &unit, 10);
+    return number << (*unit == 'M' ? 20 : 10);
+}
+
+START_TEST(no_cpu_shows)
+{
+    static const char *const isas[] = {"scalar", "avx2", "avx512", "neon"};
+    const char *why;
+    asked a = usual;
+    a.samples = 2;
+    organ_expert_scores first = measured(&a);
+    for (size_t k = 0; k < sizeof isas / sizeof *isas; k++) {
+        if (!organ_kernels_choose(organ_cpu_detect(), isas[k], &why))
+            continue;
+        a.isa = isas[k];
+        a.threads = 1 + (unsigned)k;
+        organ_expert_scores other = measured(&a);
+        same(&first, &other, isas[k]);
+        organ_expert_scores_release(&other);
+    }
+    organ_expert_scores_release(&first);
+}
+END_TEST
+
+START_TEST(neither_threads_nor_memory_show)
+{
+    asked a = longer();
+    organ_expert_scores first = measured(&a);
+    a.threads = 3;
+    a.memory = least(&a);
+    organ_expert_scores little = measured(&a);
+    same(&first, &little, "little memory");
+    organ_expert_scores_release(&little);
+    const uint64_t without = a.memory;
+    a.scratch = scratch_path(".");
+    a.memory = least(&a);
+    ck_assert_uint_lt(a.memory, without);
+    little = measured(&a);
+    same(&first, &little, "products in a file");
+    organ_expert_scores_release(&little);
+    a = longer();
+    a.without_loss = true;
+    organ_expert_scores cheap = measured(&a);
+    same(&first, &cheap, "without the loss");
+    organ_expert_scores_release(&cheap);
+    organ_expert_scores_release(&first);
+}
+END_TEST
+
+static organ_expert_scores of_rank[MOST_PLAYERS];
+
+static void play_rank(organ_ranks *ranks, organ_error *error)
+{
+    asked a = longer();
+    bool whole;
+    a.ranks = ranks;
+    a.threads = 1;
+    measure(&a, &of_rank[organ_ranks_rank(ranks)], &whole, error);
+}
+
+START_TEST(ranks_measure_what_one_process_does)
+{
+    const asked a = longer();
+    organ_expert_scores alone = measured(&a);
+    for (size_t count = 2; count <= 3; count++) {
+        play(count, play_rank);
+        for (size_t r = 0; r < count; r++) {
+            ck_assert_msg(players[r].error.status == ORGAN_OK, "%s", players[r].error.message);
+            same(&alone, &of_rank[r], "ranks");
+            organ_expert_scores_release(&of_rank[r]);
+        }
+    }
+    organ_expert_scores_release(&alone);
+}
+END_TEST
+
+/* ---- the file ---- */
+
+static json_t *document_of(const char *path)
+{
+    json_error_t fault;
+    json_t *const document = json_load_file(path, 0, &fault);
+    ck_assert_msg(document != NULL, "%s", fault.text);
+    return document;
+}
+
+/* Of a run that was ended in its third layer the first two are read; the file that comes out has the same bytes. */
+START_TEST(an_unfinished_measurement_goes_on)
+{
+    asked a = usual;
+    a.samples = 4;
+    a.context = 64;
+    a.file = scratch_path("scores.json");
+    organ_expert_scores first = measured(&a), second;
+    copy_file(a.file, scratch_path("whole.json"));
+    json_t *const document = document_of(a.file);
+    for (size_t l = 2; l < LAYERS; l++)
+        json_array_set_new(json_object_get(document, "layers"), l, json_null());
+    json_dump_file(document, a.file, 0);
+    json_decref(document);
+    organ_error error = {0};
+    bool whole = true;
+    ck_assert_msg(measure(&a, &second, &whole, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert(!whole);
+    same(&first, &second, "goes on");
+    ck_assert(same_files(a.file, scratch_path("whole.json")));
+    organ_expert_scores_release(&second);
+    ck_assert_msg(measure(&a, &second, &whole, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert(whole);
+    same(&first, &second, "is read");
+    organ_expert_scores_release(&second);
+    organ_stop stop = {0};
+    organ_stop_ask(&stop);
+    a.stop = &stop;
+    a.file = NULL;
+    ck_assert_int_eq(measure(&a, &second, &whole, &error), ORGAN_INTERRUPTED);
+    organ_expert_scores_release(&second);
+    organ_expert_scores_release(&first);
+}
+END_TEST
+
+typedef struct wrong_file {
+    const char *member; /* of the document, or "layers.MEMBER" of its second layer */
+    const char *value;
+    organ_status status;
+    const char *message;
+} wrong_file;
+
+static void spoil(const wrong_file *wrong, const char *from, const char *to)
+{
+    json_t *const document = document_of(from), *object = document;
+    const char *member = wrong->member;
+    if (strncmp(member, "layers.", 7) == 0) {
+        object = json_array_get(json_object_get(document, "layers"), 1);
+        member += 7;
+    }
+    json_object_set_new(object, member, json_loads(wrong->value, JSON_DECODE_ANY, NULL));
+    json_dump_file(document, to, 0);
+    json_decref(document);
+}
+
+START_TEST(what_is_wrong_in_a_file_is_named)
+{
+    static const wrong_file wrongs[] = {
+        {"schema", "\"organ.prune/1\"", ORGAN_BAD_INPUT, "its schema is 'organ.prune/1', not organ.expert_scores/1"},
+        {"model", "\"0123456789abcdef\"", ORGAN_USAGE, "has the scores of another run: its model is \"0123456789abcdef\", here it is"},
+        {"text", "\"0123456789abcdef\"", ORGAN_USAGE, "its text is \"0123456789abcdef\""},
+        {"samples", "5", ORGAN_USAGE, "its samples is 5, here it is 4; another name for --scores measures anew"},
+        {"experts", "15", ORGAN_USAGE, "its experts is 15, here it is 16"},
+        {"loss", "false", ORGAN_USAGE, "was measured without the loss, which --score loss goes by"},
+        {"layers", "[]", ORGAN_BAD_INPUT, "has 0 layers, and the model has 4"},
+        {"tokens", "0", ORGAN_BAD_INPUT, "tokens is no count"},
+        {"layers.layer", "2", ORGAN_BAD_INPUT, "layers[1].layer is not 1"},
+        {"layers.sum", "[1,2]", ORGAN_BAD_INPUT, "layers[1].sum is not 16 numbers of 0 to 1e+300"},
+        {"layers.frequency", "[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,0.5]", ORGAN_BAD_INPUT, "layers[1].frequency is not 16 numbers"},
+        {"layers.removed", "[0,1,2,3,4,5,6,7,8,9,10,16]", ORGAN_BAD_INPUT, "layers[1].removed is not 12 numbers of 0 to 15"},
+        {"layers.removed", "[0,1,2,3,4,5,6,7,8,9,10,3]", ORGAN_BAD_INPUT, "layers[1].removed has expert 3 twice"},
+        {"layers.loss", "[0,1,2,3,4,5,6,7,8,9,10,-3]", ORGAN_BAD_INPUT, "layers[1].loss is not 12 numbers of 0 to 1e+300"},
+        {"layers.power", "null", ORGAN_BAD_INPUT, "layers[1].power is no number of 0 or more"}};
+    asked a = usual;
+    a.samples = 4;
+    a.context = 64;
+    a.file = scratch_path("good.json");
+    organ_expert_scores s = measured(&a);
+    organ_expert_scores_release(&s);
+    char good[200];
+    snprintf(good, sizeof good, "%s", a.file);
+    a.file = scratch_path("wrong.json");
+    for (size_t k = 0; k < sizeof wrongs / sizeof *wrongs; k++) {
+        organ_error error = {0};
+        bool whole;
+        spoil(&wrongs[k], good, a.file);
+        ck_assert_msg(measure(&a, &s, &whole, &error) == wrongs[k].status, "%s: %s", wrongs[k].member, error.message);
+        ck_assert_msg(strstr(error.message, wrongs[k].message) != NULL, "%s", error.message);
+        for (size_t l = 0; l < LAYERS; l++)
+            ck_assert(!s.of[l].known);
+        organ_expert_scores_release(&s);
+    }
+}
+END_TEST
+
+/* ---- the choice ---- */
+
+START_TEST(what_stays_is_chosen)
+{
+    uint64_t frequency[6] = {3, 0, 5, 5, 0, 1};
+    double sum[6] = {9, 0, 5, 10, 0, 8}, reap[6] = {3, 0, 1, 2, 0, 8}, loss[4] = {0, 0, 4, 6};
+    uint32_t removed[4] = {4, 1, 2, 5}, kept[6];
+    organ_expert_layer layer = {true, frequency, sum, reap, 20, removed, loss};
+    const organ_expert_scores s = {.layers = 1, .experts = 6, .used = 2, .with_loss = true, .of = &layer};
+    static const struct {
+        organ_expert_score score;
+        uint32_t keep, kept[6];
+    } cases[] = {{ORGAN_EXPERT_REAP, 3, {0, 3, 5}},
+                 {ORGAN_EXPERT_SUM, 3, {0, 3, 5}},
+                 {ORGAN_EXPERT_SUM, 2, {0, 3}},
+                 {ORGAN_EXPERT_FREQUENCY, 3, {0, 2, 3}},
+                 {ORGAN_EXPERT_FREQUENCY, 5, {0, 1, 2, 3, 5}},
+                 {ORGAN_EXPERT_LOSS, 6, {0, 1, 2, 3, 4, 5}},
+                 {ORGAN_EXPERT_LOSS, 4, {0, 2, 3, 5}},
+                 {ORGAN_EXPERT_LOSS, 2, {0, 3}}};
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        organ_expert_scores_choose(&s, 0, cases[k].score, cases[k].keep, kept);
+        ck_assert_msg(memcmp(kept, cases[k].kept, cases[k].keep * sizeof *kept) == 0, "case %zu", k);
+    }
+    ck_assert_double_eq(organ_expert_scores_missed(&s, 0, 6), 0);
+    ck_assert_double_eq(organ_expert_scores_missed(&s, 0, 3), 0.2);
+}
+END_TEST
+
+/* The layer that misses less gives more, down to what works on a token. */
+START_TEST(a_budget_goes_where_it_costs_least)
+{
+    double losses[3][3] = {{1, 2, 3}, {0, 0, 90}, {10, 20, 30}};
+    organ_expert_layer layers[3] = {{.power = 10, .loss = losses[0]}, {.power = 100, .loss = losses[1]}, {.power = 20, .loss = losses[2]}};
+    const organ_expert_scores s = {.layers = 3, .experts = 4, .used = 1, .of = layers};
+    uint32_t keep[3];
+    organ_expert_scores_divide(&s, 10, keep);
+    ck_assert(keep[0] == 4 && keep[1] == 2 && keep[2] == 4);
+    organ_expert_scores_divide(&s, 7, keep);
+    ck_assert(keep[0] == 1 && keep[1] == 2 && keep[2] == 4);
+    organ_expert_scores_divide(&s, 3, keep);
+    ck_assert(keep[0] == 1 && keep[1] == 1 && keep[2] == 1);
+}
+END_TEST
+
+START_TEST(what_cannot_be_measured_is_refused)
+{
+    organ_error error = {0};
+    organ_model *model;
+    organ_expert_scores s;
+    organ_expert_score score;
+    ck_assert_int_eq(organ_model_open("fixtures/tiny-qwen2", &model, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_expert_scores_open(model, true, &s, &error), ORGAN_USAGE);
+    ck_assert_str_eq(error.message, "fixtures/tiny-qwen2: has no experts: its layers are dense");
+    organ_expert_scores_release(&s);
+    organ_model_close(model);
+    error = (organ_error){0};
+    ck_assert_int_eq(organ_expert_score_named("reap", &score, &error), ORGAN_OK);
+    ck_assert_int_eq(score, ORGAN_EXPERT_REAP);
+    ck_assert_str_eq(organ_expert_score_name(score), "reap");
+    ck_assert_int_eq(organ_expert_score_named("reaper", &score, &error), ORGAN_USAGE);
+    ck_assert_str_eq(error.message, "--score 'reaper' is not known: loss, reap, sum or frequency");
+}
+END_TEST
+
+int main(void)
+{
+    const suite_case cases[] = {
+        {"scores", {scores_are_those_of_the_oracle, gates_that_are_not_divided_are_known_too}},
+        {"the same", {no_cpu_shows, neither_threads_nor_memory_show, ranks_measure_what_one_process_does}},
+        {"file", {an_unfinished_measurement_goes_on, what_is_wrong_in_a_file_is_named}},
+        {"choice", {what_stays_is_chosen, a_budget_goes_where_it_costs_least, what_cannot_be_measured_is_refused}},
+    };
+    Suite *const suites[] = {suite_of("experts", cases, sizeof cases / sizeof *cases, scratch_make, scratch_remove), NULL};
+    return run_suites(suites);
+}
