@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Tokens a second of models in llama.cpp: a prompt of 256 tokens at once, and 128 tokens one after the other. The models take turns, and of each the
+best of the rounds counts: other work on the machine makes a round slower, never faster. A directory (the layouts of tiny-qwen2 and tiny-moe, and what
+was cut out of them) is written as a GGUF file in BF16 first. Needs numpy, gguf and llama-cpp-python. Run from the root of the repository:
+
+    python3 bench/llama_speed.py [--rounds N] MODEL...
+
+Prints a line for each: its name, bytes of the GGUF file, tokens a second of the prompt, of the generation, and the sentence that it makes of one."""
+import argparse
+import os
+import pathlib
+import sys
+import tempfile
+import time
+
+import llama_cpp
+
+sys.path.insert(0, "fixtures")
+import make_tiny_gguf  # noqa: E402
+
+PROMPT, GENERATED, BEGINNING = 256, 128, "And the LORD said unto"
+HELDOUT = "fixtures/tiny-qwen2/heldout.txt"
+
+
+def as_gguf(model, directory):
+    if model.suffix == ".gguf":
+        return model
+    path = pathlib.Path(directory) / (str(model).strip("/").replace("/", "-") + ".gguf")
+    make_tiny_gguf.write(model, path, make_tiny_gguf.T.BF16, make_tiny_gguf.LlamaFileType.MOSTLY_BF16, 0)
+    return path
+
+
+def opened(path):
+    return llama_cpp.Llama(str(path), n_ctx=PROMPT + GENERATED, n_batch=PROMPT, n_threads=len(os.sched_getaffinity(0)), verbose=False)
+
+
+def speeds(model, ids):
+    model.reset()
+    begin = time.perf_counter()
+    model.eval(ids)
+    between = time.perf_counter()
+    for token in ids[:GENERATED]:
+        model.eval([token])
+    return PROMPT / (between - begin), GENERATED / (time.perf_counter() - between)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("models", nargs="+", type=pathlib.Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        paths = [as_gguf(model, directory) for model in options.models]
+        models = [opened(path) for path in paths]
+        ids = models[0].tokenize(open(HELDOUT, "rb").read(8192))[:PROMPT]
+        best = [(0, 0)] * len(models)
+        for _ in range(options.rounds):
+            best = [tuple(map(max, known, speeds(model, ids))) for known, model in zip(best, models)]
+        for name, path, model, (prompt, generation) in zip(options.models, paths, models, best):
+            said = model.create_completion(BEGINNING, max_tokens=16, temperature=0)["choices"][0]["text"]
+            print(f"{name}\t{path.stat().st_size}\t{prompt:.0f}\t{generation:.0f}\t{(BEGINNING + said)!r}", flush=True)
+
+
+main()
