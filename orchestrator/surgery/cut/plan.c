@@ -249,6 +249,8 @@ static organ_status check_outside(const organ_cut_run *run, const organ_tensor *
     if (run->cuts_experts && strstr(t->name, ".experts."))
         return refuse(t, "it is of experts in no layer of the model's body, which would stay as many as they are: they cannot be cut",
                       error);
+    if (run->cuts_blocks && (strstr(t->name, "_per_layer") || strstr(t->name, "per_layer_")))
+        return refuse(t, "it has a part for each layer, and it is not known which: blocks cannot be dropped", error);
     return ORGAN_OK;
 }
 

@@ -404,7 +404,12 @@ static void check_line(const organ_model *output, const organ_model *donor, cons
     REQUIRE(length < sizeof copy);
     memcpy(copy, text, length);
     copy[length] = '\0';
-    REQUIRE_MSG(sscanf(copy, "%255s = %255s %255s", name, from, axes) >= 2, "no line: %s", copy);
+    const bool there = sscanf(copy, "%255s ! %255s", name, from) == 2;
+    REQUIRE_MSG(there || sscanf(copy, "%255s = %255s %255s", name, from, axes) >= 2, "no line: %s", copy);
+    if (there) {
+        REQUIRE_MSG(organ_model_find(output, name), "%s: not there", name);
+        return;
+    }
     const organ_tensor *const made = organ_model_find(output, name), *const its = organ_model_find(donor, from);
     REQUIRE_MSG(made && its, "%s: not there: %s", copy, made ? "in the donor" : "in the output");
     unsigned char *const a = load_tensor(output, made), *const b = load_tensor(donor, its);

@@ -41,7 +41,8 @@ void must_cut(const char *output, cut_way way);
 void cut_refused(cut_way way, organ_status status, const char *word);
 
 /* The tensors of an output are those of the lines, no more and no fewer: "NAME = DONOR", all bytes of that tensor of the donor, or
- * "NAME = DONOR 0:1,3;2:0-7", the places of storage (elements, of the last axis blocks) that stay along these axes. */
+ * "NAME = DONOR 0:1,3;2:0-7", the places of storage (elements, of the last axis blocks) that stay along these axes; "NAME ! 2" is only
+ * there. */
 void made_of(const char *output, const char *lines);
 
 /* The member of config.json of the output as compact JSON; "" where there is none. In a static buffer. "text_config.num_experts" is found.
