@@ -113,7 +113,7 @@ surgery/lora output algebra trial remake precision
 surgery/orthogonality output algebra lora
 surgery/health output algebra
 surgery/untrusted output
-surgery/experts output algebra along_text
+surgery/experts output algebra along_text trial remake cut
 serve/confine
 serve/http
 serve/jobs confine http
@@ -153,7 +153,7 @@ surgery/lora lora.h adapter_write.h factors.h
 surgery/orthogonality orthogonality.h noise_pairs.h
 surgery/health health.h
 surgery/untrusted untrusted.h
-surgery/experts scores.h measure.h
+surgery/experts experts.h scores.h measure.h
 serve/confine confine.h
 serve/http http.h
 serve/jobs jobs.h

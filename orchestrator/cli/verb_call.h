@@ -8,6 +8,7 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/serve/serve.h"
 #include "orchestrator/surgery/calibrated/calibrated.h"
+#include "orchestrator/surgery/experts/experts.h"
 #include "orchestrator/surgery/health/health.h"
 #include "orchestrator/surgery/lora/lora.h"
 #include "orchestrator/surgery/measure/fleet.h"
@@ -46,6 +47,7 @@ typedef struct organ_call {
     organ_graft_options graft; /* of graft and of chimera */
     organ_dequantize_options dequantize;
     organ_quantize_options quantize;
+    organ_experts_options experts;
     organ_autopsy_options autopsy;
     bool print_ranges; /* autopsy --print-ranges */
     organ_lora_extract_options lora_extract;

@@ -12,7 +12,8 @@ static const organ_item merits[] = {
     {NULL, "{dry_run?they would become|after}", "{bytes_after:bytes}"}};
 
 static const organ_field layers[] = {FIELD_COUNT("layer", "layer"), FIELD_COUNT("experts", "experts"),
-                                     FIELD_WORDS("kept", "{kept_experts?{kept_experts:size}|all}", 0)};
+                                     FIELD_WORDS("stay", "{kept_experts?{kept_experts:size}|all}", 0),
+                                     FIELD_WORDS("which", "{kept_experts?{kept_experts:join}|all}", ORGAN_FIELD_LEFT)};
 
 static const organ_field settings[] = {FIELD_TEXT("where", "where", 0), FIELD_TEXT("setting", "key", ORGAN_FIELD_CODE),
                                        FIELD_WORDS("before", "{before}", 0), FIELD_WORDS("after", "{after}", 0)};
@@ -24,6 +25,7 @@ static const organ_block blocks[] = {
     EVALUATION_ON(ON_PAGE),
     SAY(ON_FILES, NULL, "Definition {definition}. Model: {model:model}."),
     WARN(ON_PAGE, "dry_run", "Dry run, nothing was written."),
+    TABLE(ON_TERMINAL, NULL, "settings", FIELDS(settings)),
     SAY(ON_TEXT, NULL,
         "{experts_after:count} of {experts_before:count} experts {dry_run?would stay|stay} in each layer: {bytes_before:bytes} "
         "{dry_run?would become|became} {bytes_after:bytes}. Their bytes {dry_run?would stay|are} as they were."),
@@ -36,10 +38,10 @@ static const organ_block blocks[] = {
                   .value_label = "stays",
                   .high = 1},
          .name = "name", .values = "flags", .caption = "1 stays, 0 is cut out; experts are counted as the model before has them."),
-    TABLE(ON_FILES, NULL, "layers", FIELDS(layers), .caption = "Experts of each layer before and after", .most = EVERY_TENSOR,
-          .what = "layers"),
+    TABLE(ON_FILES, NULL, "layers", FIELDS(layers), .caption = "Experts of each layer, and which of them {dry_run?would stay|stay}",
+          .most = EVERY_TENSOR, .what = "layers"),
     SECTION(ON_FILES, NULL, "Settings"),
-    TABLE(ON_ALL, NULL, "settings", FIELDS(settings), .caption = "What changed in the configuration", .most = EVERY_TENSOR,
+    TABLE(ON_FILES, NULL, "settings", FIELDS(settings), .caption = "What changed in the configuration", .most = EVERY_TENSOR,
           .what = "settings"),
     EVALUATION_ON(ON_TEXT),
     GAP("!dry_run"),

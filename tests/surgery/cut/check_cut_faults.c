@@ -17,7 +17,7 @@ static const char donor[] =
     "model.layers.1.mlp.experts.2.up_proj.weight BF16 32,64\nmodel.layers.1.mlp.experts.3.up_proj.weight BF16 32,64\n"
     "model.layers.1.mlp.experts.0.down_proj.weight BF16 64,32\nmodel.layers.1.mlp.experts.1.down_proj.weight BF16 64,32\n"
     "model.layers.1.mlp.experts.2.down_proj.weight BF16 64,32\nmodel.layers.1.mlp.experts.3.down_proj.weight BF16 64,32\n";
-static const char config[] = "{\"num_hidden_layers\": 2, \"num_experts\": 4}";
+static const char config[] = "{\"num_experts\": 4}";
 
 static const cut_way ways[] = {{.cut = "e0:1,3 e1:0,2"}, {.cut = "e0:1,3 e1:0,2", .resolved = "down_proj"}};
 
@@ -30,6 +30,24 @@ static organ_status cut_once(const void *way, const char *output, bool resume, s
     return cut_model(output, here, error);
 }
 
+#define SEVEN(more) "e0:1,3 e1:0,2 e2:0,1 e3:0,1 e4:2,3 e5:0,3 e6:1,2" more
+
+static const cut_way long_ways[] = {{.cut = SEVEN("")}, {.cut = SEVEN(""), .resolved = "down_proj"}};
+
+/* The same with so many stacks that a run can be killed at 20 writes. */
+static resumed_verb long_verb_of(int k)
+{
+    char tensors[8192];
+    snprintf(tensors, sizeof tensors, "%s", donor);
+    for (int l = 2; l < 7; l++)
+        sprintf(tensors + strlen(tensors),
+                "model.layers.%d.mlp.gate.weight BF16 4,64\nmodel.layers.%d.mlp.experts.gate_up_proj BF16 4,64,64\n"
+                "model.layers.%d.mlp.experts.down_proj BF16 4,64,32\n",
+                l, l, l);
+    rig_donor(config, tensors);
+    return (resumed_verb){.run = cut_once, .way = &long_ways[k], .report = "experts.json"};
+}
+
 static resumed_verb verb_of(int k)
 {
     rig_donor(config, donor);
@@ -38,21 +56,21 @@ static resumed_verb verb_of(int k)
 
 START_TEST(killed_run_is_resumed_to_the_same_bytes)
 {
-    const resumed_verb verb = verb_of(_i);
+    const resumed_verb verb = long_verb_of(_i);
     killed_anywhere_goes_on(&verb);
 }
 END_TEST
 
 START_TEST(full_disk_at_any_moment)
 {
-    const resumed_verb verb = verb_of(_i);
+    const resumed_verb verb = long_verb_of(_i);
     full_disk_goes_on(&verb);
 }
 END_TEST
 
 START_TEST(interrupted_run_goes_on)
 {
-    const resumed_verb verb = verb_of(_i);
+    const resumed_verb verb = long_verb_of(_i);
     stopped_run_goes_on(&verb);
 }
 END_TEST

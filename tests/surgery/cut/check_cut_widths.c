@@ -2,6 +2,7 @@
  * Channels and heads that go: rows of some tensors, columns of others, whole blocks of codes and scales alone. */
 #include "tests/surgery/cut/cut_rig.h"
 
+#include "formats/weights/weights.h"
 #include "tests/kit/suite_table.h"
 
 #include <stdio.h>

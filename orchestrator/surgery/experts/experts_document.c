@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/experts/experts_job.h"
+#include "orchestrator/surgery/output/tally.h"
+
+json_t *organ_experts_parameters(void *context)
+{
+    const organ_experts_job *const job = context;
+    const organ_experts_options *const o = job->options;
+    return ORGAN_OBJECT(SET_TEXT("keep", o->keep), SET_TEXT("score", organ_expert_score_name(job->score)),
+                        SET_TEXT("per_layer", job->global ? "global" : "uniform"), SET_COUNT("max_shard_bytes", o->most));
+}
+
+/* What a layer then misses of what it gives; null where the loss is not known. */
+static json_t *missed_json(const void *context, size_t l)
+{
+    const organ_experts_job *const job = context;
+    const bool there = job->known && job->scores.with_loss;
+    return ORGAN_OBJECT(
+        SET_COUNT("layer", l), SET_COUNT("keep", job->counts[l]),
+        SET_REAL_OF("missed", there, there ? organ_millionth(organ_expert_scores_missed(&job->scores, l, job->counts[l])) : 0));
+}
+
+static json_t *definitions_json(void)
+{
+    return ORGAN_OBJECT(
+        SET_TEXT("kept", "Experts are counted from 0 as the model before has them; the kept ones follow one another in their order. Their "
+                         "bytes, those of scales and other companions too, are as they were."),
+        SET_TEXT("loss", "What the layer's output loses, squared and summed over tokens, when the router chooses among the kept experts "
+                         "alone: experts go one after the other, each time the one whose going costs least."),
+        SET_TEXT("reap", "Mean over the tokens of an expert of its gate times the norm of its output."),
+        SET_TEXT("sum", "The same, summed."), SET_TEXT("frequency", "Tokens that were routed to an expert."),
+        SET_TEXT("missed", "The loss of a layer's choice, as a part of the squares of all that it gives."));
+}
+
+json_t *organ_experts_document(void *context, const organ_cut_run *run, const organ_unit_output *made)
+{
+    const organ_experts_job *const job = context;
+    return organ_json_joined(organ_cut_json(run, made),
+                             ORGAN_OBJECT(SET_COUNT("keep", job->keep), SET_TEXT("score", organ_expert_score_name(job->score)),
+                                          SET_FLAG("measured", job->known), SET_HELD("measurement", job->needs),
+                                          SET("losses", organ_json_rows(job->scores.layers, missed_json, job)),
+                                          SET_HELD("calibration", job->scores.calibration),
+                                          SET("scores", job->known ? organ_expert_scores_json(&job->scores, job->identity) : json_null()),
+                                          SET("definitions", definitions_json())));
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT
+ * Inside of experts.h: the verb while it works. */
+#ifndef ORGAN_EXPERTS_JOB_H
+#define ORGAN_EXPERTS_JOB_H
+
+#include "orchestrator/surgery/cut/cut.h"
+#include "orchestrator/surgery/experts/experts.h"
+#include "orchestrator/surgery/experts/measure.h"
+
+typedef struct organ_experts_job {
+    const organ_experts_options *options;
+    const organ_engine *engine;
+    const organ_progress *progress;
+    organ_model *model;
+    organ_expert_score score;
+    bool global;
+    organ_expert_scores scores;
+    bool known;       /* the scores of all layers are */
+    json_t *identity; /* what they belong to */
+    json_t *needs;    /* what the measurement takes; NULL: there is none */
+    uint32_t keep;    /* experts of each layer, or on the average of them */
+    organ_cut_layer *layers;
+    size_t layer_count;
+    uint32_t *counts, *kept; /* kept experts of each layer that has scores, and which: a row of all for each */
+} organ_experts_job;
+
+/* ---- document.c ---- */
+
+json_t *organ_experts_parameters(void *context);
+json_t *organ_experts_document(void *context, const organ_cut_run *run, const organ_unit_output *made);
+
+#endif

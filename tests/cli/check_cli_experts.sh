@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# organ experts as its users see it. Ends with the line "N passed, N failed"; `--bless` writes the golden files anew.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+
+ln -s "$(dirname "$model")/tiny-moe" tiny-moe
+along=(--calibration tiny-moe/calibration.txt --samples 8 --context 64)
+
+ends 0 help experts
+matches help/help_experts ../out
+
+# ---- measured once, cut more than once ----
+ends 0 experts tiny-moe -o half --keep 50% "${along[@]}" --scores scores.json --quiet
+matches experts/experts_half ../out
+matches experts/EXPERTS_REPORT half/organ/EXPERTS_REPORT.md
+judge "no page beside the report" grep -q "</html>" half/organ/EXPERTS_REPORT.html
+judge "config.json has another number of experts" test "$(jq .num_local_experts half/config.json)" = 8
+judge "config.json has changed elsewhere" cmp -s <(sed 's/"num_local_experts": 16/"num_local_experts": 8/' tiny-moe/config.json) half/config.json
+judge "tokenizer.json did not come along" cmp -s tiny-moe/tokenizer.json half/tokenizer.json
+judge "the scores are not those of the report" test "$(jq -c .layers scores.json)" = "$(jq -c .scores.layers half/organ/experts.json)"
+ends 0 inspect half
+prints "No problems found"
+ends 0 experts tiny-moe -o again --keep 8 --scores scores.json --quiet
+judge "other bytes by a file of scores" cmp -s half/model.safetensors again/model.safetensors
+ends 0 experts tiny-moe -o third --keep 8 --scores half/organ/experts.json --quiet
+judge "other bytes by the scores of a report" cmp -s half/model.safetensors third/model.safetensors
+rm -r again third
+ends 0 experts tiny-moe -o reap --keep 4 --score reap --scores scores.json --json
+judge "the document has another schema" test "$(jq -r .schema ../out)" = organ.experts/1
+judge "not four experts are kept" test "$(jq -c '[.layers[].kept_experts | length] | unique' ../out)" = '[4]'
+ends 0 perplexity half --text tiny-moe/calibration.txt --max-tokens 200 --context 64 --quiet
+prints perplexity
+
+# ---- what is only told ----
+ends 0 experts tiny-moe -o dry --keep 50% "${along[@]}" --dry-run --quiet
+matches experts/experts_dry ../out
+judge "a dry run wrote something" test ! -e dry
+ends 0 experts tiny-moe -o dry --keep 50% --scores scores.json --dry-run --json
+judge "a dry run with scores does not tell which stay" test "$(jq -c .layers[0].kept_experts ../out)" = "$(jq -c .layers[0].kept_experts half/organ/experts.json)"
+
+# ---- interrupted and resumed ----
+interrupted INT resumed experts tiny-moe -o resumed --keep 50% --scores scores.json --threads 1
+judge "SIGINT ends it with $code instead of 130" test $code -eq 130
+judge "a half model is under the final name" test ! -e resumed
+refused 2 "--resume continues it, --force starts over" experts tiny-moe -o resumed --keep 50% --scores scores.json
+ends 2 experts tiny-moe -o resumed --keep 25% --scores scores.json --resume
+says "the unfinished run cannot be continued: its parameters was"
+ends 0 experts tiny-moe -o resumed --keep 50% --scores scores.json --resume
+says "tensors are done and intact"
+judge "a resumed run differs from a whole one" cmp -s half/model.safetensors resumed/model.safetensors
+judge "something hidden was left behind" test -z "$(find . -name '.?*')"
+ends 0 experts tiny-moe -o resumed --keep 50% --scores scores.json --force --quiet
+
+# ---- refused ----
+jq -c '.model = "0123456789abcdef"' scores.json >other.json
+jq -c '.layers[1] = null' scores.json >part.json
+jq -c '.layers[0].loss |= map(0)' scores.json >uneven.json
+mkdir taken && echo x >taken/x
+refused 2 "-o OUT is missing" experts tiny-moe
+refused 2 "--keep N|P% is missing" experts tiny-moe -o no --scores scores.json
+refused 2 "--calibration TEXT, or what was measured, --scores FILE" experts tiny-moe -o no --keep 50%
+refused 2 "--keep many: is neither a number of experts nor a share" experts tiny-moe -o no --keep many --scores scores.json
+refused 2 "--keep 16: each layer has 16 experts: nothing would be cut" experts tiny-moe -o no --keep 16 --scores scores.json
+refused 2 "--keep 3: 4 experts work on each token" experts tiny-moe -o no --keep 3 --scores scores.json
+refused 2 "--keep 8.5: is neither" experts tiny-moe -o no --keep 8.5 --scores scores.json
+refused 2 "config.json and the keys of GGUF have one number of experts for all layers" \
+    experts tiny-moe -o no --keep 10 --scores uneven.json --per-layer global
+refused 2 "must be one of loss, reap, sum, frequency" experts tiny-moe -o no --keep 50% --scores scores.json --score best
+refused 2 "other.json: has the scores of another run: its model is" experts tiny-moe -o no --keep 50% --scores other.json
+refused 2 "part.json: has not the scores of all layers" experts tiny-moe -o no --keep 50% --scores part.json
+refused 2 "none.json: has not the scores of all layers" experts tiny-moe -o no --keep 50% --scores none.json
+refused 3 "config.json: its schema is ''" experts tiny-moe -o no --keep 50% --scores tiny-moe/config.json
+refused 2 "has no experts" experts tiny-qwen2 -o no --keep 50% --scores scores.json
+refused 2 "taken" experts tiny-moe -o taken --keep 50% --scores scores.json
+refused 2 "tiny-moe" experts tiny-moe -o tiny-moe --keep 50% --scores scores.json --force
+refused 2 "name a directory" experts tiny-moe -o no.safetensors --keep 50% --scores scores.json
+refused 4 "nothing" experts nothing -o no --keep 50% --scores scores.json
+
+finish
