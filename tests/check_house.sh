@@ -153,7 +153,7 @@ surgery/lora lora.h adapter_write.h factors.h
 surgery/orthogonality orthogonality.h noise_pairs.h
 surgery/health health.h
 surgery/untrusted untrusted.h
-surgery/experts experts.h scores.h measure.h
+surgery/experts experts.h heal.h scores.h measure.h
 serve/confine confine.h
 serve/http http.h
 serve/jobs jobs.h

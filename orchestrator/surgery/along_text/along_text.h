@@ -93,10 +93,16 @@ typedef struct organ_along_work {
     /* Before the first and after the last matrix of a layer that has targets. NULL: nothing. */
     organ_status (*enter)(void *context, const organ_along_layer *layer, organ_error *error);
     organ_status (*leave)(void *context, const organ_along_layer *layer, organ_error *error);
-    /* For work on layers as a whole, with ORGAN_ALONG_DONOR: `enter` and `leave` are called for every layer, targets or none, the latter
-     * once all ranks have come so far. `heard` once a chunk of this rank's windows (organ_along_chunks_of) has gone through it. */
+    /* For work on layers as a whole, with ORGAN_ALONG_DONOR or with `compare`: `enter` and `leave` are called for every layer, targets or
+     * none, the latter once all ranks have come so far. `heard` once a chunk of this rank's windows (organ_along_chunks_of) has gone
+     * through it. */
     bool every;
     organ_status (*heard)(void *context, const organ_along_layer *layer, size_t chunk, organ_error *error);
+    /* With `every` and ORGAN_ALONG_BOTH, before `leave` changes the layer: a chunk of this rank's windows, with its states in the donor,
+     * which this carries through the layer as the donor has it, and a copy of those behind what is changed, for any use. By all ranks at
+     * the same time, also after an error, which is then that of all; a rank that has no chunk left has windows->count 0. */
+    organ_status (*compare)(void *context, const organ_along_layer *layer, const organ_windows *windows, size_t chunk, float *donor,
+                            float *changed, organ_error *error);
     /* Bytes that this takes at least, with --scratch or without. NULL: none. */
     uint64_t (*beside)(void *context, const organ_along_text *along, bool scratch);
 } organ_along_work;

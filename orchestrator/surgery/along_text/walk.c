@@ -87,6 +87,28 @@ static organ_status gather(organ_along_gathering *g, const organ_along_layer *la
     return for_chunks(&(pass){.along = g->along, .layer = layer, .gathering = g}, gather_chunk, error);
 }
 
+/* Each rank its chunk of those that follow one another, or none where there are no more. */
+static organ_status compare_chunk(const pass *p, size_t chunk, organ_error *error)
+{
+    const organ_along_text *const along = p->along;
+    const organ_along_work *const work = along->work;
+    const bool there = chunk < organ_along_chunks_count(&along->chunks) && !stopped(along, p->layer->number, error);
+    const organ_windows windows = there ? chunk_at(along, chunk) : (organ_windows){NULL, 0, along->begin};
+    float *const donor = there ? organ_along_states_take(along->donor_states, chunk, error) : NULL;
+    float *const changed = donor ? organ_along_states_copy(along->states, chunk, error) : NULL;
+    work->compare(work->context, p->layer, &windows, chunk, donor, changed, error);
+    return donor && !error->status ? organ_along_states_give(along->donor_states, chunk, error) : error->status;
+}
+
+static organ_status compare(const organ_along_text *along, const organ_along_layer *layer, organ_error *error)
+{
+    const organ_along_chunks *const chunks = &along->chunks;
+    const pass p = {.along = along, .layer = layer};
+    for (size_t c = chunks->first; c < organ_along_chunks_count(chunks) + chunks->first && !error->status; c += chunks->step)
+        compare_chunk(&p, c, error);
+    return error->status;
+}
+
 /* What goes into the first layer, of both streams. */
 static organ_status embed_chunk(const pass *p, size_t chunk, organ_error *error)
 {
@@ -166,6 +188,8 @@ static organ_status hear_layer(organ_along_gathering *g, const organ_along_layer
 {
     const organ_along_text *const along = g->along;
     const bool done = all_done(g);
+    if (along->work->compare)
+        return compare(along, layer, error);
     if (done && along->donor_states)
         return carry(along, layer, along->donor_states, NULL, error);
     if (!done)

@@ -49,8 +49,10 @@ static organ_status fill(void *context, organ_unit_run *units, organ_error *erro
 
 static bool recall(void *context, size_t item, const json_t *results)
 {
-    (void)context;
-    (void)item;
+    const organ_cut_run *const run = context;
+    for (size_t k = 0; k < run->part_count && run->cut->recall; k++)
+        if (run->parts[k].piece == item && run->parts[k].matrices > 0)
+            return run->cut->recall(run->cut->context, run->parts[k].tensor, results);
     return results != NULL;
 }
 

@@ -81,7 +81,8 @@ organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint6
     if (!units)
         return organ_fail_memory(error, tensor->name);
     if (put_rows(run, &p, own, weights, units, error) == ORGAN_OK && own && ++p.part->put == p.part->matrices) {
-        organ_unit_run_finish(run->run, p.part->piece, json_object(), error);
+        json_t *const results = run->cut->results ? run->cut->results(run->cut->context, tensor) : json_object();
+        organ_unit_run_finish(run->run, p.part->piece, results, error);
         organ_progress_advance(run->cut->progress, tensor->bytes, run->pieces[p.part->piece].name, NULL);
     }
     free(units);

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT
+ * The walk along the text, and the memory that it takes. */
+#include "orchestrator/surgery/experts/heal.h"
+
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/experts/heal_job.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- memory ---- */
+
+static uint64_t chunk_tokens(const organ_expert_heal *h)
+{
+    return organ_along_chunks_of(h->along)->together * (uint64_t)h->options.context;
+}
+
+organ_ridge_shape organ_heal_shape(const organ_expert_heal *h, const organ_heal_layer *layer)
+{
+    const size_t held = h->options.samples / ORGAN_EXPERT_HEAL_WINDOWS, context = h->options.context;
+    return (organ_ridge_shape){.name = h->options.model->path,
+                               .tokens = {(h->options.samples - held) * context, held * context},
+                               .blocks = layer->count,
+                               .width = (size_t)h->config->expert_intermediate,
+                               .used = h->config->experts_used,
+                               .outputs = (size_t)h->config->hidden};
+}
+
+/* The layer that takes most, what chunks bring, and an expert with what is added to it. */
+static uint64_t beside(void *context, const organ_along_text *along, bool scratch)
+{
+    organ_expert_heal *const h = context;
+    const organ_forward_config *const c = h->config = organ_forward_describe(organ_along_describe(along)->forward);
+    const uint64_t tokens = organ_along_chunks_of(along)->together * (uint64_t)h->options.context, used = c->experts_used;
+    const uint64_t rows = used * (c->expert_intermediate + 1) + c->hidden, sets = organ_ranks_count(h->options.engine->ranks) > 1 ? 2 : 1;
+    const uint64_t of_token = 4 * (3 * c->hidden + c->experts + c->expert_intermediate + sets * rows) + used * (sizeof(organ_choice) + 8);
+    uint64_t ridge = 0;
+    (void)scratch;
+    for (size_t l = 0; l < c->layers; l++)
+        if (h->layers[l].cut) {
+            const organ_ridge_shape shape = organ_heal_shape(h, &h->layers[l]);
+            ridge = organ_ridge_memory(&shape) > ridge ? organ_ridge_memory(&shape) : ridge;
+        }
+    return ridge + tokens * of_token + 8 * c->hidden * c->expert_intermediate;
+}
+
+static bool take_room(organ_expert_heal *h)
+{
+    const size_t tokens = (size_t)chunk_tokens(h), hidden = (size_t)h->config->hidden, used = h->config->experts_used;
+    const size_t width = (size_t)h->config->expert_intermediate, sets = organ_ranks_count(h->options.engine->ranks) > 1 ? 2 : 1;
+    h->normed = organ_floats(tokens, hidden);
+    h->logits = organ_floats(tokens, h->config->experts);
+    h->dense = organ_floats(tokens, hidden);
+    h->gathered = organ_floats(tokens, hidden);
+    h->inner = organ_floats(tokens, width);
+    h->chosen = calloc(tokens * used + 1, sizeof *h->chosen);
+    h->turn = calloc(tokens * used + 1, sizeof *h->turn);
+    bool done = h->normed && h->logits && h->dense && h->gathered && h->inner && h->chosen && h->turn;
+    for (size_t s = 0; s < sets; s++) {
+        h->rows[s] = (organ_heal_rows){calloc(tokens * used + 1, sizeof(uint32_t)), organ_floats(tokens * used, width),
+                                       organ_floats(tokens, hidden)};
+        done = done && h->rows[s].blocks && h->rows[s].inputs && h->rows[s].wanted;
+    }
+    return done;
+}
+
+static void free_room(organ_expert_heal *h)
+{
+    for (size_t s = 0; s < 2; s++) {
+        free(h->rows[s].blocks);
+        free(h->rows[s].inputs);
+        free(h->rows[s].wanted);
+    }
+    void *const parts[] = {h->normed, h->logits, h->dense, h->gathered, h->inner, h->chosen, h->turn};
+    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
+        free(parts[k]);
+}
+
+/* ---- layers ---- */
+
+/* What the layer keeps, and where the down projections of its experts are. */
+static organ_status open_layer(organ_expert_heal *h, size_t number, uint64_t experts, organ_error *error)
+{
+    const organ_model *const model = h->options.model;
+    const organ_cut_keep *const keep = &h->options.layers[number].experts;
+    organ_heal_layer *const layer = &h->layers[number];
+    layer->kept = calloc(experts, sizeof *layer->kept);
+    layer->place = calloc(experts, sizeof *layer->place);
+    layer->tensors = calloc(experts, sizeof *layer->tensors);
+    layer->matrices = calloc(experts, sizeof *layer->matrices);
+    if (!layer->kept || !layer->place || !layer->tensors || !layer->matrices)
+        return organ_fail_memory(error, model->path);
+    layer->cut = keep->numbers && keep->count < experts;
+    layer->count = keep->count;
+    for (size_t k = 0; layer->cut && k < keep->count; k++) {
+        layer->kept[keep->numbers[k]] = true;
+        layer->place[keep->numbers[k]] = (uint32_t)k;
+    }
+    for (size_t k = 0; k < model->tensor_count; k++) {
+        const organ_tensor *const tensor = &model->tensors[k];
+        const organ_anatomy *const a = &tensor->anatomy;
+        const uint64_t count = organ_tensor_matrices(tensor).count;
+        if (a->layer != (int32_t)number || a->role != ORGAN_ROLE_DOWN || a->experts != ORGAN_EXPERTS_ROUTED)
+            continue;
+        for (uint64_t e = 0; e < experts; e++)
+            if (a->expert < 0 ? count == experts : (uint64_t)a->expert == e) {
+                layer->tensors[e] = tensor;
+                layer->matrices[e] = a->expert < 0 ? e : 0;
+            }
+    }
+    return ORGAN_OK;
+}
+
+/* Marks what gets other values; refused where a type cannot take them. */
+static organ_status resolve_layer(organ_expert_heal *h, size_t number, organ_error *error)
+{
+    const organ_heal_layer *const layer = &h->layers[number];
+    for (size_t k = 0; layer->cut && k < layer->count; k++) {
+        const uint32_t expert = h->options.layers[number].experts.numbers[k];
+        const organ_tensor *const tensor = layer->tensors[expert];
+        if (!tensor)
+            return organ_fail(error, ORGAN_USAGE,
+                              "%s: the down projection of expert %u of layer %zu is packed: --heal cannot give it other values",
+                              h->options.model->path, expert, number);
+        if (tensor->dtype != ORGAN_BF16 && tensor->dtype != ORGAN_F16 && tensor->dtype != ORGAN_F32)
+            return organ_fail(error, ORGAN_USAGE, "tensor '%s' is %s: --heal cannot give it other values", tensor->name,
+                              organ_dtype_name(tensor->dtype));
+        h->resolved[tensor - h->options.model->tensors] = true;
+    }
+    return ORGAN_OK;
+}
+
+/* ---- the walk ---- */
+
+static organ_status enter(void *context, const organ_along_layer *layer, organ_error *error)
+{
+    organ_expert_heal *const h = context;
+    const organ_heal_layer *const own = &h->layers[layer->number];
+    bool done = true;
+    for (size_t e = 0; own->cut && e < h->config->experts; e++)
+        done = done && (!own->kept[e] || organ_cut_done(h->run, own->tensors[e]));
+    h->open = own->cut && !done;
+    const organ_ridge_shape shape = organ_heal_shape(h, own);
+    if (h->open)
+        organ_ridge_open(&shape, h->options.engine, &h->ridge, error);
+    return organ_ranks_agree(h->options.engine->ranks, "a layer is to be healed", error);
+}
+
+static organ_status open_layers(organ_expert_heal *h, organ_error *error)
+{
+    const size_t count = organ_cut_layers(h->options.model);
+    h->layers = calloc(count + 1, sizeof *h->layers);
+    h->resolved = calloc(h->options.model->tensor_count + 1, sizeof *h->resolved);
+    if (!h->layers || !h->resolved)
+        return organ_fail_memory(error, h->options.model->path);
+    h->layer_count = count;
+    for (size_t l = 0; l < count && !error->status; l++) {
+        const uint64_t experts = organ_cut_experts(h->options.model, l);
+        if (experts && open_layer(h, l, experts, error) == ORGAN_OK)
+            resolve_layer(h, l, error);
+    }
+    return error->status;
+}
+
+organ_status organ_expert_heal_open(const organ_expert_heal_options *options, organ_expert_heal **heal, organ_error *error)
+{
+    organ_expert_heal *const h = *heal = calloc(1, sizeof *h);
+    if (!h)
+        return organ_fail_memory(error, options->text);
+    h->options = *options;
+    h->walk = (organ_along_options){.text = options->text,
+                                    .samples = options->samples,
+                                    .context = options->context,
+                                    .scratch = options->scratch,
+                                    .method = "experts",
+                                    .verb = "heal",
+                                    .doing = "healing",
+                                    .streams = ORGAN_ALONG_BOTH,
+                                    .moments_only = true};
+    h->work = (organ_along_work){
+        .context = h, .enter = enter, .leave = organ_heal_settle, .every = true, .compare = organ_heal_compare, .beside = beside};
+    if (options->samples < ORGAN_EXPERT_HEAL_WINDOWS)
+        return organ_fail(error, ORGAN_USAGE, "--heal takes at least %d windows (--samples): every %dth is held back",
+                          ORGAN_EXPERT_HEAL_WINDOWS, ORGAN_EXPERT_HEAL_WINDOWS);
+    if (organ_along_check(options->samples, options->context, error) || open_layers(h, error))
+        return error->status;
+    return organ_along_open(&h->walk, options->model, &h->targets, &h->work, options->engine, options->progress, &h->along, error);
+}
+
+void organ_expert_heal_close(organ_expert_heal *h)
+{
+    if (!h)
+        return;
+    for (size_t l = 0; h->layers && l < h->layer_count; l++) {
+        organ_heal_layer *const layer = &h->layers[l];
+        free(layer->kept);
+        free(layer->place);
+        free(layer->tensors);
+        free(layer->matrices);
+    }
+    organ_ridge_close(h->ridge);
+    organ_along_close(h->along);
+    free_room(h);
+    free(h->layers);
+    free(h->resolved);
+    free(h);
+}
+
+uint64_t organ_expert_heal_enough(const organ_expert_heal *h) { return organ_along_enough(h->along); }
+
+const bool *organ_expert_heal_resolved(const organ_expert_heal *h) { return h->resolved; }
+
+organ_status organ_expert_heal_run(organ_expert_heal *h, organ_cut_run *run, organ_error *error)
+{
+    h->run = run;
+    if (!take_room(h))
+        organ_fail_memory(error, h->options.text);
+    return organ_ranks_agree(h->options.engine->ranks, "there is room for the heal", error) ? error->status
+                                                                                            : organ_along_run(h->along, error);
+}
+
+/* ---- the journal ---- */
+
+json_t *organ_expert_heal_results(const organ_expert_heal *h, const organ_tensor *tensor)
+{
+    const organ_ridge_choice *const c = &h->layers[tensor->anatomy.layer].choice;
+    return ORGAN_OBJECT(SET("before", organ_exact_json(c->before)), SET("after", organ_exact_json(c->after)),
+                        SET("lambda", organ_exact_json(c->lambda)));
+}
+
+bool organ_expert_heal_recall(organ_expert_heal *h, const organ_tensor *tensor, const json_t *results)
+{
+    organ_heal_layer *const layer = &h->layers[tensor->anatomy.layer];
+    organ_ridge_choice *const c = &layer->choice;
+    layer->known = organ_exact_value(json_object_get(results, "before"), &c->before) &&
+                   organ_exact_value(json_object_get(results, "after"), &c->after) &&
+                   organ_exact_value(json_object_get(results, "lambda"), &c->lambda);
+    return layer->known;
+}
+
+/* ---- the report ---- */
+
+static json_t *layer_json(const organ_expert_heal *h, size_t number)
+{
+    const organ_heal_layer *const layer = &h->layers[number];
+    const organ_ridge_shape shape = organ_heal_shape(h, layer);
+    const size_t inputs = shape.blocks * shape.width, tokens = shape.tokens[ORGAN_RIDGE_FIT] + shape.tokens[ORGAN_RIDGE_HELD];
+    const double held = (double)shape.tokens[ORGAN_RIDGE_HELD];
+    return ORGAN_OBJECT(
+        SET_COUNT("layer", number), SET_COUNT("inputs", inputs), SET_TEXT("solved_by", inputs <= tokens ? "inputs" : "tokens"),
+        SET_REAL_OF("before", layer->known, layer->choice.before / held), SET_REAL_OF("after", layer->known, layer->choice.after / held),
+        SET("lambda", layer->known && layer->choice.lambda > 0 ? json_real(layer->choice.lambda) : json_null()),
+        SET("healed", layer->known ? json_boolean(layer->choice.lambda > 0) : json_null()));
+}
+
+json_t *organ_expert_heal_json(const organ_expert_heal *h)
+{
+    json_t *const layers = json_array();
+    for (size_t l = 0; l < h->layer_count; l++)
+        if (h->layers[l].cut)
+            json_array_append_new(layers, layer_json(h, l));
+    return ORGAN_OBJECT(SET_COUNT("held_windows", h->options.samples / ORGAN_EXPERT_HEAL_WINDOWS),
+                        SET("calibration", organ_along_json(h->along, "the donor's, and behind the layers that are healed")),
+                        SET("layers", layers));
+}

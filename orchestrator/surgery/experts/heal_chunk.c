@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT
+ * A chunk goes through the layer three times: as it is in the donor, then behind what is healed with all experts, and with the kept ones.
+ */
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/surgery/experts/heal_job.h"
+
+#include <string.h>
+
+typedef struct chunk_job {
+    organ_expert_heal *heal;
+    const organ_along_layer *layer;
+    const organ_heal_layer *own;
+    const organ_windows *windows;
+    size_t tokens;
+} chunk_job;
+
+static organ_status hear(void *context, int32_t layer, size_t first, size_t tokens, const float *normed, const float *logits,
+                         organ_error *error)
+{
+    organ_expert_heal *const h = context;
+    const size_t hidden = (size_t)h->config->hidden, experts = h->config->experts;
+    (void)layer;
+    memcpy(h->normed + first * hidden, normed, tokens * hidden * sizeof *normed);
+    memcpy(h->logits + first * experts, logits, tokens * experts * sizeof *logits);
+    return error->status;
+}
+
+static organ_status run_as(const chunk_job *j, const bool *kept, float *states, organ_error *error)
+{
+    if (organ_layer_keep(j->layer->loaded, kept, error))
+        return error->status;
+    organ_layer_tap_router(j->layer->loaded, j->heal, kept ? hear : NULL);
+    organ_layer_run(organ_along_describe(j->heal->along)->forward, j->layer->loaded, j->windows, states, NULL, error);
+    organ_layer_tap_router(j->layer->loaded, NULL, NULL);
+    return error->status;
+}
+
+/* What the hidden states lack with the kept experts. */
+static void take_wanted(const chunk_job *j, const float *donor, const float *changed)
+{
+    const organ_expert_heal *const h = j->heal;
+    for (size_t k = 0; k < j->tokens * (size_t)h->config->hidden; k++)
+        h->rows[0].wanted[k] = (float)(ORGAN_EXPERT_HEAL_DONOR_SHARE * (double)donor[k] +
+                                       (1 - ORGAN_EXPERT_HEAL_DONOR_SHARE) * (double)h->dense[k] - (double)changed[k]);
+}
+
+static void route(const chunk_job *j)
+{
+    const organ_expert_heal *const h = j->heal;
+    const size_t used = h->config->experts_used, experts = h->config->experts;
+    for (size_t t = 0; t < j->tokens; t++) {
+        float *const logits = h->logits + t * experts;
+        organ_forward_route(h->options.engine->kernels, h->config, j->own->kept, logits, logits, h->chosen + t * used);
+        for (size_t k = 0; k < used; k++)
+            h->rows[0].blocks[t * used + k] = j->own->place[h->chosen[t * used + k].expert];
+    }
+}
+
+/* What the down projection of an expert gets of its tokens, to their places. */
+static organ_status take_inner(const chunk_job *j, unsigned expert, organ_error *error)
+{
+    const organ_expert_heal *const h = j->heal;
+    const size_t used = h->config->experts_used, hidden = (size_t)h->config->hidden, width = (size_t)h->config->expert_intermediate;
+    size_t count = 0;
+    for (size_t k = 0; k < j->tokens * used; k++)
+        if (h->chosen[k].expert == expert) {
+            memcpy(h->gathered + count * hidden, h->normed + k / used * hidden, hidden * sizeof *h->normed);
+            h->turn[count++] = k;
+        }
+    if (count == 0 ||
+        organ_layer_expert(organ_along_describe(h->along)->forward, j->layer->loaded, expert, h->gathered, count, h->inner, NULL, error))
+        return error->status;
+    for (size_t r = 0; r < count; r++) {
+        const float weight = h->chosen[h->turn[r]].weight;
+        for (size_t c = 0; c < width; c++)
+            h->rows[0].inputs[h->turn[r] * width + c] = weight * h->inner[r * width + c];
+    }
+    return ORGAN_OK;
+}
+
+static organ_status take_rows(const chunk_job *j, float *donor, float *changed, organ_error *error)
+{
+    const organ_expert_heal *const h = j->heal;
+    if (run_as(j, NULL, donor, error) || !h->open)
+        return error->status;
+    memcpy(h->dense, changed, j->tokens * (size_t)h->config->hidden * sizeof *changed);
+    if (run_as(j, NULL, h->dense, error) || run_as(j, j->own->kept, changed, error))
+        return error->status;
+    take_wanted(j, donor, changed);
+    route(j);
+    for (unsigned e = 0; e < h->config->experts && !error->status; e++)
+        if (j->own->kept[e])
+            take_inner(j, e, error);
+    return error->status;
+}
+
+/* ---- what is solved for, of all ranks ---- */
+
+static organ_status add_rows(const organ_expert_heal *h, size_t chunk, const organ_heal_rows *rows, organ_error *error)
+{
+    const organ_along_chunks *const chunks = organ_along_chunks_of(h->along);
+    const size_t context = h->options.context, used = h->config->experts_used, width = (size_t)h->config->expert_intermediate;
+    for (size_t w = 0; w < organ_along_chunk_windows(chunks, chunk) && !error->status; w++) {
+        const size_t window = chunk * chunks->together + w, at = w * context;
+        const bool held = window % ORGAN_EXPERT_HEAL_WINDOWS == ORGAN_EXPERT_HEAL_WINDOWS - 1;
+        organ_ridge_add(h->ridge, held ? ORGAN_RIDGE_HELD : ORGAN_RIDGE_FIT, context, rows->blocks + at * used,
+                        rows->inputs + at * used * width, rows->wanted + at * (size_t)h->config->hidden, error);
+    }
+    return error->status;
+}
+
+/* All ranks add all chunks, in their order. */
+static organ_status exchange(const organ_expert_heal *h, size_t first, organ_error *error)
+{
+    organ_ranks *const ranks = h->options.engine->ranks;
+    const organ_along_chunks *const chunks = organ_along_chunks_of(h->along);
+    const size_t used = h->config->experts_used, width = (size_t)h->config->expert_intermediate, hidden = (size_t)h->config->hidden;
+    for (size_t r = 0; r < organ_ranks_count(ranks) && first + r < organ_along_chunks_count(chunks) && !error->status; r++) {
+        const organ_heal_rows *const rows = &h->rows[r != organ_ranks_rank(ranks)];
+        const size_t tokens = organ_along_chunk_windows(chunks, first + r) * h->options.context;
+        if (organ_ranks_broadcast(ranks, r, rows->blocks, tokens * used * sizeof *rows->blocks, error) == ORGAN_OK &&
+            organ_ranks_broadcast(ranks, r, rows->inputs, tokens * used * width * sizeof *rows->inputs, error) == ORGAN_OK &&
+            organ_ranks_broadcast(ranks, r, rows->wanted, tokens * hidden * sizeof *rows->wanted, error) == ORGAN_OK)
+            add_rows(h, first + r, rows, error);
+    }
+    return error->status;
+}
+
+organ_status organ_heal_compare(void *context, const organ_along_layer *layer, const organ_windows *windows, size_t chunk, float *donor,
+                                float *changed, organ_error *error)
+{
+    organ_expert_heal *const h = context;
+    const chunk_job j = {h, layer, &h->layers[layer->number], windows, windows->count * h->options.context};
+    if (!error->status && windows->count > 0)
+        take_rows(&j, donor, changed, error);
+    if (organ_ranks_agree(h->options.engine->ranks, "a chunk went through a layer that is healed", error) != ORGAN_OK || !h->open)
+        return error->status;
+    return exchange(h, chunk - organ_ranks_rank(h->options.engine->ranks), error);
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT
+ * The down projections of a layer's kept experts: solved together, or read back, put into the smaller model and into the layer. */
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/experts/heal_job.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define NAME_SIZE 400
+
+typedef struct layer_job {
+    organ_expert_heal *heal;
+    const organ_along_layer *layer;
+    const organ_heal_layer *own;
+    float *weights, *change; /* of an expert */
+    size_t size;
+} layer_job;
+
+static void name_of(const organ_heal_layer *own, size_t expert, char name[NAME_SIZE])
+{
+    const organ_tensor *const tensor = own->tensors[expert];
+    if (organ_tensor_matrices(tensor).count > 1)
+        snprintf(name, NAME_SIZE, "%s[%llu]", tensor->name, (unsigned long long)own->matrices[expert]);
+    else
+        snprintf(name, NAME_SIZE, "%s", tensor->name);
+}
+
+/* Of those that share the work each puts some tensors: whole ones. */
+static bool is_mine(const layer_job *j, size_t expert)
+{
+    organ_ranks *const ranks = j->heal->options.engine->ranks;
+    const size_t tensor = (size_t)(j->own->tensors[expert] - j->heal->options.model->tensors);
+    return tensor % organ_ranks_count(ranks) == organ_ranks_rank(ranks);
+}
+
+static organ_status check_shape(const layer_job *j, const char *name, organ_error *error)
+{
+    const organ_forward_config *const c = j->heal->config;
+    uint64_t rows = 0, cols = 0;
+    organ_factor held;
+    if (!organ_layer_matrix(j->layer->loaded, name, &rows, &cols, &held) || rows != c->hidden || cols != c->expert_intermediate)
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' is no matrix of %llu x %llu floats in the forward pass: it cannot be healed",
+                          name, (unsigned long long)c->hidden, (unsigned long long)c->expert_intermediate);
+    return ORGAN_OK;
+}
+
+/* The matrix of an expert, the one of number `block` among the kept. */
+static organ_status settle_expert(const layer_job *j, size_t expert, size_t block, organ_error *error)
+{
+    const organ_expert_heal *const h = j->heal;
+    const organ_tensor *const tensor = j->own->tensors[expert];
+    const uint64_t matrix = j->own->matrices[expert];
+    char name[NAME_SIZE];
+    name_of(j->own, expert, name);
+    if (check_shape(j, name, error))
+        return error->status;
+    const bool done = organ_cut_done(h->run, tensor);
+    if (h->open) {
+        organ_layer_read(j->layer->loaded, name, j->weights);
+        organ_ridge_block(h->ridge, block, j->change);
+        for (size_t k = 0; k < j->size; k++)
+            j->weights[k] += j->change[k];
+        organ_cut_put(h->run, tensor, matrix, !done && is_mine(j, expert), j->weights, error);
+    } else
+        organ_cut_get(h->run, tensor, matrix, j->weights, error);
+    if (!error->status)
+        organ_layer_write(j->layer->loaded, name, j->weights);
+    return error->status;
+}
+
+static organ_status settle_experts(layer_job *j, organ_error *error)
+{
+    const organ_expert_heal *const h = j->heal;
+    j->size = (size_t)(h->config->hidden * h->config->expert_intermediate);
+    j->weights = organ_floats(j->size, 1);
+    j->change = organ_floats(j->size, 1);
+    if (!j->weights || !j->change)
+        organ_fail_memory(error, h->options.model->path);
+    for (size_t e = 0, block = 0; e < h->config->experts && !error->status; e++)
+        if (j->own->kept[e])
+            settle_expert(j, e, block++, error);
+    free(j->weights);
+    free(j->change);
+    return error->status;
+}
+
+organ_status organ_heal_settle(void *context, const organ_along_layer *layer, organ_error *error)
+{
+    organ_expert_heal *const h = context;
+    organ_heal_layer *const own = &h->layers[layer->number];
+    layer_job j = {.heal = h, .layer = layer, .own = own};
+    if (!own->cut)
+        return error->status;
+    if (h->open)
+        own->known = organ_ridge_choose(h->ridge, &own->choice, error) == ORGAN_OK;
+    if (!error->status)
+        settle_experts(&j, error);
+    organ_ridge_close(h->ridge);
+    h->ridge = NULL;
+    if (organ_ranks_agree(h->options.engine->ranks, "a layer is healed", error) != ORGAN_OK)
+        return error->status;
+    return organ_layer_keep(layer->loaded, own->kept, error);
+}

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: MIT
+ * What is left of a mixture is healed: it misses less on tokens that it has not seen, the same bytes whatever the way, and a run that
+ * ended goes on to them. */
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/experts/heal.h"
+#include "tests/kit/model_maker.h"
+#include "tests/kit/require.h"
+#include "tests/kit/resume_rig.h"
+#include "tests/kit/suite_table.h"
+#include "tests/surgery/calibrated/method_rig.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MODEL "fixtures/tiny-moe"
+#define TEXT  MODEL "/calibration.txt"
+
+enum { LAYERS = 4, KEPT = 8, STACKED_LAYERS = 3, STACKED_KEPT = 3 };
+
+static const uint32_t kept_of_stacks[STACKED_LAYERS][STACKED_KEPT] = {{0, 2, 5}, {1, 3, 4}, {0, 1, 5}};
+static const uint32_t kept[LAYERS][KEPT] = {
+    {0, 2, 3, 5, 6, 8, 9, 14}, {4, 8, 10, 11, 12, 13, 14, 15}, {1, 2, 4, 5, 6, 8, 9, 10}, {0, 1, 4, 6, 7, 11, 13, 15}};
+
+typedef struct heal_way {
+    bool stacked; /* the donor in the scratch directory; else fixtures/tiny-moe */
+    const char *isa;
+    unsigned samples, context;
+    size_t threads;
+    uint64_t memory;
+    bool scratch, dry_run;
+    organ_stop *stop;
+} heal_way;
+
+static const heal_way usual = {.samples = 8, .context = 64, .threads = 2, .memory = (uint64_t)256 << 20};
+static json_t *report; /* of the last run */
+
+/* ---- a run ---- */
+
+static json_t *parameters(void *context)
+{
+    const heal_way *const *const way = context;
+    return json_pack("{s:i, s:i}", "samples", (int)(*way)->samples, "context", (int)(*way)->context);
+}
+
+typedef struct healing {
+    const heal_way *way;
+    organ_expert_heal *heal;
+} healing;
+
+static json_t *document(void *context, const organ_cut_run *run, const organ_unit_output *made)
+{
+    const healing *const h = context;
+    (void)run;
+    (void)made;
+    return ORGAN_OBJECT(SET("heal", organ_expert_heal_json(h->heal)));
+}
+
+static organ_status resolve(void *context, organ_cut_run *run, organ_error *error)
+{
+    return organ_expert_heal_run(((healing *)context)->heal, run, error);
+}
+
+static json_t *results(void *context, const organ_tensor *tensor) { return organ_expert_heal_results(((healing *)context)->heal, tensor); }
+
+static bool recall(void *context, const organ_tensor *tensor, const json_t *results_of)
+{
+    return organ_expert_heal_recall(((healing *)context)->heal, tensor, results_of);
+}
+
+static organ_status heal_model(const heal_way *way, const organ_model *model, const organ_engine *engine, const char *output, bool resume,
+                               organ_error *error)
+{
+    organ_cut_layer layers[LAYERS] = {{0}};
+    healing h = {.way = way};
+    for (size_t l = 0; l < LAYERS && !way->stacked; l++)
+        layers[l].experts = (organ_cut_keep){kept[l], KEPT};
+    for (size_t l = 0; l < STACKED_LAYERS && way->stacked; l++)
+        layers[l].experts = (organ_cut_keep){kept_of_stacks[l], STACKED_KEPT};
+    const organ_expert_heal_options options = {.model = model,
+                                               .layers = layers,
+                                               .text = way->stacked ? scratch_path("text") : TEXT,
+                                               .samples = way->samples,
+                                               .context = way->context,
+                                               .scratch = way->scratch ? scratch_path(".") : NULL,
+                                               .engine = engine};
+    json_decref(report);
+    report = NULL;
+    if (organ_expert_heal_open(&options, &h.heal, error) == ORGAN_OK) {
+        const organ_cut_out cut = {.model = model,
+                                   .layers = layers,
+                                   .layer_count = way->stacked ? STACKED_LAYERS : LAYERS,
+                                   .resolved = organ_expert_heal_resolved(h.heal),
+                                   .path = output,
+                                   .resume = resume,
+                                   .dry_run = way->dry_run,
+                                   .engine = engine,
+                                   .context = &h,
+                                   .definition = "experts/1",
+                                   .schema = "organ.experts/1",
+                                   .stage = "cutting",
+                                   .name = "experts.json",
+                                   .markdown_name = "EXPERTS_REPORT.md",
+                                   .parameters = parameters,
+                                   .document = document,
+                                   .results = results,
+                                   .recall = recall,
+                                   .resolve = resolve};
+        organ_cut_make(&cut, &report, error);
+    }
+    organ_expert_heal_close(h.heal);
+    return error->status;
+}
+
+static organ_status run_heal(const void *context, const char *output, bool resume, size_t threads, organ_stop *stop, organ_error *error)
+{
+    const heal_way *const way = context;
+    const char *why;
+    run_engine room;
+    organ_model *model = NULL;
+    *error = (organ_error){0};
+    run_engine_open(&room, (run_way){.threads = threads, .memory = way->memory, .stop = stop});
+    room.engine.kernels = organ_kernels_choose(organ_cpu_detect(), way->isa, &why);
+    if (organ_model_open(way->stacked ? scratch_path("donor") : MODEL, &model, error) == ORGAN_OK)
+        heal_model(way, model, &room.engine, scratch_path("%s", output), resume, error);
+    organ_model_close(model);
+    run_engine_close(&room);
+    return error->status;
+}
+
+static void must_heal(heal_way way, const char *output)
+{
+    organ_error error;
+    ck_assert_msg(run_heal(&way, output, false, way.threads, NULL, &error) == ORGAN_OK, "%s", error.message);
+}
+
+static const json_t *layer_of(size_t index) { return json_array_get(json_object_get(json_object_get(report, "heal"), "layers"), index); }
+
+static double figure(const json_t *layer, const char *key) { return json_number_value(json_object_get(layer, key)); }
+
+/* ---- what it does ---- */
+
+/* 6 windows of 128 tokens have as many tokens as a layer has inputs: these are solved for by inputs, fewer by tokens. */
+START_TEST(a_healed_layer_misses_less)
+{
+    static const struct {
+        unsigned samples, context;
+        const char *by;
+    } ways[] = {{8, 64, "tokens"}, {6, 128, "inputs"}};
+    for (size_t k = 0; k < 2 * LAYERS; k++) {
+        const size_t w = k / LAYERS, l = k % LAYERS;
+        heal_way way = usual;
+        way.samples = ways[w].samples;
+        way.context = ways[w].context;
+        if (l == 0)
+            must_heal(way, w ? "by_inputs" : "by_tokens");
+        const json_t *const layer = layer_of(l);
+        ck_assert_int_eq((int)figure(layer, "layer"), (int)l);
+        ck_assert_int_eq((int)figure(layer, "inputs"), KEPT * 96);
+        ck_assert_str_eq(json_string_value(json_object_get(layer, "solved_by")), ways[w].by);
+        const bool healed = json_is_true(json_object_get(layer, "healed"));
+        REQUIRE_MSG(healed || l > 0, "layer 0 is not healed");
+        REQUIRE_MSG(healed ? figure(layer, "after") < figure(layer, "before") : figure(layer, "after") == figure(layer, "before"),
+                    "layer %zu: %g to %g", l, figure(layer, "before"), figure(layer, "after"));
+        ck_assert(healed == (figure(layer, "lambda") >= 0.01));
+        ck_assert_int_eq((int)figure(json_object_get(report, "heal"), "held_windows"), (int)way.samples / 4);
+    }
+}
+END_TEST
+
+/* What is behind the router stays, and so does every expert but for its down projection. */
+START_TEST(down_projections_alone_change)
+{
+    organ_error error = {0};
+    organ_model *donor = NULL, *out = NULL;
+    must_heal(usual, "out");
+    ck_assert_int_eq(organ_model_open(MODEL, &donor, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_model_open(scratch_path("out"), &out, &error), ORGAN_OK);
+    size_t changed = 0;
+    for (size_t k = 0; k < out->tensor_count; k++) {
+        const organ_tensor *const made = &out->tensors[k];
+        const organ_anatomy *const a = &made->anatomy;
+        char name[200];
+        snprintf(name, sizeof name, "%s", made->name);
+        if (a->expert >= 0) {
+            const char *const at = strstr(made->name, "experts.");
+            snprintf(name, sizeof name, "%.*s%u%s", (int)(at + 8 - made->name), made->name, kept[a->layer][a->expert], strchr(at + 8, '.'));
+        }
+        const organ_tensor *const from = organ_model_find(donor, name);
+        REQUIRE_MSG(from, "%s", name);
+        char *const bytes = malloc(made->bytes), *const of_donor = malloc(made->bytes);
+        ck_assert_int_eq(organ_model_read(out, made->file, bytes, made->bytes, made->offset, &error), ORGAN_OK);
+        ck_assert_int_eq(organ_model_read(donor, from->file, of_donor, made->bytes, from->offset, &error), ORGAN_OK);
+        const bool same = memcmp(bytes, of_donor, made->bytes) == 0;
+        const bool down = a->role == ORGAN_ROLE_DOWN && json_is_true(json_object_get(layer_of((size_t)a->layer), "healed"));
+        REQUIRE_MSG(same != down || a->role == ORGAN_ROLE_ROUTER, "%s %s", made->name, same ? "is the donor's" : "is another");
+        changed += !same && down;
+        free(bytes);
+        free(of_donor);
+    }
+    ck_assert_uint_ge(changed, KEPT);
+    ck_assert_uint_eq(changed % KEPT, 0);
+    organ_model_close(donor);
+    organ_model_close(out);
+}
+END_TEST
+
+START_TEST(bytes_do_not_depend_on_the_way)
+{
+    heal_way ways[] = {usual, usual, usual, usual};
+    for (size_t k = 0; k < sizeof ways / sizeof *ways; k++)
+        ways[k].context = 16;
+    ways[1].threads = 3;
+    ways[1].isa = "scalar";
+    ways[2].memory = (uint64_t)1 << 30;
+    ways[3].scratch = true;
+    for (size_t k = 0; k < sizeof ways / sizeof *ways; k++) {
+        char name[8];
+        snprintf(name, sizeof name, "out%zu", k);
+        must_heal(ways[k], name);
+        if (k > 0)
+            same_trees("out0", name, "experts.json");
+    }
+}
+END_TEST
+
+/* ---- what ends it ---- */
+
+/* All experts of a layer in one tensor. */
+static const heal_way brief = {.stacked = true, .samples = 8, .context = 40, .threads = 2, .memory = (uint64_t)256 << 20};
+static const resumed_verb verb = {.run = run_heal, .way = &brief, .report = "experts.json"};
+
+START_TEST(killed_runs_go_on)
+{
+    method_make_donor("qwen3moe-stacked");
+    killed_anywhere_goes_on(&verb);
+}
+END_TEST
+
+START_TEST(stopped_runs_go_on)
+{
+    method_make_donor("qwen3moe-stacked");
+    stopped_run_goes_on(&verb);
+}
+END_TEST
+
+/* ---- what is refused ---- */
+
+static void refused(heal_way way, organ_status status, const char *word)
+{
+    organ_error error;
+    REQUIRE_MSG(run_heal(&way, "out", false, way.threads, NULL, &error) == status, "%d: %s", (int)error.status, error.message);
+    REQUIRE_MSG(strstr(error.message, word), "'%s' is not in: %s", word, error.message);
+    ck_assert(!exists(scratch_path("out")));
+}
+
+START_TEST(too_few_windows)
+{
+    heal_way way = usual;
+    way.samples = 3;
+    refused(way, ORGAN_USAGE, "--heal takes at least 4 windows (--samples): every 4th is held back");
+}
+END_TEST
+
+START_TEST(too_little_memory)
+{
+    heal_way way = usual;
+    way.memory = (uint64_t)8 << 20;
+    way.dry_run = true;
+    refused(way, ORGAN_USAGE, "and what healing it takes; --memory ");
+    organ_error error;
+    (void)run_heal(&way, "out", false, 2, NULL, &error);
+    const uint64_t enough = strtoull(strstr(error.message, "; --memory ") + 11, NULL, 10);
+    way.memory = enough << 20;
+    ck_assert_msg(run_heal(&way, "out", false, 2, NULL, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert(!exists(scratch_path("out")));
+}
+END_TEST
+
+static void tear_down(void)
+{
+    json_decref(report);
+    report = NULL;
+    scratch_remove();
+}
+
+int main(void)
+{
+    const suite_case cases[] = {{"healed", {a_healed_layer_misses_less, down_projections_alone_change, bytes_do_not_depend_on_the_way}},
+                                {"ended", {killed_runs_go_on, stopped_runs_go_on}},
+                                {"refused", {too_few_windows, too_little_memory}}};
+    Suite *const suites[] = {suite_of("experts_heal", cases, sizeof cases / sizeof *cases, scratch_make, tear_down), NULL};
+    return run_suites(suites);
+}
