@@ -114,6 +114,7 @@ surgery/orthogonality output algebra lora
 surgery/health output algebra
 surgery/untrusted output
 surgery/experts output algebra along_text trial remake cut
+surgery/width output algebra along_text trial remake cut
 serve/confine
 serve/http
 serve/jobs confine http

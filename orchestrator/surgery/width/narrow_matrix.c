@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: MIT
+ * Columns go one by one. With P = H^-1 and G = W^T W of the weights as they are solved so far, taking column c away costs G(c, c) / P(c,
+ * c), and then, with p and g row c of each and q = p / P(c, c), P loses p q^T, W loses W_c q^T, and so G loses q h^T + h q^T with h = g - q
+ * G(c, c) / 2. Of both matrices only the row that goes is needed at once, so that what they lose is put off until PENDING columns have
+ * gone, and is a product then. The weights themselves are solved at the end, from the last P. */
+#include "orchestrator/surgery/width/narrow_matrix.h"
+
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/product.h"
+#include "orchestrator/stream/share.h"
+#include "orchestrator/surgery/algebra/block_matrix.h"
+#include "orchestrator/surgery/algebra/cholesky.h"
+#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/multiply.h"
+#include "orchestrator/surgery/algebra/strips.h"
+#include "orchestrator/surgery/along_text/expand_moments.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PENDING ((size_t)128) /* columns whose going is put off */
+#define BAND    ((size_t)256) /* rows of a factor whose product with itself needs no more columns: products add up in chunks of as many */
+#define STRIP   ((size_t)512) /* rows that are solved together */
+#define SOLVES  3             /* the first leaves what FP32 and so many columns made of P, the others take it away */
+
+typedef struct narrowing {
+    const organ_engine *engine;
+    const organ_narrow_options *options;
+    const organ_input_moments *moments;
+    organ_narrow_report *report;
+    float *weights;
+    size_t rows, cols, groups;
+    float *p, *g;          /* blocks as H has them */
+    double *own_p, *own_g; /* their diagonals, with what is put off */
+    bool *gone;            /* of each group */
+    float *lost[3];        /* PENDING x cols each: q, h, p of columns whose going is put off */
+    size_t pending;
+    double *losses; /* of groups, as they are looked for */
+    double *room;   /* per worker: two squares of a group, where it is more than a column */
+    void *scratch;
+    organ_product *products;
+} narrowing;
+
+enum { Q, H, ROW };
+
+/* The block of H that a column lies in: its first column, its width, its place. */
+typedef struct block {
+    size_t start, width;
+    size_t at;
+} block;
+
+static block block_at(const narrowing *x, size_t column)
+{
+    const size_t b = x->moments->block, start = column / b * b;
+    return (block){start, organ_lesser(b, x->cols - start), start * b};
+}
+
+static organ_status out_of_memory(const narrowing *x, organ_error *error) { return organ_fail_memory(error, x->options->name); }
+
+/* ---- P and G ---- */
+
+/* H^-1 = U^T U. What is below the diagonal of U is of no use; rows of the product need U down to the diagonal alone. */
+static void square_factor(const narrowing *x, const block *b)
+{
+    float *const u = x->g + b->at, *const p = x->p + b->at;
+    size_t count = 0;
+    for (size_t i = 1; i < b->width; i++)
+        memset(u + i * b->width, 0, i * sizeof *u);
+    for (size_t first = 0; first < b->width; first += BAND)
+        x->products[count++] = (organ_product){.m = organ_lesser(BAND, b->width - first),
+                                               .n = b->width,
+                                               .k = organ_lesser(first + BAND, b->width),
+                                               .a = organ_by_columns(u + first, b->width),
+                                               .b = organ_by_columns(u, b->width),
+                                               .c = p + first * b->width,
+                                               .c_stride = b->width};
+    organ_products_run(x->engine, NULL, x->products, count, x->scratch);
+}
+
+static void square_weights(const narrowing *x, const block *b)
+{
+    const organ_factor columns = organ_by_columns(x->weights + b->start, x->cols);
+    const organ_product product = {
+        .m = b->width, .n = b->width, .k = x->rows, .a = columns, .b = columns, .c = x->g + b->at, .c_stride = b->width};
+    organ_products_run(x->engine, NULL, &product, 1, x->scratch);
+}
+
+static void read_diagonals(const narrowing *x)
+{
+    for (size_t j = 0; j < x->cols; j++) {
+        const block b = block_at(x, j);
+        x->own_p[j] = (double)x->p[b.at + (j - b.start) * (b.width + 1)];
+        x->own_g[j] = (double)x->g[b.at + (j - b.start) * (b.width + 1)];
+    }
+}
+
+/* The damped H per token, FP32. */
+static float *damped(const narrowing *x)
+{
+    return organ_expand_moments(x->engine, x->moments, 0, 1, ORGAN_NARROW_DAMPING * x->moments->mean_diagonal);
+}
+
+static organ_status invert(narrowing *x, organ_error *error)
+{
+    const size_t rest = x->cols % x->moments->block;
+    bool definite = false;
+    x->g = damped(x);
+    x->p = organ_floats((x->cols - rest) * x->moments->block + rest * rest, 1);
+    if (!x->g || !x->p)
+        return out_of_memory(x, error);
+    for (size_t start = 0; start < x->cols; start += x->moments->block) {
+        const block b = block_at(x, start);
+        if (!organ_inverse_factor(x->engine, x->g + b.at, b.width, &definite))
+            return out_of_memory(x, error);
+        if (!definite)
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: the second moments of inputs %zu to %zu cannot be inverted (mean square %g)",
+                              x->options->name, b.start, b.start + b.width - 1, x->moments->mean_diagonal);
+        square_factor(x, &b);
+        square_weights(x, &b);
+    }
+    read_diagonals(x);
+    return ORGAN_OK;
+}
+
+/* ---- a column goes ---- */
+
+/* What is put off becomes part of P and G. */
+static void settle(narrowing *x)
+{
+    static const struct {
+        int left, right;
+        bool of_p;
+    } losses[] = {{Q, ROW, true}, {Q, H, false}, {H, Q, false}};
+    for (size_t l = 0; l < sizeof losses / sizeof *losses; l++) {
+        size_t count = 0;
+        for (size_t start = 0; start < x->cols; start += x->moments->block) {
+            const block b = block_at(x, start);
+            x->products[count++] = (organ_product){.m = b.width,
+                                                   .n = b.width,
+                                                   .k = x->pending,
+                                                   .a = organ_by_columns(x->lost[losses[l].left] + start, x->cols),
+                                                   .b = organ_by_columns(x->lost[losses[l].right] + start, x->cols),
+                                                   .c = (losses[l].of_p ? x->p : x->g) + b.at,
+                                                   .c_stride = b.width,
+                                                   .into = ORGAN_PRODUCT_SUBTRACT};
+        }
+        organ_products_run(x->engine, NULL, x->products, count, x->scratch);
+    }
+    x->pending = 0;
+}
+
+/* row -= sum over what is put off of left(column) right */
+static void take_pending(const narrowing *x, size_t column, const block *b, int left, int right, float *row)
+{
+    const organ_product product = {.m = 1,
+                                   .n = b->width,
+                                   .k = x->pending,
+                                   .a = organ_by_columns(x->lost[left] + column, x->cols),
+                                   .b = organ_by_columns(x->lost[right] + b->start, x->cols),
+                                   .c = row,
+                                   .c_stride = b->width,
+                                   .into = ORGAN_PRODUCT_SUBTRACT};
+    organ_products_run(x->engine, NULL, &product, 1, x->scratch);
+}
+
+static void remove_column(narrowing *x, size_t column)
+{
+    const block b = block_at(x, column);
+    const size_t at = b.at + (column - b.start) * b.width;
+    float *rows[3];
+    for (size_t k = 0; k < 3; k++) {
+        rows[k] = x->lost[k] + x->pending * x->cols;
+        memset(rows[k], 0, x->cols * sizeof **rows);
+        rows[k] += b.start;
+    }
+    memcpy(rows[ROW], x->p + at, b.width * sizeof **rows);
+    memcpy(rows[H], x->g + at, b.width * sizeof **rows);
+    take_pending(x, column, &b, Q, ROW, rows[ROW]);
+    take_pending(x, column, &b, Q, H, rows[H]);
+    take_pending(x, column, &b, H, Q, rows[H]);
+    const double pivot = (double)rows[ROW][column - b.start], own = (double)rows[H][column - b.start];
+    x->report->foretold += own / pivot;
+    for (size_t j = 0; j < b.width; j++) {
+        const double q = (double)rows[ROW][j] / pivot, h = (double)rows[H][j] - q * own / 2;
+        rows[Q][j] = (float)q;
+        rows[H][j] = (float)h;
+        x->own_p[b.start + j] -= q * (double)rows[ROW][j];
+        x->own_g[b.start + j] -= 2 * q * h;
+    }
+    if (++x->pending == PENDING)
+        settle(x);
+}
+
+/* ---- the choice ---- */
+
+/* Of P or G the square of a group, in FP64; nothing is put off. Between blocks there is nothing. */
+static void copy_square(const narrowing *x, const float *from, size_t first, double *square)
+{
+    const size_t n = x->options->group;
+    for (size_t i = 0; i < n; i++) {
+        const block b = block_at(x, first + i);
+        for (size_t j = 0; j < n; j++) {
+            const size_t column = first + j;
+            const bool inside = column >= b.start && column < b.start + b.width;
+            square[i * n + j] = inside ? (double)from[b.at + (first + i - b.start) * b.width + column - b.start] : 0.0;
+        }
+    }
+}
+
+/* The loss of a group: its columns go one after the other, as in remove_column, from the squares alone. */
+static void weigh_group(void *context, size_t group, size_t worker)
+{
+    narrowing *const x = context;
+    const organ_kernels *const k = x->engine->kernels;
+    const size_t n = x->options->group;
+    double *const p = x->room + worker * 3 * n * n, *const g = p + n * n, *const h = g + n * n;
+    x->losses[group] = 0;
+    if (x->gone[group])
+        return;
+    copy_square(x, x->p, group * n, p);
+    copy_square(x, x->g, group * n, g);
+    for (size_t c = 0; c < n; c++) {
+        const double pivot = p[c * (n + 1)], own = g[c * (n + 1)];
+        const double *const row = p + c * n;
+        x->losses[group] += own / pivot;
+        memcpy(h, g + c * n, n * sizeof *h);
+        k->add_scaled_f64(h, -own / (2 * pivot), row, n);
+        for (size_t i = c + 1; i < n; i++) {
+            const double q = p[i * n + c] / pivot;
+            k->add_scaled_f64(g + i * n + c + 1, -q, h + c + 1, n - c - 1);
+            k->add_scaled_f64(g + i * n + c + 1, -h[i] / pivot, row + c + 1, n - c - 1);
+            k->add_scaled_f64(p + i * n + c + 1, -q, row + c + 1, n - c - 1);
+        }
+    }
+}
+
+static void weigh(narrowing *x)
+{
+    if (x->options->group == 1) {
+        for (size_t j = 0; j < x->cols; j++)
+            x->losses[j] = x->own_p[j] > 0 && x->own_g[j] > 0 ? x->own_g[j] / x->own_p[j] : 0.0;
+        return;
+    }
+    settle(x);
+    organ_share(x->engine, NULL, x->groups, weigh_group, x);
+}
+
+/* What goes unmended when a group does, others apart: sum of |w|^2 H(j, j). */
+static void weigh_by_magnitude(narrowing *x)
+{
+    const organ_input_moments *const m = x->moments;
+    for (size_t group = 0; group < x->groups; group++) {
+        x->losses[group] = 0;
+        for (size_t j = group * x->options->group; j < (group + 1) * x->options->group; j++)
+            x->losses[group] += x->own_g[j] * (double)m->act_norm[j] * (double)m->act_norm[j];
+    }
+}
+
+static size_t least(const narrowing *x)
+{
+    size_t best = x->groups;
+    for (size_t k = 0; k < x->groups; k++)
+        if (!x->gone[k] && (best == x->groups || x->losses[k] < x->losses[best]))
+            best = k;
+    return best;
+}
+
+static organ_status choose(narrowing *x, uint32_t *kept, organ_error *error)
+{
+    const organ_narrow_options *const o = x->options;
+    if (o->by_magnitude)
+        weigh_by_magnitude(x);
+    for (size_t left = x->groups; left > o->keep; left--) {
+        if (organ_stop_asked(x->engine->stop))
+            return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", o->name);
+        if (!o->by_magnitude)
+            weigh(x);
+        const size_t group = least(x);
+        x->gone[group] = true;
+        for (size_t c = 0; c < o->group; c++)
+            remove_column(x, group * o->group + c);
+    }
+    settle(x);
+    for (size_t k = 0, n = 0; k < x->groups; k++)
+        if (!x->gone[k])
+            kept[n++] = (uint32_t)k;
+    return ORGAN_OK;
+}
+
+/* ---- what stays is solved anew ---- */
+
+typedef struct strip {
+    size_t rows;
+    float *weights; /* rows x cols, as they become */
+    float *donor, *difference, *product;
+} strip;
+
+/* Columns that are gone become 0. */
+static void clear_gone(const narrowing *x, float *values, size_t rows)
+{
+    for (size_t i = 0; i < rows; i++)
+        for (size_t k = 0; k < x->groups; k++)
+            if (x->gone[k])
+                memset(values + i * x->cols + k * x->options->group, 0, x->options->group * sizeof *values);
+}
+
+/* (W - W') H, which is what W' misses. */
+static organ_status miss(const narrowing *x, const organ_block_matrix *h, const strip *s, organ_error *error)
+{
+    for (size_t k = 0; k < s->rows * x->cols; k++)
+        s->difference[k] = s->donor[k] - s->weights[k];
+    return organ_block_multiply(x->engine, h, s->difference, s->rows, s->product, error);
+}
+
+/* W' gets what it misses times H_KK^-1, which is what is left of P. */
+static organ_status solve_strip(const narrowing *x, const organ_block_matrix *h, const strip *s, organ_error *error)
+{
+    const organ_block_matrix p = {x->cols, x->moments->block, x->p};
+    const size_t n = s->rows * x->cols;
+    memcpy(s->donor, s->weights, n * sizeof *s->donor);
+    if (organ_block_multiply(x->engine, h, s->donor, s->rows, s->product, error) != ORGAN_OK)
+        return error->status;
+    for (size_t i = 0; i < s->rows; i++)
+        x->report->energy += organ_dot(s->donor + i * x->cols, s->product + i * x->cols, x->cols);
+    clear_gone(x, s->weights, s->rows);
+    for (unsigned k = 0; k < SOLVES && !x->options->no_resolve && miss(x, h, s, error) == ORGAN_OK; k++) {
+        clear_gone(x, s->product, s->rows);
+        organ_block_multiply(x->engine, &p, s->product, s->rows, s->difference, error);
+        clear_gone(x, s->difference, s->rows);
+        for (size_t j = 0; j < n; j++)
+            s->weights[j] += s->difference[j];
+    }
+    if (error->status || miss(x, h, s, error) != ORGAN_OK)
+        return error->status;
+    for (size_t i = 0; i < s->rows; i++)
+        x->report->loss += organ_dot(s->difference + i * x->cols, s->product + i * x->cols, x->cols);
+    return ORGAN_OK;
+}
+
+static organ_status solve(narrowing *x, organ_error *error)
+{
+    const size_t together = organ_lesser(STRIP, x->rows);
+    free(x->g);
+    x->g = damped(x);
+    float *const room = organ_floats(3 * together, x->cols);
+    const organ_block_matrix h = {x->cols, x->moments->block, x->g};
+    if (!x->g || !room)
+        out_of_memory(x, error);
+    for (size_t first = 0; first < x->rows && !error->status; first += together) {
+        const strip s = {.rows = organ_lesser(together, x->rows - first),
+                         .weights = x->weights + first * x->cols,
+                         .donor = room,
+                         .difference = room + together * x->cols,
+                         .product = room + 2 * together * x->cols};
+        solve_strip(x, &h, &s, error);
+    }
+    free(room);
+    return error->status;
+}
+
+/* ---- all of it ---- */
+
+static bool take_room(narrowing *x)
+{
+    const size_t group = x->options->group;
+    const size_t bands = x->cols / BAND + x->cols / x->moments->block + 2;
+    for (size_t k = 0; k < 3; k++)
+        x->lost[k] = organ_floats(PENDING, x->cols);
+    x->own_p = calloc(x->cols, sizeof *x->own_p);
+    x->own_g = calloc(x->cols, sizeof *x->own_g);
+    x->gone = calloc(x->groups, sizeof *x->gone);
+    x->losses = calloc(x->groups, sizeof *x->losses);
+    x->room = group > 1 ? calloc(organ_workers_count(x->engine->workers) * 3 * group * group, sizeof *x->room) : NULL;
+    x->scratch = aligned_alloc(64, organ_products_scratch(x->engine));
+    x->products = calloc(bands, sizeof *x->products);
+    return x->lost[Q] && x->lost[H] && x->lost[ROW] && x->own_p && x->own_g && x->gone && x->losses && (x->room || group == 1) &&
+           x->scratch && x->products;
+}
+
+static void release(const narrowing *x)
+{
+    void *const parts[] = {x->p,       x->g,         x->own_p,  x->own_g, x->gone,    x->lost[Q],
+                           x->lost[H], x->lost[ROW], x->losses, x->room,  x->scratch, x->products};
+    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
+        free(parts[k]);
+}
+
+organ_status organ_narrow_matrix(const organ_engine *engine, const organ_narrow_options *options, const organ_calibration *calibration,
+                                 float *weights, size_t rows, size_t cols, uint32_t *kept, organ_narrow_report *report, organ_error *error)
+{
+    const organ_input_moments *const moments = organ_calibration_moments(calibration);
+    narrowing x = {.engine = engine,
+                   .options = options,
+                   .moments = moments,
+                   .report = report,
+                   .weights = weights,
+                   .rows = rows,
+                   .cols = cols,
+                   .groups = cols / options->group};
+    *report = (organ_narrow_report){.tokens = moments->tokens, .block_diagonal = moments->block < cols};
+    if (!isfinite(organ_sum_of_squares(weights, rows * cols)))
+        organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' has values that are not finite", options->name);
+    else if (!take_room(&x))
+        out_of_memory(&x, error);
+    else if (invert(&x, error) == ORGAN_OK && choose(&x, kept, error) == ORGAN_OK)
+        solve(&x, error);
+    release(&x);
+    return error->status;
+}
+
+uint64_t organ_narrow_memory(uint64_t rows, uint64_t cols, uint64_t group)
+{
+    const uint64_t together = rows < STRIP ? rows : STRIP, bands = cols / BAND + cols / ORGAN_CALIBRATION_BLOCK + 2;
+    return (3 * together + 3 * PENDING) * cols * sizeof(float) + 4 * cols * sizeof(double) + organ_inverse_factor_memory(cols) +
+           bands * sizeof(organ_product) + (group > 1 ? 3 * group * group * sizeof(double) : 0);
+}
