@@ -155,6 +155,7 @@ surgery/orthogonality orthogonality.h noise_pairs.h
 surgery/health health.h
 surgery/untrusted untrusted.h
 surgery/experts experts.h heal.h scores.h measure.h
+surgery/width width.h
 serve/confine confine.h
 serve/http http.h
 serve/jobs jobs.h

@@ -23,6 +23,7 @@
 #include "orchestrator/surgery/purify/purify.h"
 #include "orchestrator/surgery/text/text.h"
 #include "orchestrator/surgery/untrusted/untrusted.h"
+#include "orchestrator/surgery/width/width.h"
 
 /* Where the options of every verb arrive. */
 typedef struct organ_call {
@@ -40,6 +41,7 @@ typedef struct organ_call {
     const char *definition;    /* measure --definition */
     bool tensors;              /* measure --tensors, autopsy --tensors */
     organ_purify_options purify;
+    organ_width_options width;
     organ_extract_options extract;
     organ_assemble_options assemble;
     organ_orthogonality_options orthogonality;

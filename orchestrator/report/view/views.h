@@ -32,7 +32,8 @@
     VIEW(quantize)                                                                                                                         \
     VIEW(tokenize)                                                                                                                         \
     VIEW(topology)                                                                                                                         \
-    VIEW(untrusted)
+    VIEW(untrusted)                                                                                                                        \
+    VIEW(width)
 /* clang-format on */
 
 #define ORGAN_VIEW_DECLARE(name) extern const organ_view organ_##name##_view;

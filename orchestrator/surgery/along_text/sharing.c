@@ -171,7 +171,7 @@ organ_status organ_along_exchange(const gathering *g, const organ_along_layer *l
     if (!ranks || !g->unit_count)
         return error->status;
     snprintf(where, sizeof where, "layer %d is changed", (int)layer->number);
-    if (organ_ranks_agree(ranks, where, error) || g->along->options->streams == ORGAN_ALONG_DONOR)
+    if (organ_ranks_agree(ranks, where, error) || g->along->options->streams == ORGAN_ALONG_DONOR || g->along->work->alike)
         return error->status;
     for (size_t k = 0; k < g->unit_count && !error->status; k++) {
         const unit *const u = &g->units[k];

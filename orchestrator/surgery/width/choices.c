@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT
+ * What is chosen waits on the disk until the output is whole: a hidden directory beside that, with the values that were solved and a
+ * journal. It never gets a name of its own. */
+#include "orchestrator/surgery/width/job.h"
+
+#include "formats/base/file_calls.h"
+#include "formats/base/path.h"
+#include "formats/base/text_buffer.h"
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/stream/transfer.h"
+#include "orchestrator/surgery/output/tally.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define VALUES "values"
+
+/* ---- values ---- */
+
+static organ_status read_values(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error)
+{
+    const organ_width_choices *const c = context;
+    const int fd = organ_open(c->path, O_RDONLY, 0);
+    const ssize_t got = fd < 0 ? -1 : organ_read_most(fd, data, bytes, (off_t)offset);
+    if (got < 0)
+        organ_fail_errno(error, errno, "%s: cannot be read", c->path);
+    else if ((size_t)got < bytes)
+        organ_fail(error, ORGAN_IO, "%s: ends at byte %llu of what was chosen", c->path, (unsigned long long)(offset + (uint64_t)got));
+    if (fd >= 0)
+        close(fd);
+    return error->status;
+}
+
+static uint64_t value_at(const organ_width_part *part, uint64_t row) { return part->at + row * organ_width_columns(part) * sizeof(float); }
+
+organ_status organ_width_choices_put(const organ_width_job *job, const organ_width_part *part, const float *values, uint64_t first,
+                                     uint64_t rows, organ_error *error)
+{
+    const size_t bytes = (size_t)(rows * organ_width_columns(part)) * sizeof *values;
+    return organ_transfer_bytes(job->choices.path, values, bytes, value_at(part, first), error);
+}
+
+organ_status organ_width_choices_get(const organ_width_job *job, const organ_width_part *part, float *values, uint64_t first, uint64_t rows,
+                                     organ_error *error)
+{
+    const size_t bytes = (size_t)(rows * organ_width_columns(part)) * sizeof *values;
+    return read_values(&job->choices, values, bytes, value_at(part, first), error);
+}
+
+static organ_status digest(const organ_width_job *job, const organ_width_part *part, char digits[17], organ_error *error)
+{
+    const uint64_t bytes = part->tensor->shape[0] * organ_width_columns(part) * sizeof(float);
+    return organ_run_digest(read_values, &job->choices, part->at, bytes, NULL, digits, error);
+}
+
+/* ---- lines ---- */
+
+organ_status organ_width_choices_add(organ_width_job *job, organ_width_part *part, organ_error *error)
+{
+    const organ_narrow_report *const r = &part->report;
+    char digits[17];
+    if (digest(job, part, digits, error) != ORGAN_OK)
+        return error->status;
+    job->choices.output.done++;
+    return organ_run_journal_add(&job->choices.journal,
+                                 ORGAN_OBJECT(SET_BYTES("tensor", part->tensor->name), SET_TEXT("xxh3", digits),
+                                              SET("kept", organ_ids_json(part->kept, part->share->keep)),
+                                              SET("energy", organ_exact_json(r->energy)), SET("loss", organ_exact_json(r->loss)),
+                                              SET("foretold", organ_exact_json(r->foretold)), SET_COUNT("tokens", r->tokens),
+                                              SET_FLAG("blocks", r->block_diagonal)),
+                                 error);
+}
+
+static organ_width_part *part_of(const organ_width_job *job, const json_t *line)
+{
+    const char *const name = json_string_value(json_object_get(line, "tensor"));
+    for (size_t k = 0; name && k < job->targets.count; k++)
+        if (strcmp(job->parts[k].tensor->name, name) == 0)
+            return &job->parts[k];
+    return NULL;
+}
+
+/* Ascending, and as many as stay. */
+static bool read_kept(const organ_width_part *part, const json_t *numbers, uint32_t *kept)
+{
+    json_int_t before = -1;
+    if (json_array_size(numbers) != part->share->keep)
+        return false;
+    for (size_t k = 0; k < part->share->keep; k++) {
+        const json_int_t number = json_integer_value(json_array_get(numbers, k));
+        if (number <= before || number >= (json_int_t)part->share->whole)
+            return false;
+        kept[k] = (uint32_t)(before = number);
+    }
+    return true;
+}
+
+static bool read_report(const json_t *line, organ_narrow_report *r)
+{
+    r->tokens = (uint64_t)json_integer_value(json_object_get(line, "tokens"));
+    r->block_diagonal = json_is_true(json_object_get(line, "blocks"));
+    return organ_exact_value(json_object_get(line, "energy"), &r->energy) && organ_exact_value(json_object_get(line, "loss"), &r->loss) &&
+           organ_exact_value(json_object_get(line, "foretold"), &r->foretold);
+}
+
+/* A line whose values are on the disk no more is as if it were not there. */
+static organ_status recall(organ_width_job *job, const json_t *line, organ_error *error)
+{
+    organ_width_part *const part = part_of(job, line);
+    const char *const wanted = json_string_value(json_object_get(line, "xxh3"));
+    organ_narrow_report report = {0};
+    char digits[17];
+    uint32_t *const kept = part ? calloc(part->share->keep, sizeof *kept) : NULL;
+    if (part && !kept)
+        organ_fail_memory(error, job->choices.path);
+    else if (part && wanted && read_kept(part, json_object_get(line, "kept"), kept) && read_report(line, &report) &&
+             digest(job, part, digits, error) == ORGAN_OK && strcmp(digits, wanted) == 0) {
+        memcpy(part->kept, kept, part->share->keep * sizeof *kept);
+        part->report = report;
+        job->choices.output.done += !part->done;
+        part->done = true;
+    }
+    free(kept);
+    return error->status;
+}
+
+/* ---- begin and end ---- */
+
+/* The first line. */
+static json_t *head_of(organ_width_job *job)
+{
+    char *const config = organ_format("%s/config.json", job->model->directory);
+    json_t *const files = config ? organ_run_files(job->model, config) : NULL;
+    free(config);
+    return organ_json_joined(ORGAN_OBJECT(SET_TEXT("schema", "organ.journal/1"), SET_TEXT("definition", "width-choice/1"),
+                                          SET_TEXT("organ", ORGAN_VERSION), SET("parameters", organ_width_parameters(job)),
+                                          SET("model", files)),
+                             organ_width_identity(job));
+}
+
+static organ_status name_place(organ_width_job *job, organ_error *error)
+{
+    organ_width_choices *const c = &job->choices;
+    const char *const output = job->options->output;
+    c->place = organ_format("%.*s.organ-choice", (int)organ_path_length(output), output);
+    return c->place ? ORGAN_OK : organ_fail_memory(error, output);
+}
+
+/* The file of values, as large as it will be: what was cut or never made counts for nothing. */
+static organ_status make_values(const organ_width_choices *c, organ_error *error)
+{
+    struct stat info;
+    if (c->output.publish.resumed && stat(c->path, &info) == 0 && (uint64_t)info.st_size == c->bytes)
+        return ORGAN_OK;
+    return organ_transfer_file(c->path, c->bytes, error);
+}
+
+/* Of the first rank. */
+static organ_status begin_values(organ_width_job *job, organ_error *error)
+{
+    organ_width_choices *const c = &job->choices;
+    if (organ_run_journal_begin(&c->journal, head_of(job), job->options->output, error) == ORGAN_OK)
+        make_values(c, error);
+    return error->status;
+}
+
+static organ_status recall_all(organ_width_job *job, organ_error *error)
+{
+    const json_t *line;
+    size_t k;
+    json_array_foreach(job->choices.journal.lines, k, line) if (k > 0 && !error->status) recall(job, line, error);
+    return organ_ranks_agree(job->engine->ranks, "what was chosen is known", error);
+}
+
+organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
+{
+    organ_width_choices *const c = &job->choices;
+    organ_ranks *const ranks = job->engine->ranks;
+    const organ_width_options *const o = job->options;
+    if (name_place(job, error) != ORGAN_OK)
+        return error->status;
+    c->output = (organ_output){
+        .path = c->place, .force = o->force, .resume = o->resume, .journal = &c->journal, .all = job->targets.count, .ranks = ranks};
+    c->begun = !organ_ranks_first(ranks) || organ_output_begin(&c->output, c->bytes, error) == ORGAN_OK;
+    organ_output_share(&c->output, error);
+    if (error->status)
+        return error->status;
+    if (!(c->path = organ_publish_path(&c->output.publish, VALUES)))
+        organ_fail_memory(error, c->place);
+    else if (organ_ranks_first(ranks))
+        begin_values(job, error);
+    return organ_run_journal_share(&c->output.publish, &c->journal, ranks, error) ? error->status : recall_all(job, error);
+}
+
+/* How to go on is said once, by who has come furthest. */
+static void leave(organ_width_choices *c, organ_error *error)
+{
+    const organ_error cause = *error;
+    organ_output_end(&c->output, error);
+    if (strstr(cause.message, "--resume continues"))
+        *error = cause;
+}
+
+organ_status organ_width_choices_end(organ_width_job *job, bool done, organ_error *error)
+{
+    organ_width_choices *const c = &job->choices;
+    if (c->begun && done) {
+        if (organ_ranks_first(job->engine->ranks))
+            organ_publish_abandon(&c->output.publish);
+        organ_publish_end(&c->output.publish);
+    } else if (c->begun)
+        leave(c, error);
+    c->begun = false;
+    organ_run_journal_close(&c->journal);
+    free(c->path);
+    free(c->place);
+    c->path = c->place = NULL;
+    return error->status;
+}

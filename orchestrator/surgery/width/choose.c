@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT
+ * Along the text: each projection loses columns, and the layers behind it see what it has become. */
+#include "orchestrator/surgery/width/job.h"
+
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/surgery/algebra/floats.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STRIP_BYTES ((size_t)4 << 20) /* of values that go to the disk together, or a row */
+
+/* Rows of a part without the columns that went. */
+typedef struct strip {
+    size_t rows, cols;
+    float *values;
+} strip;
+
+static organ_status open_strip(const organ_width_part *part, strip *s, organ_error *error)
+{
+    s->cols = (size_t)organ_width_columns(part);
+    s->rows = organ_lesser(organ_larger(STRIP_BYTES / (s->cols * sizeof(float)), 1), (size_t)part->tensor->shape[0]);
+    s->values = organ_floats(s->rows, s->cols);
+    return s->values ? ORGAN_OK : organ_fail_memory(error, part->tensor->name);
+}
+
+/* A row with all its columns and one with those that stay: from the one to the other. */
+static void move_row(const organ_width_part *part, float *whole, float *kept, bool out)
+{
+    const size_t n = part->share->columns;
+    for (size_t k = 0; k < part->share->keep; k++) {
+        float *const here = whole + part->kept[k] * n, *const there = kept + k * n;
+        memcpy(out ? there : here, out ? here : there, n * sizeof *here);
+    }
+}
+
+static organ_status keep_values(organ_width_job *job, organ_width_part *part, float *weights, organ_error *error)
+{
+    const size_t rows = (size_t)part->tensor->shape[0], cols = (size_t)part->tensor->shape[1];
+    strip s = {0};
+    open_strip(part, &s, error);
+    for (size_t first = 0; first < rows && !error->status; first += s.rows) {
+        const size_t some = organ_lesser(s.rows, rows - first);
+        for (size_t r = 0; r < some; r++)
+            move_row(part, weights + (first + r) * cols, s.values + r * s.cols, true);
+        organ_width_choices_put(job, part, s.values, first, some, error);
+    }
+    free(s.values);
+    return error->status ? error->status : organ_width_choices_add(job, part, error);
+}
+
+/* ---- for the walk ---- */
+
+static uint64_t matrix_memory(void *context, const organ_along_text *along, const organ_tensor *tensor)
+{
+    const organ_width_job *const job = context;
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    const size_t group = tensor->anatomy.role == ORGAN_ROLE_O ? job->heads.columns : 1;
+    (void)along;
+    return organ_narrow_memory(m.rows, m.cols, group) + organ_larger(STRIP_BYTES, (size_t)m.cols * sizeof(float));
+}
+
+static bool is_done(void *context, size_t target) { return ((const organ_width_job *)context)->parts[target].done; }
+
+static organ_status restore(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
+{
+    const organ_width_job *const job = context;
+    const organ_width_part *const part = &job->parts[matrix->target];
+    strip s = {0};
+    memset(weights, 0, (size_t)(matrix->rows * matrix->cols) * sizeof *weights);
+    open_strip(part, &s, error);
+    for (size_t first = 0; first < matrix->rows && !error->status; first += s.rows) {
+        const size_t some = organ_lesser(s.rows, (size_t)matrix->rows - first);
+        organ_width_choices_get(job, part, s.values, first, some, error);
+        for (size_t r = 0; r < some && !error->status; r++)
+            move_row(part, weights + (first + r) * matrix->cols, s.values + r * s.cols, false);
+    }
+    free(s.values);
+    return error->status;
+}
+
+static void tell(const organ_width_job *job, const organ_width_part *part)
+{
+    char remark[64];
+    const organ_narrow_report *const r = &part->report;
+    snprintf(remark, sizeof remark, "%.2f %% lost", r->energy > 0 ? 100 * r->loss / r->energy : 0.0);
+    organ_progress_advance(job->progress, part->tensor->bytes, part->tensor->name, remark);
+}
+
+/* Every rank comes to the same, and the first one keeps it. */
+static organ_status change(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
+{
+    organ_width_job *const job = context;
+    organ_width_part *const part = &job->parts[matrix->target];
+    const organ_width_options *const o = job->options;
+    const organ_narrow_options options = {.name = matrix->name,
+                                          .group = part->share->columns,
+                                          .keep = part->share->keep,
+                                          .by_magnitude = strcmp(o->score, "wanda") == 0,
+                                          .no_resolve = o->no_resolve};
+    if (organ_narrow_matrix(job->engine, &options, matrix->calibration, weights, (size_t)matrix->rows, (size_t)matrix->cols, part->kept,
+                            &part->report, error) != ORGAN_OK)
+        return error->status;
+    if (organ_ranks_first(job->engine->ranks) && keep_values(job, part, weights, error) != ORGAN_OK)
+        return error->status;
+    part->done = true;
+    tell(job, part);
+    return ORGAN_OK;
+}
+
+/* ---- the walk ---- */
+
+organ_status organ_width_text(organ_width_job *job, organ_error *error)
+{
+    const organ_width_options *const o = job->options;
+    job->walk = (organ_along_options){.text = o->calibration,
+                                      .samples = o->samples,
+                                      .context = o->context,
+                                      .scratch = o->scratch,
+                                      .method = "width",
+                                      .verb = "narrow",
+                                      .doing = "narrowing",
+                                      .streams = ORGAN_ALONG_CHANGED,
+                                      .moments_only = true};
+    job->work =
+        (organ_along_work){.context = job, .memory = matrix_memory, .done = is_done, .restore = restore, .change = change, .alike = true};
+    if (organ_along_open(&job->walk, job->model, &job->targets, &job->work, job->engine, job->progress, &job->along, error) != ORGAN_OK)
+        return error->status;
+    snprintf(job->digest, sizeof job->digest, "%s", organ_along_describe(job->along)->digest);
+    job->calibration = organ_along_json(job->along, "the model as narrowed so far");
+    return job->calibration ? ORGAN_OK : organ_fail_memory(error, o->calibration);
+}
+
+organ_status organ_width_choose(organ_width_job *job, organ_error *error)
+{
+    uint64_t bytes = 0;
+    size_t count = 0;
+    for (size_t k = 0; k < job->targets.count; k++)
+        if (!job->parts[k].done) {
+            bytes += job->targets.tensors[k]->bytes;
+            count++;
+        }
+    if (count) {
+        organ_progress_begin(job->progress, "choosing", bytes, count);
+        organ_along_run(job->along, error);
+        organ_progress_end(job->progress);
+    }
+    organ_along_close(job->along);
+    job->along = NULL;
+    return error->status;
+}

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/width/width.h"
+
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/output/operation.h"
+#include "orchestrator/surgery/width/job.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static organ_status check_options(const organ_width_options *o, organ_error *error)
+{
+    if (!o->ffn && !o->heads)
+        return organ_fail(error, ORGAN_USAGE, "nothing is to be taken away: --ffn or --heads says how much of what stays");
+    if (o->multiple_of && !o->ffn)
+        return organ_fail(error, ORGAN_USAGE, "--multiple-of has no meaning without --ffn: it is for channels");
+    if (!o->calibration)
+        return organ_fail(error, ORGAN_USAGE, "width needs --calibration FILE, a text");
+    if (strcmp(o->score, "loss") != 0 && strcmp(o->score, "wanda") != 0)
+        return organ_fail(error, ORGAN_USAGE, "score '%s' is neither 'loss' nor 'wanda'", o->score);
+    return organ_along_check(o->samples, o->context, error);
+}
+
+/* What was solved, as the output has it. */
+static organ_status put_part(const organ_width_job *job, organ_cut_run *run, const organ_width_part *part, organ_error *error)
+{
+    const uint64_t rows = part->tensor->shape[0];
+    float *const values = organ_floats((size_t)rows, (size_t)organ_width_columns(part));
+    if (!values)
+        organ_fail_memory(error, part->tensor->name);
+    else if (organ_width_choices_get(job, part, values, 0, rows, error) == ORGAN_OK)
+        organ_cut_put(run, part->tensor, 0, organ_ranks_first(job->engine->ranks), values, error);
+    free(values);
+    return error->status;
+}
+
+static organ_status put_parts(void *context, organ_cut_run *run, organ_error *error)
+{
+    const organ_width_job *const job = context;
+    for (size_t k = 0; k < job->targets.count && !error->status; k++)
+        if (!organ_cut_done(run, job->parts[k].tensor))
+            put_part(job, run, &job->parts[k], error);
+    return error->status;
+}
+
+static organ_status cut(organ_width_job *job, bool dry, json_t **report, organ_error *error)
+{
+    const organ_width_options *const o = job->options;
+    organ_cut_out made = {.model = job->model,
+                          .layers = job->layers,
+                          .layer_count = job->layer_count,
+                          .resolved = job->targets.chosen,
+                          ORGAN_REMAKE_ASKED(o),
+                          ORGAN_REMAKE_BY(job),
+                          .most = o->most,
+                          .definition = "width/1",
+                          .schema = "organ.width/1",
+                          .name = "width.json",
+                          .markdown_name = "WIDTH_REPORT.md",
+                          .stage = "writing",
+                          .parameters = organ_width_parameters,
+                          .identity = organ_width_identity,
+                          .document = organ_width_document,
+                          .resolve = put_parts};
+    made.dry_run = dry;
+    return organ_cut_make(&made, report, error);
+}
+
+/* Whatever would be refused is, before the text takes its time. */
+static organ_status try_cut(organ_width_job *job, organ_error *error)
+{
+    json_t *report = NULL;
+    cut(job, true, &report, error);
+    json_decref(report);
+    return error->status;
+}
+
+static organ_status narrow(void *context, json_t **report, organ_error *error)
+{
+    organ_width_job *const job = context;
+    const organ_width_options *const o = job->options;
+    if (check_options(o, error) || organ_donor_open(o->model, "narrowed", job->progress, &job->model, error) ||
+        organ_width_plan(job, error) || organ_width_text(job, error))
+        return error->status;
+    if (o->dry_run)
+        return cut(job, true, report, error);
+    if (try_cut(job, error) || organ_width_choices_begin(job, error) || organ_width_choose(job, error) ||
+        organ_model_unchanged(job->model, error))
+        return organ_width_choices_end(job, false, error);
+    cut(job, false, report, error);
+    return organ_width_choices_end(job, !error->status || *report, error);
+}
+
+static void close_width(void *context)
+{
+    organ_width_job *const job = context;
+    organ_along_close(job->along);
+    json_decref(job->calibration);
+    for (size_t k = 0; k < job->targets.count; k++)
+        free(job->parts[k].kept);
+    free(job->parts);
+    free(job->layers);
+    organ_targets_free(&job->targets);
+    organ_model_close(job->model);
+}
+
+organ_status organ_width(const organ_width_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
+                         organ_error *error)
+{
+    organ_width_job job = {.options = options, .engine = engine, .progress = progress};
+    return organ_operation_run(&(organ_operation){options->model, &job, narrow, close_width, true}, report, error);
+}

@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# width as its users see it: results, reports, refusals, an interruption in the text and one after it.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+
+ln -s "$model/../tiny-moe" tiny-moe
+ln -s "$model/../forward" forward
+text=tiny-qwen2/calibration.txt
+gguf=tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
+short=(--calibration $text --samples 4 --context 64 --quiet)
+
+# number KEY FILE: the value of the first line that has the key.
+number() { sed -n "s/^ *\"$1\": \([-0-9.e+]*\),\{0,1\}$/\1/p" "$2" | head -n 1; }
+below() { awk -v a="$1" -v b="$2" 'BEGIN { exit !(a != "" && b != "" && a < b) }'; }
+# shape MODEL TENSOR: as inspect has it.
+shape() { "$organ" inspect "$1" --tensors --quiet 2>&1 | grep -F "$2" | grep -oE '\[[0-9, ]*\]' | head -n 1; }
+plain() { sed '/^  "run": {$/,$d' "$1"; }
+same() { judge "$1 and $2 differ" cmp -s <(cat "$1"/*.safetensors "$1"/config.json && plain "$1/organ/width.json") <(cat "$2"/*.safetensors "$2"/config.json && plain "$2/organ/width.json"); }
+
+# ---- help ----
+ends 0 help width
+matches help/help_width ../out
+
+# ---- results and reports ----
+ends 0 width tiny-qwen2 -o narrow "${short[@]}" --ffn 75% --heads 50%
+matches width/width ../out
+matches width/WIDTH_REPORT narrow/organ/WIDTH_REPORT.md
+matches width/config narrow/config.json
+ends 0 inspect narrow
+prints "No problems found"
+prints "intermediate 640, 5 heads, 1 KV heads, head 32"
+ends 0 perplexity narrow --text tiny-qwen2/heldout.txt --context 64 --max-tokens 128 --quiet
+ends 0 width tiny-qwen2 -o counted "${short[@]}" --ffn 640 --heads 1
+judge "a share and its number differ" cmp -s <(cat narrow/*.safetensors) <(cat counted/*.safetensors)
+ends 0 width tiny-qwen2 -o dry "${short[@]}" --ffn 75% --dry-run
+prints "640 of 864 channels of each feed-forward stay"
+prints "Dry run, nothing was written"
+judge "a dry run made something" test ! -e dry -a ! -e .dry.organ-choice.organ-partial
+ends 0 width tiny-qwen2 -o fine "${short[@]}" --ffn 70% --multiple-of 1 --json
+judge "605 channels do not stay" test "$(number after ../out)" = 605
+judge "something lies beside the outputs" test -z "$(find . -maxdepth 1 -name '.*organ*')"
+
+# ---- each way against the others: what the layers lose, and what the model does ----
+scored=(--evaluate tiny-qwen2/heldout.txt --evaluate-context 128 --evaluate-max-tokens 2048 --json --force)
+lost=() cost=()
+for way in "" --no-resolve "--score wanda" "--score wanda --no-resolve"; do
+    # shellcheck disable=SC2086 # options
+    ends 0 width tiny-qwen2 -o ways --calibration $text --samples 8 --context 256 --quiet --ffn 50% $way "${scored[@]}"
+    lost+=("$(number lost_percent ../out)") cost+=("$(number kl_divergence ../out)")
+done
+here="organ width by ways"
+judge "solving anew loses no less: ${lost[*]}" below "${lost[0]}" "${lost[1]}"
+judge "the loss chooses no better: ${lost[*]}" below "${lost[0]}" "${lost[2]}"
+judge "the model is no nearer solved anew: ${cost[*]}" below "${cost[0]}" "${cost[1]}"
+judge "the model is no nearer than by wanda: ${cost[*]}" below "${cost[0]}" "${cost[3]}"
+
+# ---- other models ----
+ends 0 width $gguf -o narrow.gguf "${short[@]}" --ffn 75%
+ends 0 width tiny-qwen2 -o plain "${short[@]}" --ffn 75%
+judge "the shape is not that of the fewer channels" test "$(shape narrow.gguf blk.0.ffn_down.weight)" = "[320, 640]"
+ends 0 perplexity plain --compare narrow.gguf --text tiny-qwen2/heldout.txt --context 64 --max-tokens 128 --quiet --json
+judge "GGUF and safetensors are not the same model" below "$(number kl_divergence ../out)" 1e-6
+ends 0 width tiny-moe -o moe --calibration tiny-moe/calibration.txt --samples 4 --context 64 --quiet --heads 1
+ends 0 inspect moe
+prints "3 heads, 1 KV heads"
+
+# ---- hidden states on a disk, threads ----
+mkdir disk
+few=(--calibration $text --samples 20 --context 64 --quiet --ffn 50%)
+ends 0 width tiny-qwen2 -o held "${few[@]}" --threads 1
+ends 0 width tiny-qwen2 -o spilled "${few[@]}" --threads 3 --scratch disk
+same held spilled
+judge "something is left in the scratch directory" test -z "$(ls -A disk)"
+
+# ---- refusals ----
+new=(width tiny-qwen2 -o new "${short[@]}")
+refused 2 "width: --calibration FILE is missing" width tiny-qwen2 -o new --ffn 75%
+refused 2 "--ffn or --heads says how much of what stays" "${new[@]}"
+refused 2 "--multiple-of has no meaning without --ffn" "${new[@]}" --heads 1 --multiple-of 8
+refused 2 "did you mean '--heads'" "${new[@]}" --haeds 1
+refused 2 "--score is 'wand', but must be one of loss, wanda; did you mean 'wanda'?" "${new[@]}" --ffn 50% --score wand
+refused 2 "--ffn 'most' is neither a share (75%) nor a number of channels" "${new[@]}" --ffn most
+refused 2 "--ffn '7.5' is neither a share" "${new[@]}" --ffn 7.5
+refused 2 "--ffn '75 %' is neither a share" "${new[@]}" --ffn '75 %'
+refused 2 "--ffn 0% is not above 0 and below 100 percent" "${new[@]}" --ffn 0%
+refused 2 "--ffn 100% is not above 0 and below 100 percent" "${new[@]}" --ffn 100%
+refused 2 "--ffn 1% leaves nothing: of 864 channels it is 8.64, and what stays is a multiple of 32 (--multiple-of)" "${new[@]}" --ffn 1%
+refused 2 "--ffn 99% takes nothing away" "${new[@]}" --ffn 99%
+refused 2 "--ffn 650 is no multiple of 32" "${new[@]}" --ffn 650
+refused 2 "--ffn 864: from 1 to 863 of 864 channels can stay" "${new[@]}" --ffn 864
+refused 2 "--heads 10% leaves nothing: of 2 heads of K and V it is 0.2" "${new[@]}" --heads 10%
+refused 2 "--heads 2: from 1 to 1 of 2 heads of K and V can stay" "${new[@]}" --heads 2
+refused 2 "--multiple-of is '0'" "${new[@]}" --ffn 50% --multiple-of 0
+refused 2 "which is 0 windows of 1048576, not 64" width tiny-qwen2 -o new --calibration $text --samples 64 --context 1048576 --ffn 50%
+refused 2 "--memory 16M is too little" "${new[@]}" --ffn 50% --memory 16M
+refused 2 "takes channels out of feed-forwards without experts alone" width tiny-moe -o new "${short[@]}" --ffn 50%
+refused 2 "llama.cpp reads no GGUF model of architecture 'qwen2' with fewer heads" width $gguf -o new.gguf "${short[@]}" --heads 1
+refused 3 "cannot be solved anew" width tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o new.gguf "${short[@]}" --ffn 50%
+refused 2 "exists" width tiny-qwen2 -o narrow "${short[@]}" --ffn 50%
+refused 2 "the output of a GGUF model is one file" width $gguf -o new "${short[@]}" --ffn 50%
+refused 4 "absent.txt" width tiny-qwen2 -o new --calibration absent.txt --ffn 50%
+
+# ---- interruptions: along the text, and when it is written ----
+long=(width tiny-qwen2 -o killed --calibration $text --samples 20 --context 64 --ffn 50%)
+chosen=.killed.organ-choice.organ-partial
+lines() { wc -l <$chosen/organ/journal.jsonl; }
+watched=$chosen/organ/journal.jsonl interrupted KILL killed "${long[@]}"
+judge "the killed run left nothing to go on with" test "$(lines)" -gt 1
+refused 2 "--resume" "${long[@]}"
+ends 2 "${long[@]}" --resume --score wanda
+says "the unfinished run cannot be continued: its parameters was"
+watched=$chosen/organ/journal.jsonl interrupted INT killed "${long[@]}" --resume
+judge "an interruption does not end with 130" test "$code" = 130
+says "--resume continues"
+# The log of a run that waits has room for some lines: all but the last projections are chosen before it is to be killed when it writes.
+while (($(lines) < 4)); do watched=$chosen/organ/journal.jsonl interrupted KILL killed "${long[@]}" --resume; done
+interrupted KILL killed "${long[@]}" --resume
+judge "the output was not begun" test -s .killed.organ-partial/organ/journal.jsonl
+judge "what was chosen is gone before the output is whole" test -s $chosen/values
+ends 0 "${long[@]}" --resume --quiet
+same held killed
+judge "something is left of the runs" test -z "$(find . -maxdepth 1 -name '.*organ*')"
+# What lies on the disk is looked at: a value that is not what was written is chosen anew.
+watched=$chosen/organ/journal.jsonl interrupted KILL killed "${long[@]}" --force
+printf 'x' | dd of=$chosen/values bs=1 seek=1000 conv=notrunc status=none
+ends 0 "${long[@]}" --resume --force --quiet
+same held killed
+finish
