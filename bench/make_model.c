@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Writes a model with the layer shapes of Qwen2.5-7B and made-up weights, for measuring: make_model DIR LAYERS VOCABULARY [HIDDEN
- * INTERMEDIATE KV]. BF16, one shard for every two layers, seeded, so that every run writes the same bytes. */
+ * INTERMEDIATE KV]. BF16, one shard for every two layers, seeded, so that every run writes the same bytes. make_model DIR LAYERS experts
+ * has those of Qwen3-30B-A3B in the place of these; with a word more behind it the weights are holes in the files: zeros that take no disk.
+ */
 #include <math.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -17,10 +19,11 @@ typedef struct tensor {
     unsigned shard;
 } tensor;
 
-static tensor tensors[4096];
+static tensor tensors[65536];
 static size_t count;
 static uint16_t normal[TABLE]; /* BF16 quantiles of a normal distribution with standard deviation 0.02 */
 static uint64_t state = 0x9E3779B97F4A7C15u;
+static int holes;
 
 static void die(const char *what)
 {
@@ -28,11 +31,13 @@ static void die(const char *what)
     exit(4);
 }
 
-static void add(unsigned shard, uint64_t rows, uint64_t cols, const char *format, int layer)
+static void add(unsigned shard, uint64_t rows, uint64_t cols, const char *format, int layer, int expert)
 {
     tensor *t = &tensors[count++];
+    if (count > sizeof tensors / sizeof *tensors)
+        die("tensors");
     *t = (tensor){.rows = rows, .cols = cols, .shard = shard};
-    snprintf(t->name, sizeof t->name, format, layer);
+    snprintf(t->name, sizeof t->name, format, layer, expert);
 }
 
 static uint64_t elements(const tensor *t) { return t->rows ? t->rows * t->cols : t->cols; }
@@ -56,6 +61,10 @@ static void fill_table(void)
 static void write_weights(FILE *out, uint64_t n)
 {
     static uint16_t buffer[STEP];
+    if (holes && n > 1 && (fseeko(out, (off_t)(2 * n - 2), SEEK_CUR) || fwrite(buffer, 2, 1, out) != 1))
+        die("write");
+    if (holes && n > 1)
+        return;
     while (n) {
         const size_t some = n < STEP ? (size_t)n : STEP;
         for (size_t k = 0; k < some; k += 4) {
@@ -134,48 +143,103 @@ static void write_index(const char *directory, unsigned shards)
         die("index");
 }
 
-int main(int argc, char **argv)
+/* Layer shapes of a dense model, one shard for two layers; how many shards there are before that of the output head. */
+static unsigned add_dense(int layers, uint64_t hidden, uint64_t intermediate, uint64_t kv)
 {
-    if (argc != 4 && argc != 7) {
-        fprintf(stderr, "make_model DIR LAYERS VOCABULARY [HIDDEN INTERMEDIATE KV]\n");
-        return 2;
-    }
-    const int layers = atoi(argv[2]);
-    const uint64_t vocabulary = (uint64_t)atoll(argv[3]), hidden = argc > 4 ? (uint64_t)atoll(argv[4]) : 3584,
-                   intermediate = argc > 4 ? (uint64_t)atoll(argv[5]) : 18944, kv = argc > 4 ? (uint64_t)atoll(argv[6]) : 512;
-    const unsigned shards = (unsigned)(layers + 1) / 2 + 1;
-    if (layers < 1 || layers > 300)
-        return 2;
-    add(0, vocabulary, hidden, "model.embed_tokens.weight", 0);
     for (int l = 0; l < layers; l++) {
         const unsigned s = (unsigned)l / 2;
-        add(s, 0, hidden, "model.layers.%d.input_layernorm.weight", l);
-        add(s, hidden, hidden, "model.layers.%d.self_attn.q_proj.weight", l);
-        add(s, 0, hidden, "model.layers.%d.self_attn.q_proj.bias", l);
-        add(s, kv, hidden, "model.layers.%d.self_attn.k_proj.weight", l);
-        add(s, 0, kv, "model.layers.%d.self_attn.k_proj.bias", l);
-        add(s, kv, hidden, "model.layers.%d.self_attn.v_proj.weight", l);
-        add(s, 0, kv, "model.layers.%d.self_attn.v_proj.bias", l);
-        add(s, hidden, hidden, "model.layers.%d.self_attn.o_proj.weight", l);
-        add(s, 0, hidden, "model.layers.%d.post_attention_layernorm.weight", l);
-        add(s, intermediate, hidden, "model.layers.%d.mlp.gate_proj.weight", l);
-        add(s, intermediate, hidden, "model.layers.%d.mlp.up_proj.weight", l);
-        add(s, hidden, intermediate, "model.layers.%d.mlp.down_proj.weight", l);
+        add(s, 0, hidden, "model.layers.%d.input_layernorm.weight", l, 0);
+        add(s, hidden, hidden, "model.layers.%d.self_attn.q_proj.weight", l, 0);
+        add(s, 0, hidden, "model.layers.%d.self_attn.q_proj.bias", l, 0);
+        add(s, kv, hidden, "model.layers.%d.self_attn.k_proj.weight", l, 0);
+        add(s, 0, kv, "model.layers.%d.self_attn.k_proj.bias", l, 0);
+        add(s, kv, hidden, "model.layers.%d.self_attn.v_proj.weight", l, 0);
+        add(s, 0, kv, "model.layers.%d.self_attn.v_proj.bias", l, 0);
+        add(s, hidden, hidden, "model.layers.%d.self_attn.o_proj.weight", l, 0);
+        add(s, 0, hidden, "model.layers.%d.post_attention_layernorm.weight", l, 0);
+        add(s, intermediate, hidden, "model.layers.%d.mlp.gate_proj.weight", l, 0);
+        add(s, intermediate, hidden, "model.layers.%d.mlp.up_proj.weight", l, 0);
+        add(s, hidden, intermediate, "model.layers.%d.mlp.down_proj.weight", l, 0);
     }
-    add(shards - 1, 0, hidden, "model.norm.weight", 0);
-    add(shards - 1, vocabulary, hidden, "lm_head.weight", 0);
-    if (mkdir(argv[1], 0777))
-        die(argv[1]);
-    fill_table();
-    for (unsigned s = 0; s < shards; s++)
-        write_shard(argv[1], s, shards);
-    write_index(argv[1], shards);
-    FILE *config = open_in(argv[1], "config.json");
+    return (unsigned)(layers + 1) / 2;
+}
+
+enum { MOE_HIDDEN = 2048, MOE_HEADS = 32, MOE_KV_HEADS = 4, MOE_HEAD_DIM = 128, MOE_EXPERTS = 128, MOE_USED = 8, MOE_WIDTH = 768 };
+
+static unsigned add_experts(int layers)
+{
+    for (int l = 0; l < layers; l++) {
+        const unsigned s = (unsigned)l;
+        add(s, 0, MOE_HIDDEN, "model.layers.%d.input_layernorm.weight", l, 0);
+        add(s, MOE_HEADS * MOE_HEAD_DIM, MOE_HIDDEN, "model.layers.%d.self_attn.q_proj.weight", l, 0);
+        add(s, MOE_KV_HEADS * MOE_HEAD_DIM, MOE_HIDDEN, "model.layers.%d.self_attn.k_proj.weight", l, 0);
+        add(s, MOE_KV_HEADS * MOE_HEAD_DIM, MOE_HIDDEN, "model.layers.%d.self_attn.v_proj.weight", l, 0);
+        add(s, MOE_HIDDEN, MOE_HEADS * MOE_HEAD_DIM, "model.layers.%d.self_attn.o_proj.weight", l, 0);
+        add(s, 0, MOE_HEAD_DIM, "model.layers.%d.self_attn.q_norm.weight", l, 0);
+        add(s, 0, MOE_HEAD_DIM, "model.layers.%d.self_attn.k_norm.weight", l, 0);
+        add(s, 0, MOE_HIDDEN, "model.layers.%d.post_attention_layernorm.weight", l, 0);
+        add(s, MOE_EXPERTS, MOE_HIDDEN, "model.layers.%d.mlp.gate.weight", l, 0);
+        for (int e = 0; e < MOE_EXPERTS; e++) {
+            add(s, MOE_WIDTH, MOE_HIDDEN, "model.layers.%d.mlp.experts.%d.gate_proj.weight", l, e);
+            add(s, MOE_WIDTH, MOE_HIDDEN, "model.layers.%d.mlp.experts.%d.up_proj.weight", l, e);
+            add(s, MOE_HIDDEN, MOE_WIDTH, "model.layers.%d.mlp.experts.%d.down_proj.weight", l, e);
+        }
+    }
+    return (unsigned)layers;
+}
+
+static void put_dense_config(FILE *config, int layers, uint64_t hidden, uint64_t intermediate, uint64_t vocabulary)
+{
     fprintf(config,
             "{\"architectures\":[\"Qwen2ForCausalLM\"],\"model_type\":\"qwen2\",\"hidden_size\":%llu,\"intermediate_size\":%llu,\"num_"
             "hidden_layers\":%d,"
             "\"num_attention_heads\":28,\"num_key_value_heads\":4,\"vocab_size\":%llu,\"torch_dtype\":\"bfloat16\",\"tie_word_embeddings\":"
             "false}\n",
             (unsigned long long)hidden, (unsigned long long)intermediate, layers, (unsigned long long)vocabulary);
+}
+
+static void put_experts_config(FILE *config, int layers, uint64_t vocabulary)
+{
+    fprintf(
+        config,
+        "{\"architectures\":[\"Qwen3MoeForCausalLM\"],\"model_type\":\"qwen3_moe\",\"hidden_size\":%d,\"num_hidden_layers\":%d,"
+        "\"num_attention_heads\":%d,\"num_key_value_heads\":%d,\"head_dim\":%d,\"num_experts\":%d,\"num_experts_per_tok\":%d,"
+        "\"moe_intermediate_size\":%d,\"intermediate_size\":6144,\"norm_topk_prob\":true,\"decoder_sparse_step\":1,\"mlp_only_layers\":[],"
+        "\"vocab_size\":%llu,\"rms_norm_eps\":1e-06,\"rope_theta\":1000000.0,\"hidden_act\":\"silu\",\"max_position_embeddings\":40960,"
+        "\"torch_dtype\":\"bfloat16\",\"tie_word_embeddings\":false}\n",
+        MOE_HIDDEN, layers, MOE_HEADS, MOE_KV_HEADS, MOE_HEAD_DIM, MOE_EXPERTS, MOE_USED, MOE_WIDTH, (unsigned long long)vocabulary);
+}
+
+int main(int argc, char **argv)
+{
+    const int moe = argc > 3 && strcmp(argv[3], "experts") == 0;
+    if (moe ? argc > 5 : argc != 4 && argc != 7) {
+        fprintf(stderr, "make_model DIR LAYERS VOCABULARY [HIDDEN INTERMEDIATE KV]\nmake_model DIR LAYERS experts [holes]\n");
+        return 2;
+    }
+    const int layers = atoi(argv[2]), sized = !moe && argc > 4;
+    const uint64_t vocabulary = moe ? 151936 : (uint64_t)atoll(argv[3]),
+                   hidden = moe     ? MOE_HIDDEN
+                            : sized ? (uint64_t)atoll(argv[4])
+                                    : 3584,
+                   intermediate = sized ? (uint64_t)atoll(argv[5]) : 18944, kv = sized ? (uint64_t)atoll(argv[6]) : 512;
+    holes = moe && argc > 4;
+    if (layers < 1 || layers > 300)
+        return 2;
+    add(0, vocabulary, hidden, "model.embed_tokens.weight", 0, 0);
+    const unsigned head = moe ? add_experts(layers) : add_dense(layers, hidden, intermediate, kv);
+    add(head, 0, hidden, "model.norm.weight", 0, 0);
+    add(head, vocabulary, hidden, "lm_head.weight", 0, 0);
+    if (mkdir(argv[1], 0777))
+        die(argv[1]);
+    fill_table();
+    for (unsigned s = 0; s <= head; s++)
+        write_shard(argv[1], s, head + 1);
+    write_index(argv[1], head + 1);
+    FILE *config = open_in(argv[1], "config.json");
+    if (moe)
+        put_experts_config(config, layers, vocabulary);
+    else
+        put_dense_config(config, layers, hidden, intermediate, vocabulary);
     return fclose(config) ? 4 : 0;
 }
