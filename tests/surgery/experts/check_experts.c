@@ -2,6 +2,7 @@
  * What experts are worth: the numbers of an oracle, whatever the threads, the memory, the CPU and the ranks; the file of scores; the
  * choice. */
 #include "orchestrator/surgery/experts/measure.h"
+#include "orchestrator/surgery/precision/precision.h"
 #include "tests/kit/emulated.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/model_maker.h"
@@ -104,18 +105,27 @@ START_TEST(scores_are_those_of_the_oracle)
 }
 END_TEST
 
-/* The same model where gates are not divided by their sum: an expert that goes changes them for every token. */
-static const char *plain_model(void)
+static void copy_model(const char *to)
 {
-    static const char *const files[] = {"tokenizer.json", "model.safetensors.index.json", "model-00001-of-00003.safetensors",
-                                        "model-00002-of-00003.safetensors", "model-00003-of-00003.safetensors"};
-    json_error_t fault;
-    mkdir(scratch_path("plain"), 0700);
+    static const char *const files[] = {"config.json",
+                                        "tokenizer.json",
+                                        "model.safetensors.index.json",
+                                        "model-00001-of-00003.safetensors",
+                                        "model-00002-of-00003.safetensors",
+                                        "model-00003-of-00003.safetensors"};
+    mkdir(scratch_path("%s", to), 0700);
     for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
         char from[100];
         snprintf(from, sizeof from, MODEL "/%s", files[k]);
-        copy_file(from, scratch_path("plain/%s", files[k]));
+        copy_file(from, scratch_path("%s/%s", to, files[k]));
     }
+}
+
+/* The same model where gates are not divided by their sum: an expert that goes changes them for every token. */
+static const char *plain_model(void)
+{
+    json_error_t fault;
+    copy_model("plain");
     json_t *const config = json_load_file(MODEL "/config.json", 0, &fault);
     json_object_set_new(config, "norm_topk_prob", json_false());
     ck_assert_int_eq(json_dump_file(config, scratch_path("plain/config.json"), 0), 0);
@@ -220,6 +230,58 @@ START_TEST(neither_threads_nor_memory_show)
     same(&first, &cheap, "without the loss");
     organ_expert_scores_release(&cheap);
     organ_expert_scores_release(&first);
+}
+END_TEST
+
+/* Codes are measured as they are, and are worth their values. */
+START_TEST(packed_weights_are_measured)
+{
+    session s;
+    organ_error error = {0};
+    json_t *report;
+    const char *const packed = scratch_path("packed"), *const values = scratch_path("values");
+    ck_assert_int_eq(session_open(&s, MODEL, 2, ROOMY, &error), ORGAN_OK);
+    const organ_quantize_options q = {.model = MODEL, .output = packed, .scheme = "int4-group32", .most = UINT64_MAX};
+    ck_assert_msg(organ_quantize_model(&q, &s.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
+    json_decref(report);
+    const organ_dequantize_options d = {.model = packed, .output = values, .dtype = "f32", .most = UINT64_MAX};
+    ck_assert_msg(organ_dequantize_model(&d, &s.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
+    json_decref(report);
+    session_close(&s);
+    asked a = usual;
+    a.samples = 3;
+    a.model = packed;
+    organ_expert_scores codes = measured(&a), other;
+    a.model = values;
+    other = measured(&a);
+    same(&codes, &other, "packed");
+    organ_expert_scores_release(&codes);
+    organ_expert_scores_release(&other);
+}
+END_TEST
+
+/* An expert of layer 1 that gives no numbers. */
+START_TEST(what_is_no_number_is_refused)
+{
+    organ_model *model;
+    organ_error error = {0};
+    organ_expert_scores s;
+    bool whole;
+    asked a = usual;
+    copy_model("broken");
+    a.model = scratch_path("broken");
+    ck_assert_int_eq(organ_model_open(a.model, &model, &error), ORGAN_OK);
+    const organ_tensor *const tensor = organ_model_find(model, "model.layers.1.mlp.experts.3.down_proj.weight");
+    FILE *const file = fopen(scratch_path("broken/%s", model->files[tensor->file].name), "r+b");
+    ck_assert(file && fseek(file, (long)tensor->offset, SEEK_SET) == 0 && fwrite("\xff\x7f", 1, 2, file) == 2 && fclose(file) == 0);
+    organ_model_close(model);
+    for (size_t k = 0; k < 2; k++) {
+        a.without_loss = k == 1;
+        error = (organ_error){0};
+        ck_assert_msg(measure(&a, &s, &whole, &error) == ORGAN_BAD_INPUT, "%s", error.message);
+        ck_assert_msg(strstr(error.message, "expert 3 of layer 1 gives what is not finite") != NULL, "%s", error.message);
+        organ_expert_scores_release(&s);
+    }
 }
 END_TEST
 
@@ -423,8 +485,8 @@ END_TEST
 int main(void)
 {
     const suite_case cases[] = {
-        {"scores", {scores_are_those_of_the_oracle, gates_that_are_not_divided_are_known_too}},
-        {"the same", {no_cpu_shows, neither_threads_nor_memory_show, ranks_measure_what_one_process_does}},
+        {"scores", {scores_are_those_of_the_oracle, gates_that_are_not_divided_are_known_too, what_is_no_number_is_refused}},
+        {"the same", {no_cpu_shows, neither_threads_nor_memory_show, packed_weights_are_measured, ranks_measure_what_one_process_does}},
         {"file", {an_unfinished_measurement_goes_on, what_is_wrong_in_a_file_is_named}},
         {"choice", {what_stays_is_chosen, a_budget_goes_where_it_costs_least, what_cannot_be_measured_is_refused}},
     };
