@@ -15,6 +15,9 @@ static const organ_field layers[] = {FIELD_COUNT("layer", "layer"), FIELD_COUNT(
                                      FIELD_WORDS("stay", "{kept_experts?{kept_experts:size}|all}", 0),
                                      FIELD_WORDS("which", "{kept_experts?{kept_experts:join}|all}", ORGAN_FIELD_LEFT)};
 
+static const organ_field losses[] = {FIELD_COUNT("layer", "layer"), FIELD_COUNT("stay", "keep"),
+                                     FIELD_WORDS("missed", "{missed:share}", 0)};
+
 static const organ_field settings[] = {FIELD_TEXT("where", "where", 0), FIELD_TEXT("setting", "key", ORGAN_FIELD_CODE),
                                        FIELD_WORDS("before", "{before}", 0), FIELD_WORDS("after", "{after}", 0)};
 
@@ -25,6 +28,9 @@ static const organ_block blocks[] = {
     EVALUATION_ON(ON_PAGE),
     SAY(ON_FILES, NULL, "Definition {definition}. Model: {model:model}."),
     WARN(ON_PAGE, "dry_run", "Dry run, nothing was written."),
+    WARN(ON_ALL, "uneven",
+         "One budget for all layers would leave other numbers of experts in each, and config.json and GGUF have one number for all: this is "
+         "a plan, and nothing could load such a model."),
     TABLE(ON_TERMINAL, NULL, "settings", FIELDS(settings)),
     SAY(ON_TEXT, NULL,
         "{experts_after:count} of {experts_before:count} experts {dry_run?would stay|stay} in each layer: {bytes_before:bytes} "
@@ -40,6 +46,8 @@ static const organ_block blocks[] = {
          .name = "name", .values = "flags", .caption = "1 stays, 0 is cut out; experts are counted as the model before has them."),
     TABLE(ON_FILES, NULL, "layers", FIELDS(layers), .caption = "Experts of each layer, and which of them {dry_run?would stay|stay}",
           .most = EVERY_TENSOR, .what = "layers"),
+    TABLE(ON_ALL, "uneven", "losses", FIELDS(losses), .caption = "Experts of each layer by one budget", .most = EVERY_TENSOR,
+          .what = "layers"),
     SECTION(ON_FILES, NULL, "Settings"),
     TABLE(ON_FILES, NULL, "settings", FIELDS(settings), .caption = "What changed in the configuration", .most = EVERY_TENSOR,
           .what = "settings"),

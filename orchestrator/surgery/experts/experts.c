@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/experts/experts_job.h"
 
-#include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/along_text/along_text.h"
-#include "orchestrator/surgery/output/experiment.h"
 #include "orchestrator/surgery/output/operation.h"
 #include "orchestrator/surgery/output/targets.h"
 
@@ -40,57 +37,6 @@ static organ_status check_options(organ_experts_job *job, organ_error *error)
     return organ_expert_score_named(o->score ? o->score : "loss", &job->score, error);
 }
 
-/* ---- scores ---- */
-
-/* What scores of a file belong to where no text is named: this model, whatever they were measured on. NULL without memory. */
-static json_t *identity_of_model(const organ_experts_job *job, organ_error *error)
-{
-    char model[17];
-    if (organ_model_fingerprint(job->model, model, error) != ORGAN_OK)
-        return NULL;
-    return ORGAN_OBJECT(SET_TEXT("definition", ORGAN_EXPERT_SCORES_DEFINITION), SET_TEXT("model", model));
-}
-
-static organ_status read_only(organ_experts_job *job, organ_error *error)
-{
-    job->identity = identity_of_model(job, error);
-    if (!error->status && !job->identity)
-        organ_fail_memory(error, job->model->path);
-    if (error->status || organ_expert_scores_read(&job->scores, job->identity, job->options->scores, &job->known, error) != ORGAN_OK)
-        return error->status;
-    if (!job->known)
-        return organ_fail(error, ORGAN_USAGE, "%s: has not the scores of all layers: --calibration TEXT measures them",
-                          job->options->scores);
-    return ORGAN_OK;
-}
-
-static organ_status measure(organ_experts_job *job, organ_error *error)
-{
-    const organ_experts_options *const o = job->options;
-    const organ_expert_measure_options measuring = {.model = job->model,
-                                                    .text = o->calibration,
-                                                    .samples = o->samples,
-                                                    .context = o->context,
-                                                    .scratch = o->scratch,
-                                                    .engine = job->engine,
-                                                    .progress = job->progress};
-    organ_expert_measure *along = NULL;
-    if (organ_expert_measure_open(&measuring, &job->scores, &along, error) == ORGAN_OK) {
-        job->identity = json_deep_copy(organ_expert_measure_identity(along));
-        job->needs = organ_expert_measure_needs(along);
-        if (!job->identity || !job->needs)
-            organ_fail_memory(error, job->model->path);
-        if (o->scores && !error->status)
-            organ_expert_scores_read(&job->scores, job->identity, o->scores, &job->known, error);
-        if (!error->status && !job->known && !o->dry_run) {
-            organ_expert_measure_run(along, o->scores, error);
-            job->known = !error->status;
-        }
-    }
-    organ_expert_measure_close(along);
-    return error->status;
-}
-
 /* ---- the choice ---- */
 
 static organ_status choose(organ_experts_job *job, organ_error *error)
@@ -112,11 +58,14 @@ static organ_status choose(organ_experts_job *job, organ_error *error)
         organ_expert_scores_divide(s, (uint64_t)each * s->layers, job->counts);
     for (size_t l = 0; l < s->layers && l < job->layer_count; l++) {
         uint32_t *const kept = job->kept + l * s->experts;
-        for (uint32_t k = 0; k < job->counts[l]; k++)
+        /* Of a division that nothing could load a dry run tells the counts, and makes up as many bytes. */
+        const uint32_t count = job->options->dry_run ? each : job->counts[l];
+        for (uint32_t k = 0; k < count; k++)
             kept[k] = k;
         if (job->known)
-            organ_expert_scores_choose(s, l, job->score, job->counts[l], kept);
-        job->layers[l].experts = (organ_cut_keep){kept, job->counts[l]};
+            organ_expert_scores_choose(s, l, job->score, count, kept);
+        job->layers[l].experts = (organ_cut_keep){kept, count};
+        job->uneven |= job->counts[l] != each;
     }
     return ORGAN_OK;
 }
@@ -155,9 +104,12 @@ static organ_status open_all(organ_experts_job *job, organ_error *error)
 static organ_status work(void *context, json_t **report, organ_error *error)
 {
     organ_experts_job *const job = context;
-    if (open_all(job, error) || (job->options->calibration ? measure(job, error) : read_only(job, error)) || choose(job, error))
+    if (open_all(job, error) != ORGAN_OK)
         return error->status;
-    return cut(job, report, error);
+    if (organ_experts_know(job, error) == ORGAN_OK && choose(job, error) == ORGAN_OK)
+        cut(job, report, error);
+    organ_experts_forget(job, error->status);
+    return error->status;
 }
 
 static void release(void *context)
@@ -166,6 +118,7 @@ static void release(void *context)
     organ_expert_scores_release(&job->scores);
     json_decref(job->identity);
     json_decref(job->needs);
+    free(job->unfinished);
     free(job->layers);
     free(job->counts);
     free(job->kept);

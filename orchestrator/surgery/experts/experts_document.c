@@ -36,11 +36,17 @@ static json_t *definitions_json(void)
 json_t *organ_experts_document(void *context, const organ_cut_run *run, const organ_unit_output *made)
 {
     const organ_experts_job *const job = context;
-    return organ_json_joined(organ_cut_json(run, made),
-                             ORGAN_OBJECT(SET_COUNT("keep", job->keep), SET_TEXT("score", organ_expert_score_name(job->score)),
-                                          SET_FLAG("measured", job->known), SET_HELD("measurement", job->needs),
-                                          SET("losses", organ_json_rows(job->scores.layers, missed_json, job)),
-                                          SET_HELD("calibration", job->scores.calibration),
-                                          SET("scores", job->known ? organ_expert_scores_json(&job->scores, job->identity) : json_null()),
-                                          SET("definitions", definitions_json())));
+    json_t *const cut = organ_cut_json(run, made);
+    if (cut && (!job->known || job->uneven) &&
+        json_object_set_new(cut, "layers", json_array()) != 0) { /* nobody knows, or could load them */
+        json_decref(cut);
+        return NULL;
+    }
+    return organ_json_joined(
+        cut,
+        ORGAN_OBJECT(SET_FLAG("uneven", job->uneven), SET_COUNT("keep", job->keep), SET_TEXT("score", organ_expert_score_name(job->score)),
+                     SET_FLAG("measured", job->known), SET_HELD("measurement", job->needs),
+                     SET("losses", organ_json_rows(job->scores.layers, missed_json, job)), SET_HELD("calibration", job->scores.calibration),
+                     SET("scores", job->known ? organ_expert_scores_json(&job->scores, job->identity) : json_null()),
+                     SET("definitions", definitions_json())));
 }

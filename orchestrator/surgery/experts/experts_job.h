@@ -18,13 +18,22 @@ typedef struct organ_experts_job {
     bool known;       /* the scores of all layers are */
     json_t *identity; /* what they belong to */
     json_t *needs;    /* what the measurement takes; NULL: there is none */
+    char *unfinished; /* beside the output, what is measured until that has it; NULL: --scores has */
     uint32_t keep;    /* experts of each layer, or on the average of them */
+    bool uneven;      /* layers would keep other numbers than that */
     organ_cut_layer *layers;
     size_t layer_count;
     uint32_t *counts, *kept; /* kept experts of each layer that has scores, and which: a row of all for each */
 } organ_experts_job;
 
-/* ---- document.c ---- */
+/* ---- known_scores.c ---- */
+
+/* Reads the scores or measures them; in a dry run what is not known stays so. */
+organ_status organ_experts_know(organ_experts_job *job, organ_error *error);
+/* After the run, which has ended so: what lies beside the output goes where that is whole, and where no run could go on with it. */
+void organ_experts_forget(const organ_experts_job *job, organ_status status);
+
+/* ---- experts_document.c ---- */
 
 json_t *organ_experts_parameters(void *context);
 json_t *organ_experts_document(void *context, const organ_cut_run *run, const organ_unit_output *made);

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT
+ * Where the scores come from, and where they are until the output has them. */
+#include "formats/base/path.h"
+#include "formats/base/text_buffer.h"
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/experts/experts_job.h"
+#include "orchestrator/surgery/output/experiment.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* "DIRECTORY/.NAME.organ-scores.json" of the output. */
+static organ_status name_unfinished(organ_experts_job *job, organ_error *error)
+{
+    const char *const path = job->options->output, *const name = organ_path_name(path);
+    const size_t length = organ_path_length(path) - (size_t)(name - path);
+    job->unfinished = organ_format("%.*s.%.*s.organ-scores.json", (int)(name - path), path, (int)length, name);
+    return job->unfinished ? ORGAN_OK : organ_fail_memory(error, path);
+}
+
+/* What an earlier run has left is gone on with where it is asked for. */
+static organ_status check_unfinished(const organ_experts_job *job, organ_error *error)
+{
+    const organ_experts_options *const o = job->options;
+    if (!job->unfinished || o->resume || o->dry_run || access(job->unfinished, F_OK) != 0)
+        return ORGAN_OK;
+    if (!o->force)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: is of a run that was interrupted while it measured; --resume continues it, --force starts over",
+                          job->unfinished);
+    if (organ_ranks_first(job->engine->ranks))
+        unlink(job->unfinished);
+    return ORGAN_OK;
+}
+
+/* Without a text they are of whatever text. */
+static organ_status read_only(organ_experts_job *job, organ_error *error)
+{
+    char model[17];
+    if (organ_model_fingerprint(job->model, model, error) != ORGAN_OK)
+        return error->status;
+    job->identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_EXPERT_SCORES_DEFINITION), SET_TEXT("model", model));
+    if (!job->identity)
+        return organ_fail_memory(error, job->model->path);
+    if (organ_expert_scores_read(&job->scores, job->identity, job->options->scores, &job->known, error) == ORGAN_OK && !job->known)
+        organ_fail(error, ORGAN_USAGE, "%s: has not the scores of all layers: --calibration TEXT measures them", job->options->scores);
+    return error->status;
+}
+
+static organ_status measure(organ_experts_job *job, organ_expert_measure *along, organ_error *error)
+{
+    const organ_experts_options *const o = job->options;
+    const char *const file = o->scores ? o->scores : job->unfinished;
+    job->identity = json_deep_copy(organ_expert_measure_identity(along));
+    if (!job->identity)
+        return organ_fail_memory(error, file);
+    if (check_unfinished(job, error) != ORGAN_OK)
+        return error->status;
+    organ_ranks_agree(job->engine->ranks, "scores of experts are looked for", error);
+    if (error->status || organ_expert_scores_read(&job->scores, job->identity, file, &job->known, error) != ORGAN_OK)
+        return error->status;
+    if (!job->known && !(job->needs = organ_expert_measure_needs(along)))
+        return organ_fail_memory(error, file);
+    if (job->known || o->dry_run || organ_expert_measure_run(along, file, error) != ORGAN_OK)
+        return error->status;
+    job->known = true;
+    return ORGAN_OK;
+}
+
+organ_status organ_experts_know(organ_experts_job *job, organ_error *error)
+{
+    const organ_experts_options *const o = job->options;
+    const organ_expert_measure_options options = {.model = job->model,
+                                                  .text = o->calibration,
+                                                  .samples = o->samples,
+                                                  .context = o->context,
+                                                  .scratch = o->scratch,
+                                                  .engine = job->engine,
+                                                  .progress = job->progress};
+    organ_expert_measure *walk = NULL;
+    if (!o->calibration)
+        return read_only(job, error);
+    if (!o->scores && name_unfinished(job, error) != ORGAN_OK)
+        return error->status;
+    if (organ_expert_measure_open(&options, &job->scores, &walk, error) == ORGAN_OK)
+        measure(job, walk, error);
+    organ_expert_measure_close(walk);
+    return error->status;
+}
+
+void organ_experts_forget(const organ_experts_job *job, organ_status status)
+{
+    const bool can_go_on = status == ORGAN_INTERRUPTED || status == ORGAN_IO || status == ORGAN_USAGE;
+    if (!job->unfinished || job->options->dry_run || !organ_ranks_first(job->engine->ranks))
+        return;
+    if (!can_go_on)
+        unlink(job->unfinished);
+    else if (access(job->unfinished, F_OK) == 0)
+        organ_progress_note(job->progress, "what was measured stays in %s: --resume continues it", job->unfinished);
+}
