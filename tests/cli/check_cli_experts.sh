@@ -51,7 +51,48 @@ judge "a resumed run differs from a whole one" cmp -s half/model.safetensors res
 judge "something hidden was left behind" test -z "$(find . -name '.?*')"
 ends 0 experts tiny-moe -o resumed --keep 50% --scores scores.json --force --quiet
 
+# ---- killed while it measured ----
+# The first layer's scores are kept beside the output; without --scores too the run goes on after it, and what comes out is the same.
+killed_measuring() { # ARGUMENT...
+    "$organ" "$@" --quiet >../out 2>../err &
+    local pid=$! k
+    for ((k = 0; k < 3000; k++)); do
+        [[ -s $kept ]] && break
+        sleep 0.01
+    done
+    kill -KILL "$pid" 2>../err
+    wait "$pid" 2>../err
+}
+long=(--calibration tiny-moe/calibration.txt --samples 48 --context 128)
+ends 0 experts tiny-moe -o whole --keep 50% "${long[@]}" --scores long.json --quiet
+kept=.late.organ-scores.json killed_measuring experts tiny-moe -o late --keep 50% "${long[@]}" --threads 1
+judge "no scores are kept beside the output" test -s .late.organ-scores.json
+judge "something is under the final name" test ! -e late
+refused 2 "late.organ-scores.json: is of a run that was interrupted while it measured; --resume continues it, --force starts over" \
+    experts tiny-moe -o late --keep 50% "${long[@]}"
+refused 2 "has the scores of another run: its samples is 48" experts tiny-moe -o late --keep 50% "${along[@]}" --resume
+ends 0 experts tiny-moe -o late --keep 50% "${long[@]}" --resume
+says "layers are measured already"
+judge "a measurement that went on gives other bytes" cmp -s whole/model.safetensors late/model.safetensors
+judge "other scores" test "$(jq -c .scores.layers late/organ/experts.json)" = "$(jq -c .layers long.json)"
+judge "something hidden was left behind" test -z "$(find . -name '.?*')"
+rm long.json
+kept=long.json killed_measuring experts tiny-moe -o file --keep 50% "${long[@]}" --scores long.json --threads 1
+ends 0 experts tiny-moe -o file --keep 50% "${long[@]}" --scores long.json
+judge "a file that went on gives other bytes" cmp -s whole/model.safetensors file/model.safetensors
+rm -r late file
+
+# ---- one budget, which is a plan ----
+ends 0 experts tiny-moe -o plan --keep 6 --scores scores.json --per-layer global --dry-run --json
+judge "the plan keeps another number in all" test "$(jq '[.losses[].keep] | add' ../out)" = 24
+judge "the plan is even" test "$(jq -c '[.losses[].keep] | unique | length > 1' ../out)" = true
+judge "a plan that nothing could load names experts" test "$(jq -c .layers ../out)" = '[]'
+ends 0 experts tiny-moe -o plan --keep 6 --scores scores.json --per-layer global --dry-run
+matches experts/experts_plan ../out
+
 # ---- refused ----
+refused 2 "is enough" experts tiny-moe -o no --keep 50% "${long[@]}" --memory 8M
+refused 2 "nothing is measured" experts tiny-moe -o no --keep 50% --scores scores.json --scratch .
 jq -c '.model = "0123456789abcdef"' scores.json >other.json
 jq -c '.layers[1] = null' scores.json >part.json
 jq -c '.layers[0].loss |= map(0)' scores.json >uneven.json

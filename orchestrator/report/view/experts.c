@@ -35,6 +35,9 @@ static const organ_block blocks[] = {
     SAY(ON_TEXT, NULL,
         "{experts_after:count} of {experts_before:count} experts {dry_run?would stay|stay} in each layer: {bytes_before:bytes} "
         "{dry_run?would become|became} {bytes_after:bytes}. Their bytes {dry_run?would stay|are} as they were."),
+    SAY(ON_TEXT, "dry_run&measurement",
+        "Which ones is to be measured, for which --memory {measurement.memory_enough:bytes} is enough{measurement.products_in_scratch?, with "
+        "{measurement.products_bytes:bytes} in the scratch file|}."),
     SECTION(ON_PAGE, NULL, "Layers"),
     GRID(NULL, "kept",
          .look = {.title = "Which experts {dry_run?would stay|stayed}",

@@ -31,6 +31,8 @@ static organ_status check_options(organ_experts_job *job, organ_error *error)
     const organ_experts_options *const o = job->options;
     if (!o->calibration && !o->scores)
         return organ_fail(error, ORGAN_USAGE, "name a text to measure experts on, --calibration TEXT, or what was measured, --scores FILE");
+    if (!o->calibration && o->scratch)
+        return organ_fail(error, ORGAN_USAGE, "--scratch has no meaning without --calibration: nothing is measured");
     job->global = o->per_layer && strcmp(o->per_layer, "global") == 0;
     if (o->per_layer && !job->global && strcmp(o->per_layer, "uniform") != 0)
         return organ_fail(error, ORGAN_USAGE, "--per-layer %s: is neither uniform nor global", o->per_layer);
