@@ -103,6 +103,8 @@ refused 2 "--calibration TEXT, or what was measured, --scores FILE" experts tiny
 refused 2 "--keep many: is neither a number of experts nor a share" experts tiny-moe -o no --keep many --scores scores.json
 refused 2 "--keep 16: each layer has 16 experts: nothing would be cut" experts tiny-moe -o no --keep 16 --scores scores.json
 refused 2 "--keep 3: 4 experts work on each token" experts tiny-moe -o no --keep 3 --scores scores.json
+refused 2 "--keep 16: each layer has 16 experts" experts tiny-moe -o no --keep 16 "${long[@]}"
+refused 2 "--keep 1e30: is neither" experts tiny-moe -o no --keep 1e30 --scores scores.json
 refused 2 "--keep 8.5: is neither" experts tiny-moe -o no --keep 8.5 --scores scores.json
 refused 2 "config.json and the keys of GGUF have one number of experts for all layers" \
     experts tiny-moe -o no --keep 10 --scores uneven.json --per-layer global

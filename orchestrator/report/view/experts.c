@@ -29,15 +29,15 @@ static const organ_block blocks[] = {
     SAY(ON_FILES, NULL, "Definition {definition}. Model: {model:model}."),
     WARN(ON_PAGE, "dry_run", "Dry run, nothing was written."),
     WARN(ON_ALL, "uneven",
-         "One budget for all layers would leave other numbers of experts in each, and config.json and GGUF have one number for all: this is "
-         "a plan, and nothing could load such a model."),
+         "One budget for all layers would leave other numbers of experts in each, and config.json and GGUF have one number for all: this "
+         "is a plan, and nothing could load such a model."),
     TABLE(ON_TERMINAL, NULL, "settings", FIELDS(settings)),
     SAY(ON_TEXT, NULL,
         "{experts_after:count} of {experts_before:count} experts {dry_run?would stay|stay} in each layer: {bytes_before:bytes} "
         "{dry_run?would become|became} {bytes_after:bytes}. Their bytes {dry_run?would stay|are} as they were."),
     SAY(ON_TEXT, "dry_run&measurement",
-        "Which ones is to be measured, for which --memory {measurement.memory_enough:bytes} is enough{measurement.products_in_scratch?, with "
-        "{measurement.products_bytes:bytes} in the scratch file|}."),
+        "Which ones is to be measured, for which --memory {measurement.memory_enough:bytes} is "
+        "enough{measurement.products_in_scratch?, with {measurement.products_bytes:bytes} in the scratch file|}."),
     SECTION(ON_PAGE, NULL, "Layers"),
     GRID(NULL, "kept",
          .look = {.title = "Which experts {dry_run?would stay|stayed}",

@@ -14,9 +14,9 @@ static organ_status read_keep(const char *text, uint32_t experts, uint32_t used,
 {
     char *end;
     const double number = strtod(text, &end);
-    const bool percent = strcmp(end, "%") == 0;
-    const double count = percent ? (double)(uint32_t)(number * experts / 100 + 0.5) : number;
-    if (end == text || (*end && !percent) || !(number > 0) || (!percent && number != (double)(uint32_t)number))
+    const bool percent = strcmp(end, "%") == 0, counts = number > 0 && number < 1e9;
+    const double count = !counts ? 0 : percent ? (double)(uint32_t)(number * experts / 100 + 0.5) : number;
+    if (end == text || (*end && !percent) || !counts || (!percent && number != (double)(uint32_t)number))
         return organ_fail(error, ORGAN_USAGE, "--keep %s: is neither a number of experts nor a share of them, such as 50%%", text);
     if (!(count < experts))
         return organ_fail(error, ORGAN_USAGE, "--keep %s: each layer has %u experts: nothing would be cut", text, experts);
@@ -44,16 +44,13 @@ static organ_status check_options(organ_experts_job *job, organ_error *error)
 static organ_status choose(organ_experts_job *job, organ_error *error)
 {
     const organ_expert_scores *const s = &job->scores;
-    uint32_t each = 0;
+    const uint32_t each = job->keep;
     job->layer_count = organ_cut_layers(job->model);
     job->layers = calloc(job->layer_count + 1, sizeof *job->layers);
     job->counts = calloc(s->layers + 1, sizeof *job->counts);
     job->kept = calloc(s->layers * s->experts + 1, sizeof *job->kept);
     if (!job->layers || !job->counts || !job->kept)
         return organ_fail_memory(error, job->model->path);
-    if (read_keep(job->options->keep, s->experts, s->used, &each, error))
-        return error->status;
-    job->keep = each;
     for (size_t l = 0; l < s->layers; l++)
         job->counts[l] = each;
     if (job->global && job->known)
@@ -100,7 +97,9 @@ static organ_status open_all(organ_experts_job *job, organ_error *error)
     if (check_options(job, error) || organ_donor_open(o->model, "cut", job->progress, &job->model, error) ||
         organ_output_spares(o->output, job->model, error) || organ_output_check(o->output, organ_output_like(job->model), o->force, error))
         return error->status;
-    return organ_expert_scores_open(job->model, job->score == ORGAN_EXPERT_LOSS || job->global, &job->scores, error);
+    if (organ_expert_scores_open(job->model, job->score == ORGAN_EXPERT_LOSS || job->global, &job->scores, error) != ORGAN_OK)
+        return error->status;
+    return read_keep(o->keep, job->scores.experts, job->scores.used, &job->keep, error);
 }
 
 static organ_status work(void *context, json_t **report, organ_error *error)
