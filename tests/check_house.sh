@@ -106,7 +106,7 @@ surgery/organs output algebra trial
 surgery/measure output algebra organs
 surgery/remake output algebra trial
 surgery/purify output algebra trial remake measure
-surgery/cut output algebra trial remake
+surgery/cut output algebra trial remake prune
 surgery/precision output algebra along_text trial remake allocate
 surgery/layers output algebra along_text trial remake allocate
 surgery/lora output algebra trial remake precision
@@ -139,7 +139,7 @@ surgery/output output.h by_layer.h cuts.h errata.h experiment.h globs.h importan
 surgery/algebra low_rank.h block_matrix.h cholesky.h counterpart.h eigen.h floats.h matrix_bands.h multiply.h orthonormal.h philox.h ridge.h strips.h
 surgery/trial trial.h evaluate_options.h evaluation.h
 surgery/remake remake.h
-surgery/cut cut.h
+surgery/cut cut.h audit_cut.h
 surgery/allocate allocate.h allocate_options.h curves.h exchanges.h variants.h
 surgery/prune prune.h audit.h job.h
 surgery/along_text along_text.h calibration.h expand_moments.h

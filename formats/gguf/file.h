@@ -107,6 +107,9 @@ organ_status organ_gguf_writer_set_integer(organ_gguf_writer *writer, const char
                                            organ_error *error);
 organ_status organ_gguf_writer_set_string(organ_gguf_writer *writer, const char *key, const char *text, size_t length, organ_error *error);
 
+/* The key-value as it would be written; NULL: there is none. Valid until the writer is changed. */
+const organ_gguf_kv *organ_gguf_writer_find(const organ_gguf_writer *writer, const char *key);
+
 /* Takes a key away, if it is there. */
 void organ_gguf_writer_remove(organ_gguf_writer *writer, const char *key);
 

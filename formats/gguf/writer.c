@@ -50,6 +50,8 @@ static organ_gguf_kv *find_kv(const organ_gguf_writer *writer, const char *key)
     return NULL;
 }
 
+const organ_gguf_kv *organ_gguf_writer_find(const organ_gguf_writer *writer, const char *key) { return find_kv(writer, key); }
+
 static organ_status check_alignment(const organ_gguf_kv *kv, organ_error *error)
 {
     int64_t value = 0;

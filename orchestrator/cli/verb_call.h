@@ -8,6 +8,7 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/serve/serve.h"
 #include "orchestrator/surgery/calibrated/calibrated.h"
+#include "orchestrator/surgery/cut/audit_cut.h"
 #include "orchestrator/surgery/experts/experts.h"
 #include "orchestrator/surgery/health/health.h"
 #include "orchestrator/surgery/lora/lora.h"

@@ -113,17 +113,21 @@ const organ_verb organ_prune_verb = {
 static const organ_option audit_options[] = {
     TEXT("targets", "GLOB,...", audit.targets, "the tensors that were pruned, if it was not the projections: as given to prune"),
     FLAG("compensated", audit.compensated,
-         "the pruning changed the weights that it kept (physarum-v2, physarum-v3, sparsegpt, alps): count them, do not fail for them")};
+         "the pruning changed the weights that it kept (physarum-v2, physarum-v3, sparsegpt, alps), a cut was healed in its down or output "
+         "projections: count them, do not fail for them")};
 
-RUN(audit, organ_audit, audit)
+RUN(audit, organ_audit_any, audit)
 
 const organ_verb organ_audit_verb = {
     .name = "audit",
     .shares = true,
-    .summary = "prove from the bytes of both models what a pruning did",
+    .summary = "prove from the bytes of both models what a pruning or a cut did",
     .about = "Reads donor and pruned copy anew and never a log or report: counts the killed weights per tensor and projection, over both "
              "denominators, and checks that every other weight and every other tensor is the same bit for bit, with the same names, types "
-             "and shapes.",
+             "and shapes.\n"
+             "Of a copy with fewer blocks, experts, channels or heads it finds which of the donor's are left (blocks by their norms, keys "
+             "and values, experts by rows of routers, channels and heads by rows of matrices), and checks that every tensor is made of the "
+             "bytes of those, and that config.json or key-values say nothing else. Names and reports are not believed.",
     OPERANDS(OPERAND("DONOR", MODEL, audit.donor, "the model as it was before pruning"),
              OPERAND("PRUNED", MODEL, audit.pruned, "the pruned copy")),
     GROUPS(GROUP("Options", audit_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),

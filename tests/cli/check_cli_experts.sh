@@ -31,6 +31,18 @@ judge "not four experts are kept" test "$(jq -c '[.layers[].kept_experts | lengt
 ends 0 perplexity half --text tiny-moe/calibration.txt --max-tokens 200 --context 64 --quiet
 prints perplexity
 
+# ---- proved ----
+ends 0 audit tiny-moe half --quiet
+matches experts/experts_audit ../out
+ends 0 audit tiny-moe half --json
+judge "the audit finds other experts" test "$(jq -c '[.layers[].kept_experts]' ../out)" = "$(jq -c '[.layers[].kept_experts]' half/organ/experts.json)"
+cp -r half changed && chmod -R u+w changed
+sed -i 's/"num_local_experts": 8/"num_local_experts": 9/' changed/config.json
+ends 1 audit tiny-moe changed --quiet
+says "changed is not a cut of tiny-moe: config.json of changed: num_local_experts is 9, not 8"
+prints "It does NOT hold: 1 problem."
+rm -r changed
+
 # ---- what is only told ----
 ends 0 experts tiny-moe -o dry --keep 50% "${along[@]}" --dry-run --quiet
 matches experts/experts_dry ../out

@@ -10,6 +10,7 @@
 #define ORGAN_VIEW_LIST(VIEW)                                                                                                              \
     VIEW(assemble)                                                                                                                         \
     VIEW(audit)                                                                                                                            \
+    VIEW(audit_cut)                                                                                                                        \
     VIEW(autopsy)                                                                                                                          \
     VIEW(dequantize)                                                                                                                       \
     VIEW(evaluate)                                                                                                                         \

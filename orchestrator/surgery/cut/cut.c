@@ -108,7 +108,7 @@ static json_t *layer_json(const void *context, size_t l)
                         SET("kept_kv_heads", stays ? keep_json(&cut->kv_heads) : json_null()));
 }
 
-json_t *organ_cut_json(const organ_cut_run *run, const organ_unit_output *made)
+json_t *organ_cut_told(const organ_cut_run *run, uint64_t bytes_after)
 {
     uint64_t before = 0, after = 0;
     for (size_t k = 0; k < run->weights->count; k++)
@@ -122,27 +122,48 @@ json_t *organ_cut_json(const organ_cut_run *run, const organ_unit_output *made)
     uint64_t bytes = 0;
     for (size_t t = 0; t < run->model->tensor_count; t++)
         bytes += run->model->tensors[t].bytes;
-    return ORGAN_OBJECT(SET_COUNT("bytes_before", bytes), SET_COUNT("bytes_after", organ_resharding_total(made->plan)),
-                        SET_COUNT("elements_before", before), SET_COUNT("elements_after", after),
-                        SET_COUNT("layers_after", run->layers_after), SET_COUNT("experts_before", run->experts_before),
-                        SET_COUNT("experts_after", run->experts_after), SET("layers", organ_json_rows(run->layer_count, layer_json, run)),
-                        SET_HELD("settings", run->settings));
+    return ORGAN_OBJECT(SET_COUNT("bytes_before", bytes), SET_COUNT("bytes_after", bytes_after), SET_COUNT("elements_before", before),
+                        SET_COUNT("elements_after", after), SET_COUNT("layers_after", run->layers_after),
+                        SET_COUNT("experts_before", run->experts_before), SET_COUNT("experts_after", run->experts_after),
+                        SET("layers", organ_json_rows(run->layer_count, layer_json, run)), SET_HELD("settings", run->settings));
+}
+
+json_t *organ_cut_json(const organ_cut_run *run, const organ_unit_output *made)
+{
+    return organ_cut_told(run, organ_resharding_total(made->plan));
 }
 
 /* ---- the run ---- */
 
-static organ_status prepare(organ_cut_run *run, organ_error *error)
+organ_status organ_cut_prepare(organ_cut_run *run, organ_error *error)
 {
     if (!run->settings)
         return organ_fail_memory(error, run->model->path);
+    if (find_weights(run, error) || organ_cut_settle(run, error) || organ_cut_plan(run, error))
+        return error->status;
+    return make_header(run, error);
+}
+
+void organ_cut_release(organ_cut_run *run)
+{
+    organ_gguf_writer_destroy(run->gguf);
+    organ_weights_free(run->weights);
+    json_decref(run->settings);
+    free(run->weight_of);
+    free(run->pieces);
+    free(run->units);
+    free(run->parts);
+    free(run->part_of);
+    organ_arena_release(&run->arena);
+}
+
+static organ_status check_output(const organ_cut_run *run, organ_error *error)
+{
     if (run->cut->engine->memory < organ_cut_copy_memory())
         return organ_memory_refuse(error, run->cut->engine->memory, organ_cut_copy_memory(), "the buffers of a copy");
     if (!run->model->gguf && run->model->config.present && organ_output_is_file(run->cut->path))
         return organ_fail(error, ORGAN_USAGE, "%s: the smaller model has a config.json of its own: name a directory", run->cut->path);
-    if (organ_model_is_here(run->model, "cut", error) || find_weights(run, error) || organ_cut_settle(run, error) ||
-        organ_cut_plan(run, error))
-        return error->status;
-    return make_header(run, error);
+    return organ_model_is_here(run->model, "cut", error);
 }
 
 static organ_status remake(organ_cut_run *run, json_t **report, organ_error *error)
@@ -185,17 +206,9 @@ organ_status organ_cut_make(const organ_cut_out *cut, json_t **report, organ_err
     organ_cut_run run = {.cut = cut, .model = cut->model, .settings = json_array()};
     *report = NULL;
     pthread_mutex_init(&run.lock, NULL);
-    if (prepare(&run, error) == ORGAN_OK)
+    if (check_output(&run, error) == ORGAN_OK && organ_cut_prepare(&run, error) == ORGAN_OK)
         remake(&run, report, error);
     pthread_mutex_destroy(&run.lock);
-    organ_gguf_writer_destroy(run.gguf);
-    organ_weights_free(run.weights);
-    json_decref(run.settings);
-    free(run.weight_of);
-    free(run.pieces);
-    free(run.units);
-    free(run.parts);
-    free(run.part_of);
-    organ_arena_release(&run.arena);
+    organ_cut_release(&run);
     return error->status;
 }

@@ -54,6 +54,15 @@ struct organ_cut_run {
     pthread_mutex_t lock;
 };
 
+/* ---- the plan of a smaller model (cut.c), of which an audit has the same ---- */
+
+/* Finds out what becomes of each tensor and of key-values; `run` has cut, model and settings. To be released whatever it returns. */
+organ_status organ_cut_prepare(organ_cut_run *run, organ_error *error);
+void organ_cut_release(organ_cut_run *run);
+
+/* organ_cut_json of a plan, whose tensors take so many bytes. */
+json_t *organ_cut_told(const organ_cut_run *run, uint64_t bytes_after);
+
 /* ---- what stays (facts.c) ---- */
 
 /* Checks the numbers of `cut` against the model, and settles the facts of each layer. */
@@ -84,7 +93,16 @@ organ_status organ_cut_edit_keys(organ_cut_run *run, organ_error *error);
 /* ORGAN_BAD_INPUT where another file beside the tensors, which goes along as it is, names modules by numbers that change. */
 organ_status organ_cut_check_beside(const organ_cut_run *run, organ_error *error);
 
-/* ---- bytes (copy.c, put.c) ---- */
+/* ---- bytes (gather.c, copy.c, put.c) ---- */
+
+/* Takes `size` bytes of the part that is gathered, from `at` on. */
+typedef organ_status organ_cut_sink(void *context, const void *bytes, size_t size, uint64_t at, organ_error *error);
+
+/* The kept bytes of a part, in their order; window and out are of ORGAN_CUT_WINDOW bytes. `bytes`: how many it has. ORGAN_IO; what the sink
+ * returned. */
+#define ORGAN_CUT_WINDOW ((size_t)1 << 20)
+organ_status organ_cut_gather(const organ_model *model, const organ_cut_part *part, uint64_t bytes, unsigned char *window,
+                              unsigned char *out, organ_cut_sink *sink, void *context, organ_error *error);
 
 organ_status organ_cut_copy(organ_cut_run *run, organ_error *error);
 uint64_t organ_cut_copy_memory(void); /* of a worker */

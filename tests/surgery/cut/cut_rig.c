@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-json_t *cut_report;
+json_t *cut_report, *audit_report;
 
 void cut_setup(void)
 {
@@ -23,7 +23,8 @@ void cut_teardown(void)
 {
     fault_clear();
     json_decref(cut_report);
-    cut_report = NULL;
+    json_decref(audit_report);
+    cut_report = audit_report = NULL;
     scratch_remove();
 }
 
@@ -323,10 +324,39 @@ organ_status cut_model(const char *output, cut_way way, organ_error *error)
     return error->status;
 }
 
+organ_status audit_cut(const char *output, bool compensated, organ_error *error)
+{
+    run_engine room;
+    char donor[4096], copy[4096];
+    snprintf(donor, sizeof donor, "%s", scratch_path("%s", exists(scratch_path("donor.gguf")) ? "donor.gguf" : "donor"));
+    snprintf(copy, sizeof copy, "%s", scratch_path("%s", output));
+    const organ_audit_options options = {.donor = donor, .pruned = copy, .compensated = compensated};
+    *error = (organ_error){0};
+    json_decref(audit_report);
+    audit_report = NULL;
+    run_engine_open(&room, (run_way){0});
+    organ_audit_any(&options, &room.engine, NULL, &audit_report, error);
+    run_engine_close(&room);
+    return error->status;
+}
+
+void audit_finds(const char *output, bool compensated, const char *word)
+{
+    organ_error error;
+    const organ_status status = audit_cut(output, compensated, &error);
+    char *const problems = json_dumps(json_object_get(audit_report, "problems"), JSON_ENCODE_ANY);
+    ck_assert_msg(status == ORGAN_CHECK_FAILED, "%d: %s", (int)status, error.message);
+    ck_assert_msg(strstr(error.message, word) || (problems && strstr(problems, word)), "no '%s': %s\n%s", word, error.message,
+                  problems ? problems : "");
+    free(problems);
+}
+
 void must_cut(const char *output, cut_way way)
 {
     organ_error error;
     ck_assert_msg(cut_model(output, way, &error) == ORGAN_OK, "%s: %s", way.cut ? way.cut : "", error.message);
+    if (!way.dry_run)
+        ck_assert_msg(audit_cut(output, way.resolved, &error) == ORGAN_OK, "%s: audit: %s", way.cut ? way.cut : "", error.message);
 }
 
 void cut_refused(cut_way way, organ_status status, const char *word)

@@ -3,6 +3,7 @@
 #ifndef CUT_RIG_H
 #define CUT_RIG_H
 
+#include "orchestrator/surgery/cut/audit_cut.h"
 #include "orchestrator/surgery/cut/cut.h"
 #include "tests/kit/run_rig.h"
 
@@ -35,7 +36,15 @@ void rig_donor(const char *config, const char *tensors);
 void rig_gguf(const char *keys, const char *tensors);
 
 organ_status cut_model(const char *output, cut_way way, organ_error *error);
+/* And what came of it passes its audit. */
 void must_cut(const char *output, cut_way way);
+
+/* The audit of an output against the donor; its report is audit_report. */
+extern json_t *audit_report;
+organ_status audit_cut(const char *output, bool compensated, organ_error *error);
+
+/* The audit finds a fault whose sentence has `word`. */
+void audit_finds(const char *output, bool compensated, const char *word);
 
 /* Cuts, and fails the test unless that is refused with this status, a message that has `word`, and nothing left. */
 void cut_refused(cut_way way, organ_status status, const char *word);
@@ -53,5 +62,6 @@ Suite *cut_experts_suite(void);
 Suite *cut_widths_suite(void);
 Suite *cut_blocks_suite(void);
 Suite *cut_faults_suite(void);
+Suite *cut_audit_suite(void);
 
 #endif

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT
+ * What was cut out is found in the bytes; then the smaller model is planned as a cut would, and each of its tensors is held against the
+ * kept bytes of the donor. */
+#include "orchestrator/surgery/cut/audit_cut.h"
+
+#include "orchestrator/machine/enough_memory.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/stream/share.h"
+#include "orchestrator/surgery/cut/audit_job.h"
+#include "orchestrator/surgery/output/operation.h"
+#include "orchestrator/surgery/output/tally.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- bytes ---- */
+
+/* A tensor of the copy beside the kept bytes of the donor's. */
+typedef struct beside {
+    const organ_cut_audit *audit;
+    const organ_tensor *tensor;
+    unsigned char *room;
+    uint64_t different;
+} beside;
+
+static organ_status compare_bytes(void *context, const void *bytes, size_t size, uint64_t at, organ_error *error)
+{
+    beside *const b = context;
+    const unsigned char *const wanted = bytes;
+    if (organ_stop_asked(b->audit->engine->stop))
+        return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+    if (organ_model_read(b->audit->copy, b->tensor->file, b->room, size, b->tensor->offset + at, error))
+        return error->status;
+    for (size_t k = 0; memcmp(b->room, wanted, size) != 0 && k < size; k++)
+        b->different += b->room[k] != wanted[k];
+    return ORGAN_OK;
+}
+
+static bool fits(const organ_shard_piece *piece, const organ_tensor *found)
+{
+    return found->dtype == piece->dtype && found->rank == piece->rank &&
+           (piece->rank == 0 || memcmp(found->shape, piece->shape, piece->rank * sizeof *piece->shape) == 0);
+}
+
+static organ_status compare_piece(organ_cut_audit *a, size_t piece, organ_error *error)
+{
+    organ_cut_verdict *const v = &a->verdicts[piece];
+    const organ_shard_piece *const p = &a->run.pieces[piece];
+    const organ_tensor *const found = organ_model_find(a->copy, p->name);
+    organ_cut_part whole = {.tensor = v->donor};
+    v->missing = !found;
+    v->misfit = found && !fits(p, found);
+    if (v->missing || v->misfit)
+        return ORGAN_OK;
+    unsigned char *const room = malloc(3 * ORGAN_CUT_WINDOW);
+    beside b = {.audit = a, .tensor = found, .room = room};
+    if (!room)
+        return organ_fail_memory(error, p->name);
+    organ_cut_gather(a->donor, v->part ? v->part : &whole, found->bytes, room + ORGAN_CUT_WINDOW, room + 2 * ORGAN_CUT_WINDOW,
+                     compare_bytes, &b, error);
+    v->different = b.different;
+    free(room);
+    return error->status;
+}
+
+typedef struct comparing {
+    organ_cut_audit *audit;
+    pthread_mutex_t lock;
+    organ_first_fault first;
+} comparing;
+
+static void compare_task(void *context, size_t piece, size_t worker)
+{
+    comparing *const c = context;
+    organ_error error = {0};
+    (void)worker;
+    if (organ_fault_found(&c->first))
+        return;
+    if (compare_piece(c->audit, piece, &error)) {
+        organ_fault_keep(&c->first, &error);
+        return;
+    }
+    pthread_mutex_lock(&c->lock);
+    organ_progress_advance(c->audit->progress, c->audit->verdicts[piece].donor->bytes, c->audit->run.pieces[piece].name, NULL);
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* The donor's tensor of each piece: pieces are in the order of the tensors that stay. */
+static organ_status list_pieces(organ_cut_audit *a, organ_error *error)
+{
+    organ_cut_run *const run = &a->run;
+    size_t piece = 0;
+    a->verdicts = calloc(run->piece_count + 1, sizeof *a->verdicts);
+    if (!a->verdicts)
+        return organ_fail_memory(error, a->copy->path);
+    for (size_t k = 0; k < run->part_count; k++)
+        a->verdicts[run->parts[k].piece] = (organ_cut_verdict){.donor = run->parts[k].tensor, .part = &run->parts[k]};
+    for (; piece < run->piece_count; piece++)
+        if (run->pieces[piece].same)
+            a->verdicts[piece].donor = run->pieces[piece].same;
+    return ORGAN_OK;
+}
+
+static organ_status compare_all(organ_cut_audit *a, organ_error *error)
+{
+    comparing c = {.audit = a, .first = {.error = error}};
+    uint64_t bytes = 0;
+    if (list_pieces(a, error))
+        return error->status;
+    for (size_t k = 0; k < a->run.piece_count; k++)
+        bytes += a->verdicts[k].donor->bytes;
+    if (a->engine->memory < 3 * ORGAN_CUT_WINDOW)
+        return organ_memory_refuse(error, a->engine->memory, 3 * ORGAN_CUT_WINDOW, "the buffers of a comparison");
+    pthread_mutex_init(&c.lock, NULL);
+    organ_progress_begin(a->progress, "auditing", bytes, a->run.piece_count);
+    if (a->engine->memory / (3 * ORGAN_CUT_WINDOW) >= organ_workers_count(a->engine->workers))
+        organ_share(a->engine, a->engine->stop, a->run.piece_count, compare_task, &c);
+    else
+        for (size_t k = 0; k < a->run.piece_count && !organ_fault_found(&c.first); k++)
+            compare_task(&c, k, 0);
+    organ_progress_end(a->progress);
+    pthread_mutex_destroy(&c.lock);
+    if (!error->status && organ_stop_asked(a->engine->stop))
+        organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+    return error->status;
+}
+
+/* ---- what it says ---- */
+
+/* What a healing may give other values. */
+static bool may_change(const organ_tensor *t) { return t->anatomy.role == ORGAN_ROLE_DOWN || t->anatomy.role == ORGAN_ROLE_O; }
+
+static void judge_piece(organ_cut_audit *a, size_t piece)
+{
+    const organ_cut_verdict *const v = &a->verdicts[piece];
+    const organ_shard_piece *const p = &a->run.pieces[piece];
+    if (v->missing)
+        organ_cut_fault(&a->faults, "tensor '%s' is missing in %s", p->name, a->copy->path);
+    else if (v->misfit)
+        organ_cut_fault(&a->faults, "tensor '%s' of %s has not the type and the shape that '%s' of the donor leaves", p->name,
+                        a->copy->path, v->donor->name);
+    else if (v->different && may_change(v->donor)) {
+        a->resolved++;
+        json_array_append_new(a->resolved_names, json_string(p->name));
+        if (!a->options->compensated)
+            organ_cut_fault(&a->faults,
+                            "tensor '%s': %" PRIu64
+                            " bytes are not those of '%s' in the donor (healing changes such projections: --compensated "
+                            "counts them)",
+                            p->name, v->different, v->donor->name);
+    } else if (v->different)
+        organ_cut_fault(&a->faults, "tensor '%s': %" PRIu64 " bytes are not those of '%s' in the donor", p->name, v->different,
+                        v->donor->name);
+    a->identical += !v->missing && !v->misfit && v->different == 0;
+}
+
+static organ_status judge_names(organ_cut_audit *a, organ_error *error)
+{
+    organ_name_table names = {0};
+    for (size_t k = 0; k < a->run.piece_count && !error->status; k++)
+        if (!organ_name_table_put(&names, a->run.pieces[k].name, k))
+            organ_fail_memory(error, a->copy->path);
+    for (size_t t = 0; t < a->copy->tensor_count && !error->status; t++)
+        if (!organ_name_table_find(&names, a->copy->tensors[t].name))
+            organ_cut_fault(&a->faults, "tensor '%s' of %s is of nothing that the donor leaves", a->copy->tensors[t].name, a->copy->path);
+    organ_name_table_release(&names);
+    for (size_t k = 0; k < a->copy->problem_count; k++)
+        organ_cut_fault(&a->faults, "%s", a->copy->problems[k]);
+    return error->status;
+}
+
+static json_t *checks_json(const organ_cut_audit *a)
+{
+    const size_t pieces = a->run.piece_count;
+    json_t *const checks = json_array();
+    organ_check_add(checks, "what stays is the donor's, in its order", a->after_recovery == 0, "%zu layers", a->run.layers_after);
+    organ_check_add(checks,
+                    a->options->compensated ? "tensors are kept bytes, or projections that were re-solved" : "tensors are kept bytes",
+                    a->identical + (a->options->compensated ? a->resolved : 0) == pieces, "%zu of %zu", a->identical, pieces);
+    organ_check_add(checks, "no other tensors", a->copy->tensor_count == pieces, "%zu tensors", a->copy->tensor_count);
+    organ_check_add(checks, "configuration follows", a->settings_hold, "%s", a->donor->gguf ? "key-values" : "config.json");
+    return checks;
+}
+
+static json_t *definitions_json(void)
+{
+    return ORGAN_OBJECT(SET_TEXT("cut",
+                                 "Blocks, experts, channels or heads of the donor that the copy has not. Which are left is found in the "
+                                 "bytes: blocks by their norms, keys and values, experts by rows of routers, channels and heads by rows."),
+                        SET_TEXT("kept bytes", "The bytes of the donor's tensor along what stays of its axes, in their order."),
+                        SET_TEXT("re-solved", "A down or output projection with other bytes: a healing gives such values."));
+}
+
+static json_t *document_of(organ_cut_audit *a)
+{
+    uint64_t bytes = 0;
+    for (size_t t = 0; t < a->copy->tensor_count; t++)
+        bytes += a->copy->tensors[t].bytes;
+    json_t *const checks = checks_json(a);
+    if (a->faults.more)
+        organ_say(a->faults.sentences, "and %zu more", a->faults.more);
+    const double seconds = organ_seconds_now() - a->started;
+    json_t *const made = ORGAN_OBJECT(SET_HEAD("organ.audit_cut/1", "cut/1"), SET("donor", organ_model_json(a->donor)),
+                                      SET("copy", organ_model_json(a->copy)), SET_FLAG("compensated", a->options->compensated));
+    json_t *const rest =
+        ORGAN_OBJECT(SET_COUNT("tensors", a->run.piece_count), SET_COUNT("identical", a->identical), SET_COUNT("resolved", a->resolved),
+                     SET_HELD("resolved_tensors", a->resolved_names), SET("checks", checks), SET_HELD("problems", a->faults.sentences),
+                     SET("definitions", definitions_json()),
+                     SET("run", ORGAN_OBJECT(SET_BYTES("donor", a->options->donor), SET_BYTES("pruned", a->options->pruned),
+                                             SET_REAL("seconds", organ_milliseconds(seconds)), SET_ENGINE(a->engine))));
+    return organ_json_joined(organ_json_joined(made, organ_cut_told(&a->run, bytes)), rest);
+}
+
+/* ---- the audit ---- */
+
+static organ_status judge(organ_cut_audit *a, organ_error *error)
+{
+    for (size_t k = 0; k < a->run.piece_count; k++)
+        judge_piece(a, k);
+    const size_t before = json_array_size(a->faults.sentences) + a->faults.more;
+    if (organ_cut_judge_settings(a, error))
+        return error->status;
+    a->settings_hold = json_array_size(a->faults.sentences) + a->faults.more == before;
+    return judge_names(a, error);
+}
+
+/* A copy that no cut could have made is no cut of the donor. */
+static organ_status plan(organ_cut_audit *a, organ_error *error)
+{
+    organ_cut_prepare(&a->run, error);
+    if (error->status == ORGAN_USAGE || error->status == ORGAN_BAD_INPUT)
+        error->status = ORGAN_CHECK_FAILED;
+    return error->status;
+}
+
+static organ_status audit_work(void *context, json_t **report, organ_error *error)
+{
+    organ_cut_audit *const a = context;
+    organ_cut_recovery *const r = &a->recovery;
+    a->faults.sentences = json_array();
+    a->resolved_names = json_array();
+    a->run.settings = json_array();
+    if (organ_weights_find(a->donor, &a->donor_weights, error) || organ_weights_find(a->copy, &a->copy_weights, error))
+        return error->status;
+    *r = (organ_cut_recovery){a->donor, a->copy, a->donor_weights, a->copy_weights, a->engine, &a->faults, NULL, 0, 0, {0}};
+    if (organ_cut_recover(r, error))
+        return error->status;
+    a->after_recovery = json_array_size(a->faults.sentences);
+    a->cut = (organ_cut_out){.model = a->donor, .layers = r->layers, .layer_count = r->layer_count, .engine = a->engine};
+    a->run.cut = &a->cut;
+    a->run.model = a->donor;
+    if (plan(a, error) || compare_all(a, error) || judge(a, error) || organ_model_unchanged(a->donor, error) ||
+        organ_model_unchanged(a->copy, error))
+        return error->status;
+    *report = document_of(a);
+    if (*report && json_array_size(a->faults.sentences))
+        organ_fail(error, ORGAN_CHECK_FAILED, "%s is not a cut of %s: %s", a->options->pruned, a->options->donor,
+                   json_string_value(json_array_get(a->faults.sentences, 0)));
+    return error->status;
+}
+
+static void audit_release(void *context)
+{
+    organ_cut_audit *const a = context;
+    organ_cut_release(&a->run);
+    organ_cut_recovery_release(&a->recovery);
+    organ_weights_free(a->donor_weights);
+    organ_weights_free(a->copy_weights);
+    json_decref(a->faults.sentences);
+    json_decref(a->resolved_names);
+    free(a->verdicts);
+}
+
+organ_status organ_audit_any(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress,
+                             json_t **report, organ_error *error)
+{
+    organ_cut_audit a = {.options = options, .engine = engine, .progress = progress, .started = organ_seconds_now()};
+    *report = NULL;
+    if (organ_model_open_with(options->donor, options->access, &a.donor, error) == ORGAN_OK)
+        organ_model_open_with(options->pruned, options->access, &a.copy, error);
+    const bool cut = !error->status && a.donor->problem_count == 0 && organ_cut_is_smaller(a.donor, a.copy);
+    if (cut)
+        organ_operation_run(&(organ_operation){options->pruned, &a, audit_work, audit_release, false}, report, error);
+    organ_model_close(a.donor);
+    organ_model_close(a.copy);
+    return cut || error->status ? error->status : organ_audit(options, engine, progress, report, error);
+}

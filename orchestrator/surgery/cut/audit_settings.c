@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/base/json_text.h"
+#include "orchestrator/surgery/cut/audit_job.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- config.json ---- */
+
+static void judge_member(organ_cut_audit *a, const char *inside, const char *key, const json_t *wanted, const json_t *found)
+{
+    if (wanted && found && json_equal(wanted, found))
+        return;
+    if (json_is_object(wanted) && json_is_object(found) && !*inside) {
+        const char *name;
+        json_t *value;
+        json_object_foreach((json_t *)wanted, name, value) judge_member(a, key, name, value, json_object_get(found, name));
+        json_object_foreach((json_t *)found, name, value) if (!json_object_get(wanted, name)) judge_member(a, key, name, NULL, value);
+        return;
+    }
+    char *const is = found ? json_dumps(found, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+    char *const should = wanted ? json_dumps(wanted, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+    organ_cut_fault(&a->faults, "config.json of %s: %s%s%s is %.150s, not %.150s", a->copy->path, inside, *inside ? "." : "", key,
+                    is ? is : "absent", should ? should : "absent");
+    free(is);
+    free(should);
+}
+
+static json_t *parse_tidied(char *bytes, size_t length, const char *label, organ_error *error)
+{
+    json_t *root = NULL;
+    organ_hf_config_tidy(bytes, length);
+    const organ_json_text text = {label, bytes, length};
+    organ_json_parse_object(&text, &root, error);
+    return root;
+}
+
+/* What the donor's config.json becomes. */
+static json_t *wanted_config(organ_cut_audit *a, organ_error *error)
+{
+    char *bytes = NULL;
+    size_t length = 0;
+    organ_json_edit edit = {0};
+    json_t *root = NULL;
+    if (organ_model_load(a->donor, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes &&
+        organ_json_edit_begin(&edit, "config.json", bytes, length, error) == ORGAN_OK &&
+        organ_cut_edit_config(&a->run, &edit, error) == ORGAN_OK)
+        root = parse_tidied(edit.bytes, edit.length, "config.json", error);
+    organ_json_edit_release(&edit);
+    free(bytes);
+    return root;
+}
+
+static organ_status judge_config(organ_cut_audit *a, organ_error *error)
+{
+    char *bytes = NULL;
+    size_t length = 0;
+    const char *name;
+    json_t *value, *found = NULL, *const wanted = wanted_config(a, error);
+    if (wanted && organ_model_load(a->copy, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes)
+        found = parse_tidied(bytes, length, a->copy->path, error);
+    if (error->status == ORGAN_BAD_INPUT) { /* no config could tell of such a cut */
+        organ_cut_fault(&a->faults, "%s", error->message);
+        *error = (organ_error){0};
+    }
+    if (wanted && !bytes && !error->status)
+        organ_cut_fault(&a->faults, "%s has no config.json", a->copy->path);
+    if (found) {
+        json_object_foreach(wanted, name, value) judge_member(a, "", name, value, json_object_get(found, name));
+        json_object_foreach(found, name, value) if (!json_object_get(wanted, name)) judge_member(a, "", name, NULL, value);
+    }
+    json_decref(wanted);
+    json_decref(found);
+    free(bytes);
+    return error->status;
+}
+
+/* ---- key-values ---- */
+
+static bool same_value(const organ_gguf_kv *x, const organ_gguf_kv *y)
+{
+    return x->type == y->type && x->size == y->size && memcmp(x->bytes, y->bytes, x->size) == 0;
+}
+
+static void judge_keys(organ_cut_audit *a)
+{
+    const organ_gguf *const found = a->copy->gguf;
+    for (size_t k = 0; k < found->kv_count; k++) {
+        const organ_gguf_kv *const kv = &found->kvs[k], *const should = organ_gguf_writer_find(a->run.gguf, kv->key);
+        if (strncmp(kv->key, "split.", 6) == 0)
+            continue;
+        if (!should)
+            organ_cut_fault(&a->faults, "key '%s' of %s is not in the donor", kv->key, a->copy->path);
+        else if (!same_value(kv, should))
+            organ_cut_fault(&a->faults, "key '%s' of %s is not what the donor's becomes", kv->key, a->copy->path);
+    }
+    for (size_t k = 0; k < a->donor->gguf->kv_count; k++) {
+        const char *const key = a->donor->gguf->kvs[k].key;
+        if (organ_gguf_writer_find(a->run.gguf, key) && !organ_gguf_find(found, key))
+            organ_cut_fault(&a->faults, "key '%s' is missing in %s", key, a->copy->path);
+    }
+    for (size_t k = 0; k < json_array_size(a->run.settings); k++) {
+        const char *const key = json_string_value(json_object_get(json_array_get(a->run.settings, k), "key"));
+        if (!organ_gguf_find(a->donor->gguf, key) && !organ_gguf_find(found, key))
+            organ_cut_fault(&a->faults, "key '%s' is missing in %s", key, a->copy->path);
+    }
+}
+
+organ_status organ_cut_judge_settings(organ_cut_audit *a, organ_error *error)
+{
+    if (!a->donor->gguf)
+        return judge_config(a, error);
+    if (a->copy->gguf)
+        judge_keys(a);
+    else
+        organ_cut_fault(&a->faults, "%s is no GGUF, as the donor is", a->copy->path);
+    return ORGAN_OK;
+}

@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/cut/recover.h"
+
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/stream/weight_reader.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#define MOST_FAULTS 100
+#define STEP_ROWS   ((size_t)256)
+
+void organ_cut_fault(organ_cut_faults *faults, const char *format, ...)
+{
+    char text[800];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (json_array_size(faults->sentences) < MOST_FAULTS)
+        json_array_append_new(faults->sentences, organ_document_string(text));
+    else
+        faults->more++;
+}
+
+bool organ_cut_is_smaller(const organ_model *donor, const organ_model *copy)
+{
+    bool smaller = organ_cut_layers(copy) < organ_cut_layers(donor);
+    for (size_t t = 0; t < donor->tensor_count && !smaller; t++) {
+        const organ_tensor *const a = &donor->tensors[t], *const b = organ_model_find(copy, a->name);
+        bool less = false, more = !b || b->rank != a->rank || a->anatomy.layer < 0 || a->anatomy.role == ORGAN_ROLE_OTHER;
+        for (unsigned axis = 0; !more && axis < a->rank; axis++) {
+            less = less || b->shape[axis] < a->shape[axis];
+            more = b->shape[axis] > a->shape[axis];
+        }
+        smaller = less && !more;
+    }
+    return smaller;
+}
+
+/* ---- digests of rows ---- */
+
+/* A side of the comparison. */
+typedef struct side {
+    const organ_model *model;
+    const organ_weights *weights;
+    const organ_kernels *kernels;
+} side;
+
+/* Rows that belong to something that may have been kept: row r >= skip to digest first + (r - skip) / each % count. */
+typedef struct rows_of {
+    uint64_t skip, each, first, count;
+} rows_of;
+
+/* Folds the values of rows into the digests of what they belong to. */
+static organ_status fold_rows(const side *s, const organ_weight *w, rows_of of, uint64_t *digests, organ_error *error)
+{
+    organ_weight_reader *reader = NULL;
+    if (organ_weight_reader_open(s->model, w, s->kernels, NULL, &reader, error))
+        return error->status;
+    const uint64_t rows = organ_weight_reader_rows(reader), cols = organ_weight_reader_cols(reader);
+    const size_t step = organ_weight_reader_step(reader, STEP_ROWS);
+    float *const values = aligned_alloc(64, organ_to_line(step * cols * sizeof *values + 64));
+    void *const scratch = aligned_alloc(64, organ_to_line(organ_weight_reader_scratch(reader, step) + 64));
+    if (!values || !scratch)
+        organ_fail_memory(error, w->name);
+    for (uint64_t r = 0; r < rows && !error->status; r += step) {
+        const size_t n = rows - r < step ? (size_t)(rows - r) : step;
+        organ_weight_read(reader, r, n, ORGAN_F32, values, scratch, error);
+        for (size_t k = 0; k < n && !error->status; k++) {
+            const uint64_t row = r + k;
+            uint64_t *const digest = row < of.skip ? NULL : &digests[of.first + (row - of.skip) / of.each % of.count];
+            if (digest)
+                *digest = XXH3_64bits_withSeed(values + k * cols, cols * sizeof *values, *digest);
+        }
+    }
+    organ_weight_reader_close(reader);
+    free(values);
+    free(scratch);
+    return error->status;
+}
+
+/* The kept of `have` things by their digests, which ascend in both; NULL where all stay. */
+static organ_status match(organ_cut_recovery *r, size_t layer, const char *what, const uint64_t *donor, size_t have, const uint64_t *copy,
+                          size_t left, organ_cut_keep *keep, organ_error *error)
+{
+    uint32_t *const list = organ_arena_take(&r->arena, (left + 1) * sizeof *list);
+    size_t at = 0;
+    if (!list)
+        return organ_fail_memory(error, r->copy->path);
+    for (size_t k = 0; k < left; k++) {
+        size_t found = at;
+        while (found < have && donor[found] != copy[k])
+            found++;
+        if (found == have || have - found < left - k) {
+            organ_cut_fault(r->faults, "layer %zu: %s %zu of %s is none of the donor's, or stands in another order", layer, what, k,
+                            r->copy->path);
+            found = at;
+        }
+        list[k] = (uint32_t)found;
+        at = found + 1;
+    }
+    *keep = (organ_cut_keep){list, left};
+    return ORGAN_OK;
+}
+
+/* ---- blocks ---- */
+
+/* Digests of what no cut inside of a block changes: its norms, K and V. */
+typedef struct block {
+    uint64_t digests[24];
+    size_t count;
+} block;
+
+static organ_status see_block(const organ_model *model, const organ_tensor *t, block *blocks, organ_error *error)
+{
+    char module[256];
+    const organ_role role = t->anatomy.role;
+    block *const b = &blocks[t->anatomy.layer];
+    if ((role != ORGAN_ROLE_NORM && role != ORGAN_ROLE_K && role != ORGAN_ROLE_V) || b->count == sizeof b->digests / sizeof *b->digests ||
+        t->bytes > (uint64_t)1 << 30)
+        return ORGAN_OK;
+    void *const bytes = malloc((size_t)t->bytes + 1);
+    if (!bytes)
+        return organ_fail_memory(error, t->name);
+    organ_anatomy_module(t->name, module, sizeof module);
+    if (organ_model_read(model, t->file, bytes, (size_t)t->bytes, t->offset, error) == ORGAN_OK)
+        b->digests[b->count++] = XXH3_64bits_withSeed(bytes, (size_t)t->bytes, XXH3_64bits(module, strlen(module)));
+    free(bytes);
+    return error->status;
+}
+
+static organ_status see_blocks(const organ_model *model, block *blocks, organ_error *error)
+{
+    for (size_t t = 0; t < model->tensor_count && !error->status; t++)
+        if (model->tensors[t].anatomy.layer >= 0)
+            see_block(model, &model->tensors[t], blocks, error);
+    return error->status;
+}
+
+static unsigned alike(const block *a, const block *b)
+{
+    unsigned count = 0;
+    for (size_t i = 0; i < a->count; i++)
+        for (size_t k = 0; k < b->count; k++)
+            count += a->digests[i] == b->digests[k];
+    return count;
+}
+
+/* The blocks that stay are those, in their order, which have most in common with the blocks of the copy. */
+static void align(organ_cut_recovery *r, const block *donor, const block *copy, uint32_t *best)
+{
+    const size_t all = r->layer_count, left = r->copy_layers, row = all + 1;
+    /* best[k][l]: most that blocks k.. of the copy have in common with blocks l.. of the donor, + 1; 0: there are too few left */
+    for (size_t k = left + 1; k-- > 0;)
+        for (size_t l = all + 1; l-- > 0;) {
+            uint32_t *const here = &best[k * row + l];
+            *here = k == left ? 1 : 0;
+            if (k == left || l == all)
+                continue;
+            const uint32_t with = best[(k + 1) * row + l + 1], without = best[k * row + l + 1];
+            *here = with ? with + alike(&donor[l], &copy[k]) : 0;
+            *here = without > *here ? without : *here;
+        }
+    for (size_t k = 0, l = 0; l < all; l++) {
+        const uint32_t with = k < left ? best[(k + 1) * row + l + 1] : 0;
+        const bool stays = with && best[k * row + l] == with + alike(&donor[l], &copy[k]);
+        r->layers[l].dropped = !stays;
+        k += stays;
+    }
+}
+
+static organ_status find_blocks(organ_cut_recovery *r, organ_error *error)
+{
+    block *const donor = calloc(r->layer_count + 1, sizeof *donor), *const copy = calloc(r->copy_layers + 1, sizeof *copy);
+    uint32_t *const best = calloc((r->layer_count + 1) * (r->copy_layers + 1), sizeof *best);
+    if (!donor || !copy || !best)
+        organ_fail_memory(error, r->copy->path);
+    else if (see_blocks(r->donor, donor, error) == ORGAN_OK && see_blocks(r->copy, copy, error) == ORGAN_OK)
+        align(r, donor, copy, best);
+    free(donor);
+    free(copy);
+    free(best);
+    return error->status;
+}
+
+/* ---- what is in a block ---- */
+
+/* The weight of that role in a layer, not one of an expert; NULL: none. */
+static const organ_weight *weight_of(const organ_weights *weights, size_t layer, organ_role role)
+{
+    for (size_t k = 0; k < weights->count; k++) {
+        const organ_weight *const w = &weights->weights[k];
+        if (w->anatomy.layer == (int32_t)layer && w->anatomy.role == role && w->anatomy.experts == ORGAN_EXPERTS_NONE && w->rank == 2 &&
+            (role != ORGAN_ROLE_ROUTER || organ_cut_is_router(w->name)))
+            return w;
+    }
+    return NULL;
+}
+
+/* How many of something a layer has, and which rows of which weights they are. */
+typedef struct kind {
+    const char *what;
+    uint64_t (*count)(const organ_model *model, const organ_weights *weights, size_t layer);
+    organ_status (*digest)(const side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error);
+    /* Tells those apart of which the donor has several alike; NULL: nothing does. */
+    organ_status (*part)(const side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error);
+} kind;
+
+static uint64_t count_experts(const organ_model *model, const organ_weights *weights, size_t layer)
+{
+    (void)weights;
+    return organ_cut_experts(model, layer);
+}
+
+static organ_status digest_experts(const side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error)
+{
+    const organ_weight *const router = weight_of(s->weights, layer, ORGAN_ROLE_ROUTER);
+    return router ? fold_rows(s, router, (rows_of){0, 1, 0, count}, digests, error) : ORGAN_OK;
+}
+
+static bool has_twins(const uint64_t *digests, uint64_t count)
+{
+    for (uint64_t a = 0; a < count; a++)
+        for (uint64_t b = 0; b < a; b++)
+            if (digests[a] == digests[b])
+                return true;
+    return false;
+}
+
+/* Experts to which the router has the same rows are told apart by their matrices. */
+static organ_status digest_matrices(const side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error)
+{
+    for (size_t k = 0; k < s->weights->count && !error->status; k++) {
+        const organ_weight *const w = &s->weights->weights[k];
+        const organ_matrices m = organ_weight_matrices(w);
+        const bool its = w->anatomy.layer == (int32_t)layer && w->anatomy.experts == ORGAN_EXPERTS_ROUTED &&
+                         (w->anatomy.role == ORGAN_ROLE_UP || w->anatomy.role == ORGAN_ROLE_GATE_UP) && w->rank > 1;
+        if (its && w->anatomy.expert < 0 && m.rows && m.count == count)
+            fold_rows(s, w, (rows_of){0, m.rows, 0, count}, digests, error);
+        else if (its && w->anatomy.expert >= 0 && (uint64_t)w->anatomy.expert < count && m.rows)
+            fold_rows(s, w, (rows_of){0, m.rows, (uint64_t)w->anatomy.expert, 1}, digests, error);
+    }
+    return error->status;
+}
+
+static uint64_t count_channels(const organ_model *model, const organ_weights *weights, size_t layer)
+{
+    const organ_weight *const down = weight_of(weights, layer, ORGAN_ROLE_DOWN);
+    (void)model;
+    return down ? down->shape[1] : 0;
+}
+
+static organ_status digest_channels(const side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error)
+{
+    static const organ_role roles[] = {ORGAN_ROLE_UP, ORGAN_ROLE_GATE, ORGAN_ROLE_GATE_UP};
+    for (size_t k = 0; k < sizeof roles / sizeof *roles; k++) {
+        const organ_weight *const w = weight_of(s->weights, layer, roles[k]);
+        if (w && fold_rows(s, w, (rows_of){0, 1, 0, count}, digests, error))
+            return error->status;
+    }
+    return ORGAN_OK;
+}
+
+/* Heads of K and V, by the configuration of the model itself. */
+static uint64_t count_heads(const organ_model *model, const organ_weights *weights, size_t layer)
+{
+    const int64_t heads = model->config.num_attention_heads, kv = model->config.num_key_value_heads;
+    return weight_of(weights, layer, ORGAN_ROLE_O) && heads > 0 ? (uint64_t)(kv > 0 ? kv : heads) : 0;
+}
+
+static organ_status digest_heads(const side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error)
+{
+    static const organ_role roles[] = {ORGAN_ROLE_K, ORGAN_ROLE_V};
+    const uint64_t heads = (uint64_t)s->model->config.num_attention_heads;
+    const organ_weight *const o = weight_of(s->weights, layer, ORGAN_ROLE_O), *const fused = weight_of(s->weights, layer, ORGAN_ROLE_QKV);
+    const uint64_t head = o->shape[1] / heads;
+    if (head == 0 || o->shape[1] % heads)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: layer %zu: the columns of '%s' are not those of %llu heads", s->model->path, layer,
+                          o->name, (unsigned long long)heads);
+    if (fused)
+        return fold_rows(s, fused, (rows_of){heads * head, head, 0, count}, digests, error);
+    for (size_t k = 0; k < 2; k++) {
+        const organ_weight *const w = weight_of(s->weights, layer, roles[k]);
+        if (w && fold_rows(s, w, (rows_of){0, head, 0, count}, digests, error))
+            return error->status;
+    }
+    return ORGAN_OK;
+}
+
+static const kind kinds[] = {{"expert", count_experts, digest_experts, digest_matrices},
+                             {"channel", count_channels, digest_channels, NULL},
+                             {"head of K and V", count_heads, digest_heads, NULL}};
+
+static organ_status find_kept(organ_cut_recovery *r, const kind *k, size_t layer, size_t becomes, organ_cut_keep *keep, organ_error *error)
+{
+    const side donor = {r->donor, r->donor_weights, r->engine->kernels}, copy = {r->copy, r->copy_weights, r->engine->kernels};
+    const uint64_t have = k->count(r->donor, r->donor_weights, layer), left = k->count(r->copy, r->copy_weights, becomes);
+    if (left >= have || left == 0)
+        return ORGAN_OK;
+    uint64_t *const was = calloc((size_t)have, sizeof *was), *const is = calloc((size_t)left, sizeof *is);
+    if (!was || !is)
+        organ_fail_memory(error, r->copy->path);
+    else if (k->digest(&donor, layer, have, was, error) == ORGAN_OK && k->digest(&copy, becomes, left, is, error) == ORGAN_OK && k->part &&
+             has_twins(was, have) && k->part(&donor, layer, have, was, error) == ORGAN_OK)
+        k->part(&copy, becomes, left, is, error);
+    if (!error->status)
+        match(r, layer, k->what, was, (size_t)have, is, (size_t)left, keep, error);
+    free(was);
+    free(is);
+    return error->status;
+}
+
+organ_status organ_cut_recover(organ_cut_recovery *r, organ_error *error)
+{
+    r->layer_count = organ_cut_layers(r->donor);
+    r->copy_layers = organ_cut_layers(r->copy);
+    r->layers = calloc(r->layer_count + 1, sizeof *r->layers);
+    if (!r->layers)
+        return organ_fail_memory(error, r->copy->path);
+    if (r->copy_layers < r->layer_count && find_blocks(r, error))
+        return error->status;
+    for (size_t l = 0, becomes = 0; l < r->layer_count && !error->status; l++) {
+        organ_cut_layer *const layer = &r->layers[l];
+        organ_cut_keep *const keeps[] = {&layer->experts, &layer->channels, &layer->kv_heads};
+        if (layer->dropped)
+            continue;
+        for (size_t k = 0; k < sizeof kinds / sizeof *kinds && !error->status; k++)
+            find_kept(r, &kinds[k], l, becomes, keeps[k], error);
+        becomes++;
+    }
+    return error->status;
+}
+
+void organ_cut_recovery_release(organ_cut_recovery *r)
+{
+    free(r->layers);
+    organ_arena_release(&r->arena);
+}
