@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/json_text.h"
 #include "orchestrator/surgery/cut/audit_job.h"
+#include "orchestrator/surgery/output/leftovers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -41,10 +42,11 @@ static json_t *wanted_config(organ_cut_audit *a, organ_error *error)
     char *bytes = NULL;
     size_t length = 0;
     organ_json_edit edit = {0};
+    size_t stripped = 0;
     json_t *root = NULL;
     if (organ_model_load(a->donor, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes &&
         organ_json_edit_begin(&edit, "config.json", bytes, length, error) == ORGAN_OK &&
-        organ_cut_edit_config(&a->run, &edit, error) == ORGAN_OK)
+        organ_leftovers_strip(a->donor, &edit, &stripped, error) == ORGAN_OK && organ_cut_edit_config(&a->run, &edit, error) == ORGAN_OK)
         root = parse_tidied(edit.bytes, edit.length, "config.json", error);
     organ_json_edit_release(&edit);
     free(bytes);

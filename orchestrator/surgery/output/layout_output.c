@@ -3,6 +3,7 @@
 
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/surgery/output/leftovers.h"
 #include "orchestrator/surgery/output/tally.h"
 
 #include <stdio.h>
@@ -37,7 +38,10 @@ static organ_status layout_begin(void *context, const char *to, organ_error *err
     organ_layout_output *const w = context;
     if (w->apart && organ_layout_folders(&w->layout, to, error))
         return error->status;
-    return organ_beside_copy(w->root, &w->beside, to, w->apart ? ORGAN_FILES_FOLDER : "", error);
+    size_t again = 0;
+    if (organ_beside_copy(w->root, &w->beside, to, w->apart ? ORGAN_FILES_FOLDER : "", error) == ORGAN_OK && w->stripped)
+        organ_leftovers_strip_copy(w->model, to, &again, error);
+    return error->status;
 }
 
 static organ_status write_manifest(organ_layout_output *w, const char *to, organ_error *error)
@@ -63,6 +67,7 @@ static organ_status layout_tell(void *context, json_t **report, organ_error *err
 {
     const organ_layout_output *const w = context;
     *report = w->document(w->context);
+    organ_leftovers_tell(*report, w->stripped);
     return *report ? ORGAN_OK : organ_fail_memory(error, w->model->path);
 }
 
@@ -74,6 +79,10 @@ organ_status organ_layout_output_make(organ_layout_output *w, json_t **report, o
     if ((!w->made.output.single && organ_beside_list(w->model, &w->root, &w->beside, error)) ||
         organ_layout_plan(layout, w->model, w->apart, error))
         return error->status;
+    /* What is only taken apart and put together again is its donor again. */
+    if (w->source && !w->apart && !w->made.output.single && organ_leftovers_strip_copy(w->model, NULL, &w->stripped, error))
+        return error->status;
+    organ_leftovers_note(w->made.progress, w->stripped);
     w->made.plan = layout->plan;
     w->made.pieces = layout->copies;
     w->made.piece_count = w->made.unit_count = layout->piece_count;

@@ -18,6 +18,7 @@ typedef struct organ_layout_output {
     json_t *(*document)(void *context);   /* all is on the disk, or it is a dry run: the report; NULL without memory */
     organ_file_list beside;               /* what comes along; set by organ_layout_output_make */
     char *root;                           /* of it */
+    size_t stripped;                      /* settings left out of config.json (leftovers.h) */
 } organ_layout_output;
 
 /* Does it all, as organ_unit_output_make. ORGAN_BAD_INPUT also where a model was changed meanwhile. */

@@ -7,6 +7,7 @@
 #include "formats/safetensors/safetensors.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/layout.h"
+#include "orchestrator/surgery/output/leftovers.h"
 #include "orchestrator/surgery/output/output_reports.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/output/unit_output.h"
@@ -31,6 +32,7 @@ typedef struct work {
     char *root;             /* of the files beside the tensors */
     char *config_path;      /* of the donor's config.json; NULL: there is none to take along */
     organ_json_edit config; /* as the output will have it */
+    size_t stripped;        /* settings that are left out of it */
     organ_evaluation evaluation;
 } work;
 
@@ -128,7 +130,8 @@ static organ_status edit_config(work *w, organ_error *error)
         return ORGAN_OK;
     }
     if (organ_input_load(w->config_path, w->config_path, ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK &&
-        organ_json_edit_begin(&w->config, w->config_path, bytes, length, error) == ORGAN_OK && w->remake->edit)
+        organ_json_edit_begin(&w->config, w->config_path, bytes, length, error) == ORGAN_OK &&
+        organ_leftovers_strip(w->remake->model, &w->config, &w->stripped, error) == ORGAN_OK && w->remake->edit)
         w->remake->edit(w->remake->context, &w->config, error);
     free(bytes);
     return error->status;
@@ -158,6 +161,9 @@ static organ_status prepare(work *w, organ_error *error)
     if (!w->made.output.single && !w->remake->replaced &&
         (organ_beside_list(w->remake->model, &w->root, &w->beside, error) || edit_config(w, error)))
         return error->status;
+    if (!w->made.output.single && w->remake->replaced && organ_leftovers_strip_copy(w->remake->model, NULL, &w->stripped, error))
+        return error->status;
+    organ_leftovers_note(w->remake->progress, w->stripped);
     w->made.beside_bytes = w->beside.bytes;
     return prepare_evaluation(w, error);
 }
@@ -269,6 +275,9 @@ static organ_status finish_remake(void *context, const char *to, organ_error *er
     else if ((!w->cuts || settle_cuts(w, path, error) == ORGAN_OK) && m->check)
         m->check(m->context, to, path, error);
     free(path);
+    size_t again = 0;
+    if (!error->status && m->replaced && w->stripped && organ_ranks_first(w->made.output.ranks))
+        organ_leftovers_strip_copy(m->model, to, &again, error);
     return error->status;
 }
 
@@ -284,6 +293,7 @@ static json_t *document_of(const work *w)
 {
     const organ_remake *const m = w->remake;
     json_t *const told = m->document(m->context, &w->made);
+    organ_leftovers_tell(told, w->stripped);
     if (!m->schema)
         return told;
     const uint64_t bytes = w->made.plan ? organ_resharding_bytes(w->made.plan) : w->made.source_bytes;

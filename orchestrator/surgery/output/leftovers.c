@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/output/leftovers.h"
+
+#include "formats/base/text_buffer.h"
+#include "orchestrator/report/text/members.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LEFTOVER "sparsity_config"
+#define CONFIG   "config.json"
+
+/* Bitmasks and compressed values are what a sparsity_config is for. */
+static bool is_stored_so(const organ_model *model)
+{
+    static const char *const leaves[] = {".bitmask", ".compressed", ".row_offsets"};
+    for (size_t t = 0; t < model->tensor_count; t++)
+        for (size_t k = 0; k < sizeof leaves / sizeof *leaves; k++) {
+            const size_t length = strlen(model->tensors[t].name), own = strlen(leaves[k]);
+            if (length > own && strcmp(model->tensors[t].name + length - own, leaves[k]) == 0)
+                return true;
+        }
+    return false;
+}
+
+organ_status organ_leftovers_strip(const organ_model *model, organ_json_edit *config, size_t *stripped, organ_error *error)
+{
+    return is_stored_so(model) ? ORGAN_OK : organ_json_edit_remove(config, LEFTOVER, stripped, error);
+}
+
+static organ_status write_anew(const char *to, const organ_json_edit *config, organ_error *error)
+{
+    char *const path = organ_format("%s/" CONFIG, to);
+    if (!path)
+        return organ_fail_memory(error, to);
+    if (unlink(path) == 0) /* what is written never replaces a file */
+        organ_text_write(path, config->bytes, error);
+    else if (errno != ENOENT)
+        organ_fail_errno(error, errno, "%s: cannot be replaced", path);
+    free(path);
+    return error->status;
+}
+
+organ_status organ_leftovers_strip_copy(const organ_model *model, const char *to, size_t *stripped, organ_error *error)
+{
+    char *bytes = NULL;
+    size_t length = 0, found = 0;
+    organ_json_edit config = {0};
+    if (model->gguf || model->manifest || organ_model_load(model, CONFIG, ORGAN_CONFIG_LIMIT, &bytes, &length, error) || !bytes)
+        return error->status;
+    if (memmem(bytes, length, LEFTOVER, strlen(LEFTOVER)) && organ_json_edit_begin(&config, CONFIG, bytes, length, error) == ORGAN_OK &&
+        organ_leftovers_strip(model, &config, &found, error) == ORGAN_OK && found && to)
+        write_anew(to, &config, error);
+    *stripped += found;
+    organ_json_edit_release(&config);
+    free(bytes);
+    return error->status;
+}
+
+void organ_leftovers_note(const organ_progress *progress, size_t stripped)
+{
+    if (stripped)
+        organ_progress_note(progress, CONFIG ": " LEFTOVER " is left out: no tensor is stored in the way that it tells of, and servers "
+                                             "refuse a model that has it");
+}
+
+void organ_leftovers_tell(json_t *document, size_t stripped)
+{
+    if (stripped)
+        ORGAN_ADD(document, SET("left_out_settings", json_pack("[s]", LEFTOVER)));
+}
