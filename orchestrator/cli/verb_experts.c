@@ -18,6 +18,8 @@ static const organ_option experts_options[] = {
            "as many experts of each layer, which is what can be loaded, or one budget for all", .fallback = "uniform"),
     INPUT("scores", "FILE", experts.scores,
           "where the scores are kept: read if it is there, else written after each layer; also experts.json of an output"),
+    FLAG("heal", experts.heal,
+         "solve the down projections of what stays anew along the text, so that each layer gives nearly what it gave; where that helps"),
     WINDOWS_ALONG(experts),
     SHARD_SIZE(experts.most),
     WRITING(experts, "OUT", "say what would be kept and how large it would be; measures nothing")};
@@ -35,6 +37,9 @@ const organ_verb organ_experts_verb = {
              "loss lets one expert after the other go, each time the one without which the layer's output changes least when its tokens "
              "are routed to the others; reap, sum and frequency rank experts by themselves. --scores keeps what was measured: another "
              "--keep or --score then takes no walk along the text, and a measurement that was interrupted goes on after its last layer.\n"
+             "--heal solves the down projections of each layer's kept experts anew together along the text, layer by layer, and leaves a "
+             "layer as it is where that does not help on every fourth window, which is held back. Packed weights cannot take other "
+             "values and are refused.\n"
              "config.json and GGUF have one number of experts for all layers, and neither transformers nor llama.cpp reads a list: a "
              "--per-layer global whose layers keep different numbers is refused.\n"
              "The report lies in OUT/organ, or beside the file: EXPERTS_REPORT.md and .html to read, with a picture of which experts "

@@ -18,6 +18,10 @@ static const organ_field layers[] = {FIELD_COUNT("layer", "layer"), FIELD_COUNT(
 static const organ_field losses[] = {FIELD_COUNT("layer", "layer"), FIELD_COUNT("stay", "keep"),
                                      FIELD_WORDS("missed", "{missed:share}", 0)};
 
+static const organ_field healed[] = {FIELD_COUNT("layer", "layer"), FIELD_WORDS("missed before", "{before:~3}", 0),
+                                     FIELD_WORDS("missed after", "{after:~3}", 0), FIELD_WORDS("lambda", "{lambda}", 0),
+                                     FIELD_WORDS("healed", "{healed?yes|no}", 0)};
+
 static const organ_field settings[] = {FIELD_TEXT("where", "where", 0), FIELD_TEXT("setting", "key", ORGAN_FIELD_CODE),
                                        FIELD_WORDS("before", "{before}", 0), FIELD_WORDS("after", "{after}", 0)};
 
@@ -34,7 +38,11 @@ static const organ_block blocks[] = {
     TABLE(ON_TERMINAL, NULL, "settings", FIELDS(settings)),
     SAY(ON_TEXT, NULL,
         "{experts_after:count} of {experts_before:count} experts {dry_run?would stay|stay} in each layer: {bytes_before:bytes} "
-        "{dry_run?would become|became} {bytes_after:bytes}. Their bytes {dry_run?would stay|are} as they were."),
+        "{dry_run?would become|became} {bytes_after:bytes}. {heal?Their down projections {dry_run?would be|are} solved anew, all "
+        "else {dry_run?would stay|is} as it was.|Their bytes {dry_run?would stay|are} as they were.}"),
+    SAY(ON_ALL, "heal&!dry_run",
+        "{heal.healed_layers:count} of {heal.layers:size} layers {heal.healed_layers=1?is|are} healed: they miss less than before on the "
+        "{heal.held_windows:count} windows held back."),
     SAY(ON_TEXT, "dry_run&measurement",
         "Which ones is to be measured, for which --memory {measurement.memory_enough:bytes} is "
         "enough{measurement.products_in_scratch?, with {measurement.products_bytes:bytes} in the scratch file|}."),
@@ -51,6 +59,19 @@ static const organ_block blocks[] = {
           .most = EVERY_TENSOR, .what = "layers"),
     TABLE(ON_ALL, "uneven", "losses", FIELDS(losses), .caption = "Experts of each layer by one budget", .most = EVERY_TENSOR,
           .what = "layers"),
+    SECTION(ON_FILES, "heal&!dry_run", "Heal"),
+    BARS("heal&!dry_run", "healed_rows",
+         .look = {.title = "What each layer misses, before and after its heal",
+                  .subtitle = "squared, a token, over the windows held back",
+                  .description = "Two bars for each layer: what the state behind it misses with the kept experts as they were, and with "
+                                 "their down projections solved anew.",
+                  .value_label = "missed",
+                  .series = {"before", "after"},
+                  .digits = 3},
+         .name = "name", .values = {"before", "after"},
+         .caption = "A layer is healed where that helps on tokens that it was not fitted to."),
+    TABLE(ON_FILES, "heal&!dry_run", "heal.layers", FIELDS(healed),
+          .caption = "What each layer misses, squared, a token, over the windows held back", .most = EVERY_TENSOR, .what = "layers"),
     SECTION(ON_FILES, NULL, "Settings"),
     TABLE(ON_FILES, NULL, "settings", FIELDS(settings), .caption = "What changed in the configuration", .most = EVERY_TENSOR,
           .what = "settings"),
@@ -75,6 +96,21 @@ static json_t *flags_of(const json_t *layer)
     return flags;
 }
 
+/* The bars of what was healed have names. */
+static json_t *healed_rows(const json_t *report)
+{
+    json_t *const rows = json_array();
+    const json_t *const layers_of = json_object_get(json_object_get(report, "heal"), "layers");
+    for (size_t k = 0; k < json_array_size(layers_of); k++) {
+        json_t *const row = json_copy(json_array_get(layers_of, k));
+        char name[32];
+        snprintf(name, sizeof name, "layer %lld", (long long)json_integer_value(json_object_get(row, "layer")));
+        json_object_set_new(row, "name", json_string(name));
+        json_array_append_new(rows, row);
+    }
+    return rows;
+}
+
 static json_t *with_flags(const json_t *report)
 {
     json_t *const made = json_copy((json_t *)report), *const rows = json_array();
@@ -84,13 +120,16 @@ static json_t *with_flags(const json_t *report)
         snprintf(name, sizeof name, "%zu", l);
         json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("name", name), SET("flags", flags_of(json_array_get(all, l)))));
     }
-    return made && json_object_set_new(made, "kept", rows) == 0 ? made : (json_decref(made), NULL);
+    if (made && json_object_set_new(made, "kept", rows) == 0 && json_object_set_new(made, "healed_rows", healed_rows(report)) == 0)
+        return made;
+    json_decref(made);
+    return NULL;
 }
 
 const organ_view organ_experts_view = {.schema = "organ.experts/1",
                                        .kind = "Experts",
                                        .title = "{model.name}",
                                        .lead = "{experts_after:count} of {experts_before:count} experts {dry_run?would stay|stay} in each "
-                                               "layer; what stays keeps its bytes.",
+                                               "layer; {heal?their down projections are solved anew|what stays keeps its bytes}.",
                                        .make = with_flags,
                                        BLOCKS_OF(blocks)};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/experts/experts_job.h"
 
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/operation.h"
 #include "orchestrator/surgery/output/targets.h"
 
@@ -33,6 +34,8 @@ static organ_status check_options(organ_experts_job *job, organ_error *error)
         return organ_fail(error, ORGAN_USAGE, "name a text to measure experts on, --calibration TEXT, or what was measured, --scores FILE");
     if (!o->calibration && o->scratch)
         return organ_fail(error, ORGAN_USAGE, "--scratch has no meaning without --calibration: nothing is measured");
+    if (o->heal && !o->calibration)
+        return organ_fail(error, ORGAN_USAGE, "--heal needs a text to heal along: --calibration TEXT");
     job->global = o->per_layer && strcmp(o->per_layer, "global") == 0;
     if (o->per_layer && !job->global && strcmp(o->per_layer, "uniform") != 0)
         return organ_fail(error, ORGAN_USAGE, "--per-layer %s: is neither uniform nor global", o->per_layer);
@@ -41,16 +44,23 @@ static organ_status check_options(organ_experts_job *job, organ_error *error)
 
 /* ---- the choice ---- */
 
-static organ_status choose(organ_experts_job *job, organ_error *error)
+static organ_status take_layers(organ_experts_job *job, organ_error *error)
 {
     const organ_expert_scores *const s = &job->scores;
-    const uint32_t each = job->keep;
     job->layer_count = organ_cut_layers(job->model);
     job->layers = calloc(job->layer_count + 1, sizeof *job->layers);
     job->counts = calloc(s->layers + 1, sizeof *job->counts);
     job->kept = calloc(s->layers * s->experts + 1, sizeof *job->kept);
     if (!job->layers || !job->counts || !job->kept)
         return organ_fail_memory(error, job->model->path);
+    return ORGAN_OK;
+}
+
+/* The first ones, as long as the scores are not known. */
+static void choose(organ_experts_job *job)
+{
+    const organ_expert_scores *const s = &job->scores;
+    const uint32_t each = job->keep;
     for (size_t l = 0; l < s->layers; l++)
         job->counts[l] = each;
     if (job->global && job->known)
@@ -66,6 +76,56 @@ static organ_status choose(organ_experts_job *job, organ_error *error)
         job->layers[l].experts = (organ_cut_keep){kept, count};
         job->uneven |= job->counts[l] != each;
     }
+}
+
+/* ---- what stays is healed ---- */
+
+static organ_status open_heal(organ_experts_job *job, organ_error *error)
+{
+    const organ_experts_options *const o = job->options;
+    const organ_expert_heal_options healing = {.model = job->model,
+                                               .layers = job->layers,
+                                               .text = o->calibration,
+                                               .samples = o->samples,
+                                               .context = o->context,
+                                               .scratch = o->scratch,
+                                               .engine = job->engine,
+                                               .progress = job->progress};
+    organ_expert_heal_close(job->heal);
+    job->heal = NULL;
+    return o->heal ? organ_expert_heal_open(&healing, &job->heal, error) : ORGAN_OK;
+}
+
+static organ_status resolve(void *context, organ_cut_run *run, organ_error *error)
+{
+    return organ_expert_heal_run(((organ_experts_job *)context)->heal, run, error);
+}
+
+static json_t *results(void *context, const organ_tensor *tensor)
+{
+    return organ_expert_heal_results(((organ_experts_job *)context)->heal, tensor);
+}
+
+static bool recall(void *context, const organ_tensor *tensor, const json_t *known)
+{
+    return organ_expert_heal_recall(((organ_experts_job *)context)->heal, tensor, known);
+}
+
+/* What heals goes by the text too. */
+static json_t *identity(void *context)
+{
+    const organ_experts_job *const job = context;
+    return ORGAN_OBJECT(SET_HELD("healed_along", job->scores.calibration));
+}
+
+/* Whether it can be healed, and in this memory, is seen before the text is gone along; which experts stay is not known then. */
+static organ_status foresee_heal(organ_experts_job *job, organ_error *error)
+{
+    choose(job);
+    if (open_heal(job, error))
+        return error->status;
+    organ_expert_heal_close(job->heal);
+    job->heal = NULL;
     return ORGAN_OK;
 }
 
@@ -86,7 +146,12 @@ static organ_status cut(organ_experts_job *job, json_t **report, organ_error *er
                                .markdown_name = "EXPERTS_REPORT.md",
                                .stage = "cutting",
                                .parameters = organ_experts_parameters,
-                               .document = organ_experts_document};
+                               .document = organ_experts_document,
+                               .resolved = job->heal ? organ_expert_heal_resolved(job->heal) : NULL,
+                               .identity = job->heal ? identity : NULL,
+                               .results = job->heal ? results : NULL,
+                               .recall = job->heal ? recall : NULL,
+                               .resolve = job->heal ? resolve : NULL};
     return organ_cut_make(&all, report, error);
 }
 
@@ -107,8 +172,11 @@ static organ_status work(void *context, json_t **report, organ_error *error)
     organ_experts_job *const job = context;
     if (open_all(job, error) != ORGAN_OK)
         return error->status;
-    if (organ_experts_know(job, error) == ORGAN_OK && choose(job, error) == ORGAN_OK)
-        cut(job, report, error);
+    if (take_layers(job, error) == ORGAN_OK && foresee_heal(job, error) == ORGAN_OK && organ_experts_know(job, error) == ORGAN_OK) {
+        choose(job);
+        if (open_heal(job, error) == ORGAN_OK)
+            cut(job, report, error);
+    }
     organ_experts_forget(job, error->status);
     return error->status;
 }
@@ -116,6 +184,7 @@ static organ_status work(void *context, json_t **report, organ_error *error)
 static void release(void *context)
 {
     organ_experts_job *const job = context;
+    organ_expert_heal_close(job->heal);
     organ_expert_scores_release(&job->scores);
     json_decref(job->identity);
     json_decref(job->needs);

@@ -20,6 +20,7 @@ typedef struct organ_experts_options {
     unsigned samples, context;
     const char *scratch; /* a directory for hidden states; NULL: memory */
     uint64_t most;       /* bytes of a shard */
+    bool heal;           /* solve the down projections of what stays anew along the text */
     bool resume, force, dry_run;
     const organ_experiment_options *evaluate; /* score model and output on its text; NULL: not */
 } organ_experts_options;

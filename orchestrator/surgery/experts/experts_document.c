@@ -8,7 +8,8 @@ json_t *organ_experts_parameters(void *context)
     const organ_experts_job *const job = context;
     const organ_experts_options *const o = job->options;
     return ORGAN_OBJECT(SET_TEXT("keep", o->keep), SET_TEXT("score", organ_expert_score_name(job->score)),
-                        SET_TEXT("per_layer", job->global ? "global" : "uniform"), SET_COUNT("max_shard_bytes", o->most));
+                        SET_TEXT("per_layer", job->global ? "global" : "uniform"), SET_FLAG("heal", o->heal),
+                        SET_COUNT("max_shard_bytes", o->most));
 }
 
 /* What a layer then misses of what it gives; null where the loss is not known. */
@@ -25,12 +26,17 @@ static json_t *definitions_json(void)
 {
     return ORGAN_OBJECT(
         SET_TEXT("kept", "Experts are counted from 0 as the model before has them; the kept ones follow one another in their order. Their "
-                         "bytes, those of scales and other companions too, are as they were."),
+                         "bytes, those of scales and other companions too, are as they were, but for down projections that were healed."),
         SET_TEXT("loss", "What the layer's output loses, squared and summed over tokens, when the router chooses among the kept experts "
                          "alone: experts go one after the other, each time the one whose going costs least."),
         SET_TEXT("reap", "Mean over the tokens of an expert of its gate times the norm of its output."),
         SET_TEXT("sum", "The same, summed."), SET_TEXT("frequency", "Tokens that were routed to an expert."),
-        SET_TEXT("missed", "The loss of a layer's choice, as a part of the squares of all that it gives."));
+        SET_TEXT("missed", "The loss of a layer's choice, as a part of the squares of all that it gives."),
+        SET_TEXT("heal",
+                 "The down projections of a layer's kept experts are solved anew together, so that the state behind the layer comes "
+                 "nearer to what it would be with all experts. Before and after are what it misses, squared, a token, over the "
+                 "windows that are held back: every fourth; lambda is the ridge that is best there. A layer that is not helped "
+                 "there stays as it was."));
 }
 
 json_t *organ_experts_document(void *context, const organ_cut_run *run, const organ_unit_output *made)
@@ -48,5 +54,7 @@ json_t *organ_experts_document(void *context, const organ_cut_run *run, const or
                      SET_FLAG("measured", job->known), SET_HELD("measurement", job->needs),
                      SET("losses", organ_json_rows(job->scores.layers, missed_json, job)), SET_HELD("calibration", job->scores.calibration),
                      SET("scores", job->known ? organ_expert_scores_json(&job->scores, job->identity) : json_null()),
+                     SET("heal", job->heal ? organ_expert_heal_json(job->heal) : json_null()),
+                     SET_COUNT_OF("heal_memory_enough", job->heal && job->options->dry_run, organ_expert_heal_enough(job->heal)),
                      SET("definitions", definitions_json())));
 }

@@ -5,6 +5,7 @@
 
 #include "orchestrator/surgery/cut/cut.h"
 #include "orchestrator/surgery/experts/experts.h"
+#include "orchestrator/surgery/experts/heal.h"
 #include "orchestrator/surgery/experts/measure.h"
 
 typedef struct organ_experts_job {
@@ -23,6 +24,7 @@ typedef struct organ_experts_job {
     bool uneven;      /* layers would keep other numbers than that */
     organ_cut_layer *layers;
     size_t layer_count;
+    organ_expert_heal *heal; /* NULL: what stays is as it was */
     uint32_t *counts, *kept; /* kept experts of each layer that has scores, and which: a row of all for each */
 } organ_experts_job;
 

@@ -259,10 +259,13 @@ static json_t *layer_json(const organ_expert_heal *h, size_t number)
 json_t *organ_expert_heal_json(const organ_expert_heal *h)
 {
     json_t *const layers = json_array();
-    for (size_t l = 0; l < h->layer_count; l++)
+    size_t healed = 0;
+    for (size_t l = 0; l < h->layer_count; l++) {
         if (h->layers[l].cut)
             json_array_append_new(layers, layer_json(h, l));
-    return ORGAN_OBJECT(SET_COUNT("held_windows", h->options.samples / ORGAN_EXPERT_HEAL_WINDOWS),
+        healed += h->layers[l].known && h->layers[l].choice.lambda > 0;
+    }
+    return ORGAN_OBJECT(SET_COUNT("held_windows", h->options.samples / ORGAN_EXPERT_HEAL_WINDOWS), SET_COUNT("healed_layers", healed),
                         SET("calibration", organ_along_json(h->along, "the donor's, and behind the layers that are healed")),
                         SET("layers", layers));
 }

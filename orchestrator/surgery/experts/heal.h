@@ -47,7 +47,7 @@ organ_status organ_expert_heal_run(organ_expert_heal *heal, organ_cut_run *run, 
 json_t *organ_expert_heal_results(const organ_expert_heal *heal, const organ_tensor *tensor);
 bool organ_expert_heal_recall(organ_expert_heal *heal, const organ_tensor *tensor, const json_t *results);
 
-/* {"held_windows", "calibration", "layers": [{"layer", "inputs", "solved_by", "before", "after",
+/* {"held_windows", "healed_layers", "calibration", "layers": [{"layer", "inputs", "solved_by", "before", "after",
  * "lambda", "healed"}]}: of layers that lose experts; before and after are squared and per token, over the windows held back, null where
  * nothing was run. NULL without memory. */
 json_t *organ_expert_heal_json(const organ_expert_heal *heal);

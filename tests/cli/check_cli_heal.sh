@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# organ experts --heal as its users see it. Ends with the line "N passed, N failed"; `--bless` writes the golden files anew.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+
+ln -s "$(dirname "$model")/tiny-moe" tiny-moe
+along=(--calibration tiny-moe/calibration.txt --samples 16 --context 64 --scores scores.json)
+
+ends 0 experts tiny-moe -o plain --keep 50% "${along[@]}" --quiet
+ends 0 experts tiny-moe -o healed --keep 50% "${along[@]}" --heal --quiet
+matches experts/heal ../out
+matches experts/HEAL_REPORT healed/organ/EXPERTS_REPORT.md
+judge "no picture of what layers miss" grep -q "What each layer misses, before and after its heal" healed/organ/EXPERTS_REPORT.html
+judge "other experts stay" test "$(jq -c '[.layers[].kept_experts]' plain/organ/experts.json)" = "$(jq -c '[.layers[].kept_experts]' healed/organ/experts.json)"
+judge "a healed layer misses more" test "$(jq '[.heal.layers[] | select(.healed and .after >= .before)] | length' healed/organ/experts.json)" = 0
+ends 0 inspect healed
+prints "No problems found"
+perplexity_of() { "$organ" perplexity "$1" --text tiny-qwen2/heldout.txt --max-tokens 8000 --context 128 --json 2>/dev/null | jq '.models[0].figures.perplexity'; }
+plain=$(perplexity_of plain)
+judge "heals nothing on another text: $plain" test "$(jq -n "$plain > 1.02 * $(perplexity_of healed)")" = true
+
+# ---- interrupted and resumed ----
+interrupted KILL resumed experts tiny-moe -o resumed --keep 50% "${along[@]}" --heal --threads 1
+judge "a half model is under the final name" test ! -e resumed
+ends 2 experts tiny-moe -o resumed --keep 50% "${along[@]}" --resume
+says "the unfinished run cannot be continued"
+ends 0 experts tiny-moe -o resumed --keep 50% "${along[@]}" --heal --resume
+judge "a resumed run differs from a whole one" cmp -s healed/model.safetensors resumed/model.safetensors
+judge "the report of a resumed run differs" test "$(jq -c .heal healed/organ/experts.json)" = "$(jq -c .heal resumed/organ/experts.json)"
+ends 0 experts tiny-moe -o scratched --keep 50% "${along[@]}" --heal --scratch . --memory 96M --quiet
+judge "--scratch and --memory change bytes" cmp -s healed/model.safetensors scratched/model.safetensors
+
+# ---- told and refused before anything is measured ----
+ends 0 experts tiny-moe -o dry --keep 50% "${along[@]}" --heal --dry-run --json
+judge "a dry run does not say what memory the heal takes" test "$(jq '.heal_memory_enough > 0' ../out)" = true
+refused 2 "--heal needs a text to heal along" experts tiny-moe -o no --keep 50% --scores scores.json --heal
+refused 2 "--heal takes at least 4 windows (--samples)" \
+    experts tiny-moe -o no --keep 50% --calibration tiny-moe/calibration.txt --samples 3 --context 64 --heal
+refused 2 "and what healing it takes; --memory" experts tiny-moe -o no --keep 50% "${along[@]}" --heal --memory 16M
+ends 0 quantize tiny-moe -o packed --scheme fp8-channel --quiet
+refused 2 "down_proj.weight' is F8_E4M3: --heal cannot give it other values" \
+    experts packed -o no --keep 50% --calibration tiny-moe/calibration.txt --samples 4 --context 64 --heal
+
+finish
