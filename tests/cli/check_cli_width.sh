@@ -36,23 +36,25 @@ ends 0 width tiny-qwen2 -o dry "${short[@]}" --ffn 75% --dry-run
 prints "640 of 864 channels of each feed-forward stay"
 prints "Dry run, nothing was written"
 judge "a dry run made something" test ! -e dry -a ! -e .dry.organ-choice.organ-partial
-ends 0 width tiny-qwen2 -o fine "${short[@]}" --ffn 70% --multiple-of 1 --json
+ends 0 width tiny-qwen2 -o fine "${short[@]}" --ffn 70% --multiple-of 1 --dry-run --json
 judge "605 channels do not stay" test "$(number after ../out)" = 605
 judge "something lies beside the outputs" test -z "$(find . -maxdepth 1 -name '.*organ*')"
 
 # ---- each way against the others: what the layers lose, and what the model does ----
-scored=(--evaluate tiny-qwen2/heldout.txt --evaluate-context 128 --evaluate-max-tokens 2048 --json --force)
-lost=() cost=()
-for way in "" --no-resolve "--score wanda" "--score wanda --no-resolve"; do
-    # shellcheck disable=SC2086 # options
-    ends 0 width tiny-qwen2 -o ways --calibration $text --samples 8 --context 256 --quiet --ffn 50% $way "${scored[@]}"
-    lost+=("$(number lost_percent ../out)") cost+=("$(number kl_divergence ../out)")
-done
-here="organ width by ways"
-judge "solving anew loses no less: ${lost[*]}" below "${lost[0]}" "${lost[1]}"
-judge "the loss chooses no better: ${lost[*]}" below "${lost[0]}" "${lost[2]}"
-judge "the model is no nearer solved anew: ${cost[*]}" below "${cost[0]}" "${cost[1]}"
-judge "the model is no nearer than by wanda: ${cost[*]}" below "${cost[0]}" "${cost[3]}"
+if ! sampled; then
+    scored=(--evaluate tiny-qwen2/heldout.txt --evaluate-context 128 --evaluate-max-tokens 2048 --json --force)
+    lost=() cost=()
+    for way in "" --no-resolve "--score wanda" "--score wanda --no-resolve"; do
+        # shellcheck disable=SC2086 # options
+        ends 0 width tiny-qwen2 -o ways --calibration $text --samples 8 --context 256 --quiet --ffn 50% $way "${scored[@]}"
+        lost+=("$(number lost_percent ../out)") cost+=("$(number kl_divergence ../out)")
+    done
+    here="organ width by ways"
+    judge "solving anew loses no less: ${lost[*]}" below "${lost[0]}" "${lost[1]}"
+    judge "the loss chooses no better: ${lost[*]}" below "${lost[0]}" "${lost[2]}"
+    judge "the model is no nearer solved anew: ${cost[*]}" below "${cost[0]}" "${cost[1]}"
+    judge "the model is no nearer than by wanda: ${cost[*]}" below "${cost[0]}" "${cost[3]}"
+fi
 
 # ---- other models ----
 ends 0 width $gguf -o narrow.gguf "${short[@]}" --ffn 75%

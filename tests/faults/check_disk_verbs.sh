@@ -23,6 +23,7 @@ begin=$area/again
 sweep_disk 8 prune-force
 begin=
 sweep_disk 6 purify
+sweep_disk 1 width
 sweep_disk 6 quantize
 sweep_disk 6 quantize-gguf
 sweep_disk 6 dequantize

@@ -17,6 +17,7 @@ begin=$area/again
 sweep_power 8 prune-force
 begin=
 sweep_power 5 purify
+sweep_power 2 width
 sweep_power 5 quantize
 sweep_power 5 quantize-gguf
 sweep_power 5 dequantize

@@ -35,6 +35,7 @@ verb() {
         prune) words=(prune "$q" "${t1[@]}" -o p) ;;
         prune-force) words=(prune "$q" "${t1[@]}" -o p --force) ;;
         purify) words=(purify "$q" --type all --method haar "${t1[@]}" -o p) ;;
+        width) words=(width "$model" "${t1[@]}" -o w --ffn 50% --heads 1 --calibration "$area/longer" --samples 2 --context 32) ;;
         quantize) words=(quantize "$q" "${t1[@]}" --scheme int4-group32 -o q) ;;
         quantize-gguf) words=(quantize "$moe" "${t1[@]}" --scheme q4_0 -o q.gguf) ;;
         dequantize) words=(dequantize "$packed" "${t1[@]}" -o d) ;;
@@ -64,7 +65,7 @@ sweep() {
     local what=$1 count=$2 name=$3 lines words=("${@:4}") leaves=("${more[@]}")
     [[ -z ${FAULT_VERBS:-} || " $FAULT_VERBS " == *" $name "* ]] || return
     ((${#words[@]})) || verb "$name" || bad "there is no verb $name"
-    case $name in prune* | purify* | dequantize* | quantize* | lora-merge | extract | assemble | graft | chimera) leaves+=(--resumable) ;; esac
+    case $name in prune* | purify* | width* | dequantize* | quantize* | lora-merge | extract | assemble | graft | chimera) leaves+=(--resumable) ;; esac
     case $name in measure* | autopsy | fleet | orthogonality* | evaluate) leaves+=(--each) ;; esac
     [[ $name == measure-delete ]] && leaves+=(--again) # a shard that was measured is gone; what was measured of it is written down
     [[ $name == untrusted ]] && leaves+=(--finds)

@@ -14,7 +14,7 @@
 
 static const organ_item merits[] = {
     {NULL, "{dry_run?would be left|are left} of {bytes_before:bytes}", "{bytes_after:bytes}"},
-    {NULL, "parameters, which were {elements_before}", "{elements_after}"},
+    {NULL, "parameters, which were {elements_before:count}", "{elements_after:count}"},
     {"!dry_run&ffn", "of the output of a feed-forward is lost, on average", "{ffn.lost_percent:percent}"},
     {"!dry_run&attention", "of the output of an attention is lost, on average", "{attention.lost_percent:percent}"}};
 
@@ -22,8 +22,8 @@ static const organ_field projections[] = {FIELD_TEXT("projection", "tensor", ORG
                                           FIELD_TEXT("of", "what", 0), FIELD_COUNT("before", "before"), FIELD_COUNT("after", "after"),
                                           FIELD_IF("!dry_run", "output lost", "lost_percent", "percent", 0)};
 
-static const organ_field settings[] = {FIELD_TEXT("setting", "key", ORGAN_FIELD_CODE), FIELD_TEXT("before", "before", 0),
-                                       FIELD_TEXT("after", "after", 0)};
+static const organ_field settings[] = {FIELD_TEXT("where", "where", 0), FIELD_TEXT("setting", "key", ORGAN_FIELD_CODE),
+                                       FIELD_WORDS("before", "{before}", 0), FIELD_WORDS("after", "{after}", 0)};
 
 static const organ_block blocks[] = {
     LINES(NULL, MADE_WORDS("Narrowed", "model") "\n" STAYS "\n" HOW "\n\n"),
@@ -32,21 +32,19 @@ static const organ_block blocks[] = {
     SAY(ON_PAGE, NULL, "Model: {model:model}."),
     SAY(ON_FILES, NULL, "Definition {definition}: " STAYS "; " HOW "."),
     SAY(ON_TEXT, NULL,
-        "{bytes_before:bytes} {dry_run?would become|became} {bytes_after:bytes}, {elements_before} parameters {elements_after}."),
+        "{bytes_before:bytes} {dry_run?would become|became} {bytes_after:bytes}, {elements_before:count} parameters "
+        "{elements_after:count}."),
     SAY(ON_TEXT, "!dry_run&ffn", "Of the output of a feed-forward {ffn.lost_percent:percent} is lost on average."),
     SAY(ON_TEXT, "!dry_run&attention", "Of the output of an attention {attention.lost_percent:percent} is lost on average."),
     EVALUATION_ON(ON_PAGE),
     SECTION(ON_PAGE, "!dry_run", "What each layer lost"),
-    BARS("!dry_run&ffn", "projections",
-         .look = {.title = "Output lost by the down projection of each layer",
-                  .subtitle = "percent of the squares of its outputs on the text",
-                  .description = "A bar for each projection whose inputs went: how much of its output is lost.",
-                  .value_label = "output lost, percent",
-                  .series = {"lost"},
-                  .digits = 3,
-                  .unit = " %"},
-         .name = "tensor", .values = {"lost_percent"},
-         .caption = "What a layer loses is not what the model loses: later layers see it, and an evaluation measures that."),
+    MAP("!dry_run", "projections",
+        .look = {.title = "Output lost by layer and projection",
+                 .description = "Percent of the squares of the outputs of each projection on the text that is missing since its inputs "
+                                "went. The table of projections has the numbers.",
+                 .value_label = "output lost, percent"},
+        .role = "role", .value = "lost_percent", .zero = true,
+        .caption = "What a layer loses is not what the model loses: later layers see it, and an evaluation measures that."),
     SECTION(ON_FILES, NULL, "Projections"),
     TABLE(ON_FILES, NULL, "projections", FIELDS(projections), .most = EVERY_TENSOR, .what = "projections",
           .caption = "The projections that lost inputs{dry_run?| and what of their outputs on the text is missing since}."),

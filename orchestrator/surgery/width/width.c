@@ -88,8 +88,9 @@ static organ_status narrow(void *context, json_t **report, organ_error *error)
     if (try_cut(job, error) || organ_width_choices_begin(job, error) || organ_width_choose(job, error) ||
         organ_model_unchanged(job->model, error))
         return organ_width_choices_end(job, false, error);
+    /* Where another run stands in the way of the output, no later one could go on with what was chosen. */
     cut(job, false, report, error);
-    return organ_width_choices_end(job, !error->status || *report, error);
+    return organ_width_choices_end(job, !error->status || *report || error->status == ORGAN_USAGE, error);
 }
 
 static void close_width(void *context)
