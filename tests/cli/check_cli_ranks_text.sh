@@ -18,6 +18,7 @@ same 5.gguf quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --schem
 same 6 prune "${model%/*}/tiny-moe" --method wanda -s 50 --calibration tiny-qwen2/calibration.txt --samples 24 --context 128 # three chunks
 # Hidden states of each rank in a file of its own; the file of a rank without windows is empty.
 same 9 prune tiny-qwen2 --method physarum-v2 -s 50 --calibration tiny-qwen2/calibration.txt --samples 24 --context 64 --targets '*.0.*.[kv]_proj.weight' --scratch .
+same 10 experts "${model%/*}/tiny-moe" --keep 50% --calibration tiny-qwen2/calibration.txt --samples 11 --context 96 # two chunks
 
 # ---- one budget ----
 divide=(--allocate global --allocate-tokens 64 --allocate-layers 2 --rounds 1)

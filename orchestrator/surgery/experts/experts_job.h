@@ -18,7 +18,7 @@ typedef struct organ_experts_job {
     organ_expert_scores scores;
     bool known;       /* the scores of all layers are */
     json_t *identity; /* what they belong to */
-    json_t *needs;    /* what the measurement takes; NULL: there is none */
+    json_t *needs;    /* of a dry run, what the measurement would take; NULL: there is none */
     char *unfinished; /* beside the output, what is measured until that has it; NULL: --scores has */
     uint32_t keep;    /* experts of each layer, or on the average of them */
     bool uneven;      /* layers would keep other numbers than that */

@@ -61,7 +61,7 @@ static organ_status measure(organ_experts_job *job, organ_expert_measure *along,
     organ_ranks_agree(job->engine->ranks, "scores of experts are looked for", error);
     if (error->status || organ_expert_scores_read(&job->scores, job->identity, file, &job->known, error) != ORGAN_OK)
         return error->status;
-    if (!job->known && !(job->needs = organ_expert_measure_needs(along)))
+    if (!job->known && o->dry_run && !(job->needs = organ_expert_measure_needs(along)))
         return organ_fail_memory(error, file);
     if (job->known || o->dry_run || organ_expert_measure_run(along, file, error) != ORGAN_OK)
         return error->status;
