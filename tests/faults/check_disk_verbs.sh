@@ -27,6 +27,8 @@ sweep_disk 1 width
 sweep_disk 6 quantize
 sweep_disk 6 quantize-gguf
 sweep_disk 6 dequantize
+sweep_disk 4 experts
+sweep_disk 2 audit-cut
 sweep_disk 7 extract
 sweep_disk 7 assemble
 sweep_disk 6 graft

@@ -46,6 +46,8 @@ sweep_memory 8 measure-delete
 begin=
 sweep_memory 8 autopsy
 sweep_memory 8 audit
+sweep_memory 8 experts
+sweep_memory 8 audit-cut
 sweep_memory 8 extract
 sweep_memory 460 assemble
 sweep_memory 8 graft

@@ -25,6 +25,12 @@ preload() {
     echo "$library${asan:+:$asan}"
 }
 
+# Scores of experts, and a model that was cut by them, for those that need them.
+scores_of_experts() {
+    [[ -e $area/fewer ]] || "$organ" experts "$fixtures/tiny-moe" --keep 4 --calibration "$fixtures/tiny-moe/calibration.txt" --samples 2 \
+        --context 32 --scores "$area/scores.json" -o "$area/fewer" --quiet >"$scratch/made" 2>&1
+}
+
 # verb NAME: the words of the verb of that name, as several of the scripts run it, into $words. What it reads stands in variables, which a script may set.
 packed=$fixtures/precision/ct-packed-group moe=$fixtures/forward/qwen3moe.gguf adapter=$fixtures/tiny-lora
 verb() {
@@ -49,6 +55,8 @@ verb() {
         audit) words=(audit "$q" "$area/pruned" "${t1[@]}" --html a.html) ;;
         evaluate) words=(evaluate "$model" "$area/tuned" --text "$area/text" "${t1[@]}" -o e) ;;
         fleet) words=(fleet "$area/models" "${t1[@]}" -o f) ;;
+        experts) scores_of_experts && words=(experts "$fixtures/tiny-moe" --keep 4 --scores "$area/scores.json" "${t1[@]}" -o fewer) ;;
+        audit-cut) scores_of_experts && words=(audit "$fixtures/tiny-moe" "$area/fewer" "${t1[@]}") ;;
         lora-merge) words=(lora merge --base "$model" --adapter "$adapter" "${t1[@]}" -o l) ;;
         lora-extract) words=(lora extract --base "$model" --tuned "$area/tuned" "${t1[@]}" --rank 4 -o l) ;;
         lora-sanitize) words=(lora sanitize "$adapter" "${t1[@]}" -o l) ;;
@@ -65,7 +73,7 @@ sweep() {
     local what=$1 count=$2 name=$3 lines words=("${@:4}") leaves=("${more[@]}")
     [[ -z ${FAULT_VERBS:-} || " $FAULT_VERBS " == *" $name "* ]] || return
     ((${#words[@]})) || verb "$name" || bad "there is no verb $name"
-    case $name in prune* | purify* | width* | dequantize* | quantize* | lora-merge | extract | assemble | graft | chimera) leaves+=(--resumable) ;; esac
+    case $name in prune* | purify* | width* | dequantize* | quantize* | lora-merge | extract | assemble | graft | chimera | experts) leaves+=(--resumable) ;; esac
     case $name in measure* | autopsy | fleet | orthogonality* | evaluate) leaves+=(--each) ;; esac
     [[ $name == measure-delete ]] && leaves+=(--again) # a shard that was measured is gone; what was measured of it is written down
     [[ $name == untrusted ]] && leaves+=(--finds)

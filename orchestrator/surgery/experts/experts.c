@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/experts/experts_job.h"
 
+#include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/operation.h"
 #include "orchestrator/surgery/output/targets.h"
@@ -174,7 +175,8 @@ static organ_status work(void *context, json_t **report, organ_error *error)
         return error->status;
     if (take_layers(job, error) == ORGAN_OK && foresee_heal(job, error) == ORGAN_OK && organ_experts_know(job, error) == ORGAN_OK) {
         choose(job);
-        if (open_heal(job, error) == ORGAN_OK)
+        /* Nothing is written by scores of which a part found no memory. */
+        if (open_heal(job, error) == ORGAN_OK && organ_memory_work_check(job->model->path, error) == ORGAN_OK)
             cut(job, report, error);
     }
     organ_experts_forget(job, error->status);
