@@ -61,6 +61,9 @@ void organ_layer_write(organ_layer *layer, const char *tensor, const float *valu
  * organ_layer_matrix is false. */
 void *organ_layer_values(organ_layer *layer, const char *tensor, uint64_t *bytes);
 
+/* A matrix of blocks of GGUF as the layer holds it, as the file does, for a caller that encodes it anew; NULL where it is none. */
+void *organ_layer_blocks(organ_layer *layer, const char *tensor, uint64_t *bytes);
+
 /* Carries the batch through the layer, in place. `tap` may be NULL. */
 organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows, float *hidden,
                              const organ_tap *tap, organ_error *error);

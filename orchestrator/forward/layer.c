@@ -331,6 +331,16 @@ void *organ_layer_values(organ_layer *layer, const char *tensor, uint64_t *bytes
     return layer->values + slot->at + first * row_bytes(slot);
 }
 
+void *organ_layer_blocks(organ_layer *layer, const char *tensor, uint64_t *bytes)
+{
+    uint64_t first, rows, cols;
+    const forward_slot *const slot = find_slot(layer, tensor, &first, &rows, &cols);
+    if (!slot || !slot->packed || organ_dtype_describe(slot->weight->codes->dtype)->elements < 2)
+        return NULL;
+    *bytes = slot->weight->codes->bytes / slot->rows * rows;
+    return layer->values + slot->at + slot->weight->codes->bytes / slot->rows * first;
+}
+
 void organ_layer_write(organ_layer *layer, const char *tensor, const float *values)
 {
     const organ_kernels *const kernels = layer->forward->engine->kernels;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # organ experts --heal as its users see it. Ends with the line "N passed, N failed"; `--bless` writes the golden files anew.
-. "$(dirname "$0")/../kit/cli_kit.sh"
+. "$(dirname "$0")/../kit/ranks_kit.sh"
 
 ln -s "$(dirname "$model")/tiny-moe" tiny-moe
 along=(--calibration tiny-moe/calibration.txt --samples 16 --context 64 --scores scores.json)
@@ -40,5 +40,11 @@ refused 2 "and what healing it takes; --memory" experts tiny-moe -o no --keep 50
 ends 0 quantize tiny-moe -o packed --scheme fp8-channel --quiet
 refused 2 "down_proj.weight' is F8_E4M3: --heal cannot give it other values" \
     experts packed -o no --keep 50% --calibration tiny-moe/calibration.txt --samples 4 --context 64 --heal
+
+# ---- by several processes ----
+need_launcher
+ranks 3 0 experts tiny-moe -o ranked --keep 50% "${along[@]}" --heal --quiet
+judge "three processes make other bytes" cmp -s healed/model.safetensors ranked/model.safetensors
+judge "three processes tell something else" test "$(jq -c .heal healed/organ/experts.json)" = "$(jq -c .heal ranked/organ/experts.json)"
 
 finish

@@ -73,7 +73,8 @@ bool organ_cut_done(const organ_cut_run *run, const organ_tensor *tensor);
 /* FP32 values of a matrix of a resolved tensor as the output will have it: kept rows x kept columns, rows in the order of the file. They
  * are rounded to the type of the donor (BF16, F16, F32; blocks of GGUF with the scales that fit best) and become what is stored. `matrix`:
  * its number in a stack of the donor, else 0; it stays. With the last matrix of a tensor its unit is finished. Where the tensor is that of
- * another rank (`own` false, as organ_along_matrix has it) the values are only rounded. ORGAN_BAD_INPUT for a value that is not finite. */
+ * another rank (`own` false, as organ_along_matrix has it) the values are only rounded. ORGAN_BAD_INPUT for a value that is not finite.
+ * NULL: the matrix, all rows and columns of which stay, keeps its bytes. */
 organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own, float *weights, organ_error *error);
 
 /* What an earlier run stored of it. */

@@ -74,13 +74,30 @@ static organ_status put_rows(organ_cut_run *run, const place *p, bool own, float
     return ORGAN_OK;
 }
 
+/* The bytes of the donor, rows of a matrix that all stay. */
+static organ_status copy_rows(organ_cut_run *run, const place *p, uint64_t matrix, void *units, organ_error *error)
+{
+    const organ_tensor *const tensor = p->part->tensor;
+    for (size_t r = 0; r < p->rows && !error->status; r += p->band) {
+        const size_t bytes = organ_lesser(p->band, p->rows - r) * p->row_bytes;
+        if (organ_model_read(run->model, tensor->file, units, bytes, tensor->offset + (matrix * p->rows + r) * p->row_bytes, error) ==
+            ORGAN_OK)
+            organ_unit_run_put(run->run, p->part->piece, units, bytes, p->at + r * p->row_bytes, NULL, error);
+    }
+    return error->status;
+}
+
 organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own, float *weights, organ_error *error)
 {
     const place p = place_of(run, tensor, matrix);
     void *const units = aligned_alloc(64, organ_to_line(p.band * p.row_bytes + 64));
     if (!units)
         return organ_fail_memory(error, tensor->name);
-    if (put_rows(run, &p, own, weights, units, error) == ORGAN_OK && own && ++p.part->put == p.part->matrices) {
+    if (weights)
+        put_rows(run, &p, own, weights, units, error);
+    else if (own)
+        copy_rows(run, &p, matrix, units, error);
+    if (!error->status && own && ++p.part->put == p.part->matrices) {
         json_t *const results = run->cut->results ? run->cut->results(run->cut->context, tensor) : json_object();
         organ_unit_run_finish(run->run, p.part->piece, results, error);
         organ_progress_advance(run->cut->progress, tensor->bytes, run->pieces[p.part->piece].name, NULL);

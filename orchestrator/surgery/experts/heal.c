@@ -7,6 +7,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/algebra/floats.h"
 #include "orchestrator/surgery/experts/heal_job.h"
+#include "orchestrator/surgery/output/plain_only.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -114,6 +115,13 @@ static organ_status open_layer(organ_expert_heal *h, size_t number, uint64_t exp
     return ORGAN_OK;
 }
 
+bool organ_expert_heal_takes(const organ_engine *engine, organ_dtype type)
+{
+    if (organ_dtype_is_blocks(type))
+        return engine->kernels->fit[organ_dtype_describe(type)->ggml] != NULL;
+    return type == ORGAN_BF16 || type == ORGAN_F16 || type == ORGAN_F32;
+}
+
 /* Marks what gets other values; refused where a type cannot take them. */
 static organ_status resolve_layer(organ_expert_heal *h, size_t number, organ_error *error)
 {
@@ -125,7 +133,7 @@ static organ_status resolve_layer(organ_expert_heal *h, size_t number, organ_err
             return organ_fail(error, ORGAN_USAGE,
                               "%s: the down projection of expert %u of layer %zu is packed: --heal cannot give it other values",
                               h->options.model->path, expert, number);
-        if (tensor->dtype != ORGAN_BF16 && tensor->dtype != ORGAN_F16 && tensor->dtype != ORGAN_F32)
+        if (!organ_expert_heal_takes(h->options.engine, tensor->dtype))
             return organ_fail(error, ORGAN_USAGE, "tensor '%s' is %s: --heal cannot give it other values", tensor->name,
                               organ_dtype_name(tensor->dtype));
         h->resolved[tensor - h->options.model->tensors] = true;
@@ -140,8 +148,9 @@ static organ_status enter(void *context, const organ_along_layer *layer, organ_e
     organ_expert_heal *const h = context;
     const organ_heal_layer *const own = &h->layers[layer->number];
     bool done = true;
+    /* Blocks that were put are made again: what was read back of them would not give the same ones. */
     for (size_t e = 0; own->cut && e < h->config->experts; e++)
-        done = done && (!own->kept[e] || organ_cut_done(h->run, own->tensors[e]));
+        done = done && (!own->kept[e] || (!organ_dtype_is_blocks(own->tensors[e]->dtype) && organ_cut_done(h->run, own->tensors[e])));
     h->open = own->cut && !done;
     const organ_ridge_shape shape = organ_heal_shape(h, own);
     if (h->open)

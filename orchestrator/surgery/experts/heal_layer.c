@@ -3,6 +3,7 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/algebra/floats.h"
 #include "orchestrator/surgery/experts/heal_job.h"
+#include "orchestrator/surgery/output/plain_only.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,6 +46,36 @@ static organ_status check_shape(const layer_job *j, const char *name, organ_erro
     return ORGAN_OK;
 }
 
+static void add_change(const layer_job *j, size_t block)
+{
+    organ_ridge_block(j->heal->ridge, block, j->change);
+    for (size_t k = 0; k < j->size; k++)
+        j->weights[k] += j->change[k];
+}
+
+/* The same of blocks, which the layer holds as the file does: a matrix that is not healed keeps its own. */
+static organ_status settle_blocks(const layer_job *j, size_t expert, size_t block, bool own, organ_error *error)
+{
+    const organ_expert_heal *const h = j->heal;
+    const organ_tensor *const tensor = j->own->tensors[expert];
+    const organ_kernels *const kernels = h->options.engine->kernels;
+    const organ_dtype_info *const type = organ_dtype_describe(tensor->dtype);
+    const size_t count = j->size / type->elements;
+    char name[NAME_SIZE];
+    uint64_t bytes = 0;
+    name_of(j->own, expert, name);
+    void *const blocks = organ_layer_blocks(j->layer->loaded, name, &bytes);
+    if (!blocks || bytes != count * type->bytes)
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' is no matrix of %zu values in the forward pass: it cannot be healed", name,
+                          j->size);
+    if (j->own->choice.lambda == 0)
+        return organ_cut_put(h->run, tensor, j->own->matrices[expert], own, NULL, error);
+    kernels->dequantize[type->ggml](blocks, j->weights, count);
+    add_change(j, block);
+    kernels->fit[type->ggml](j->weights, NULL, (size_t)h->config->expert_intermediate, blocks, count);
+    return organ_cut_put(h->run, tensor, j->own->matrices[expert], own, j->weights, error);
+}
+
 /* The matrix of an expert, the one of number `block` among the kept. */
 static organ_status settle_expert(const layer_job *j, size_t expert, size_t block, organ_error *error)
 {
@@ -52,16 +83,16 @@ static organ_status settle_expert(const layer_job *j, size_t expert, size_t bloc
     const organ_tensor *const tensor = j->own->tensors[expert];
     const uint64_t matrix = j->own->matrices[expert];
     char name[NAME_SIZE];
+    const bool put = !organ_cut_done(h->run, tensor) && is_mine(j, expert);
+    if (organ_dtype_is_blocks(tensor->dtype))
+        return settle_blocks(j, expert, block, put, error);
     name_of(j->own, expert, name);
     if (check_shape(j, name, error))
         return error->status;
-    const bool done = organ_cut_done(h->run, tensor);
     if (h->open) {
         organ_layer_read(j->layer->loaded, name, j->weights);
-        organ_ridge_block(h->ridge, block, j->change);
-        for (size_t k = 0; k < j->size; k++)
-            j->weights[k] += j->change[k];
-        organ_cut_put(h->run, tensor, matrix, !done && is_mine(j, expert), j->weights, error);
+        add_change(j, block);
+        organ_cut_put(h->run, tensor, matrix, put, j->weights, error);
     } else
         organ_cut_get(h->run, tensor, matrix, j->weights, error);
     if (!error->status)

@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: MIT
  * What is left of a mixture is healed: it misses less on tokens that it has not seen, the same bytes whatever the way, and a run that
  * ended goes on to them. */
+#include "formats/gguf/file.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/experts/heal.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/require.h"
 #include "tests/kit/resume_rig.h"
+#include "tests/kit/samples.h"
 #include "tests/kit/suite_table.h"
 #include "tests/surgery/calibrated/method_rig.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define MODEL "fixtures/tiny-moe"
 #define TEXT  MODEL "/calibration.txt"
@@ -23,7 +28,7 @@ static const uint32_t kept[LAYERS][KEPT] = {
     {0, 2, 3, 5, 6, 8, 9, 14}, {4, 8, 10, 11, 12, 13, 14, 15}, {1, 2, 4, 5, 6, 8, 9, 10}, {0, 1, 4, 6, 7, 11, 13, 15}};
 
 typedef struct heal_way {
-    bool stacked; /* the donor in the scratch directory; else fixtures/tiny-moe */
+    bool stacked; /* the donor in the scratch directory, 3 layers of 6 experts; else fixtures/tiny-moe */
     const char *isa;
     unsigned samples, context;
     size_t threads;
@@ -34,6 +39,113 @@ typedef struct heal_way {
 
 static const heal_way usual = {.samples = 8, .context = 64, .threads = 2, .memory = (uint64_t)256 << 20};
 static json_t *report; /* of the last run */
+
+/* ---- a donor of blocks ---- */
+
+enum { HIDDEN = 64, WIDTH = 32, EXPERTS = 6, WORDS = 96 };
+
+typedef struct blocks_tensor {
+    const char *name;
+    organ_dtype dtype;
+    unsigned rank;
+    uint64_t shape[3];
+} blocks_tensor;
+
+static const blocks_tensor of_model[] = {{"token_embd.weight", ORGAN_F32, 2, {WORDS, HIDDEN}},
+                                         {"output.weight", ORGAN_F32, 2, {WORDS, HIDDEN}},
+                                         {"output_norm.weight", ORGAN_F32, 1, {HIDDEN}}};
+static const blocks_tensor of_layer[] = {{"attn_norm.weight", ORGAN_F32, 1, {HIDDEN}},
+                                         {"ffn_norm.weight", ORGAN_F32, 1, {HIDDEN}},
+                                         {"attn_q_norm.weight", ORGAN_F32, 1, {16}},
+                                         {"attn_k_norm.weight", ORGAN_F32, 1, {16}},
+                                         {"attn_q.weight", ORGAN_F32, 2, {HIDDEN, HIDDEN}},
+                                         {"attn_k.weight", ORGAN_F32, 2, {HIDDEN / 2, HIDDEN}},
+                                         {"attn_v.weight", ORGAN_F32, 2, {HIDDEN / 2, HIDDEN}},
+                                         {"attn_output.weight", ORGAN_F32, 2, {HIDDEN, HIDDEN}},
+                                         {"ffn_gate_inp.weight", ORGAN_F32, 2, {EXPERTS, HIDDEN}},
+                                         {"ffn_gate_exps.weight", ORGAN_F32, 3, {EXPERTS, WIDTH, HIDDEN}},
+                                         {"ffn_up_exps.weight", ORGAN_F32, 3, {EXPERTS, WIDTH, HIDDEN}},
+                                         {"ffn_down_exps.weight", ORGAN_Q8_0, 3, {EXPERTS, HIDDEN, WIDTH}}};
+
+enum { OF_MODEL = sizeof of_model / sizeof *of_model, OF_LAYER = sizeof of_layer / sizeof *of_layer };
+
+/* Norms are ones; the experts of a stack have most in common, so that those that stay can stand in for others. */
+static void put_values(FILE *out, const blocks_tensor *t, samples *from)
+{
+    const organ_kernels *const kernels = organ_kernels_scalar;
+    const size_t stack = t->rank == 3 ? t->shape[0] : 1, each = t->rank == 1 ? t->shape[0] : t->shape[t->rank - 2] * t->shape[t->rank - 1];
+    float *const common = malloc(each * sizeof *common), *const own = malloc(each * sizeof *own);
+    samples_fill(from, NORMAL, common, each);
+    for (size_t e = 0; e < stack; e++) {
+        samples_fill(from, NORMAL, own, each);
+        for (size_t k = 0; k < each; k++)
+            own[k] = t->rank == 1 ? 1 : t->rank == 2 ? 0.2f * common[k] : 0.2f * common[k] + 0.1f * own[k];
+        unsigned char blocks[HIDDEN * WIDTH / 32 * 34];
+        if (t->dtype == ORGAN_Q8_0)
+            kernels->quantize[organ_dtype_describe(ORGAN_Q8_0)->ggml](own, blocks, each / 32);
+        const bool packed = t->dtype == ORGAN_Q8_0;
+        ck_assert_uint_eq(fwrite(packed ? (const void *)blocks : own, packed ? each / 32 * 34 : each * sizeof *own, 1, out), 1);
+    }
+    free(common);
+    free(own);
+}
+
+static void put_number(organ_gguf_writer *writer, const char *key, organ_gguf_type type, const void *value, organ_error *error)
+{
+    const organ_gguf_kv kv = {key, type, type, 1, value, 4};
+    organ_gguf_writer_kv(writer, &kv, error);
+}
+
+/* donor/model.gguf, with tokenizer and text as method_make_donor gives them. */
+static void make_blocks(void)
+{
+    static const struct {
+        const char *key;
+        uint32_t value;
+    } numbers[] = {
+        {"block_count", STACKED_LAYERS},       {"context_length", 64},      {"embedding_length", HIDDEN},   {"feed_forward_length", WIDTH},
+        {"expert_feed_forward_length", WIDTH}, {"attention.head_count", 4}, {"attention.head_count_kv", 2}, {"attention.key_length", 16},
+        {"attention.value_length", 16},        {"expert_count", EXPERTS},   {"expert_used_count", 2}};
+    const float base = 10000, epsilon = 1e-6f;
+    organ_error error = {0};
+    organ_gguf_writer *writer = NULL;
+    organ_gguf_layout layout;
+    blocks_tensor all[OF_MODEL + STACKED_LAYERS * OF_LAYER];
+    char names[OF_MODEL + STACKED_LAYERS * OF_LAYER][64];
+    size_t count = 0;
+    method_make_donor("qwen3moe.gguf");
+    ck_assert_int_eq(organ_gguf_writer_create(&writer, &error), ORGAN_OK);
+    organ_gguf_writer_set_string(writer, "general.architecture", "qwen3moe", 8, &error);
+    for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++) {
+        char key[64];
+        snprintf(key, sizeof key, "qwen3moe.%s", numbers[k].key);
+        put_number(writer, key, ORGAN_GGUF_U32, &numbers[k].value, &error);
+    }
+    put_number(writer, "qwen3moe.rope.freq_base", ORGAN_GGUF_F32, &base, &error);
+    put_number(writer, "qwen3moe.attention.layer_norm_rms_epsilon", ORGAN_GGUF_F32, &epsilon, &error);
+    for (size_t k = 0; k < OF_MODEL; k++)
+        all[count++] = of_model[k];
+    for (size_t l = 0; l < STACKED_LAYERS; l++)
+        for (size_t k = 0; k < OF_LAYER; k++) {
+            snprintf(names[count], sizeof names[count], "blk.%zu.%s", l, of_layer[k].name);
+            all[count] = of_layer[k];
+            all[count].name = names[count];
+            count++;
+        }
+    for (size_t k = 0; k < count; k++)
+        organ_gguf_writer_tensor(writer, all[k].name, all[k].dtype, all[k].rank, all[k].shape, &error);
+    organ_gguf_writer_finish(writer, &layout, &error);
+    ck_assert_msg(error.status == ORGAN_OK, "%s", error.message);
+    FILE *const out = fopen(scratch_path("donor/model.gguf"), "wb");
+    samples from = {11};
+    ck_assert_uint_eq(fwrite(layout.bytes, layout.size, 1, out), 1);
+    for (size_t k = 0; k < count; k++) {
+        fseek(out, (long)layout.offsets[k], SEEK_SET);
+        put_values(out, &all[k], &from);
+    }
+    ck_assert_int_eq(fclose(out) | truncate(scratch_path("donor/model.gguf"), (off_t)layout.file_size), 0);
+    organ_gguf_writer_destroy(writer);
+}
 
 /* ---- a run ---- */
 
@@ -93,6 +205,7 @@ static organ_status heal_model(const heal_way *way, const organ_model *model, co
                                    .resolved = organ_expert_heal_resolved(h.heal),
                                    .path = output,
                                    .resume = resume,
+                                   .most = UINT64_MAX,
                                    .dry_run = way->dry_run,
                                    .engine = engine,
                                    .context = &h,
@@ -224,6 +337,20 @@ START_TEST(bytes_do_not_depend_on_the_way)
 }
 END_TEST
 
+static bool same_file(const char *a, const char *b)
+{
+    FILE *const x = fopen(scratch_path("%s", a), "rb"), *const y = fopen(scratch_path("%s", b), "rb");
+    int one = 0, other = 0;
+    ck_assert(x && y);
+    while (one != EOF && one == other) {
+        one = fgetc(x);
+        other = fgetc(y);
+    }
+    fclose(x);
+    fclose(y);
+    return one == other;
+}
+
 /* ---- what ends it ---- */
 
 /* All experts of a layer in one tensor. */
@@ -241,6 +368,67 @@ START_TEST(stopped_runs_go_on)
 {
     method_make_donor("qwen3moe-stacked");
     stopped_run_goes_on(&verb);
+}
+END_TEST
+
+/* Blocks are encoded anew where that helps, others stay; a run that goes on makes them again. */
+START_TEST(blocks_take_other_values)
+{
+    heal_way way = brief;
+    way.samples = 24;
+    make_blocks();
+    must_heal(way, "whole.gguf");
+    size_t healed = 0;
+    for (size_t l = 0; l < STACKED_LAYERS; l++)
+        healed += json_is_true(json_object_get(layer_of(l), "healed"));
+    ck_assert_uint_ge(healed, 1);
+    way.threads = 3;
+    way.isa = "scalar";
+    must_heal(way, "other.gguf");
+    ck_assert(same_file("whole.gguf", "other.gguf"));
+    organ_error error = {0};
+    organ_model *donor = NULL, *out = NULL;
+    ck_assert_int_eq(organ_model_open(scratch_path("donor"), &donor, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_model_open(scratch_path("whole.gguf"), &out, &error), ORGAN_OK);
+    for (size_t l = 0; l < STACKED_LAYERS; l++) {
+        char name[64];
+        snprintf(name, sizeof name, "blk.%zu.ffn_down_exps.weight", l);
+        const organ_tensor *const made = organ_model_find(out, name), *const from = organ_model_find(donor, name);
+        unsigned char mine[HIDDEN * WIDTH / 32 * 34], theirs[sizeof mine];
+        ck_assert(made->dtype == ORGAN_Q8_0 && made->bytes == STACKED_KEPT * sizeof mine);
+        ck_assert_int_eq(organ_model_read(out, made->file, mine, sizeof mine, made->offset, &error), ORGAN_OK);
+        ck_assert_int_eq(
+            organ_model_read(donor, from->file, theirs, sizeof theirs, from->offset + kept_of_stacks[l][0] * sizeof mine, &error),
+            ORGAN_OK);
+        ck_assert_int_eq(memcmp(mine, theirs, sizeof mine) != 0, json_is_true(json_object_get(layer_of(l), "healed")));
+    }
+    organ_model_close(donor);
+    organ_model_close(out);
+}
+END_TEST
+
+START_TEST(killed_runs_with_blocks_go_on)
+{
+    make_blocks();
+    fault_clear();
+    must_heal(brief, "whole.gguf");
+    const long writes = fault_count(FAULT_PWRITE);
+    for (long k = 1; k < 5; k++) {
+        organ_error error = {0};
+        char output[32];
+        int status = 0;
+        snprintf(output, sizeof output, "killed%ld.gguf", k);
+        const pid_t child = fork();
+        if (child == 0) {
+            fault_at(FAULT_PWRITE, writes * k / 5, -1, false, NULL);
+            _exit(run_heal(&brief, output, false, 2, NULL, &error));
+        }
+        ck_assert_int_eq(waitpid(child, &status, 0), child);
+        ck_assert_msg(WIFSIGNALED(status), "%ld of %ld writes: ends with %d", writes * k / 5, writes, status);
+        ck_assert(!exists(scratch_path("%s", output)));
+        ck_assert_msg(run_heal(&brief, output, true, 1, NULL, &error) == ORGAN_OK, "%s", error.message);
+        ck_assert(same_file("whole.gguf", output));
+    }
 }
 END_TEST
 
@@ -287,7 +475,7 @@ static void tear_down(void)
 int main(void)
 {
     const suite_case cases[] = {{"healed", {a_healed_layer_misses_less, down_projections_alone_change, bytes_do_not_depend_on_the_way}},
-                                {"ended", {killed_runs_go_on, stopped_runs_go_on}},
+                                {"ended", {killed_runs_go_on, killed_runs_with_blocks_go_on, stopped_runs_go_on, blocks_take_other_values}},
                                 {"refused", {too_few_windows, too_little_memory}}};
     Suite *const suites[] = {suite_of("experts_heal", cases, sizeof cases / sizeof *cases, scratch_make, tear_down), NULL};
     return run_suites(suites);
