@@ -108,7 +108,7 @@ surgery/remake output algebra trial
 surgery/purify output algebra trial remake measure
 surgery/cut output algebra trial remake prune
 surgery/precision output algebra along_text trial remake allocate
-surgery/layers output algebra along_text trial remake allocate
+surgery/layers output algebra along_text trial remake allocate cut
 surgery/lora output algebra trial remake precision
 surgery/orthogonality output algebra lora
 surgery/health output algebra
@@ -142,7 +142,7 @@ surgery/remake remake.h
 surgery/cut cut.h audit_cut.h
 surgery/allocate allocate.h allocate_options.h curves.h exchanges.h variants.h
 surgery/prune prune.h audit.h job.h
-surgery/along_text along_text.h calibration.h expand_moments.h
+surgery/along_text along_text.h calibration.h expand_moments.h states.h
 surgery/calibrated calibrated.h calibrated_options.h
 surgery/text text.h
 surgery/organs organs.h

@@ -11,6 +11,7 @@
 #include "orchestrator/surgery/cut/audit_cut.h"
 #include "orchestrator/surgery/experts/experts.h"
 #include "orchestrator/surgery/health/health.h"
+#include "orchestrator/surgery/layers/layers.h"
 #include "orchestrator/surgery/lora/lora.h"
 #include "orchestrator/surgery/measure/fleet.h"
 #include "orchestrator/surgery/measure/measure.h"
@@ -42,6 +43,7 @@ typedef struct organ_call {
     const char *definition;    /* measure --definition */
     bool tensors;              /* measure --tensors, autopsy --tensors */
     organ_purify_options purify;
+    organ_layers_options layers;
     organ_width_options width;
     organ_extract_options extract;
     organ_assemble_options assemble;

@@ -15,7 +15,7 @@ static const organ_verb *const verbs[] = {
     &organ_measure_verb, &organ_fleet_verb, &organ_autopsy_verb, &organ_orthogonality_verb, &organ_report_verb,
     &organ_extract_verb, &organ_assemble_verb, &organ_graft_verb, &organ_chimera_verb,
     &organ_dequantize_verb, &organ_quantize_verb,
-    &organ_experts_verb, &organ_width_verb,
+    &organ_experts_verb, &organ_layers_verb, &organ_width_verb,
     &organ_lora_extract_verb, &organ_lora_sanitize_verb, &organ_lora_merge_verb, &organ_lora_resize_verb,
     &organ_tokenize_verb, &organ_perplexity_verb, &organ_evaluate_verb, &organ_generate_verb,
     &organ_serve_verb,
@@ -49,7 +49,7 @@ void organ_call_complete(organ_call *call)
     call->tokenize.access = call->generate.access = call->perplexity.experiment.access = &call->access;
     call->evaluate.experiment.access = &call->access;
     const organ_experiment_options *const evaluation = call->evaluation.text ? &call->evaluation : NULL;
-    call->prune.evaluate = call->purify.evaluate = call->graft.evaluate = evaluation;
+    call->prune.evaluate = call->purify.evaluate = call->layers.evaluate = call->graft.evaluate = evaluation;
     call->dequantize.evaluate = call->quantize.evaluate = call->lora_merge.evaluate = evaluation;
     call->experts.evaluate = call->width.evaluate = evaluation;
     call->measure.models = call->models.word;

@@ -20,6 +20,7 @@
     VIEW(generate)                                                                                                                         \
     VIEW(graft)                                                                                                                            \
     VIEW(inspect)                                                                                                                          \
+    VIEW(layers)                                                                                                                           \
     VIEW(lora_extract)                                                                                                                     \
     VIEW(lora_merge)                                                                                                                       \
     VIEW(lora_resize)                                                                                                                      \

@@ -32,8 +32,9 @@ static organ_status cut(organ_along_text *along, const uint32_t *ids, organ_erro
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no tokens: there is nothing to calibrate by", path);
     if (count / context < samples)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: has %zu token%s, which is %zu window%s of %zu, not %zu: --samples or --context can be less", path, count,
-                          count == 1 ? "" : "s", count / context, count / context == 1 ? "" : "s", context, samples);
+                          "%s: has %zu token%s, which is %zu window%s of %zu, not %zu: %s can be less", path, count,
+                          count == 1 ? "" : "s", count / context, count / context == 1 ? "" : "s", context, samples,
+                          along->options->fewer ? along->options->fewer : "--samples or --context");
     along->tokens = malloc(samples * context * sizeof *along->tokens);
     along->begin = calloc(samples + 1, sizeof *along->begin);
     if (!along->tokens || !along->begin)
@@ -245,7 +246,8 @@ static organ_status read_text(organ_along_text *along, organ_error *error)
         encode(along, text, &ids, error) == ORGAN_OK && cut(along, ids, error) == ORGAN_OK) {
         snprintf(facts->digest, sizeof facts->digest, "%016llx", (unsigned long long)XXH3_64bits(text, facts->bytes));
         note_context(along);
-        share_memory(along, error);
+        if (along->work)
+            share_memory(along, error);
     }
     free(ids);
     free(text);

@@ -33,6 +33,7 @@ typedef struct organ_along_options {
     const char *method;  /* for messages: "physarum-v2", */
     const char *verb;    /* "prune", */
     const char *doing;   /* "pruning" */
+    const char *fewer;   /* options that make the windows fewer, for messages; NULL: "--samples or --context" */
     organ_along_streams streams;
     bool moments_only; /* stability and contribution are not wanted: they are 1, and `seed` has no meaning */
     uint64_t seed;     /* of the noise that stability is taken with */
@@ -110,7 +111,8 @@ typedef struct organ_along_work {
 /* ORGAN_USAGE unless samples are 1 .. 1000000 and a context 1 .. 1048576. */
 organ_status organ_along_check(unsigned samples, unsigned context, organ_error *error);
 
-/* Reads the text, cuts its windows, opens tokenizer and forward pass and takes the hidden states. All arguments must outlive it. To be
+/* Reads the text, cuts its windows, opens tokenizer and forward pass and takes the hidden states; without `work` (targets may be NULL then)
+ * none are taken, and nothing can be run: for a caller that carries the windows by itself. All arguments must outlive it. To be
  * closed whatever it returns; *along may be NULL then. ORGAN_USAGE for a text that is too short, and for memory that
  * does not hold hidden states, a layer and the work on a matrix: the least that is enough is named. ORGAN_IO where the scratch directory
  * has no room for hidden states or lets nothing be made in it. ORGAN_BAD_INPUT for a text without tokens, a model without tokenizer or of

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT
+ * The search along a part of a text. What is known already is not measured again: neither what a file has, nor what a round before had. */
+#include "orchestrator/surgery/layers/job.h"
+
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/allocate/allocate.h"
+#include "orchestrator/surgery/output/experiment.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool is_first(const organ_layers_job *job) { return organ_ranks_first(job->engine->ranks); }
+
+static const organ_windows *windows_of(const organ_layers_job *job) { return &organ_along_describe(job->choice.along)->windows; }
+
+/* ---- opening ---- */
+
+static organ_status identify(organ_layers_job *job, organ_error *error)
+{
+    organ_layers_choice *const c = &job->choice;
+    char fingerprint[17];
+    if (organ_model_fingerprint(job->model, fingerprint, error) != ORGAN_OK)
+        return error->status;
+    c->identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_LAYERS_DEFINITION), SET_TEXT("model", fingerprint),
+                               SET_TEXT("text", organ_along_describe(c->along)->digest), SET_COUNT("context", c->walk.context),
+                               SET_COUNT("windows", c->walk.samples));
+    return c->identity ? ORGAN_OK : organ_fail_memory(error, job->options->model);
+}
+
+static organ_status open_text(organ_layers_job *job, organ_error *error)
+{
+    const organ_layers_options *const o = job->options;
+    organ_layers_choice *const c = &job->choice;
+    c->walk = (organ_along_options){.text = o->calibration,
+                                    .samples = (o->search_tokens + o->context - 1) / o->context,
+                                    .context = o->context,
+                                    .method = "--drop",
+                                    .verb = "drop",
+                                    .doing = "dropping blocks from",
+                                    .fewer = "--search-tokens or --context"};
+    if (organ_along_open(&c->walk, job->model, NULL, NULL, job->engine, job->progress, &c->along, error) != ORGAN_OK)
+        return error->status;
+    const unsigned layers = organ_forward_describe(organ_along_describe(c->along)->forward)->layers;
+    if (layers != job->layers)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: has tensors of %zu blocks, and %u that a text goes through: which of them go can be named (--drop 5-8), "
+                          "but not found",
+                          job->model->path, job->layers, layers);
+    return ORGAN_OK;
+}
+
+organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
+{
+    organ_layers_choice *const c = &job->choice;
+    const char *const file = job->options->scores;
+    if (open_text(job, error) || organ_layers_sets_check(organ_along_describe(c->along)->forward, job->engine, windows_of(job), error) ||
+        identify(job, error))
+        return error->status;
+    organ_layers_known_read(&c->known, job->layers, file, c->identity, error);
+    if (!error->status && file && is_first(job) && !job->options->dry_run)
+        organ_allocation_check_place(file, error);
+    return organ_ranks_agree(job->engine->ranks, "scores are read", error);
+}
+
+void organ_layers_choice_close(organ_layers_job *job)
+{
+    organ_layers_sets_close(job->choice.sets);
+    organ_along_close(job->choice.along);
+    job->choice.sets = NULL;
+    job->choice.along = NULL;
+}
+
+void organ_layers_choice_release(organ_layers_job *job)
+{
+    organ_layers_choice_close(job);
+    organ_layers_known_release(&job->choice.known);
+    organ_layers_found_release(&job->choice.found);
+    json_decref(job->choice.identity);
+}
+
+/* ---- judging ---- */
+
+static organ_status write_known(const organ_layers_job *job, organ_error *error)
+{
+    const organ_layers_choice *const c = &job->choice;
+    if (job->options->scores && is_first(job))
+        organ_layers_known_write(&c->known, job->options->scores, c->identity, error);
+    return organ_ranks_agree(job->engine->ranks, "scores are kept", error);
+}
+
+static organ_status need_sets(organ_layers_job *job, organ_error *error)
+{
+    organ_layers_choice *const c = &job->choice;
+    if (c->sets)
+        return ORGAN_OK;
+    return organ_layers_sets_open(organ_along_describe(c->along)->forward, job->engine, windows_of(job), ORGAN_LAYERS_ALL, &c->sets, error);
+}
+
+/* Those that nobody knows, one behind the other. */
+static organ_status judge_unknown(organ_layers_job *job, const bool *dropped, size_t count, organ_error *error)
+{
+    organ_layers_choice *const c = &job->choice;
+    double *const divergence = malloc(count * sizeof *divergence);
+    if (!divergence)
+        return organ_fail_errno(error, ENOMEM, "%zu sets of blocks", count);
+    if (need_sets(job, error) == ORGAN_OK && organ_layers_sets_judge(c->sets, dropped, count, divergence, error) == ORGAN_OK)
+        for (size_t k = 0; k < count && !error->status; k++)
+            if (!organ_layers_known_add(&c->known, dropped + k * job->layers, divergence[k]))
+                organ_fail_errno(error, ENOMEM, "%zu sets of blocks", count);
+    c->judged += count;
+    organ_progress_advance(job->progress, 0, NULL, NULL);
+    free(divergence);
+    return error->status ? error->status : write_known(job, error);
+}
+
+static organ_status judge(void *context, const bool *dropped, size_t count, double *divergence, organ_error *error)
+{
+    organ_layers_job *const job = context;
+    const organ_layers_known *const known = &job->choice.known;
+    bool *const unknown = malloc(count * job->layers * sizeof *unknown);
+    size_t left = 0;
+    if (!unknown)
+        return organ_fail_errno(error, ENOMEM, "%zu sets of blocks", count);
+    for (size_t k = 0; k < count; k++)
+        if (!organ_layers_known_find(known, dropped + k * job->layers, &divergence[k]))
+            memcpy(unknown + left++ * job->layers, dropped + k * job->layers, job->layers * sizeof *dropped);
+    if (left)
+        judge_unknown(job, unknown, left, error);
+    for (size_t k = 0; k < count && !error->status; k++)
+        (void)organ_layers_known_find(known, dropped + k * job->layers, &divergence[k]);
+    free(unknown);
+    return error->status;
+}
+
+static void tell(void *context, size_t round, size_t judged, const organ_layers_set *best)
+{
+    const organ_layers_job *const job = context;
+    if (is_first(job))
+        organ_progress_note(job->progress, "search: round %zu, %zu sets of blocks judged, the best is %.4g nats a token from the donor",
+                            round, judged, best->divergence);
+}
+
+static organ_status know_influence(organ_layers_job *job, organ_error *error)
+{
+    organ_layers_choice *const c = &job->choice;
+    if (c->known.influence)
+        return ORGAN_OK;
+    if (need_sets(job, error) != ORGAN_OK)
+        return organ_ranks_agree(job->engine->ranks, "influences are known", error);
+    if (!organ_layers_known_influence(&c->known, organ_layers_sets_influence(c->sets)))
+        organ_fail_memory(error, job->options->model);
+    return organ_ranks_agree(job->engine->ranks, "influences are known", error) ? error->status : write_known(job, error);
+}
+
+organ_status organ_layers_choice_run(organ_layers_job *job, organ_error *error)
+{
+    organ_layers_choice *const c = &job->choice;
+    organ_progress_begin(job->progress, "searching blocks", 0, 0);
+    if (know_influence(job, error) == ORGAN_OK) {
+        const organ_layers_search search = {.layers = job->layers,
+                                            .wanted = job->drop.count,
+                                            .influence = c->known.influence,
+                                            .rounds = job->options->rounds,
+                                            .all = ORGAN_LAYERS_ALL,
+                                            .context = job,
+                                            .judge = judge,
+                                            .told = tell};
+        organ_layers_search_run(&search, &c->found, error);
+    }
+    organ_progress_end(job->progress);
+    if (error->status)
+        return error->status;
+    memcpy(job->drop.dropped, c->found.sets[c->found.best].dropped, job->layers * sizeof *job->drop.dropped);
+    c->done = true;
+    return ORGAN_OK;
+}

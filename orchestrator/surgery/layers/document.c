@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/layers/job.h"
+
+#include "formats/base/path.h"
+#include "formats/base/text_buffer.h"
+#include "orchestrator/report/text/members.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+json_t *organ_layers_parameters(void *context)
+{
+    const organ_layers_job *const job = context;
+    const organ_layers_options *const o = job->options;
+    return ORGAN_OBJECT(SET_BYTES("drop", o->drop), SET_BYTES_OF("calibration", o->calibration ? organ_path_name(o->calibration) : NULL),
+                        SET_COUNT_OF("search_tokens", !job->drop.named, o->search_tokens),
+                        SET_COUNT_OF("rounds", !job->drop.named, o->rounds), SET_COUNT_OF("context", o->calibration, o->context),
+                        SET_FLAG("heal", o->heal), SET_COUNT_OF("samples", o->heal, o->samples));
+}
+
+/* "3,7,9-11"; NULL without memory. */
+static json_t *words_of(const bool *dropped, size_t layers)
+{
+    organ_error ignored = {0};
+    organ_text text;
+    char *words = NULL;
+    if (organ_text_open(&text, &ignored) != ORGAN_OK)
+        return NULL;
+    for (size_t l = 0, last = 0; l < layers; l = last + 1) {
+        for (last = l; dropped[l] && last + 1 < layers && dropped[last + 1];)
+            last++;
+        if (dropped[l])
+            fprintf(text.out, last > l ? "%s%zu-%zu" : "%s%zu", ftell(text.out) > 0 ? "," : "", l, last);
+    }
+    organ_text_finish(&text, &words, &ignored);
+    json_t *const made = words ? json_string(words) : NULL;
+    free(words);
+    return made;
+}
+
+static json_t *set_json(const void *context, size_t k)
+{
+    const organ_layers_job *const job = context;
+    const organ_layers_found *const f = &job->choice.found;
+    const organ_layers_set *const set = &f->sets[k];
+    bool best = false;
+    for (size_t step = 0; step < f->steps; step++)
+        best |= f->path[step] == k;
+    return ORGAN_OBJECT(SET_COUNT("set", k + 1), SET_COUNT("round", set->round),
+                        SET("dropped", organ_layers_numbers_json(set->dropped, job->layers)),
+                        SET("blocks", words_of(set->dropped, job->layers)), SET_REAL("divergence", set->divergence),
+                        SET_TEXT("kind", best ? "the best of its time" : "judged"));
+}
+
+static json_t *step_json(const void *context, size_t k)
+{
+    return set_json(context, ((const organ_layers_job *)context)->choice.found.path[k]);
+}
+
+static json_t *block_json(const void *context, size_t l)
+{
+    const organ_layers_job *const job = context;
+    return ORGAN_OBJECT(SET_COUNT("layer", l), SET_REAL("influence", job->choice.known.influence[l]),
+                        SET_FLAG("dropped", job->drop.dropped[l]));
+}
+
+static json_t *search_json(const organ_layers_job *job)
+{
+    const organ_layers_choice *const c = &job->choice;
+    const organ_layers_found *const f = &c->found;
+    if (job->drop.named)
+        return json_null();
+    json_t *const head = ORGAN_OBJECT(SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(job->options->calibration)),
+                                                               SET_HELD("xxh3", json_object_get(c->identity, "text")))),
+                                      SET_COUNT("windows", c->walk.samples), SET_COUNT("context", c->walk.context),
+                                      SET_COUNT("tokens", (json_int_t)c->walk.samples * c->walk.context), SET_FLAG("done", c->done));
+    if (!c->done)
+        return head;
+    return organ_json_joined(head, ORGAN_OBJECT(SET_COUNT("judged", f->count), SET_COUNT("rounds", f->rounds), SET_FLAG("whole", f->whole),
+                                                SET_FLAG("settled", f->settled), SET_REAL("divergence", f->sets[f->best].divergence),
+                                                SET_REAL("start_divergence", f->sets[0].divergence),
+                                                SET("path", organ_json_rows(f->steps, step_json, job)),
+                                                SET("blocks", organ_json_rows(job->layers, block_json, job)),
+                                                SET("sets", organ_json_rows(f->count, set_json, job))));
+}
+
+static json_t *solved_json(const void *context, size_t k)
+{
+    size_t count;
+    const organ_layers_solved *const s = &organ_layers_heal_solved(((const organ_layers_job *)context)->heal, &count)[k];
+    return ORGAN_OBJECT(SET_COUNT("layer", s->layer), SET_TEXT("part", organ_layers_kind_name(s->kind)), SET_FLAG("earlier", s->earlier),
+                        SET_REAL_OF("lambda", !s->earlier, s->lambda), SET_REAL_OF("step", !s->earlier, s->step),
+                        SET_REAL_OF("rest", !s->earlier && s->before > 0, s->after / s->before));
+}
+
+static json_t *heal_json(const organ_layers_job *job)
+{
+    size_t count;
+    if (!job->heal)
+        return json_null();
+    (void)organ_layers_heal_solved(job->heal, &count);
+    return ORGAN_OBJECT(
+        SET("calibration", organ_along_json(organ_layers_heal_text(job->heal),
+                                            "the whole model's, and that of what is left of it, healed as far as it has come")),
+        SET("parts", organ_json_rows(job->options->dry_run ? 0 : count, solved_json, job)));
+}
+
+/* What --heal does. */
+static json_t *heal_definitions_json(void)
+{
+    return ORGAN_OBJECT(
+        SET_TEXT("heal",
+                 "In the block before a gap the outputs of attention and feed-forward are solved for anew, in every block behind one "
+                 "also what their inputs are read by, each in least squares with a ridge lambda x the mean of the diagonal, so that "
+                 "the hidden state is that of the whole model. One window of four is held back: it chooses lambda, and where "
+                 "nothing is better there the weights stay (step 0)."),
+        SET_TEXT("rest", "Of what is missing on the windows held back, in squares, the share that is still missing with the solution."));
+}
+
+static json_t *definitions_json(const organ_layers_job *job)
+{
+    json_t *const all = ORGAN_OBJECT(
+        SET_TEXT("block", "A layer of the model: attention and feed-forward. Blocks are counted from 0, as in the names of tensors; those "
+                          "that stay get the numbers that follow each other, and keep their bytes."));
+    json_t *const both = job->heal ? organ_json_joined(all, heal_definitions_json()) : all;
+    if (job->drop.named)
+        return both;
+    return organ_json_joined(
+        both,
+        ORGAN_OBJECT(SET_TEXT("influence", "1 - the mean over the tokens of the search of the cosine between what goes into a block and "
+                                           "what comes out of it. The search begins with the blocks of least influence."),
+                     SET_TEXT("divergence", "The mean over the tokens of the search of KL(model || model without these blocks), in "
+                                            "nats. The best set is left for a better one that differs in one block; what a block "
+                                            "costs beside others is not what it costs alone.")));
+}
+
+json_t *organ_layers_document(void *context, const organ_cut_run *run, const organ_unit_output *made)
+{
+    const organ_layers_job *const job = context;
+    const bool known = job->drop.named || job->choice.done;
+    return organ_json_joined(ORGAN_OBJECT(SET_COUNT("layers_before", job->layers), SET_COUNT("layers_dropped", job->drop.count),
+                                          SET("dropped", known ? organ_layers_numbers_json(job->drop.dropped, job->layers) : json_null()),
+                                          SET("blocks", known ? words_of(job->drop.dropped, job->layers) : json_null()),
+                                          SET("search", search_json(job)), SET("heal", heal_json(job))),
+                             organ_json_joined(organ_cut_json(run, made), ORGAN_OBJECT(SET("definitions", definitions_json(job)))));
+}

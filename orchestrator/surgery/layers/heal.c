@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: MIT
+ * Along the text: the donor's stream goes ahead to where the next kept block begins, then the block is solved for, and the other stream
+ * goes through what became of it. */
+#include "orchestrator/surgery/layers/heal.h"
+
+#include "orchestrator/machine/enough_memory.h"
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/stream/transfer.h"
+#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/layers/heal_job.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CHUNK_TOKENS ((size_t)1024)
+
+/* ---- opening ---- */
+
+static organ_status check_model(const organ_layers_heal *h, organ_error *error)
+{
+    const organ_forward_config *const c = organ_forward_describe(h->forward);
+    const char *const path = h->is.model->path;
+    if (c->layers != h->is.layers)
+        return organ_fail(error, ORGAN_USAGE, "%s: has tensors of %zu blocks, and %u that a text goes through: --heal cannot go along it",
+                          path, h->is.layers, c->layers);
+    if (c->sandwich_norms)
+        return organ_fail(error, ORGAN_USAGE, "%s: norms what its projections give: --heal has no linear equations for it", path);
+    if (h->windows.count < HEAL_HELD)
+        return organ_fail(error, ORGAN_USAGE, "--heal holds back one window of %zu: --samples %u is too few", HEAL_HELD,
+                          h->is.walk.samples);
+    return ORGAN_OK;
+}
+
+/* Calls `each` for every part of every block that is solved for, in their order. */
+static organ_status for_parts(organ_layers_heal *h, void *context,
+                              organ_status (*each)(organ_layers_heal *heal, const heal_part *part, void *context, organ_error *error),
+                              organ_error *error)
+{
+    for (size_t l = 0; l < h->is.layers; l++)
+        for (unsigned kind = 0; kind < ORGAN_HEAL_KINDS && !error->status; kind++) {
+            heal_part part = {0};
+            if (!organ_layers_heal_wants(h, (int32_t)l, kind))
+                continue;
+            if (organ_layers_heal_part_list(h, (int32_t)l, kind, &part, error) == ORGAN_OK)
+                each(h, &part, context, error);
+            organ_layers_heal_part_release(&part);
+        }
+    return error->status;
+}
+
+static organ_status mark_resolved(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
+{
+    bool *const resolved = context;
+    for (size_t k = 0; k < part->count; k++) {
+        const organ_tensor *const t = part->matrices[k].tensor;
+        if (!organ_target_is_float(t))
+            return organ_fail(error, ORGAN_USAGE,
+                              "tensor '%s' is %s, and --heal solves for BF16, F16 and F32 alone: drop blocks first, and "
+                              "quantise what comes of it",
+                              t->name, organ_dtype_name(t->dtype));
+        resolved[t - h->is.model->tensors] = true;
+    }
+    h->solved_count++;
+    return error->status;
+}
+
+typedef struct needs {
+    const organ_layers_heal *heal;
+    uint64_t most, states;
+} needs;
+
+static organ_status most_memory(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
+{
+    needs *const n = context;
+    const uint64_t bytes = organ_layers_heal_memory(h, part);
+    n->most = bytes > n->most ? bytes : n->most;
+    return error->status;
+}
+
+static bool fits(void *context, uint64_t memory)
+{
+    const needs *const n = context;
+    return organ_forward_left(n->heal->forward, memory, n->heal->is.walk.context) > n->most + n->states;
+}
+
+/* Two streams, each with a copy of a chunk, the donor's block beside what becomes of it, and what solving takes. */
+static organ_status check_memory(organ_layers_heal *h, organ_error *error)
+{
+    const organ_along_options *const o = &h->is.walk;
+    const uint64_t memory = h->is.engine->memory;
+    needs n = {.heal = h, .states = 2 * organ_along_states_memory(&h->chunks, true, o->scratch != NULL)};
+    if (for_parts(h, &n, most_memory, error) != ORGAN_OK)
+        return error->status;
+    n.most += organ_forward_layer_bytes(h->forward);
+    if (fits(&n, memory))
+        return ORGAN_OK;
+    organ_memory_refuse(
+        error, memory, organ_memory_enough(memory, fits, &n),
+        "the hidden states of %u windows (--samples) of %u tokens (--context) twice over, two layers and what solving for one "
+        "takes (--heal)",
+        o->samples, o->context);
+    n.states = 2 * organ_along_states_memory(&h->chunks, true, true);
+    if (!o->scratch)
+        organ_memory_offer_scratch(error, organ_memory_enough(0, fits, &n));
+    return error->status;
+}
+
+static void cut_chunks(organ_layers_heal *h)
+{
+    const size_t context = h->is.walk.context, samples = h->windows.count;
+    const size_t full = context < CHUNK_TOKENS ? CHUNK_TOKENS / context : 1;
+    h->chunks = (organ_along_chunks){samples, full < samples ? full : samples, 0, 1,
+                                     context * (size_t)organ_forward_describe(h->forward)->hidden * sizeof(float)};
+}
+
+organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *resolved, organ_layers_heal **heal, organ_error *error)
+{
+    organ_layers_heal *const h = *heal = calloc(1, sizeof *h);
+    if (!h)
+        return organ_fail_memory(error, healing->model->path);
+    h->is = *healing;
+    if (organ_along_open(&h->is.walk, h->is.model, NULL, NULL, h->is.engine, h->is.progress, &h->along, error) != ORGAN_OK)
+        return error->status;
+    h->forward = organ_along_describe(h->along)->forward;
+    h->windows = organ_along_describe(h->along)->windows;
+    cut_chunks(h);
+    if (check_model(h, error) || for_parts(h, resolved, mark_resolved, error) || check_memory(h, error))
+        return error->status;
+    h->solved = calloc(h->solved_count + 1, sizeof *h->solved);
+    h->solved_count = 0;
+    return h->solved ? ORGAN_OK : organ_fail_memory(error, h->is.model->path);
+}
+
+void organ_layers_heal_close(organ_layers_heal *h)
+{
+    if (!h)
+        return;
+    organ_along_states_close(h->donor);
+    organ_along_states_close(h->cut);
+    organ_along_close(h->along);
+    free(h->solved);
+    free(h);
+}
+
+const organ_along_text *organ_layers_heal_text(const organ_layers_heal *h) { return h->along; }
+
+const organ_layers_solved *organ_layers_heal_solved(const organ_layers_heal *h, size_t *count)
+{
+    *count = h->solved_count;
+    return h->solved;
+}
+
+/* ---- streams ---- */
+
+static organ_status stopped(const organ_layers_heal *h, organ_error *error)
+{
+    return organ_stop_asked(h->is.engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "stopped while blocks are healed") : ORGAN_OK;
+}
+
+static organ_status embed(organ_layers_heal *h, organ_error *error)
+{
+    for (size_t c = 0; c < organ_along_chunks_count(&h->chunks) && !error->status; c++) {
+        const organ_windows windows = organ_layers_heal_chunk_at(h, c);
+        float *const values = organ_along_states_take(h->donor, c, error);
+        if (values && organ_forward_embed(h->forward, &windows, values, error) == ORGAN_OK)
+            organ_along_states_give(h->donor, c, error);
+    }
+    return error->status;
+}
+
+static organ_status carry(organ_layers_heal *h, organ_along_states *states, const organ_layer *layer, organ_error *error)
+{
+    for (size_t c = 0; c < organ_along_chunks_count(&h->chunks) && !stopped(h, error) && !error->status; c++) {
+        const organ_windows windows = organ_layers_heal_chunk_at(h, c);
+        float *const values = organ_along_states_take(states, c, error);
+        if (values && organ_layer_run(h->forward, layer, &windows, values, NULL, error) == ORGAN_OK)
+            organ_along_states_give(states, c, error);
+    }
+    return error->status;
+}
+
+/* The streams part. */
+static organ_status part_streams(organ_layers_heal *h, organ_error *error)
+{
+    if (organ_along_states_open(&h->chunks, true, h->is.walk.scratch, &h->cut, error) != ORGAN_OK)
+        return error->status;
+    for (size_t c = 0; c < organ_along_chunks_count(&h->chunks) && !error->status; c++) {
+        const float *const from = organ_along_states_copy(h->donor, c, error);
+        float *const to = from ? organ_along_states_take(h->cut, c, error) : NULL;
+        if (to) {
+            memcpy(to, from, organ_along_chunk_windows(&h->chunks, c) * h->chunks.window_bytes);
+            organ_along_states_give(h->cut, c, error);
+        }
+    }
+    return error->status;
+}
+
+/* The donor's stream through blocks [from, to); `first` is the first of them, loaded. */
+static organ_status go_ahead(organ_layers_heal *h, size_t from, size_t to, const organ_layer *first, organ_error *error)
+{
+    carry(h, h->donor, first, error);
+    for (size_t l = from + 1; l < to && !error->status; l++) {
+        organ_layer *layer = NULL;
+        if (organ_layer_load_together(h->forward, (int32_t)l, &layer, error) == ORGAN_OK)
+            carry(h, h->donor, layer, error);
+        organ_layer_free(layer);
+    }
+    return error->status;
+}
+
+/* ---- a block ---- */
+
+/* What an earlier run put. */
+static organ_status restore(organ_layers_heal *h, organ_error *error)
+{
+    for (size_t k = 0; k < h->part.count && !error->status; k++) {
+        const heal_matrix *const m = &h->part.matrices[k];
+        float *const weights = organ_floats((size_t)m->rows, (size_t)m->cols);
+        if (!weights)
+            return organ_fail_memory(error, m->name);
+        if (organ_cut_get(h->run, m->tensor, m->matrix, weights, error) == ORGAN_OK)
+            organ_layer_write(h->loaded, m->name, weights);
+        free(weights);
+    }
+    h->solved[h->solved_count++] = (organ_layers_solved){.layer = h->layer, .kind = h->kind, .earlier = true};
+    return error->status;
+}
+
+static bool all_done(const organ_layers_heal *h)
+{
+    for (size_t k = 0; k < h->part.count; k++)
+        if (!organ_cut_done(h->run, h->part.matrices[k].tensor))
+            return false;
+    return true;
+}
+
+static organ_status heal_part_of(organ_layers_heal *h, organ_layers_kind kind, organ_error *error)
+{
+    h->kind = kind;
+    if (!organ_layers_heal_wants(h, h->layer, kind))
+        return error->status;
+    if (organ_layers_heal_part_list(h, h->layer, kind, &h->part, error) == ORGAN_OK && !stopped(h, error))
+        all_done(h) ? restore(h, error) : organ_layers_heal_solve(h, error);
+    organ_layers_heal_part_release(&h->part);
+    organ_progress_advance(h->is.progress, 0, organ_layers_kind_name(kind), NULL);
+    return error->status;
+}
+
+/* Kept block `layer`; `next` is the one that is kept after it, or the number of blocks. */
+static organ_status heal_block(organ_layers_heal *h, size_t layer, size_t next, organ_error *error)
+{
+    h->layer = (int32_t)layer;
+    if (organ_layer_load_together(h->forward, h->layer, &h->loaded, error) ||
+        organ_layer_load_together(h->forward, h->layer, &h->loaded_donor, error))
+        return error->status;
+    const bool gap = organ_layers_heal_before_gap(h, h->layer);
+    h->ahead = false;
+    for (unsigned kind = 0; kind < ORGAN_HEAL_FED && !error->status; kind++)
+        if (!gap || kind != ORGAN_HEAL_ATTENDED)
+            heal_part_of(h, kind, error);
+    if (error->status || go_ahead(h, layer, next, h->loaded_donor, error) != ORGAN_OK)
+        return error->status;
+    h->ahead = true;
+    if ((gap && heal_part_of(h, ORGAN_HEAL_ATTENDED, error) != ORGAN_OK) || heal_part_of(h, ORGAN_HEAL_FED, error) != ORGAN_OK)
+        return error->status;
+    return carry(h, h->cut, h->loaded, error);
+}
+
+static size_t next_kept(const organ_layers_heal *h, size_t layer)
+{
+    size_t next = layer + 1;
+    while (next < h->is.layers && h->is.dropped[next])
+        next++;
+    return next;
+}
+
+/* The first block that is solved for, or after a gap at the very beginning. */
+static bool is_apart(const organ_layers_heal *h, size_t layer)
+{
+    for (unsigned kind = 0; kind < ORGAN_HEAL_KINDS; kind++)
+        if (organ_layers_heal_wants(h, (int32_t)layer, kind))
+            return true;
+    return false;
+}
+
+static organ_status run_blocks(organ_layers_heal *h, organ_error *error)
+{
+    size_t layer = 0;
+    if (h->is.dropped[0] && part_streams(h, error) == ORGAN_OK) {
+        layer = next_kept(h, 0);
+        organ_layer *first = NULL;
+        if (organ_layer_load_together(h->forward, 0, &first, error) == ORGAN_OK)
+            go_ahead(h, 0, layer, first, error);
+        organ_layer_free(first);
+    }
+    for (; layer < h->is.layers && !error->status; layer = next_kept(h, layer)) {
+        if (!h->cut && is_apart(h, layer) && part_streams(h, error) != ORGAN_OK)
+            break;
+        if (h->cut)
+            heal_block(h, layer, next_kept(h, layer), error);
+        else if (organ_layer_load_together(h->forward, (int32_t)layer, &h->loaded, error) == ORGAN_OK)
+            carry(h, h->donor, h->loaded, error);
+        organ_layer_free(h->loaded);
+        organ_layer_free(h->loaded_donor);
+        h->loaded = h->loaded_donor = NULL;
+    }
+    return error->status;
+}
+
+organ_status organ_layers_heal_run(organ_layers_heal *h, organ_cut_run *run, organ_error *error)
+{
+    const char *const scratch = h->is.walk.scratch;
+    h->run = run;
+    if (organ_along_states_open(&h->chunks, true, scratch, &h->donor, error) != ORGAN_OK ||
+        (scratch && organ_transfer_room(scratch, scratch, "the hidden states (--scratch) need", 2 * organ_along_states_bytes(&h->chunks),
+                                        error) != ORGAN_OK))
+        return error->status;
+    if (embed(h, error) == ORGAN_OK)
+        run_blocks(h, error);
+    organ_along_states_close(h->donor);
+    organ_along_states_close(h->cut);
+    h->donor = h->cut = NULL;
+    return error->status;
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT
+ * What the parts of healing share: heal.c goes along the text, heal_parts.c knows what is solved for, heal_solve.c hears and solves. */
+#ifndef ORGAN_LAYERS_HEAL_JOB_H
+#define ORGAN_LAYERS_HEAL_JOB_H
+
+#include "orchestrator/surgery/algebra/ridge.h"
+#include "orchestrator/surgery/along_text/states.h"
+#include "orchestrator/surgery/layers/heal.h"
+
+#define HEAL_HELD ((size_t)4) /* one window of so many is held back */
+
+/* A matrix of a block that gets other values. */
+typedef struct heal_matrix {
+    const organ_tensor *tensor;
+    uint64_t matrix, rows, cols;
+    char name[400]; /* in the forward pass */
+    size_t expert;  /* of a routed one; else 0 */
+} heal_matrix;
+
+/* The matrices of a block that are solved for together. */
+typedef struct heal_part {
+    heal_matrix *matrices;
+    size_t count;
+    size_t blocks, width, used, outputs; /* of the ridge */
+} heal_part;
+
+struct organ_layers_heal {
+    organ_layers_healing is;
+    organ_along_text *along;
+    organ_forward *forward;
+    organ_windows windows;
+    organ_along_chunks chunks;
+    organ_along_states *donor, *cut; /* cut NULL: they are the same as far */
+    organ_cut_run *run;
+    organ_layers_solved *solved;
+    size_t solved_count;
+    /* Of the part that is worked on: */
+    int32_t layer;
+    organ_layers_kind kind;
+    heal_part part;
+    organ_layer *loaded, *loaded_donor; /* the block as it is by now, and as the donor has it */
+    organ_ridge *ridge;
+    bool ahead;                            /* the donor's stream has gone on to where the next kept block begins */
+    float *inputs, *wanted, *donor_inputs; /* of a chunk */
+    uint32_t *blocks;                      /* which experts a token has, tokens x used, ascending, */
+    float *gates;                          /* and their weights */
+    size_t *routed, *begin;                /* of each expert the rows of `inputs` that are its, one behind the other */
+};
+
+/* Whether a block's matrices of that kind are solved for. */
+bool organ_layers_heal_wants(const organ_layers_heal *heal, int32_t layer, organ_layers_kind kind);
+/* Lists them; part->count may be 0. To be released whatever it returns. */
+organ_status organ_layers_heal_part_list(const organ_layers_heal *heal, int32_t layer, organ_layers_kind kind, heal_part *part,
+                                         organ_error *error);
+void organ_layers_heal_part_release(heal_part *part);
+bool organ_layers_heal_before_gap(const organ_layers_heal *heal, int32_t layer);
+/* Whether what goes in is compared, not what comes out. */
+bool organ_layers_heal_is_inputs(organ_layers_kind kind);
+
+size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *heal);
+organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *heal, const heal_part *part);
+uint64_t organ_layers_heal_memory(const organ_layers_heal *heal, const heal_part *part);
+
+/* The windows of a chunk. */
+organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *heal, size_t chunk);
+/* Hears all chunks, solves, and puts what became of heal->part into the layer and the output. */
+organ_status organ_layers_heal_solve(organ_layers_heal *heal, organ_error *error);
+
+#endif

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT
+ * Which matrices of which blocks are solved for, and what that takes. */
+#include "orchestrator/surgery/layers/heal_job.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const struct {
+    const char *name;
+    organ_role roles[3];
+} kinds[ORGAN_HEAL_KINDS] = {
+    [ORGAN_HEAL_ATTENTION_INPUTS] = {"attention inputs", {ORGAN_ROLE_Q, ORGAN_ROLE_K, ORGAN_ROLE_V}},
+    [ORGAN_HEAL_ATTENDED] = {"attention output", {ORGAN_ROLE_O, ORGAN_ROLE_O, ORGAN_ROLE_O}},
+    [ORGAN_HEAL_FEED_INPUTS] = {"feed-forward inputs", {ORGAN_ROLE_GATE, ORGAN_ROLE_UP, ORGAN_ROLE_ROUTER}},
+    [ORGAN_HEAL_FED] = {"feed-forward output", {ORGAN_ROLE_DOWN, ORGAN_ROLE_DOWN, ORGAN_ROLE_DOWN}},
+};
+
+const char *organ_layers_kind_name(organ_layers_kind kind) { return kinds[kind].name; }
+
+bool organ_layers_heal_is_inputs(organ_layers_kind kind) { return kind == ORGAN_HEAL_ATTENTION_INPUTS || kind == ORGAN_HEAL_FEED_INPUTS; }
+
+static bool is_dropped(const organ_layers_heal *h, int32_t layer)
+{
+    return layer >= 0 && (size_t)layer < h->is.layers && h->is.dropped[layer];
+}
+
+bool organ_layers_heal_before_gap(const organ_layers_heal *h, int32_t layer) { return is_dropped(h, layer + 1); }
+
+/* Before a gap what comes out of the block; after one all of it, for nothing of it sees what it has learned on. */
+bool organ_layers_heal_wants(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind)
+{
+    if (is_dropped(h, layer))
+        return false;
+    if (!organ_layers_heal_is_inputs(kind) && organ_layers_heal_before_gap(h, layer))
+        return true;
+    for (int32_t l = layer - 1; l >= 0; l--)
+        if (is_dropped(h, l))
+            return true;
+    return false;
+}
+
+static bool has_role(const organ_anatomy *a, organ_layers_kind kind)
+{
+    bool is = (kind == ORGAN_HEAL_ATTENTION_INPUTS && a->role == ORGAN_ROLE_QKV) ||
+              (kind == ORGAN_HEAL_FEED_INPUTS && a->role == ORGAN_ROLE_GATE_UP);
+    for (size_t k = 0; k < 3; k++)
+        is |= a->role == kinds[kind].roles[k];
+    return is;
+}
+
+static void name_matrix(const organ_tensor *tensor, uint64_t matrix, uint64_t count, heal_matrix *made)
+{
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    *made = (heal_matrix){.tensor = tensor, .matrix = matrix, .rows = m.rows, .cols = m.cols};
+    made->expert = tensor->anatomy.expert >= 0 ? (size_t)tensor->anatomy.expert : (size_t)matrix;
+    snprintf(made->name, sizeof made->name, count > 1 ? "%.300s[%llu]" : "%.300s", tensor->name, (unsigned long long)matrix);
+}
+
+static size_t count_matrices(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind, heal_matrix *made)
+{
+    const organ_model *const model = h->is.model;
+    size_t count = 0;
+    for (size_t t = 0; t < model->tensor_count; t++) {
+        const organ_tensor *const tensor = &model->tensors[t];
+        if (tensor->anatomy.layer != layer || tensor->rank < 2 || !has_role(&tensor->anatomy, kind))
+            continue;
+        const uint64_t matrices = organ_tensor_matrices(tensor).count;
+        for (uint64_t m = 0; m < matrices; m++, count++)
+            if (made)
+                name_matrix(tensor, m, matrices, &made[count]);
+    }
+    return count;
+}
+
+organ_status organ_layers_heal_part_list(const organ_layers_heal *h, int32_t layer, organ_layers_kind kind, heal_part *part,
+                                         organ_error *error)
+{
+    const organ_forward_config *const c = organ_forward_describe(h->forward);
+    *part = (heal_part){.count = count_matrices(h, layer, kind, NULL), .blocks = 1, .used = 1, .outputs = (size_t)c->hidden};
+    part->matrices = calloc(part->count + 1, sizeof *part->matrices);
+    if (!part->matrices)
+        return organ_fail_memory(error, h->is.model->path);
+    (void)count_matrices(h, layer, kind, part->matrices);
+    if (part->count == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: layer %d has no weight of the %s, which --heal would solve for", h->is.model->path,
+                          (int)layer, organ_layers_kind_name(kind));
+    part->width = (size_t)part->matrices[0].cols;
+    if (kind == ORGAN_HEAL_FED && part->matrices[0].tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED) {
+        part->blocks = c->experts;
+        part->used = c->experts_used;
+    }
+    return ORGAN_OK;
+}
+
+void organ_layers_heal_part_release(heal_part *part)
+{
+    free(part->matrices);
+    *part = (heal_part){0};
+}
+
+/* ---- memory ---- */
+
+size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *h) { return h->chunks.together * h->is.walk.context; }
+
+/* Windows 3, 7, 11, ... are held back. */
+organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *h, const heal_part *part)
+{
+    const size_t held = h->windows.count / HEAL_HELD, context = h->is.walk.context;
+    return (organ_ridge_shape){.name = part->matrices[0].name,
+                               .tokens = {[ORGAN_RIDGE_FIT] = (h->windows.count - held) * context, [ORGAN_RIDGE_HELD] = held * context},
+                               .blocks = part->blocks,
+                               .width = part->width,
+                               .used = part->used,
+                               .outputs = part->outputs};
+}
+
+/* Beside the hidden states: the sums, what is heard of a chunk, and a matrix with what is added to it. */
+uint64_t organ_layers_heal_memory(const organ_layers_heal *h, const heal_part *part)
+{
+    const organ_ridge_shape shape = organ_layers_heal_shape(h, part);
+    const uint64_t tokens = organ_layers_heal_chunk_tokens(h), hidden = organ_forward_describe(h->forward)->hidden;
+    uint64_t most = 0;
+    for (size_t k = 0; k < part->count; k++) {
+        const uint64_t values = part->matrices[k].rows * part->matrices[k].cols;
+        most = values > most ? values : most;
+    }
+    const uint64_t heard = tokens * (part->used * (part->width + 4) + 2 * hidden);
+    return organ_ridge_memory(&shape) + (heard + 2 * most + part->outputs * part->width) * sizeof(float);
+}

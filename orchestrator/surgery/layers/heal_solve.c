@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: MIT
+ * One part of a block: what goes into it is heard, what is missing behind it is solved for. */
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/stream/product.h"
+#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/multiply.h"
+#include "orchestrator/surgery/layers/heal_job.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const organ_forward_config *config_of(const organ_layers_heal *h) { return organ_forward_describe(h->forward); }
+
+/* ---- hearing ---- */
+
+static const heal_matrix *named(const organ_layers_heal *h, const char *name)
+{
+    for (size_t k = 0; k < h->part.count; k++)
+        if (strcmp(h->part.matrices[k].name, name) == 0)
+            return &h->part.matrices[k];
+    return NULL;
+}
+
+static bool is_mixture(const organ_layers_heal *h) { return h->part.blocks > 1; }
+
+/* Where the rows of what was told go: for those that see the same, the same again. */
+static void take_rows(organ_layers_heal *h, const heal_matrix *m, size_t first, size_t tokens, const float *inputs, float *to)
+{
+    const size_t width = h->part.width;
+    if (!is_mixture(h)) {
+        memcpy(to + first * width, inputs, tokens * width * sizeof *to);
+        return;
+    }
+    const size_t *const rows = h->routed + h->begin[m->expert] + first;
+    for (size_t k = 0; k < tokens; k++)
+        for (size_t c = 0; c < width; c++)
+            to[rows[k] * width + c] = h->gates[rows[k]] * inputs[k * width + c];
+}
+
+/* Both streams, one after the other. */
+typedef struct listener {
+    organ_layers_heal *heal;
+    float *to;
+} listener;
+
+static organ_status hear(void *context, const char *tensor, size_t first, size_t tokens, size_t in, const float *inputs, organ_error *error)
+{
+    const listener *const l = context;
+    const bool mixed = l->heal->kind == ORGAN_HEAL_FEED_INPUTS && config_of(l->heal)->experts; /* heard with the router */
+    const heal_matrix *const m = mixed ? NULL : named(l->heal, tensor);
+    if (m && in == l->heal->part.width)
+        take_rows(l->heal, m, first, tokens, inputs, l->to);
+    return error->status;
+}
+
+/* Rows of tokens x used choices, by expert: `begin` counts those of the experts before. */
+static void sort_rows(organ_layers_heal *h, size_t rows)
+{
+    const size_t experts = config_of(h)->experts;
+    size_t *const begin = h->begin;
+    memset(begin, 0, (experts + 2) * sizeof *begin);
+    for (size_t r = 0; r < rows; r++)
+        begin[h->blocks[r] + 2]++;
+    for (size_t e = 2; e < experts + 2; e++)
+        begin[e] += begin[e - 1];
+    for (size_t r = 0; r < rows; r++)
+        h->routed[begin[h->blocks[r] + 1]++] = r;
+}
+
+/* Of these tokens; experts are told of their rows of all tokens of the batch so far, in order, and so are these sorted anew each time. */
+static organ_status hear_router(void *context, int32_t layer, size_t first, size_t tokens, const float *normed, const float *logits,
+                                organ_error *error)
+{
+    const listener *const l = context;
+    organ_layers_heal *const h = l->heal;
+    const organ_forward_config *const c = config_of(h);
+    (void)layer;
+    if (!is_mixture(h)) { /* what router, gate and up see */
+        memcpy(l->to + first * h->part.width, normed, tokens * h->part.width * sizeof *normed);
+        return error->status;
+    }
+    organ_choice *const chosen = malloc(c->experts_used * sizeof *chosen);
+    float *const room = malloc(c->experts * sizeof *room);
+    if (!chosen || !room)
+        organ_fail_memory(error, h->is.model->path);
+    for (size_t t = 0; t < tokens && !error->status; t++) {
+        organ_forward_route(h->is.engine->kernels, c, NULL, logits + t * c->experts, room, chosen);
+        for (size_t k = 0; k < c->experts_used; k++) {
+            h->blocks[(first + t) * c->experts_used + k] = chosen[k].expert;
+            h->gates[(first + t) * c->experts_used + k] = chosen[k].weight;
+        }
+    }
+    sort_rows(h, (first + tokens) * c->experts_used);
+    free(chosen);
+    free(room);
+    return error->status;
+}
+
+/* ---- a chunk ---- */
+
+organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *h, size_t chunk)
+{
+    const size_t first = chunk * h->chunks.together;
+    return (organ_windows){h->windows.tokens + h->windows.begin[first], organ_along_chunk_windows(&h->chunks, chunk), h->windows.begin};
+}
+
+/* A copy of the states of a stream goes through a layer, and what is heard goes to `to`. NULL with an error. */
+static float *carry(organ_layers_heal *h, organ_along_states *states, organ_layer *layer, size_t chunk, float *to, organ_error *error)
+{
+    const organ_windows windows = organ_layers_heal_chunk_at(h, chunk);
+    listener l = {h, to};
+    const organ_tap tap = {&l, hear};
+    float *const values = organ_along_states_copy(states, chunk, error);
+    const bool routes = h->kind == ORGAN_HEAL_FEED_INPUTS || h->kind == ORGAN_HEAL_FED;
+    if (!values)
+        return NULL;
+    organ_layer_tap_router(layer, &l, routes && to && config_of(h)->experts ? hear_router : NULL);
+    organ_layer_run(h->forward, layer, &windows, values, to ? &tap : NULL, error);
+    organ_layer_tap_router(layer, NULL, NULL);
+    return error->status ? NULL : values;
+}
+
+/* What is missing in the inputs: wanted = donor's - those here. */
+static organ_status hear_inputs(organ_layers_heal *h, size_t chunk, size_t tokens, organ_error *error)
+{
+    if (!carry(h, h->donor, h->loaded_donor, chunk, h->wanted, error) || !carry(h, h->cut, h->loaded, chunk, h->inputs, error))
+        return error->status;
+    for (size_t k = 0; k < tokens * h->part.width; k++)
+        h->wanted[k] -= h->inputs[k];
+    return ORGAN_OK;
+}
+
+/* What a token is taken times: the norms before all that reads it see nothing of its length. */
+static float unit_of(const float *target, size_t outputs)
+{
+    const double mean = organ_dot(target, target, outputs) / (double)outputs;
+    return mean > 0 ? (float)(1 / sqrt(mean)) : 0;
+}
+
+static double missing_at(const float *target, const float *here, size_t outputs)
+{
+    const float unit = unit_of(target, outputs);
+    double sum = 0;
+    for (size_t k = 0; k < outputs; k++) {
+        const double missing = (double)unit * ((double)target[k] - here[k]);
+        sum += missing * missing;
+    }
+    return sum;
+}
+
+/* What is missing behind the block, each token in units of what should be there. */
+static organ_status hear_outputs(organ_layers_heal *h, size_t chunk, size_t tokens, organ_error *error)
+{
+    const size_t outputs = h->part.outputs, inputs = h->part.used * h->part.width;
+    const float *const target =
+        h->ahead ? organ_along_states_copy(h->donor, chunk, error) : carry(h, h->donor, h->loaded_donor, chunk, NULL, error);
+    if (!target)
+        return error->status;
+    memcpy(h->wanted, target, tokens * outputs * sizeof *target);
+    const float *const here = carry(h, h->cut, h->loaded, chunk, h->inputs, error);
+    if (!here)
+        return error->status;
+    for (size_t t = 0; t < tokens; t++) {
+        float *const row = h->wanted + t * outputs, *const z = h->inputs + t * inputs;
+        const float scale = unit_of(row, outputs);
+        for (size_t k = 0; k < outputs; k++)
+            row[k] = scale * (row[k] - here[t * outputs + k]);
+        for (size_t k = 0; k < inputs; k++)
+            z[k] *= scale;
+    }
+    return ORGAN_OK;
+}
+
+static bool is_held(const organ_layers_heal *h, size_t chunk, size_t window)
+{
+    return (chunk * h->chunks.together + window) % HEAL_HELD == HEAL_HELD - 1;
+}
+
+static organ_status hear_chunk(organ_layers_heal *h, size_t chunk, organ_error *error)
+{
+    const size_t windows = organ_along_chunk_windows(&h->chunks, chunk), context = h->is.walk.context;
+    const size_t inputs = h->part.used * h->part.width;
+    const bool is_inputs = organ_layers_heal_is_inputs(h->kind);
+    if ((is_inputs ? hear_inputs : hear_outputs)(h, chunk, windows * context, error) != ORGAN_OK)
+        return error->status;
+    for (size_t w = 0; w < windows && !error->status; w++) {
+        const size_t first = w * context;
+        organ_ridge_add(h->ridge, is_held(h, chunk, w) ? ORGAN_RIDGE_HELD : ORGAN_RIDGE_FIT, context,
+                        is_mixture(h) ? h->blocks + first * h->part.used : NULL, h->inputs + first * inputs,
+                        h->wanted + first * h->part.outputs, error);
+    }
+    return error->status;
+}
+
+/* ---- the solution ---- */
+
+/* W + W D: what reads x reads x + D x then. */
+static organ_status add_product(const organ_layers_heal *h, const heal_matrix *m, const float *change, float *weights, organ_error *error)
+{
+    const size_t rows = (size_t)m->rows, cols = (size_t)m->cols;
+    float *const before = organ_floats(rows, cols);
+    void *const scratch = aligned_alloc(64, organ_products_scratch(h->is.engine));
+    if (before && scratch) {
+        memcpy(before, weights, rows * cols * sizeof *weights);
+        const organ_product product = {.m = rows,
+                                       .n = cols,
+                                       .k = cols,
+                                       .a = organ_by_rows(before, cols),
+                                       .b = organ_by_columns(change, cols),
+                                       .c = weights,
+                                       .c_stride = cols,
+                                       .into = ORGAN_PRODUCT_ADD};
+        organ_products_run(h->is.engine, NULL, &product, 1, scratch);
+    } else
+        organ_fail_memory(error, m->name);
+    free(before);
+    free(scratch);
+    return error->status;
+}
+
+/* The matrix with `step` of the change. */
+static organ_status make(const organ_layers_heal *h, const heal_matrix *m, const float *change, double step, float *weights,
+                         organ_error *error)
+{
+    organ_layer_read(h->loaded, m->name, weights);
+    if (organ_layers_heal_is_inputs(h->kind))
+        return add_product(h, m, change, weights, error);
+    for (size_t k = 0; k < (size_t)(m->rows * m->cols); k++)
+        weights[k] += (float)step * change[k];
+    return error->status;
+}
+
+static organ_status put_all(organ_layers_heal *h, double step, organ_error *error)
+{
+    float *const change = organ_floats(h->part.outputs, h->part.width);
+    if (!change)
+        return organ_fail_memory(error, h->is.model->path);
+    for (size_t k = 0; k < h->part.count && !error->status; k++) {
+        const heal_matrix *const m = &h->part.matrices[k];
+        float *const weights = organ_floats((size_t)m->rows, (size_t)m->cols);
+        if (!weights)
+            organ_fail_memory(error, m->name);
+        else if (step > 0) {
+            organ_ridge_block(h->ridge, is_mixture(h) ? m->expert : 0, change);
+            make(h, m, change, step, weights, error);
+        } else
+            organ_layer_read(h->loaded, m->name, weights);
+        if (!error->status &&
+            organ_cut_put(h->run, m->tensor, m->matrix, organ_ranks_first(h->is.engine->ranks), weights, error) == ORGAN_OK)
+            organ_layer_write(h->loaded, m->name, weights);
+        free(weights);
+    }
+    free(change);
+    return error->status;
+}
+
+/* ---- what the feed-forward makes of another attention ---- */
+
+/* Squares of what is missing behind the block as it is, over the windows held back. */
+static organ_status judge(organ_layers_heal *h, double *missing, organ_error *error)
+{
+    const size_t outputs = h->part.outputs, context = h->is.walk.context;
+    *missing = 0;
+    for (size_t chunk = 0; chunk < organ_along_chunks_count(&h->chunks) && !error->status; chunk++) {
+        const float *const target =
+            h->ahead ? organ_along_states_copy(h->donor, chunk, error) : carry(h, h->donor, h->loaded_donor, chunk, NULL, error);
+        const float *const here = target ? carry(h, h->cut, h->loaded, chunk, NULL, error) : NULL;
+        for (size_t w = 0; here && w < organ_along_chunk_windows(&h->chunks, chunk); w++)
+            for (size_t t = w * context; is_held(h, chunk, w) && t < (w + 1) * context; t++)
+                *missing += missing_at(target + t * outputs, here + t * outputs, outputs);
+    }
+    return error->status;
+}
+
+/* How much of the change is best: the feed-forward sees it too, and is no linear function of it. 0: none. */
+static organ_status choose_step(organ_layers_heal *h, double *step, organ_ridge_choice *choice, organ_error *error)
+{
+    static const double steps[] = {1, 0.5, 0.25};
+    const heal_matrix *const m = &h->part.matrices[0];
+    float *const change = organ_floats(h->part.outputs, h->part.width), *const weights = organ_floats(h->part.outputs, h->part.width);
+    float *const donor = organ_floats(h->part.outputs, h->part.width);
+    *step = 0;
+    if (!change || !weights || !donor)
+        organ_fail_memory(error, m->name);
+    else if (judge(h, &choice->before, error) == ORGAN_OK) {
+        choice->after = choice->before;
+        organ_ridge_block(h->ridge, 0, change);
+        organ_layer_read(h->loaded, m->name, donor);
+        for (size_t k = 0; k < sizeof steps / sizeof *steps && !error->status; k++) {
+            double missing = 0;
+            if (make(h, m, change, steps[k], weights, error) != ORGAN_OK)
+                break;
+            organ_layer_write(h->loaded, m->name, weights);
+            judge(h, &missing, error);
+            organ_layer_write(h->loaded, m->name, donor);
+            if (missing < choice->after) {
+                choice->after = missing;
+                *step = steps[k];
+            }
+        }
+    }
+    free(change);
+    free(weights);
+    free(donor);
+    return error->status;
+}
+
+static organ_status take_room(organ_layers_heal *h, organ_error *error)
+{
+    const size_t tokens = organ_layers_heal_chunk_tokens(h), experts = config_of(h)->experts;
+    h->inputs = organ_floats(tokens, h->part.used * h->part.width);
+    h->wanted = organ_floats(tokens, h->part.outputs);
+    h->blocks = calloc(tokens * h->part.used, sizeof *h->blocks);
+    h->gates = organ_floats(tokens, h->part.used);
+    h->routed = calloc(tokens * h->part.used, sizeof *h->routed);
+    h->begin = calloc(experts + 2, sizeof *h->begin);
+    return h->inputs && h->wanted && h->blocks && h->gates && h->routed && h->begin ? ORGAN_OK
+                                                                                    : organ_fail_memory(error, h->is.model->path);
+}
+
+static void give_room_back(organ_layers_heal *h)
+{
+    void *const parts[] = {h->inputs, h->wanted, h->blocks, h->gates, h->routed, h->begin};
+    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
+        free(parts[k]);
+    h->inputs = h->wanted = h->gates = NULL;
+    h->blocks = NULL;
+    h->routed = h->begin = NULL;
+    organ_ridge_close(h->ridge);
+    h->ridge = NULL;
+}
+
+organ_status organ_layers_heal_solve(organ_layers_heal *h, organ_error *error)
+{
+    const organ_ridge_shape shape = organ_layers_heal_shape(h, &h->part);
+    organ_ridge_choice choice = {0};
+    organ_layers_solved *const solved = &h->solved[h->solved_count];
+    if (take_room(h, error) == ORGAN_OK)
+        organ_ridge_open(&shape, h->is.engine, &h->ridge, error);
+    for (size_t chunk = 0; chunk < organ_along_chunks_count(&h->chunks) && !error->status; chunk++)
+        hear_chunk(h, chunk, error);
+    double step = 0;
+    if (!error->status && organ_ridge_choose(h->ridge, &choice, error) == ORGAN_OK)
+        step = choice.lambda > 0;
+    if (!error->status && step > 0 && h->kind == ORGAN_HEAL_ATTENDED)
+        choose_step(h, &step, &choice, error);
+    if (!error->status && put_all(h, step, error) == ORGAN_OK) {
+        *solved = (organ_layers_solved){h->layer, h->kind, false, choice.lambda, step, choice.before, choice.after};
+        h->solved_count++;
+    }
+    give_room_back(h);
+    return error->status;
+}

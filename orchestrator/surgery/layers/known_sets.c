@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/layers/known_sets.h"
+
+#include "formats/base/input_file.h"
+#include "formats/base/json_text.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LARGEST_FILE ((size_t)256 << 20)
+
+/* ---- in memory ---- */
+
+bool organ_layers_known_find(const organ_layers_known *known, const bool *dropped, double *divergence)
+{
+    for (size_t k = 0; k < known->count; k++)
+        if (memcmp(known->dropped + k * known->layers, dropped, known->layers * sizeof *dropped) == 0) {
+            *divergence = known->divergence[k];
+            return true;
+        }
+    return false;
+}
+
+bool organ_layers_known_add(organ_layers_known *known, const bool *dropped, double divergence)
+{
+    if (known->count == known->room) {
+        const size_t room = 2 * known->room + 64;
+        bool *const flags = realloc(known->dropped, room * known->layers * sizeof *flags);
+        known->dropped = flags ? flags : known->dropped;
+        double *const values = flags ? realloc(known->divergence, room * sizeof *values) : NULL;
+        if (!values)
+            return false;
+        known->divergence = values;
+        known->room = room;
+    }
+    memcpy(known->dropped + known->count * known->layers, dropped, known->layers * sizeof *dropped);
+    known->divergence[known->count++] = divergence;
+    return true;
+}
+
+bool organ_layers_known_influence(organ_layers_known *known, const double *influence)
+{
+    if (!known->influence && !(known->influence = calloc(known->layers, sizeof *known->influence)))
+        return false;
+    memcpy(known->influence, influence, known->layers * sizeof *influence);
+    return true;
+}
+
+void organ_layers_known_release(organ_layers_known *known)
+{
+    free(known->influence);
+    free(known->dropped);
+    free(known->divergence);
+    *known = (organ_layers_known){0};
+}
+
+/* ---- the file, read back ---- */
+
+/* A number that can be measured: finite, at least `least`. */
+static bool read_value(const json_t *json, double least, double *value)
+{
+    *value = json_number_value(json);
+    return json_is_number(json) && isfinite(*value) && *value >= least;
+}
+
+static organ_status belongs(const json_t *document, const json_t *identity, const char *path, organ_error *error)
+{
+    const char *key;
+    const json_t *here;
+    json_object_foreach((json_t *)identity, key, here)
+    {
+        const json_t *const there = json_object_get(document, key);
+        if (json_equal(there, here))
+            continue;
+        char *const was = json_dumps(there, JSON_COMPACT | JSON_ENCODE_ANY), *const is = json_dumps(here, JSON_COMPACT | JSON_ENCODE_ANY);
+        organ_fail(error, ORGAN_USAGE,
+                   "%s: has the scores of another run: its %s is %.300s, here it is %.300s; another name for --scores measures anew", path,
+                   key, was ? was : "missing", is ? is : "missing");
+        free(was);
+        free(is);
+        break;
+    }
+    return error->status;
+}
+
+static organ_status read_influence(organ_layers_known *known, const json_t *array, const char *path, organ_error *error)
+{
+    if (json_is_null(array))
+        return ORGAN_OK;
+    if (json_array_size(array) != known->layers)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: influence is no array of %zu numbers", path, known->layers);
+    if (!(known->influence = calloc(known->layers, sizeof *known->influence)))
+        return organ_fail_memory(error, path);
+    for (size_t l = 0; l < known->layers && !error->status; l++)
+        if (!read_value(json_array_get(array, l), -1, &known->influence[l]))
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: influence[%zu] is no number of -1 or more", path, l);
+    return error->status;
+}
+
+static organ_status read_set(organ_layers_known *known, const json_t *set, size_t k, const char *path, organ_error *error)
+{
+    const json_t *const numbers = json_object_get(set, "dropped"), *number;
+    double divergence = 0, ignored;
+    size_t at;
+    if (!json_is_array(numbers) || !read_value(json_object_get(set, "divergence"), 0, &divergence))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: sets[%zu] has no array 'dropped' or no divergence of 0 or more", path, k);
+    bool *const flags = calloc(known->layers, sizeof *flags);
+    if (!flags)
+        return organ_fail_memory(error, path);
+    json_array_foreach(numbers, at, number)
+    {
+        const json_int_t block = json_integer_value(number);
+        if (!json_is_integer(number) || block < 0 || (size_t)block >= known->layers || flags[block]) {
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: sets[%zu].dropped[%zu] is no block of 0 to %zu, or there twice", path, k, at,
+                       known->layers - 1);
+            break;
+        }
+        flags[block] = true;
+    }
+    if (!error->status && !organ_layers_known_find(known, flags, &ignored) && !organ_layers_known_add(known, flags, divergence))
+        organ_fail_memory(error, path);
+    free(flags);
+    return error->status;
+}
+
+static organ_status read_document(organ_layers_known *known, const json_t *document, const json_t *identity, const char *path,
+                                  organ_error *error)
+{
+    const char *const schema = json_string_value(json_object_get(document, "schema"));
+    const json_t *const sets = json_object_get(document, "sets");
+    if (!schema || strcmp(schema, ORGAN_LAYERS_SCORES_SCHEMA) != 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: its schema is '%.100s', not " ORGAN_LAYERS_SCORES_SCHEMA, path,
+                          schema ? schema : "");
+    if (belongs(document, identity, path, error) || read_influence(known, json_object_get(document, "influence"), path, error))
+        return error->status;
+    if (!json_is_array(sets))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no array 'sets'", path);
+    for (size_t k = 0; k < json_array_size(sets) && !error->status; k++)
+        read_set(known, json_array_get(sets, k), k, path, error);
+    return error->status;
+}
+
+organ_status organ_layers_known_read(organ_layers_known *known, size_t layers, const char *path, const json_t *identity, organ_error *error)
+{
+    organ_json_text text = {.label = path};
+    char *bytes = NULL;
+    json_t *document = NULL;
+    *known = (organ_layers_known){.layers = layers};
+    if (!path || access(path, F_OK) != 0 || organ_input_load(path, path, LARGEST_FILE, &bytes, &text.length, error) != ORGAN_OK)
+        return error->status;
+    text.bytes = bytes;
+    if (organ_json_parse_object(&text, &document, error) == ORGAN_OK)
+        read_document(known, document, identity, path, error);
+    json_decref(document);
+    free(bytes);
+    return error->status;
+}

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT
+ * The verb: what is asked, what goes, and the smaller model. */
+#include "orchestrator/surgery/layers/job.h"
+
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/output/operation.h"
+#include "orchestrator/surgery/output/output.h"
+
+#include <stdlib.h>
+
+#define MOST_SEARCH 16777216u
+#define MOST_ROUNDS 1000000u
+
+static bool searches(const organ_layers_job *job) { return !job->drop.named; }
+
+/* ---- what is asked ---- */
+
+static organ_status check_numbers(const organ_layers_options *o, organ_error *error)
+{
+    if (o->search_tokens < 64 || o->search_tokens > MOST_SEARCH)
+        return organ_fail(error, ORGAN_USAGE, "--search-tokens %u is not in 64 .. %u", o->search_tokens, MOST_SEARCH);
+    if (o->rounds > MOST_ROUNDS)
+        return organ_fail(error, ORGAN_USAGE, "%u rounds are not in 0 .. %u", o->rounds, MOST_ROUNDS);
+    return organ_along_check(o->heal ? o->samples : 1, o->context, error);
+}
+
+static organ_status check_text(const organ_layers_job *job, organ_error *error)
+{
+    const organ_layers_options *const o = job->options;
+    if (searches(job) && !o->calibration)
+        return organ_fail(error, ORGAN_USAGE,
+                          "--drop %s: which %zu of the %zu blocks go is found on a text: --calibration FILE (block %s alone is named by "
+                          "%s-%s)",
+                          o->drop, job->drop.count, job->layers, o->drop, o->drop, o->drop);
+    if (o->heal && !o->calibration)
+        return organ_fail(error, ORGAN_USAGE, "--heal needs a text: --calibration FILE");
+    if (o->calibration && !searches(job) && !o->heal)
+        return organ_fail(error, ORGAN_USAGE, "--calibration has no meaning for blocks that are named, without --heal");
+    if (o->scores && !searches(job))
+        return organ_fail(error, ORGAN_USAGE, "--scores has no meaning for blocks that are named: nothing is searched");
+    return ORGAN_OK;
+}
+
+/* The search takes long: what would refuse the output is found before. */
+static organ_status check_output(const organ_layers_job *job, organ_error *error)
+{
+    const organ_layers_options *const o = job->options;
+    if (organ_output_spares(o->output, job->model, error) != ORGAN_OK)
+        return error->status;
+    return organ_output_check(o->output, organ_output_like(job->model), o->force, error);
+}
+
+static organ_status open_model(organ_layers_job *job, organ_error *error)
+{
+    const organ_layers_options *const o = job->options;
+    if (check_numbers(o, error) || organ_donor_open(o->model, "made smaller", job->progress, &job->model, error))
+        return error->status;
+    job->layers = organ_cut_layers(job->model);
+    if (job->layers == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no tensor has the number of a block in its name", o->model);
+    if (organ_layers_drop_parse(o->drop, job->layers, o->model, &job->drop, error) || check_text(job, error))
+        return error->status;
+    return check_output(job, error);
+}
+
+/* ---- what goes ---- */
+
+static uint64_t bytes_of(const organ_layers_job *job, size_t layer)
+{
+    uint64_t bytes = 0;
+    for (size_t t = 0; t < job->model->tensor_count; t++)
+        bytes += job->model->tensors[t].anatomy.layer == (int32_t)layer ? job->model->tensors[t].bytes : 0;
+    return bytes;
+}
+
+/* A dry run does not search: its sizes are those without the smallest blocks, of equals the last ones. */
+static void drop_smallest(organ_layers_job *job)
+{
+    bool *const dropped = job->drop.dropped;
+    for (size_t n = 0; n < job->drop.count; n++) {
+        size_t least = job->layers;
+        for (size_t l = 0; l < job->layers; l++)
+            if (!dropped[l] && (least == job->layers || bytes_of(job, l) <= bytes_of(job, least)))
+                least = l;
+        dropped[least] = true;
+    }
+}
+
+static organ_status choose(organ_layers_job *job, organ_error *error)
+{
+    if (!searches(job))
+        return ORGAN_OK;
+    if (organ_layers_choice_open(job, error) == ORGAN_OK) {
+        if (job->options->dry_run)
+            drop_smallest(job);
+        else
+            organ_layers_choice_run(job, error);
+    }
+    organ_layers_choice_close(job);
+    return error->status;
+}
+
+/* ---- healing ---- */
+
+static organ_status open_heal(organ_layers_job *job, organ_error *error)
+{
+    const organ_layers_options *const o = job->options;
+    const organ_layers_healing healing = {.walk = {.text = o->calibration,
+                                                   .samples = o->samples,
+                                                   .context = o->context,
+                                                   .scratch = o->scratch,
+                                                   .method = "--heal",
+                                                   .verb = "heal",
+                                                   .doing = "healing"},
+                                          .model = job->model,
+                                          .dropped = job->drop.dropped,
+                                          .layers = job->layers,
+                                          .engine = job->engine,
+                                          .progress = job->progress};
+    if (!o->heal)
+        return ORGAN_OK;
+    job->resolved = calloc(job->model->tensor_count + 1, sizeof *job->resolved);
+    return job->resolved ? organ_layers_heal_open(&healing, job->resolved, &job->heal, error) : organ_fail_memory(error, o->model);
+}
+
+static organ_status resolve(void *context, organ_cut_run *run, organ_error *error)
+{
+    return organ_layers_heal_run(((organ_layers_job *)context)->heal, run, error);
+}
+
+/* ---- the smaller model ---- */
+
+/* What healed weights depend on besides the parameters. */
+static json_t *identity(void *context)
+{
+    const organ_layers_job *const job = context;
+    return ORGAN_OBJECT(
+        SET_IF(job->heal, "text", json_string(organ_along_describe(organ_layers_heal_text(job->heal))->digest)));
+}
+
+static organ_status cut(organ_layers_job *job, json_t **report, organ_error *error)
+{
+    const organ_layers_options *const o = job->options;
+    organ_cut_layer *const layers = calloc(job->layers, sizeof *layers);
+    if (!layers)
+        return organ_fail_memory(error, o->model);
+    for (size_t l = 0; l < job->layers; l++)
+        layers[l].dropped = job->drop.dropped[l];
+    const organ_cut_out made = {.model = job->model,
+                                .layers = layers,
+                                .layer_count = job->layers,
+                                .path = o->output,
+                                .resume = o->resume,
+                                .force = o->force,
+                                .dry_run = o->dry_run,
+                                .most = o->most,
+                                .evaluate = o->evaluate,
+                                .progress = job->progress,
+                                .engine = job->engine,
+                                .context = job,
+                                .definition = ORGAN_LAYERS_DEFINITION,
+                                .schema = ORGAN_LAYERS_SCHEMA,
+                                .name = "layers.json",
+                                .markdown_name = "LAYERS_REPORT.md",
+                                .stage = "dropping blocks",
+                                .parameters = organ_layers_parameters,
+                                .identity = identity,
+                                .resolved = job->resolved,
+                                .resolve = job->heal ? resolve : NULL,
+                                .document = organ_layers_document};
+    organ_cut_make(&made, report, error);
+    free(layers);
+    return error->status;
+}
+
+static organ_status make(void *context, json_t **report, organ_error *error)
+{
+    organ_layers_job *const job = context;
+    return open_model(job, error) || choose(job, error) || open_heal(job, error) ? error->status : cut(job, report, error);
+}
+
+static void release(void *context)
+{
+    organ_layers_job *const job = context;
+    organ_layers_choice_release(job);
+    organ_layers_heal_close(job->heal);
+    free(job->resolved);
+    free(job->drop.dropped);
+    organ_model_close(job->model);
+}
+
+organ_status organ_layers(const organ_layers_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
+                          organ_error *error)
+{
+    organ_layers_job job = {.options = options, .engine = engine, .progress = progress};
+    return organ_operation_run(&(organ_operation){options->model, &job, make, release, true}, report, error);
+}

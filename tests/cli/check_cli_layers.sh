@@ -1,0 +1,143 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# organ layers as its users see it. Ends with the line "N passed, N failed"; `--bless` writes the golden files anew.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+
+fixtures=$(dirname "$model")
+ln -s "$fixtures/tiny-moe" tiny-moe
+gguf=$fixtures/tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
+text=tiny-qwen2/calibration.txt
+searched=(--calibration "$text" --context 64 --search-tokens 640)
+healed=(--heal --calibration "$text" --samples 16 --context 128)
+
+ends 0 help layers
+matches help/help_layers ../out
+
+# Whether a tensor of the output has the bytes of one of the donor.
+same_bytes() { # MODEL OUT NAME_BEFORE NAME_AFTER
+    test "$($organ inspect "$1" --tensors --json | jq -c --arg n "$3" '.tensors[] | select(.name == $n) | [.dtype, .shape]')" = \
+        "$($organ inspect "$2" --tensors --json | jq -c --arg n "$4" '.tensors[] | select(.name == $n) | [.dtype, .shape]')"
+}
+
+# ---- named ----
+ends 0 layers tiny-qwen2 -o named --drop 1,3 --quiet
+matches layers/layers_named ../out
+matches layers/LAYERS_REPORT named/organ/LAYERS_REPORT.md
+judge "no page beside the report" grep -q "</html>" named/organ/LAYERS_REPORT.html
+judge "config.json has another number of layers" test "$(jq .num_hidden_layers named/config.json)" = 2
+judge "tokenizer.json did not come along" cmp -s tiny-qwen2/tokenizer.json named/tokenizer.json
+judge "layer 2 has another type or shape" same_bytes tiny-qwen2 named model.layers.2.mlp.up_proj.weight model.layers.1.mlp.up_proj.weight
+judge "the wrong blocks stay" test "$(jq -c '[.layers[].becomes]' named/organ/layers.json)" = '[0,null,1,null]'
+ends 0 inspect named
+prints "No problems found"
+ends 0 perplexity named --text "$text" --max-tokens 200 --context 64 --quiet
+prints perplexity
+ends 0 layers tiny-qwen2 -o range --drop 1-2 --quiet
+prints "2 of 4 blocks went: 1-2."
+ends 0 layers tiny-qwen2 -o one --drop 1, --quiet
+prints "1 of 4 blocks went: 1."
+ends 0 layers tiny-qwen2 -o same --drop 1-1 --quiet
+judge "1, and 1-1 are not the same" cmp -s one/model.safetensors same/model.safetensors
+ends 0 layers "$gguf" -o small.gguf --drop 0-1 --quiet
+prints "qwen2.block_count"
+ends 0 inspect small.gguf
+prints "No problems found"
+ends 0 layers tiny-moe -o moe --drop 2-2 --quiet
+judge "config.json of the mixture has another number of layers" test "$(jq .num_hidden_layers moe/config.json)" = 3
+
+# ---- found ----
+ends 0 layers tiny-qwen2 -o found --drop 2 "${searched[@]}" --scores scores.json --quiet
+matches layers/layers_found ../out
+judge "not all sets of two blocks were judged" test "$(jq '.search.sets | length' found/organ/layers.json)" = 6
+judge "another set is nearer" \
+    test "$(jq '.search.divergence == ([.search.sets[].divergence] | min)' found/organ/layers.json)" = true
+judge "scores are not those of the report" \
+    test "$(jq -c '[.sets[].divergence] | sort' scores.json)" = "$(jq -c '[.search.sets[].divergence] | sort' found/organ/layers.json)"
+cp scores.json kept.json
+ends 0 layers tiny-qwen2 -o again --drop 2 "${searched[@]}" --scores scores.json --threads 1 --json
+judge "another document by a file of scores" \
+    test "$(jq -c .search ../out)" = "$(jq -c .search found/organ/layers.json)"
+judge "what was known was measured again" cmp -s kept.json scores.json
+ends 0 layers tiny-qwen2 -o three --drop 3 "${searched[@]}" --scores scores.json --memory 64M --quiet
+judge "sets of three were not added" test "$(jq '.sets | length' scores.json)" = 10
+ends 0 layers tiny-qwen2 -o least --drop 2 "${searched[@]}" --rounds 0 --json
+judge "influence alone judges more than one set" test "$(jq .search.judged ../out)" = 1
+judge "the blocks of least influence did not go" test "$(jq -c .dropped ../out)" = '[1,2]'
+
+# A search that is killed has kept its rounds, and goes on to the same.
+$organ layers tiny-qwen2 -o killed --drop 2 "${searched[@]}" --scores part.json --threads 1 >../out 2>../err &
+pid=$!
+for ((tries = 0; tries < 400; tries++)); do [[ -s part.json ]] && break; sleep 0.02; done
+kill -9 $pid 2>/dev/null
+wait $pid 2>/dev/null
+judge "a killed search has kept nothing" test -s part.json
+rm -rf killed .killed.organ-partial
+ends 0 layers tiny-qwen2 -o killed --drop 2 "${searched[@]}" --scores part.json --json
+judge "a killed search ends elsewhere" test "$(jq -c .search ../out)" = "$(jq -c .search found/organ/layers.json)"
+
+# ---- healed ----
+ends 0 layers tiny-qwen2 -o healed --drop 1-1 "${healed[@]}" --threads 1 --quiet
+matches layers/layers_healed ../out
+ends 0 layers tiny-qwen2 -o threads --drop 1-1 "${healed[@]}" --scratch . --threads 3 --quiet
+judge "other bytes by more threads and with --scratch" cmp -s healed/model.safetensors threads/model.safetensors
+judge "nothing was healed" test "$(jq '[.heal.parts[] | select(.step > 0)] | length > 0' healed/organ/layers.json)" = true
+judge "healed weights are those of the donor" test ! "$(cmp -s healed/model.safetensors one/model.safetensors && echo same)"
+ends 0 perplexity healed --compare one --text tiny-qwen2/heldout.txt --max-tokens 3000 --context 128 --json
+judge "healing made it worse" test "$(jq '.models[0].figures.perplexity < .models[1].figures.perplexity' ../out)" = true
+ends 0 layers tiny-moe -o moe_healed --drop 1-1 --heal --calibration tiny-moe/calibration.txt --samples 8 --context 64 --json
+judge "nothing of the mixture was healed" test "$(jq '[.heal.parts[] | select(.step > 0)] | length > 0' ../out)" = true
+
+# ---- interrupted and resumed ----
+interrupted INT resumed layers tiny-qwen2 -o resumed --drop 1-1 "${healed[@]}" --threads 1
+judge "SIGINT ends it with $code instead of 130" test $code -eq 130
+judge "a half model is under the final name" test ! -e resumed
+refused 2 "--resume continues it, --force starts over" layers tiny-qwen2 -o resumed --drop 1-1 "${healed[@]}"
+ends 2 layers tiny-qwen2 -o resumed --drop 2-2 "${healed[@]}" --resume
+says "the unfinished run cannot be continued"
+ends 0 layers tiny-qwen2 -o resumed --drop 1-1 "${healed[@]}" --resume
+judge "a resumed run differs from a whole one" cmp -s healed/model.safetensors resumed/model.safetensors
+judge "something hidden was left behind" test -z "$(find . -name '.?*')"
+
+# ---- what is only told ----
+ends 0 layers tiny-qwen2 -o dry --drop 2 "${searched[@]}" --dry-run --quiet
+matches layers/layers_dry ../out
+ends 0 layers tiny-qwen2 -o dry --drop 1-2 "${healed[@]}" --dry-run --json
+judge "a dry run does not tell which blocks would go" test "$(jq -c .dropped ../out)" = '[1,2]'
+judge "a dry run wrote something" test ! -e dry
+
+# ---- refused ----
+jq -c '.model = "0123456789abcdef"' scores.json >other.json
+jq -c '.sets[0].dropped = [9]' scores.json >beyond.json
+jq -c '.sets[0].divergence = "x"' scores.json >words.json
+jq -c '.influence = [1]' scores.json >short.json
+mkdir taken && echo x >taken/x
+refused 2 "-o OUT is missing" layers tiny-qwen2
+refused 2 "--drop BLOCKS|N is missing" layers tiny-qwen2 -o no
+refused 2 "names block 4, and tiny-qwen2 has blocks 0 to 3" layers tiny-qwen2 -o no --drop 2-4
+refused 2 "--drop has 'two'" layers tiny-qwen2 -o no --drop two
+refused 2 "leaves no block: tiny-qwen2 has 4" layers tiny-qwen2 -o no --drop 0-3
+refused 2 "leaves no block" layers tiny-qwen2 -o no --drop 4 "${searched[@]}"
+refused 2 "names block 2 twice" layers tiny-qwen2 -o no --drop 2,1-3
+refused 2 "block 2 alone is named by 2-2" layers tiny-qwen2 -o no --drop 2
+refused 2 "--heal needs a text" layers tiny-qwen2 -o no --drop 2-2 --heal
+refused 2 "--calibration has no meaning for blocks that are named, without --heal" layers tiny-qwen2 -o no --drop 2-2 --calibration "$text"
+refused 2 "--scores has no meaning" layers tiny-qwen2 -o no --drop 2-2 --scores scores.json
+refused 2 "other.json: has the scores of another run: its model is" layers tiny-qwen2 -o no --drop 2 "${searched[@]}" --scores other.json
+refused 2 "its context is 64, here it is 32" \
+    layers tiny-qwen2 -o no --drop 2 --calibration "$text" --context 32 --search-tokens 640 --scores scores.json
+refused 3 "beyond.json: sets[0].dropped[0] is no block of 0 to 3" layers tiny-qwen2 -o no --drop 2 "${searched[@]}" --scores beyond.json
+refused 3 "words.json: sets[0] has no array 'dropped' or no divergence" \
+    layers tiny-qwen2 -o no --drop 2 "${searched[@]}" --scores words.json
+refused 3 "short.json: influence is no array of 4 numbers" layers tiny-qwen2 -o no --drop 2 "${searched[@]}" --scores short.json
+refused 3 "its schema is ''" layers tiny-qwen2 -o no --drop 2 "${searched[@]}" --scores tiny-qwen2/config.json
+refused 2 "--search-tokens or --context can be less" layers tiny-qwen2 -o no --drop 2 --calibration "$text" --search-tokens 200000
+refused 2 "--samples or --context can be less" layers tiny-qwen2 -o no --drop 2-2 --heal --calibration "$text" --samples 100000
+refused 2 "--heal holds back one window of 4" layers tiny-qwen2 -o no --drop 2-2 "${healed[@]}" --samples 3
+refused 2 "is enough" layers tiny-qwen2 -o no --drop 2 "${searched[@]}" --search-tokens 30000 --memory 16M
+refused 2 "is enough" layers tiny-qwen2 -o no --drop 2-2 "${healed[@]}" --memory 8M
+refused 2 "solves for BF16, F16 and F32 alone" layers "$gguf" -o no.gguf --drop 2-2 "${healed[@]}"
+refused 2 "taken" layers tiny-qwen2 -o taken --drop 2-2
+refused 2 "tiny-qwen2" layers tiny-qwen2 -o tiny-qwen2 --drop 2-2 --force
+refused 4 "nothing" layers nothing -o no --drop 2-2
+
+finish
