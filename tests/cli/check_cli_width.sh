@@ -29,6 +29,9 @@ matches width/config narrow/config.json
 ends 0 inspect narrow
 prints "No problems found"
 prints "intermediate 640, 5 heads, 1 KV heads, head 32"
+ends 0 audit tiny-qwen2 narrow --compensated --quiet
+prints "was cut out, with 8 re-solved"
+ends 1 audit tiny-qwen2 narrow --quiet
 ends 0 perplexity narrow --text tiny-qwen2/heldout.txt --context 64 --max-tokens 128 --quiet
 ends 0 width tiny-qwen2 -o counted "${short[@]}" --ffn 640 --heads 1
 judge "a share and its number differ" cmp -s <(cat narrow/*.safetensors) <(cat counted/*.safetensors)
