@@ -81,6 +81,11 @@ matches layers/layers_healed ../out
 ends 0 layers tiny-qwen2 -o threads --drop 1-1 "${healed[@]}" --scratch . --threads 3 --quiet
 judge "other bytes by more threads and with --scratch" cmp -s healed/model.safetensors threads/model.safetensors
 judge "nothing was healed" test "$(jq '[.heal.parts[] | select(.step > 0)] | length > 0' healed/organ/layers.json)" = true
+ends 0 audit tiny-qwen2 healed --compensated
+prints "It holds"
+ends 1 audit tiny-qwen2 healed
+ends 0 audit tiny-qwen2 one
+prints "It holds"
 judge "healed weights are those of the donor" test ! "$(cmp -s healed/model.safetensors one/model.safetensors && echo same)"
 ends 0 perplexity healed --compare one --text tiny-qwen2/heldout.txt --max-tokens 3000 --context 128 --json
 judge "healing made it worse" test "$(jq '.models[0].figures.perplexity < .models[1].figures.perplexity' ../out)" = true

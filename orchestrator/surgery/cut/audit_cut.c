@@ -132,7 +132,21 @@ static organ_status compare_all(organ_cut_audit *a, organ_error *error)
 /* ---- what it says ---- */
 
 /* What a healing may give other values. */
-static bool may_change(const organ_tensor *t) { return t->anatomy.role == ORGAN_ROLE_DOWN || t->anatomy.role == ORGAN_ROLE_O; }
+static bool is_behind_gap(const organ_cut_audit *a, int32_t layer)
+{
+    for (int32_t l = 0; l < layer && (size_t)l < a->run.layer_count; l++)
+        if (a->run.facts[l].becomes < 0)
+            return true;
+    return false;
+}
+
+/* What healing gives other values: outputs; in blocks behind one that was dropped also what reads their inputs. */
+static bool may_change(const organ_cut_audit *a, const organ_tensor *t)
+{
+    const organ_role role = t->anatomy.role;
+    const bool reads = organ_role_describe(role)->projection || role == ORGAN_ROLE_ROUTER;
+    return role == ORGAN_ROLE_DOWN || role == ORGAN_ROLE_O || (reads && is_behind_gap(a, t->anatomy.layer));
+}
 
 static void judge_piece(organ_cut_audit *a, size_t piece)
 {
@@ -143,7 +157,7 @@ static void judge_piece(organ_cut_audit *a, size_t piece)
     else if (v->misfit)
         organ_cut_fault(&a->faults, "tensor '%s' of %s has not the type and the shape that '%s' of the donor leaves", p->name,
                         a->copy->path, v->donor->name);
-    else if (v->different && may_change(v->donor)) {
+    else if (v->different && may_change(a, v->donor)) {
         a->resolved++;
         json_array_append_new(a->resolved_names, json_string(p->name));
         if (!a->options->compensated)
@@ -188,11 +202,12 @@ static json_t *checks_json(const organ_cut_audit *a)
 
 static json_t *definitions_json(void)
 {
-    return ORGAN_OBJECT(SET_TEXT("cut",
-                                 "Blocks, experts, channels or heads of the donor that the copy has not. Which are left is found in the "
-                                 "bytes: blocks by their norms, keys and values, experts by rows of routers, channels and heads by rows."),
-                        SET_TEXT("kept bytes", "The bytes of the donor's tensor along what stays of its axes, in their order."),
-                        SET_TEXT("re-solved", "A down or output projection with other bytes: a healing gives such values."));
+    return ORGAN_OBJECT(
+        SET_TEXT("cut", "Blocks, experts, channels or heads of the donor that the copy has not. Which are left is found in the "
+                        "bytes: blocks by their norms, keys and values, experts by rows of routers, channels and heads by rows."),
+        SET_TEXT("kept bytes", "The bytes of the donor's tensor along what stays of its axes, in their order."),
+        SET_TEXT("re-solved", "A down or output projection with other bytes, or in a block behind one that was dropped any projection: a "
+                              "healing gives such values."));
 }
 
 static json_t *document_of(organ_cut_audit *a)

@@ -76,7 +76,8 @@ START_TEST(any_bit_of_any_tensor)
             const uint64_t at = end ? sizes[t] - 16 : 0;
             tamper("out", names[t], at, NULL);
             audit_finds("out", false, names[t]);
-            if (!strstr(names[t], "down_proj") && !strstr(names[t], "o_proj"))
+            const bool behind = strstr(names[t], "layers.1.") && (strstr(names[t], "_proj") || strstr(names[t], "mlp.gate."));
+            if (!behind && !strstr(names[t], "down_proj") && !strstr(names[t], "o_proj")) /* what healing changes */
                 audit_finds("out", true, names[t]);
             tamper("out", names[t], at, NULL);
         }
