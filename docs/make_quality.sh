@@ -9,11 +9,9 @@
 # all lines about 25 minutes of two cores.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-organ=$PWD/build/organ
 lines=docs/quality.tsv
 levels=(30 50 60 70 80)
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+. docs/quality_kit.sh
 
 # name | verb and options. LEVEL runs through the levels; CALIBRATED names the text and how it is cut.
 prunings() {
@@ -56,37 +54,6 @@ blocks() {
     done
 }
 
-# What belongs to a model: its name, its texts, the GGUF of the same weights and the imatrix where there are such.
-describe() {
-    model=$1 base=$(basename "$1" .gguf)
-    if [[ $model == *.gguf ]]; then
-        calibration=${model%.gguf}.calibration.txt heldout=${model%.gguf}.heldout.txt gguf=$model imatrix=${model%.gguf}.imatrix.gguf
-    else
-        calibration=$model/calibration.txt heldout=fixtures/tiny-qwen2/heldout.txt
-        gguf=$model-gguf/$base-BF16-00001-of-00002.gguf imatrix=$(dirname "$model")/imatrix/$base.gguf
-    fi
-}
-
-# The line of one run, tab-separated: model, name, level, bytes of the tensors, perplexity, its rise in percent, KL.
-measure() {
-    local from=$1 name=$2 level=$3 command=$4 out=$scratch/out
-    cut -f1-3 "$lines" | grep -qxF "$base"$'\t'"$name"$'\t'"$level" && return
-    [[ $command != *IMATRIX* || -e $imatrix ]] || return 0
-    [[ $from != *.gguf ]] || out=$out.gguf
-    command=${command//LEVEL/$level}
-    command=${command//ALLOCATION/$scratch/$base.allocation}
-    command=${command//BITS/$scratch/$base.bits}
-    command=${command//IMATRIX/$imatrix}
-    command=${command//CALIBRATED/--calibration $calibration --samples 64 --context 256}
-    echo "$base: ${command//$scratch\//}"
-    # shellcheck disable=SC2086 # the command is words
-    "$organ" ${command%% *} "$from" -o "$out" ${command#* } --force --quiet >/dev/null
-    "$organ" evaluate "$from" "$out" --text "$heldout" --context 256 --json --quiet |
-        jq -r --arg base "$base" --arg name "$name" --arg level "$level" '.models[1]
-            | [$base, $name, $level, .model.bytes, .figures.perplexity, (.comparison.ratio - 1) * 100, .comparison.kl_divergence] | @tsv' >>"$lines"
-    rm -rf "$out" "$scratch"/out.*
-}
-
 measure_all() {
     local name command level model base calibration heldout gguf imatrix
     for model in "$@"; do
@@ -126,18 +93,6 @@ table() {
         }' - "$lines"
 }
 
-write_tables() {
-    local base
-    for base in $(cut -f1 "$lines" | awk '!seen[$0]++'); do
-        table "$base" >"$scratch/table"
-        awk -v name="$base" -v table="$scratch/table" '
-            $0 == "<!-- /" name " -->" { inside = 0 }
-            !inside { print }
-            $0 == "<!-- " name " -->" { inside = 1; while ((getline line < table) > 0) print line }' docs/quality.md >"$scratch/page"
-        cp "$scratch/page" docs/quality.md
-    done
-}
-
 # A row of panels for each model: KL by sparsity, a line for a method; and by bytes, a line for a way of choosing codes, which looks the same
 # in each row. Every second mark is an open one, through which a line is seen that lies below.
 draw() {
@@ -165,28 +120,10 @@ draw() {
     } >"$scratch/plot"
     gnuplot "$scratch/plot"
 }
-# panel MODEL PROGRAM: the lines of the model go into files of $scratch, a series each, which "names" lists.
-panel() {
-    rm -f "$scratch/$1."*
-    awk -F'\t' -v base="$1" -v to="$scratch/$1." "\$1 == base && $2" "$lines"
-}
-declare -A colours=()
-plots() {
-    local name list=() data
-    while IFS= read -r name; do
-        : "${colours[$name]:=$((${#colours[@]} % 8 + 1))}"
-        data=$'\n'$(sort -n "$scratch/$1.$name")$'\n'
-        echo "\$data${#list[@]} << END$data""END"
-        list+=("\$data${#list[@]} using 1:2 with linespoints linetype ${colours[$name]} title '$name'")
-        [[ -z ${2:-} ]] || list+=("\$data$((${#list[@]} - 1)) using 1:2:3 with labels left offset 0.8,0.4 font ',11' noenhanced notitle")
-    done <"$scratch/$1.names"
-    (IFS=,; echo "plot ${list[*]}")
-}
-
 [[ -e $lines ]] || : >"$lines"
 if [[ ${1:-} != --draw ]]; then
     (($#)) || set -- fixtures/tiny-qwen2 fixtures/tiny-moe
     measure_all "$@"
 fi
-write_tables
+put_tables docs/quality.md table
 draw

@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Measures what it costs to cut experts, blocks and widths out of trained models, and draws it beside quantisation.
+#   docs/make_shrinking.sh [--draw | --speed PYTHON] [MODEL...]
+# Models: fixtures/tiny-qwen2 and fixtures/tiny-moe if none is named. Each run of the tables below is made, scored against its donor on the held-out text, and
+# becomes a line of docs/shrinking.tsv, which is where it is looked up the next time; delete lines to measure them anew. --speed makes the outputs
+# and measures them in llama.cpp by bench/llama_speed.py with this Python, whose packages that script names: docs/shrinking_speed.tsv. Then docs/shrinking.svg is drawn and the
+# tables of docs/shrinking.md are written; --draw does only that. Needs jq and gnuplot.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+lines=docs/shrinking.tsv
+speeds=docs/shrinking_speed.tsv
+. docs/quality_kit.sh
+
+# kind of model | name | shares that stay, in percent | verb and options. THEN: another run, on what the one before made.
+ways() {
+    cat <<'END'
+experts|experts, reap|75 50 25|experts --score reap --keep LEVEL% CALIBRATED
+experts|experts, sum|75 50 25|experts --score sum --keep LEVEL% CALIBRATED
+experts|experts, loss|75 50 25|experts --score loss --keep LEVEL% CALIBRATED
+experts|experts, loss, healed|75 50 25|experts --score loss --heal --keep LEVEL% CALIBRATED
+experts|experts, loss, healed, int4|75 50|experts --score loss --heal --keep LEVEL% CALIBRATED THEN quantize --scheme int4-group32 --method gptq CALIBRATED
+all|layers|75 50|layers --drop DROPPED CALIBRATED
+all|layers, healed|75 50|layers --drop DROPPED --heal CALIBRATED
+dense|width of the feed-forward|75 50|width --ffn LEVEL% CALIBRATED
+dense|width of the feed-forward, int4|75|width --ffn LEVEL% CALIBRATED THEN quantize --scheme int4-group32 --method gptq CALIBRATED
+all|heads|50|width --heads LEVEL% CALIBRATED
+END
+}
+
+# Calls what is named with "NAME LEVEL COMMAND" for each run of a model.
+for_ways() {
+    local kind name level levels command model_kind=dense
+    if [[ $(jq '.num_experts_per_tok // 0' "$model/config.json") != 0 ]]; then model_kind=experts; fi
+    while IFS='|' read -r kind name levels command; do
+        [[ $kind == all || $kind == "$model_kind" ]] || continue
+        for level in $levels; do
+            "$1" "$name" "$level" "${command//DROPPED/$(jq ".num_hidden_layers * (100 - $level) / 100 | floor" "$model/config.json")}" </dev/null
+        done
+    done < <(ways)
+}
+
+measure_one() { measure "$model" "$@"; }
+
+made=()
+make_one() {
+    [[ $3 != *THEN* ]] || return 0
+    made+=("$scratch/$base/$1 $2")
+    run_steps "$model" "${made[-1]}" "${3//LEVEL/$2}"
+}
+
+# Of a model and all that is made of it: bytes as GGUF, tokens a second of a prompt and of a generation.
+measure_speed() {
+    local name first=1
+    made=()
+    mkdir "$scratch/$base"
+    for_ways make_one
+    "$python" bench/llama_speed.py "$model" "${made[@]}" >"$scratch/speeds"
+    grep -v "^$base"$'\t' "$speeds" >"$scratch/others" || true
+    while IFS=$'\t' read -r name rest; do
+        if ((first)); then name=donor; fi
+        first=0
+        printf '%s\t%s\t%s\n' "$base" "${name##*/}" "$rest"
+    done <"$scratch/speeds" | cat "$scratch/others" - >"$speeds"
+}
+
+table() {
+    awk -F'\t' -v base="$1" -v speeds="$speeds" '
+        FILENAME == speeds { if ($1 == base) { prompt[$2] = $4; generation[$2] = $5 }; next }
+        $1 != base { next }
+        !told++ { printf "| way | stays | tensors | perplexity | KL | prompt, tokens/s | generation, tokens/s |\n|---|--:|--:|--:|--:|--:|--:|\n"
+            if ("donor" in prompt) printf "| the donor | | | | | %d | %d |\n", prompt["donor"], generation["donor"] }
+        { key = $2 " " $3
+          printf "| %s | %s %% | %.2f MB | %+.2f %% | %.4f | %s | %s |\n", $2, $3, $4 / 1e6, $6, $7, prompt[key], generation[key] }' "$speeds" "$lines"
+}
+
+# KL by bytes: a line for each way, and those of quantisation alone, a panel for a model.
+draw() {
+    local bases base corner shades=(888888 bbbbbb 9467bd 56b4e9 000000 d62728 e69f00 009e73 0072b2 8c564b cc79a7 17becf)
+    mapfile -t bases < <(cut -f1 "$lines" | awk '!seen[$0]++')
+    {
+        echo "set terminal svg size 1000,$((480 * ${#bases[@]})) font 'sans-serif,13' background '#ffffff'"
+        echo "set output 'docs/shrinking.svg'; set multiplot layout ${#bases[@]},1; set logscale y; set grid; set key noenhanced outside right top Left reverse samplen 2"
+        for base in "${!shades[@]}"; do
+            echo "set linetype $((base + 1)) linecolor rgb '#${shades[base]}' pointtype $((base % 2 ? 6 : 7)) pointsize $((base % 2 ? 11 : 6))e-1 linewidth 1.6"
+        done
+        echo "set ylabel 'KL against the donor, nats a token'; set format y '10^{%L}'; set xlabel 'megabytes of tensors'"
+        for base in "${bases[@]}"; do
+            echo "set title '$base'"
+            rm -f "$scratch/$base."*
+            awk -F'\t' -v base="$base" -v to="$scratch/$base." '
+                function put(way) { print $4 / 1e6, $7 >(to way); if (!seen[way]++) print way >(to "names") }
+                $1 != base { next }
+                FILENAME ~ /quality/ { if ($3 == "-" && $2 ~ /^int[0-9]-group32$/) put("quantised, nearest"); if ($3 == "-" && $2 ~ /^int[0-9]-group32, gptq$/) put("quantised, gptq"); next }
+                { put($2) }' docs/quality.tsv "$lines"
+            plots "$base"
+        done
+    } >"$scratch/plot"
+    gnuplot "$scratch/plot"
+}
+
+touch "$lines" "$speeds"
+python=
+only_draw=
+case ${1:-} in
+--draw) only_draw=yes && shift ;;
+--speed) python=$2 && shift 2 ;;
+esac
+(($#)) || set -- fixtures/tiny-qwen2 fixtures/tiny-moe
+for model in "$@"; do
+    [[ -z $only_draw ]] || break
+    describe "$model"
+    for_ways measure_one
+    if [[ -n $python ]]; then measure_speed; fi
+done
+put_tables docs/shrinking.md table
+draw
