@@ -6,7 +6,8 @@ was cut out of them) is written as a GGUF file in BF16 first. Needs numpy, gguf 
 
     python3 bench/llama_speed.py [--rounds N] MODEL...
 
-Prints a line for each: its name, bytes of the GGUF file, tokens a second of the prompt, of the generation, and the sentence that it makes of one."""
+Prints a line for each: its name, bytes of the GGUF file, tokens a second of the prompt, of the generation, and the sentence that it makes of one; "-"
+where llama.cpp does not open it."""
 import argparse
 import os
 import pathlib
@@ -32,10 +33,15 @@ def as_gguf(model, directory):
 
 
 def opened(path):
-    return llama_cpp.Llama(str(path), n_ctx=PROMPT + GENERATED, n_batch=PROMPT, n_threads=len(os.sched_getaffinity(0)), verbose=False)
+    try:
+        return llama_cpp.Llama(str(path), n_ctx=PROMPT + GENERATED, n_batch=PROMPT, n_threads=len(os.sched_getaffinity(0)), verbose=False)
+    except ValueError:
+        return None
 
 
 def speeds(model, ids):
+    if not model:
+        return 0, 0
     model.reset()
     begin = time.perf_counter()
     model.eval(ids)
@@ -58,6 +64,9 @@ def main():
         for _ in range(options.rounds):
             best = [tuple(map(max, known, speeds(model, ids))) for known, model in zip(best, models)]
         for name, path, model, (prompt, generation) in zip(options.models, paths, models, best):
+            if not model:
+                print(f"{name}\t{path.stat().st_size}\t-\t-\t-", flush=True)
+                continue
             said = model.create_completion(BEGINNING, max_tokens=16, temperature=0)["choices"][0]["text"]
             print(f"{name}\t{path.stat().st_size}\t{prompt:.0f}\t{generation:.0f}\t{(BEGINNING + said)!r}", flush=True)
 

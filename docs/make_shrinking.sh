@@ -55,7 +55,7 @@ measure_speed() {
     made=()
     mkdir "$scratch/$base"
     for_ways make_one
-    "$python" bench/llama_speed.py "$model" "${made[@]}" >"$scratch/speeds"
+    "$python" bench/llama_speed.py --rounds 40 "$model" "${made[@]}" >"$scratch/speeds"
     grep -v "^$base"$'\t' "$speeds" >"$scratch/others" || true
     while IFS=$'\t' read -r name rest; do
         if ((first)); then name=donor; fi
@@ -77,6 +77,7 @@ table() {
 # KL by bytes: a line for each way, and those of quantisation alone, a panel for a model.
 draw() {
     local bases base corner shades=(888888 bbbbbb 9467bd 56b4e9 000000 d62728 e69f00 009e73 0072b2 8c564b cc79a7 17becf)
+    local shade_count=${#shades[@]}
     mapfile -t bases < <(cut -f1 "$lines" | awk '!seen[$0]++')
     {
         echo "set terminal svg size 1000,$((480 * ${#bases[@]})) font 'sans-serif,13' background '#ffffff'"
@@ -84,7 +85,7 @@ draw() {
         for base in "${!shades[@]}"; do
             echo "set linetype $((base + 1)) linecolor rgb '#${shades[base]}' pointtype $((base % 2 ? 6 : 7)) pointsize $((base % 2 ? 11 : 6))e-1 linewidth 1.6"
         done
-        echo "set ylabel 'KL against the donor, nats a token'; set format y '10^{%L}'; set xlabel 'megabytes of tensors'"
+        echo "set ylabel 'KL against the donor, nats a token'; set format y '10^{%L}'; set xlabel 'megabytes of tensors'; set offsets graph 0.04, graph 0.04, 0, 0"
         for base in "${bases[@]}"; do
             echo "set title '$base'"
             rm -f "$scratch/$base."*

@@ -68,7 +68,7 @@ declare -A colours=()
 plots() {
     local name list=() data
     while IFS= read -r name; do
-        : "${colours[$name]:=$((${#colours[@]} % 8 + 1))}"
+        : "${colours[$name]:=$((${#colours[@]} % ${shade_count:-8} + 1))}"
         data=$'\n'$(sort -n "$scratch/$1.$name")$'\n'
         echo "\$data${#list[@]} << END$data""END"
         list+=("\$data${#list[@]} using 1:2 with linespoints linetype ${colours[$name]} title '$name'")
