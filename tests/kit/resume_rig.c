@@ -23,6 +23,9 @@ void same_trees(const char *a, const char *b, const char *report)
         same_reports(a, b, report, NULL);
 }
 
+/* Of runs that are killed, filled or stopped at one of their writes. */
+static size_t threads_of(const resumed_verb *v) { return v->threads ? v->threads : 2; }
+
 /* "reference", once in a test, and how many pwrites it took. */
 static long make_reference(const resumed_verb *v)
 {
@@ -31,7 +34,7 @@ static long make_reference(const resumed_verb *v)
     fault_clear();
     if (exists(scratch_path("reference")))
         return writes;
-    ck_assert_msg(v->run(v->way, "reference", false, 2, NULL, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(v->run(v->way, "reference", false, threads_of(v), NULL, &error) == ORGAN_OK, "%s", error.message);
     writes = fault_count(FAULT_PWRITE);
     fault_clear();
     return writes;
@@ -62,7 +65,7 @@ static void kill_at(const resumed_verb *v, const char *output, fault_call call, 
         if (child == 0) {
             organ_error error;
             fault_at(call, n, -1, false, NULL);
-            _exit(v->run(v->way, output, false, 2, NULL, &error));
+            _exit(v->run(v->way, output, false, threads_of(v), NULL, &error));
         }
         ck_assert(child > 0 && (tries == 0 || (tries < 5 && getenv("EMULATED") && !exists(scratch_path(".%s.organ-partial", output)))));
         tries++;
@@ -122,7 +125,7 @@ static bool full_at(const resumed_verb *v, const char *output, fault_call call, 
 {
     organ_error error;
     fault_at(call, n, ENOSPC, true, NULL);
-    const organ_status status = v->run(v->way, output, false, 2, NULL, &error);
+    const organ_status status = v->run(v->way, output, false, threads_of(v), NULL, &error);
     const bool met = fault_count(call) >= n;
     fault_clear();
     ck_assert_msg(status == (met ? ORGAN_IO : ORGAN_OK), "call %d, %ld: %d %s", (int)call, n, (int)status, error.message);
@@ -160,7 +163,7 @@ void stopped_run_goes_on(const resumed_verb *v)
         snprintf(output, sizeof output, "stopped%ld", k);
         stop = (organ_stop){0};
         fault_at(FAULT_PWRITE, (k + 1) * writes / 3 - (k == 2), 0, false, ask_to_stop);
-        ck_assert_int_eq(v->run(v->way, output, false, 2, &stop, &error), ORGAN_INTERRUPTED);
+        ck_assert_int_eq(v->run(v->way, output, false, threads_of(v), &stop, &error), ORGAN_INTERRUPTED);
         const bool left = left_goes_on(v, output, &error);
         ck_assert(left || k < 2);
     }

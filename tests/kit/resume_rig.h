@@ -10,6 +10,7 @@ typedef struct resumed_verb {
     organ_status (*run)(const void *way, const char *output, bool resume, size_t threads, organ_stop *stop, organ_error *error);
     const void *way;
     const char *report; /* "quantize.json"; NULL: it writes none */
+    size_t threads;     /* 0: 2. 1 where the number of writes of several threads is not always the same */
 } resumed_verb;
 
 /* All files of two output directories are the same, and the report (NULL: none) but for its "run". */

@@ -354,8 +354,8 @@ static bool same_file(const char *a, const char *b)
 /* ---- what ends it ---- */
 
 /* All experts of a layer in one tensor. */
-static const heal_way brief = {.stacked = true, .samples = 8, .context = 40, .threads = 2, .memory = (uint64_t)256 << 20};
-static const resumed_verb verb = {.run = run_heal, .way = &brief, .report = "experts.json"};
+static const heal_way brief = {.stacked = true, .samples = 8, .context = 40, .threads = 1, .memory = (uint64_t)256 << 20};
+static const resumed_verb verb = {.run = run_heal, .way = &brief, .report = "experts.json", .threads = 1};
 
 START_TEST(killed_runs_go_on)
 {
@@ -421,7 +421,7 @@ START_TEST(killed_runs_with_blocks_go_on)
         const pid_t child = fork();
         if (child == 0) {
             fault_at(FAULT_PWRITE, writes * k / 5, -1, false, NULL);
-            _exit(run_heal(&brief, output, false, 2, NULL, &error));
+            _exit(run_heal(&brief, output, false, 1, NULL, &error));
         }
         ck_assert_int_eq(waitpid(child, &status, 0), child);
         ck_assert_msg(WIFSIGNALED(status), "%ld of %ld writes: ends with %d", writes * k / 5, writes, status);
