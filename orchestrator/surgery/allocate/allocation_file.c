@@ -2,16 +2,13 @@
  * The document of curves, read back. */
 #include "orchestrator/surgery/allocate/allocate.h"
 
-#include "formats/base/input_file.h"
-#include "formats/base/json_text.h"
+#include "formats/base/json_file.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#define LARGEST_FILE ((size_t)256 << 20)
-#define MOST_COST    1e6 /* nats a token: no divergence of two softmaxes in FP32 comes near it */
+#define MOST_COST 1e6 /* nats a token: no divergence of two softmaxes in FP32 comes near it */
 
 /* False where they are not as many numbers as there are levels, finite, none negative. */
 static bool read_costs(const json_t *array, size_t count, double *costs)
@@ -106,18 +103,14 @@ static organ_status read_document(organ_allocation *a, const json_t *document, c
 
 organ_status organ_allocation_read(organ_allocation *allocation, const json_t *identity, const char *path, bool *whole, organ_error *error)
 {
-    organ_json_text text = {.label = path};
-    char *bytes = NULL;
-    json_t *document = NULL;
-    *whole = access(path, F_OK) == 0;
-    if (!*whole || organ_input_load(path, path, LARGEST_FILE, &bytes, &text.length, error) != ORGAN_OK)
+    json_t *document;
+    organ_json_file_read(path, &document, error);
+    *whole = document != NULL;
+    if (!document)
         return error->status;
-    text.bytes = bytes;
-    if (organ_json_parse_object(&text, &document, error) == ORGAN_OK)
-        read_document(allocation, document, identity, path, error);
+    read_document(allocation, document, identity, path, error);
     for (size_t k = 0; k < allocation->count; k++)
         *whole &= allocation->tensors[k].known;
     json_decref(document);
-    free(bytes);
     return error->status;
 }

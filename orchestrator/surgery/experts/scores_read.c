@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * The scores read back. */
-#include "formats/base/input_file.h"
-#include "formats/base/json_text.h"
+#include "formats/base/json_file.h"
 #include "orchestrator/surgery/experts/scores.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-#define LARGEST_FILE ((size_t)256 << 20)
 
 typedef struct reading {
     const char *path;
@@ -137,20 +133,16 @@ static organ_status read_document(reading *r, const json_t *identity, organ_erro
 
 organ_status organ_expert_scores_read(organ_expert_scores *s, const json_t *identity, const char *path, bool *whole, organ_error *error)
 {
-    organ_json_text text = {.label = path};
-    char *bytes = NULL;
-    json_t *document = NULL;
-    *whole = access(path, F_OK) == 0;
-    if (!*whole || organ_input_load(path, path, LARGEST_FILE, &bytes, &text.length, error) != ORGAN_OK)
+    json_t *document;
+    organ_json_file_read(path, &document, error);
+    *whole = document != NULL;
+    if (!document)
         return error->status;
-    text.bytes = bytes;
-    if (organ_json_parse_object(&text, &document, error) == ORGAN_OK)
-        read_document(&(reading){path, s, document}, identity, error);
+    read_document(&(reading){path, s, document}, identity, error);
     for (size_t l = 0; l < s->layers; l++) {
         s->of[l].known &= !error->status;
         *whole &= s->of[l].known;
     }
     json_decref(document);
-    free(bytes);
     return error->status;
 }

@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/layers/known_sets.h"
 
-#include "formats/base/input_file.h"
-#include "formats/base/json_text.h"
+#include "formats/base/json_file.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-#define LARGEST_FILE ((size_t)256 << 20)
 
 /* ---- in memory ---- */
 
@@ -144,16 +140,12 @@ static organ_status read_document(organ_layers_known *known, const json_t *docum
 
 organ_status organ_layers_known_read(organ_layers_known *known, size_t layers, const char *path, const json_t *identity, organ_error *error)
 {
-    organ_json_text text = {.label = path};
-    char *bytes = NULL;
-    json_t *document = NULL;
+    json_t *document;
     *known = (organ_layers_known){.layers = layers};
-    if (!path || access(path, F_OK) != 0 || organ_input_load(path, path, LARGEST_FILE, &bytes, &text.length, error) != ORGAN_OK)
+    if (!path || organ_json_file_read(path, &document, error) != ORGAN_OK)
         return error->status;
-    text.bytes = bytes;
-    if (organ_json_parse_object(&text, &document, error) == ORGAN_OK)
+    if (document)
         read_document(known, document, identity, path, error);
     json_decref(document);
-    free(bytes);
     return error->status;
 }
