@@ -123,6 +123,29 @@ double farthest(const float *a, const float *b, size_t n)
     return most;
 }
 
+static double log_sum(const float *logits, size_t n)
+{
+    double top = -INFINITY, sum = 0;
+    for (size_t k = 0; k < n; k++)
+        top = fmax(top, (double)logits[k]);
+    for (size_t k = 0; k < n; k++)
+        sum += exp((double)logits[k] - top);
+    return top + log(sum);
+}
+
+double mean_divergence(const float *donor, const float *other, size_t tokens, size_t words)
+{
+    double sum = 0;
+    for (size_t t = 0; t < tokens; t++, donor += words, other += words) {
+        const double of_donor = log_sum(donor, words), of_other = log_sum(other, words);
+        for (size_t k = 0; k < words; k++) {
+            const double p = (double)donor[k] - of_donor;
+            sum += exp(p) * (p - ((double)other[k] - of_other));
+        }
+    }
+    return sum / (double)tokens;
+}
+
 void make_tokenizer(const char *path, unsigned extra)
 {
     json_t *vocabulary = json_object();

@@ -18,8 +18,7 @@ static const organ_field layers[] = {
     FIELD_WORDS("channels", "{kept_channels?{kept_channels:size} of {channels}|}", 0),
     FIELD_WORDS("heads of K and V", "{kept_kv_heads?{kept_kv_heads:join} of {kv_heads}|}", ORGAN_FIELD_LEFT)};
 
-static const organ_field settings[] = {FIELD_TEXT("where", "where", 0), FIELD_TEXT("setting", "key", ORGAN_FIELD_CODE),
-                                       FIELD_WORDS("before", "{before}", 0), FIELD_WORDS("after", "{after}", 0)};
+static const organ_field settings[] = {SETTING_FIELDS};
 
 static const organ_block blocks[] = {
     LINES(NULL, "Audit of {run.pruned}\nagainst  {donor:model}\n\n"),

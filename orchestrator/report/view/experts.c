@@ -22,8 +22,7 @@ static const organ_field healed[] = {FIELD_COUNT("layer", "layer"), FIELD_WORDS(
                                      FIELD_WORDS("missed after", "{after:~3}", 0), FIELD_WORDS("lambda", "{lambda}", 0),
                                      FIELD_WORDS("healed", "{healed?yes|no}", 0)};
 
-static const organ_field settings[] = {FIELD_TEXT("where", "where", 0), FIELD_TEXT("setting", "key", ORGAN_FIELD_CODE),
-                                       FIELD_WORDS("before", "{before}", 0), FIELD_WORDS("after", "{after}", 0)};
+static const organ_field settings[] = {SETTING_FIELDS};
 
 static const organ_block blocks[] = {
     LINES(NULL, MADE_WORDS("Cut experts out of", "model") "\n\n"),

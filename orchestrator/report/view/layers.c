@@ -17,8 +17,7 @@ static const organ_item merits[] = {{NULL, "of {layers_before:count} blocks {dry
                                     {NULL, "before", "{bytes_before:bytes}"},
                                     {NULL, "{dry_run?they would become|after}", "{bytes_after:bytes}"}};
 
-static const organ_field settings[] = {FIELD_TEXT("where", "where", 0), FIELD_TEXT("setting", "key", ORGAN_FIELD_CODE),
-                                       FIELD_WORDS("before", "{before}", 0), FIELD_WORDS("after", "{after}", 0)};
+static const organ_field settings[] = {SETTING_FIELDS};
 static const organ_field path[] = {FIELD_COUNT("round", "round"), FIELD_TEXT("blocks", "blocks", ORGAN_FIELD_LEFT),
                                    FIELD_WORDS("nats a token", NATS("divergence"), 0)};
 static const organ_field influences[] = {FIELD_COUNT("block", "layer"), FIELD_WORDS("influence", "{influence:.4f}", 0),

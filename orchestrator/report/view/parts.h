@@ -21,6 +21,10 @@
 
 /* The files of a model. */
 #define FILE_FIELDS FIELD_TEXT("file", "name", ORGAN_FIELD_SHORTENS), FIELD_COUNT("tensors", "tensors"), FIELD_BYTES("size", "bytes")
+/* A member of config.json or a key-value that a cut changed. */
+#define SETTING_FIELDS                                                                                                                     \
+    FIELD_TEXT("where", "where", 0), FIELD_TEXT("setting", "key", ORGAN_FIELD_CODE), FIELD_WORDS("before", "{before}", 0),                 \
+        FIELD_WORDS("after", "{after}", 0)
 
 /* Of a list on a terminal so many lines, and what stands behind them. */
 #define SHOWN    20

@@ -22,8 +22,7 @@ static const organ_field projections[] = {FIELD_TEXT("projection", "tensor", ORG
                                           FIELD_TEXT("of", "what", 0), FIELD_COUNT("before", "before"), FIELD_COUNT("after", "after"),
                                           FIELD_IF("!dry_run", "output lost", "lost_percent", "percent", 0)};
 
-static const organ_field settings[] = {FIELD_TEXT("where", "where", 0), FIELD_TEXT("setting", "key", ORGAN_FIELD_CODE),
-                                       FIELD_WORDS("before", "{before}", 0), FIELD_WORDS("after", "{after}", 0)};
+static const organ_field settings[] = {SETTING_FIELDS};
 
 static const organ_block blocks[] = {
     LINES(NULL, MADE_WORDS("Narrowed", "model") "\n" STAYS "\n" HOW "\n\n"),

@@ -114,29 +114,6 @@ static float *whole_pass(session *s, int32_t layer, size_t which)
     return p.logits;
 }
 
-static double log_sum(const float *logits, size_t n)
-{
-    double top = -INFINITY, sum = 0;
-    for (size_t k = 0; k < n; k++)
-        top = fmax(top, (double)logits[k]);
-    for (size_t k = 0; k < n; k++)
-        sum += exp((double)logits[k] - top);
-    return top + log(sum);
-}
-
-static double mean_divergence(const float *donor, const float *other, size_t words)
-{
-    double sum = 0;
-    for (size_t t = 0; t < TOKENS; t++, donor += words, other += words) {
-        const double of_donor = log_sum(donor, words), of_other = log_sum(other, words);
-        for (size_t k = 0; k < words; k++) {
-            const double p = (double)donor[k] - of_donor;
-            sum += exp(p) * (p - ((double)other[k] - of_other));
-        }
-    }
-    return sum / TOKENS;
-}
-
 /* ---- tests ---- */
 
 START_TEST(divergences_are_those_of_whole_passes)
@@ -149,7 +126,7 @@ START_TEST(divergences_are_those_of_whole_passes)
     float *const donor = whole_pass(&s, -1, 0);
     for (size_t k = 0; k < ALL; k++) {
         float *const other = whole_pass(&s, (int32_t)(k / CHANGED), k % CHANGED);
-        const double wanted = mean_divergence(donor, other, words);
+        const double wanted = mean_divergence(donor, other, TOKENS, words);
         ck_assert_msg(wanted > 0 && fabs(found[k] - wanted) < 1e-9 + 1e-6 * wanted, "%s, variant %zu: %g, not %g", kinds[_i], k, found[k],
                       wanted);
         free(other);

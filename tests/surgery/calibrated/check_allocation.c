@@ -44,26 +44,6 @@ static passed pass_of(const char *model, const organ_windows *windows)
     return p;
 }
 
-static double log_sum(const float *logits, size_t n)
-{
-    double sum = 0;
-    for (size_t k = 0; k < n; k++)
-        sum += exp((double)logits[k]);
-    return log(sum);
-}
-
-static double mean_divergence(const passed *donor, const passed *other)
-{
-    double sum = 0;
-    for (size_t t = 0; t < donor->rows; t++) {
-        const float *const p = donor->logits + t * donor->words, *const q = other->logits + t * donor->words;
-        const double of_p = log_sum(p, donor->words), of_q = log_sum(q, donor->words);
-        for (size_t k = 0; k < donor->words; k++)
-            sum += exp((double)p[k] - of_p) * ((double)p[k] - of_p - ((double)q[k] - of_q));
-    }
-    return sum / (double)donor->rows;
-}
-
 static uint64_t no_memory(void *context, const organ_along_text *along, const organ_tensor *tensor)
 {
     (void)context;
@@ -98,7 +78,7 @@ static double divergence_of(const char *output)
     ck_assert_msg(organ_along_open(&options, s.model, &targets, &work, &s.engine, NULL, &along, &error) == ORGAN_OK, "%s", error.message);
     ck_assert_msg(organ_along_rest_cut(along, TOKENS, "test", &rest, &error) == ORGAN_OK, "%s", error.message);
     passed donor = pass_of("donor", &rest.windows), other = pass_of(output, &rest.windows);
-    const double found = mean_divergence(&donor, &other);
+    const double found = mean_divergence(donor.logits, other.logits, donor.rows, donor.words);
     free(donor.logits);
     free(other.logits);
     organ_along_rest_release(&rest);

@@ -85,29 +85,6 @@ static float *whole_pass(session *s, const bool *dropped, double *influence)
     return p.logits;
 }
 
-static double log_sum(const float *logits, size_t n)
-{
-    double top = -INFINITY, sum = 0;
-    for (size_t k = 0; k < n; k++)
-        top = fmax(top, (double)logits[k]);
-    for (size_t k = 0; k < n; k++)
-        sum += exp((double)logits[k] - top);
-    return top + log(sum);
-}
-
-static double mean_divergence(const float *donor, const float *other, size_t words)
-{
-    double sum = 0;
-    for (size_t t = 0; t < TOKENS; t++, donor += words, other += words) {
-        const double of_donor = log_sum(donor, words), of_other = log_sum(other, words);
-        for (size_t k = 0; k < words; k++) {
-            const double p = (double)donor[k] - of_donor;
-            sum += exp(p) * (p - ((double)other[k] - of_other));
-        }
-    }
-    return sum / TOKENS;
-}
-
 /* ---- tests ---- */
 
 /* Every set but that of all blocks: 2^layers - 1 of them. */
@@ -139,7 +116,7 @@ START_TEST(sets_are_judged_as_whole_passes)
     ck_assert_double_eq(found[0], 0);
     for (size_t k = 1; k < count; k++) {
         float *const other = whole_pass(&s, dropped + k * layers, ignored);
-        const double wanted = mean_divergence(donor, other, words);
+        const double wanted = mean_divergence(donor, other, TOKENS, words);
         REQUIRE_MSG(wanted > 0 && fabs(found[k] - wanted) < 1e-9 + 1e-6 * wanted, "%s, set %zu: %g, not %g", kinds[_i], k, found[k],
                     wanted);
         free(other);
