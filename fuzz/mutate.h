@@ -11,6 +11,8 @@ fuzz_mutator fuzz_mutate_json;
 fuzz_mutator fuzz_mutate_gguf;
 /* The one or the other, as the input has it. */
 fuzz_mutator fuzz_mutate_any;
+/* Of words of 8 bytes, the first of which is where the block that follows lay in memory: pointers into it, counts. */
+fuzz_mutator fuzz_mutate_block;
 /* Bytes, and pieces that parsers trip over: for the plain test, which has no libFuzzer. */
 fuzz_mutator fuzz_mutate_bytes;
 

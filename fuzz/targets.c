@@ -22,6 +22,7 @@ const fuzz_target fuzz_targets[] = {
     {"http_answers", fuzz_http_answers, fuzz_mutate_any, HTTP_WORDS, 8192, 500},
     {"http_requests", fuzz_http_requests, fuzz_mutate_bytes, HTTP_WORDS, 4096, 1000},
     {"job_bodies", fuzz_job_bodies, fuzz_mutate_json, JOB_WORDS, 2048, 5000},
+    {"catalog", fuzz_catalog, fuzz_mutate_block, "", 4096, 20000},
     {"untrusted", fuzz_untrusted, fuzz_mutate_any, JSON_WORDS, 8192, 1000},
     {0},
 };

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/models/catalog.h"
 
+#include "formats/base/utf8.h"
+#include "formats/safetensors/safetensors.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/serve/models/portrait.h"
 
@@ -102,33 +104,61 @@ typedef struct foreign_block {
     char *at;
     size_t bytes;
     uint64_t base;
+    size_t begin;     /* of shapes and texts: what lies before them is changed while the block is adopted, so that no pointer leads there */
+    size_t named;     /* bytes of the names so far */
+    uint64_t weights; /* bytes of the tensors so far, in their files */
 } foreign_block;
 
-/* Where a pointer of the other process points to in this one, with room for `size` bytes; NULL if that is not within the block. */
+/* Where a pointer of the other process points to in this one, with room for `size` bytes; NULL if that is not among shapes and texts. */
 static const void *own_place(const foreign_block *b, const void *pointer, size_t size)
 {
     const uint64_t offset = (uint64_t)(uintptr_t)pointer - b->base;
-    return offset < b->bytes && size <= b->bytes - offset ? b->at + offset : NULL;
-}
-
-/* The same for `count` things that are aligned as numbers of 64 bits are. */
-static const void *own_array(const foreign_block *b, const void *pointer, size_t count, size_t size)
-{
-    const void *const own = count <= b->bytes / size ? own_place(b, pointer, count * size) : NULL;
-    return (uintptr_t)own % sizeof(uint64_t) == 0 ? own : NULL;
+    return offset >= b->begin && offset < b->bytes && size <= b->bytes - offset ? b->at + offset : NULL;
 }
 
 /* The block ends with a zero, so that every text in it ends. */
 static const char *own_text(const foreign_block *b, const char *text) { return own_place(b, text, 1); }
 
-static bool adopt_tensor(const foreign_block *b, organ_tensor *tensor, size_t files)
+/* No two names share their bytes, or a short block would take for ever to look through. */
+static const char *own_name(foreign_block *b, const char *text)
+{
+    const char *const own = own_text(b, text);
+    b->named += own ? strlen(own) + 1 : 0;
+    return b->named <= b->bytes ? own : NULL;
+}
+
+static const uint64_t *own_shape(const foreign_block *b, const organ_tensor *tensor)
+{
+    const void *const own =
+        tensor->rank <= ORGAN_SAFETENSORS_RANK_LIMIT ? own_place(b, tensor->shape, tensor->rank * sizeof *tensor->shape) : NULL;
+    return (uintptr_t)own % _Alignof(uint64_t) == 0 ? own : NULL;
+}
+
+/* Answers have the sum as a number of JSON, which ends at 2^63 - 1. */
+static bool sum_is_number(foreign_block *b, const organ_tensor *tensor)
+{
+    return !__builtin_add_overflow(b->weights, tensor->bytes, &b->weights) && b->weights <= INT64_MAX;
+}
+
+static bool adopt_tensor(foreign_block *b, organ_tensor *tensor, size_t files)
 {
     const organ_anatomy *const a = &tensor->anatomy;
-    tensor->name = own_text(b, tensor->name);
-    tensor->shape = own_array(b, tensor->shape, tensor->rank, sizeof *tensor->shape);
-    return tensor->name && (tensor->shape || tensor->rank == 0) && (unsigned)tensor->dtype < ORGAN_DTYPE_COUNT && tensor->file < files &&
-           (unsigned)a->role < ORGAN_ROLE_COUNT && (unsigned)a->group <= ORGAN_GROUP_OTHER &&
-           (unsigned)a->experts <= ORGAN_EXPERTS_SHARED && organ_anatomy_role_name(a) && a->layer >= -1 && a->expert >= -1;
+    tensor->name = own_name(b, tensor->name);
+    tensor->shape = own_shape(b, tensor);
+    return tensor->name && organ_utf8_valid(tensor->name) && tensor->shape && sum_is_number(b, tensor) &&
+           (unsigned)tensor->dtype < ORGAN_DTYPE_COUNT && tensor->file < files && (unsigned)a->role < ORGAN_ROLE_COUNT &&
+           (unsigned)a->group <= ORGAN_GROUP_OTHER && (unsigned)a->experts <= ORGAN_EXPERTS_SHARED && organ_anatomy_role_name(a) &&
+           a->layer >= -1 && a->expert >= -1;
+}
+
+/* Where things of `size` bytes lie that follow each other: the catalog, the tensors, the files, in this order and nowhere else. */
+static void *next_array(foreign_block *b, const void *pointer, size_t count, size_t size)
+{
+    char *const own = b->at + b->begin;
+    if ((uint64_t)(uintptr_t)pointer - b->base != b->begin || count > (b->bytes - b->begin) / size)
+        return NULL;
+    b->begin += count * size;
+    return own;
 }
 
 static bool is_object(const char *text)
@@ -141,17 +171,19 @@ static bool is_object(const char *text)
 
 bool organ_catalog_adopt(void *block, size_t bytes, uint64_t base)
 {
-    const foreign_block b = {block, bytes, base};
     organ_catalog *const catalog = block;
+    foreign_block b = {.at = block, .bytes = bytes, .base = base, .begin = sizeof *catalog};
     if (bytes <= sizeof *catalog || b.at[bytes - 1] != '\0')
         return false;
-    organ_tensor *const tensors = (organ_tensor *)own_array(&b, catalog->tensors, catalog->count, sizeof *tensors);
-    const char **const files = (const char **)own_array(&b, catalog->files, catalog->file_count, sizeof *files);
-    bool good = (tensors || !catalog->count) && (files || !catalog->file_count);
+    organ_tensor *const tensors = next_array(&b, catalog->tensors, catalog->count, sizeof *tensors);
+    const char **const files = tensors ? next_array(&b, catalog->files, catalog->file_count, sizeof *files) : NULL;
+    bool good = files != NULL;
     for (size_t k = 0; good && k < catalog->count; k++)
         good = adopt_tensor(&b, &tensors[k], catalog->file_count);
     for (size_t k = 0; good && k < catalog->file_count; k++)
-        good = (files[k] = own_text(&b, files[k])) != NULL;
+        good = (files[k] = own_name(&b, files[k])) != NULL;
+    if (!good)
+        return false;
     *catalog = (organ_catalog){.bytes = bytes,
                                .count = catalog->count,
                                .file_count = catalog->file_count,
@@ -160,8 +192,8 @@ bool organ_catalog_adopt(void *block, size_t bytes, uint64_t base)
                                .portrait = own_text(&b, catalog->portrait),
                                .portrait_length = catalog->portrait_length,
                                .summary = own_text(&b, catalog->summary)};
-    return good && catalog->portrait && catalog->summary && strlen(catalog->portrait) == catalog->portrait_length &&
-           is_object(catalog->portrait) && is_object(catalog->summary);
+    return catalog->portrait && catalog->summary && strlen(catalog->portrait) == catalog->portrait_length && is_object(catalog->portrait) &&
+           is_object(catalog->summary);
 }
 
 /* ---- reading ---- */

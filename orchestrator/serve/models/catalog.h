@@ -22,7 +22,7 @@ typedef struct organ_catalog {
  * block. 0, or an HTTP status: 422 no model or malformed, 507 the block would have more than `most` bytes, 500 the system refused. */
 unsigned organ_catalog_read(const char *absolute, const char *path, size_t most, organ_catalog **catalog, organ_error *error);
 /* Makes a catalog of a block of bytes that another process has made, where it lay at `base`: everything in it is checked, so that whoever
- * uses it stays within the block, and its pointers are made valid. False if it is none. */
+ * uses it stays within the block and can make JSON of it, and its pointers are made valid. False if it is none: it is spoiled then. */
 bool organ_catalog_adopt(void *block, size_t bytes, uint64_t base);
 void organ_catalog_free(organ_catalog *catalog); /* NULL is allowed */
 

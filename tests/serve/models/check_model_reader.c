@@ -363,6 +363,137 @@ START_TEST(no_block_leads_outside)
 }
 END_TEST
 
+/* Its arrays lie where they always do: laid over each other, what is written into one would change the counts of another. */
+START_TEST(arrays_lie_side_by_side)
+{
+    organ_catalog *good;
+    organ_error error = {0};
+    ck_assert_uint_eq(organ_catalog_read(fixture, "m", shelf_bytes, &good, &error), 0);
+    const size_t bytes = good->bytes;
+    const uint64_t base = (uintptr_t)good;
+    char *const block = malloc(bytes);
+    ck_assert_ptr_nonnull(block);
+    organ_catalog *const catalog = (organ_catalog *)(void *)block;
+    const struct {
+        const void *tensors, *files;
+    } rows[] = {{good, good->files},
+                {good->tensors, good->tensors},
+                {good->tensors, good},
+                {good->tensors, good->tensors + good->count - 1},
+                {good->tensors, good->files + 1},
+                {good->files, good->tensors},
+                {good->tensors + 1, good->files}};
+    for (size_t k = 0; k < COUNT(rows); k++) {
+        memcpy(block, good, bytes);
+        catalog->tensors = rows[k].tensors;
+        catalog->files = (const char *const *)rows[k].files;
+        ck_assert_msg(!organ_catalog_adopt(block, bytes, base), "row %zu is a list", k);
+    }
+    free(block);
+    organ_catalog_free(good);
+}
+END_TEST
+
+/* The catalog is its own first tensor, where the block lay at 0: the place of that tensor's shape is the number of files, and the pointer
+ * that is written there would lead through what lies behind the block. */
+START_TEST(a_catalog_is_no_tensor)
+{
+    enum { WORDS = 512, BEHIND = 64 };
+    uint64_t words[WORDS + BEHIND] = {0};
+    organ_catalog *const catalog = (organ_catalog *)(void *)words;
+    *catalog = (organ_catalog){.count = 1,
+                               .file_count = 400,
+                               .files = (const char *const *)(uintptr_t)800,
+                               .portrait = (const char *)(uintptr_t)200,
+                               .summary = (const char *)(uintptr_t)ORGAN_ROLE_Q};
+    ck_assert(!organ_catalog_adopt(words, WORDS * sizeof *words, 0));
+    for (size_t k = WORDS; k < WORDS + BEHIND; k++)
+        ck_assert_msg(words[k] == 0, "word %zu behind the block was changed", k - WORDS);
+}
+END_TEST
+
+static void expect_name(const char *name, bool holds)
+{
+    organ_catalog *good;
+    organ_error error = {0};
+    ck_assert_uint_eq(organ_catalog_read(fixture, "m", shelf_bytes, &good, &error), 0);
+    const uint64_t base = (uintptr_t)good;
+    void *const block = malloc(good->bytes);
+    ck_assert_ptr_nonnull(block);
+    memcpy(block, good, good->bytes);
+    memcpy((char *)block + (good->tensors[0].name - (const char *)good), name, strlen(name));
+    ck_assert_msg(organ_catalog_adopt(block, good->bytes, base) == holds, "%s", name);
+    free(block);
+    organ_catalog_free(good);
+}
+
+/* Every page of tensors would be refused else. */
+START_TEST(names_are_text)
+{
+    expect_name("m", true);
+    expect_name("\xc3\xa9", true);
+    expect_name("\xc3", false);
+    expect_name("\xed\xa0\x80", false);
+}
+END_TEST
+
+/* All names the same long text: looking through them would take the square of their number. */
+START_TEST(names_take_their_own_bytes)
+{
+    organ_catalog *good;
+    organ_error error = {0};
+    ck_assert_uint_eq(organ_catalog_read(fixture, "m", shelf_bytes, &good, &error), 0);
+    organ_tensor *const tensors = (organ_tensor *)good->tensors;
+    for (size_t k = 0; k < good->count; k++)
+        tensors[k].name = good->portrait;
+    ck_assert(good->portrait_length * good->count > good->bytes);
+    ck_assert(!organ_catalog_adopt(good, good->bytes, (uintptr_t)good));
+    organ_catalog_free(good);
+}
+END_TEST
+
+/* Their sum is a number of JSON, in which clients read it. */
+START_TEST(bytes_of_tensors_add_up)
+{
+    organ_catalog *good;
+    organ_error error = {0};
+    ck_assert_uint_eq(organ_catalog_read(fixture, "m", shelf_bytes, &good, &error), 0);
+    const size_t bytes = good->bytes;
+    const uint64_t base = (uintptr_t)good, most = INT64_MAX, pairs[][2] = {{most, 1}, {UINT64_MAX, 1}, {most + 1, 0}, {most - 1, 1}};
+    organ_catalog *const block = malloc(bytes);
+    ck_assert_ptr_nonnull(block);
+    organ_tensor *const tensors = (organ_tensor *)(block + 1), *const all = (organ_tensor *)good->tensors;
+    for (size_t k = 0; k < good->count; k++)
+        all[k].bytes = 0;
+    for (size_t k = 0; k < COUNT(pairs); k++) {
+        memcpy(block, good, bytes);
+        tensors[0].bytes = pairs[k][0], tensors[1].bytes = pairs[k][1];
+        ck_assert_msg(organ_catalog_adopt(block, bytes, base) == (k == COUNT(pairs) - 1), "row %zu", k);
+    }
+    free(block);
+    organ_catalog_free(good);
+}
+END_TEST
+
+/* The inputs that fuzzing begins with are catalogs as this program lays them out. */
+START_TEST(seeds_are_catalogs)
+{
+    static const char *const names[] = {"model", "one", "none", "accents"};
+    for (size_t k = 0; k < COUNT(names); k++) {
+        uint64_t words[512], base;
+        char path[256];
+        snprintf(path, sizeof path, "fixtures/fuzz/catalog/%s", names[k]);
+        FILE *const file = fopen(path, "rb");
+        ck_assert_ptr_nonnull(file);
+        ck_assert_uint_eq(fread(&base, 1, sizeof base, file), sizeof base);
+        const size_t bytes = fread(words, 1, sizeof words, file);
+        fclose(file);
+        ck_assert_msg(organ_catalog_adopt(words, bytes, base), "%s", path);
+        ck_assert_uint_eq(((const organ_catalog *)(const void *)words)->bytes, bytes);
+    }
+}
+END_TEST
+
 /* ---- what a kernel lacks ---- */
 
 START_TEST(what_is_missing_is_named)
@@ -399,7 +530,9 @@ int main(int argc, char **argv)
         {"worker",
          {the_same_as_without_it, faults_of_files_are_told, whoever_dies_dies_alone, whoever_is_killed_meanwhile_is_replaced,
           whoever_takes_too_long_is_ended, the_end_does_not_wait, a_bomb_meets_the_limit, calls_that_no_header_needs, a_list_that_is_none}},
-        {"block", {no_block_leads_outside}},
+        {"block",
+         {no_block_leads_outside, arrays_lie_side_by_side, a_catalog_is_no_tensor, names_are_text, names_take_their_own_bytes,
+          bytes_of_tensors_add_up, seeds_are_catalogs}},
         {"kernel", {what_is_missing_is_named}}};
     Suite *const suites[] = {suite_of("model reader", cases, COUNT(cases), reader_setup, reader_teardown), NULL};
     return run_suites(suites);
