@@ -155,8 +155,8 @@ START_TEST(tokens_come_and_go)
     serve_tokens("bob\n");
     usleep(100000);
     expect_answer("GET /metrics", BOB, NULL, 200, NULL);
-    serve_tokens(TWO_TOKENS);
-    chmod(scratch_path("token"), 0644);
+    scratch_text("token.open", TWO_TOKENS); /* open to all before it has the name that is read */
+    ck_assert(chmod(scratch_path("token.open"), 0644) == 0 && rename(scratch_path("token.open"), scratch_path("token")) == 0);
     usleep(100000);
     expect_answer("GET /metrics", ALICE, NULL, 401, NULL);
     ck_assert_int_eq(unlink(scratch_path("token")), 0);
