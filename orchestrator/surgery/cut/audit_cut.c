@@ -153,22 +153,22 @@ static void judge_piece(organ_cut_audit *a, size_t piece)
     const organ_cut_verdict *const v = &a->verdicts[piece];
     const organ_shard_piece *const p = &a->run.pieces[piece];
     if (v->missing)
-        organ_cut_fault(&a->faults, "tensor '%s' is missing in %s", p->name, a->copy->path);
+        organ_problem_add(&a->problems, "tensor '%s' is missing in %s", p->name, a->copy->path);
     else if (v->misfit)
-        organ_cut_fault(&a->faults, "tensor '%s' of %s has not the type and the shape that '%s' of the donor leaves", p->name,
-                        a->copy->path, v->donor->name);
+        organ_problem_add(&a->problems, "tensor '%s' of %s has not the type and the shape that '%s' of the donor leaves", p->name,
+                          a->copy->path, v->donor->name);
     else if (v->different && may_change(a, v->donor)) {
         a->resolved++;
         json_array_append_new(a->resolved_names, json_string(p->name));
         if (!a->options->compensated)
-            organ_cut_fault(&a->faults,
-                            "tensor '%s': %" PRIu64
-                            " bytes are not those of '%s' in the donor (healing changes such projections: --compensated "
-                            "counts them)",
-                            p->name, v->different, v->donor->name);
+            organ_problem_add(&a->problems,
+                              "tensor '%s': %" PRIu64
+                              " bytes are not those of '%s' in the donor (healing changes such projections: --compensated "
+                              "counts them)",
+                              p->name, v->different, v->donor->name);
     } else if (v->different)
-        organ_cut_fault(&a->faults, "tensor '%s': %" PRIu64 " bytes are not those of '%s' in the donor", p->name, v->different,
-                        v->donor->name);
+        organ_problem_add(&a->problems, "tensor '%s': %" PRIu64 " bytes are not those of '%s' in the donor", p->name, v->different,
+                          v->donor->name);
     a->identical += !v->missing && !v->misfit && v->different == 0;
 }
 
@@ -180,10 +180,11 @@ static organ_status judge_names(organ_cut_audit *a, organ_error *error)
             organ_fail_memory(error, a->copy->path);
     for (size_t t = 0; t < a->copy->tensor_count && !error->status; t++)
         if (!organ_name_table_find(&names, a->copy->tensors[t].name))
-            organ_cut_fault(&a->faults, "tensor '%s' of %s is of nothing that the donor leaves", a->copy->tensors[t].name, a->copy->path);
+            organ_problem_add(&a->problems, "tensor '%s' of %s is of nothing that the donor leaves", a->copy->tensors[t].name,
+                              a->copy->path);
     organ_name_table_release(&names);
     for (size_t k = 0; k < a->copy->problem_count; k++)
-        organ_cut_fault(&a->faults, "%s", a->copy->problems[k]);
+        organ_problem_add(&a->problems, "%s", a->copy->problems[k]);
     return error->status;
 }
 
@@ -216,15 +217,13 @@ static json_t *document_of(organ_cut_audit *a)
     for (size_t t = 0; t < a->copy->tensor_count; t++)
         bytes += a->copy->tensors[t].bytes;
     json_t *const checks = checks_json(a);
-    if (a->faults.more)
-        organ_say(a->faults.sentences, "and %zu more", a->faults.more);
     const double seconds = organ_seconds_now() - a->started;
     json_t *const made = ORGAN_OBJECT(SET_HEAD("organ.audit_cut/1", "cut/1"), SET("donor", organ_model_json(a->donor)),
                                       SET("copy", organ_model_json(a->copy)), SET_FLAG("compensated", a->options->compensated));
     json_t *const rest =
         ORGAN_OBJECT(SET_COUNT("tensors", a->run.piece_count), SET_COUNT("identical", a->identical), SET_COUNT("resolved", a->resolved),
-                     SET_HELD("resolved_tensors", a->resolved_names), SET("checks", checks), SET_HELD("problems", a->faults.sentences),
-                     SET("definitions", definitions_json()),
+                     SET_HELD("resolved_tensors", a->resolved_names), SET("checks", checks),
+                     SET("problems", organ_problems_json(&a->problems)), SET("definitions", definitions_json()),
                      SET("run", ORGAN_OBJECT(SET_BYTES("donor", a->options->donor), SET_BYTES("pruned", a->options->pruned),
                                              SET_REAL("seconds", organ_milliseconds(seconds)), SET_ENGINE(a->engine))));
     return organ_json_joined(organ_json_joined(made, organ_cut_told(&a->run, bytes)), rest);
@@ -236,10 +235,10 @@ static organ_status judge(organ_cut_audit *a, organ_error *error)
 {
     for (size_t k = 0; k < a->run.piece_count; k++)
         judge_piece(a, k);
-    const size_t before = json_array_size(a->faults.sentences) + a->faults.more;
+    const size_t before = organ_problems_count(&a->problems);
     if (organ_cut_judge_settings(a, error))
         return error->status;
-    a->settings_hold = json_array_size(a->faults.sentences) + a->faults.more == before;
+    a->settings_hold = organ_problems_count(&a->problems) == before;
     return judge_names(a, error);
 }
 
@@ -256,15 +255,15 @@ static organ_status audit_work(void *context, json_t **report, organ_error *erro
 {
     organ_cut_audit *const a = context;
     organ_cut_recovery *const r = &a->recovery;
-    a->faults.sentences = json_array();
+    a->problems.sentences = json_array();
     a->resolved_names = json_array();
     a->run.settings = json_array();
     if (organ_weights_find(a->donor, &a->donor_weights, error) || organ_weights_find(a->copy, &a->copy_weights, error))
         return error->status;
-    *r = (organ_cut_recovery){a->donor, a->copy, a->donor_weights, a->copy_weights, a->engine, &a->faults, NULL, 0, 0, {0}};
+    *r = (organ_cut_recovery){a->donor, a->copy, a->donor_weights, a->copy_weights, a->engine, &a->problems, NULL, 0, 0, {0}};
     if (organ_cut_recover(r, error))
         return error->status;
-    a->after_recovery = json_array_size(a->faults.sentences);
+    a->after_recovery = organ_problems_count(&a->problems);
     a->cut = (organ_cut_out){.model = a->donor, .layers = r->layers, .layer_count = r->layer_count, .engine = a->engine};
     a->run.cut = &a->cut;
     a->run.model = a->donor;
@@ -272,9 +271,9 @@ static organ_status audit_work(void *context, json_t **report, organ_error *erro
         organ_model_unchanged(a->copy, error))
         return error->status;
     *report = document_of(a);
-    if (*report && json_array_size(a->faults.sentences))
+    if (*report && organ_problems_count(&a->problems))
         organ_fail(error, ORGAN_CHECK_FAILED, "%s is not a cut of %s: %s", a->options->pruned, a->options->donor,
-                   json_string_value(json_array_get(a->faults.sentences, 0)));
+                   json_string_value(json_array_get(a->problems.sentences, 0)));
     return error->status;
 }
 
@@ -285,7 +284,7 @@ static void audit_release(void *context)
     organ_cut_recovery_release(&a->recovery);
     organ_weights_free(a->donor_weights);
     organ_weights_free(a->copy_weights);
-    json_decref(a->faults.sentences);
+    json_decref(a->problems.sentences);
     json_decref(a->resolved_names);
     free(a->verdicts);
 }

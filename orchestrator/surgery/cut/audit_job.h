@@ -25,8 +25,8 @@ typedef struct organ_cut_audit {
     organ_cut_out cut;
     organ_cut_run run;
     organ_cut_verdict *verdicts; /* of each piece of the run */
-    organ_cut_faults faults;
-    size_t after_recovery; /* faults then */
+    organ_problems problems;
+    size_t after_recovery; /* problems then */
     size_t identical, resolved;
     json_t *resolved_names;
     bool settings_hold;

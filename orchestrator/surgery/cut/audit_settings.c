@@ -21,8 +21,8 @@ static void judge_member(organ_cut_audit *a, const char *inside, const char *key
     }
     char *const is = found ? json_dumps(found, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
     char *const should = wanted ? json_dumps(wanted, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
-    organ_cut_fault(&a->faults, "config.json of %s: %s%s%s is %.150s, not %.150s", a->copy->path, inside, *inside ? "." : "", key,
-                    is ? is : "absent", should ? should : "absent");
+    organ_problem_add(&a->problems, "config.json of %s: %s%s%s is %.150s, not %.150s", a->copy->path, inside, *inside ? "." : "", key,
+                      is ? is : "absent", should ? should : "absent");
     free(is);
     free(should);
 }
@@ -62,11 +62,11 @@ static organ_status judge_config(organ_cut_audit *a, organ_error *error)
     if (wanted && organ_model_load(a->copy, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes)
         found = parse_tidied(bytes, length, a->copy->path, error);
     if (error->status == ORGAN_BAD_INPUT) { /* no config could tell of such a cut */
-        organ_cut_fault(&a->faults, "%s", error->message);
+        organ_problem_add(&a->problems, "%s", error->message);
         *error = (organ_error){0};
     }
     if (wanted && !bytes && !error->status)
-        organ_cut_fault(&a->faults, "%s has no config.json", a->copy->path);
+        organ_problem_add(&a->problems, "%s has no config.json", a->copy->path);
     if (found) {
         json_object_foreach(wanted, name, value) judge_member(a, "", name, value, json_object_get(found, name));
         json_object_foreach(found, name, value) if (!json_object_get(wanted, name)) judge_member(a, "", name, NULL, value);
@@ -92,19 +92,19 @@ static void judge_keys(organ_cut_audit *a)
         if (strncmp(kv->key, "split.", 6) == 0)
             continue;
         if (!should)
-            organ_cut_fault(&a->faults, "key '%s' of %s is not in the donor", kv->key, a->copy->path);
+            organ_problem_add(&a->problems, "key '%s' of %s is not in the donor", kv->key, a->copy->path);
         else if (!same_value(kv, should))
-            organ_cut_fault(&a->faults, "key '%s' of %s is not what the donor's becomes", kv->key, a->copy->path);
+            organ_problem_add(&a->problems, "key '%s' of %s is not what the donor's becomes", kv->key, a->copy->path);
     }
     for (size_t k = 0; k < a->donor->gguf->kv_count; k++) {
         const char *const key = a->donor->gguf->kvs[k].key;
         if (organ_gguf_writer_find(a->run.gguf, key) && !organ_gguf_find(found, key))
-            organ_cut_fault(&a->faults, "key '%s' is missing in %s", key, a->copy->path);
+            organ_problem_add(&a->problems, "key '%s' is missing in %s", key, a->copy->path);
     }
     for (size_t k = 0; k < json_array_size(a->run.settings); k++) {
         const char *const key = json_string_value(json_object_get(json_array_get(a->run.settings, k), "key"));
         if (!organ_gguf_find(a->donor->gguf, key) && !organ_gguf_find(found, key))
-            organ_cut_fault(&a->faults, "key '%s' is missing in %s", key, a->copy->path);
+            organ_problem_add(&a->problems, "key '%s' is missing in %s", key, a->copy->path);
     }
 }
 
@@ -115,6 +115,6 @@ organ_status organ_cut_judge_settings(organ_cut_audit *a, organ_error *error)
     if (a->copy->gguf)
         judge_keys(a);
     else
-        organ_cut_fault(&a->faults, "%s is no GGUF, as the donor is", a->copy->path);
+        organ_problem_add(&a->problems, "%s is no GGUF, as the donor is", a->copy->path);
     return ORGAN_OK;
 }

@@ -2,30 +2,14 @@
 #include "orchestrator/surgery/cut/recover.h"
 
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/stream/weight_reader.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
-#define MOST_FAULTS 100
-#define STEP_ROWS   ((size_t)256)
-
-void organ_cut_fault(organ_cut_faults *faults, const char *format, ...)
-{
-    char text[800];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    if (json_array_size(faults->sentences) < MOST_FAULTS)
-        json_array_append_new(faults->sentences, organ_document_string(text));
-    else
-        faults->more++;
-}
+#define STEP_ROWS ((size_t)256)
 
 bool organ_cut_is_smaller(const organ_model *donor, const organ_model *copy)
 {
@@ -97,8 +81,8 @@ static organ_status match(organ_cut_recovery *r, size_t layer, const char *what,
         while (found < have && donor[found] != copy[k])
             found++;
         if (found == have || have - found < left - k) {
-            organ_cut_fault(r->faults, "layer %zu: %s %zu of %s is none of the donor's, or stands in another order", layer, what, k,
-                            r->copy->path);
+            organ_problem_add(r->problems, "layer %zu: %s %zu of %s is none of the donor's, or stands in another order", layer, what, k,
+                              r->copy->path);
             found = at;
         }
         list[k] = (uint32_t)found;

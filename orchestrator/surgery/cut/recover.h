@@ -5,19 +5,13 @@
 
 #include "formats/weights/weights.h"
 #include "orchestrator/surgery/cut/cut_job.h"
-
-/* Whom something is told that does not hold. */
-typedef struct organ_cut_faults {
-    json_t *sentences;
-    size_t more; /* beyond those */
-} organ_cut_faults;
-void organ_cut_fault(organ_cut_faults *faults, const char *format, ...) __attribute__((format(printf, 2, 3)));
+#include "orchestrator/surgery/output/problems.h"
 
 typedef struct organ_cut_recovery {
     const organ_model *donor, *copy;
     const organ_weights *donor_weights, *copy_weights;
     const organ_engine *engine;
-    organ_cut_faults *faults;
+    organ_problems *problems;
     organ_cut_layer *layers; /* of the donor */
     size_t layer_count, copy_layers;
     organ_arena arena;
@@ -27,7 +21,7 @@ typedef struct organ_cut_recovery {
 bool organ_cut_is_smaller(const organ_model *donor, const organ_model *copy);
 
 /* Finds the kept blocks by the bytes of what is in each, kept experts by rows of routers (and by their matrices where rows are alike), kept
- * channels and heads by rows of matrices. What has no counterpart is a fault. To be released whatever it returns. */
+ * channels and heads by rows of matrices. What has no counterpart is a problem. To be released whatever it returns. */
 organ_status organ_cut_recover(organ_cut_recovery *recovery, organ_error *error);
 void organ_cut_recovery_release(organ_cut_recovery *recovery);
 

@@ -9,6 +9,7 @@
 #include "orchestrator/surgery/output/errata.h"
 #include "orchestrator/surgery/output/experiment.h"
 #include "orchestrator/surgery/output/operation.h"
+#include "orchestrator/surgery/output/problems.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/output/targets.h"
 #include "orchestrator/surgery/prune/compared.h"
@@ -16,13 +17,11 @@
 
 #include <errno.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST_PROBLEMS 100 /* sentences; what is beyond is counted */
-#define MAP_BLOCK     256 /* physarum v1 works on blocks of this size unless it is told otherwise */
+#define MAP_BLOCK 256 /* physarum v1 works on blocks of this size unless it is told otherwise */
 
 /* What is counted of a tensor. */
 typedef struct counted {
@@ -49,27 +48,11 @@ typedef struct audit {
     const organ_tensor **sides; /* of the donor, and behind them of the copy */
     organ_compared compared;    /* of the pairs, in stretches, */
     counted *counts;            /* and what is counted of each */
-    json_t *problems;
-    size_t more_problems;
+    organ_problems problems;
     char fingerprint[17]; /* of the donor */
     json_t *tile_map;     /* NULL: no target is a matrix */
     double started;
 } audit;
-
-static void problem(audit *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void problem(audit *a, const char *format, ...)
-{
-    char text[800];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    if (json_array_size(a->problems) < MOST_PROBLEMS)
-        json_array_append_new(a->problems, organ_document_string(text));
-    else
-        a->more_problems++;
-}
 
 static void shape_text(const organ_tensor *tensor, char *out, size_t size)
 {
@@ -86,7 +69,7 @@ static const organ_tensor *counterpart(audit *a, const organ_tensor *donor)
     const organ_tensor *copy = organ_model_find(a->copy, donor->name);
     char was[256], is[256];
     if (!copy) {
-        problem(a, "tensor '%s' is missing in %s", donor->name, a->copy->path);
+        organ_problem_add(&a->problems, "tensor '%s' is missing in %s", donor->name, a->copy->path);
         return NULL;
     }
     if (copy->dtype == donor->dtype && copy->rank == donor->rank &&
@@ -94,7 +77,7 @@ static const organ_tensor *counterpart(audit *a, const organ_tensor *donor)
         return copy;
     shape_text(donor, was, sizeof was);
     shape_text(copy, is, sizeof is);
-    problem(a, "tensor '%s' is %s in the donor and %s in %s", donor->name, was, is, a->copy->path);
+    organ_problem_add(&a->problems, "tensor '%s' is %s in the donor and %s in %s", donor->name, was, is, a->copy->path);
     return NULL;
 }
 
@@ -149,8 +132,8 @@ static organ_status pair_up(audit *a, organ_error *error)
     const size_t count = a->donor->tensor_count;
     a->findings = calloc(count + 1, sizeof *a->findings);
     a->pairs = calloc(count + 1, sizeof *a->pairs);
-    a->problems = json_array();
-    if (!a->findings || !a->pairs || !a->problems)
+    a->problems.sentences = json_array();
+    if (!a->findings || !a->pairs || !a->problems.sentences)
         return organ_fail_errno(error, ENOMEM, "%s", a->donor->path);
     for (size_t t = 0; t < count; t++) {
         finding *f = &a->findings[t];
@@ -160,7 +143,7 @@ static organ_status pair_up(audit *a, organ_error *error)
     }
     for (size_t t = 0; t < a->copy->tensor_count; t++)
         if (!organ_model_find(a->donor, a->copy->tensors[t].name))
-            problem(a, "tensor '%s' of %s is not in the donor", a->copy->tensors[t].name, a->copy->path);
+            organ_problem_add(&a->problems, "tensor '%s' of %s is not in the donor", a->copy->tensors[t].name, a->copy->path);
     return ORGAN_OK;
 }
 
@@ -220,18 +203,19 @@ static void judge_tensors(audit *a)
     for (size_t t = 0; t < a->donor->tensor_count; t++) {
         const finding *f = &a->findings[t];
         if (f->target && f->found.counts.changed && !a->options->compensated)
-            problem(a,
-                    "tensor '%s': %llu of %llu weights are neither the donor's nor zero (a pruning that compensates changes what it keeps: "
-                    "--compensated counts such weights)",
-                    f->donor->name, (unsigned long long)f->found.counts.changed, (unsigned long long)f->donor->elements);
+            organ_problem_add(
+                &a->problems,
+                "tensor '%s': %llu of %llu weights are neither the donor's nor zero (a pruning that compensates changes what it keeps: "
+                "--compensated counts such weights)",
+                f->donor->name, (unsigned long long)f->found.counts.changed, (unsigned long long)f->donor->elements);
         if (!f->target && f->found.different)
-            problem(a, "tensor '%s' is no target, but %llu of its %llu bytes differ from the donor's", f->donor->name,
-                    (unsigned long long)f->found.different, (unsigned long long)f->donor->bytes);
+            organ_problem_add(&a->problems, "tensor '%s' is no target, but %llu of its %llu bytes differ from the donor's", f->donor->name,
+                              (unsigned long long)f->found.different, (unsigned long long)f->donor->bytes);
     }
     for (size_t k = 0; k < a->copy->problem_count; k++)
-        problem(a, "%s", a->copy->problems[k]);
+        organ_problem_add(&a->problems, "%s", a->copy->problems[k]);
     for (size_t k = 0; k < a->copy->warning_count && spoiled_index(a); k++)
-        problem(a, "%s", a->copy->warnings[k]);
+        organ_problem_add(&a->problems, "%s", a->copy->warnings[k]);
 }
 
 /* Where the donor has an index, its copy must have the same: same tensors in the same shards. */
@@ -244,9 +228,9 @@ static bool index_valid(audit *a)
         moved += f->copy && strcmp(a->donor->files[f->donor->file].name, a->copy->files[f->copy->file].name) != 0;
     }
     if (needed && !a->copy->index)
-        problem(a, "%s has no %s", a->copy->path, a->donor->index);
+        organ_problem_add(&a->problems, "%s has no %s", a->copy->path, a->donor->index);
     if (moved)
-        problem(a, "%zu tensors of %s are in other shards than in the donor", moved, a->copy->path);
+        organ_problem_add(&a->problems, "%zu tensors of %s are in other shards than in the donor", moved, a->copy->path);
     return (!needed || a->copy->index) && moved == 0 && a->copy->problem_count == 0 && !spoiled_index(a);
 }
 
@@ -258,9 +242,11 @@ static bool denominators_hold(audit *a, uint64_t accounted)
         others += a->findings[t].target ? 0 : a->donor->tensors[t].elements;
     const uint64_t full = organ_model_elements(a->donor), copy = organ_model_elements(a->copy);
     if (accounted != a->targets.elements)
-        problem(a, "%llu of %llu target weights are accounted for", (unsigned long long)accounted, (unsigned long long)a->targets.elements);
+        organ_problem_add(&a->problems, "%llu of %llu target weights are accounted for", (unsigned long long)accounted,
+                          (unsigned long long)a->targets.elements);
     if (full != copy)
-        problem(a, "the donor has %llu weights, %s has %llu", (unsigned long long)full, a->copy->path, (unsigned long long)copy);
+        organ_problem_add(&a->problems, "the donor has %llu weights, %s has %llu", (unsigned long long)full, a->copy->path,
+                          (unsigned long long)copy);
     return accounted == a->targets.elements && a->targets.elements + others == full && full == copy;
 }
 
@@ -360,8 +346,6 @@ static json_t *document_of(audit *a)
     const sums s = sum_up(a);
     const bool denominators = denominators_hold(a, s.accounted);
     json_t *checks = checks_json(a, &s, denominators); /* may add problems: before they are counted */
-    if (a->more_problems)
-        organ_say(a->problems, "and %zu more", a->more_problems);
     const char *const definition = a->options->compensated ? "compensated-pruning/1" : "physarum-v1/1";
     json_t *const donor = organ_json_joined(organ_model_json(a->donor), ORGAN_OBJECT(SET_TEXT("fingerprint", a->fingerprint)));
     json_t *document = ORGAN_OBJECT(SET_HEAD("organ.audit/1", definition), SET("donor", donor),
@@ -369,7 +353,7 @@ static json_t *document_of(audit *a)
                                     SET_IF(a->options->compensated, "compensated", json_integer((json_int_t)s.changed)));
     json_t *const rest = ORGAN_OBJECT(SET_FLAG("denominator_correct", denominators),
                                       SET("untouched", ORGAN_OBJECT(SET_COUNT("tensors", s.others), SET_COUNT("identical", s.identical))),
-                                      SET("checks", checks), SET("problems", json_incref(a->problems)),
+                                      SET("checks", checks), SET("problems", organ_problems_json(&a->problems)),
                                       SET("definitions", organ_definitions_json(a->options->targets)));
     const bool complete = document && add_counts(document, a) == 0;
     document = organ_json_joined(document, rest);
@@ -396,16 +380,16 @@ static organ_status audit_copy(void *context, json_t **report, organ_error *erro
     if (open_both(a, error) || pair_up(a, error) || compare_models(a, error) || map_tiles(a, error))
         return error->status;
     *report = document_of(a);
-    if (*report && json_array_size(a->problems))
+    if (*report && organ_problems_count(&a->problems))
         organ_fail(error, ORGAN_CHECK_FAILED, "%s is not a pruning of %s: %s", a->options->pruned, a->options->donor,
-                   json_string_value(json_array_get(a->problems, 0)));
+                   json_string_value(json_array_get(a->problems.sentences, 0)));
     return error->status;
 }
 
 static void close_audit(void *context)
 {
     audit *const a = context;
-    json_decref(a->problems);
+    json_decref(a->problems.sentences);
     json_decref(a->tile_map);
     organ_targets_free(&a->targets);
     organ_model_close(a->donor);

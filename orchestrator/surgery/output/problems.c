@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/output/problems.h"
+
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/surgery/output/tally.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#define MOST_PROBLEMS 100
+
+void organ_problem_add(organ_problems *problems, const char *format, ...)
+{
+    char text[800];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (json_array_size(problems->sentences) < MOST_PROBLEMS)
+        json_array_append_new(problems->sentences, organ_document_string(text));
+    else
+        problems->more++;
+}
+
+size_t organ_problems_count(const organ_problems *problems) { return json_array_size(problems->sentences) + problems->more; }
+
+json_t *organ_problems_json(organ_problems *problems)
+{
+    if (problems->more)
+        organ_say(problems->sentences, "and %zu more", problems->more);
+    return json_incref(problems->sentences);
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT
+ * What an audit found that does not hold: a sentence each, as many as a report can bear. */
+#ifndef ORGAN_OUTPUT_PROBLEMS_H
+#define ORGAN_OUTPUT_PROBLEMS_H
+
+#include <jansson.h>
+#include <stddef.h>
+
+typedef struct organ_problems {
+    json_t *sentences; /* an array, of the owner */
+    size_t more;       /* beyond those that it takes */
+} organ_problems;
+
+void organ_problem_add(organ_problems *problems, const char *format, ...) __attribute__((format(printf, 2, 3)));
+size_t organ_problems_count(const organ_problems *problems);
+
+/* The sentences, and a last one that counts those beyond them; for the end. A reference of the caller. */
+json_t *organ_problems_json(organ_problems *problems);
+
+#endif
