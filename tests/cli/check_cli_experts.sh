@@ -82,7 +82,9 @@ judge "no scores are kept beside the output" test -s .late.organ-scores.json
 judge "something is under the final name" test ! -e late
 refused 2 "late.organ-scores.json: is of a run that was interrupted while it measured; --resume continues it, --force starts over" \
     experts tiny-moe -o late --keep 50% "${long[@]}"
-refused 2 "has the scores of another run: its samples is 48" experts tiny-moe -o late --keep 50% "${along[@]}" --resume
+refused 2 "has the scores of another run, which is unfinished: its samples is 48, here it is 8; --samples 48 --context 128 go on with it, --force without --resume measures anew" \
+    experts tiny-moe -o late --keep 50% "${along[@]}" --resume
+judge "--resume is offered to what it was refused to" test "$(grep -c resume ../err)" = 1
 ends 0 experts tiny-moe -o late --keep 50% "${long[@]}" --resume
 says "layers are measured already"
 judge "a measurement that went on gives other bytes" cmp -s whole/model.safetensors late/model.safetensors
@@ -122,8 +124,10 @@ refused 2 "config.json and the keys of GGUF have one number of experts for all l
     experts tiny-moe -o no --keep 10 --scores uneven.json --per-layer global
 refused 2 "must be one of loss, reap, sum, frequency" experts tiny-moe -o no --keep 50% --scores scores.json --score best
 refused 2 "other.json: has the scores of another run: its model is" experts tiny-moe -o no --keep 50% --scores other.json
-refused 2 "part.json: has not the scores of all layers" experts tiny-moe -o no --keep 50% --scores part.json
-refused 2 "none.json: has not the scores of all layers" experts tiny-moe -o no --keep 50% --scores none.json
+refused 2 "part.json: has not the scores of all layers: --calibration TEXT --samples 8 --context 64 measures the others" experts tiny-moe -o no --keep 50% --scores part.json
+refused 2 "none.json: has not the scores of all layers: --calibration TEXT measures the others" experts tiny-moe -o no --keep 50% --scores none.json
+refused 2 "part.json: has the scores of another run, which is unfinished: its context is 64, here it is 32; --samples 8 --context 64 go on with it, another name for --scores measures anew" \
+    experts tiny-moe -o no --keep 50% --scores part.json --calibration tiny-moe/calibration.txt --samples 8 --context 32
 refused 3 "config.json: its schema is ''" experts tiny-moe -o no --keep 50% --scores tiny-moe/config.json
 refused 2 "has no experts" experts tiny-qwen2 -o no --keep 50% --scores scores.json
 refused 2 "taken" experts tiny-moe -o taken --keep 50% --scores scores.json

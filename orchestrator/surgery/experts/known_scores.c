@@ -7,6 +7,7 @@
 #include "orchestrator/surgery/experts/experts_job.h"
 #include "orchestrator/surgery/output/experiment.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -35,6 +36,19 @@ static organ_status check_unfinished(const organ_experts_job *job, organ_error *
     return ORGAN_OK;
 }
 
+/* The windows of scores that are not whole are named: with others they would not be gone on with. */
+static organ_status refuse_part(const organ_experts_job *job, organ_error *error)
+{
+    const json_t *const of = job->scores.calibration;
+    const json_t *const samples = json_object_get(of, "samples"), *const context = json_object_get(of, "context");
+    char windows[80] = "";
+    if (json_is_integer(samples) && json_is_integer(context))
+        snprintf(windows, sizeof windows, " --samples %lld --context %lld", (long long)json_integer_value(samples),
+                 (long long)json_integer_value(context));
+    return organ_fail(error, ORGAN_USAGE, "%s: has not the scores of all layers: --calibration TEXT%s measures the others",
+                      job->options->scores, windows);
+}
+
 /* Without a text they are of whatever text. */
 static organ_status read_only(organ_experts_job *job, organ_error *error)
 {
@@ -44,8 +58,10 @@ static organ_status read_only(organ_experts_job *job, organ_error *error)
     job->identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_EXPERT_SCORES_DEFINITION), SET_TEXT("model", model));
     if (!job->identity)
         return organ_fail_memory(error, job->model->path);
-    if (organ_expert_scores_read(&job->scores, job->identity, job->options->scores, &job->known, error) == ORGAN_OK && !job->known)
-        organ_fail(error, ORGAN_USAGE, "%s: has not the scores of all layers: --calibration TEXT measures them", job->options->scores);
+    if (organ_expert_scores_read(&job->scores, job->identity, job->options->scores,
+                                 "--calibration TEXT and another name for --scores measure it", &job->known, error) == ORGAN_OK &&
+        !job->known)
+        refuse_part(job, error);
     return error->status;
 }
 
@@ -53,13 +69,14 @@ static organ_status measure(organ_experts_job *job, organ_expert_measure *along,
 {
     const organ_experts_options *const o = job->options;
     const char *const file = o->scores ? o->scores : job->unfinished;
+    const char *const anew = o->scores ? "another name for --scores measures anew" : "--force without --resume measures anew";
     job->identity = json_deep_copy(organ_expert_measure_identity(along));
     if (!job->identity)
         return organ_fail_memory(error, file);
     if (check_unfinished(job, error) != ORGAN_OK)
         return error->status;
     organ_ranks_agree(job->engine->ranks, "scores of experts are looked for", error);
-    if (error->status || organ_expert_scores_read(&job->scores, job->identity, file, &job->known, error) != ORGAN_OK)
+    if (error->status || organ_expert_scores_read(&job->scores, job->identity, file, anew, &job->known, error) != ORGAN_OK)
         return error->status;
     if (!job->known && o->dry_run && !(job->needs = organ_expert_measure_needs(along)))
         return organ_fail_memory(error, file);
@@ -97,6 +114,6 @@ void organ_experts_forget(const organ_experts_job *job, organ_status status)
         return;
     if (!can_go_on)
         unlink(job->unfinished);
-    else if (access(job->unfinished, F_OK) == 0)
+    else if ((job->known || status != ORGAN_USAGE) && access(job->unfinished, F_OK) == 0) /* a refusal has said what can be done */
         organ_progress_note(job->progress, "what was measured stays in %s: --resume continues it", job->unfinished);
 }

@@ -67,8 +67,8 @@ json_t *organ_expert_scores_json(const organ_expert_scores *scores, const json_t
 
 /* Reads what is known: such a document, or that of an output of organ experts, which has it as member "scores". *whole is false where
  * there is no such file or a layer is missing. ORGAN_BAD_INPUT for what is no such document, ORGAN_USAGE where it belongs to something else
- * or has no loss that is asked for; both name the member. After an error nothing is known. */
-organ_status organ_expert_scores_read(organ_expert_scores *scores, const json_t *identity, const char *path, bool *whole,
+ * or has no loss that is asked for, with the words `anew` for what measures anew; both name the member. After an error nothing is known. */
+organ_status organ_expert_scores_read(organ_expert_scores *scores, const json_t *identity, const char *path, const char *anew, bool *whole,
                                       organ_error *error);
 
 #endif

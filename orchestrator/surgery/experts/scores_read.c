@@ -4,11 +4,12 @@
 #include "orchestrator/surgery/experts/scores.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 typedef struct reading {
-    const char *path;
+    const char *path, *anew;
     organ_expert_scores *scores;
     const json_t *document;
 } reading;
@@ -69,13 +70,33 @@ static organ_status read_layer(const reading *r, size_t l, double *room, organ_e
     return ORGAN_OK;
 }
 
+static bool has_missing_layers(const reading *r)
+{
+    size_t l;
+    const json_t *layer;
+    json_array_foreach(json_object_get(r->document, "layers"), l, layer) if (json_is_null(layer)) return true;
+    return false;
+}
+
+/* What else can be asked for where scores are of other windows of the same text: their rest, with the windows that they are of. */
+static void name_windows(const reading *r, const char *key, char *words, size_t size)
+{
+    const json_t *const samples = json_object_get(r->document, "samples"), *const context = json_object_get(r->document, "context");
+    *words = 0;
+    if ((strcmp(key, "samples") == 0 || strcmp(key, "context") == 0) && json_is_integer(samples) && json_is_integer(context) &&
+        has_missing_layers(r))
+        snprintf(words, size, "--samples %lld --context %lld go on with it, ", (long long)json_integer_value(samples),
+                 (long long)json_integer_value(context));
+}
+
 static organ_status differs(const reading *r, const char *key, const json_t *here, organ_error *error)
 {
     char *const was = json_dumps(json_object_get(r->document, key), JSON_COMPACT | JSON_ENCODE_ANY);
     char *const is = json_dumps(here, JSON_COMPACT | JSON_ENCODE_ANY);
-    organ_fail(error, ORGAN_USAGE,
-               "%s: has the scores of another run: its %s is %.300s, here it is %.300s; another name for --scores measures anew", r->path,
-               key, was ? was : "missing", is ? is : "missing");
+    char windows[100];
+    name_windows(r, key, windows, sizeof windows);
+    organ_fail(error, ORGAN_USAGE, "%s: has the scores of another run%s: its %s is %.300s, here it is %.300s; %s%s", r->path,
+               *windows ? ", which is unfinished" : "", key, was ? was : "missing", is ? is : "missing", windows, r->anew);
     free(was);
     free(is);
     return error->status;
@@ -97,8 +118,7 @@ static organ_status belongs(const reading *r, const json_t *identity, organ_erro
         differs(r, key, here, error);
     json_decref(wanted);
     if (!error->status && s->with_loss && !json_is_true(json_object_get(r->document, "loss")))
-        organ_fail(error, ORGAN_USAGE,
-                   "%s: was measured without the loss, which --score loss goes by; another name for --scores measures it", r->path);
+        organ_fail(error, ORGAN_USAGE, "%s: was measured without the loss, which --score loss goes by; %s", r->path, r->anew);
     if (!error->status && json_array_size(json_object_get(r->document, "layers")) != s->layers)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: has %zu layers, and the model has %zu", r->path,
                    json_array_size(json_object_get(r->document, "layers")), s->layers);
@@ -131,14 +151,15 @@ static organ_status read_document(reading *r, const json_t *identity, organ_erro
     return error->status;
 }
 
-organ_status organ_expert_scores_read(organ_expert_scores *s, const json_t *identity, const char *path, bool *whole, organ_error *error)
+organ_status organ_expert_scores_read(organ_expert_scores *s, const json_t *identity, const char *path, const char *anew, bool *whole,
+                                      organ_error *error)
 {
     json_t *document;
     organ_json_file_read(path, &document, error);
     *whole = document != NULL;
     if (!document)
         return error->status;
-    read_document(&(reading){path, s, document}, identity, error);
+    read_document(&(reading){path, anew, s, document}, identity, error);
     for (size_t l = 0; l < s->layers; l++) {
         s->of[l].known &= !error->status;
         *whole &= s->of[l].known;

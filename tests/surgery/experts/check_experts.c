@@ -50,7 +50,8 @@ static organ_status measure(const asked *a, organ_expert_scores *scores, bool *w
         .model = s.model, .text = TEXT, .samples = a->samples, .context = a->context, .scratch = a->scratch, .engine = &s.engine};
     if (organ_expert_scores_open(s.model, !a->without_loss, scores, error) == ORGAN_OK &&
         organ_expert_measure_open(&options, scores, &m, error) == ORGAN_OK &&
-        (!a->file || organ_expert_scores_read(scores, organ_expert_measure_identity(m), a->file, whole, error) == ORGAN_OK))
+        (!a->file || organ_expert_scores_read(scores, organ_expert_measure_identity(m), a->file, "another name for --scores measures anew",
+                                              whole, error) == ORGAN_OK))
         organ_expert_measure_run(m, a->file, error);
     organ_expert_measure_close(m);
     session_close(&s);
