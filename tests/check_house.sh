@@ -270,6 +270,10 @@ LC_ALL=C.UTF-8 each c_files grep -nE '^.{141}' | cut -c -120 | check "no line of
 sed -E 's,/[^/]*$,,' "$scratch/files" | sort | uniq -c | awk '$1 > 60 { print $2 ": " $1 " files" }' |
     check "no folder has more than 60 files"
 
+# What follows from other fixtures is made by ninja (tests/build.ninja).
+grep '^fixtures/' "$scratch/files" | grep -vF BF16-00002 | xargs -d '\n' stat -c %s | awk '{ bytes += $1 } END { if (bytes == 0 || bytes > 4e7) print "fixtures: " bytes + 0 " bytes" }' |
+    check "fixtures have at most 40 MB"
+
 # Sessions of the docs and runs of the tests write elsewhere.
 grep -v / "$scratch/files" | grep -vxE '\.(clang-format|editorconfig|gitignore)|(CHANGELOG|CONTRIBUTING|README|SECURITY)\.md|LICENSE|(archives|build)\.ninja|install\.sh|liborgan\.map' |
     check "the root has no file that does not belong there"
