@@ -14,6 +14,7 @@ ends 0 experts tiny-moe -o half --keep 50% "${along[@]}" --scores scores.json --
 matches experts/experts_half ../out
 matches experts/EXPERTS_REPORT half/organ/EXPERTS_REPORT.md
 judge "no page beside the report" grep -q "</html>" half/organ/EXPERTS_REPORT.html
+judge "words of the page were not filled in" test "$(grep -cE '\{[a-z_.]+[?]' half/organ/EXPERTS_REPORT.html)" = 0
 judge "config.json has another number of experts" test "$(jq .num_local_experts half/config.json)" = 8
 judge "config.json has changed elsewhere" cmp -s <(sed 's/"num_local_experts": 16/"num_local_experts": 8/' tiny-moe/config.json) half/config.json
 judge "tokenizer.json did not come along" cmp -s tiny-moe/tokenizer.json half/tokenizer.json

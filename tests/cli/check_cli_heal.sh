@@ -11,6 +11,7 @@ ends 0 experts tiny-moe -o healed --keep 50% "${along[@]}" --heal --quiet
 matches experts/heal ../out
 matches experts/HEAL_REPORT healed/organ/EXPERTS_REPORT.md
 judge "no picture of what layers miss" grep -q "What each layer misses, before and after its heal" healed/organ/EXPERTS_REPORT.html
+judge "the bars of the layers have no names" grep -q ">layer 3</text>" healed/organ/EXPERTS_REPORT.html
 judge "other experts stay" test "$(jq -c '[.layers[].kept_experts]' plain/organ/experts.json)" = "$(jq -c '[.layers[].kept_experts]' healed/organ/experts.json)"
 judge "a healed layer misses more" test "$(jq '[.heal.layers[] | select(.healed and .after >= .before)] | length' healed/organ/experts.json)" = 0
 ends 0 inspect healed

@@ -24,6 +24,7 @@ ends 0 layers tiny-qwen2 -o named --drop 1,3 --quiet
 matches layers/layers_named ../out
 matches layers/LAYERS_REPORT named/organ/LAYERS_REPORT.md
 judge "no page beside the report" grep -q "</html>" named/organ/LAYERS_REPORT.html
+judge "words of the page were not filled in" test "$(grep -cE '\{[a-z_.]+[?]' named/organ/LAYERS_REPORT.html)" = 0
 judge "config.json has another number of layers" test "$(jq .num_hidden_layers named/config.json)" = 2
 judge "tokenizer.json did not come along" cmp -s tiny-qwen2/tokenizer.json named/tokenizer.json
 judge "layer 2 has another type or shape" same_bytes tiny-qwen2 named model.layers.2.mlp.up_proj.weight model.layers.1.mlp.up_proj.weight
@@ -48,6 +49,7 @@ judge "config.json of the mixture has another number of layers" test "$(jq .num_
 # ---- found ----
 ends 0 layers tiny-qwen2 -o found --drop 2 "${searched[@]}" --scores scores.json --quiet
 matches layers/layers_found ../out
+judge "the bars of the blocks have no names" grep -q ">block 3</text>" found/organ/LAYERS_REPORT.html
 judge "not all sets of two blocks were judged" test "$(jq '.search.sets | length' found/organ/layers.json)" = 6
 judge "another set is nearer" \
     test "$(jq '.search.divergence == ([.search.sets[].divergence] | min)' found/organ/layers.json)" = true

@@ -80,7 +80,8 @@ typedef struct organ_items_of {
 /* One bar for each of the rows, or two. */
 typedef struct organ_bars_of {
     organ_ranking look;     /* all but bars and count */
-    const char *name;       /* member of the row */
+    const char *name;       /* member of the row, a text */
+    const char *named;      /* or words about the row; NULL: there is the member */
     const char *values[2];  /* the second NULL: one bar */
     bool sums;              /* rows of one name are one bar, their sum */
     bool bytes;             /* numbers of bytes, in a unit that stands behind the label and the values */

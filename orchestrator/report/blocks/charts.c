@@ -49,7 +49,7 @@ static char *ranking_of(organ_ranking look, const organ_ranking_bar *bars, size_
 }
 
 /* Words about a row, for the caller to free; NULL: none. */
-static char *remark_of(organ_walk *walk, const json_t *row, const char *words)
+static char *words_of(organ_walk *walk, const json_t *row, const char *words)
 {
     const json_t *const before = walk->scope.row;
     walk->scope.row = row;
@@ -58,10 +58,13 @@ static char *remark_of(organ_walk *walk, const json_t *row, const char *words)
     return text;
 }
 
-static void free_remarks(organ_ranking_bar *bars, size_t count)
+static void free_words(const organ_bars_of *look, organ_ranking_bar *bars, size_t count)
 {
-    for (size_t k = 0; bars && k < count; k++)
+    for (size_t k = 0; bars && k < count; k++) {
         free((char *)(uintptr_t)bars[k].remark);
+        if (look->named)
+            free((char *)(uintptr_t)bars[k].name);
+    }
 }
 
 static void take_row(organ_ranking_bar *bar, const organ_bars_of *look, const json_t *row)
@@ -114,32 +117,50 @@ static void put_bars(organ_walk *walk, const organ_bars_of *look, organ_ranking_
         whole.unit = unit;
     }
     char *const svg = ranking_of(whole, bars, count);
-    free_remarks(bars, count);
+    free_words(look, bars, count);
     free(bars);
     organ_block_chart(walk, svg, look->caption);
     free(subtitle);
     free(second);
 }
 
-void organ_bars_put(organ_walk *walk, const organ_block *block)
+static const char *name_of(organ_walk *walk, const organ_bars_of *look, const json_t *row)
 {
-    const organ_bars_of *const look = block->bars;
-    json_t *const rows = organ_block_rows(walk, block);
+    return look->named ? words_of(walk, row, look->named) : organ_json_text(row, look->name);
+}
+
+/* The bars of the rows; NULL without memory. */
+static organ_ranking_bar *make_bars(organ_walk *walk, const organ_bars_of *look, const json_t *rows, size_t *count)
+{
     const json_t *const spread = look->spread ? organ_scope_at(&walk->scope, look->spread) : NULL;
     organ_ranking_bar *const bars = calloc(json_array_size(rows) + 1, sizeof *bars);
-    size_t count = 0;
     for (size_t k = 0; bars && k < json_array_size(rows); k++) {
         const json_t *const row = json_array_get(rows, k);
-        organ_ranking_bar *const bar = bar_of(bars, &count, look, organ_json_text(row, look->name));
+        const char *const name = name_of(walk, look, row);
+        if (!name) {
+            free_words(look, bars, *count);
+            free(bars);
+            return NULL;
+        }
+        organ_ranking_bar *const bar = bar_of(bars, count, look, name);
         take_row(bar, look, row);
         if (spread)
             spread_bar(bar, look, spread);
         if (look->remark && !bar->remark)
-            bar->remark = remark_of(walk, row, look->remark);
+            bar->remark = words_of(walk, row, look->remark);
     }
+    return bars;
+}
+
+void organ_bars_put(organ_walk *walk, const organ_block *block)
+{
+    const organ_bars_of *const look = block->bars;
+    json_t *const rows = organ_block_rows(walk, block);
+    size_t count = 0;
+    organ_ranking_bar *const bars = make_bars(walk, look, rows, &count);
     if (bars && look->ascending)
         qsort(bars, count, sizeof *bars, by_value);
-    put_bars(walk, look, bars, count);
+    put_bars(walk, look, bars, bars ? count : 0);
     json_decref(rows);
 }
 

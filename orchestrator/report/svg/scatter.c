@@ -60,7 +60,7 @@ static void choose_scales(drawing *d)
     }
     make_room(&x, s->log_x);
     make_room(&y, s->log_y);
-    d->x = organ_axis_of(organ_scale_of(x.low, x.high, 8, s->log_x, false));
+    d->x = organ_axis_of(organ_scale_of(x.low, x.high, 8, s->log_x, s->whole_x));
     d->y = organ_axis_of(organ_scale_of(y.low, y.high, 6, s->log_y, false));
 }
 

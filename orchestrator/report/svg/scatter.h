@@ -18,8 +18,8 @@ typedef struct organ_point {
 
 typedef struct organ_scatter {
     const char *title, *subtitle, *description, *x_label, *y_label; /* as in organ_chart */
-    bool log_x, log_y;
-    const char *const *kinds; /* names for the legend */
+    bool log_x, log_y, whole_x;                                     /* whole_x: ticks at whole numbers only */
+    const char *const *kinds;                                       /* names for the legend */
     size_t kind_count;
     const organ_point *points; /* those that are not finite, or not above 0 on a logarithmic axis, are left out; the subtitle says so */
     size_t count;

@@ -47,7 +47,7 @@ static const organ_block blocks[] = {
         "enough{measurement.products_in_scratch?, with {measurement.products_bytes:bytes} in the scratch file|}."),
     SECTION(ON_PAGE, NULL, "Layers"),
     GRID(NULL, "kept",
-         .look = {.title = "Which experts {dry_run?would stay|stayed}",
+         .look = {.title = "Which experts stay",
                   .description = "A row for each layer, a cell for each of its experts: 1 for one that stays, 0 for one that is cut out.",
                   .row_label = "layer",
                   .column_label = "expert",
@@ -59,7 +59,7 @@ static const organ_block blocks[] = {
     TABLE(ON_ALL, "uneven", "losses", FIELDS(losses), .caption = "Experts of each layer by one budget", .most = EVERY_TENSOR,
           .what = "layers"),
     SECTION(ON_FILES, "heal&!dry_run", "Heal"),
-    BARS("heal&!dry_run", "healed_rows",
+    BARS("heal&!dry_run", "heal.layers",
          .look = {.title = "What each layer misses, before and after its heal",
                   .subtitle = "squared, a token, over the windows held back",
                   .description = "Two bars for each layer: what the state behind it misses with the kept experts as they were, and with "
@@ -67,7 +67,7 @@ static const organ_block blocks[] = {
                   .value_label = "missed",
                   .series = {"before", "after"},
                   .digits = 3},
-         .name = "name", .values = {"before", "after"},
+         .named = "layer {layer}", .values = {"before", "after"},
          .caption = "A layer is healed where that helps on tokens that it was not fitted to."),
     TABLE(ON_FILES, "heal&!dry_run", "heal.layers", FIELDS(healed),
           .caption = "What each layer misses, squared, a token, over the windows held back", .most = EVERY_TENSOR, .what = "layers"),
@@ -95,21 +95,6 @@ static json_t *flags_of(const json_t *layer)
     return flags;
 }
 
-/* The bars of what was healed have names. */
-static json_t *healed_rows(const json_t *report)
-{
-    json_t *const rows = json_array();
-    const json_t *const layers_of = json_object_get(json_object_get(report, "heal"), "layers");
-    for (size_t k = 0; k < json_array_size(layers_of); k++) {
-        json_t *const row = json_copy(json_array_get(layers_of, k));
-        char name[32];
-        snprintf(name, sizeof name, "layer %lld", (long long)json_integer_value(json_object_get(row, "layer")));
-        json_object_set_new(row, "name", json_string(name));
-        json_array_append_new(rows, row);
-    }
-    return rows;
-}
-
 static json_t *with_flags(const json_t *report)
 {
     json_t *const made = json_copy((json_t *)report), *const rows = json_array();
@@ -119,7 +104,7 @@ static json_t *with_flags(const json_t *report)
         snprintf(name, sizeof name, "%zu", l);
         json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("name", name), SET("flags", flags_of(json_array_get(all, l)))));
     }
-    if (made && json_object_set_new(made, "kept", rows) == 0 && json_object_set_new(made, "healed_rows", healed_rows(report)) == 0)
+    if (made && json_object_set_new(made, "kept", rows) == 0)
         return made;
     json_decref(made);
     return NULL;

@@ -374,8 +374,8 @@ static const organ_block charts[] = {
                                     .remark = "{more?so {more}}",
                                     .depth = "layer",
                                     .caption = "With remarks"}},
-    BARS(NULL, "costs", .look = {.title = "Costs", .description = "d", .value_label = "v", .series = {"cost"}, .digits = 3}, .name = "name",
-         .values = {"x"}, .error = "e", .ascending = true, .caption = "In order"),
+    BARS(NULL, "costs", .look = {.title = "Costs", .description = "d", .value_label = "v", .series = {"cost"}, .digits = 3},
+         .named = "{name} one", .values = {"x"}, .error = "e", .ascending = true, .caption = "In order"),
     GRID(NULL, "rows",
          .look = {.title = "Grid", .description = "d", .row_label = "role", .column_label = "what", .value_label = "v", .high = 90},
          .name = "role", .members = columns, .factor = 100, .step = 15, .floor = 30, .caption = "A grid"),
@@ -415,8 +415,8 @@ START_TEST(charts_are_drawn_of_rows)
     for (const char *at = text; (at = strstr(at, ">whisker from<")); at++)
         whiskers++;
     ck_assert_uint_eq(whiskers, 3);
-    const char *const cheap = strstr(text, ">cheap</text>"), *const dear = strstr(text, ">dear</text>"),
-                      *const unknown = strstr(text, ">unknown</text>");
+    const char *const cheap = strstr(text, ">cheap one</text>"), *const dear = strstr(text, ">dear one</text>"),
+                      *const unknown = strstr(text, ">unknown one</text>");
     ck_assert(cheap && dear && unknown && cheap < dear && dear < unknown);
     ck_assert_ptr_nonnull(strstr(dear, "<td>7.5</td><td>8.5</td>"));
     ck_assert_ptr_nonnull(strstr(text, "Figure 4. From 0"));
