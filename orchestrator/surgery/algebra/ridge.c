@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Both ways solve (A + shift I) X = B, A positive semidefinite, by the factor of its inverse: X = U^T U B. */
+ * Tokens are taken, solutions chosen. */
 #include "orchestrator/surgery/algebra/ridge_job.h"
 
 #include "orchestrator/machine/extent.h"
@@ -7,7 +7,6 @@
 #include "orchestrator/stream/product.h"
 #include "orchestrator/surgery/algebra/cholesky.h"
 #include "orchestrator/surgery/algebra/floats.h"
-#include "orchestrator/surgery/algebra/multiply.h"
 #include "orchestrator/surgery/algebra/strips.h"
 
 #include <math.h>
@@ -21,26 +20,44 @@ const double organ_ridge_lambdas[ORGAN_RIDGE_LAMBDAS] = {0.01, 0.03, 0.1, 0.3, 1
 
 static size_t tokens_of(const organ_ridge_shape *shape) { return shape->tokens[ORGAN_RIDGE_FIT] + shape->tokens[ORGAN_RIDGE_HELD]; }
 
+static const organ_ridge_way *way_of(const organ_ridge_shape *shape)
+{
+    const size_t features = shape->blocks * shape->width, tokens = tokens_of(shape);
+    const size_t largest = shape->largest ? shape->largest : ORGAN_RIDGE_LARGEST;
+    if (organ_lesser(features, tokens) > largest && shape->blocks > 1)
+        return &organ_ridge_by_blocks;
+    return features <= tokens ? &organ_ridge_by_inputs : &organ_ridge_by_tokens;
+}
+
+const char *organ_ridge_solved_by(const organ_ridge_shape *shape) { return way_of(shape)->name; }
+
 /* ---- memory ---- */
 
 uint64_t organ_ridge_memory(const organ_ridge_shape *shape)
 {
     const double width = (double)shape->width, used = (double)shape->used, blocks = (double)shape->blocks, outputs = (double)shape->outputs;
     const double tokens = (double)shape->tokens[ORGAN_RIDGE_FIT] + (double)shape->tokens[ORGAN_RIDGE_HELD], features = blocks * width;
-    const double n = fmin(features, tokens), tiles = n / (double)ORGAN_RIDGE_TILE + 1;
-    const double shared =
-        (4 * n + 8 * outputs) * n + (double)organ_inverse_factor_memory((uint64_t)n) + tiles * (double)sizeof(organ_product);
+    if (features >= (double)TOO_MUCH || tokens >= (double)TOO_MUCH)
+        return TOO_MUCH;
+    const organ_ridge_way *const way = way_of(shape);
+    const bool pieces = way == &organ_ridge_by_blocks;
+    const double n = pieces ? (double)organ_ridge_piece(shape) : fmin(features, tokens), rows = pieces ? features : n;
+    const double tiles = n / (double)ORGAN_RIDGE_TILE + 1;
+    const double shared = 4 * (n + outputs) * rows + 4 * outputs * n + (double)organ_inverse_factor_memory((uint64_t)n) +
+                          tiles * (double)sizeof(organ_product);
     const double by_inputs = 16 * (n + outputs) * n + 8 * (double)ORGAN_RIDGE_CHUNK * (features + outputs);
     const double by_tokens = (4 * n + 4 * outputs + (4 * width + 12) * used) * tokens + 8 * blocks + 4 * width + 8;
-    const double bytes = shared + (features <= tokens ? by_inputs : by_tokens);
+    const double own = way == &organ_ridge_by_inputs ? by_inputs : by_tokens;
+    const double bytes = shared + (pieces ? organ_ridge_blocks_memory(shape) : own);
     return bytes < (double)TOO_MUCH ? (uint64_t)bytes : TOO_MUCH;
 }
 
 static bool take_memory(organ_ridge *ridge)
 {
     ridge->worker_bytes = ORGAN_PRODUCT_SCRATCH + ridge->way->worker_bytes;
-    ridge->factor = organ_floats(ridge->n, ridge->n);
-    ridge->solution = organ_floats(ridge->n, ridge->shape.outputs);
+    const size_t rows = ridge->way == &organ_ridge_by_blocks ? ridge->features : ridge->n;
+    ridge->factor = organ_floats(rows, ridge->n);
+    ridge->solution = organ_floats(rows, ridge->shape.outputs);
     ridge->room = organ_floats(ridge->n, ridge->shape.outputs);
     ridge->products = calloc(organ_pieces_of(ridge->n, ORGAN_RIDGE_TILE), sizeof *ridge->products);
     ridge->scratch = aligned_alloc(64, organ_workers_count(ridge->engine->workers) * ridge->worker_bytes);
@@ -61,15 +78,17 @@ organ_status organ_ridge_open(const organ_ridge_shape *shape, const organ_engine
         made->shape = *shape;
         made->engine = engine;
         made->features = features;
-        made->n = organ_lesser(features, tokens);
-        made->way = features <= tokens ? &organ_ridge_by_inputs : &organ_ridge_by_tokens;
+        made->way = way_of(shape);
+        made->n = made->way == &organ_ridge_by_blocks ? organ_ridge_piece(shape) : organ_lesser(features, tokens);
     }
-    if (!made || !take_memory(made)) {
-        organ_ridge_close(made);
-        return organ_fail_memory(error, shape->name);
+    if (!made || !take_memory(made))
+        organ_fail_memory(error, shape->name);
+    else if (!made->way->begin || made->way->begin(made, error) == ORGAN_OK) {
+        *ridge = made;
+        return ORGAN_OK;
     }
-    *ridge = made;
-    return ORGAN_OK;
+    organ_ridge_close(made);
+    return error->status;
 }
 
 void organ_ridge_close(organ_ridge *ridge)
@@ -82,6 +101,7 @@ void organ_ridge_close(organ_ridge *ridge)
         for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
             free(parts[k]);
     }
+    organ_ridge_blocks_free(ridge->by_blocks);
     void *const parts[] = {ridge->factor, ridge->solution, ridge->room,  ridge->products, ridge->scratch, ridge->inputs,
                            ridge->wanted, ridge->gram,     ridge->block, ridge->token,    ridge->begin,   ridge};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
@@ -114,9 +134,9 @@ organ_status organ_ridge_add(organ_ridge *ridge, organ_ridge_part part, size_t t
         return error->status;
     for (size_t t = 0; t < tokens; t++)
         sums->energy += organ_sum_of_squares(wanted + t * s->outputs, s->outputs);
-    ridge->way->add(ridge, part, tokens, blocks, inputs, wanted);
-    sums->added += tokens;
-    return ORGAN_OK;
+    if (ridge->way->add(ridge, part, tokens, blocks, inputs, wanted, error) == ORGAN_OK)
+        sums->added += tokens;
+    return error->status;
 }
 
 static organ_status finish(organ_ridge *ridge, organ_error *error)
@@ -125,39 +145,13 @@ static organ_status finish(organ_ridge *ridge, organ_error *error)
         if (ridge->sums[part].added != ridge->shape.tokens[part])
             return organ_fail(error, ORGAN_USAGE, "%s: %zu calibration tokens came of the %zu announced", ridge->shape.name,
                               ridge->sums[part].added, ridge->shape.tokens[part]);
-    if (!ridge->finished)
-        ridge->way->finish(ridge);
+    if (!ridge->finished && ridge->way->finish(ridge, error) != ORGAN_OK)
+        return error->status;
     ridge->finished = true;
     return ORGAN_OK;
 }
 
 /* ---- solving ---- */
-
-/* X = U^T U B, U on and above the diagonal of `factor`, n x n; from the first row and up to the last that is not zero. */
-static void apply_inverse(const organ_ridge *ridge, size_t n, const float *sides)
-{
-    const size_t outputs = ridge->shape.outputs;
-    size_t count = 0;
-    for (size_t i = 1; i < n; i++)
-        memset(ridge->factor + i * n, 0, i * sizeof *ridge->factor);
-    for (size_t from = 0; from < n; from += ORGAN_RIDGE_TILE)
-        ridge->products[count++] = (organ_product){.m = organ_lesser(ORGAN_RIDGE_TILE, n - from),
-                                                   .n = outputs,
-                                                   .k = n - from,
-                                                   .a = organ_by_rows(ridge->factor + from * (n + 1), n),
-                                                   .b = organ_by_columns(sides + from * outputs, outputs),
-                                                   .c = ridge->room + from * outputs,
-                                                   .c_stride = outputs};
-    organ_products_run(ridge->engine, ridge->engine->stop, ridge->products, count, ridge->scratch);
-    for (size_t k = 0; k < count; k++) {
-        const size_t from = k * ORGAN_RIDGE_TILE;
-        ridge->products[k].k = from + ridge->products[k].m;
-        ridge->products[k].a = organ_by_columns(ridge->factor + from, n);
-        ridge->products[k].b = organ_by_columns(ridge->room, outputs);
-        ridge->products[k].c = ridge->solution + from * outputs;
-    }
-    organ_products_run(ridge->engine, ridge->engine->stop, ridge->products, count, ridge->scratch);
-}
 
 /* The solution of all tokens or of FIT. */
 static organ_status solve(organ_ridge *ridge, bool all, double lambda, organ_error *error)
@@ -168,11 +162,13 @@ static organ_status solve(organ_ridge *ridge, bool all, double lambda, organ_err
     ridge->found = false;
     if (!(shift > 0))
         return ORGAN_OK;
+    if (ridge->way->solve)
+        return ridge->way->solve(ridge, all, shift, error);
     const size_t n = ridge->way->prepare(ridge, all, shift, &sides);
-    if (!organ_inverse_factor(ridge->engine, ridge->factor, n, &ridge->found))
-        return organ_fail_memory(error, ridge->shape.name);
+    if (organ_ridge_invert(ridge, ridge->factor, n, error) != ORGAN_OK)
+        return error->status;
     if (ridge->found)
-        apply_inverse(ridge, n, sides);
+        organ_ridge_apply(ridge, ridge->factor, n, sides, ridge->solution);
     for (size_t k = 0; k < n * ridge->shape.outputs && ridge->found; k++)
         ridge->found = isfinite(ridge->solution[k]);
     return organ_stop_asked(ridge->engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
@@ -194,11 +190,11 @@ organ_status organ_ridge_choose(organ_ridge *ridge, organ_ridge_choice *choice, 
     if (finish(ridge, error))
         return error->status;
     *choice = (organ_ridge_choice){.before = held->energy, .after = held->energy};
-    for (size_t k = 0; k < ORGAN_RIDGE_LAMBDAS; k++) {
+    for (size_t k = ORGAN_RIDGE_LAMBDAS; k-- > 0;) { /* each way is short from the D of a greater one */
         if (solve(ridge, false, organ_ridge_lambdas[k], error))
             return error->status;
         choice->rests[k] = ridge->found ? ridge->way->rest(ridge) : (double)NAN;
-        if (choice->rests[k] < choice->before && choice->rests[k] <= choice->after) {
+        if (choice->rests[k] < choice->after) {
             choice->after = choice->rests[k];
             choice->lambda = organ_ridge_lambdas[k];
         }

@@ -56,7 +56,8 @@ static void add_chunk(const organ_ridge *ridge, const organ_ridge_sums *s, size_
     organ_products_run(ridge->engine, NULL, &cross, 1, ridge->scratch);
 }
 
-static void add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks, const float *inputs, const float *wanted)
+static organ_status add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks, const float *inputs,
+                        const float *wanted, organ_error *error)
 {
     const organ_ridge_shape *const shape = &ridge->shape;
     const organ_ridge_sums *const s = &ridge->sums[part];
@@ -71,9 +72,10 @@ static void add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const 
         if (at + 1 == ORGAN_RIDGE_CHUNK)
             add_chunk(ridge, s, ORGAN_RIDGE_CHUNK);
     }
+    return error->status;
 }
 
-static void finish(organ_ridge *ridge)
+static organ_status finish(organ_ridge *ridge, organ_error *error)
 {
     for (size_t part = 0; part < ORGAN_RIDGE_PARTS; part++) {
         organ_ridge_sums *const s = &ridge->sums[part];
@@ -82,6 +84,7 @@ static void finish(organ_ridge *ridge)
         for (size_t i = 0; i < ridge->n; i++)
             s->trace += s->square[i * (ridge->n + 1)];
     }
+    return error->status;
 }
 
 /* ---- FP32 copies ---- */
@@ -146,14 +149,10 @@ static double rest(organ_ridge *ridge)
     return fmax(sum, 0);
 }
 
-static void block(organ_ridge *ridge, size_t index, float *values)
-{
-    const size_t width = ridge->shape.width, outputs = ridge->shape.outputs;
-    const float *const rows = ridge->solution + index * width * outputs;
-    for (size_t o = 0; o < outputs; o++)
-        for (size_t c = 0; c < width; c++)
-            values[o * width + c] = rows[c * outputs + o];
-}
-
-const organ_ridge_way organ_ridge_by_inputs = {
-    .take_memory = take_memory, .add = add, .finish = finish, .prepare = prepare, .rest = rest, .block = block};
+const organ_ridge_way organ_ridge_by_inputs = {.name = "inputs",
+                                               .take_memory = take_memory,
+                                               .add = add,
+                                               .finish = finish,
+                                               .prepare = prepare,
+                                               .rest = rest,
+                                               .block = organ_ridge_turned};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of ridge.h share: ridge.c takes tokens, solves and chooses; ridge_inputs.c and ridge_tokens.c have the normal matrix of
- * the inputs, or of the tokens, of which those of FIT stand first. */
+ * What the parts of ridge.h share: ridge.c takes tokens and chooses; ridge_factor.c inverts; ridge_inputs.c and ridge_tokens.c have the
+ * normal matrix of the inputs, or of the tokens, of which those of FIT stand first; ridge_blocks.c has those of blocks. */
 #ifndef ORGAN_RIDGE_JOB_H
 #define ORGAN_RIDGE_JOB_H
 
@@ -17,29 +17,38 @@ typedef struct organ_ridge_sums {
     float *inputs, *wanted; /* and tokens that are gathered */
 } organ_ridge_sums;
 
+typedef struct organ_ridge_blocks organ_ridge_blocks;
+
 struct organ_ridge {
     organ_ridge_shape shape;
     const organ_engine *engine;
     const struct organ_ridge_way *way;
-    size_t n, features; /* rows of the normal matrix; inputs in all */
+    size_t n, features; /* rows of a normal matrix, at most; inputs in all */
     organ_ridge_sums sums[ORGAN_RIDGE_PARTS];
     bool finished, found;
-    float *factor, *solution, *room; /* n x n; n x outputs each */
-    organ_product *products;         /* one for each row of tiles */
-    unsigned char *scratch;          /* `worker_bytes` for each worker, the same for products */
+    float *factor, *solution; /* n x n, n x outputs; by the blocks features x n and features x outputs */
+    float *room;              /* n x outputs */
+    organ_product *products;  /* one for each row of tiles */
+    unsigned char *scratch;   /* `worker_bytes` for each worker, the same for products */
     size_t worker_bytes;
     /* By the tokens: */
     float *inputs, *wanted, *gram; /* a row for each block of a token; tokens x outputs; Z Z^T */
     uint32_t *block, *token;       /* of each row of inputs. Once finished these go by block and then token: */
     size_t *begin;                 /* where those of each block begin, blocks + 1 */
+    organ_ridge_blocks *by_blocks;
 };
 
-/* How the two ways differ. */
+/* How the ways differ. */
 typedef struct organ_ridge_way {
+    const char *name;
     uint64_t worker_bytes; /* beside those of products */
     bool (*take_memory)(organ_ridge *ridge);
-    void (*add)(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks, const float *inputs, const float *wanted);
-    void (*finish)(organ_ridge *ridge); /* after the last token: sets the traces */
+    organ_status (*begin)(organ_ridge *ridge, organ_error *error); /* once there is memory; NULL: nothing */
+    organ_status (*add)(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks, const float *inputs,
+                        const float *wanted, organ_error *error);
+    organ_status (*finish)(organ_ridge *ridge, organ_error *error); /* after the last token: sets the traces, if `add` does not */
+    /* The solution of all tokens, or of FIT alone. NULL: by `prepare`. */
+    organ_status (*solve)(organ_ridge *ridge, bool all, double shift, organ_error *error);
     /* The normal matrix of all tokens, or of FIT alone, with `shift` on its diagonal, to `factor`; *sides becomes what stands beside it, a
      * row for each of its rows, the number of which is returned. */
     size_t (*prepare)(organ_ridge *ridge, bool all, double shift, const float **sides);
@@ -47,6 +56,18 @@ typedef struct organ_ridge_way {
     void (*block)(organ_ridge *ridge, size_t block, float *values);
 } organ_ridge_way;
 
-extern const organ_ridge_way organ_ridge_by_inputs, organ_ridge_by_tokens;
+extern const organ_ridge_way organ_ridge_by_inputs, organ_ridge_by_tokens, organ_ridge_by_blocks;
+
+/* U of A^-1 = U^T U, with zeros below its diagonal, in the place of A, n x n; ridge->found becomes false where there is none. ORGAN_IO. */
+organ_status organ_ridge_invert(organ_ridge *ridge, float *factor, size_t n, organ_error *error);
+/* solution = U^T U sides, n x outputs each. */
+void organ_ridge_apply(organ_ridge *ridge, const float *factor, size_t n, const float *sides, float *solution);
+/* `block` where a row of the solution is one of D. */
+void organ_ridge_turned(organ_ridge *ridge, size_t index, float *values);
+
+/* Inputs of a block that are solved for at once, and bytes by the blocks beside factors, solution and room. */
+size_t organ_ridge_piece(const organ_ridge_shape *shape);
+double organ_ridge_blocks_memory(const organ_ridge_shape *shape);
+void organ_ridge_blocks_free(organ_ridge_blocks *blocks); /* NULL is allowed */
 
 #endif

@@ -27,7 +27,8 @@ static bool take_memory(organ_ridge *ridge)
     return ridge->inputs && ridge->wanted && ridge->gram && ridge->block && ridge->token && ridge->begin;
 }
 
-static void add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks, const float *inputs, const float *wanted)
+static organ_status add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks, const float *inputs,
+                        const float *wanted, organ_error *error)
 {
     const organ_ridge_shape *const s = &ridge->shape;
     const size_t at = (part == ORGAN_RIDGE_HELD ? s->tokens[ORGAN_RIDGE_FIT] : 0) + ridge->sums[part].added;
@@ -35,6 +36,7 @@ static void add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const 
     memcpy(ridge->inputs + at * s->used * s->width, inputs, tokens * s->used * s->width * sizeof *inputs);
     for (size_t k = 0; k < tokens * s->used; k++)
         ridge->block[at * s->used + k] = blocks ? blocks[k] : (uint32_t)(k % s->used);
+    return error->status;
 }
 
 /* ---- rows by block ---- */
@@ -129,13 +131,14 @@ static void add_tile(void *context, size_t index, size_t worker)
             ridge->gram[i * ridge->n + j] = ridge->gram[j * ridge->n + i] = (float)sums[(i - row) * TILE + j - col];
 }
 
-static void finish(organ_ridge *ridge)
+static organ_status finish(organ_ridge *ridge, organ_error *error)
 {
     const size_t tiles = organ_pieces_of(ridge->n, TILE), fit = ridge->shape.tokens[ORGAN_RIDGE_FIT];
     sort_rows(ridge);
     organ_share(ridge->engine, NULL, tiles * (tiles + 1) / 2, add_tile, ridge);
     for (size_t i = 0; i < ridge->n; i++)
         ridge->sums[i < fit ? ORGAN_RIDGE_FIT : ORGAN_RIDGE_HELD].trace += (double)ridge->gram[i * (ridge->n + 1)];
+    return error->status;
 }
 
 /* ---- solutions: a row for each token, of which D is Z^T times ---- */
@@ -191,7 +194,8 @@ static void block(organ_ridge *ridge, size_t index, float *values)
     organ_products_run(ridge->engine, NULL, &product, 1, ridge->scratch);
 }
 
-const organ_ridge_way organ_ridge_by_tokens = {.worker_bytes = 2 * TILE * TILE * sizeof(double),
+const organ_ridge_way organ_ridge_by_tokens = {.name = "tokens",
+                                               .worker_bytes = 2 * TILE * TILE * sizeof(double),
                                                .take_memory = take_memory,
                                                .add = add,
                                                .finish = finish,

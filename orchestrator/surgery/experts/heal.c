@@ -27,7 +27,9 @@ organ_ridge_shape organ_heal_shape(const organ_expert_heal *h, const organ_heal_
                                .blocks = layer->count,
                                .width = (size_t)h->config->expert_intermediate,
                                .used = h->config->experts_used,
-                               .outputs = (size_t)h->config->hidden};
+                               .outputs = (size_t)h->config->hidden,
+                               .largest = h->options.largest,
+                               .scratch = h->options.scratch};
 }
 
 /* The layer that takes most, what chunks bring, and an expert with what is added to it. */
@@ -39,10 +41,10 @@ static uint64_t beside(void *context, const organ_along_text *along, bool scratc
     const uint64_t rows = used * (c->expert_intermediate + 1) + c->hidden, sets = organ_ranks_count(h->options.engine->ranks) > 1 ? 2 : 1;
     const uint64_t of_token = 4 * (3 * c->hidden + c->experts + c->expert_intermediate + sets * rows) + used * (sizeof(organ_choice) + 8);
     uint64_t ridge = 0;
-    (void)scratch;
     for (size_t l = 0; l < c->layers; l++)
         if (h->layers[l].cut) {
-            const organ_ridge_shape shape = organ_heal_shape(h, &h->layers[l]);
+            organ_ridge_shape shape = organ_heal_shape(h, &h->layers[l]);
+            shape.scratch = scratch ? "" : NULL;
             ridge = organ_ridge_memory(&shape) > ridge ? organ_ridge_memory(&shape) : ridge;
         }
     return ridge + tokens * of_token + 8 * c->hidden * c->expert_intermediate;
@@ -256,10 +258,9 @@ static json_t *layer_json(const organ_expert_heal *h, size_t number)
 {
     const organ_heal_layer *const layer = &h->layers[number];
     const organ_ridge_shape shape = organ_heal_shape(h, layer);
-    const size_t inputs = shape.blocks * shape.width, tokens = shape.tokens[ORGAN_RIDGE_FIT] + shape.tokens[ORGAN_RIDGE_HELD];
     const double held = (double)shape.tokens[ORGAN_RIDGE_HELD];
     return ORGAN_OBJECT(
-        SET_COUNT("layer", number), SET_COUNT("inputs", inputs), SET_TEXT("solved_by", inputs <= tokens ? "inputs" : "tokens"),
+        SET_COUNT("layer", number), SET_COUNT("inputs", shape.blocks * shape.width), SET_TEXT("solved_by", organ_ridge_solved_by(&shape)),
         SET_REAL_OF("before", layer->known, layer->choice.before / held), SET_REAL_OF("after", layer->known, layer->choice.after / held),
         SET("lambda", layer->known && layer->choice.lambda > 0 ? json_real(layer->choice.lambda) : json_null()),
         SET("healed", layer->known ? json_boolean(layer->choice.lambda > 0) : json_null()));

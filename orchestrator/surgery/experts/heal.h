@@ -22,7 +22,8 @@ typedef struct organ_expert_heal_options {
     const organ_cut_layer *layers; /* of each layer of the donor: its kept experts */
     const char *text;              /* its windows are those of a walk along it */
     unsigned samples, context;
-    const char *scratch; /* a directory for hidden states; NULL: they are in memory */
+    const char *scratch; /* a directory for hidden states, and for what experts get where they are solved for in turn; NULL: memory */
+    size_t largest;      /* as organ_ridge_shape has it; 0 but in tests */
     const organ_engine *engine;
     const organ_progress *progress;
 } organ_expert_heal_options;

@@ -67,12 +67,13 @@ static organ_status mark_resolved(organ_layers_heal *h, const heal_part *part, v
 typedef struct needs {
     const organ_layers_heal *heal;
     uint64_t most, states;
+    bool scratch; /* with --scratch */
 } needs;
 
 static organ_status most_memory(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
 {
     needs *const n = context;
-    const uint64_t bytes = organ_layers_heal_memory(h, part);
+    const uint64_t bytes = organ_layers_heal_memory(h, part, n->scratch);
     n->most = bytes > n->most ? bytes : n->most;
     return error->status;
 }
@@ -84,14 +85,21 @@ static bool fits(void *context, uint64_t memory)
 }
 
 /* Two streams, each with a copy of a chunk, the donor's block beside what becomes of it, and what solving takes. */
+static organ_status take_needs(organ_layers_heal *h, bool scratch, needs *n, organ_error *error)
+{
+    *n = (needs){.heal = h, .states = 2 * organ_along_states_memory(&h->chunks, true, scratch), .scratch = scratch};
+    if (for_parts(h, n, most_memory, error) == ORGAN_OK)
+        n->most += organ_forward_layer_bytes(h->forward);
+    return error->status;
+}
+
 static organ_status check_memory(organ_layers_heal *h, organ_error *error)
 {
     const organ_along_options *const o = &h->is.walk;
     const uint64_t memory = h->is.engine->memory;
-    needs n = {.heal = h, .states = 2 * organ_along_states_memory(&h->chunks, true, o->scratch != NULL)};
-    if (for_parts(h, &n, most_memory, error) != ORGAN_OK)
+    needs n, with_scratch;
+    if (take_needs(h, o->scratch != NULL, &n, error) || take_needs(h, true, &with_scratch, error))
         return error->status;
-    n.most += organ_forward_layer_bytes(h->forward);
     if (fits(&n, memory))
         return ORGAN_OK;
     organ_memory_refuse(
@@ -99,9 +107,8 @@ static organ_status check_memory(organ_layers_heal *h, organ_error *error)
         "the hidden states of %u windows (--samples) of %u tokens (--context) twice over, two layers and what solving for one "
         "takes (--heal)",
         o->samples, o->context);
-    n.states = 2 * organ_along_states_memory(&h->chunks, true, true);
     if (!o->scratch)
-        organ_memory_offer_scratch(error, organ_memory_enough(0, fits, &n));
+        organ_memory_offer_scratch(error, organ_memory_enough(0, fits, &with_scratch));
     return error->status;
 }
 

@@ -59,7 +59,7 @@ bool organ_layers_heal_is_inputs(organ_layers_kind kind);
 
 size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *heal);
 organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *heal, const heal_part *part);
-uint64_t organ_layers_heal_memory(const organ_layers_heal *heal, const heal_part *part);
+uint64_t organ_layers_heal_memory(const organ_layers_heal *heal, const heal_part *part, bool scratch);
 
 /* The windows of a chunk. */
 organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *heal, size_t chunk);

@@ -111,13 +111,15 @@ organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *h, const heal
                                .blocks = part->blocks,
                                .width = part->width,
                                .used = part->used,
-                               .outputs = part->outputs};
+                               .outputs = part->outputs,
+                               .scratch = h->is.walk.scratch};
 }
 
 /* Beside the hidden states: the sums, what is heard of a chunk, and a matrix with what is added to it. */
-uint64_t organ_layers_heal_memory(const organ_layers_heal *h, const heal_part *part)
+uint64_t organ_layers_heal_memory(const organ_layers_heal *h, const heal_part *part, bool scratch)
 {
-    const organ_ridge_shape shape = organ_layers_heal_shape(h, part);
+    organ_ridge_shape shape = organ_layers_heal_shape(h, part);
+    shape.scratch = scratch ? "" : NULL;
     const uint64_t tokens = organ_layers_heal_chunk_tokens(h), hidden = organ_forward_describe(h->forward)->hidden;
     uint64_t most = 0;
     for (size_t k = 0; k < part->count; k++) {

@@ -1,19 +1,26 @@
 /* SPDX-License-Identifier: MIT
- * Ridge regression over tokens: against FP64, by inputs and by tokens alike, the same bits whatever the way, and what is refused. */
+ * Ridge regression over tokens: against FP64, by inputs, by tokens and block by block, the same bits whatever the way, and what is refused.
+ */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/engine.h"
 #include "orchestrator/surgery/algebra/ridge.h"
+#include "tests/kit/model_maker.h"
 #include "tests/kit/require.h"
 #include "tests/kit/samples.h"
 #include "tests/surgery/algebra/low_rank_rig.h"
 #include "tests/kit/suite_table.h"
 #include "tests/surgery/algebra/ridge_golden.h"
 
+#include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define GOLDENS (sizeof golden_ridges / sizeof *golden_ridges)
+
+static const size_t many_blocks[] = {2, 3}; /* goldens: fewer inputs than tokens, and more */
 
 static organ_engine *engine;
 
@@ -27,8 +34,17 @@ static organ_engine *engine_of(const char *isa, size_t threads)
     return made;
 }
 
-static void set_up(void) { engine = engine_of(NULL, 2); }
-static void tear_down(void) { organ_engine_destroy(engine); }
+static void set_up(void)
+{
+    scratch_make();
+    engine = engine_of(NULL, 2);
+}
+
+static void tear_down(void)
+{
+    organ_engine_destroy(engine);
+    scratch_remove();
+}
 
 /* ---- tokens as fixtures/make_ridge_golden.py makes them ---- */
 
@@ -54,7 +70,7 @@ static tokens tokens_of(size_t golden)
     const size_t width = golden_ridges[golden].width, used = golden_ridges[golden].used, outputs = golden_ridges[golden].outputs;
     const size_t count = fit + held, wide = used * width;
     const float noise = golden_ridges[golden].noise;
-    tokens t = {.shape = {"ridge", {fit, held}, blocks, width, used, outputs},
+    tokens t = {.shape = {"ridge", {fit, held}, blocks, width, used, outputs, 0, NULL},
                 .inputs = filled(100 + 2 * golden, count * wide),
                 .wanted = filled(101 + 2 * golden, count * outputs),
                 .blocks = malloc(count * used * sizeof *t.blocks)};
@@ -177,36 +193,116 @@ START_TEST(by_tokens_is_by_inputs)
 }
 END_TEST
 
-START_TEST(bits_depend_on_neither_table_nor_threads_nor_calls)
+/* How far D is from what it is by a joint matrix, as a part of the latter. */
+static double apart(organ_ridge *ridge, const organ_ridge_shape *shape, const float *joint)
+{
+    float *const d = solution_of(ridge, shape);
+    double sum = 0, all = 0;
+    for (size_t k = 0; k < shape->blocks * shape->outputs * shape->width; k++) {
+        sum += ((double)d[k] - (double)joint[k]) * ((double)d[k] - (double)joint[k]);
+        all += (double)joint[k] * (double)joint[k];
+    }
+    free(d);
+    return sqrt(sum / all);
+}
+
+/* Block by block the first solution comes near to that of a joint matrix, and each one that follows goes on from there. */
+START_TEST(blocks_converge_to_all_at_once)
+{
+    for (size_t k = 0; k < 2 * sizeof many_blocks / sizeof *many_blocks; k++) {
+        tokens t = tokens_of(many_blocks[k / 2]);
+        organ_error error = {0};
+        bool found;
+        organ_ridge_shape blocks = t.shape;
+        blocks.largest = k % 2 ? 16 : 100;
+        ck_assert_str_eq(organ_ridge_solved_by(&blocks), "blocks");
+        organ_ridge *const joint = ridge_of(engine, &t, &t.shape, 37, false), *const ridge = ridge_of(engine, &t, &blocks, 37, false);
+        ck_assert_int_eq(organ_ridge_solve(joint, 0.1, &found, &error), ORGAN_OK);
+        ck_assert(found);
+        float *const wanted = solution_of(joint, &t.shape);
+        for (size_t turn = 0; turn < 60; turn++) {
+            ck_assert_int_eq(organ_ridge_solve(ridge, 0.1, &found, &error), ORGAN_OK);
+            ck_assert(found);
+            if (turn == 0)
+                REQUIRE_MSG(apart(ridge, &blocks, wanted) < 0.2, "%zu: %g apart at first", k, apart(ridge, &blocks, wanted));
+        }
+        REQUIRE_MSG(apart(ridge, &blocks, wanted) < 1e-3, "%zu: %g apart at last", k, apart(ridge, &blocks, wanted));
+        free(wanted);
+        organ_ridge_close(joint);
+        organ_ridge_close(ridge);
+        tokens_free(&t);
+    }
+}
+END_TEST
+
+/* The choice is that of a joint matrix, and leaves as much of the tokens held back. */
+START_TEST(blocks_choose_as_all_at_once)
+{
+    for (size_t k = 0; k < 2 * sizeof many_blocks / sizeof *many_blocks; k++) {
+        const size_t g = many_blocks[k / 2];
+        tokens t = tokens_of(g);
+        organ_error error = {0};
+        organ_ridge_choice choice;
+        organ_ridge_shape blocks = t.shape;
+        blocks.largest = k % 2 ? 16 : 100;
+        organ_ridge *const ridge = ridge_of(engine, &t, &blocks, 37, false);
+        ck_assert_msg(organ_ridge_choose(ridge, &choice, &error) == ORGAN_OK, "%s", error.message);
+        ck_assert_double_eq(choice.lambda, golden_ridges[g].lambda);
+        ck_assert_double_eq_tol(choice.before, golden_ridges[g].before, 1e-5 * choice.before);
+        double least = choice.before;
+        for (size_t l = 0; l < ORGAN_RIDGE_LAMBDAS; l++) {
+            REQUIRE_MSG(fabs(choice.rests[l] / golden_ridges[g].rests[l] - 1) < 0.015, "golden %zu, lambda %zu: %g, not %g", g, l,
+                        choice.rests[l], golden_ridges[g].rests[l]);
+            least = fmin(least, choice.rests[l]);
+        }
+        ck_assert_double_eq(choice.after, least);
+        organ_ridge_close(ridge);
+        tokens_free(&t);
+    }
+}
+END_TEST
+
+/* All of them by all tables, by one and by three threads, by few and by many tokens a call, and in memory and in a file. */
+static void same_bits(const tokens *t, size_t largest)
 {
     static const char *const isas[] = {"scalar", "avx2", "avx512", "neon"};
     const char *why;
+    const size_t count = t->shape.blocks * t->shape.outputs * t->shape.width;
+    float *first = NULL;
+    organ_ridge_choice reference = {0};
+    for (size_t k = 0; k < 8; k++) {
+        if (!organ_kernels_choose(organ_cpu_detect(), isas[k / 2], &why))
+            continue;
+        organ_error error = {0};
+        organ_ridge_choice choice;
+        organ_ridge_shape shape = t->shape;
+        shape.largest = largest;
+        shape.scratch = k % 2 ? scratch_path(".") : NULL;
+        organ_engine *const other = engine_of(isas[k / 2], k % 2 ? 3 : 1);
+        organ_ridge *const ridge = ridge_of(other, t, &shape, k % 2 ? 1000 : 7, k % 2);
+        ck_assert_int_eq(organ_ridge_choose(ridge, &choice, &error), ORGAN_OK);
+        float *const d = solution_of(ridge, &shape);
+        if (first) {
+            ck_assert_mem_eq(d, first, count * sizeof *d);
+            ck_assert_mem_eq(&choice, &reference, sizeof choice);
+            free(d);
+        } else {
+            first = d;
+            reference = choice;
+        }
+        organ_ridge_close(ridge);
+        organ_engine_destroy(other);
+    }
+    free(first);
+}
+
+START_TEST(bits_depend_on_neither_table_nor_threads_nor_calls)
+{
     for (size_t g = 1; g < 4; g++) {
         tokens t = tokens_of(g);
-        const size_t count = t.shape.blocks * t.shape.outputs * t.shape.width;
-        float *first = NULL;
-        organ_ridge_choice reference = {0};
-        for (size_t k = 0; k < 8; k++) {
-            if (!organ_kernels_choose(organ_cpu_detect(), isas[k / 2], &why))
-                continue;
-            organ_error error = {0};
-            organ_ridge_choice choice;
-            organ_engine *const other = engine_of(isas[k / 2], k % 2 ? 3 : 1);
-            organ_ridge *const ridge = ridge_of(other, &t, &t.shape, k % 2 ? 1000 : 7, k % 2);
-            ck_assert_int_eq(organ_ridge_choose(ridge, &choice, &error), ORGAN_OK);
-            float *const d = solution_of(ridge, &t.shape);
-            if (first) {
-                ck_assert_mem_eq(d, first, count * sizeof *d);
-                ck_assert_mem_eq(&choice, &reference, sizeof choice);
-                free(d);
-            } else {
-                first = d;
-                reference = choice;
-            }
-            organ_ridge_close(ridge);
-            organ_engine_destroy(other);
-        }
-        free(first);
+        same_bits(&t, 0);
+        for (size_t largest = 16; t.shape.blocks > 1 && largest < 200; largest += 84)
+            same_bits(&t, largest);
         tokens_free(&t);
     }
 }
@@ -224,13 +320,13 @@ static void refused_shape(organ_ridge_shape shape)
 
 START_TEST(shapes_without_anything)
 {
-    refused_shape((organ_ridge_shape){"r", {0, 1}, 1, 1, 1, 1});
-    refused_shape((organ_ridge_shape){"r", {1, 1}, 1, 0, 1, 1});
-    refused_shape((organ_ridge_shape){"r", {1, 1}, 1, 1, 0, 1});
-    refused_shape((organ_ridge_shape){"r", {1, 1}, 1, 1, 2, 1});
-    refused_shape((organ_ridge_shape){"r", {1, 1}, 1, 1, 1, 0});
-    refused_shape((organ_ridge_shape){"r", {(size_t)1 << 31, 1}, 1, (size_t)1 << 31, 1, 1});
-    ck_assert_uint_eq(organ_ridge_memory(&(organ_ridge_shape){"r", {SIZE_MAX, SIZE_MAX}, SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX}),
+    refused_shape((organ_ridge_shape){"r", {0, 1}, 1, 1, 1, 1, 0, NULL});
+    refused_shape((organ_ridge_shape){"r", {1, 1}, 1, 0, 1, 1, 0, NULL});
+    refused_shape((organ_ridge_shape){"r", {1, 1}, 1, 1, 0, 1, 0, NULL});
+    refused_shape((organ_ridge_shape){"r", {1, 1}, 1, 1, 2, 1, 0, NULL});
+    refused_shape((organ_ridge_shape){"r", {1, 1}, 1, 1, 1, 0, 0, NULL});
+    refused_shape((organ_ridge_shape){"r", {(size_t)1 << 31, 1}, 1, (size_t)1 << 31, 1, 1, 0, NULL});
+    ck_assert_uint_eq(organ_ridge_memory(&(organ_ridge_shape){"r", {SIZE_MAX, SIZE_MAX}, SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX, 0, NULL}),
                       UINT64_C(1) << 62);
     organ_ridge_close(NULL);
 }
@@ -238,7 +334,7 @@ END_TEST
 
 START_TEST(tokens_that_are_refused)
 {
-    const organ_ridge_shape shape = {"layer 3", {2, 1}, 1, 2, 1, 2};
+    const organ_ridge_shape shape = {"layer 3", {2, 1}, 1, 2, 1, 2, 0, NULL};
     float some[4] = {1, 2, 3, 4};
     organ_error error = {0};
     organ_ridge_choice choice;
@@ -260,7 +356,7 @@ START_TEST(tokens_that_are_refused)
     ck_assert_int_eq(organ_ridge_choose(ridge, &choice, &error), ORGAN_USAGE);
     ck_assert_str_eq(error.message, "layer 3: 0 calibration tokens came of the 2 announced");
     organ_ridge_close(ridge);
-    const organ_ridge_shape none_held = {"layer 4", {1, 0}, 1, 2, 1, 2};
+    const organ_ridge_shape none_held = {"layer 4", {1, 0}, 1, 2, 1, 2, 0, NULL};
     error = (organ_error){0};
     ck_assert_int_eq(organ_ridge_open(&none_held, engine, &ridge, &error), ORGAN_OK);
     ck_assert_int_eq(organ_ridge_choose(ridge, &choice, &error), ORGAN_USAGE);
@@ -277,7 +373,7 @@ END_TEST
 START_TEST(inputs_that_are_zero)
 {
     for (size_t width = 1; width < 9; width += 7) {
-        const organ_ridge_shape shape = {"zeros", {3, 1}, 1, width, 1, 2};
+        const organ_ridge_shape shape = {"zeros", {3, 1}, 1, width, 1, 2, 0, NULL};
         const float zeros[24] = {0}, ones[6] = {1, 1, 1, 1, 1, 1};
         float d[16];
         organ_error error = {0};
@@ -300,9 +396,94 @@ START_TEST(inputs_that_are_zero)
 }
 END_TEST
 
+/* ---- a scratch file ---- */
+
+static void must_say(const organ_error *error, int errnum, const char *told)
+{
+    ck_assert_int_eq(error->status, ORGAN_IO);
+    ck_assert_int_eq(error->errnum, errnum);
+    ck_assert_msg(strstr(error->message, told), "%s", error->message);
+}
+
+static organ_ridge_shape scratched(const tokens *t)
+{
+    organ_ridge_shape shape = t->shape;
+    shape.largest = 16;
+    shape.scratch = scratch_path(".");
+    return shape;
+}
+
+/* The first batch of a block is written while tokens come, what is left of it when they have come, and both are read again and again. */
+START_TEST(a_scratch_file_that_fails)
+{
+    tokens t = tokens_of(2);
+    organ_ridge_shape shape = scratched(&t);
+    organ_error error = {0};
+    organ_ridge_choice choice;
+    organ_ridge *ridge;
+    for (int call = 0; call < 4; call++) {
+        ck_assert_int_eq(organ_ridge_open(&shape, engine, &ridge, &error), ORGAN_OK);
+        if (call == 0)
+            fault_at(FAULT_PWRITE, 1, ENOSPC, true, NULL);
+        for (int part = 0; part < 2 && !error.status; part++)
+            organ_ridge_add(ridge, part, shape.tokens[part], t.blocks, t.inputs, t.wanted, &error);
+        if (call == 1)
+            fault_at(FAULT_PWRITE, 1, ENOSPC, true, NULL);
+        if (call > 1)
+            fault_at(FAULT_PREAD, call == 2 ? 1 : 300, EIO, true, NULL);
+        ck_assert_int_eq(error.status, call == 0 ? ORGAN_IO : ORGAN_OK);
+        ck_assert(call == 0 || organ_ridge_choose(ridge, &choice, &error) == ORGAN_IO);
+        fault_clear();
+        must_say(&error, call < 2 ? ENOSPC : EIO,
+                 call < 2 ? "bytes of what experts get (--scratch) cannot be kept there" : "of a scratch file");
+        error = (organ_error){0};
+        organ_ridge_close(ridge);
+    }
+    shape.scratch = scratch_path("absent");
+    ck_assert_int_eq(organ_ridge_open(&shape, engine, &ridge, &error), ORGAN_IO);
+    must_say(&error, ENOENT, "absent: no scratch file can be made in it");
+    ck_assert_ptr_null(ridge);
+    tokens_free(&t);
+}
+END_TEST
+
+/* Another byte in each of the files that are open for reading and writing: the scratch file is the only one. */
+static void change_a_byte(void)
+{
+    char link[64], target[4096];
+    size_t changed = 0;
+    for (int fd = 3; fd < 256; fd++) {
+        snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+        const ssize_t length = readlink(link, target, sizeof target - 1);
+        target[length > 0 ? length : 0] = '\0';
+        if (strstr(target, scratch_path("%s", "")) && strstr(target, "(deleted)"))
+            changed += pwrite(fd, "x", 1, 7) == 1;
+    }
+    ck_assert_uint_eq(changed, 1);
+}
+
+START_TEST(bytes_that_a_disk_changed)
+{
+    tokens t = tokens_of(2);
+    const organ_ridge_shape shape = scratched(&t);
+    organ_error error = {0};
+    organ_ridge_choice choice;
+    organ_ridge *const ridge = ridge_of(engine, &t, &shape, 100, false);
+    change_a_byte();
+    ck_assert_int_eq(organ_ridge_choose(ridge, &choice, &error), ORGAN_IO);
+    must_say(&error, EIO, "of what experts get (--scratch) are not those that were written");
+    organ_ridge_close(ridge);
+    tokens_free(&t);
+}
+END_TEST
+
 Suite *ridge_suite(void)
 {
-    const suite_case cases[] = {{"computed", {goldens, by_tokens_is_by_inputs, bits_depend_on_neither_table_nor_threads_nor_calls}},
-                                {"refused", {shapes_without_anything, tokens_that_are_refused, inputs_that_are_zero}}};
+    const suite_case cases[] = {
+        {"computed",
+         {goldens, by_tokens_is_by_inputs, blocks_converge_to_all_at_once, blocks_choose_as_all_at_once,
+          bits_depend_on_neither_table_nor_threads_nor_calls}},
+        {"refused",
+         {shapes_without_anything, tokens_that_are_refused, inputs_that_are_zero, a_scratch_file_that_fails, bytes_that_a_disk_changed}}};
     return suite_of("ridge", cases, sizeof cases / sizeof *cases, set_up, tear_down);
 }

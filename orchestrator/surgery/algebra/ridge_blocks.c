@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT
+ * Block after block, where a joint matrix would be too large: D of a block's inputs is solved for what the others leave, which then leaves
+ * less for the next one (Gauss and Seidel). Sweep after sweep, until one brings little more. */
+#include "orchestrator/surgery/algebra/ridge_job.h"
+
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/product.h"
+#include "orchestrator/stream/share.h"
+#include "orchestrator/surgery/algebra/cholesky.h"
+#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/multiply.h"
+#include "orchestrator/surgery/algebra/ridge_rows.h"
+#include "orchestrator/surgery/algebra/strips.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SETTLED     1e-4 /* of ||R||^2: a sweep that lowers what is minimised by less is the last one */
+#define MOST_SWEEPS 16
+
+struct organ_ridge_blocks {
+    organ_ridge_rows *rows;
+    float *left;          /* tokens x outputs: R - Z D */
+    float *gathered;      /* of the tokens of a batch */
+    double *gram, *cross; /* of a piece: Z^T Z, n x n; Z^T (R - Z D), n x outputs, */
+    float *sides, *step;  /* the same with what the ridge takes off, and what is added to D */
+};
+
+/* Inputs of a block that are solved for at once. */
+typedef struct piece {
+    size_t block, from, width; /* from the column `from` of the block on */
+    size_t input;              /* its first among the inputs of all blocks */
+} piece;
+
+static size_t per_block(const organ_ridge *ridge) { return organ_pieces_of(ridge->shape.width, ridge->n); }
+
+static piece piece_of(const organ_ridge *ridge, size_t number)
+{
+    const size_t from = number % per_block(ridge) * ridge->n, block = number / per_block(ridge), width = ridge->shape.width;
+    return (piece){block, from, organ_lesser(ridge->n, width - from), block * width + from};
+}
+
+static float *factor_of(const organ_ridge *ridge, const piece *p) { return ridge->factor + p->input * ridge->n; }
+
+/* ---- memory ---- */
+
+size_t organ_ridge_piece(const organ_ridge_shape *shape)
+{
+    const size_t most = organ_lesser(ORGAN_RIDGE_PIECE, shape->largest ? shape->largest : ORGAN_RIDGE_PIECE);
+    return organ_pieces_of(shape->width, organ_pieces_of(shape->width, most));
+}
+
+double organ_ridge_blocks_memory(const organ_ridge_shape *shape)
+{
+    const double n = (double)organ_ridge_piece(shape), outputs = (double)shape->outputs;
+    const double tokens = (double)shape->tokens[ORGAN_RIDGE_FIT] + (double)shape->tokens[ORGAN_RIDGE_HELD];
+    return organ_ridge_rows_memory(shape) + 4 * (tokens + (double)ORGAN_RIDGE_BATCH) * outputs + (8 * n + 16 * outputs) * n;
+}
+
+static bool take_memory(organ_ridge *ridge)
+{
+    organ_ridge_blocks *const b = ridge->by_blocks = calloc(1, sizeof *b);
+    const organ_ridge_shape *const s = &ridge->shape;
+    if (!b)
+        return false;
+    b->left = organ_floats(s->tokens[ORGAN_RIDGE_FIT] + s->tokens[ORGAN_RIDGE_HELD], s->outputs);
+    b->gathered = organ_floats(ORGAN_RIDGE_BATCH, s->outputs);
+    b->gram = calloc(ridge->n * ridge->n, sizeof *b->gram);
+    b->cross = calloc(ridge->n * s->outputs, sizeof *b->cross);
+    b->sides = organ_floats(ridge->n, s->outputs);
+    b->step = organ_floats(ridge->n, s->outputs);
+    return b->left && b->gathered && b->gram && b->cross && b->sides && b->step;
+}
+
+static organ_status begin(organ_ridge *ridge, organ_error *error)
+{
+    memset(ridge->solution, 0, ridge->features * ridge->shape.outputs * sizeof *ridge->solution);
+    return organ_ridge_rows_open(&ridge->shape, &ridge->by_blocks->rows, error);
+}
+
+void organ_ridge_blocks_free(organ_ridge_blocks *b)
+{
+    if (!b)
+        return;
+    organ_ridge_rows_close(b->rows);
+    void *const parts[] = {b->left, b->gathered, b->gram, b->cross, b->sides, b->step, b};
+    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
+        free(parts[k]);
+}
+
+/* ---- tokens ---- */
+
+static organ_status add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks, const float *inputs,
+                        const float *wanted, organ_error *error)
+{
+    const organ_ridge_shape *const s = &ridge->shape;
+    organ_ridge_sums *const sums = &ridge->sums[part];
+    const size_t first = (part == ORGAN_RIDGE_HELD ? s->tokens[ORGAN_RIDGE_FIT] : 0) + sums->added, row = s->used * s->width;
+    memcpy(ridge->by_blocks->left + first * s->outputs, wanted, tokens * s->outputs * sizeof *wanted);
+    for (size_t t = 0; t < tokens && !error->status; t++) {
+        sums->trace += organ_sum_of_squares(inputs + t * row, row);
+        for (size_t u = 0; u < s->used && !error->status; u++)
+            organ_ridge_rows_add(ridge->by_blocks->rows, part, blocks ? blocks[t * s->used + u] : u, first + t,
+                                 inputs + t * row + u * s->width, error);
+    }
+    return error->status;
+}
+
+static organ_status finish(organ_ridge *ridge, organ_error *error) { return organ_ridge_rows_finish(ridge->by_blocks->rows, error); }
+
+/* ---- a batch ---- */
+
+/* Calls `each` with the batches of a block of FIT, or of both parts. */
+static organ_status for_batches(organ_ridge *ridge, const piece *p, bool all,
+                                void (*each)(organ_ridge *ridge, const piece *p, const organ_ridge_batch *batch), organ_error *error)
+{
+    organ_ridge_rows *const rows = ridge->by_blocks->rows;
+    organ_ridge_batch batch;
+    for (organ_ridge_part part = ORGAN_RIDGE_FIT; part <= (all ? ORGAN_RIDGE_HELD : ORGAN_RIDGE_FIT); part++)
+        for (uint32_t k = organ_ridge_rows_first(rows, part, p->block); k != ORGAN_RIDGE_NONE; k = organ_ridge_rows_next(rows, k)) {
+            if (organ_ridge_rows_read(rows, k, &batch, error) != ORGAN_OK)
+                return error->status;
+            each(ridge, p, &batch);
+        }
+    return ORGAN_OK;
+}
+
+static void add_gram(organ_ridge *ridge, const piece *p, const organ_ridge_batch *batch)
+{
+    size_t count = 0;
+    for (size_t from = 0; from < p->width; from += ORGAN_RIDGE_TILE)
+        ridge->products[count++] = (organ_product){.m = organ_lesser(ORGAN_RIDGE_TILE, p->width - from),
+                                                   .n = p->width - from,
+                                                   .k = batch->rows,
+                                                   .a = organ_by_columns(batch->inputs + p->from + from, ridge->shape.width),
+                                                   .b = organ_by_columns(batch->inputs + p->from + from, ridge->shape.width),
+                                                   .c = ridge->by_blocks->gram + from * (p->width + 1),
+                                                   .c_stride = p->width,
+                                                   .wide = true,
+                                                   .into = ORGAN_PRODUCT_ADD};
+    organ_products_run(ridge->engine, NULL, ridge->products, count, ridge->scratch);
+}
+
+typedef struct moving {
+    const organ_ridge *ridge;
+    const organ_ridge_batch *batch;
+    bool back;
+} moving;
+
+static void move_row(void *context, size_t row, size_t worker)
+{
+    const moving *const m = context;
+    const size_t outputs = m->ridge->shape.outputs;
+    float *const left = m->ridge->by_blocks->left + m->batch->tokens[row] * outputs;
+    float *const gathered = m->ridge->by_blocks->gathered + row * outputs;
+    (void)worker;
+    memcpy(m->back ? left : gathered, m->back ? gathered : left, outputs * sizeof *left);
+}
+
+/* What is left of the batch's tokens to `gathered`, or back. */
+static void move_rows(const organ_ridge *ridge, const organ_ridge_batch *batch, bool back)
+{
+    moving m = {ridge, batch, back};
+    organ_share(ridge->engine, NULL, batch->rows, move_row, &m);
+}
+
+static void add_cross(organ_ridge *ridge, const piece *p, const organ_ridge_batch *batch)
+{
+    const size_t outputs = ridge->shape.outputs;
+    move_rows(ridge, batch, false);
+    const organ_product product = {.m = p->width,
+                                   .n = outputs,
+                                   .k = batch->rows,
+                                   .a = organ_by_columns(batch->inputs + p->from, ridge->shape.width),
+                                   .b = organ_by_columns(ridge->by_blocks->gathered, outputs),
+                                   .c = ridge->by_blocks->cross,
+                                   .c_stride = outputs,
+                                   .wide = true,
+                                   .into = ORGAN_PRODUCT_ADD};
+    organ_products_run(ridge->engine, NULL, &product, 1, ridge->scratch);
+}
+
+static void subtract_step(organ_ridge *ridge, const piece *p, const organ_ridge_batch *batch)
+{
+    const size_t outputs = ridge->shape.outputs;
+    move_rows(ridge, batch, false);
+    const organ_product product = {.m = batch->rows,
+                                   .n = outputs,
+                                   .k = p->width,
+                                   .a = organ_by_rows(batch->inputs + p->from, ridge->shape.width),
+                                   .b = organ_by_columns(ridge->by_blocks->step, outputs),
+                                   .c = ridge->by_blocks->gathered,
+                                   .c_stride = outputs,
+                                   .into = ORGAN_PRODUCT_SUBTRACT};
+    organ_products_run(ridge->engine, NULL, &product, 1, ridge->scratch);
+    move_rows(ridge, batch, true);
+}
+
+/* ---- a piece ---- */
+
+/* Of Z^T Z + shift I the factor of the inverse, to its place. */
+static organ_status invert(organ_ridge *ridge, const piece *p, bool all, double shift, organ_error *error)
+{
+    const double *const gram = ridge->by_blocks->gram;
+    const size_t n = p->width;
+    float *const factor = factor_of(ridge, p);
+    memset(ridge->by_blocks->gram, 0, n * n * sizeof *gram);
+    if (for_batches(ridge, p, all, add_gram, error) != ORGAN_OK)
+        return error->status;
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < n; j++)
+            factor[i * n + j] = (float)(gram[organ_lesser(i, j) * n + organ_larger(i, j)] + (i == j ? shift : 0));
+    return organ_ridge_invert(ridge, factor, n, error);
+}
+
+/* Adds to D of the piece what is best beside that of the others, takes what it gives off what is left of all tokens, and adds to *fell how
+ * much less there is of ||R - Z D||^2 + shift ||D||^2. */
+static organ_status improve(organ_ridge *ridge, const piece *p, bool all, double shift, double *fell, organ_error *error)
+{
+    const organ_ridge_blocks *const b = ridge->by_blocks;
+    const size_t outputs = ridge->shape.outputs, count = p->width * outputs;
+    float *const solution = ridge->solution + p->input * outputs;
+    memset(b->cross, 0, count * sizeof *b->cross);
+    if (for_batches(ridge, p, all, add_cross, error) != ORGAN_OK)
+        return error->status;
+    for (size_t k = 0; k < count; k++)
+        b->sides[k] = (float)(b->cross[k] - shift * (double)solution[k]);
+    organ_ridge_apply(ridge, factor_of(ridge, p), p->width, b->sides, b->step);
+    for (size_t k = 0; k < count && ridge->found; k++)
+        ridge->found = isfinite(b->step[k]);
+    if (!ridge->found)
+        return ORGAN_OK;
+    for (size_t i = 0; i < p->width; i++)
+        *fell += organ_dot(b->sides + i * outputs, b->step + i * outputs, outputs);
+    for (size_t k = 0; k < count; k++)
+        solution[k] += b->step[k];
+    return for_batches(ridge, p, true, subtract_step, error);
+}
+
+/* ---- all pieces ---- */
+
+static bool goes_on(const organ_ridge *ridge, organ_error *error)
+{
+    if (!error->status && organ_stop_asked(ridge->engine->stop))
+        organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+    return ridge->found && !error->status;
+}
+
+/* From the D of the last solution on. */
+static organ_status solve(organ_ridge *ridge, bool all, double shift, organ_error *error)
+{
+    const organ_ridge_sums *const sums = ridge->sums;
+    const double enough = SETTLED * (sums[ORGAN_RIDGE_FIT].energy + (all ? sums[ORGAN_RIDGE_HELD].energy : 0));
+    const size_t pieces = ridge->shape.blocks * per_block(ridge);
+    double fell = INFINITY;
+    ridge->found = true;
+    for (size_t k = 0; k < pieces && goes_on(ridge, error); k++) {
+        const piece p = piece_of(ridge, k);
+        invert(ridge, &p, all, shift, error);
+    }
+    for (size_t sweep = 0; sweep < MOST_SWEEPS && fell > enough && goes_on(ridge, error); sweep++) {
+        fell = 0;
+        for (size_t k = 0; k < pieces && goes_on(ridge, error); k++) {
+            const piece p = piece_of(ridge, k);
+            improve(ridge, &p, all, shift, &fell, error);
+        }
+    }
+    return error->status;
+}
+
+static double rest(organ_ridge *ridge)
+{
+    const size_t fit = ridge->shape.tokens[ORGAN_RIDGE_FIT], outputs = ridge->shape.outputs;
+    double sum = 0;
+    for (size_t t = fit; t < fit + ridge->shape.tokens[ORGAN_RIDGE_HELD]; t++)
+        sum += organ_sum_of_squares(ridge->by_blocks->left + t * outputs, outputs);
+    return sum;
+}
+
+const organ_ridge_way organ_ridge_by_blocks = {.name = "blocks",
+                                               .take_memory = take_memory,
+                                               .begin = begin,
+                                               .add = add,
+                                               .finish = finish,
+                                               .solve = solve,
+                                               .rest = rest,
+                                               .block = organ_ridge_turned};

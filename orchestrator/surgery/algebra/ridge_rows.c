@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT
+ * Rows go to the last batch of their block and part, which goes to the file when it is full. */
+#include "orchestrator/surgery/algebra/ridge_rows.h"
+
+#include "orchestrator/stream/scratch_file.h"
+#include "orchestrator/surgery/algebra/floats.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+struct organ_ridge_rows {
+    organ_ridge_shape shape;
+    size_t count; /* of batches that there are */
+    float *all;   /* batches one behind the other; NULL: they are in the file */
+    organ_direct_file file;
+    float *begun;           /* the last batch of each block and part, until all rows came; only with the file, as are */
+    float *one;             /* the batch that was read, */
+    uint64_t *digests;      /* and XXH3 of each */
+    uint32_t *tokens;       /* ORGAN_RIDGE_BATCH for each batch */
+    uint32_t *rows, *next;  /* of each batch */
+    uint32_t *first, *last; /* batches of each block and part */
+};
+
+static size_t slots_of(const organ_ridge_shape *shape) { return ORGAN_RIDGE_PARTS * shape->blocks; }
+static size_t slot_of(const organ_ridge_rows *r, organ_ridge_part part, size_t block) { return part * r->shape.blocks + block; }
+static size_t batch_values(const organ_ridge_shape *shape) { return ORGAN_RIDGE_BATCH * shape->width; }
+
+/* Of each block and part the last batch may be as good as empty. */
+static size_t most_batches(const organ_ridge_shape *shape)
+{
+    return (shape->tokens[ORGAN_RIDGE_FIT] + shape->tokens[ORGAN_RIDGE_HELD]) * shape->used / ORGAN_RIDGE_BATCH + slots_of(shape);
+}
+
+double organ_ridge_rows_memory(const organ_ridge_shape *shape)
+{
+    const double tokens = (double)shape->tokens[ORGAN_RIDGE_FIT] + (double)shape->tokens[ORGAN_RIDGE_HELD];
+    const double slots = (double)ORGAN_RIDGE_PARTS * (double)shape->blocks, batch = (double)ORGAN_RIDGE_BATCH;
+    const double batches = tokens * (double)shape->used / batch + slots, values = 4 * batch * (double)shape->width;
+    return batches * (4 * batch + 16) + 8 * slots + (shape->scratch ? (slots + 1) * values : batches * values);
+}
+
+static bool take_memory(organ_ridge_rows *r)
+{
+    const size_t most = most_batches(&r->shape), slots = slots_of(&r->shape), values = batch_values(&r->shape);
+    const bool scratch = r->shape.scratch;
+    r->all = scratch ? NULL : organ_floats(most, values);
+    r->begun = scratch ? organ_floats(slots, values) : NULL;
+    r->one = scratch ? organ_floats(1, values) : NULL;
+    r->digests = scratch ? calloc(most, sizeof *r->digests) : NULL;
+    r->tokens = calloc(most * ORGAN_RIDGE_BATCH, sizeof *r->tokens);
+    r->rows = calloc(most, sizeof *r->rows);
+    r->next = calloc(most, sizeof *r->next);
+    r->first = malloc(slots * sizeof *r->first);
+    r->last = malloc(slots * sizeof *r->last);
+    for (size_t s = 0; r->first && r->last && s < slots; s++)
+        r->first[s] = r->last[s] = ORGAN_RIDGE_NONE;
+    return r->tokens && r->rows && r->next && r->first && r->last && (scratch ? r->begun && r->one && r->digests : r->all != NULL);
+}
+
+static organ_status file_failed(const organ_ridge_rows *r, const organ_error *fault, organ_error *error)
+{
+    return organ_fail_errno(error, fault->errnum, "%s: %llu bytes of what experts get (--scratch) cannot be kept there", r->file.path,
+                            (unsigned long long)most_batches(&r->shape) * batch_values(&r->shape) * sizeof(float));
+}
+
+organ_status organ_ridge_rows_open(const organ_ridge_shape *shape, organ_ridge_rows **rows, organ_error *error)
+{
+    organ_ridge_rows *const r = *rows = calloc(1, sizeof *r);
+    organ_error fault = {0};
+    if (r) {
+        r->shape = *shape;
+        r->file = (organ_direct_file){.fd = -1, .direct = -1};
+    }
+    if (!r || !take_memory(r))
+        organ_fail_memory(error, shape->name);
+    else if (!shape->scratch)
+        return ORGAN_OK;
+    else if (organ_scratch_open(shape->scratch, &r->file, error) == ORGAN_OK) {
+        if (organ_direct_reserve(&r->file, (uint64_t)most_batches(shape) * batch_values(shape) * sizeof(float), &fault) == ORGAN_OK)
+            return ORGAN_OK;
+        file_failed(r, &fault, error);
+    }
+    organ_ridge_rows_close(r);
+    *rows = NULL;
+    return error->status;
+}
+
+void organ_ridge_rows_close(organ_ridge_rows *r)
+{
+    if (!r)
+        return;
+    organ_direct_close(&r->file);
+    void *const parts[] = {r->all, r->begun, r->one, r->digests, r->tokens, r->rows, r->next, r->first, r->last, r};
+    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
+        free(parts[k]);
+}
+
+/* ---- rows ---- */
+
+static uint64_t place_of(const organ_ridge_rows *r, uint32_t number) { return (uint64_t)number * batch_values(&r->shape) * sizeof(float); }
+
+static organ_status write_batch(organ_ridge_rows *r, size_t slot, organ_error *error)
+{
+    const uint32_t number = r->last[slot];
+    const float *const values = r->begun + slot * batch_values(&r->shape);
+    const size_t bytes = r->rows[number] * r->shape.width * sizeof *values;
+    organ_error fault = {0};
+    if (organ_direct_write(&r->file, values, bytes, place_of(r, number), &fault) != ORGAN_OK)
+        return file_failed(r, &fault, error);
+    r->digests[number] = XXH3_64bits(values, bytes);
+    return ORGAN_OK;
+}
+
+organ_status organ_ridge_rows_add(organ_ridge_rows *r, organ_ridge_part part, size_t block, size_t token, const float *inputs,
+                                  organ_error *error)
+{
+    const size_t slot = slot_of(r, part, block), width = r->shape.width;
+    if (r->last[slot] == ORGAN_RIDGE_NONE || r->rows[r->last[slot]] == ORGAN_RIDGE_BATCH) {
+        const uint32_t number = (uint32_t)r->count++;
+        *(r->last[slot] == ORGAN_RIDGE_NONE ? &r->first[slot] : &r->next[r->last[slot]]) = number;
+        r->next[number] = ORGAN_RIDGE_NONE;
+        r->last[slot] = number;
+    }
+    const uint32_t number = r->last[slot];
+    const size_t row = r->rows[number]++;
+    float *const batch = r->all ? r->all + number * batch_values(&r->shape) : r->begun + slot * batch_values(&r->shape);
+    memcpy(batch + row * width, inputs, width * sizeof *batch);
+    r->tokens[number * ORGAN_RIDGE_BATCH + row] = (uint32_t)token;
+    return !r->all && row + 1 == ORGAN_RIDGE_BATCH ? write_batch(r, slot, error) : ORGAN_OK;
+}
+
+organ_status organ_ridge_rows_finish(organ_ridge_rows *r, organ_error *error)
+{
+    for (size_t slot = 0; r->begun && slot < slots_of(&r->shape); slot++)
+        if (r->last[slot] != ORGAN_RIDGE_NONE && r->rows[r->last[slot]] < ORGAN_RIDGE_BATCH && write_batch(r, slot, error) != ORGAN_OK)
+            return error->status;
+    free(r->begun);
+    r->begun = NULL;
+    return ORGAN_OK;
+}
+
+uint32_t organ_ridge_rows_first(const organ_ridge_rows *r, organ_ridge_part part, size_t block)
+{
+    return r->first[slot_of(r, part, block)];
+}
+uint32_t organ_ridge_rows_next(const organ_ridge_rows *r, uint32_t batch) { return r->next[batch]; }
+
+organ_status organ_ridge_rows_read(organ_ridge_rows *r, uint32_t number, organ_ridge_batch *batch, organ_error *error)
+{
+    const size_t bytes = r->rows[number] * r->shape.width * sizeof(float);
+    *batch = (organ_ridge_batch){.rows = r->rows[number], .tokens = r->tokens + number * ORGAN_RIDGE_BATCH};
+    batch->inputs = r->all ? r->all + number * batch_values(&r->shape) : r->one;
+    if (r->all)
+        return ORGAN_OK;
+    if (organ_scratch_read(&r->file, r->one, bytes, place_of(r, number), error) != ORGAN_OK)
+        return error->status;
+    if (r->next[number] != ORGAN_RIDGE_NONE)
+        organ_scratch_announce(&r->file, batch_values(&r->shape) * sizeof(float), place_of(r, r->next[number]));
+    if (XXH3_64bits(r->one, bytes) == r->digests[number])
+        return ORGAN_OK;
+    return organ_fail_errno(error, EIO, "%s: %zu bytes of what experts get (--scratch) are not those that were written", r->file.path,
+                            bytes);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT
+ * The inputs of tokens by block, in memory or in a scratch file: what a ridge that is solved block by block goes through again and again. A
+ * batch has rows of one block and one part, in the order in which they came. */
+#ifndef ORGAN_RIDGE_ROWS_H
+#define ORGAN_RIDGE_ROWS_H
+
+#include "orchestrator/surgery/algebra/ridge.h"
+
+#define ORGAN_RIDGE_BATCH ((size_t)256) /* rows: as many as a product sums up at once */
+#define ORGAN_RIDGE_NONE  UINT32_MAX    /* no batch */
+
+typedef struct organ_ridge_batch {
+    size_t rows;            /* at most ORGAN_RIDGE_BATCH */
+    const uint32_t *tokens; /* of each row the number of its token: those of FIT from 0 on, then those of HELD. Each occurs once */
+    const float *inputs;    /* rows x width; until the next batch is read */
+} organ_ridge_batch;
+
+typedef struct organ_ridge_rows organ_ridge_rows;
+
+/* Bytes of memory that they take, with shape->scratch or without it. */
+double organ_ridge_rows_memory(const organ_ridge_shape *shape);
+
+/* ORGAN_IO without memory, or where the scratch directory has no room for them; then *rows is NULL. */
+organ_status organ_ridge_rows_open(const organ_ridge_shape *shape, organ_ridge_rows **rows, organ_error *error);
+void organ_ridge_rows_close(organ_ridge_rows *rows); /* NULL is allowed */
+
+/* A row of `width` inputs. ORGAN_IO. */
+organ_status organ_ridge_rows_add(organ_ridge_rows *rows, organ_ridge_part part, size_t block, size_t token, const float *inputs,
+                                  organ_error *error);
+/* After the last row. ORGAN_IO. */
+organ_status organ_ridge_rows_finish(organ_ridge_rows *rows, organ_error *error);
+
+/* The first batch of a block and part, and the one behind a batch; ORGAN_RIDGE_NONE where there is none. */
+uint32_t organ_ridge_rows_first(const organ_ridge_rows *rows, organ_ridge_part part, size_t block);
+uint32_t organ_ridge_rows_next(const organ_ridge_rows *rows, uint32_t batch);
+
+/* ORGAN_IO also where the file has other bytes than were written: a network may lose some. */
+organ_status organ_ridge_rows_read(organ_ridge_rows *rows, uint32_t number, organ_ridge_batch *batch, organ_error *error);
+
+#endif
