@@ -18,11 +18,12 @@
 
 #define SETTLED     1e-4 /* of ||R||^2: a sweep that lowers what is minimised by less is the last one */
 #define MOST_SWEEPS 16
+#define FEW_VALUES  ((size_t)1 << 14) /* are copied sooner than workers begin */
 
 struct organ_ridge_blocks {
     organ_ridge_rows *rows;
     float *left;          /* tokens x outputs: R - Z D */
-    float *gathered;      /* of the tokens of a batch */
+    float *gathered;      /* of the tokens that were read */
     double *gram, *cross; /* of a piece: Z^T Z, n x n; Z^T (R - Z D), n x outputs, */
     float *sides, *step;  /* the same with what the ridge takes off, and what is added to D */
 };
@@ -55,7 +56,7 @@ double organ_ridge_blocks_memory(const organ_ridge_shape *shape)
 {
     const double n = (double)organ_ridge_piece(shape), outputs = (double)shape->outputs;
     const double tokens = (double)shape->tokens[ORGAN_RIDGE_FIT] + (double)shape->tokens[ORGAN_RIDGE_HELD];
-    return organ_ridge_rows_memory(shape) + 4 * (tokens + (double)ORGAN_RIDGE_BATCH) * outputs + (8 * n + 16 * outputs) * n;
+    return organ_ridge_rows_memory(shape) + 4 * (tokens + (double)ORGAN_RIDGE_READ) * outputs + (8 * n + 16 * outputs) * n;
 }
 
 static bool take_memory(organ_ridge *ridge)
@@ -65,7 +66,7 @@ static bool take_memory(organ_ridge *ridge)
     if (!b)
         return false;
     b->left = organ_floats(s->tokens[ORGAN_RIDGE_FIT] + s->tokens[ORGAN_RIDGE_HELD], s->outputs);
-    b->gathered = organ_floats(ORGAN_RIDGE_BATCH, s->outputs);
+    b->gathered = organ_floats(ORGAN_RIDGE_READ, s->outputs);
     b->gram = calloc(ridge->n * ridge->n, sizeof *b->gram);
     b->cross = calloc(ridge->n * s->outputs, sizeof *b->cross);
     b->sides = organ_floats(ridge->n, s->outputs);
@@ -111,15 +112,15 @@ static organ_status finish(organ_ridge *ridge, organ_error *error) { return orga
 
 /* ---- a batch ---- */
 
-/* Calls `each` with the batches of a block of FIT, or of both parts. */
+/* Calls `each` with the rows of a block in FIT, or in both parts. */
 static organ_status for_batches(organ_ridge *ridge, const piece *p, bool all,
                                 void (*each)(organ_ridge *ridge, const piece *p, const organ_ridge_batch *batch), organ_error *error)
 {
     organ_ridge_rows *const rows = ridge->by_blocks->rows;
     organ_ridge_batch batch;
     for (organ_ridge_part part = ORGAN_RIDGE_FIT; part <= (all ? ORGAN_RIDGE_HELD : ORGAN_RIDGE_FIT); part++)
-        for (uint32_t k = organ_ridge_rows_first(rows, part, p->block); k != ORGAN_RIDGE_NONE; k = organ_ridge_rows_next(rows, k)) {
-            if (organ_ridge_rows_read(rows, k, &batch, error) != ORGAN_OK)
+        for (uint32_t k = organ_ridge_rows_first(rows, part, p->block); k != ORGAN_RIDGE_NONE;) {
+            if (organ_ridge_rows_read(rows, &k, &batch, error) != ORGAN_OK)
                 return error->status;
             each(ridge, p, &batch);
         }
@@ -162,7 +163,11 @@ static void move_row(void *context, size_t row, size_t worker)
 static void move_rows(const organ_ridge *ridge, const organ_ridge_batch *batch, bool back)
 {
     moving m = {ridge, batch, back};
-    organ_share(ridge->engine, NULL, batch->rows, move_row, &m);
+    if (batch->rows * ridge->shape.outputs > FEW_VALUES)
+        organ_share(ridge->engine, NULL, batch->rows, move_row, &m);
+    else
+        for (size_t row = 0; row < batch->rows; row++)
+            move_row(&m, row, 0);
 }
 
 static void add_cross(organ_ridge *ridge, const piece *p, const organ_ridge_batch *batch)

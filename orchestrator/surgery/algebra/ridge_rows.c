@@ -15,9 +15,10 @@ struct organ_ridge_rows {
     size_t count; /* of batches that there are */
     float *all;   /* batches one behind the other; NULL: they are in the file */
     organ_direct_file file;
-    float *begun;           /* the last batch of each block and part, until all rows came; only with the file, as are */
-    float *one;             /* the batch that was read, */
+    float *begun;           /* with the file the last batch of each block and part, until all rows came, */
     uint64_t *digests;      /* and XXH3 of each */
+    float *values;          /* rows that were read, */
+    uint32_t *read;         /* and their tokens */
     uint32_t *tokens;       /* ORGAN_RIDGE_BATCH for each batch */
     uint32_t *rows, *next;  /* of each batch */
     uint32_t *first, *last; /* batches of each block and part */
@@ -38,7 +39,8 @@ double organ_ridge_rows_memory(const organ_ridge_shape *shape)
     const double tokens = (double)shape->tokens[ORGAN_RIDGE_FIT] + (double)shape->tokens[ORGAN_RIDGE_HELD];
     const double slots = (double)ORGAN_RIDGE_PARTS * (double)shape->blocks, batch = (double)ORGAN_RIDGE_BATCH;
     const double batches = tokens * (double)shape->used / batch + slots, values = 4 * batch * (double)shape->width;
-    return batches * (4 * batch + 16) + 8 * slots + (shape->scratch ? (slots + 1) * values : batches * values);
+    const double read = (double)ORGAN_RIDGE_READ * (4 * (double)shape->width + 4);
+    return batches * (4 * batch + 16) + 8 * slots + read + (shape->scratch ? slots : batches) * values;
 }
 
 static bool take_memory(organ_ridge_rows *r)
@@ -47,7 +49,8 @@ static bool take_memory(organ_ridge_rows *r)
     const bool scratch = r->shape.scratch;
     r->all = scratch ? NULL : organ_floats(most, values);
     r->begun = scratch ? organ_floats(slots, values) : NULL;
-    r->one = scratch ? organ_floats(1, values) : NULL;
+    r->values = organ_floats(ORGAN_RIDGE_READ, r->shape.width);
+    r->read = calloc(ORGAN_RIDGE_READ, sizeof *r->read);
     r->digests = scratch ? calloc(most, sizeof *r->digests) : NULL;
     r->tokens = calloc(most * ORGAN_RIDGE_BATCH, sizeof *r->tokens);
     r->rows = calloc(most, sizeof *r->rows);
@@ -56,7 +59,8 @@ static bool take_memory(organ_ridge_rows *r)
     r->last = malloc(slots * sizeof *r->last);
     for (size_t s = 0; r->first && r->last && s < slots; s++)
         r->first[s] = r->last[s] = ORGAN_RIDGE_NONE;
-    return r->tokens && r->rows && r->next && r->first && r->last && (scratch ? r->begun && r->one && r->digests : r->all != NULL);
+    return r->tokens && r->rows && r->next && r->first && r->last && r->values && r->read &&
+           (scratch ? r->begun && r->digests : r->all != NULL);
 }
 
 static organ_status file_failed(const organ_ridge_rows *r, const organ_error *fault, organ_error *error)
@@ -92,7 +96,7 @@ void organ_ridge_rows_close(organ_ridge_rows *r)
     if (!r)
         return;
     organ_direct_close(&r->file);
-    void *const parts[] = {r->all, r->begun, r->one, r->digests, r->tokens, r->rows, r->next, r->first, r->last, r};
+    void *const parts[] = {r->all, r->begun, r->values, r->read, r->digests, r->tokens, r->rows, r->next, r->first, r->last, r};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
         free(parts[k]);
 }
@@ -145,21 +149,33 @@ uint32_t organ_ridge_rows_first(const organ_ridge_rows *r, organ_ridge_part part
 {
     return r->first[slot_of(r, part, block)];
 }
-uint32_t organ_ridge_rows_next(const organ_ridge_rows *r, uint32_t batch) { return r->next[batch]; }
 
-organ_status organ_ridge_rows_read(organ_ridge_rows *r, uint32_t number, organ_ridge_batch *batch, organ_error *error)
+/* A batch of the file to `values`. */
+static organ_status read_batch(organ_ridge_rows *r, uint32_t number, float *values, organ_error *error)
 {
-    const size_t bytes = r->rows[number] * r->shape.width * sizeof(float);
-    *batch = (organ_ridge_batch){.rows = r->rows[number], .tokens = r->tokens + number * ORGAN_RIDGE_BATCH};
-    batch->inputs = r->all ? r->all + number * batch_values(&r->shape) : r->one;
-    if (r->all)
-        return ORGAN_OK;
-    if (organ_scratch_read(&r->file, r->one, bytes, place_of(r, number), error) != ORGAN_OK)
+    const size_t bytes = r->rows[number] * r->shape.width * sizeof *values;
+    if (organ_scratch_read(&r->file, values, bytes, place_of(r, number), error) != ORGAN_OK)
         return error->status;
-    if (r->next[number] != ORGAN_RIDGE_NONE)
-        organ_scratch_announce(&r->file, batch_values(&r->shape) * sizeof(float), place_of(r, r->next[number]));
-    if (XXH3_64bits(r->one, bytes) == r->digests[number])
+    if (XXH3_64bits(values, bytes) == r->digests[number])
         return ORGAN_OK;
     return organ_fail_errno(error, EIO, "%s: %zu bytes of what experts get (--scratch) are not those that were written", r->file.path,
                             bytes);
+}
+
+organ_status organ_ridge_rows_read(organ_ridge_rows *r, uint32_t *number, organ_ridge_batch *batch, organ_error *error)
+{
+    *batch = (organ_ridge_batch){.tokens = r->read, .inputs = r->values};
+    for (; *number != ORGAN_RIDGE_NONE && batch->rows < ORGAN_RIDGE_READ && !error->status; *number = r->next[*number]) {
+        const size_t rows = r->rows[*number];
+        float *const to = r->values + batch->rows * r->shape.width;
+        memcpy(r->read + batch->rows, r->tokens + *number * ORGAN_RIDGE_BATCH, rows * sizeof *r->read);
+        if (r->all)
+            memcpy(to, r->all + *number * batch_values(&r->shape), rows * r->shape.width * sizeof *to);
+        else
+            read_batch(r, *number, to, error);
+        batch->rows += rows;
+    }
+    if (!r->all && *number != ORGAN_RIDGE_NONE)
+        organ_scratch_announce(&r->file, batch_values(&r->shape) * sizeof(float), place_of(r, *number));
+    return error->status;
 }
