@@ -54,7 +54,8 @@ void organ_layer_free(organ_layer *layer); /* NULL is allowed */
  * stacked experts all, one below the other, or as "NAME[E]" one. Rows of Q and K of GGUF files of the llama kind are in the order of
  * Hugging Face. */
 bool organ_layer_matrix(const organ_layer *layer, const char *tensor, uint64_t *rows, uint64_t *cols, organ_factor *values);
-/* For a caller that changes it between two runs (pruning): its values in FP32, and back, rounded to the type as which it is held. */
+/* For a caller that changes it between two runs (pruning): its values in FP32, and back, rounded to the type as which it is held. Blocks of
+ * GGUF whose type has a search for its scales are decoded, and encoded by that; of what else is packed nothing is done. */
 void organ_layer_read(const organ_layer *layer, const char *tensor, float *values);
 void organ_layer_write(organ_layer *layer, const char *tensor, const float *values);
 /* The same values as they are held, for one who has them from the same layer of another process: so many bytes. NULL where
@@ -98,6 +99,17 @@ organ_status organ_layer_keep(organ_layer *layer, const bool *kept, organ_error 
  * hidden_size, what the expert gives. Either may be NULL. What becomes of a row are the bits that organ_layer_run gets. */
 organ_status organ_layer_expert(organ_forward *forward, const organ_layer *layer, unsigned expert, const float *x, size_t count,
                                 float *inner, float *out, organ_error *error);
+
+/* The norm before the output head: hidden_size weights, to which `plus` is added where they are applied. They stay with the forward pass.
+ */
+typedef struct organ_final_norm {
+    const organ_tensor *tensor;
+    const float *weights;
+    float plus;
+} organ_final_norm;
+organ_final_norm organ_forward_final_norm(const organ_forward *forward);
+/* What the output head sees: of tokens x hidden_size hidden states those behind that norm. */
+void organ_forward_final(const organ_forward *forward, const float *hidden, size_t tokens, float *normed);
 
 /* Final norm and output head for some tokens of the batch: `rows` are indices of tokens, ascending; each(context, k, logits) is called for
  * k = 0 .. count - 1, on any worker, in any order; logits are vocab_size values that may be changed and are not kept. */

@@ -308,17 +308,52 @@ bool organ_layer_matrix(const organ_layer *layer, const char *tensor, uint64_t *
     return slot && !slot->packed;
 }
 
+/* Blocks of GGUF; NULL: of another type. */
+static const organ_dtype_info *blocks_of(const forward_slot *slot)
+{
+    const organ_dtype_info *const type = organ_dtype_describe(slot->weight->codes->dtype);
+    return slot->packed && type->elements > 1 && type->ggml >= 0 ? type : NULL;
+}
+
+/* Those of a row as the forward pass counts rows: the file may have them in another order. */
+static unsigned char *row_blocks(const organ_layer *layer, const forward_slot *slot, uint64_t row)
+{
+    const organ_dtype_info *const type = blocks_of(slot);
+    const uint64_t stored = organ_forward_stored_row(slot->turned_head_dim, row);
+    return layer->values + slot->at + stored * (slot->cols / type->elements * type->bytes);
+}
+
+static void decode(const organ_layer *layer, const forward_slot *slot, uint64_t first, uint64_t rows, float *values)
+{
+    const organ_kernels *const kernels = layer->forward->engine->kernels;
+    const organ_dtype_info *const type = blocks_of(slot);
+    for (uint64_t r = 0; type && r < rows; r++)
+        kernels->dequantize[type->ggml](row_blocks(layer, slot, first + r), values + r * slot->cols, (size_t)slot->cols / type->elements);
+}
+
+static void encode(organ_layer *layer, const forward_slot *slot, uint64_t first, uint64_t rows, const float *values)
+{
+    const organ_kernels *const kernels = layer->forward->engine->kernels;
+    const organ_dtype_info *const type = blocks_of(slot);
+    const size_t cols = (size_t)slot->cols;
+    for (uint64_t r = 0; type && kernels->fit[type->ggml] && r < rows; r++)
+        kernels->fit[type->ggml](values + r * cols, NULL, cols, row_blocks(layer, slot, first + r), cols / type->elements);
+}
+
 void organ_layer_read(const organ_layer *layer, const char *tensor, float *values)
 {
     const organ_kernels *const kernels = layer->forward->engine->kernels;
-    uint64_t rows, cols;
-    organ_factor from;
-    if (!organ_layer_matrix(layer, tensor, &rows, &cols, &from))
+    uint64_t first, rows, cols;
+    const forward_slot *const slot = find_slot(layer, tensor, &first, &rows, &cols);
+    if (!slot)
         return;
-    if (from.type == ORGAN_REAL_F32)
+    const organ_factor from = rows_of(layer, slot, first);
+    if (slot->packed)
+        decode(layer, slot, first, rows, values);
+    else if (slot->type == ORGAN_REAL_F32)
         memcpy(values, from.values, (size_t)(rows * cols) * sizeof *values);
     else
-        (from.type == ORGAN_REAL_BF16 ? kernels->bf16_to_f32 : kernels->f16_to_f32)(from.values, values, (size_t)(rows * cols));
+        (slot->type == ORGAN_REAL_BF16 ? kernels->bf16_to_f32 : kernels->f16_to_f32)(from.values, values, (size_t)(rows * cols));
 }
 
 void *organ_layer_values(organ_layer *layer, const char *tensor, uint64_t *bytes)
@@ -335,7 +370,7 @@ void *organ_layer_blocks(organ_layer *layer, const char *tensor, uint64_t *bytes
 {
     uint64_t first, rows, cols;
     const forward_slot *const slot = find_slot(layer, tensor, &first, &rows, &cols);
-    if (!slot || !slot->packed || organ_dtype_describe(slot->weight->codes->dtype)->elements < 2)
+    if (!slot || !blocks_of(slot))
         return NULL;
     *bytes = slot->weight->codes->bytes / slot->rows * rows;
     return layer->values + slot->at + slot->weight->codes->bytes / slot->rows * first;
@@ -344,12 +379,14 @@ void *organ_layer_blocks(organ_layer *layer, const char *tensor, uint64_t *bytes
 void organ_layer_write(organ_layer *layer, const char *tensor, const float *values)
 {
     const organ_kernels *const kernels = layer->forward->engine->kernels;
-    const forward_slot *const slot = find_slot(layer, tensor, &(uint64_t){0}, &(uint64_t){0}, &(uint64_t){0});
-    uint64_t bytes = 0;
+    uint64_t first, rows, cols, bytes = 0;
+    const forward_slot *const slot = find_slot(layer, tensor, &first, &rows, &cols);
     void *const to = organ_layer_values(layer, tensor, &bytes);
-    if (!to)
+    if (!slot)
         return;
-    if (slot->type == ORGAN_REAL_F32)
+    if (slot->packed)
+        encode(layer, slot, first, rows, values);
+    else if (slot->type == ORGAN_REAL_F32)
         memcpy(to, values, (size_t)bytes);
     else
         (slot->type == ORGAN_REAL_BF16 ? kernels->f32_to_bf16 : kernels->f32_to_f16)(values, to, (size_t)bytes / sizeof(uint16_t));

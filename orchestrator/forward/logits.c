@@ -79,6 +79,19 @@ organ_status organ_forward_embed(organ_forward *forward, const organ_windows *wi
 
 /* ---- output head ---- */
 
+organ_final_norm organ_forward_final_norm(const organ_forward *f)
+{
+    return (organ_final_norm){f->norm->codes, f->norm_values, f->config.norm_adds_one ? 1 : 0};
+}
+
+void organ_forward_final(const organ_forward *f, const float *hidden, size_t tokens, float *normed)
+{
+    const size_t width = (size_t)f->config.hidden;
+    for (size_t t = 0; t < tokens; t++)
+        organ_forward_norm(hidden + t * width, f->norm_values, f->config.norm_adds_one ? 1 : 0, f->config.rms_eps, width,
+                           normed + t * width);
+}
+
 typedef struct head_job {
     organ_forward *forward;
     forward_source source; /* without a reader where the head is held */
@@ -115,10 +128,9 @@ uint64_t organ_forward_head_bytes(const organ_forward *f, size_t rows)
 static organ_status give_rows(head_job *j, const float *hidden, const size_t *rows, organ_error *error)
 {
     const organ_forward *f = j->forward;
-    const organ_forward_config *c = &f->config;
-    const size_t width = (size_t)c->hidden;
+    const size_t width = (size_t)f->config.hidden;
     for (size_t k = 0; k < j->tokens; k++)
-        organ_forward_norm(hidden + rows[k] * width, f->norm_values, c->norm_adds_one ? 1 : 0, c->rms_eps, width, j->normed + k * width);
+        organ_forward_final(f, hidden + rows[k] * width, 1, j->normed + k * width);
     if (organ_forward_products_add(&j->products, j->normed, &j->head, j->logits, j->tokens, error) ||
         organ_forward_products_run(&j->products, f, j->scratch, error))
         return error->status;

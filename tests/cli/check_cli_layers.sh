@@ -94,6 +94,28 @@ judge "healing made it worse" test "$(jq '.models[0].figures.perplexity < .model
 ends 0 layers tiny-moe -o moe_healed --drop 1-1 --heal --calibration tiny-moe/calibration.txt --samples 8 --context 64 --json
 judge "nothing of the mixture was healed" test "$(jq '[.heal.parts[] | select(.step > 0)] | length > 0' ../out)" = true
 
+judge "the final norm is not the last that was healed" test "$(jq -c '.heal.parts[-1] | [.layer, .part, .times > 0.5 and .times < 1]' healed/organ/layers.json)" = \
+    '[null,"final norm",true]'
+
+# ---- healed blocks of GGUF ----
+perplexity_of() { "$organ" perplexity "$1" --text tiny-qwen2/heldout.txt --max-tokens 3000 --context 128 --json 2>/dev/null | jq '.models[0].figures.perplexity'; }
+ends 0 quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf -o q4.gguf --scheme q4_0 --quiet
+for name in q8 q4; do
+    [[ $name == q8 ]] && ln -s "$gguf" q8.gguf
+    ends 0 layers $name.gguf -o $name-plain.gguf --drop 1-1 --quiet
+    ends 0 layers $name.gguf -o $name-healed.gguf --drop 1-1 "${healed[@]}" --threads 1 --quiet
+    plain=$(perplexity_of $name-plain.gguf)
+    judge "healing $name made it worse than $plain" test "$(jq -n "$plain > 1.05 * $(perplexity_of $name-healed.gguf)")" = true
+    ends 0 audit $name.gguf $name-healed.gguf --compensated --quiet
+    prints "It holds"
+done
+ends 0 layers q8.gguf -o q8-threads.gguf --drop 1-1 "${healed[@]}" --threads 3 --scratch . --quiet
+judge "other blocks by more threads and with --scratch" cmp q8-healed.gguf q8-threads.gguf
+interrupted KILL q8-resumed.gguf layers q8.gguf -o q8-resumed.gguf --drop 1-1 "${healed[@]}" --threads 1
+ends 0 layers q8.gguf -o q8-resumed.gguf --drop 1-1 "${healed[@]}" --resume --quiet
+judge "a resumed run has other blocks" cmp q8-healed.gguf q8-resumed.gguf
+judge "a resumed run tells something else" test "$(jq -c .heal q8-healed.layers.json)" = "$(jq -c .heal q8-resumed.layers.json)"
+
 # ---- interrupted and resumed ----
 interrupted INT resumed layers tiny-qwen2 -o resumed --drop 1-1 "${healed[@]}" --threads 1
 judge "SIGINT ends it with $code instead of 130" test $code -eq 130
@@ -142,7 +164,10 @@ refused 2 "--samples or --context can be less" layers tiny-qwen2 -o no --drop 2-
 refused 2 "--heal holds back one window of 4" layers tiny-qwen2 -o no --drop 2-2 "${healed[@]}" --samples 3
 refused 2 "is enough" layers tiny-qwen2 -o no --drop 2 "${searched[@]}" --search-tokens 30000 --memory 16M
 refused 2 "is enough" layers tiny-qwen2 -o no --drop 2-2 "${healed[@]}" --memory 8M
-refused 2 "solves for BF16, F16 and F32 alone" layers "$gguf" -o no.gguf --drop 2-2 "${healed[@]}"
+ends 0 quantize tiny-qwen2 -o packed --scheme fp8-channel --quiet
+refused 2 "o_proj.weight' is F8_E4M3: --heal cannot give it other values" layers packed -o no --drop 2-2 "${healed[@]}"
+ends 0 quantize tiny-qwen2 -o int4 --scheme int4-group32 --quiet
+refused 2 "--heal cannot give it other values" layers int4 -o no --drop 2-2 "${healed[@]}"
 refused 2 "taken" layers tiny-qwen2 -o taken --drop 2-2
 refused 2 "tiny-qwen2" layers tiny-qwen2 -o tiny-qwen2 --drop 2-2 --force
 refused 4 "nothing" layers nothing -o no --drop 2-2

@@ -5,10 +5,10 @@
 
 #define VERDICT                                                                                                                            \
     "{problems?It does NOT hold: {problems:size} problem{problems:s}.|It holds: the copy is the donor without what was cut out, "          \
-    "{resolved?with {resolved:count} re-solved projection{resolved:s}, |}and nothing else.}"
+    "{resolved?with {resolved:count} re-solved weight{resolved:s}, |}and nothing else.}"
 
 static const organ_item merits[] = {{NULL, "of {tensors:count} tensors are kept bytes of the donor", "{identical:count}"},
-                                    {"resolved", "projections were re-solved", "{resolved:count}"},
+                                    {"resolved", "weights were re-solved", "{resolved:count}"},
                                     {NULL, "before", "{bytes_before:bytes}"},
                                     {NULL, "after", "{bytes_after:bytes}"}};
 

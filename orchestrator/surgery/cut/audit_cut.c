@@ -140,10 +140,12 @@ static bool is_behind_gap(const organ_cut_audit *a, int32_t layer)
     return false;
 }
 
-/* What healing gives other values: outputs; in blocks behind one that was dropped also what reads their inputs. */
+/* What healing gives other values: outputs; in blocks behind one that was dropped also what reads their inputs, and the norm behind all. */
 static bool may_change(const organ_cut_audit *a, const organ_tensor *t)
 {
     const organ_role role = t->anatomy.role;
+    if (t->anatomy.layer < 0)
+        return role == ORGAN_ROLE_NORM && is_behind_gap(a, (int32_t)a->run.layer_count);
     const bool reads = organ_role_describe(role)->projection || role == ORGAN_ROLE_ROUTER;
     return role == ORGAN_ROLE_DOWN || role == ORGAN_ROLE_O || (reads && is_behind_gap(a, t->anatomy.layer));
 }
@@ -163,7 +165,7 @@ static void judge_piece(organ_cut_audit *a, size_t piece)
         if (!a->options->compensated)
             organ_problem_add(&a->problems,
                               "tensor '%s': %" PRIu64
-                              " bytes are not those of '%s' in the donor (healing changes such projections: --compensated "
+                              " bytes are not those of '%s' in the donor (healing changes such weights: --compensated "
                               "counts them)",
                               p->name, v->different, v->donor->name);
     } else if (v->different)
@@ -193,8 +195,7 @@ static json_t *checks_json(const organ_cut_audit *a)
     const size_t pieces = a->run.piece_count;
     json_t *const checks = json_array();
     organ_check_add(checks, "what stays is the donor's, in its order", a->after_recovery == 0, "%zu layers", a->run.layers_after);
-    organ_check_add(checks,
-                    a->options->compensated ? "tensors are kept bytes, or projections that were re-solved" : "tensors are kept bytes",
+    organ_check_add(checks, a->options->compensated ? "tensors are kept bytes, or weights that were re-solved" : "tensors are kept bytes",
                     a->identical + (a->options->compensated ? a->resolved : 0) == pieces, "%zu of %zu", a->identical, pieces);
     organ_check_add(checks, "no other tensors", a->copy->tensor_count == pieces, "%zu tensors", a->copy->tensor_count);
     organ_check_add(checks, "configuration follows", a->settings_hold, "%s", a->donor->gguf ? "key-values" : "config.json");

@@ -67,6 +67,9 @@ organ_status organ_cut_make(const organ_cut_out *cut, json_t **report, organ_err
 
 /* ---- for `resolve` ---- */
 
+/* Whether a tensor of this type can get other values: floats, and blocks of GGUF that have a search for their scales. */
+bool organ_cut_takes(const organ_engine *engine, organ_dtype type);
+
 /* An earlier run put all of it, or it is cut out. */
 bool organ_cut_done(const organ_cut_run *run, const organ_tensor *tensor);
 

@@ -195,10 +195,8 @@ static organ_status check_resolved(const organ_cut_run *run, const organ_tensor 
     const size_t at = run->weight_of[t - run->model->tensors];
     const organ_weight *const w = at == SIZE_MAX ? NULL : &run->weights->weights[at];
     const bool plain = w && w->scheme == ORGAN_SCHEME_PLAIN && !w->scale;
-    const int ggml = organ_dtype_describe(t->dtype)->ggml;
-    const bool blocks = organ_dtype_is_blocks(t->dtype) && ggml >= 0 && run->cut->engine->kernels->fit[ggml];
     char text[160];
-    if (plain && (organ_target_is_float(t) || blocks))
+    if (plain && organ_cut_takes(run->cut->engine, t->dtype))
         return ORGAN_OK;
     return organ_fail(error, ORGAN_USAGE, "tensor '%s': is %s, which cannot take other values: leave the healing out, or dequantize first",
                       t->name, w ? organ_weight_text(w, text, sizeof text) : organ_dtype_describe(t->dtype)->name);

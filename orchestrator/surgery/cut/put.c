@@ -44,6 +44,13 @@ static place place_of(const organ_cut_run *run, const organ_tensor *tensor, uint
     return p;
 }
 
+bool organ_cut_takes(const organ_engine *engine, organ_dtype type)
+{
+    if (organ_dtype_is_blocks(type))
+        return organ_dtype_describe(type)->ggml >= 0 && engine->kernels->fit[organ_dtype_describe(type)->ggml] != NULL;
+    return type == ORGAN_BF16 || type == ORGAN_F16 || type == ORGAN_F32;
+}
+
 /* Rounds rows, and lets them be what they were rounded to. */
 static void round_rows(const organ_cut_run *run, const place *p, float *values, size_t rows, void *units)
 {

@@ -117,13 +117,6 @@ static organ_status open_layer(organ_expert_heal *h, size_t number, uint64_t exp
     return ORGAN_OK;
 }
 
-bool organ_expert_heal_takes(const organ_engine *engine, organ_dtype type)
-{
-    if (organ_dtype_is_blocks(type))
-        return engine->kernels->fit[organ_dtype_describe(type)->ggml] != NULL;
-    return type == ORGAN_BF16 || type == ORGAN_F16 || type == ORGAN_F32;
-}
-
 /* Marks what gets other values; refused where a type cannot take them. */
 static organ_status resolve_layer(organ_expert_heal *h, size_t number, organ_error *error)
 {
@@ -135,7 +128,7 @@ static organ_status resolve_layer(organ_expert_heal *h, size_t number, organ_err
             return organ_fail(error, ORGAN_USAGE,
                               "%s: the down projection of expert %u of layer %zu is packed: --heal cannot give it other values",
                               h->options.model->path, expert, number);
-        if (!organ_expert_heal_takes(h->options.engine, tensor->dtype))
+        if (!organ_cut_takes(h->options.engine, tensor->dtype))
             return organ_fail(error, ORGAN_USAGE, "tensor '%s' is %s: --heal cannot give it other values", tensor->name,
                               organ_dtype_name(tensor->dtype));
         h->resolved[tensor - h->options.model->tensors] = true;

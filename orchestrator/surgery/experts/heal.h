@@ -30,9 +30,6 @@ typedef struct organ_expert_heal_options {
 
 typedef struct organ_expert_heal organ_expert_heal;
 
-/* Whether --heal can give a tensor of this type other values: floats, and blocks of GGUF that have a search for their scales. */
-bool organ_expert_heal_takes(const organ_engine *engine, organ_dtype type);
-
 /* Reads the text and looks whether the memory is enough. To be closed whatever it returns. ORGAN_USAGE for fewer windows than
  * ORGAN_EXPERT_HEAL_WINDOWS, and for a down projection whose type cannot take other values, by name; else errors of organ_along_open. */
 organ_status organ_expert_heal_open(const organ_expert_heal_options *options, organ_expert_heal **heal, organ_error *error);

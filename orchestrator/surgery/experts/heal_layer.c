@@ -35,15 +35,20 @@ static bool is_mine(const layer_job *j, size_t expert)
     return tensor % organ_ranks_count(ranks) == organ_ranks_rank(ranks);
 }
 
-static organ_status check_shape(const layer_job *j, const char *name, organ_error *error)
+static organ_status check_shape(const layer_job *j, const organ_tensor *tensor, const char *name, organ_error *error)
 {
     const organ_forward_config *const c = j->heal->config;
-    uint64_t rows = 0, cols = 0;
+    const organ_dtype_info *const type = organ_dtype_describe(tensor->dtype);
+    uint64_t rows = 0, cols = 0, bytes = 0;
     organ_factor held;
-    if (!organ_layer_matrix(j->layer->loaded, name, &rows, &cols, &held) || rows != c->hidden || cols != c->expert_intermediate)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' is no matrix of %llu x %llu floats in the forward pass: it cannot be healed",
-                          name, (unsigned long long)c->hidden, (unsigned long long)c->expert_intermediate);
-    return ORGAN_OK;
+    const bool is =
+        organ_dtype_is_blocks(tensor->dtype)
+            ? organ_layer_blocks(j->layer->loaded, name, &bytes) && bytes == j->size / type->elements * type->bytes
+            : organ_layer_matrix(j->layer->loaded, name, &rows, &cols, &held) && rows == c->hidden && cols == c->expert_intermediate;
+    return is ? ORGAN_OK
+              : organ_fail(error, ORGAN_BAD_INPUT,
+                           "tensor '%s' is no matrix of %llu x %llu values in the forward pass: it cannot be healed", name,
+                           (unsigned long long)c->hidden, (unsigned long long)c->expert_intermediate);
 }
 
 static void add_change(const layer_job *j, size_t block)
@@ -53,30 +58,7 @@ static void add_change(const layer_job *j, size_t block)
         j->weights[k] += j->change[k];
 }
 
-/* The same of blocks, which the layer holds as the file does: a matrix that is not healed keeps its own. */
-static organ_status settle_blocks(const layer_job *j, size_t expert, size_t block, bool own, organ_error *error)
-{
-    const organ_expert_heal *const h = j->heal;
-    const organ_tensor *const tensor = j->own->tensors[expert];
-    const organ_kernels *const kernels = h->options.engine->kernels;
-    const organ_dtype_info *const type = organ_dtype_describe(tensor->dtype);
-    const size_t count = j->size / type->elements;
-    char name[NAME_SIZE];
-    uint64_t bytes = 0;
-    name_of(j->own, expert, name);
-    void *const blocks = organ_layer_blocks(j->layer->loaded, name, &bytes);
-    if (!blocks || bytes != count * type->bytes)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' is no matrix of %zu values in the forward pass: it cannot be healed", name,
-                          j->size);
-    if (j->own->choice.lambda == 0)
-        return organ_cut_put(h->run, tensor, j->own->matrices[expert], own, NULL, error);
-    kernels->dequantize[type->ggml](blocks, j->weights, count);
-    add_change(j, block);
-    kernels->fit[type->ggml](j->weights, NULL, (size_t)h->config->expert_intermediate, blocks, count);
-    return organ_cut_put(h->run, tensor, j->own->matrices[expert], own, j->weights, error);
-}
-
-/* The matrix of an expert, the one of number `block` among the kept. */
+/* The matrix of an expert, the one of number `block` among the kept. Blocks that are not healed keep their own bytes. */
 static organ_status settle_expert(const layer_job *j, size_t expert, size_t block, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;
@@ -84,20 +66,18 @@ static organ_status settle_expert(const layer_job *j, size_t expert, size_t bloc
     const uint64_t matrix = j->own->matrices[expert];
     char name[NAME_SIZE];
     const bool put = !organ_cut_done(h->run, tensor) && is_mine(j, expert);
-    if (organ_dtype_is_blocks(tensor->dtype))
-        return settle_blocks(j, expert, block, put, error);
     name_of(j->own, expert, name);
-    if (check_shape(j, name, error))
+    if (check_shape(j, tensor, name, error))
         return error->status;
+    if (h->open && organ_dtype_is_blocks(tensor->dtype) && j->own->choice.lambda == 0)
+        return organ_cut_put(h->run, tensor, matrix, put, NULL, error);
     if (h->open) {
         organ_layer_read(j->layer->loaded, name, j->weights);
         add_change(j, block);
-        organ_cut_put(h->run, tensor, matrix, put, j->weights, error);
-    } else
-        organ_cut_get(h->run, tensor, matrix, j->weights, error);
-    if (!error->status)
-        organ_layer_write(j->layer->loaded, name, j->weights);
-    return error->status;
+    } else if (organ_cut_get(h->run, tensor, matrix, j->weights, error) != ORGAN_OK)
+        return error->status;
+    organ_layer_write(j->layer->loaded, name, j->weights);
+    return h->open ? organ_cut_put(h->run, tensor, matrix, put, j->weights, error) : ORGAN_OK;
 }
 
 static organ_status settle_experts(layer_job *j, organ_error *error)

@@ -88,9 +88,11 @@ static json_t *solved_json(const void *context, size_t k)
 {
     size_t count;
     const organ_layers_solved *const s = &organ_layers_heal_solved(((const organ_layers_job *)context)->heal, &count)[k];
-    return ORGAN_OBJECT(SET_COUNT("layer", s->layer), SET_TEXT("part", organ_layers_kind_name(s->kind)), SET_FLAG("earlier", s->earlier),
-                        SET_REAL_OF("lambda", !s->earlier, s->lambda), SET_REAL_OF("step", !s->earlier, s->step),
-                        SET_REAL_OF("rest", !s->earlier && s->before > 0, s->after / s->before));
+    return ORGAN_OBJECT(
+        SET("layer", s->layer < 0 ? json_null() : json_integer(s->layer)), SET_TEXT("part", organ_layers_kind_name(s->kind)),
+        SET_FLAG("earlier", s->earlier), SET_REAL_OF("lambda", !s->earlier && s->kind != ORGAN_HEAL_FINAL, s->lambda),
+        SET_REAL_OF("step", !s->earlier, s->step), SET_REAL_OF("times", !s->earlier && s->kind == ORGAN_HEAL_FINAL, s->times),
+        SET_REAL_OF("rest", !s->earlier && s->before > 0, s->after / s->before));
 }
 
 static json_t *heal_json(const organ_layers_job *job)
@@ -112,7 +114,8 @@ static json_t *heal_definitions_json(void)
         SET_TEXT("heal",
                  "In the block before a gap the outputs of attention and feed-forward are solved for anew, in every block behind one "
                  "also what their inputs are read by, each in least squares with a ridge lambda x the mean of the diagonal, so that "
-                 "the hidden state is that of the whole model. One window of four is held back: it chooses lambda, and where "
+                 "the hidden state is that of the whole model; in the end the final norm is taken times one number. One window of four is "
+                 "held back: it chooses lambda, and where "
                  "nothing is better there the weights stay (step 0)."),
         SET_TEXT("rest", "Of what is missing on the windows held back, in squares, the share that is still missing with the solution."));
 }

@@ -8,6 +8,7 @@
 #include "orchestrator/stream/transfer.h"
 #include "orchestrator/surgery/algebra/floats.h"
 #include "orchestrator/surgery/layers/heal_job.h"
+#include "orchestrator/surgery/output/plain_only.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -48,20 +49,31 @@ static organ_status for_parts(organ_layers_heal *h, void *context,
     return error->status;
 }
 
-static organ_status mark_resolved(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
+static organ_status mark_tensor(const organ_layers_heal *h, const organ_tensor *t, bool *resolved, organ_error *error)
 {
-    bool *const resolved = context;
-    for (size_t k = 0; k < part->count; k++) {
-        const organ_tensor *const t = part->matrices[k].tensor;
-        if (!organ_target_is_float(t))
-            return organ_fail(error, ORGAN_USAGE,
-                              "tensor '%s' is %s, and --heal solves for BF16, F16 and F32 alone: drop blocks first, and "
-                              "quantise what comes of it",
-                              t->name, organ_dtype_name(t->dtype));
-        resolved[t - h->is.model->tensors] = true;
-    }
+    if (!organ_cut_takes(h->is.engine, t->dtype))
+        return organ_fail(error, ORGAN_USAGE,
+                          "tensor '%s' is %s: --heal cannot give it other values; drop blocks of the model in floats, and quantise what "
+                          "comes of it",
+                          t->name, organ_dtype_name(t->dtype));
+    resolved[t - h->is.model->tensors] = true;
+    return ORGAN_OK;
+}
+
+static organ_status mark_part(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
+{
+    for (size_t k = 0; k < part->count && !error->status; k++)
+        mark_tensor(h, part->matrices[k].tensor, context, error);
     h->solved_count++;
     return error->status;
+}
+
+static organ_status mark_resolved(organ_layers_heal *h, bool *resolved, organ_error *error)
+{
+    h->solved_count = 1; /* the final norm */
+    if (for_parts(h, resolved, mark_part, error) != ORGAN_OK)
+        return error->status;
+    return mark_tensor(h, organ_forward_final_norm(h->forward).tensor, resolved, error);
 }
 
 typedef struct needs {
@@ -131,7 +143,7 @@ organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *r
     h->forward = organ_along_describe(h->along)->forward;
     h->windows = organ_along_describe(h->along)->windows;
     cut_chunks(h);
-    if (check_model(h, error) || for_parts(h, resolved, mark_resolved, error) || check_memory(h, error))
+    if (check_model(h, error) || mark_resolved(h, resolved, error) || check_memory(h, error))
         return error->status;
     h->solved = calloc(h->solved_count + 1, sizeof *h->solved);
     h->solved_count = 0;
@@ -225,7 +237,8 @@ static organ_status restore(organ_layers_heal *h, organ_error *error)
         float *const weights = organ_floats((size_t)m->rows, (size_t)m->cols);
         if (!weights)
             return organ_fail_memory(error, m->name);
-        if (organ_cut_get(h->run, m->tensor, m->matrix, weights, error) == ORGAN_OK)
+        if (organ_cut_get(h->run, m->tensor, m->matrix, weights, error) == ORGAN_OK &&
+            organ_along_turn(h->along, m->tensor, weights, m->rows, false, error) == ORGAN_OK)
             organ_layer_write(h->loaded, m->name, weights);
         free(weights);
     }
@@ -233,12 +246,15 @@ static organ_status restore(organ_layers_heal *h, organ_error *error)
     return error->status;
 }
 
+/* Blocks that were put are made again: what was read back of them would not give the same ones. */
 static bool all_done(const organ_layers_heal *h)
 {
-    for (size_t k = 0; k < h->part.count; k++)
-        if (!organ_cut_done(h->run, h->part.matrices[k].tensor))
-            return false;
-    return true;
+    bool done = true;
+    for (size_t k = 0; k < h->part.count; k++) {
+        const organ_tensor *const tensor = h->part.matrices[k].tensor;
+        done = done && !organ_dtype_is_blocks(tensor->dtype) && organ_cut_done(h->run, tensor);
+    }
+    return done;
 }
 
 static organ_status heal_part_of(organ_layers_heal *h, organ_layers_kind kind, organ_error *error)
@@ -322,8 +338,8 @@ organ_status organ_layers_heal_run(organ_layers_heal *h, organ_cut_run *run, org
         (scratch && organ_transfer_room(scratch, scratch, "the hidden states (--scratch) need", 2 * organ_along_states_bytes(&h->chunks),
                                         error) != ORGAN_OK))
         return error->status;
-    if (embed(h, error) == ORGAN_OK)
-        run_blocks(h, error);
+    if (embed(h, error) == ORGAN_OK && run_blocks(h, error) == ORGAN_OK)
+        organ_layers_heal_final(h, error);
     organ_along_states_close(h->donor);
     organ_along_states_close(h->cut);
     h->donor = h->cut = NULL;

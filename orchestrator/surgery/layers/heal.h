@@ -13,14 +13,16 @@ typedef enum organ_layers_kind {
     ORGAN_HEAL_ATTENDED,         /* o: the hidden state behind its block is that of the whole model */
     ORGAN_HEAL_FEED_INPUTS,      /* gate, up and router, as q, k and v */
     ORGAN_HEAL_FED,              /* down, of routed experts all together: the hidden state behind the block, or behind the gap after it */
-    ORGAN_HEAL_KINDS
+    ORGAN_HEAL_KINDS,            /* of a block */
+    ORGAN_HEAL_FINAL = ORGAN_HEAL_KINDS /* the norm before the output head, all of it times one number */
 } organ_layers_kind;
 
 /* A solution. */
 typedef struct organ_layers_solved {
-    int32_t layer; /* of the whole model */
+    int32_t layer; /* of the whole model; -1: none, the final norm */
     organ_layers_kind kind;
     bool earlier;         /* of a run before, which has told its figures */
+    double times;         /* of the final norm: what it is taken times; else 0 */
     double lambda, step;  /* what was chosen, and how much of the solution was taken; step 0: nothing was better, the weights stay */
     double before, after; /* squares of what is missing on the windows held back, of those fitted without them */
 } organ_layers_solved;

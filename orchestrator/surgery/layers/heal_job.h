@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of healing share: heal.c goes along the text, heal_parts.c knows what is solved for, heal_solve.c hears and solves. */
+ * What the parts of healing share: heal.c goes along the text, heal_parts.c knows what is solved for, heal_solve.c hears and solves a part
+ * of a block, heal_final.c the norm behind the last one. */
 #ifndef ORGAN_LAYERS_HEAL_JOB_H
 #define ORGAN_LAYERS_HEAL_JOB_H
 
@@ -7,7 +8,10 @@
 #include "orchestrator/surgery/along_text/states.h"
 #include "orchestrator/surgery/layers/heal.h"
 
-#define HEAL_HELD ((size_t)4) /* one window of so many is held back */
+#define HEAL_HELD  ((size_t)4)  /* one window of so many is held back, to choose by */
+#define HEAL_APART ((size_t)16) /* one of so many no block is solved by, nor chosen: the final norm has it for itself */
+
+typedef enum heal_use { HEAL_BLOCKS, HEAL_CHOICES, HEAL_NORM, HEAL_USES } heal_use;
 
 /* A matrix of a block that gets other values. */
 typedef struct heal_matrix {
@@ -61,9 +65,13 @@ size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *heal);
 organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *heal, const heal_part *part);
 uint64_t organ_layers_heal_memory(const organ_layers_heal *heal, const heal_part *part, bool scratch);
 
-/* The windows of a chunk. */
+/* The windows of a chunk, and what one of these is for. */
 organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *heal, size_t chunk);
+heal_use organ_layers_heal_use_of(size_t window); /* of all */
+heal_use organ_layers_heal_use(const organ_layers_heal *heal, size_t chunk, size_t window);
 /* Hears all chunks, solves, and puts what became of heal->part into the layer and the output. */
 organ_status organ_layers_heal_solve(organ_layers_heal *heal, organ_error *error);
+/* The same of the final norm, when both streams are behind the last block. */
+organ_status organ_layers_heal_final(organ_layers_heal *heal, organ_error *error);
 
 #endif

@@ -8,11 +8,12 @@
 static const struct {
     const char *name;
     organ_role roles[3];
-} kinds[ORGAN_HEAL_KINDS] = {
+} kinds[ORGAN_HEAL_KINDS + 1] = {
     [ORGAN_HEAL_ATTENTION_INPUTS] = {"attention inputs", {ORGAN_ROLE_Q, ORGAN_ROLE_K, ORGAN_ROLE_V}},
     [ORGAN_HEAL_ATTENDED] = {"attention output", {ORGAN_ROLE_O, ORGAN_ROLE_O, ORGAN_ROLE_O}},
     [ORGAN_HEAL_FEED_INPUTS] = {"feed-forward inputs", {ORGAN_ROLE_GATE, ORGAN_ROLE_UP, ORGAN_ROLE_ROUTER}},
     [ORGAN_HEAL_FED] = {"feed-forward output", {ORGAN_ROLE_DOWN, ORGAN_ROLE_DOWN, ORGAN_ROLE_DOWN}},
+    [ORGAN_HEAL_FINAL] = {"final norm", {ORGAN_ROLE_NORM, ORGAN_ROLE_NORM, ORGAN_ROLE_NORM}},
 };
 
 const char *organ_layers_kind_name(organ_layers_kind kind) { return kinds[kind].name; }
@@ -102,12 +103,22 @@ void organ_layers_heal_part_release(heal_part *part)
 
 size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *h) { return h->chunks.together * h->is.walk.context; }
 
-/* Windows 3, 7, 11, ... are held back. */
+/* Windows 3, 7, 11, ... are held back, and 1, 17, 33, ... of all. */
+heal_use organ_layers_heal_use_of(size_t window)
+{
+    if (window % HEAL_HELD == HEAL_HELD - 1)
+        return HEAL_CHOICES;
+    return window % HEAL_APART == 1 ? HEAL_NORM : HEAL_BLOCKS;
+}
+
 organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *h, const heal_part *part)
 {
-    const size_t held = h->windows.count / HEAL_HELD, context = h->is.walk.context;
+    const size_t context = h->is.walk.context;
+    size_t tokens[HEAL_USES] = {0};
+    for (size_t w = 0; w < h->windows.count; w++)
+        tokens[organ_layers_heal_use_of(w)] += context;
     return (organ_ridge_shape){.name = part->matrices[0].name,
-                               .tokens = {[ORGAN_RIDGE_FIT] = (h->windows.count - held) * context, [ORGAN_RIDGE_HELD] = held * context},
+                               .tokens = {[ORGAN_RIDGE_FIT] = tokens[HEAL_BLOCKS], [ORGAN_RIDGE_HELD] = tokens[HEAL_CHOICES]},
                                .blocks = part->blocks,
                                .width = part->width,
                                .used = part->used,

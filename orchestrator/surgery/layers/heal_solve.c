@@ -172,9 +172,9 @@ static organ_status hear_outputs(organ_layers_heal *h, size_t chunk, size_t toke
     return ORGAN_OK;
 }
 
-static bool is_held(const organ_layers_heal *h, size_t chunk, size_t window)
+heal_use organ_layers_heal_use(const organ_layers_heal *h, size_t chunk, size_t window)
 {
-    return (chunk * h->chunks.together + window) % HEAL_HELD == HEAL_HELD - 1;
+    return organ_layers_heal_use_of(chunk * h->chunks.together + window);
 }
 
 static organ_status hear_chunk(organ_layers_heal *h, size_t chunk, organ_error *error)
@@ -186,9 +186,11 @@ static organ_status hear_chunk(organ_layers_heal *h, size_t chunk, organ_error *
         return error->status;
     for (size_t w = 0; w < windows && !error->status; w++) {
         const size_t first = w * context;
-        organ_ridge_add(h->ridge, is_held(h, chunk, w) ? ORGAN_RIDGE_HELD : ORGAN_RIDGE_FIT, context,
-                        is_mixture(h) ? h->blocks + first * h->part.used : NULL, h->inputs + first * inputs,
-                        h->wanted + first * h->part.outputs, error);
+        const heal_use use = organ_layers_heal_use(h, chunk, w);
+        if (use != HEAL_NORM)
+            organ_ridge_add(h->ridge, use == HEAL_CHOICES ? ORGAN_RIDGE_HELD : ORGAN_RIDGE_FIT, context,
+                            is_mixture(h) ? h->blocks + first * h->part.used : NULL, h->inputs + first * inputs,
+                            h->wanted + first * h->part.outputs, error);
     }
     return error->status;
 }
@@ -231,6 +233,17 @@ static organ_status make(const organ_layers_heal *h, const heal_matrix *m, const
     return error->status;
 }
 
+/* Into the layer, and in the order of the file into the output; without a change its bytes stay. */
+static organ_status put_matrix(organ_layers_heal *h, const heal_matrix *m, float *weights, organ_error *error)
+{
+    const bool own = organ_ranks_first(h->is.engine->ranks) && !organ_cut_done(h->run, m->tensor);
+    if (weights) {
+        organ_layer_write(h->loaded, m->name, weights);
+        organ_along_turn(h->along, m->tensor, weights, m->rows, true, error);
+    }
+    return error->status ? error->status : organ_cut_put(h->run, m->tensor, m->matrix, own, weights, error);
+}
+
 static organ_status put_all(organ_layers_heal *h, double step, organ_error *error)
 {
     float *const change = organ_floats(h->part.outputs, h->part.width);
@@ -238,17 +251,15 @@ static organ_status put_all(organ_layers_heal *h, double step, organ_error *erro
         return organ_fail_memory(error, h->is.model->path);
     for (size_t k = 0; k < h->part.count && !error->status; k++) {
         const heal_matrix *const m = &h->part.matrices[k];
-        float *const weights = organ_floats((size_t)m->rows, (size_t)m->cols);
-        if (!weights)
+        float *const weights = step > 0 ? organ_floats((size_t)m->rows, (size_t)m->cols) : NULL;
+        if (step > 0 && !weights)
             organ_fail_memory(error, m->name);
         else if (step > 0) {
             organ_ridge_block(h->ridge, is_mixture(h) ? m->expert : 0, change);
             make(h, m, change, step, weights, error);
-        } else
-            organ_layer_read(h->loaded, m->name, weights);
-        if (!error->status &&
-            organ_cut_put(h->run, m->tensor, m->matrix, organ_ranks_first(h->is.engine->ranks), weights, error) == ORGAN_OK)
-            organ_layer_write(h->loaded, m->name, weights);
+        }
+        if (!error->status)
+            put_matrix(h, m, weights, error);
         free(weights);
     }
     free(change);
@@ -267,10 +278,17 @@ static organ_status judge(organ_layers_heal *h, double *missing, organ_error *er
             h->ahead ? organ_along_states_copy(h->donor, chunk, error) : carry(h, h->donor, h->loaded_donor, chunk, NULL, error);
         const float *const here = target ? carry(h, h->cut, h->loaded, chunk, NULL, error) : NULL;
         for (size_t w = 0; here && w < organ_along_chunk_windows(&h->chunks, chunk); w++)
-            for (size_t t = w * context; is_held(h, chunk, w) && t < (w + 1) * context; t++)
+            for (size_t t = w * context; organ_layers_heal_use(h, chunk, w) == HEAL_CHOICES && t < (w + 1) * context; t++)
                 *missing += missing_at(target + t * outputs, here + t * outputs, outputs);
     }
     return error->status;
+}
+
+/* A matrix in the layer. */
+static void *held_as(const organ_layers_heal *h, const heal_matrix *m, uint64_t *bytes)
+{
+    void *const values = organ_layer_values(h->loaded, m->name, bytes);
+    return values ? values : organ_layer_blocks(h->loaded, m->name, bytes);
 }
 
 /* How much of the change is best: the feed-forward sees it too, and is no linear function of it. 0: none. */
@@ -279,21 +297,22 @@ static organ_status choose_step(organ_layers_heal *h, double *step, organ_ridge_
     static const double steps[] = {1, 0.5, 0.25};
     const heal_matrix *const m = &h->part.matrices[0];
     float *const change = organ_floats(h->part.outputs, h->part.width), *const weights = organ_floats(h->part.outputs, h->part.width);
-    float *const donor = organ_floats(h->part.outputs, h->part.width);
+    uint64_t bytes = 0;
+    void *const held = held_as(h, m, &bytes), *const donor = held ? malloc((size_t)bytes) : NULL;
     *step = 0;
     if (!change || !weights || !donor)
         organ_fail_memory(error, m->name);
     else if (judge(h, &choice->before, error) == ORGAN_OK) {
         choice->after = choice->before;
         organ_ridge_block(h->ridge, 0, change);
-        organ_layer_read(h->loaded, m->name, donor);
+        memcpy(donor, held, (size_t)bytes);
         for (size_t k = 0; k < sizeof steps / sizeof *steps && !error->status; k++) {
             double missing = 0;
             if (make(h, m, change, steps[k], weights, error) != ORGAN_OK)
                 break;
             organ_layer_write(h->loaded, m->name, weights);
             judge(h, &missing, error);
-            organ_layer_write(h->loaded, m->name, donor);
+            memcpy(held, donor, (size_t)bytes);
             if (missing < choice->after) {
                 choice->after = missing;
                 *step = steps[k];
@@ -346,7 +365,8 @@ organ_status organ_layers_heal_solve(organ_layers_heal *h, organ_error *error)
     if (!error->status && step > 0 && h->kind == ORGAN_HEAL_ATTENDED)
         choose_step(h, &step, &choice, error);
     if (!error->status && put_all(h, step, error) == ORGAN_OK) {
-        *solved = (organ_layers_solved){h->layer, h->kind, false, choice.lambda, step, choice.before, choice.after};
+        *solved = (organ_layers_solved){
+            .layer = h->layer, .kind = h->kind, .lambda = choice.lambda, .step = step, .before = choice.before, .after = choice.after};
         h->solved_count++;
     }
     give_room_back(h);

@@ -242,4 +242,4 @@ static Suite *layers_suite(void)
     return suite;
 }
 
-int main(void) { return run_suites((Suite *const[]){layers_suite(), layer_sets_suite(), NULL}); }
+int main(void) { return run_suites((Suite *const[]){layers_suite(), layer_sets_suite(), layers_heal_suite(), NULL}); }

@@ -6,5 +6,6 @@
 #include <check.h>
 
 Suite *layer_sets_suite(void);
+Suite *layers_heal_suite(void);
 
 #endif

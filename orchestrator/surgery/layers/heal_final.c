@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT
+ * The final norm gives every hidden state the same length, also where it knows less than that of the whole model: the head is surer then
+ * than it has reason to be. One number that all weights of the norm are taken times gives that back: in least squares, so that what the
+ * head sees is nearest to what it saw. */
+#include "orchestrator/ranks/ranks.h"
+#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/layers/heal_job.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Sums over tokens: x what the head sees in the whole model, y in what is left of it. */
+typedef struct products {
+    double xx, xy, yy;
+} products;
+
+static void add(products *sums, const float *x, const float *y, size_t count)
+{
+    sums->xx += organ_dot(x, x, count);
+    sums->xy += organ_dot(x, y, count);
+    sums->yy += organ_dot(y, y, count);
+}
+
+static double missing(const products *s, double times) { return s->xx - 2 * times * s->xy + times * times * s->yy; }
+
+/* Of the windows that nothing else was solved by: on others what is left of the model looks nearer than it is. */
+static organ_status hear_chunk(organ_layers_heal *h, size_t chunk, float *x, float *y, products *sums, organ_error *error)
+{
+    const size_t context = h->is.walk.context, hidden = (size_t)organ_forward_describe(h->forward)->hidden;
+    const float *const donor = organ_along_states_copy(h->donor, chunk, error);
+    const float *const cut = donor ? organ_along_states_copy(h->cut, chunk, error) : NULL;
+    for (size_t w = 0; cut && w < organ_along_chunk_windows(&h->chunks, chunk); w++) {
+        if (organ_layers_heal_use(h, chunk, w) != HEAL_NORM)
+            continue;
+        organ_forward_final(h->forward, donor + w * context * hidden, context, x);
+        organ_forward_final(h->forward, cut + w * context * hidden, context, y);
+        for (size_t t = 0; t < context; t++)
+            add(sums, x + t * hidden, y + t * hidden, hidden);
+    }
+    return error->status;
+}
+
+static organ_status put(organ_layers_heal *h, double times, float *weights, organ_error *error)
+{
+    const organ_final_norm norm = organ_forward_final_norm(h->forward);
+    const double plus = (double)norm.plus;
+    for (uint64_t k = 0; k < norm.tensor->elements; k++)
+        weights[k] = (float)(times * (plus + (double)norm.weights[k]) - plus);
+    return organ_cut_put(h->run, norm.tensor, 0, organ_ranks_first(h->is.engine->ranks), weights, error);
+}
+
+organ_status organ_layers_heal_final(organ_layers_heal *h, organ_error *error)
+{
+    const size_t context = h->is.walk.context, hidden = (size_t)organ_forward_describe(h->forward)->hidden;
+    organ_layers_solved *const solved = &h->solved[h->solved_count++];
+    *solved = (organ_layers_solved){.layer = -1, .kind = ORGAN_HEAL_FINAL};
+    if (organ_cut_done(h->run, organ_forward_final_norm(h->forward).tensor)) {
+        solved->earlier = true;
+        return error->status;
+    }
+    float *const x = organ_floats(context, hidden), *const y = organ_floats(context, hidden);
+    products sums = {0, 0, 0};
+    if (!x || !y)
+        organ_fail_memory(error, h->is.model->path);
+    for (size_t chunk = 0; chunk < organ_along_chunks_count(&h->chunks) && !error->status; chunk++)
+        hear_chunk(h, chunk, x, y, &sums, error);
+    if (!error->status) {
+        const bool found = sums.xy > 0 && sums.yy > 0;
+        solved->times = found ? sums.xy / sums.yy : 1;
+        solved->step = found;
+        solved->before = missing(&sums, 1);
+        solved->after = missing(&sums, solved->times);
+        put(h, solved->times, x, error);
+    }
+    free(x);
+    free(y);
+    organ_progress_advance(h->is.progress, 0, organ_layers_kind_name(ORGAN_HEAL_FINAL), NULL);
+    return error->status;
+}

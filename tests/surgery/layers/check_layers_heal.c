@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT
+ * Healing where the form of the file matters: rows in another order and blocks; and the number that the final norm is taken times, against
+ * its formula over whole passes. */
+#include "orchestrator/surgery/along_text/along_text.h"
+#include "orchestrator/surgery/layers/layers.h"
+#include "orchestrator/surgery/precision/quantize.h"
+#include "tests/kit/forward_rig.h"
+#include "tests/kit/model_maker.h"
+#include "tests/kit/require.h"
+#include "tests/kit/suite_table.h"
+#include "tests/surgery/calibrated/method_rig.h"
+#include "tests/surgery/layers/layers_rig.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SAMPLES = 20, CONTEXT = 48, DROPPED = 1, LAYERS = 3, WORDS = 96, HIDDEN = 32, ROWS = 16 };
+
+/* To be freed with json_decref. */
+static json_t *heal(const char *donor, const char *output)
+{
+    session s;
+    organ_error error = {0};
+    json_t *report = NULL;
+    const organ_layers_options o = {.model = donor,
+                                    .output = scratch_path("%s", output),
+                                    .drop = "1-1",
+                                    .calibration = scratch_path("text"),
+                                    .search_tokens = 64,
+                                    .heal = true,
+                                    .samples = SAMPLES,
+                                    .context = CONTEXT,
+                                    .most = UINT64_MAX};
+    ck_assert_int_eq(session_open(&s, donor, 2, ROOMY, &error), ORGAN_OK);
+    ck_assert_msg(organ_layers(&o, &s.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
+    session_close(&s);
+    return report;
+}
+
+static const json_t *parts_of(const json_t *report) { return json_object_get(json_object_get(report, "heal"), "parts"); }
+
+static size_t count_taken(const json_t *report)
+{
+    size_t k, count = 0;
+    const json_t *part;
+    json_array_foreach(parts_of(report), k, part) count += json_number_value(json_object_get(part, "step")) > 0;
+    return count;
+}
+
+static double rest_of(const json_t *report, size_t part)
+{
+    return json_number_value(json_object_get(json_array_get(parts_of(report), part), "rest"));
+}
+
+/* ROWS x WORDS. */
+static float *some_logits(const char *model)
+{
+    session s;
+    organ_error error = {0};
+    uint32_t tokens[ROWS];
+    size_t rows[ROWS];
+    const size_t begin[2] = {0, ROWS};
+    for (size_t k = 0; k < ROWS; k++) {
+        tokens[k] = (uint32_t)(k * k * 5 + 3) % 90;
+        rows[k] = k;
+    }
+    ck_assert_msg(session_open(&s, scratch_path("%s", model), 1, ROOMY, &error) == ORGAN_OK, "%s", error.message);
+    float *const logits = session_logits(&s, &(organ_windows){tokens, 1, begin}, rows, ROWS, &error);
+    ck_assert_msg(logits != NULL, "%s", error.message);
+    session_close(&s);
+    return logits;
+}
+
+/* The model as llama.cpp has it, rows of Q and K in another order, becomes what the model of Hugging Face becomes; in blocks of 8 bits
+ * nearly. */
+START_TEST(rows_stay_in_the_order_of_the_file)
+{
+    session s;
+    organ_error error = {0};
+    json_t *reports[3], *quantized = NULL;
+    method_make_donor("llama");
+    rename(scratch_path("donor"), scratch_path("plain"));
+    method_make_donor("llama.gguf");
+    const organ_quantize_options o = {
+        .model = scratch_path("donor/model.gguf"), .output = scratch_path("blocks.gguf"), .scheme = "q8_0", .most = UINT64_MAX};
+    ck_assert_int_eq(session_open(&s, o.model, 1, ROOMY, &error), ORGAN_OK);
+    ck_assert_msg(organ_quantize_model(&o, &s.engine, NULL, &quantized, &error) == ORGAN_OK, "%s", error.message);
+    session_close(&s);
+    json_decref(quantized);
+    copy_file(scratch_path("donor/tokenizer.json"), scratch_path("tokenizer.json"));
+    reports[0] = heal(scratch_path("plain"), "healed");
+    reports[1] = heal(scratch_path("donor/model.gguf"), "healed.gguf");
+    reports[2] = heal(scratch_path("blocks.gguf"), "healed8.gguf");
+    ck_assert_uint_ge(count_taken(reports[0]), 6);
+    ck_assert_uint_ge(count_taken(reports[2]), 6);
+    ck_assert_uint_eq(json_array_size(parts_of(reports[0])), json_array_size(parts_of(reports[1])));
+    for (size_t k = 0; k < json_array_size(parts_of(reports[0])); k++)
+        ck_assert_double_lt(fabs(rest_of(reports[0], k) - rest_of(reports[1], k)), 1e-5);
+    float *const logits[] = {some_logits("healed"), some_logits("healed.gguf"), some_logits("healed8.gguf")};
+    const double alike = mean_divergence(logits[0], logits[1], ROWS, WORDS), nearly = mean_divergence(logits[0], logits[2], ROWS, WORDS);
+    ck_assert_msg(alike < 1e-5, "the model of llama.cpp is %g from that of Hugging Face", alike);
+    ck_assert_msg(nearly < 1e-3, "blocks are %g from floats", nearly);
+    for (size_t k = 0; k < 3; k++) {
+        json_decref(reports[k]);
+        free(logits[k]);
+    }
+}
+END_TEST
+
+/* ---- the final norm ---- */
+
+/* Behind the last block of a model, and there behind `norm`, not the model's own: of the windows 1, 17, ... */
+static float *seen_by_head(const char *model, const float *norm)
+{
+    session s;
+    organ_error error = {0};
+    organ_along_text *along = NULL;
+    const organ_along_options walk = {
+        .text = scratch_path("text"), .samples = SAMPLES, .context = CONTEXT, .method = "--heal", .verb = "heal", .doing = "healing"};
+    ck_assert_int_eq(session_open(&s, model, 1, ROOMY, &error), ORGAN_OK);
+    ck_assert_msg(organ_along_open(&walk, s.model, NULL, NULL, &s.engine, NULL, &along, &error) == ORGAN_OK, "%s", error.message);
+    const organ_along_facts *const facts = organ_along_describe(along);
+    const size_t tokens = SAMPLES * CONTEXT;
+    float *const states = malloc(tokens * HIDDEN * sizeof *states);
+    ck_assert_int_eq(organ_forward_embed(facts->forward, &facts->windows, states, &error), ORGAN_OK);
+    for (size_t l = 0; l < organ_forward_describe(facts->forward)->layers; l++) {
+        organ_layer *layer = NULL;
+        ck_assert_int_eq(organ_layer_load(facts->forward, (int32_t)l, &layer, &error), ORGAN_OK);
+        ck_assert_int_eq(organ_layer_run(facts->forward, layer, &facts->windows, states, NULL, &error), ORGAN_OK);
+        organ_layer_free(layer);
+    }
+    float *const seen = malloc((size_t)2 * CONTEXT * HIDDEN * sizeof *seen);
+    for (size_t t = 0; t < (size_t)2 * CONTEXT; t++) {
+        const float *const state = states + (t < CONTEXT ? CONTEXT + t : 16 * CONTEXT + t) * HIDDEN;
+        double squares = 0;
+        for (size_t k = 0; k < HIDDEN; k++)
+            squares += (double)state[k] * state[k];
+        for (size_t k = 0; k < HIDDEN; k++)
+            seen[t * HIDDEN + k] = (float)(state[k] * norm[k] / sqrt(squares / HIDDEN + organ_forward_describe(facts->forward)->rms_eps));
+    }
+    free(states);
+    organ_along_close(along);
+    session_close(&s);
+    return seen;
+}
+
+static void norm_of(const char *model, float *values)
+{
+    session s;
+    organ_error error = {0};
+    ck_assert_int_eq(session_open(&s, model, 1, ROOMY, &error), ORGAN_OK);
+    const organ_final_norm norm = organ_forward_final_norm(s.forward);
+    ck_assert_uint_eq(norm.tensor->elements, HIDDEN);
+    for (size_t k = 0; k < HIDDEN; k++)
+        values[k] = norm.weights[k] + norm.plus;
+    session_close(&s);
+}
+
+START_TEST(the_final_norm_is_taken_times_one_number)
+{
+    float before[HIDDEN], after[HIDDEN];
+    double xy = 0, yy = 0, xx = 0;
+    method_make_donor("llama.gguf"); /* its norms are FP32 */
+    const char *const donor = scratch_path("donor/model.gguf"), *const made = scratch_path("healed.gguf");
+    json_t *const report = heal(donor, "healed.gguf");
+    const json_t *const last = json_array_get(parts_of(report), json_array_size(parts_of(report)) - 1);
+    const double times = json_number_value(json_object_get(last, "times")), rest = json_number_value(json_object_get(last, "rest"));
+    ck_assert_str_eq(json_string_value(json_object_get(last, "part")), "final norm");
+    ck_assert(json_is_null(json_object_get(last, "layer")));
+    norm_of(donor, before);
+    norm_of(made, after);
+    for (size_t k = 0; k < HIDDEN; k++)
+        REQUIRE(fabs(after[k] - times * before[k]) <= 1e-6 * fabs(before[k]));
+    copy_file(scratch_path("donor/tokenizer.json"), scratch_path("tokenizer.json"));
+    float *const x = seen_by_head(donor, before), *const y = seen_by_head(made, before);
+    for (size_t k = 0; k < (size_t)2 * CONTEXT * HIDDEN; k++) {
+        xy += (double)x[k] * y[k];
+        yy += (double)y[k] * y[k];
+        xx += (double)x[k] * x[k];
+    }
+    const double wanted = xy / yy, missing = (xx - xy * xy / yy) / (xx - 2 * xy + yy);
+    ck_assert_msg(fabs(times - wanted) < 1e-5 && times < 1, "%.9g, not %.9g", times, wanted);
+    ck_assert_msg(fabs(rest - missing) < 1e-4, "%.9g is missing, not %.9g", rest, missing);
+    free(x);
+    free(y);
+    json_decref(report);
+}
+END_TEST
+
+Suite *layers_heal_suite(void)
+{
+    const suite_case cases[] = {{"healed", {rows_stay_in_the_order_of_the_file, the_final_norm_is_taken_times_one_number}}};
+    return suite_of("layers heal", cases, sizeof cases / sizeof *cases, method_setup, method_teardown);
+}
