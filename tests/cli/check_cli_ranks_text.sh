@@ -20,6 +20,13 @@ same 6 prune "${model%/*}/tiny-moe" --method wanda -s 50 --calibration tiny-qwen
 same 9 prune tiny-qwen2 --method physarum-v2 -s 50 --calibration tiny-qwen2/calibration.txt --samples 24 --context 64 --targets '*.0.*.[kv]_proj.weight' --scratch .
 same 10 experts "${model%/*}/tiny-moe" --keep 50% --calibration tiny-qwen2/calibration.txt --samples 11 --context 96 # two chunks
 
+# Blocks and widths: sets of blocks are shared, healing is done by each alike.
+short=(--calibration tiny-qwen2/calibration.txt --context 32)
+same 11 layers tiny-qwen2 --drop 1 "${short[@]}" --search-tokens 128
+same 12 layers "${model%/*}/tiny-moe" --drop 1-1 --heal "${short[@]}" --samples 5
+same 13.gguf layers tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --drop 3,0 --heal "${short[@]}" --samples 5
+same 14 width tiny-qwen2 --ffn 75% --heads 50% "${text[@]}"
+
 # ---- one budget ----
 divide=(--allocate global --allocate-tokens 64 --allocate-layers 2 --rounds 1)
 counts="3"

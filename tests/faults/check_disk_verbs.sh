@@ -24,6 +24,8 @@ sweep_disk 8 prune-force
 begin=
 sweep_disk 6 purify
 sweep_disk 1 width
+sweep_disk 1 layers
+sweep_disk 1 layers-heal
 sweep_disk 6 quantize
 sweep_disk 6 quantize-gguf
 sweep_disk 6 dequantize

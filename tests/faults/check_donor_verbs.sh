@@ -25,6 +25,7 @@ sweep_donor 4 graft
 sweep_donor 4 measure
 sweep_donor 4 autopsy
 sweep_donor 4 audit
+sweep_donor 4 layers-named
 begin=$area/packed
 sweep_donor 4 dequantize
 begin=$area/parted

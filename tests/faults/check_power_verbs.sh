@@ -18,6 +18,9 @@ sweep_power 8 prune-force
 begin=
 sweep_power 5 purify
 sweep_power 2 width
+sweep_power 1 layers
+sweep_power 1 layers-heal
+sweep_power 1 experts
 sweep_power 5 quantize
 sweep_power 5 quantize-gguf
 sweep_power 5 dequantize

@@ -42,6 +42,9 @@ verb() {
         prune-force) words=(prune "$q" "${t1[@]}" -o p --force) ;;
         purify) words=(purify "$q" --type all --method haar "${t1[@]}" -o p) ;;
         width) words=(width "$model" "${t1[@]}" -o w --ffn 50% --heads 1 --calibration "$area/longer" --samples 2 --context 32) ;;
+        layers) words=(layers "$model" "${t1[@]}" -o l --drop 1 --calibration "$area/longer" --context 32 --search-tokens 64) ;;
+        layers-named) words=(layers "$q" "${t1[@]}" -o l --drop 1-1) ;;
+        layers-heal) words=(layers "$model" "${t1[@]}" -o l --drop 2-2 --heal --calibration "$area/longer" --samples 4 --context 32) ;;
         quantize) words=(quantize "$q" "${t1[@]}" --scheme int4-group32 -o q) ;;
         quantize-gguf) words=(quantize "$moe" "${t1[@]}" --scheme q4_0 -o q.gguf) ;;
         dequantize) words=(dequantize "$packed" "${t1[@]}" -o d) ;;
@@ -73,7 +76,7 @@ sweep() {
     local what=$1 count=$2 name=$3 lines words=("${@:4}") leaves=("${more[@]}")
     [[ -z ${FAULT_VERBS:-} || " $FAULT_VERBS " == *" $name "* ]] || return
     ((${#words[@]})) || verb "$name" || bad "there is no verb $name"
-    case $name in prune* | purify* | width* | dequantize* | quantize* | lora-merge | extract | assemble | graft | chimera | experts) leaves+=(--resumable) ;; esac
+    case $name in prune* | purify* | width* | layers* | dequantize* | quantize* | lora-merge | extract | assemble | graft | chimera | experts) leaves+=(--resumable) ;; esac
     case $name in measure* | autopsy | fleet | orthogonality* | evaluate) leaves+=(--each) ;; esac
     [[ $name == measure-delete ]] && leaves+=(--again) # a shard that was measured is gone; what was measured of it is written down
     [[ $name == untrusted ]] && leaves+=(--finds)
