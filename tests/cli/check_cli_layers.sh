@@ -125,6 +125,7 @@ ends 2 layers tiny-qwen2 -o resumed --drop 2-2 "${healed[@]}" --resume
 says "the unfinished run cannot be continued"
 ends 0 layers tiny-qwen2 -o resumed --drop 1-1 "${healed[@]}" --resume
 judge "a resumed run differs from a whole one" cmp -s healed/model.safetensors resumed/model.safetensors
+judge "a resumed run tells something else of what it healed" test "$(jq -c .heal healed/organ/layers.json)" = "$(jq -c .heal resumed/organ/layers.json)"
 judge "something hidden was left behind" test -z "$(find . -name '.?*')"
 
 # ---- what is only told ----

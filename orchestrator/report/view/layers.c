@@ -23,11 +23,9 @@ static const organ_field path[] = {FIELD_COUNT("round", "round"), FIELD_TEXT("bl
 static const organ_field influences[] = {FIELD_COUNT("block", "layer"), FIELD_WORDS("influence", "{influence:.4f}", 0),
                                          FIELD_WORDS("", "{dropped?dropped}", ORGAN_FIELD_LEFT)};
 
-static const organ_field parts[] = {FIELD_COUNT("block", "layer"), FIELD_TEXT("part", "part", ORGAN_FIELD_LEFT),
-                                    FIELD_WORDS("lambda", "{earlier?–|{step=0?–|{lambda}}}", 0),
-                                    FIELD_WORDS("taken",
-                                                "{earlier?by an earlier run|{step=0?nothing|{times?times {times:.3f}|{step}}}}", 0),
-                                    FIELD_WORDS("still missing", "{earlier?–|{rest:.3f}}", 0)};
+static const organ_field parts[] = {
+    FIELD_COUNT("block", "layer"), FIELD_TEXT("part", "part", ORGAN_FIELD_LEFT), FIELD_WORDS("lambda", "{step=0?–|{lambda}}", 0),
+    FIELD_WORDS("taken", "{step=0?nothing|{times?times {times:.3f}|{step}}}", 0), FIELD_WORDS("still missing", "{rest:.3f}", 0)};
 
 static const char *const kinds[] = {"the best of its time", "judged", NULL};
 

@@ -88,11 +88,10 @@ static json_t *solved_json(const void *context, size_t k)
 {
     size_t count;
     const organ_layers_solved *const s = &organ_layers_heal_solved(((const organ_layers_job *)context)->heal, &count)[k];
-    return ORGAN_OBJECT(
-        SET("layer", s->layer < 0 ? json_null() : json_integer(s->layer)), SET_TEXT("part", organ_layers_kind_name(s->kind)),
-        SET_FLAG("earlier", s->earlier), SET_REAL_OF("lambda", !s->earlier && s->kind != ORGAN_HEAL_FINAL, s->lambda),
-        SET_REAL_OF("step", !s->earlier, s->step), SET_REAL_OF("times", !s->earlier && s->kind == ORGAN_HEAL_FINAL, s->times),
-        SET_REAL_OF("rest", !s->earlier && s->before > 0, s->after / s->before));
+    return ORGAN_OBJECT(SET("layer", s->layer < 0 ? json_null() : json_integer(s->layer)),
+                        SET_TEXT("part", organ_layers_kind_name(s->kind)), SET_REAL_OF("lambda", s->kind != ORGAN_HEAL_FINAL, s->lambda),
+                        SET_REAL("step", s->step), SET_REAL_OF("times", s->kind == ORGAN_HEAL_FINAL, s->times),
+                        SET_REAL_OF("rest", s->before > 0, s->after / s->before));
 }
 
 static json_t *heal_json(const organ_layers_job *job)

@@ -5,6 +5,7 @@
 
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/ranks/ranks.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/transfer.h"
 #include "orchestrator/surgery/algebra/floats.h"
 #include "orchestrator/surgery/layers/heal_job.h"
@@ -146,8 +147,9 @@ organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *r
     if (check_model(h, error) || mark_resolved(h, resolved, error) || check_memory(h, error))
         return error->status;
     h->solved = calloc(h->solved_count + 1, sizeof *h->solved);
+    h->known = calloc(h->is.layers * ORGAN_HEAL_KINDS + 1, sizeof *h->known);
     h->solved_count = 0;
-    return h->solved ? ORGAN_OK : organ_fail_memory(error, h->is.model->path);
+    return h->solved && h->known ? ORGAN_OK : organ_fail_memory(error, h->is.model->path);
 }
 
 void organ_layers_heal_close(organ_layers_heal *h)
@@ -158,6 +160,7 @@ void organ_layers_heal_close(organ_layers_heal *h)
     organ_along_states_close(h->cut);
     organ_along_close(h->along);
     free(h->solved);
+    free(h->known);
     free(h);
 }
 
@@ -167,6 +170,29 @@ const organ_layers_solved *organ_layers_heal_solved(const organ_layers_heal *h, 
 {
     *count = h->solved_count;
     return h->solved;
+}
+
+/* ---- the journal ---- */
+
+json_t *organ_layers_heal_results(const organ_layers_heal *h, const organ_tensor *tensor)
+{
+    const organ_layers_solved *const s = &h->known[organ_layers_heal_number(h, tensor)];
+    return ORGAN_OBJECT(SET("lambda", organ_exact_json(s->lambda)), SET("step", organ_exact_json(s->step)),
+                        SET("times", organ_exact_json(s->times)), SET("before", organ_exact_json(s->before)),
+                        SET("after", organ_exact_json(s->after)));
+}
+
+bool organ_layers_heal_recall(organ_layers_heal *h, const organ_tensor *tensor, const json_t *results)
+{
+    const size_t number = organ_layers_heal_number(h, tensor);
+    organ_layers_solved *const s = &h->known[number];
+    s->layer = tensor->anatomy.layer;
+    s->kind = s->layer < 0 ? ORGAN_HEAL_FINAL : (organ_layers_kind)(number % ORGAN_HEAL_KINDS);
+    return organ_exact_value(json_object_get(results, "lambda"), &s->lambda) &&
+           organ_exact_value(json_object_get(results, "step"), &s->step) &&
+           organ_exact_value(json_object_get(results, "times"), &s->times) &&
+           organ_exact_value(json_object_get(results, "before"), &s->before) &&
+           organ_exact_value(json_object_get(results, "after"), &s->after);
 }
 
 /* ---- streams ---- */
@@ -242,7 +268,7 @@ static organ_status restore(organ_layers_heal *h, organ_error *error)
             organ_layer_write(h->loaded, m->name, weights);
         free(weights);
     }
-    h->solved[h->solved_count++] = (organ_layers_solved){.layer = h->layer, .kind = h->kind, .earlier = true};
+    h->solved[h->solved_count++] = h->known[organ_layers_heal_number(h, h->part.matrices[0].tensor)];
     return error->status;
 }
 

@@ -21,7 +21,6 @@ typedef enum organ_layers_kind {
 typedef struct organ_layers_solved {
     int32_t layer; /* of the whole model; -1: none, the final norm */
     organ_layers_kind kind;
-    bool earlier;         /* of a run before, which has told its figures */
     double times;         /* of the final norm: what it is taken times; else 0 */
     double lambda, step;  /* what was chosen, and how much of the solution was taken; step 0: nothing was better, the weights stay */
     double before, after; /* squares of what is missing on the windows held back, of those fitted without them */
@@ -46,6 +45,10 @@ void organ_layers_heal_close(organ_layers_heal *heal); /* NULL is allowed */
 
 /* Goes along the text, once. */
 organ_status organ_layers_heal_run(organ_layers_heal *heal, organ_cut_run *run, organ_error *error);
+
+/* For organ_cut_out.results and .recall: what is known of the solution that such a tensor is of. */
+json_t *organ_layers_heal_results(const organ_layers_heal *heal, const organ_tensor *tensor);
+bool organ_layers_heal_recall(organ_layers_heal *heal, const organ_tensor *tensor, const json_t *results);
 
 const organ_along_text *organ_layers_heal_text(const organ_layers_heal *heal);
 const organ_layers_solved *organ_layers_heal_solved(const organ_layers_heal *heal, size_t *count);

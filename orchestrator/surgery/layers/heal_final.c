@@ -52,10 +52,10 @@ static organ_status put(organ_layers_heal *h, double times, float *weights, orga
 organ_status organ_layers_heal_final(organ_layers_heal *h, organ_error *error)
 {
     const size_t context = h->is.walk.context, hidden = (size_t)organ_forward_describe(h->forward)->hidden;
-    organ_layers_solved *const solved = &h->solved[h->solved_count++];
-    *solved = (organ_layers_solved){.layer = -1, .kind = ORGAN_HEAL_FINAL};
-    if (organ_cut_done(h->run, organ_forward_final_norm(h->forward).tensor)) {
-        solved->earlier = true;
+    const organ_tensor *const tensor = organ_forward_final_norm(h->forward).tensor;
+    organ_layers_solved *const known = &h->known[organ_layers_heal_number(h, tensor)];
+    if (organ_cut_done(h->run, tensor)) {
+        h->solved[h->solved_count++] = *known;
         return error->status;
     }
     float *const x = organ_floats(context, hidden), *const y = organ_floats(context, hidden);
@@ -66,11 +66,15 @@ organ_status organ_layers_heal_final(organ_layers_heal *h, organ_error *error)
         hear_chunk(h, chunk, x, y, &sums, error);
     if (!error->status) {
         const bool found = sums.xy > 0 && sums.yy > 0;
-        solved->times = found ? sums.xy / sums.yy : 1;
-        solved->step = found;
-        solved->before = missing(&sums, 1);
-        solved->after = missing(&sums, solved->times);
-        put(h, solved->times, x, error);
+        const double times = found ? sums.xy / sums.yy : 1;
+        *known = (organ_layers_solved){.layer = -1,
+                                       .kind = ORGAN_HEAL_FINAL,
+                                       .times = times,
+                                       .step = found,
+                                       .before = missing(&sums, 1),
+                                       .after = missing(&sums, times)};
+        if (put(h, times, x, error) == ORGAN_OK)
+            h->solved[h->solved_count++] = *known;
     }
     free(x);
     free(y);

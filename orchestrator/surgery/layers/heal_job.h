@@ -36,6 +36,7 @@ struct organ_layers_heal {
     organ_along_chunks chunks;
     organ_along_states *donor, *cut; /* cut NULL: they are the same as far */
     organ_cut_run *run;
+    organ_layers_solved *known; /* of each kind of each block, and of the final norm: solved by now, or by an earlier run */
     organ_layers_solved *solved;
     size_t solved_count;
     /* Of the part that is worked on: */
@@ -57,6 +58,8 @@ bool organ_layers_heal_wants(const organ_layers_heal *heal, int32_t layer, organ
 organ_status organ_layers_heal_part_list(const organ_layers_heal *heal, int32_t layer, organ_layers_kind kind, heal_part *part,
                                          organ_error *error);
 void organ_layers_heal_part_release(heal_part *part);
+/* Where in `known` the solution is that a tensor is of. */
+size_t organ_layers_heal_number(const organ_layers_heal *heal, const organ_tensor *tensor);
 bool organ_layers_heal_before_gap(const organ_layers_heal *heal, int32_t layer);
 /* Whether what goes in is compared, not what comes out. */
 bool organ_layers_heal_is_inputs(organ_layers_kind kind);

@@ -49,6 +49,16 @@ static bool has_role(const organ_anatomy *a, organ_layers_kind kind)
     return is;
 }
 
+size_t organ_layers_heal_number(const organ_layers_heal *h, const organ_tensor *tensor)
+{
+    unsigned kind = 0;
+    if (tensor->anatomy.layer < 0)
+        return h->is.layers * ORGAN_HEAL_KINDS;
+    while (kind + 1 < ORGAN_HEAL_KINDS && !has_role(&tensor->anatomy, kind))
+        kind++;
+    return (size_t)tensor->anatomy.layer * ORGAN_HEAL_KINDS + kind;
+}
+
 static void name_matrix(const organ_tensor *tensor, uint64_t matrix, uint64_t count, heal_matrix *made)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);

@@ -354,7 +354,7 @@ organ_status organ_layers_heal_solve(organ_layers_heal *h, organ_error *error)
 {
     const organ_ridge_shape shape = organ_layers_heal_shape(h, &h->part);
     organ_ridge_choice choice = {0};
-    organ_layers_solved *const solved = &h->solved[h->solved_count];
+    organ_layers_solved *const known = &h->known[organ_layers_heal_number(h, h->part.matrices[0].tensor)];
     if (take_room(h, error) == ORGAN_OK)
         organ_ridge_open(&shape, h->is.engine, &h->ridge, error);
     for (size_t chunk = 0; chunk < organ_along_chunks_count(&h->chunks) && !error->status; chunk++)
@@ -364,11 +364,10 @@ organ_status organ_layers_heal_solve(organ_layers_heal *h, organ_error *error)
         step = choice.lambda > 0;
     if (!error->status && step > 0 && h->kind == ORGAN_HEAL_ATTENDED)
         choose_step(h, &step, &choice, error);
-    if (!error->status && put_all(h, step, error) == ORGAN_OK) {
-        *solved = (organ_layers_solved){
-            .layer = h->layer, .kind = h->kind, .lambda = choice.lambda, .step = step, .before = choice.before, .after = choice.after};
-        h->solved_count++;
-    }
+    *known = (organ_layers_solved){
+        .layer = h->layer, .kind = h->kind, .lambda = choice.lambda, .step = step, .before = choice.before, .after = choice.after};
+    if (!error->status && put_all(h, step, error) == ORGAN_OK)
+        h->solved[h->solved_count++] = *known;
     give_room_back(h);
     return error->status;
 }

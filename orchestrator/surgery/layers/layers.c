@@ -128,14 +128,23 @@ static organ_status resolve(void *context, organ_cut_run *run, organ_error *erro
     return organ_layers_heal_run(((organ_layers_job *)context)->heal, run, error);
 }
 
+static json_t *results(void *context, const organ_tensor *tensor)
+{
+    return organ_layers_heal_results(((organ_layers_job *)context)->heal, tensor);
+}
+
+static bool recall(void *context, const organ_tensor *tensor, const json_t *known)
+{
+    return organ_layers_heal_recall(((organ_layers_job *)context)->heal, tensor, known);
+}
+
 /* ---- the smaller model ---- */
 
 /* What healed weights depend on besides the parameters. */
 static json_t *identity(void *context)
 {
     const organ_layers_job *const job = context;
-    return ORGAN_OBJECT(
-        SET_IF(job->heal, "text", json_string(organ_along_describe(organ_layers_heal_text(job->heal))->digest)));
+    return ORGAN_OBJECT(SET_IF(job->heal, "text", json_string(organ_along_describe(organ_layers_heal_text(job->heal))->digest)));
 }
 
 static organ_status cut(organ_layers_job *job, json_t **report, organ_error *error)
@@ -166,6 +175,8 @@ static organ_status cut(organ_layers_job *job, json_t **report, organ_error *err
                                 .parameters = organ_layers_parameters,
                                 .identity = identity,
                                 .resolved = job->resolved,
+                                .results = job->heal ? results : NULL,
+                                .recall = job->heal ? recall : NULL,
                                 .resolve = job->heal ? resolve : NULL,
                                 .document = organ_layers_document};
     organ_cut_make(&made, report, error);
