@@ -109,21 +109,24 @@ static organ_status add_rows(const organ_expert_heal *h, size_t chunk, const org
     return error->status;
 }
 
-/* All ranks add all chunks, in their order. */
+/* All ranks add all chunks, in their order; one that cannot still gets what the others send. */
 static organ_status exchange(const organ_expert_heal *h, size_t first, organ_error *error)
 {
     organ_ranks *const ranks = h->options.engine->ranks;
     const organ_along_chunks *const chunks = organ_along_chunks_of(h->along);
     const size_t used = h->config->experts_used, width = (size_t)h->config->expert_intermediate, hidden = (size_t)h->config->hidden;
+    organ_error fault = {0}; /* of this rank's scratch file */
     for (size_t r = 0; r < organ_ranks_count(ranks) && first + r < organ_along_chunks_count(chunks) && !error->status; r++) {
         const organ_heal_rows *const rows = &h->rows[r != organ_ranks_rank(ranks)];
         const size_t tokens = organ_along_chunk_windows(chunks, first + r) * h->options.context;
         if (organ_ranks_broadcast(ranks, r, rows->blocks, tokens * used * sizeof *rows->blocks, error) == ORGAN_OK &&
             organ_ranks_broadcast(ranks, r, rows->inputs, tokens * used * width * sizeof *rows->inputs, error) == ORGAN_OK &&
-            organ_ranks_broadcast(ranks, r, rows->wanted, tokens * hidden * sizeof *rows->wanted, error) == ORGAN_OK)
-            add_rows(h, first + r, rows, error);
+            organ_ranks_broadcast(ranks, r, rows->wanted, tokens * hidden * sizeof *rows->wanted, error) == ORGAN_OK && !fault.status)
+            add_rows(h, first + r, rows, &fault);
     }
-    return error->status;
+    if (!error->status)
+        *error = fault;
+    return organ_ranks_agree(ranks, "what a layer is healed by was taken", error);
 }
 
 organ_status organ_heal_compare(void *context, const organ_along_layer *layer, const organ_windows *windows, size_t chunk, float *donor,

@@ -5,12 +5,14 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/experts/heal.h"
 #include "tests/kit/model_maker.h"
+#include "tests/kit/rank_threads.h"
 #include "tests/kit/require.h"
 #include "tests/kit/resume_rig.h"
 #include "tests/kit/samples.h"
 #include "tests/kit/suite_table.h"
 #include "tests/surgery/calibrated/method_rig.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,11 +37,12 @@ typedef struct heal_way {
     uint64_t memory;
     size_t largest; /* of the ridge */
     bool scratch, dry_run;
+    organ_ranks *ranks;
     organ_stop *stop;
 } heal_way;
 
 static const heal_way usual = {.samples = 8, .context = 64, .threads = 2, .memory = (uint64_t)256 << 20};
-static json_t *report; /* of the last run */
+static _Thread_local json_t *report; /* of the last run */
 
 /* ---- a donor of blocks ---- */
 
@@ -236,6 +239,7 @@ static organ_status run_heal(const void *context, const char *output, bool resum
     *error = (organ_error){0};
     run_engine_open(&room, (run_way){.threads = threads, .memory = way->memory, .stop = stop});
     room.engine.kernels = organ_kernels_choose(organ_cpu_detect(), way->isa, &why);
+    room.engine.ranks = way->ranks;
     if (organ_model_open(way->stacked ? scratch_path("donor") : MODEL, &model, error) == ORGAN_OK)
         heal_model(way, model, &room.engine, scratch_path("%s", output), resume, error);
     organ_model_close(model);
@@ -476,6 +480,38 @@ START_TEST(too_little_memory)
 }
 END_TEST
 
+static const char *of_ranks; /* their output */
+
+static void heal_as_rank(organ_ranks *ranks, organ_error *error)
+{
+    heal_way way = usual;
+    way.samples = 8; /* two chunks, one of each rank */
+    way.context = 256;
+    way.largest = 100;
+    way.scratch = true;
+    way.ranks = ranks;
+    run_heal(&way, of_ranks, false, 1, NULL, error);
+    json_decref(report);
+    report = NULL;
+}
+
+/* While tokens come, when they have come: the rank whose disk is full keeps the others from nothing. */
+START_TEST(a_scratch_file_of_one_rank_fails)
+{
+    static const struct {
+        long call;
+        const char *output;
+    } faults[] = {{20, "early"}, {44, "late"}};
+    for (size_t k = 0; k < sizeof faults / sizeof *faults; k++) {
+        of_ranks = faults[k].output;
+        fault_at(FAULT_PWRITE, faults[k].call, ENOSPC, false, NULL);
+        play(2, heal_as_rank);
+        fault_clear();
+        all_end(ORGAN_IO, "bytes of what experts get (--scratch) cannot be kept there");
+    }
+}
+END_TEST
+
 static void tear_down(void)
 {
     json_decref(report);
@@ -487,7 +523,7 @@ int main(void)
 {
     const suite_case cases[] = {{"healed", {a_healed_layer_misses_less, down_projections_alone_change, bytes_do_not_depend_on_the_way}},
                                 {"ended", {killed_runs_go_on, killed_runs_with_blocks_go_on, stopped_runs_go_on, blocks_take_other_values}},
-                                {"refused", {too_few_windows, too_little_memory}}};
+                                {"refused", {too_few_windows, too_little_memory, a_scratch_file_of_one_rank_fails}}};
     Suite *const suites[] = {suite_of("experts_heal", cases, sizeof cases / sizeof *cases, scratch_make, tear_down), NULL};
     return run_suites(suites);
 }
