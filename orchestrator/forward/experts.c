@@ -18,6 +18,7 @@ typedef struct job {
     size_t *place;         /* of each choice, its row among the sorted ones */
     size_t *begin;         /* of each expert's rows; experts + 1 */
     size_t *token_of;      /* of each sorted row */
+    float *weight_of;      /* of each sorted row, what its token takes it by */
 } job;
 
 size_t organ_forward_experts_room(const organ_forward_config *c, size_t tokens)
@@ -131,6 +132,7 @@ static void sort_by_expert(job *j)
     for (size_t k = 0; k < rows; k++) {
         size_t *next = &j->begin[j->choices[k].expert];
         j->token_of[*next] = k / c->experts_used;
+        j->weight_of[*next] = j->choices[k].weight;
         j->place[k] = (*next)++;
     }
     for (size_t e = c->experts; e > 0; e--)
@@ -154,6 +156,25 @@ static organ_status tap_expert(const job *j, size_t expert, unsigned which, cons
         return ORGAN_OK;
     const size_t row = j->begin[expert];
     return organ_forward_tap(g, views[which], g->routed[expert], j->begin[expert + 1] - row, in, x + row * in, error);
+}
+
+static void weigh_row(void *context, size_t row, size_t worker)
+{
+    (void)worker;
+    const job *j = context;
+    const size_t inner = (size_t)j->group->forward->config.expert_intermediate;
+    for (size_t x = 0; x < inner; x++)
+        j->up[row * inner + x] = j->weight_of[row] * j->gate[row * inner + x];
+}
+
+/* What the taps of the down projections are told; what up gave is of no use any more. */
+static const float *told_of(job *j, organ_error *error)
+{
+    const forward_group *g = j->group;
+    if (!g->tap || !g->layer->weigh)
+        return j->gate;
+    organ_forward_share(g->forward->engine, j->tokens * g->forward->config.experts_used, weigh_row, j, error);
+    return j->up;
 }
 
 static organ_status tap_router(const job *j, organ_error *error)
@@ -194,12 +215,13 @@ static organ_status run_experts(job *j, organ_error *error)
     if (organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
         organ_forward_gate_all(g, j->gate, j->up, j->tokens * c->experts_used, inner, error))
         return error->status;
-    for (size_t e = 0; e < c->experts; e++) {
-        if (tap_expert(j, e, 2, j->gate, inner, error) || add_expert(j, e, 2, j->gate, j->outputs, hidden, error))
+    const float *const told = told_of(j, error);
+    for (size_t e = 0; e < c->experts && !error->status; e++) {
+        if (tap_expert(j, e, 2, told, inner, error) || add_expert(j, e, 2, j->gate, j->outputs, hidden, error))
             return error->status;
         g->routed[e] += j->begin[e + 1] - j->begin[e];
     }
-    if (organ_forward_products_run(&g->products, g->forward, g->scratch, error))
+    if (error->status || organ_forward_products_run(&g->products, g->forward, g->scratch, error))
         return error->status;
     return organ_forward_share(g->forward->engine, j->tokens, sum_token, j, error);
 }
@@ -218,7 +240,8 @@ organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens
     j.place = calloc(rows, sizeof *j.place);
     j.begin = calloc((size_t)c->experts + 1, sizeof *j.begin);
     j.token_of = calloc(rows, sizeof *j.token_of);
-    if (!j.choices || !j.place || !j.begin || !j.token_of)
+    j.weight_of = calloc(rows, sizeof *j.weight_of);
+    if (!j.choices || !j.place || !j.begin || !j.token_of || !j.weight_of)
         organ_fail_errno(error, ENOMEM, "cannot allocate the routing of %zu tokens", tokens);
     else if (route_tokens(&j, error) == ORGAN_OK)
         run_experts(&j, error);
@@ -226,6 +249,7 @@ organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens
     free(j.place);
     free(j.begin);
     free(j.token_of);
+    free(j.weight_of);
     return error->status;
 }
 
@@ -234,6 +258,8 @@ void organ_layer_tap_router(organ_layer *layer, void *context, organ_routed *rou
     layer->routed = routed;
     layer->routed_context = context;
 }
+
+void organ_layer_weigh(organ_layer *layer, bool weigh) { layer->weigh = weigh; }
 
 organ_status organ_layer_keep(organ_layer *layer, const bool *kept, organ_error *error)
 {

@@ -91,6 +91,10 @@ typedef organ_status organ_routed(void *context, int32_t layer, size_t first, si
 /* From now on every run of the layer tells `routed`; NULL: nobody. Of a layer without experts nothing is told. */
 void organ_layer_tap_router(organ_layer *layer, void *context, organ_routed *routed);
 
+/* From now on taps are told the inputs of experts' down projections as they are, or (`weigh`) times the weights that the tokens take the
+ * expert's output by. */
+void organ_layer_weigh(organ_layer *layer, bool weigh);
+
 /* From now on the layer runs as that of a model that has the kept experts alone (a flag for each; NULL: all). ORGAN_USAGE where these are
  * fewer than work on a token, or there are none. */
 organ_status organ_layer_keep(organ_layer *layer, const bool *kept, organ_error *error);

@@ -119,6 +119,7 @@ struct organ_layer {
     const forward_plan *plan;
     bool windowed;
     bool *kept;           /* a flag for each expert; NULL: all */
+    bool weigh;           /* inputs of experts' down projections are told times the weights of the tokens */
     organ_routed *routed; /* hears of the router, with its context; NULL: nobody does */
     void *routed_context;
     unsigned char *values;

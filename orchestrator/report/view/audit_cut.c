@@ -13,9 +13,11 @@ static const organ_item merits[] = {{NULL, "of {tensors:count} tensors are kept 
                                     {NULL, "after", "{bytes_after:bytes}"}};
 
 static const organ_field layers[] = {
-    FIELD_COUNT("layer", "layer"), FIELD_WORDS("becomes", "{becomes>-1?{becomes}|dropped}", 0),
+    FIELD_COUNT("layer", "layer"),
+    FIELD_WORDS("becomes", "{becomes>-1?{becomes}|dropped}", 0),
     FIELD_WORDS("experts", "{kept_experts?{kept_experts:join}|}", ORGAN_FIELD_LEFT),
     FIELD_WORDS("channels", "{kept_channels?{kept_channels:size} of {channels}|}", 0),
+    FIELD_WORDS_IF("layers.*.expert_channels", "of each expert", "{expert_channels?{expert_channels_after} of {expert_channels}|}", 0),
     FIELD_WORDS("heads of K and V", "{kept_kv_heads?{kept_kv_heads:size} of {kv_heads}: {kept_kv_heads:join}|}", ORGAN_FIELD_LEFT)};
 
 static const organ_field settings[] = {SETTING_FIELDS};

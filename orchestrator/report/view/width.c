@@ -1,11 +1,17 @@
 /* SPDX-License-Identifier: MIT
  * organ.width/1 */
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/parts.h"
 #include "orchestrator/report/view/views.h"
 
+#include <stdio.h>
+
 #define STAYS                                                                                                                              \
     "{parameters.channels?{parameters.channels.after} of {parameters.channels.before} channels of each feed-forward stay}"                 \
+    "{parameters.channels&parameters.expert_channels?, and }"                                                                              \
+    "{parameters.expert_channels?{parameters.expert_channels.after} of {parameters.expert_channels.before} channels of each expert stay}"  \
     "{parameters.channels&parameters.kv_heads?, and }"                                                                                     \
+    "{parameters.expert_channels&!parameters.channels&parameters.kv_heads?, and }"                                                         \
     "{parameters.kv_heads?{parameters.kv_heads.after} of {parameters.kv_heads.before} heads of K and V, with "                             \
     "{parameters.kv_heads.query_heads_after} of {parameters.kv_heads.query_heads_before} query heads}"
 #define HOW                                                                                                                                \
@@ -16,11 +22,12 @@ static const organ_item merits[] = {
     {NULL, "{dry_run?would be left|are left} of {bytes_before:bytes}", "{bytes_after:bytes}"},
     {NULL, "parameters, which were {elements_before:count}", "{elements_after:count}"},
     {"!dry_run&ffn", "of the output of a feed-forward is lost, on average", "{ffn.lost_percent:percent}"},
+    {"!dry_run&experts", "of the output of an expert is lost, on average", "{experts.lost_percent:percent}"},
     {"!dry_run&attention", "of the output of an attention is lost, on average", "{attention.lost_percent:percent}"}};
 
 static const organ_field projections[] = {FIELD_TEXT("projection", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
-                                          FIELD_TEXT("of", "what", 0), FIELD_COUNT("before", "before"), FIELD_COUNT("after", "after"),
-                                          FIELD_IF("!dry_run", "output lost", "lost_percent", "percent", 0)};
+                                          FIELD_WORDS("of", "{what}{expert>-1? of expert {expert}|}", 0), FIELD_COUNT("before", "before"),
+                                          FIELD_COUNT("after", "after"), FIELD_IF("!dry_run", "output lost", "lost_percent", "percent", 0)};
 
 static const organ_field settings[] = {SETTING_FIELDS};
 
@@ -34,6 +41,17 @@ static const organ_block blocks[] = {
         "{bytes_before:bytes} {dry_run?would become|became} {bytes_after:bytes}, {elements_before:count} parameters "
         "{elements_after:count}."),
     SAY(ON_TEXT, "!dry_run&ffn", "Of the output of a feed-forward {ffn.lost_percent:percent} is lost on average."),
+    SAY(ON_TEXT, "!dry_run&experts", "Of the output of an expert {experts.lost_percent:percent} is lost on average."),
+    WARN(ON_ALL, "!dry_run&experts.by_norms",
+         "{experts.by_norms:count} expert{experts.by_norms:s} saw no token of the text: {experts.by_norms=1?its|their} channels are chosen "
+         "by "
+         "the norms of {experts.by_norms=1?its|their} weights, and nothing is solved anew there. More --samples or another text may reach "
+         "{experts.by_norms=1?it|them}."),
+    SAY(ON_ALL, "!dry_run&experts&!experts.by_norms", "Every expert saw {experts.fewest_tokens:count} or more tokens of the text."),
+    SAY(ON_TEXT, "memory",
+        "--memory {memory.enough:bytes} is enough, and {memory.choices_on_disk:bytes} on the disk beside the "
+        "output.{memory.expert_moments? "
+        "Where it holds {memory.expert_moments:bytes} more, each layer is run once for all of its experts.|}"),
     SAY(ON_TEXT, "!dry_run&attention", "Of the output of an attention {attention.lost_percent:percent} is lost on average."),
     EVALUATION_ON(ON_PAGE),
     SECTION(ON_PAGE, "!dry_run", "What each layer lost"),
@@ -44,6 +62,15 @@ static const organ_block blocks[] = {
                  .value_label = "output lost, percent"},
         .role = "role", .value = "lost_percent", .zero = true,
         .caption = "What a layer loses is not what the model loses: later layers see it, and an evaluation measures that."),
+    GRID("!dry_run&lost_by_expert", "lost_by_expert",
+         .look = {.title = "Output lost by layer and expert",
+                  .description =
+                      "A row for each layer, a cell for each of its experts: percent of the squares of the expert's outputs, as its "
+                      "tokens take them, that is missing since channels went. Empty for an expert that saw no token.",
+                  .row_label = "layer",
+                  .column_label = "expert",
+                  .value_label = "output lost, percent"},
+         .name = "name", .values = "lost", .step = 1, .caption = "Experts that see few tokens are known less well than the number says."),
     SECTION(ON_FILES, NULL, "Projections"),
     TABLE(ON_FILES, NULL, "projections", FIELDS(projections), .most = EVERY_TENSOR, .what = "projections",
           .caption = "The projections that lost inputs{dry_run?| and what of their outputs on the text is missing since}."),
@@ -56,9 +83,48 @@ static const organ_block blocks[] = {
     DEFINITIONS,
 };
 
+/* A row for each layer that has experts, with what each of them lost. */
+static json_t *rows_of_experts(const json_t *report)
+{
+    const json_t *const all = json_object_get(report, "projections");
+    json_t *const rows = json_array();
+    json_int_t before = -1;
+    for (size_t k = 0; k < json_array_size(all); k++) {
+        const json_t *const row = json_array_get(all, k);
+        const json_int_t layer = json_integer_value(json_object_get(row, "layer"));
+        char name[32];
+        if (!json_is_integer(json_object_get(row, "expert")))
+            continue;
+        snprintf(name, sizeof name, "%lld", (long long)layer);
+        if (layer != before)
+            json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("name", name), SET("lost", json_array())));
+        before = layer;
+        const json_t *const made = json_array_get(rows, json_array_size(rows) - 1);
+        json_t *const lost = json_object_get(made, "lost");
+        const size_t expert = (size_t)json_integer_value(json_object_get(row, "expert"));
+        while (json_array_size(lost) <= expert && json_array_append_new(lost, json_null()) == 0)
+            ;
+        json_array_set(lost, expert, json_object_get(row, "lost_percent"));
+    }
+    return rows;
+}
+
+static json_t *with_experts(const json_t *report)
+{
+    json_t *const made = json_copy((json_t *)report), *const rows = rows_of_experts(report);
+    if (made && rows && (json_array_size(rows) == 0 || json_object_set(made, "lost_by_expert", rows) == 0)) {
+        json_decref(rows);
+        return made;
+    }
+    json_decref(rows);
+    json_decref(made);
+    return NULL;
+}
+
 const organ_view organ_width_view = {
     .schema = "organ.width/1",
     .kind = "Width",
     .title = "{model.name}",
     .lead = "{dry_run?A dry run: what would be taken out.|What was taken out of each layer, and what it cost.}",
+    .make = with_experts,
     BLOCKS_OF(blocks)};

@@ -56,7 +56,8 @@ typedef struct organ_along_matrix {
     uint64_t rows, cols;
     const char *name; /* in the forward pass: that of the tensor, "NAME[E]" of a stack */
     /* What its inputs are like, finished. Matrices that see the same inputs (q, k, v; gate, up) have one and the same, which lives until
-     * `leave`: what is computed of it may be kept by its address until then. NULL where `restore` is called. */
+     * `leave`: what is computed of it may be kept by its address until then. NULL where `restore` is called, and of an expert without
+     * tokens (organ_along_work.mixtures). */
     const organ_calibration *calibration;
     size_t after;   /* how many matrices with this calibration are still to be changed, */
     uint64_t spare; /* and bytes of --memory that may be kept until then, whatever the number of threads */
@@ -90,7 +91,12 @@ typedef struct organ_along_work {
      * carried to the other ranks. */
     size_t (*together)(void *context, size_t target);
     bool alike; /* every rank changes all matrices */
-    bool rows;  /* `change` can share the rows of a matrix: where one has more to it than an even share of the layer, ranks do so */
+    /* For one who changes down projections of experts, with ORGAN_ALONG_CHANGED and `alike`: their inputs come times the weights that the
+     * tokens take the experts' outputs by. Their moments are always whole: where the memory does not hold those of a layer at the same
+     * time, the layer is run several times, for some of them each. `memory` counts those of one. An expert that no token was routed to is
+     * given to `change` with calibration NULL. */
+    bool mixtures;
+    bool rows; /* `change` can share the rows of a matrix: where one has more to it than an even share of the layer, ranks do so */
     /* Before the first and after the last matrix of a layer that has targets. NULL: nothing. */
     organ_status (*enter)(void *context, const organ_along_layer *layer, organ_error *error);
     organ_status (*leave)(void *context, const organ_along_layer *layer, organ_error *error);
@@ -123,8 +129,8 @@ organ_status organ_along_open(const organ_along_options *options, const organ_mo
 void organ_along_close(organ_along_text *along); /* NULL is allowed */
 
 /* Goes through all layers up to the last that has a target, once. What a function of the caller returned ends it. ORGAN_BAD_INPUT for an
- * expert that no token was routed to; ORGAN_USAGE for a target in none of the layers or that is no linear layer of the forward pass;
- * ORGAN_INTERRUPTED. The hidden states are freed. */
+ * expert that no token was routed to (not with `mixtures`); ORGAN_USAGE for a target in none of the layers or that is no linear layer of
+ * the forward pass; ORGAN_INTERRUPTED. The hidden states are freed. */
 organ_status organ_along_run(organ_along_text *along, organ_error *error);
 
 /* ---- what of the text calibrates nothing ---- */

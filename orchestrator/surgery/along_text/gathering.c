@@ -19,7 +19,7 @@ static bool two_streams(const gathering *g) { return g->along->options->streams 
 size_t organ_along_unit_named(const gathering *g, const char *name)
 {
     for (size_t k = 0; k < g->unit_count; k++)
-        if (strcmp(g->units[k].name, name) == 0)
+        if (g->units[k].pass == g->pass && strcmp(g->units[k].name, name) == 0)
             return k;
     return SIZE_MAX;
 }
@@ -43,7 +43,8 @@ static bool same_parent(const char *a, const char *b)
 bool organ_along_same_place(const gathering *g, const unit *a, const unit *b)
 {
     const organ_tensor *const *const tensors = g->along->targets->tensors;
-    return same_parent(a->name, b->name) && tensors[a->target]->anatomy.group == tensors[b->target]->anatomy.group;
+    return a->matrix == b->matrix && same_parent(a->name, b->name) &&
+           tensors[a->target]->anatomy.group == tensors[b->target]->anatomy.group;
 }
 
 static organ_status open_group(gathering *g, size_t index, size_t features, organ_error *error)
@@ -149,6 +150,36 @@ static int by_cols(const void *a, const void *b)
     return x->cols != y->cols ? (x->cols > y->cols) - (x->cols < y->cols) : (x > y) - (x < y);
 }
 
+/* Whether the moments of a unit are whole in any case, gathered in as many passes as that takes. */
+static bool is_mixed(const gathering *g, const unit *u) { return g->along->work->mixtures && u->expert; }
+
+/* Experts whose moments do not fit beside those of the others come in passes before them; one fits in any case (`memory` counts it). The
+ * down projections of experts are the last of a layer: changing some of them changes no input that is gathered later. */
+static void deal_passes(gathering *g, uint64_t taken)
+{
+    const uint64_t room = g->along->moments_memory;
+    uint64_t left = taken < room ? room - taken : 0;
+    size_t pass = 0, last;
+    bool first = true;
+    for (size_t k = g->unit_count; k-- > 0;) {
+        unit *const u = &g->units[k];
+        if (!is_mixed(g, u) || u->done)
+            continue;
+        const uint64_t bytes = moments_of(g, u, true);
+        if (bytes > left && !first) {
+            pass++;
+            left = room;
+        }
+        first = false;
+        left = bytes < left ? left - bytes : 0;
+        u->pass = pass;
+    }
+    last = pass;
+    for (size_t k = 0; k < g->unit_count; k++)
+        g->units[k].pass = last - g->units[k].pass;
+    g->passes = last + 1;
+}
+
 /* As many units as the memory allows have their moments whole: the narrow ones first, each as if no other saw its inputs. */
 static organ_status share_moments(gathering *g, organ_error *error)
 {
@@ -158,14 +189,15 @@ static organ_status share_moments(gathering *g, organ_error *error)
         return organ_fail_errno(error, ENOMEM, "%zu matrices of layer %d", g->unit_count, (int)g->layer);
     for (size_t k = 0; k < g->unit_count; k++) {
         sorted[k] = &g->units[k];
-        taken += moments_of(g, &g->units[k], false);
+        taken += is_mixed(g, &g->units[k]) ? 0 : moments_of(g, &g->units[k], false);
     }
     qsort(sorted, g->unit_count, sizeof *sorted, by_cols);
     for (size_t k = 0; k < g->unit_count; k++) {
         const uint64_t more = moments_of(g, sorted[k], true) - moments_of(g, sorted[k], false);
-        sorted[k]->whole = taken + more <= g->along->moments_memory;
-        taken += sorted[k]->whole ? more : 0;
+        sorted[k]->whole = is_mixed(g, sorted[k]) || taken + more <= g->along->moments_memory;
+        taken += sorted[k]->whole && !is_mixed(g, sorted[k]) ? more : 0;
     }
+    deal_passes(g, taken);
     free(sorted);
     return ORGAN_OK;
 }
@@ -198,12 +230,25 @@ organ_status organ_along_gathering_open(const organ_along_text *along, organ_lay
     return share_moments(g, error);
 }
 
-void organ_along_gathering_close(gathering *g)
+static void forget_groups(gathering *g)
 {
     for (size_t k = 0; k < g->group_count; k++) {
         organ_calibration_destroy(g->groups[k].calibration);
         free(g->groups[k].kept);
     }
+    g->group_count = 0;
+}
+
+void organ_along_gathering_next(gathering *g)
+{
+    forget_groups(g);
+    g->pass++;
+    organ_along_hear_again(g);
+}
+
+void organ_along_gathering_close(gathering *g)
+{
+    forget_groups(g);
     free(g->groups);
     free(g->units);
 }
@@ -213,12 +258,14 @@ static organ_status check_heard(const gathering *g, organ_error *error)
 {
     const organ_along_options *const o = g->along->options;
     for (size_t k = 0; k < g->unit_count; k++)
-        if (g->units[k].group == SIZE_MAX && g->units[k].expert)
+        if (g->units[k].pass != g->pass || g->units[k].group != SIZE_MAX || is_mixed(g, &g->units[k]))
+            continue;
+        else if (g->units[k].expert)
             return organ_fail(
                 error, ORGAN_BAD_INPUT,
                 "tensor '%s': no token of the calibration was routed to this expert; more --samples or another text may reach it",
                 g->units[k].name);
-        else if (g->units[k].group == SIZE_MAX)
+        else
             return organ_fail(error, ORGAN_USAGE, "tensor '%s' is no linear layer of the forward pass: '%s' cannot %s it", g->units[k].name,
                               o->method, o->verb);
     return error->status;

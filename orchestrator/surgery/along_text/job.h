@@ -48,6 +48,7 @@ typedef struct organ_along_unit {
     bool expert;    /* the streams may route other tokens to it: one stream */
     bool whole;     /* there is memory for its second moments as one block */
     bool done;      /* by an earlier run */
+    size_t pass;    /* the run of the layer in which its inputs are gathered */
     uint32_t owner; /* else the rank that changes it, or, where all ranks change it together, */
     bool common;    /* puts it into the output */
 } organ_along_unit;
@@ -77,6 +78,7 @@ typedef struct organ_along_gathering {
     size_t unit_count;
     organ_along_group *groups; /* room for one per unit */
     size_t group_count;
+    size_t pass, passes;     /* the one that is gathered; how many there are */
     uint64_t spare;          /* bytes for second moments that nothing takes */
     size_t last;             /* unit that was told last in this run, SIZE_MAX: none */
     const float *last_input; /* and its inputs */
@@ -87,6 +89,8 @@ typedef struct organ_along_gathering {
 organ_status organ_along_gathering_open(const organ_along_text *along, organ_layer *loaded, int32_t layer, organ_along_gathering *gathering,
                                         organ_error *error);
 void organ_along_gathering_close(organ_along_gathering *gathering);
+/* What was heard in a pass is of no use any more: the next one. */
+void organ_along_gathering_next(organ_along_gathering *gathering);
 /* Hears a chunk: for taps of organ_layer_run in the stream that is changed, and after it, of the same chunk, in the donor. A new chunk
  * begins with organ_along_hear_again. */
 void organ_along_hear_again(organ_along_gathering *gathering);
@@ -94,7 +98,7 @@ organ_status organ_along_hear(void *gathering, const char *tensor, size_t first,
                               organ_error *error);
 organ_status organ_along_hear_donor(void *gathering, const char *tensor, size_t first, size_t tokens, size_t features, const float *inputs,
                                     organ_error *error);
-size_t organ_along_unit_named(const organ_along_gathering *gathering, const char *name); /* SIZE_MAX: none */
+size_t organ_along_unit_named(const organ_along_gathering *gathering, const char *name); /* SIZE_MAX: none in this pass */
 /* Both in the attention or both in the feed-forward, whose inputs may come in the same memory. */
 bool organ_along_same_place(const organ_along_gathering *gathering, const organ_along_unit *a, const organ_along_unit *b);
 

@@ -129,7 +129,7 @@ static organ_status embed_chunk(const pass *p, size_t chunk, organ_error *error)
 static bool all_done(const organ_along_gathering *g)
 {
     for (size_t k = 0; k < g->unit_count; k++)
-        if (!g->units[k].done)
+        if (!g->units[k].done && g->units[k].pass == g->pass)
             return false;
     return true;
 }
@@ -137,6 +137,8 @@ static bool all_done(const organ_along_gathering *g)
 /* What an earlier run has done each rank reads back. */
 static bool is_mine(const organ_along_gathering *g, const organ_along_unit *u)
 {
+    if (u->pass != g->pass)
+        return false;
     return u->done || u->common || u->owner == organ_ranks_rank(g->along->engine->ranks);
 }
 
@@ -154,8 +156,8 @@ static organ_status change_unit(const organ_along_gathering *g, const organ_alon
                                 organ_error *error)
 {
     const organ_along_work *const work = g->along->work;
-    const bool done = u->done;
-    const organ_calibration *const calibration = done ? NULL : g->groups[u->group].calibration;
+    const bool done = u->done, heard = !done && u->group != SIZE_MAX;
+    const organ_calibration *const calibration = !heard ? NULL : g->groups[u->group].calibration;
     const organ_along_matrix matrix = {.layer = layer,
                                        .target = u->target,
                                        .matrix = u->matrix,
@@ -163,7 +165,7 @@ static organ_status change_unit(const organ_along_gathering *g, const organ_alon
                                        .cols = u->cols,
                                        .name = u->name,
                                        .calibration = calibration,
-                                       .after = done ? 0 : count_after(g, u),
+                                       .after = heard ? count_after(g, u) : 0,
                                        .spare = g->spare,
                                        .ranks = u->common ? g->along->engine->ranks : NULL,
                                        .own = u->owner == organ_ranks_rank(g->along->engine->ranks)};
@@ -253,8 +255,11 @@ static organ_status change_layer(const organ_along_text *along, const organ_alon
     organ_along_gathering g = {0};
     if (told && work->enter && work->enter(work->context, layer, error) != ORGAN_OK)
         return error->status;
-    if (organ_along_gathering_open(along, layer->loaded, layer->number, &g, error) == ORGAN_OK && hear_layer(&g, layer, error) == ORGAN_OK)
-        change_units(&g, layer, error);
+    organ_layer_weigh(layer->loaded, work->mixtures);
+    if (organ_along_gathering_open(along, layer->loaded, layer->number, &g, error) == ORGAN_OK)
+        for (; g.pass < g.passes && !error->status; organ_along_gathering_next(&g))
+            if (hear_layer(&g, layer, error) == ORGAN_OK)
+                change_units(&g, layer, error);
     organ_along_gathering_close(&g);
     if (work->every && organ_ranks_agree(along->engine->ranks, "the text went through a layer", error) != ORGAN_OK)
         return error->status;

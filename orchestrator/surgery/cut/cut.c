@@ -7,8 +7,11 @@
 #include "orchestrator/surgery/output/plain_only.h"
 #include "orchestrator/surgery/output/tally.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 static organ_status find_weights(organ_cut_run *run, organ_error *error)
 {
@@ -65,18 +68,33 @@ static json_t *parameters(void *context)
 /* [[kept numbers] or null] of a layer; what it keeps all of is null. */
 static json_t *keep_json(const organ_cut_keep *keep) { return keep->numbers ? organ_ids_json(keep->numbers, keep->count) : json_null(); }
 
+/* A digest of the numbers that experts keep: they are too many to write down. */
+static json_t *experts_digest(const organ_cut_run *run, size_t l)
+{
+    const organ_cut_keep *const each = run->cut->layers[l].expert_channels;
+    char digits[17];
+    uint64_t digest = 0;
+    for (uint32_t e = 0; e < run->facts[l].experts; e++)
+        if (each[e].numbers && (!run->facts[l].expert_of || run->facts[l].expert_of[e] >= 0))
+            digest = XXH3_64bits_withSeed(each[e].numbers, each[e].count * sizeof *each[e].numbers, digest);
+    snprintf(digits, sizeof digits, "%016" PRIx64, digest);
+    return json_string(digits);
+}
+
 static json_t *asked_json(const void *context, size_t l)
 {
-    const organ_cut_layer *const layer = &((const organ_cut_out *)context)->layers[l];
+    const organ_cut_run *const run = context;
+    const organ_cut_layer *const layer = &run->cut->layers[l];
     return layer->dropped ? json_null()
                           : ORGAN_OBJECT(SET("experts", keep_json(&layer->experts)), SET("channels", keep_json(&layer->channels)),
-                                         SET("kv_heads", keep_json(&layer->kv_heads)));
+                                         SET("kv_heads", keep_json(&layer->kv_heads)),
+                                         SET_IF(layer->expert_channels, "expert_channels", experts_digest(run, l)));
 }
 
 static json_t *identity(void *context)
 {
     const organ_cut_run *const run = context;
-    json_t *const kept = ORGAN_OBJECT(SET("layers", organ_json_rows(run->cut->layer_count, asked_json, run->cut)));
+    json_t *const kept = ORGAN_OBJECT(SET("layers", organ_json_rows(run->cut->layer_count, asked_json, run)));
     return run->cut->identity ? organ_json_joined(kept, run->cut->identity(run->cut->context)) : kept;
 }
 
@@ -100,12 +118,15 @@ static json_t *layer_json(const void *context, size_t l)
     const organ_cut_facts *const f = &run->facts[l];
     const organ_cut_layer *const cut = &run->cut->layers[l];
     const bool stays = f->becomes >= 0;
-    return ORGAN_OBJECT(SET_COUNT("layer", l), SET_INDEX("becomes", f->becomes), SET_COUNT_OF("experts", f->experts, f->experts),
-                        SET("kept_experts", stays ? keep_json(&cut->experts) : json_null()),
-                        SET_COUNT_OF("channels", stays && cut->channels.numbers, run->channels_before),
-                        SET("kept_channels", stays ? keep_json(&cut->channels) : json_null()),
-                        SET_COUNT_OF("kv_heads", stays && cut->kv_heads.numbers, run->kv_heads_before),
-                        SET("kept_kv_heads", stays ? keep_json(&cut->kv_heads) : json_null()));
+    return ORGAN_OBJECT(
+        SET_COUNT("layer", l), SET_INDEX("becomes", f->becomes), SET_COUNT_OF("experts", f->experts, f->experts),
+        SET("kept_experts", stays ? keep_json(&cut->experts) : json_null()),
+        SET_COUNT_OF("channels", stays && cut->channels.numbers, run->channels_before),
+        SET("kept_channels", stays ? keep_json(&cut->channels) : json_null()),
+        SET_COUNT_OF("kv_heads", stays && cut->kv_heads.numbers, run->kv_heads_before),
+        SET("kept_kv_heads", stays ? keep_json(&cut->kv_heads) : json_null()),
+        SET_IF(stays && cut->expert_channels, "expert_channels", json_integer((json_int_t)run->expert_channels_before)),
+        SET_IF(stays && cut->expert_channels, "expert_channels_after", json_integer((json_int_t)run->expert_channels_after)));
 }
 
 json_t *organ_cut_told(const organ_cut_run *run, uint64_t bytes_after)

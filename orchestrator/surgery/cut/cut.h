@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Room surgery/cut: in goes a model and what is cut out of it (routed experts, blocks, channels of the feed-forward, groups of heads), out
+ * Room surgery/cut: in goes a model and what is cut out of it (routed experts, blocks, channels of feed-forwards, groups of heads), out
  * comes a smaller one. What stays keeps its bytes, packed types too: codes, scales and other companions, blocks of GGUF; names, config.json
  * and key-values become those of the smaller model. Built over surgery/remake: new shards, journal, ranks, evaluation. */
 #ifndef ORGAN_CUT_H
@@ -19,6 +19,9 @@ typedef struct organ_cut_layer {
     organ_cut_keep experts;  /* the routed ones; the router loses their rows */
     organ_cut_keep channels; /* of a feed-forward without experts: rows of gate and up, columns of down */
     organ_cut_keep kv_heads; /* heads of K and V, each with its query heads: rows of Q, K and V, columns of O */
+    /* The channels of each routed expert of the donor, as many of one as of the other: rows of its gate and up, columns of its down. Of an
+     * expert that is cut out it says nothing. NULL: all stay. */
+    const organ_cut_keep *expert_channels;
 } organ_cut_layer;
 
 typedef struct organ_cut_run organ_cut_run;
@@ -59,10 +62,10 @@ uint64_t organ_cut_experts(const organ_model *model, size_t layer);
 
 /* Makes the smaller model. Errors and what is left after them are those of organ_remake_run; besides, all before anything is written:
  * ORGAN_USAGE for numbers that the layer does not have or that do not ascend, where a layer would have no expert left, another number of
- * experts than the others (config.json and key-values have one for all), or nothing would be cut, and where `resolved` names a tensor whose
- * type cannot take other values; ORGAN_BAD_INPUT, naming tensor, key and reason, where the smaller model could not be told: a tensor that
- * is not known to belong to one expert or all, a cut through a block of quantisation, a pattern of layers that the configuration could not
- * say any more. */
+ * experts or of their channels than the others (config.json and key-values have one for all), or nothing would be cut, and where `resolved`
+ * names a tensor whose type cannot take other values; ORGAN_BAD_INPUT, naming tensor, key and reason, where the smaller model could not be
+ * told: a tensor that is not known to belong to one expert or all, a cut through a block of quantisation, a pattern of layers that the
+ * configuration could not say any more. */
 organ_status organ_cut_make(const organ_cut_out *cut, json_t **report, organ_error *error);
 
 /* ---- for `resolve` ---- */
@@ -87,7 +90,8 @@ organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor,
 
 /* {"bytes_before", "bytes_after", "elements_before", "elements_after", "layers_after", "experts_before", "experts_after", "layers":
  * [{"layer", "becomes", "experts", "kept_experts", "channels", "kept_channels", "kv_heads", "kept_kv_heads"}], "settings": [{"where",
- * "key", "before", "after"}]}: what every such document has. Layers that have no experts, or keep all channels, have null there; "becomes"
+ * "key", "before", "after"}]}: what every such document has. A layer whose experts lose channels has "expert_channels" and
+ * "expert_channels_after", how many of each. Layers that have no experts, or keep all channels, have null there; "becomes"
  * is null where a block was dropped, "before" where a setting is new, "after" where it is gone. NULL without memory. */
 json_t *organ_cut_json(const organ_cut_run *run, const organ_unit_output *made);
 

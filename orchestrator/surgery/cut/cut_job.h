@@ -17,6 +17,8 @@ typedef struct organ_cut_part {
     size_t piece;                        /* of the output */
     uint64_t shape[ORGAN_CUT_AXES];      /* there */
     organ_cut_keep axes[ORGAN_CUT_AXES]; /* what stays along each axis, in units of storage: elements, of the last axis blocks */
+    const organ_cut_keep *each;          /* of each number of the first axis, as the donor counts, what stays along axis `each_axis`; */
+    unsigned each_axis;                  /* its places differ from one to the next, not how many they are. NULL: they do not differ */
     const unsigned char *values;         /* its bytes, where they are known (a weight_shape); NULL: kept ones of the donor */
     size_t matrices, put;                /* resolved: how many the output has, how many of them were put; 0: it is not resolved */
 } organ_cut_part;
@@ -37,9 +39,10 @@ struct organ_cut_run {
     size_t layer_count; /* of the donor */
     organ_cut_facts *facts;
     size_t layers_after;
-    bool cuts_experts, cuts_blocks, cuts_channels, cuts_heads;
+    bool cuts_experts, cuts_blocks, cuts_channels, cuts_heads, cuts_expert_channels;
     uint32_t experts_before, experts_after;                                    /* of the layers that have some; 0: none has */
     uint64_t channels_before, channels_after, kv_heads_before, kv_heads_after; /* 0: no layer loses any */
+    uint64_t expert_channels_before, expert_channels_after;
     organ_shard_piece *pieces;
     organ_run_unit *units;
     size_t piece_count;
@@ -68,6 +71,10 @@ json_t *organ_cut_told(const organ_cut_run *run, uint64_t bytes_after);
 /* Checks the numbers of `cut` against the model, and settles the facts of each layer. */
 organ_status organ_cut_settle(organ_cut_run *run, organ_error *error);
 
+/* Channels of the feed-forward of a layer without experts, or (ORGAN_EXPERTS_ROUTED) of each of its routed experts; 0: it has none, or
+ * their widths differ. */
+uint64_t organ_cut_channels(const organ_weights *weights, size_t layer, organ_experts experts);
+
 /* Whether the tensor is a router, its bias or another part of one; not the gate of a shared expert. */
 bool organ_cut_is_router(const char *name);
 
@@ -80,6 +87,8 @@ organ_status organ_cut_plan(organ_cut_run *run, organ_error *error);
 /* What stays of the rows and columns of a weight, as the part of its storage that the tensor is. */
 typedef struct organ_cut_shares {
     organ_cut_keep experts, rows, cols;
+    const organ_cut_keep *each_rows, *each_cols; /* in their place those of each matrix of a stack */
+    uint32_t count;                              /* of these; 0: they have no meaning */
 } organ_cut_shares;
 
 /* Sets axes, shape and values of the part. */

@@ -114,15 +114,19 @@ static organ_status settle_blocks(organ_cut_run *run, organ_error *error)
 
 /* ---- channels and heads ---- */
 
-static uint64_t channels_of(const organ_cut_run *run, size_t layer)
+uint64_t organ_cut_channels(const organ_weights *weights, size_t layer, organ_experts experts)
 {
-    for (size_t k = 0; k < run->weights->count; k++) {
-        const organ_weight *const w = &run->weights->weights[k];
-        if (w->anatomy.layer == (int32_t)layer && w->anatomy.role == ORGAN_ROLE_DOWN && w->anatomy.experts == ORGAN_EXPERTS_NONE &&
-            w->rank == 2)
-            return w->shape[1];
+    uint64_t width = 0;
+    for (size_t k = 0; k < weights->count; k++) {
+        const organ_weight *const w = &weights->weights[k];
+        if (w->anatomy.layer != (int32_t)layer || w->anatomy.role != ORGAN_ROLE_DOWN || w->anatomy.experts != experts ||
+            (w->rank != 2 && !(w->rank == 3 && experts == ORGAN_EXPERTS_ROUTED)))
+            continue;
+        if (width && w->shape[w->rank - 1] != width)
+            return 0;
+        width = w->shape[w->rank - 1];
     }
-    return 0;
+    return width;
 }
 
 /* Adds what a layer keeps to what all keep: one number in the configuration. */
@@ -144,20 +148,49 @@ static organ_status even_out(const organ_cut_run *run, size_t layer, const organ
     return ORGAN_OK;
 }
 
-static bool asks(const organ_cut_run *run, size_t at)
+enum { CHANNELS, KV_HEADS, EXPERT_CHANNELS };
+
+static bool asks(const organ_cut_run *run, int what)
 {
     for (size_t l = 0; l < run->layer_count; l++) {
-        const organ_cut_keep *const keep = at ? &run->cut->layers[l].kv_heads : &run->cut->layers[l].channels;
-        if (keep->numbers && run->facts[l].becomes >= 0)
+        const organ_cut_layer *const layer = &run->cut->layers[l];
+        const bool asked = what == CHANNELS   ? layer->channels.numbers != NULL
+                           : what == KV_HEADS ? layer->kv_heads.numbers != NULL
+                                              : layer->expert_channels != NULL;
+        if (asked && run->facts[l].becomes >= 0)
             return true;
     }
     return false;
 }
 
+/* Every expert of a layer keeps as many. */
+static organ_status settle_experts_width(organ_cut_run *run, size_t layer, organ_error *error)
+{
+    static const organ_cut_keep all = {NULL, 0};
+    const organ_cut_keep *const each = run->cut->layers[layer].expert_channels, *first = NULL;
+    const organ_cut_facts *const f = &run->facts[layer];
+    const uint64_t have = organ_cut_channels(run->weights, layer, ORGAN_EXPERTS_ROUTED);
+    if (f->experts && have == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: layer %zu: down projections do not tell one number of channels of its experts",
+                          run->model->path, layer);
+    for (uint32_t e = 0; each && e < f->experts; e++) {
+        if (f->expert_of && f->expert_of[e] < 0)
+            continue;
+        first = first ? first : &each[e];
+        if (check_keep(run, layer, &each[e], have, "channels of an expert", error))
+            return error->status;
+        if (!each[e].numbers || each[e].count != first->count)
+            return organ_fail(error, ORGAN_USAGE, "%s: layer %zu: expert %" PRIu32 " would have %zu channels and one before it %zu",
+                              run->model->path, layer, e, each[e].numbers ? each[e].count : (size_t)have, first->count);
+    }
+    return even_out(run, layer, first ? first : &all, f->experts || each ? have : 0, "channels of each expert",
+                    &run->expert_channels_before, &run->expert_channels_after, error);
+}
+
 static organ_status settle_widths(organ_cut_run *run, organ_error *error)
 {
     const int64_t kv = run->model->config.num_key_value_heads, heads = run->model->config.num_attention_heads;
-    const bool channels = asks(run, 0), kv_heads = asks(run, 1);
+    const bool channels = asks(run, CHANNELS), kv_heads = asks(run, KV_HEADS), of_experts = asks(run, EXPERT_CHANNELS);
     if (kv_heads && (heads < 1 || (kv >= 1 && heads % kv)))
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: %" PRId64 " query heads and %" PRId64
@@ -167,8 +200,10 @@ static organ_status settle_widths(organ_cut_run *run, organ_error *error)
         const organ_cut_layer *const layer = &run->cut->layers[l];
         if (run->facts[l].becomes < 0)
             continue;
-        if (channels && even_out(run, l, &layer->channels, channels_of(run, l), "channels of the feed-forward", &run->channels_before,
-                                 &run->channels_after, error))
+        if (channels && even_out(run, l, &layer->channels, organ_cut_channels(run->weights, l, ORGAN_EXPERTS_NONE),
+                                 "channels of the feed-forward", &run->channels_before, &run->channels_after, error))
+            return error->status;
+        if (of_experts && settle_experts_width(run, l, error))
             return error->status;
         if (kv_heads)
             even_out(run, l, &layer->kv_heads, (uint64_t)(kv >= 1 ? kv : heads), "heads of K and V", &run->kv_heads_before,
@@ -176,6 +211,7 @@ static organ_status settle_widths(organ_cut_run *run, organ_error *error)
     }
     run->cuts_channels = run->channels_after < run->channels_before;
     run->cuts_heads = run->kv_heads_after < run->kv_heads_before;
+    run->cuts_expert_channels = run->expert_channels_after < run->expert_channels_before;
     return error->status;
 }
 
@@ -200,7 +236,8 @@ organ_status organ_cut_settle(organ_cut_run *run, organ_error *error)
             return error->status;
     if (check_even(run, error) || settle_widths(run, error))
         return error->status;
-    if (!run->cuts_blocks && !run->cuts_experts && !run->cuts_channels && !run->cuts_heads && !run->cut->resolved)
+    if (!run->cuts_blocks && !run->cuts_experts && !run->cuts_channels && !run->cuts_heads && !run->cuts_expert_channels &&
+        !run->cut->resolved)
         return organ_fail(error, ORGAN_USAGE, "%s: all of it would stay: there is nothing to cut", model->path);
     return ORGAN_OK;
 }

@@ -14,6 +14,7 @@ typedef struct gathering {
     uint64_t read, have; /* what of the tensor is in the window: from where on, and how much */
     uint64_t at;         /* of the output: what was put */
     size_t filled;       /* and what lies in `out` behind it */
+    uint64_t first;      /* the number of the first axis that is taken */
     organ_error *error;
 } gathering;
 
@@ -54,13 +55,20 @@ static organ_status take(gathering *g, uint64_t from, uint64_t bytes)
     return ORGAN_OK;
 }
 
+/* What stays along an axis, in the matrix that is taken. */
+static const organ_cut_keep *kept_of(const gathering *g, unsigned axis)
+{
+    const organ_cut_part *const part = g->part;
+    return part->each && axis == part->each_axis ? &part->each[g->first] : &part->axes[axis];
+}
+
 /* The kept numbers of an axis, neighbours together, and what lies below each of them. */
 static organ_status take_axis(gathering *g, unsigned axis, uint64_t from, const uint64_t *strides)
 {
-    const organ_cut_keep *const keep = &g->part->axes[axis];
+    const organ_cut_keep *const keep = kept_of(g, axis);
     bool deeper = false;
     for (unsigned k = axis + 1; k < ORGAN_CUT_AXES; k++)
-        deeper = deeper || g->part->axes[k].numbers;
+        deeper = deeper || g->part->axes[k].numbers || (g->part->each && k == g->part->each_axis);
     const uint64_t all = axis < g->part->tensor->rank ? strides[axis] : 1;
     const size_t count = keep->numbers ? keep->count : axis ? (size_t)(strides[axis - 1] / all) : (size_t)(g->part->tensor->bytes / all);
     for (size_t k = 0; k < count && !g->error->status;) {
@@ -69,6 +77,7 @@ static organ_status take_axis(gathering *g, unsigned axis, uint64_t from, const 
         while (!deeper && keep->numbers && k + together < count && keep->numbers[k + together] == number + together)
             together++;
         together = !deeper && !keep->numbers ? count : together;
+        g->first = axis == 0 ? number : g->first;
         if (deeper)
             take_axis(g, axis + 1, from + number * all, strides);
         else

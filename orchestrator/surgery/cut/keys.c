@@ -79,6 +79,19 @@ static void edit_experts(const keys *k)
         refuse(k, "expert_group_count", why);
 }
 
+/* Where experts have no key of their own, feed_forward_length is theirs. */
+static void edit_expert_channels(const keys *k)
+{
+    const organ_cut_run *const run = k->run;
+    const bool own = find(k, "expert_feed_forward_length") != NULL;
+    if (number_of(k, "expert_shared_count") > 0 && !find(k, "expert_shared_feed_forward_length"))
+        refuse(k, "expert_shared_count", "shared experts are as wide as so many routed ones, and they keep their width");
+    else if (!own && run->cuts_channels)
+        refuse(k, "feed_forward_length", "it is the width of experts and of layers without them, which cannot be cut both");
+    else
+        change(k, own ? "expert_feed_forward_length" : "feed_forward_length", run->expert_channels_before, run->expert_channels_after);
+}
+
 static void edit_heads(const keys *k)
 {
     static const char *const lengths[] = {"attention.key_length", "attention.value_length"};
@@ -188,6 +201,8 @@ organ_status organ_cut_edit_keys(organ_cut_run *run, organ_error *error)
         edit_experts(&k);
     if (run->cuts_channels && !error->status)
         change(&k, "feed_forward_length", run->channels_before, run->channels_after);
+    if (run->cuts_expert_channels && !error->status)
+        edit_expert_channels(&k);
     if (run->cuts_heads && !error->status)
         edit_heads(&k);
     if (run->cuts_blocks && !error->status)

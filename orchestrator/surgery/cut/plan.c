@@ -15,6 +15,7 @@ typedef struct layer_lists {
     organ_cut_keep q;       /* rows of Q, columns of O */
     organ_cut_keep kv;      /* rows of K, and of V */
     organ_cut_keep qkv;
+    organ_cut_keep *each_gate_up; /* rows of both halves of each routed expert */
 } layer_lists;
 
 static organ_status refuse(const organ_tensor *t, const char *why, organ_error *error)
@@ -79,11 +80,31 @@ static organ_status list_heads(organ_cut_run *run, size_t layer, const organ_cut
     return ORGAN_OK;
 }
 
+static organ_status list_experts(organ_cut_run *run, size_t layer, layer_lists *lists, organ_error *error)
+{
+    const organ_cut_keep *const each = run->cut->layers[layer].expert_channels;
+    const uint32_t experts = run->facts[layer].experts;
+    const size_t kept = (size_t)run->expert_channels_after;
+    lists->each_gate_up = organ_arena_take(&run->arena, (experts + 1) * sizeof *lists->each_gate_up);
+    uint32_t *const list = organ_arena_take(&run->arena, (2 * kept * experts + 1) * sizeof *list);
+    if (!lists->each_gate_up || !list)
+        return organ_fail_memory(error, run->model->path);
+    for (uint32_t e = 0; e < experts; e++) {
+        const bool stays = !run->facts[layer].expert_of || run->facts[layer].expert_of[e] >= 0;
+        lists->each_gate_up[e] = (organ_cut_keep){NULL, 0};
+        for (uint64_t half = 0; half < 2 && stays; half++)
+            add_rows(&lists->each_gate_up[e], list + 2 * kept * e, &each[e], 1, half * run->expert_channels_before);
+    }
+    return ORGAN_OK;
+}
+
 static organ_status make_lists(organ_cut_run *run, size_t layer, layer_lists *lists, organ_error *error)
 {
     const organ_cut_layer *const cut = &run->cut->layers[layer];
     *lists = (layer_lists){0};
     if (cut->kv_heads.numbers && run->facts[layer].becomes >= 0 && list_heads(run, layer, &cut->kv_heads, lists, error))
+        return error->status;
+    if (cut->expert_channels && run->facts[layer].becomes >= 0 && list_experts(run, layer, lists, error))
         return error->status;
     if (!cut->channels.numbers || run->facts[layer].becomes < 0)
         return ORGAN_OK;
@@ -141,7 +162,7 @@ static organ_status share_channels(const organ_cut_run *run, const organ_tensor 
     const organ_cut_keep *const keep = &run->cut->layers[t->anatomy.layer].channels;
     const organ_role role = owner_role(run, t);
     if (run->facts[t->anatomy.layer].experts)
-        return organ_fail(error, ORGAN_USAGE, "%s: layer %d has experts: their channels cannot be cut", run->model->path,
+        return organ_fail(error, ORGAN_USAGE, "%s: layer %d has experts: channels that all of them share cannot be cut", run->model->path,
                           (int)t->anatomy.layer);
     if (role == ORGAN_ROLE_GATE || role == ORGAN_ROLE_UP)
         shares->rows = *keep;
@@ -151,6 +172,47 @@ static organ_status share_channels(const organ_cut_run *run, const organ_tensor 
         shares->cols = *keep;
     else if (role == ORGAN_ROLE_OTHER && (strstr(t->name, "mlp.") || strstr(t->name, "ffn_")))
         return refuse(t, "it is not known what it does in the feed-forward: channels cannot be cut", error);
+    return ORGAN_OK;
+}
+
+/* Rows of an expert's gate and up are its channels, of both in one matrix the one half and then the other. */
+static organ_status check_rows(const organ_cut_run *run, const organ_tensor *t, organ_role role, organ_error *error)
+{
+    const size_t at = run->weight_of[t - run->model->tensors];
+    const organ_weight *const w = at == SIZE_MAX ? NULL : &run->weights->weights[at];
+    const uint64_t halves = role == ORGAN_ROLE_GATE_UP ? 2 : 1;
+    if (role == ORGAN_ROLE_GATE_UP && strncmp(run->model->config.architecture, "GptOss", 6) == 0)
+        return refuse(t, "rows of gate and up take turns in it: its channels cannot be cut", error);
+    if (role != ORGAN_ROLE_DOWN && w && w->rank > 1 && t->anatomy.role == role &&
+        w->shape[w->rank - 2] != halves * run->expert_channels_before)
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has not the rows of %" PRIu64 " channels of gate%s", t->name,
+                          run->expert_channels_before, halves == 2 ? " and up" : " or up");
+    return ORGAN_OK;
+}
+
+/* What an expert keeps is its own: lists of rows and columns for each, of a stack all of them. */
+static organ_status share_expert_channels(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists,
+                                          organ_cut_shares *shares, organ_error *error)
+{
+    const organ_cut_keep *const each = run->cut->layers[t->anatomy.layer].expert_channels;
+    const organ_role role = owner_role(run, t);
+    const bool gate_up = role == ORGAN_ROLE_GATE_UP, rows = gate_up || role == ORGAN_ROLE_GATE || role == ORGAN_ROLE_UP;
+    const bool cols = role == ORGAN_ROLE_DOWN && t->anatomy.role != ORGAN_ROLE_BIAS;
+    if (role == ORGAN_ROLE_OTHER && strstr(t->name, "expert") && !strstr(t->name, "shared_expert"))
+        return refuse(t, "it is not known what it does in the experts: their channels cannot be cut", error);
+    if (t->anatomy.experts != ORGAN_EXPERTS_ROUTED || (!rows && !cols))
+        return ORGAN_OK;
+    if (check_rows(run, t, role, error))
+        return error->status;
+    const organ_cut_keep *const own = gate_up ? lists->each_gate_up : each;
+    if (t->anatomy.expert >= (int32_t)run->facts[t->anatomy.layer].experts)
+        return refuse(t, "is of an expert that the router of its layer does not have", error);
+    if (t->anatomy.expert >= 0) {
+        *(rows ? &shares->rows : &shares->cols) = own[t->anatomy.expert];
+        return ORGAN_OK;
+    }
+    *(rows ? &shares->each_rows : &shares->each_cols) = own;
+    shares->count = run->facts[t->anatomy.layer].experts;
     return ORGAN_OK;
 }
 
@@ -185,6 +247,8 @@ static organ_status share(const organ_cut_run *run, const organ_tensor *t, const
         return error->status;
     if (cut->channels.numbers && share_channels(run, t, lists, shares, error))
         return error->status;
+    if (cut->expert_channels && share_expert_channels(run, t, lists, shares, error))
+        return error->status;
     return cut->kv_heads.numbers ? share_heads(run, t, lists, shares, error) : ORGAN_OK;
 }
 
@@ -217,7 +281,7 @@ static bool changes(const organ_cut_part *part)
     for (size_t axis = 0; axis < ORGAN_CUT_AXES; axis++)
         if (part->axes[axis].numbers)
             return true;
-    return part->values != NULL || part->matrices > 0;
+    return part->each != NULL || part->values != NULL || part->matrices > 0;
 }
 
 static organ_status add_piece(organ_cut_run *run, const organ_tensor *t, const char *name, const organ_cut_part *part, organ_error *error)

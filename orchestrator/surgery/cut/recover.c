@@ -35,10 +35,18 @@ typedef struct side {
     const organ_kernels *kernels;
 } side;
 
-/* Rows that belong to something that may have been kept: row r >= skip to digest first + (r - skip) / each % count. */
+/* Rows that belong to something that may have been kept: row r >= skip to digest first + (r - skip) / each % count. With `halves` rows r
+ * and r + halves of each 2 halves of a stack belong together. */
 typedef struct rows_of {
-    uint64_t skip, each, first, count;
+    uint64_t skip, each, first, count, halves;
 } rows_of;
+
+static uint64_t place_of(const rows_of *of, uint64_t row)
+{
+    if (of->halves)
+        return row / (2 * of->halves) * of->halves + row % of->halves;
+    return of->first + (row - of->skip) / of->each % of->count;
+}
 
 /* Folds the values of rows into the digests of what they belong to. */
 static organ_status fold_rows(const side *s, const organ_weight *w, rows_of of, uint64_t *digests, organ_error *error)
@@ -57,7 +65,7 @@ static organ_status fold_rows(const side *s, const organ_weight *w, rows_of of, 
         organ_weight_read(reader, r, n, ORGAN_F32, values, scratch, error);
         for (size_t k = 0; k < n && !error->status; k++) {
             const uint64_t row = r + k;
-            uint64_t *const digest = row < of.skip ? NULL : &digests[of.first + (row - of.skip) / of.each % of.count];
+            uint64_t *const digest = row < of.skip ? NULL : &digests[place_of(&of, row)];
             if (digest)
                 *digest = XXH3_64bits_withSeed(values + k * cols, cols * sizeof *values, *digest);
         }
@@ -204,7 +212,7 @@ static uint64_t count_experts(const organ_model *model, const organ_weights *wei
 static organ_status digest_experts(const side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error)
 {
     const organ_weight *const router = weight_of(s->weights, layer, ORGAN_ROLE_ROUTER);
-    return router ? fold_rows(s, router, (rows_of){0, 1, 0, count}, digests, error) : ORGAN_OK;
+    return router ? fold_rows(s, router, (rows_of){0, 1, 0, count, 0}, digests, error) : ORGAN_OK;
 }
 
 static bool has_twins(const uint64_t *digests, uint64_t count)
@@ -225,9 +233,9 @@ static organ_status digest_matrices(const side *s, size_t layer, uint64_t count,
         const bool its = w->anatomy.layer == (int32_t)layer && w->anatomy.experts == ORGAN_EXPERTS_ROUTED &&
                          (w->anatomy.role == ORGAN_ROLE_UP || w->anatomy.role == ORGAN_ROLE_GATE_UP) && w->rank > 1;
         if (its && w->anatomy.expert < 0 && m.rows && m.count == count)
-            fold_rows(s, w, (rows_of){0, m.rows, 0, count}, digests, error);
+            fold_rows(s, w, (rows_of){0, m.rows, 0, count, 0}, digests, error);
         else if (its && w->anatomy.expert >= 0 && (uint64_t)w->anatomy.expert < count && m.rows)
-            fold_rows(s, w, (rows_of){0, m.rows, (uint64_t)w->anatomy.expert, 1}, digests, error);
+            fold_rows(s, w, (rows_of){0, m.rows, (uint64_t)w->anatomy.expert, 1, 0}, digests, error);
     }
     return error->status;
 }
@@ -244,7 +252,7 @@ static organ_status digest_channels(const side *s, size_t layer, uint64_t count,
     static const organ_role roles[] = {ORGAN_ROLE_UP, ORGAN_ROLE_GATE, ORGAN_ROLE_GATE_UP};
     for (size_t k = 0; k < sizeof roles / sizeof *roles; k++) {
         const organ_weight *const w = weight_of(s->weights, layer, roles[k]);
-        if (w && fold_rows(s, w, (rows_of){0, 1, 0, count}, digests, error))
+        if (w && fold_rows(s, w, (rows_of){0, 1, 0, count, 0}, digests, error))
             return error->status;
     }
     return ORGAN_OK;
@@ -267,10 +275,10 @@ static organ_status digest_heads(const side *s, size_t layer, uint64_t count, ui
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: layer %zu: the columns of '%s' are not those of %llu heads", s->model->path, layer,
                           o->name, (unsigned long long)heads);
     if (fused)
-        return fold_rows(s, fused, (rows_of){heads * head, head, 0, count}, digests, error);
+        return fold_rows(s, fused, (rows_of){heads * head, head, 0, count, 0}, digests, error);
     for (size_t k = 0; k < 2; k++) {
         const organ_weight *const w = weight_of(s->weights, layer, roles[k]);
-        if (w && fold_rows(s, w, (rows_of){0, head, 0, count}, digests, error))
+        if (w && fold_rows(s, w, (rows_of){0, head, 0, count, 0}, digests, error))
             return error->status;
     }
     return ORGAN_OK;
@@ -299,6 +307,73 @@ static organ_status find_kept(organ_cut_recovery *r, const kind *k, size_t layer
     return error->status;
 }
 
+/* ---- channels of experts ---- */
+
+static organ_status digest_expert_channels(const side *s, size_t layer, uint64_t experts, uint64_t count, uint64_t *digests,
+                                           organ_error *error)
+{
+    static const organ_role roles[] = {ORGAN_ROLE_UP, ORGAN_ROLE_GATE, ORGAN_ROLE_GATE_UP};
+    for (size_t k = 0; k < sizeof roles / sizeof *roles * s->weights->count && !error->status; k++) {
+        const organ_role role = roles[k / s->weights->count];
+        const organ_weight *const w = &s->weights->weights[k % s->weights->count];
+        const organ_matrices m = organ_weight_matrices(w);
+        const bool fused = role == ORGAN_ROLE_GATE_UP;
+        if (w->anatomy.layer != (int32_t)layer || w->anatomy.role != role || w->anatomy.experts != ORGAN_EXPERTS_ROUTED ||
+            m.rows != (fused ? 2 : 1) * count)
+            continue;
+        if (w->anatomy.expert < 0 && m.count == experts)
+            fold_rows(s, w, (rows_of){0, 1, 0, experts * count, fused ? count : 0}, digests, error);
+        else if (w->anatomy.expert >= 0 && (uint64_t)w->anatomy.expert < experts)
+            fold_rows(s, w, (rows_of){0, 1, (uint64_t)w->anatomy.expert * count, count, 0}, digests, error);
+    }
+    return error->status;
+}
+
+/* Numbers that a layer has in the donor and in the copy. */
+typedef struct counts {
+    uint64_t experts, copy_experts, have, left;
+} counts;
+
+static organ_status match_experts(organ_cut_recovery *r, size_t layer, const counts *n, const uint64_t *was, const uint64_t *is,
+                                  organ_error *error)
+{
+    const organ_cut_keep *const experts = &r->layers[layer].experts;
+    organ_cut_keep *const each = organ_arena_take(&r->arena, (size_t)(n->experts + 1) * sizeof *each);
+    if (!each)
+        return organ_fail_memory(error, r->copy->path);
+    memset(each, 0, (size_t)n->experts * sizeof *each);
+    for (size_t k = 0; k < n->copy_experts && !error->status; k++) {
+        const size_t expert = experts->numbers ? experts->numbers[k] : k;
+        char what[48];
+        snprintf(what, sizeof what, "expert %zu: channel", k);
+        if (expert < n->experts)
+            match(r, layer, what, was + expert * n->have, (size_t)n->have, is + k * n->left, (size_t)n->left, &each[expert], error);
+    }
+    r->layers[layer].expert_channels = each;
+    return error->status;
+}
+
+static organ_status find_expert_channels(organ_cut_recovery *r, size_t layer, size_t becomes, organ_error *error)
+{
+    const side donor = {r->donor, r->donor_weights, r->engine->kernels}, copy = {r->copy, r->copy_weights, r->engine->kernels};
+    const organ_cut_keep *const experts = &r->layers[layer].experts;
+    const counts n = {organ_cut_experts(r->donor, layer), organ_cut_experts(r->copy, becomes),
+                      organ_cut_channels(r->donor_weights, layer, ORGAN_EXPERTS_ROUTED),
+                      organ_cut_channels(r->copy_weights, becomes, ORGAN_EXPERTS_ROUTED)};
+    if (n.left >= n.have || n.left == 0 || (experts->numbers ? experts->count : n.experts) != n.copy_experts)
+        return ORGAN_OK;
+    uint64_t *const was = calloc((size_t)n.experts, (size_t)n.have * sizeof *was);
+    uint64_t *const is = calloc((size_t)n.copy_experts, (size_t)n.left * sizeof *is);
+    if (!was || !is)
+        organ_fail_memory(error, r->copy->path);
+    else if (digest_expert_channels(&donor, layer, n.experts, n.have, was, error) == ORGAN_OK &&
+             digest_expert_channels(&copy, becomes, n.copy_experts, n.left, is, error) == ORGAN_OK)
+        match_experts(r, layer, &n, was, is, error);
+    free(was);
+    free(is);
+    return error->status;
+}
+
 organ_status organ_cut_recover(organ_cut_recovery *r, organ_error *error)
 {
     r->layer_count = organ_cut_layers(r->donor);
@@ -315,6 +390,8 @@ organ_status organ_cut_recover(organ_cut_recovery *r, organ_error *error)
             continue;
         for (size_t k = 0; k < sizeof kinds / sizeof *kinds && !error->status; k++)
             find_kept(r, &kinds[k], l, becomes, keeps[k], error);
+        if (!error->status)
+            find_expert_channels(r, l, becomes, error);
         becomes++;
     }
     return error->status;

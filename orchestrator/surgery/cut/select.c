@@ -170,6 +170,60 @@ static organ_status select_of_weight(organ_cut_run *run, const organ_weight *w, 
     return follow_both(run, w, part, shares, rows, cols, error);
 }
 
+/* ---- stacks of which each matrix keeps places of its own ---- */
+
+/* A bias has a row for each matrix. */
+static organ_status select_matrix(organ_cut_run *run, const organ_cut_shares *one, bool bias, organ_cut_part *part, organ_error *error)
+{
+    const organ_tensor *const t = part->tensor;
+    const size_t at = run->weight_of[t - run->model->tensors];
+    if (bias)
+        return follow(run, part, 1, &one->rows, t->shape[1], ONE, error);
+    return select_of_weight(run, &run->weights->weights[at], one, part, error);
+}
+
+/* Takes over what stays of matrix `number`, which has been found as if it were that of all. */
+static organ_status take_each(organ_cut_part *part, organ_cut_keep *each, uint32_t number, const organ_cut_part *found, organ_error *error)
+{
+    for (unsigned axis = 1; axis < part->tensor->rank; axis++)
+        if (found->axes[axis].numbers) {
+            part->each = each;
+            part->each_axis = axis;
+            part->shape[axis] = found->shape[axis];
+            each[number] = found->axes[axis];
+        }
+    return found->axes[0].numbers || found->values
+               ? organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': its first axis is not that of experts alone: they cannot lose channels",
+                            part->tensor->name)
+               : ORGAN_OK;
+}
+
+static organ_status select_each(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part, organ_error *error)
+{
+    const organ_tensor *const t = part->tensor;
+    const size_t at = run->weight_of[t - run->model->tensors];
+    const organ_weight *const w = at == SIZE_MAX ? NULL : &run->weights->weights[at];
+    const bool bias = t->rank == 2 && t->anatomy.role == ORGAN_ROLE_BIAS;
+    if ((w && t == w->global) || t->elements == shares->count || t->elements == 1) /* a scale of each matrix, or of all */
+        return ORGAN_OK;
+    if (!bias && (!w || w->rank != 3 || t->rank != 3 || t->shape[0] != shares->count))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "tensor '%s': is not known to have a matrix for each of %" PRIu32 " experts: they cannot lose channels", t->name,
+                          shares->count);
+    organ_cut_keep *const each = organ_arena_take(&run->arena, shares->count * sizeof *each);
+    if (!each)
+        return organ_fail_memory(error, t->name);
+    memset(each, 0, shares->count * sizeof *each);
+    for (uint32_t e = 0; e < shares->count && !error->status; e++) {
+        const organ_cut_shares one = {.rows = shares->each_rows ? shares->each_rows[e] : (organ_cut_keep){NULL, 0},
+                                      .cols = shares->each_cols ? shares->each_cols[e] : (organ_cut_keep){NULL, 0}};
+        organ_cut_part found = *part;
+        if ((one.rows.numbers || one.cols.numbers) && select_matrix(run, &one, bias, &found, error) == ORGAN_OK)
+            take_each(part, each, e, &found, error);
+    }
+    return error->status;
+}
+
 organ_status organ_cut_select(organ_cut_run *run, const organ_cut_shares *shares, organ_cut_part *part, organ_error *error)
 {
     const organ_tensor *const t = part->tensor;
@@ -179,6 +233,8 @@ organ_status organ_cut_select(organ_cut_run *run, const organ_cut_shares *shares
                           ORGAN_CUT_AXES);
     if (t->rank)
         memcpy(part->shape, t->shape, t->rank * sizeof *t->shape);
+    if (shares->count && select_each(run, shares, part, error))
+        return error->status;
     if (shares->experts.numbers)
         return follow(run, part, 0, &shares->experts, t->shape[0], ONE, error);
     if (!shares->rows.numbers && !shares->cols.numbers)

@@ -54,7 +54,7 @@ organ_status organ_width_choices_get(const organ_width_job *job, const organ_wid
 
 static organ_status digest(const organ_width_job *job, const organ_width_part *part, char digits[17], organ_error *error)
 {
-    const uint64_t bytes = part->tensor->shape[0] * organ_width_columns(part) * sizeof(float);
+    const uint64_t bytes = organ_width_rows(part) * organ_width_columns(part) * sizeof(float);
     return organ_run_digest(read_values, &job->choices, part->at, bytes, NULL, digits, error);
 }
 
@@ -67,21 +67,22 @@ organ_status organ_width_choices_add(organ_width_job *job, organ_width_part *par
     if (digest(job, part, digits, error) != ORGAN_OK)
         return error->status;
     job->choices.output.done++;
-    return organ_run_journal_add(&job->choices.journal,
-                                 ORGAN_OBJECT(SET_BYTES("tensor", part->tensor->name), SET_TEXT("xxh3", digits),
-                                              SET("kept", organ_ids_json(part->kept, part->share->keep)),
-                                              SET("energy", organ_exact_json(r->energy)), SET("loss", organ_exact_json(r->loss)),
-                                              SET("foretold", organ_exact_json(r->foretold)), SET_COUNT("tokens", r->tokens),
-                                              SET_FLAG("blocks", r->block_diagonal)),
-                                 error);
+    return organ_run_journal_add(
+        &job->choices.journal,
+        ORGAN_OBJECT(SET_BYTES("tensor", part->tensor->name), SET_IF(part->matrix, "matrix", json_integer((json_int_t)part->matrix)),
+                     SET_TEXT("xxh3", digits), SET("kept", organ_ids_json(part->kept, part->share->keep)),
+                     SET("energy", organ_exact_json(r->energy)), SET("loss", organ_exact_json(r->loss)),
+                     SET("foretold", organ_exact_json(r->foretold)), SET_COUNT("tokens", r->tokens), SET_FLAG("blocks", r->block_diagonal)),
+        error);
 }
 
 static organ_width_part *part_of(const organ_width_job *job, const json_t *line)
 {
     const char *const name = json_string_value(json_object_get(line, "tensor"));
+    const json_int_t matrix = json_integer_value(json_object_get(line, "matrix"));
     for (size_t k = 0; name && k < job->targets.count; k++)
-        if (strcmp(job->parts[k].tensor->name, name) == 0)
-            return &job->parts[k];
+        if (strcmp(job->targets.tensors[k]->name, name) == 0 && matrix >= 0 && matrix < (json_int_t)(job->first[k + 1] - job->first[k]))
+            return &job->parts[job->first[k] + (size_t)matrix];
     return NULL;
 }
 
@@ -185,7 +186,7 @@ organ_status organ_width_choices_begin(organ_width_job *job, organ_error *error)
     if (name_place(job, error) != ORGAN_OK)
         return error->status;
     c->output = (organ_output){
-        .path = c->place, .force = o->force, .resume = o->resume, .journal = &c->journal, .all = job->targets.count, .ranks = ranks};
+        .path = c->place, .force = o->force, .resume = o->resume, .journal = &c->journal, .all = job->part_count, .ranks = ranks};
     c->begun = !organ_ranks_first(ranks) || organ_output_begin(&c->output, c->bytes, error) == ORGAN_OK;
     organ_output_share(&c->output, error);
     if (error->status)

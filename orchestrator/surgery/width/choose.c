@@ -21,7 +21,7 @@ typedef struct strip {
 static organ_status open_strip(const organ_width_part *part, strip *s, organ_error *error)
 {
     s->cols = (size_t)organ_width_columns(part);
-    s->rows = organ_lesser(organ_larger(STRIP_BYTES / (s->cols * sizeof(float)), 1), (size_t)part->tensor->shape[0]);
+    s->rows = organ_lesser(organ_larger(STRIP_BYTES / (s->cols * sizeof(float)), 1), (size_t)organ_width_rows(part));
     s->values = organ_floats(s->rows, s->cols);
     return s->values ? ORGAN_OK : organ_fail_memory(error, part->tensor->name);
 }
@@ -38,7 +38,7 @@ static void move_row(const organ_width_part *part, float *whole, float *kept, bo
 
 static organ_status keep_values(organ_width_job *job, organ_width_part *part, float *weights, organ_error *error)
 {
-    const size_t rows = (size_t)part->tensor->shape[0], cols = (size_t)part->tensor->shape[1];
+    const size_t rows = (size_t)organ_width_rows(part), cols = part->share->whole * part->share->columns;
     strip s = {0};
     open_strip(part, &s, error);
     for (size_t first = 0; first < rows && !error->status; first += s.rows) {
@@ -57,17 +57,26 @@ static uint64_t matrix_memory(void *context, const organ_along_text *along, cons
 {
     const organ_width_job *const job = context;
     const organ_matrices m = organ_tensor_matrices(tensor);
-    const size_t group = tensor->anatomy.role == ORGAN_ROLE_O ? job->heads.columns : 1;
+    const organ_width_kind kind = organ_width_kind_of(tensor);
+    const uint64_t moments = kind == ORGAN_WIDTH_EXPERTS ? organ_calibration_memory(m.cols, m.rows, false, true) : 0;
     (void)along;
-    return organ_narrow_memory(m.rows, m.cols, group) + organ_larger(STRIP_BYTES, (size_t)m.cols * sizeof(float));
+    return moments + organ_narrow_memory(m.rows, m.cols, job->shares[kind].columns) +
+           organ_larger(STRIP_BYTES, (size_t)m.cols * sizeof(float));
 }
 
-static bool is_done(void *context, size_t target) { return ((const organ_width_job *)context)->parts[target].done; }
+static bool is_done(void *context, size_t target)
+{
+    const organ_width_job *const job = context;
+    for (size_t k = job->first[target]; k < job->first[target + 1]; k++)
+        if (!job->parts[k].done)
+            return false;
+    return true;
+}
 
 static organ_status restore(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
 {
     const organ_width_job *const job = context;
-    const organ_width_part *const part = &job->parts[matrix->target];
+    const organ_width_part *const part = &job->parts[job->first[matrix->target] + matrix->matrix];
     strip s = {0};
     memset(weights, 0, (size_t)(matrix->rows * matrix->cols) * sizeof *weights);
     open_strip(part, &s, error);
@@ -81,32 +90,44 @@ static organ_status restore(void *context, const organ_along_matrix *matrix, flo
     return error->status;
 }
 
-static void tell(const organ_width_job *job, const organ_width_part *part)
+/* Bytes of the donor that a part is made of. */
+static uint64_t bytes_of(const organ_width_part *part) { return part->tensor->bytes / organ_tensor_matrices(part->tensor).count; }
+
+static void tell(const organ_width_job *job, const organ_width_part *part, const char *name)
 {
     char remark[64];
     const organ_narrow_report *const r = &part->report;
-    snprintf(remark, sizeof remark, "%.2f %% lost", r->energy > 0 ? 100 * r->loss / r->energy : 0.0);
-    organ_progress_advance(job->progress, part->tensor->bytes, part->tensor->name, remark);
+    snprintf(remark, sizeof remark, r->tokens ? "%.2f %% lost" : "no token, chosen by norms",
+             r->energy > 0 ? 100 * r->loss / r->energy : 0.0);
+    organ_progress_advance(job->progress, bytes_of(part), name, remark);
 }
 
-/* Every rank comes to the same, and the first one keeps it. */
-static organ_status change(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
+static organ_status narrow(organ_width_job *job, organ_width_part *part, const organ_along_matrix *matrix, float *weights,
+                           organ_error *error)
 {
-    organ_width_job *const job = context;
-    organ_width_part *const part = &job->parts[matrix->target];
     const organ_width_options *const o = job->options;
     const organ_narrow_options options = {.name = matrix->name,
                                           .group = part->share->columns,
                                           .keep = part->share->keep,
                                           .by_magnitude = strcmp(o->score, "wanda") == 0,
                                           .no_resolve = o->no_resolve};
-    if (organ_narrow_matrix(job->engine, &options, matrix->calibration, weights, (size_t)matrix->rows, (size_t)matrix->cols, part->kept,
-                            &part->report, error) != ORGAN_OK)
+    if (!matrix->calibration)
+        return organ_width_by_norms(job, part, weights, error);
+    return organ_narrow_matrix(job->engine, &options, matrix->calibration, weights, (size_t)matrix->rows, (size_t)matrix->cols, part->kept,
+                               &part->report, error);
+}
+
+/* Every rank comes to the same, and the first one keeps it. */
+static organ_status change(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
+{
+    organ_width_job *const job = context;
+    organ_width_part *const part = &job->parts[job->first[matrix->target] + matrix->matrix];
+    if (narrow(job, part, matrix, weights, error) != ORGAN_OK)
         return error->status;
     if (organ_ranks_first(job->engine->ranks) && keep_values(job, part, weights, error) != ORGAN_OK)
         return error->status;
     part->done = true;
-    tell(job, part);
+    tell(job, part, matrix->name);
     return ORGAN_OK;
 }
 
@@ -124,8 +145,13 @@ organ_status organ_width_text(organ_width_job *job, organ_error *error)
                                       .doing = "narrowing",
                                       .streams = ORGAN_ALONG_CHANGED,
                                       .moments_only = true};
-    job->work =
-        (organ_along_work){.context = job, .memory = matrix_memory, .done = is_done, .restore = restore, .change = change, .alike = true};
+    job->work = (organ_along_work){.context = job,
+                                   .memory = matrix_memory,
+                                   .done = is_done,
+                                   .restore = restore,
+                                   .change = change,
+                                   .alike = true,
+                                   .mixtures = job->shares[ORGAN_WIDTH_EXPERTS].keep > 0};
     if (organ_along_open(&job->walk, job->model, &job->targets, &job->work, job->engine, job->progress, &job->along, error) != ORGAN_OK)
         return error->status;
     snprintf(job->digest, sizeof job->digest, "%s", organ_along_describe(job->along)->digest);
@@ -137,9 +163,9 @@ organ_status organ_width_choose(organ_width_job *job, organ_error *error)
 {
     uint64_t bytes = 0;
     size_t count = 0;
-    for (size_t k = 0; k < job->targets.count; k++)
+    for (size_t k = 0; k < job->part_count; k++)
         if (!job->parts[k].done) {
-            bytes += job->targets.tensors[k]->bytes;
+            bytes += bytes_of(&job->parts[k]);
             count++;
         }
     if (count) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What a model has of channels and heads, how many of them stay, and the projections that lose columns by it. */
+ * What a model has of channels and heads, and how many of them stay. */
 #include "orchestrator/surgery/width/job.h"
 
 #include "formats/base/path.h"
@@ -66,40 +66,51 @@ static organ_status read_wish(const wish *w, size_t *keep, organ_error *error)
 
 /* ---- what there is ---- */
 
-static bool is_down(const organ_tensor *t) { return t->anatomy.role == ORGAN_ROLE_DOWN && t->anatomy.layer >= 0; }
-static bool is_output(const organ_tensor *t) { return t->anatomy.role == ORGAN_ROLE_O && t->anatomy.layer >= 0; }
-
-/* config.json and key-values have one width for all layers. */
-static organ_status take_width(const organ_model *model, const organ_tensor *t, size_t *width, organ_error *error)
+/* config.json and key-values have one width for all layers and one for all experts. */
+static organ_status take_width(organ_width_job *job, const organ_tensor *t, organ_error *error)
 {
     const uint64_t cols = organ_tensor_matrices(t).cols;
-    if (t->anatomy.experts != ORGAN_EXPERTS_NONE)
+    organ_width_share *const share = &job->shares[organ_width_kind_of(t)];
+    if (t->anatomy.experts == ORGAN_EXPERTS_SHARED)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: '%s' belongs to experts: --ffn takes channels out of feed-forwards without experts alone; organ experts "
-                          "takes out whole experts",
-                          model->path, t->name);
-    if (*width && *width != cols)
+                          "%s: '%s' belongs to shared experts, which the forward pass does not know: --ffn cannot narrow this model",
+                          job->model->path, t->name);
+    if (share->whole && share->whole != cols)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: '%s' has %llu channels, and those before it have %zu: only layers of one width can be narrowed", model->path,
-                          t->name, (unsigned long long)cols, *width);
-    *width = (size_t)cols;
+                          "%s: '%s' has %llu channels, and those before it have %zu: only layers of one width can be narrowed",
+                          job->model->path, t->name, (unsigned long long)cols, share->whole);
+    *share = (organ_width_share){.whole = (size_t)cols, .columns = 1};
     return ORGAN_OK;
+}
+
+static organ_status wish_channels(organ_width_job *job, organ_width_kind kind, organ_error *error)
+{
+    const organ_width_options *const o = job->options;
+    organ_width_share *const share = &job->shares[kind];
+    const char *const what = kind == ORGAN_WIDTH_EXPERTS ? "channels of an expert" : "channels";
+    if (!share->whole)
+        return ORGAN_OK;
+    share->multiple = o->multiple_of ? o->multiple_of : job->model->gguf && share->whole % MANY == 0 ? MANY : FEW;
+    return read_wish(&(wish){"ffn", o->ffn, what, share->whole, share->multiple}, &share->keep, error);
 }
 
 static organ_status plan_ffn(organ_width_job *job, organ_error *error)
 {
-    const organ_width_options *const o = job->options;
     const organ_model *const model = job->model;
-    size_t width = 0;
-    for (size_t t = 0; t < model->tensor_count && !error->status; t++)
-        if (is_down(&model->tensors[t]))
-            take_width(model, &model->tensors[t], &width, error);
-    if (!error->status && width == 0)
+    for (size_t t = 0; t < model->tensor_count && !error->status; t++) {
+        const organ_width_kind kind = organ_width_kind_of(&model->tensors[t]);
+        if (kind == ORGAN_WIDTH_CHANNELS || kind == ORGAN_WIDTH_EXPERTS)
+            take_width(job, &model->tensors[t], error);
+    }
+    const size_t dense = job->shares[ORGAN_WIDTH_CHANNELS].whole, experts = job->shares[ORGAN_WIDTH_EXPERTS].whole;
+    if (!error->status && !dense && !experts)
         return organ_fail(error, ORGAN_USAGE, "%s: has no down projection whose columns --ffn could take", model->path);
-    job->multiple = o->multiple_of ? o->multiple_of : model->gguf && width % MANY == 0 ? MANY : FEW;
-    job->ffn = (organ_width_share){.whole = width, .columns = 1};
-    const wish w = {"ffn", o->ffn, "channels", width, job->multiple};
-    return error->status ? error->status : read_wish(&w, &job->ffn.keep, error);
+    if (!error->status && dense && experts && !strchr(job->options->ffn, '%'))
+        return organ_fail(error, ORGAN_USAGE, "--ffn %s: %s has feed-forwards of %zu channels and experts of %zu: say which share stays",
+                          job->options->ffn, model->path, dense, experts);
+    if (error->status || wish_channels(job, ORGAN_WIDTH_CHANNELS, error))
+        return error->status;
+    return wish_channels(job, ORGAN_WIDTH_EXPERTS, error);
 }
 
 /* llama.cpp takes the heads of these to be as wide as the hidden size together, whatever attention.key_length says. */
@@ -122,80 +133,19 @@ static organ_status plan_heads(organ_width_job *job, organ_error *error)
     if (check_reader(job, error) || organ_forward_config_read(job->model, &config, error))
         return error->status;
     job->query_heads = config.heads;
-    job->heads = (organ_width_share){.whole = config.kv_heads, .columns = (size_t)config.heads / config.kv_heads * config.head_dim};
+    organ_width_share *const share = &job->shares[ORGAN_WIDTH_HEADS];
+    *share = (organ_width_share){.whole = config.kv_heads, .columns = (size_t)config.heads / config.kv_heads * config.head_dim};
     organ_forward_config_release(&config);
-    const wish w = {"heads", job->options->heads, "heads of K and V", job->heads.whole, 1};
-    if (job->heads.whole < 2)
+    const wish w = {"heads", job->options->heads, "heads of K and V", share->whole, 1};
+    if (share->whole < 2)
         return organ_fail(error, ORGAN_USAGE, "%s: has one head of K and V: --heads has nothing to take away", job->model->path);
-    return read_wish(&w, &job->heads.keep, error);
-}
-
-/* ---- the projections ---- */
-
-static organ_status take_part(organ_width_job *job, const organ_tensor *t, organ_error *error)
-{
-    static const char format[] = "%.300s: tensor '%.200s': dtype %s cannot be solved anew, only BF16, F16 and F32 can";
-    const organ_model *const model = job->model;
-    const bool heads = is_output(t);
-    const organ_width_share *const share = heads ? &job->heads : &job->ffn;
-    const char *const file = model->files[t->file].path, *const dtype = organ_dtype_describe(t->dtype)->name;
-    if (t->rank != 2 || t->shape[1] != share->whole * share->columns)
-        return organ_fail(error, ORGAN_USAGE, "%s: '%s' has not the %zu columns of %zu %s", model->path, t->name,
-                          share->whole * share->columns, share->whole, heads ? "heads of K and V" : "channels");
-    if (organ_dtype_is_blocks(t->dtype))
-        return organ_dequantize_first(model, error, format, file, t->name, dtype);
-    if (!organ_target_is_float(t))
-        return organ_fail(error, ORGAN_BAD_INPUT, format, file, t->name, dtype);
-    organ_width_part *const part = &job->parts[job->targets.count];
-    *part = (organ_width_part){.tensor = t, .share = share, .heads = heads, .at = job->choices.bytes};
-    if (!(part->kept = calloc(share->keep, sizeof *part->kept)))
-        return organ_fail_memory(error, model->path);
-    for (size_t k = 0; k < share->keep; k++)
-        part->kept[k] = (uint32_t)k;
-    job->choices.bytes += t->shape[0] * organ_width_columns(part) * sizeof(float);
-    job->targets.tensors[job->targets.count++] = t;
-    job->targets.elements += t->elements;
-    job->targets.bytes += t->bytes;
-    return ORGAN_OK;
-}
-
-static organ_status list_parts(organ_width_job *job, organ_error *error)
-{
-    const organ_model *const model = job->model;
-    const size_t room = model->tensor_count + 1;
-    job->targets.tensors = calloc(room, sizeof *job->targets.tensors);
-    job->targets.chosen = calloc(room, sizeof *job->targets.chosen);
-    job->parts = calloc(room, sizeof *job->parts);
-    if (!job->targets.tensors || !job->targets.chosen || !job->parts)
-        return organ_fail_memory(error, model->path);
-    for (size_t t = 0; t < model->tensor_count; t++)
-        job->targets.chosen[t] = (job->ffn.keep && is_down(&model->tensors[t])) || (job->heads.keep && is_output(&model->tensors[t]));
-    if (organ_plain_only(model, job->targets.chosen, error) != ORGAN_OK)
-        return error->status;
-    for (size_t t = 0; t < model->tensor_count && !error->status; t++)
-        if (job->targets.chosen[t])
-            take_part(job, &model->tensors[t], error);
-    return error->status;
-}
-
-/* What the room of cuts is told; the numbers in it are those that the parts choose later. */
-static organ_status list_layers(organ_width_job *job, organ_error *error)
-{
-    job->layer_count = organ_cut_layers(job->model);
-    if (!(job->layers = calloc(job->layer_count + 1, sizeof *job->layers)))
-        return organ_fail_memory(error, job->model->path);
-    for (size_t k = 0; k < job->targets.count; k++) {
-        const organ_width_part *const part = &job->parts[k];
-        organ_cut_layer *const layer = &job->layers[part->tensor->anatomy.layer];
-        *(part->heads ? &layer->kv_heads : &layer->channels) = (organ_cut_keep){part->kept, part->share->keep};
-    }
-    return ORGAN_OK;
+    return read_wish(&w, &share->keep, error);
 }
 
 organ_status organ_width_plan(organ_width_job *job, organ_error *error)
 {
     const organ_width_options *const o = job->options;
-    if ((o->ffn && plan_ffn(job, error)) || (o->heads && plan_heads(job, error)) || list_parts(job, error))
+    if ((o->ffn && plan_ffn(job, error)) || (o->heads && plan_heads(job, error)))
         return error->status;
-    return list_layers(job, error);
+    return organ_width_list(job, error);
 }

@@ -25,12 +25,12 @@ static organ_status check_options(const organ_width_options *o, organ_error *err
 /* What was solved, as the output has it. */
 static organ_status put_part(const organ_width_job *job, organ_cut_run *run, const organ_width_part *part, organ_error *error)
 {
-    const uint64_t rows = part->tensor->shape[0];
+    const uint64_t rows = organ_width_rows(part);
     float *const values = organ_floats((size_t)rows, (size_t)organ_width_columns(part));
     if (!values)
         organ_fail_memory(error, part->tensor->name);
     else if (organ_width_choices_get(job, part, values, 0, rows, error) == ORGAN_OK)
-        organ_cut_put(run, part->tensor, 0, organ_ranks_first(job->engine->ranks), values, error);
+        organ_cut_put(run, part->tensor, part->matrix, organ_ranks_first(job->engine->ranks), values, error);
     free(values);
     return error->status;
 }
@@ -38,7 +38,7 @@ static organ_status put_part(const organ_width_job *job, organ_cut_run *run, con
 static organ_status put_parts(void *context, organ_cut_run *run, organ_error *error)
 {
     const organ_width_job *const job = context;
-    for (size_t k = 0; k < job->targets.count && !error->status; k++)
+    for (size_t k = 0; k < job->part_count && !error->status; k++)
         if (!organ_cut_done(run, job->parts[k].tensor))
             put_part(job, run, &job->parts[k], error);
     return error->status;
@@ -98,10 +98,12 @@ static void close_width(void *context)
     organ_width_job *const job = context;
     organ_along_close(job->along);
     json_decref(job->calibration);
-    for (size_t k = 0; k < job->targets.count; k++)
+    for (size_t k = 0; k < job->part_count; k++)
         free(job->parts[k].kept);
     free(job->parts);
+    free(job->first);
     free(job->layers);
+    free(job->experts);
     organ_targets_free(&job->targets);
     organ_model_close(job->model);
 }

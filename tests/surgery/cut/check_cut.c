@@ -6,6 +6,12 @@
 
 int main(void)
 {
-    Suite *const suites[] = {cut_experts_suite(), cut_blocks_suite(), cut_widths_suite(), cut_faults_suite(), cut_audit_suite(), NULL};
+    Suite *const suites[] = {cut_experts_suite(),
+                             cut_blocks_suite(),
+                             cut_widths_suite(),
+                             cut_expert_widths_suite(),
+                             cut_faults_suite(),
+                             cut_audit_suite(),
+                             NULL};
     return run_suites(suites);
 }

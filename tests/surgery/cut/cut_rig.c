@@ -210,6 +210,24 @@ static const char *read_numbers(const char *s, uint32_t *list, size_t *count)
     return s;
 }
 
+/* "1,2/0,3", one list behind the other; what stays is behind them. */
+static const char *read_experts(const char *s, uint32_t *list, organ_cut_layer *layer)
+{
+    static organ_cut_keep keeps[RIG_LAYERS * 8];
+    static size_t used;
+    organ_cut_keep *each = &keeps[used % RIG_LAYERS * 8];
+    layer->expert_channels = each;
+    used++;
+    for (;; s++) {
+        each->numbers = list;
+        s = read_numbers(s, list, &each->count);
+        list += each->count;
+        each++;
+        if (*s != '/')
+            return s;
+    }
+}
+
 static void read_cut(const char *words, organ_cut_layer *layers, uint32_t (*lists)[4096])
 {
     size_t used = 0;
@@ -222,6 +240,10 @@ static void read_cut(const char *words, organ_cut_layer *layers, uint32_t (*list
         layers[layer].dropped = layers[layer].dropped || kind == 'd';
         if (kind == 'd')
             continue;
+        if (kind == 'x') {
+            s = read_experts(s + 1, lists[used++], &layers[layer]);
+            continue;
+        }
         organ_cut_keep *const keep = kind == 'e' ? &layers[layer].experts : kind == 'c' ? &layers[layer].channels : &layers[layer].kv_heads;
         keep->numbers = lists[used];
         s = read_numbers(s + 1, lists[used++], &keep->count);
@@ -382,13 +404,15 @@ static unsigned char *load_tensor(const organ_model *model, const organ_tensor *
 
 /* Places that stay along each axis, element by element. */
 typedef struct wanted {
-    uint32_t lists[4][4096];
+    uint32_t lists[4][4096]; /* of the axis `each` one behind the other for each number of the first */
     size_t counts[4];
+    unsigned each;      /* 0: none */
     uint64_t places[4]; /* of the donor */
 } wanted;
 
 static void read_axes(const char *text, const organ_tensor *donor, wanted *w)
 {
+    w->each = 0;
     for (unsigned axis = 0; axis < donor->rank; axis++) {
         const unsigned block = axis + 1 == donor->rank ? organ_dtype_describe(donor->dtype)->elements : 1;
         w->places[axis] = w->counts[axis] = (size_t)(donor->shape[axis] / block);
@@ -399,6 +423,12 @@ static void read_axes(const char *text, const organ_tensor *donor, wanted *w)
         const unsigned axis = (unsigned)(*s - '0');
         REQUIRE(axis < donor->rank);
         s = read_numbers(s + 2, w->lists[axis], &w->counts[axis]);
+        for (size_t more = 1; *s == '/'; more++) {
+            size_t count;
+            s = read_numbers(s + 1, w->lists[axis] + more * w->counts[axis], &count);
+            REQUIRE(count == w->counts[axis]);
+            w->each = axis;
+        }
     }
 }
 
@@ -419,7 +449,8 @@ static void compare(const organ_tensor *made, const unsigned char *found, const 
     for (size_t k = 0; k < all; k++) {
         size_t left = k, at = 0, each = 1;
         for (unsigned axis = donor->rank; axis-- > 0;) {
-            at += each * w.lists[axis][left % w.counts[axis]];
+            const size_t first = axis && axis == w.each ? k / (all / w.counts[0]) * w.counts[axis] : 0;
+            at += each * w.lists[axis][first + left % w.counts[axis]];
             each *= (size_t)w.places[axis];
             left /= w.counts[axis];
         }

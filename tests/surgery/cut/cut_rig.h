@@ -12,7 +12,7 @@
 #define RIG_LAYERS 12
 
 /* What is cut, as words: "e0:1,3 d2 c1:0,1 h0:1" keeps experts 1 and 3 of layer 0, drops layer 2, keeps channels 0 and 1 of layer 1 and the
- * head 1 of K and V of layer 0. 0-31 is a range. */
+ * head 1 of K and V of layer 0; "x0:1,2/0,3" keeps channels 1 and 2 of expert 0 of layer 0, 0 and 3 of its expert 1. 0-31 is a range. */
 typedef struct cut_way {
     const char *donor;    /* a name in the scratch directory; NULL: "donor", or "donor.gguf" where there is one */
     const char *cut;      /* NULL: "e0:1,3" */
@@ -50,8 +50,8 @@ void audit_finds(const char *output, bool compensated, const char *word);
 void cut_refused(cut_way way, organ_status status, const char *word);
 
 /* The tensors of an output are those of the lines, no more and no fewer: "NAME = DONOR", all bytes of that tensor of the donor, or
- * "NAME = DONOR 0:1,3;2:0-7", the places of storage (elements, of the last axis blocks) that stay along these axes; "NAME ! 2" is only
- * there. */
+ * "NAME = DONOR 0:1,3;2:0-7", the places of storage (elements, of the last axis blocks) that stay along these axes; "1:1,2/0,3" are those
+ * of each number of the first axis. "NAME ! 2" is only there. */
 void made_of(const char *output, const char *lines);
 
 /* The member of config.json of the output as compact JSON; "" where there is none. In a static buffer. "text_config.num_experts" is found.
@@ -60,6 +60,7 @@ const char *config_says(const char *output, const char *key);
 
 Suite *cut_experts_suite(void);
 Suite *cut_widths_suite(void);
+Suite *cut_expert_widths_suite(void);
 Suite *cut_blocks_suite(void);
 Suite *cut_faults_suite(void);
 Suite *cut_audit_suite(void);

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT
+ * An expert that no token was routed to has no inputs to go by: its weights say which of its channels do most, and nothing is solved. */
+#include "formats/weights/weights.h"
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/weight_reader.h"
+#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/width/job.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Rows that belong to channels: `count` of them from `first` on. */
+typedef struct rows {
+    uint64_t first;
+    size_t count;
+} rows;
+
+/* Each channel's score times the square of the norm of its row. */
+static organ_status fold_rows(const organ_width_job *job, const organ_weight *w, rows of, double *scores, organ_error *error)
+{
+    organ_weight_reader *reader = NULL;
+    if (organ_weight_reader_open(job->model, w, job->engine->kernels, NULL, &reader, error))
+        return error->status;
+    const size_t cols = (size_t)organ_weight_reader_cols(reader), step = organ_weight_reader_step(reader, 1);
+    float *const values = aligned_alloc(64, organ_to_line(step * cols * sizeof *values + 64));
+    void *const scratch = aligned_alloc(64, organ_to_line(organ_weight_reader_scratch(reader, step) + 64));
+    if (!values || !scratch)
+        organ_fail_memory(error, w->name);
+    for (size_t r = 0; r < of.count && !error->status; r += step) {
+        const size_t n = organ_lesser(step, of.count - r);
+        organ_weight_read(reader, of.first + r, n, ORGAN_F32, values, scratch, error);
+        for (size_t k = 0; k < n && !error->status; k++)
+            scores[r + k] *= organ_dot(values + k * cols, values + k * cols, cols);
+    }
+    organ_weight_reader_close(reader);
+    free(values);
+    free(scratch);
+    return error->status;
+}
+
+/* The rows of an expert in its gate, its up, or what has both, one half behind the other. */
+static organ_status fold_weight(const organ_width_job *job, const organ_weight *w, uint64_t expert, double *scores, organ_error *error)
+{
+    const organ_matrices m = organ_weight_matrices(w);
+    const size_t width = job->shares[ORGAN_WIDTH_EXPERTS].whole;
+    const uint64_t first = w->anatomy.expert < 0 ? expert * m.rows : 0, halves = w->anatomy.role == ORGAN_ROLE_GATE_UP ? 2 : 1;
+    if (m.rows != halves * width)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' has not the rows of %zu channels of an expert", job->model->path, w->name,
+                          width);
+    for (uint64_t half = 0; half < halves && !error->status; half++)
+        fold_rows(job, w, (rows){first + half * width, width}, scores, error);
+    return error->status;
+}
+
+static organ_status fold_expert(const organ_width_job *job, const organ_weights *weights, const organ_width_part *part, double *scores,
+                                organ_error *error)
+{
+    const organ_anatomy *const a = &part->tensor->anatomy;
+    for (size_t k = 0; k < weights->count && !error->status; k++) {
+        const organ_anatomy *const b = &weights->weights[k].anatomy;
+        const bool before = b->role == ORGAN_ROLE_GATE || b->role == ORGAN_ROLE_UP || b->role == ORGAN_ROLE_GATE_UP;
+        if (before && b->experts == ORGAN_EXPERTS_ROUTED && b->layer == a->layer && b->expert == a->expert)
+            fold_weight(job, &weights->weights[k], part->matrix, scores, error);
+    }
+    return error->status;
+}
+
+static void fold_columns(const organ_width_part *part, const float *weights, double *scores)
+{
+    const size_t cols = part->share->whole, count = (size_t)organ_width_rows(part);
+    for (size_t c = 0; c < cols; c++) {
+        double square = 0;
+        for (size_t r = 0; r < count; r++)
+            square += (double)weights[r * cols + c] * (double)weights[r * cols + c];
+        scores[c] *= square;
+    }
+}
+
+/* The least goes, of equals the first, until as many are left as stay. */
+static void keep_greatest(organ_width_part *part, const double *scores, bool *gone)
+{
+    const size_t cols = part->share->whole;
+    for (size_t left = cols; left > part->share->keep; left--) {
+        size_t least = cols;
+        for (size_t c = 0; c < cols; c++)
+            if (!gone[c] && (least == cols || scores[c] < scores[least]))
+                least = c;
+        gone[least] = true;
+    }
+    for (size_t c = 0, n = 0; c < cols; c++)
+        if (!gone[c])
+            part->kept[n++] = (uint32_t)c;
+}
+
+organ_status organ_width_by_norms(organ_width_job *job, organ_width_part *part, float *weights, organ_error *error)
+{
+    const size_t cols = part->share->whole, all = (size_t)organ_width_rows(part) * cols;
+    double *const scores = calloc(cols, sizeof *scores);
+    bool *const gone = calloc(cols, sizeof *gone);
+    organ_weights *found = NULL;
+    if (!scores || !gone)
+        organ_fail_memory(error, part->tensor->name);
+    for (size_t c = 0; c < cols && scores; c++)
+        scores[c] = 1;
+    if (!error->status && organ_weights_find(job->model, &found, error) == ORGAN_OK)
+        fold_expert(job, found, part, scores, error);
+    if (!error->status) {
+        fold_columns(part, weights, scores);
+        keep_greatest(part, scores, gone);
+        for (size_t k = 0; k < all; k++)
+            weights[k] = gone[k % cols] ? 0.0f : weights[k];
+        part->report = (organ_narrow_report){0};
+    }
+    organ_weights_free(found);
+    free(scores);
+    free(gone);
+    return error->status;
+}
