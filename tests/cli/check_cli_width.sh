@@ -69,6 +69,35 @@ ends 0 width tiny-moe -o moe --calibration tiny-moe/calibration.txt --samples 4 
 ends 0 inspect moe
 prints "3 heads, 1 KV heads"
 
+# ---- experts: each its own channels ----
+mixed=(width tiny-moe --calibration tiny-moe/calibration.txt --samples 16 --context 64 --ffn 75% --multiple-of 8)
+ends 0 "${mixed[@]}" -o fewer --quiet --threads 1
+prints "72 of 96 channels of each expert stay"
+prints "Every expert saw "
+judge "config.json says another width" grep -q '"moe_intermediate_size": 72' fewer/config.json
+judge "config.json says another width of layers without experts" grep -q '"intermediate_size": 192' fewer/config.json
+ends 0 audit tiny-moe fewer --compensated --quiet
+prints "72 of 96"
+prints "was cut out, with 64 re-solved"
+ends 1 audit tiny-moe fewer --quiet
+ends 0 inspect fewer
+prints "No problems found"
+ends 0 perplexity fewer --text tiny-qwen2/heldout.txt --context 64 --max-tokens 128 --quiet
+ends 0 "${mixed[@]}" -o dry --dry-run --json
+least=$(number enough ../out)
+judge "a dry run does not tell the memory" test "${least:-0}" -gt 1000000
+judge "a dry run does not tell what experts take" test "$(number expert_moments ../out)" -gt 1000000
+ends 0 "${mixed[@]}" -o tight --quiet --threads 2 --memory $((least / 1024 + 1))K
+same fewer tight
+ends 0 "${mixed[@]}" -o seldom --quiet --samples 1 --context 16
+prints "experts saw no token of the text: their channels are chosen by the"
+judge "the report does not name them" grep -q "saw no token of the text" seldom/organ/WIDTH_REPORT.md
+judge "no picture of the experts" grep -q "Output lost by layer and expert" seldom/organ/WIDTH_REPORT.html
+ends 0 audit tiny-moe seldom --compensated --quiet
+ends 0 "${mixed[@]}" -o both --heads 1 --quiet
+prints "72 of 96 channels of each expert stay, and 1 of 2 heads of K and V"
+ends 0 audit tiny-moe both --compensated --quiet
+
 # ---- hidden states on a disk, threads ----
 mkdir disk
 few=(--calibration $text --samples 20 --context 64 --quiet --ffn 50%)
@@ -98,7 +127,8 @@ refused 2 "--heads 2: from 1 to 1 of 2 heads of K and V can stay" "${new[@]}" --
 refused 2 "--multiple-of is '0'" "${new[@]}" --ffn 50% --multiple-of 0
 refused 2 "which is 0 windows of 1048576, not 64" width tiny-qwen2 -o new --calibration $text --samples 64 --context 1048576 --ffn 50%
 refused 2 "--memory 16M is too little" "${new[@]}" --ffn 50% --memory 16M
-refused 2 "takes channels out of feed-forwards without experts alone" width tiny-moe -o new "${short[@]}" --ffn 50%
+refused 2 "--ffn 100: from 1 to 95 of 96 channels of an expert can stay" width tiny-moe -o new "${short[@]}" --ffn 100
+refused 2 "--ffn 20% leaves nothing: of 96 channels of an expert it is 19.2" width tiny-moe -o new "${short[@]}" --ffn 20% --multiple-of 96
 refused 2 "llama.cpp reads no GGUF model of architecture 'qwen2' with fewer heads" width $gguf -o new.gguf "${short[@]}" --heads 1
 refused 3 "cannot be solved anew" width tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o new.gguf "${short[@]}" --ffn 50%
 refused 2 "exists" width tiny-qwen2 -o narrow "${short[@]}" --ffn 50%
@@ -125,6 +155,14 @@ judge "what was chosen is gone before the output is whole" test -s $chosen/value
 ends 0 "${long[@]}" --resume --quiet
 same held killed
 judge "something is left of the runs" test -z "$(find . -maxdepth 1 -name '.*organ*')"
+# Experts: what was chosen for each is read back.
+chosen=.fewest.organ-choice.organ-partial
+watched=$chosen/organ/journal.jsonl interrupted KILL fewest "${mixed[@]}" -o fewest
+judge "the killed run left no expert to go on with" test "$(lines)" -gt 1
+printf 'x' | dd of=$chosen/values bs=1 seek=1000 conv=notrunc status=none
+ends 0 "${mixed[@]}" -o fewest --resume --quiet
+same fewer fewest
+chosen=.killed.organ-choice.organ-partial
 # What lies on the disk is looked at: a value that is not what was written is chosen anew.
 watched=$chosen/organ/journal.jsonl interrupted KILL killed "${long[@]}" --force
 printf 'x' | dd of=$chosen/values bs=1 seek=1000 conv=notrunc status=none
