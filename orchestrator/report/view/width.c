@@ -25,8 +25,9 @@ static const organ_item merits[] = {
     {"!dry_run&experts", "of the output of an expert is lost, on average", "{experts.lost_percent:percent}"},
     {"!dry_run&attention", "of the output of an attention is lost, on average", "{attention.lost_percent:percent}"}};
 
+#define OF "{what}{expert>-1? of expert {expert}|}"
 static const organ_field projections[] = {FIELD_TEXT("projection", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
-                                          FIELD_WORDS("of", "{what}{expert>-1? of expert {expert}|}", ORGAN_FIELD_LEFT), FIELD_COUNT("before", "before"),
+                                          FIELD_WORDS("of", OF, ORGAN_FIELD_LEFT), FIELD_COUNT("before", "before"),
                                           FIELD_COUNT("after", "after"), FIELD_IF("!dry_run", "output lost", "lost_percent", "percent", 0)};
 
 static const organ_field settings[] = {SETTING_FIELDS};
