@@ -57,6 +57,7 @@ sweep_memory 8 dequantize-mlx dequantize "$fixtures/precision/mlx-affine" "${t1[
 sweep_memory 4 width
 sweep_memory 4 layers
 sweep_memory 4 layers-heal
+sweep_memory 4 width-experts
 sweep_memory 8 quantize
 sweep_memory 8 quantize-gguf
 sweep_memory 8 lora-extract

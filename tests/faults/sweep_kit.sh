@@ -45,6 +45,7 @@ verb() {
         layers) words=(layers "$model" "${t1[@]}" -o l --drop 1 --calibration "$area/longer" --context 32 --search-tokens 64) ;;
         layers-named) words=(layers "$q" "${t1[@]}" -o l --drop 1-1) ;;
         layers-heal) words=(layers "$model" "${t1[@]}" -o l --drop 2-2 --heal --calibration "$area/longer" --samples 4 --context 32) ;;
+        width-experts) words=(width "${model%/*}/tiny-moe" "${t1[@]}" -o w --ffn 50% --calibration "$area/longer" --samples 1 --context 16) ;;
         quantize) words=(quantize "$q" "${t1[@]}" --scheme int4-group32 -o q) ;;
         quantize-gguf) words=(quantize "$moe" "${t1[@]}" --scheme q4_0 -o q.gguf) ;;
         dequantize) words=(dequantize "$packed" "${t1[@]}" -o d) ;;
