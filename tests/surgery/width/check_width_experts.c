@@ -519,7 +519,7 @@ START_TEST(ways_to_compare_with)
     double lost[3];
     method_make_donor(donors[0].kind);
     for (int k = 0; k < 3; k++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof name, "way%d", k);
         way.no_resolve = k > 0;
         way.score = k > 1 ? "wanda" : "loss";
