@@ -19,7 +19,7 @@ same 6 prune "${model%/*}/tiny-moe" --method wanda -s 50 --calibration tiny-qwen
 # Hidden states of each rank in a file of its own; the file of a rank without windows is empty.
 same 9 prune tiny-qwen2 --method physarum-v2 -s 50 --calibration tiny-qwen2/calibration.txt --samples 24 --context 64 --targets '*.0.*.[kv]_proj.weight' --scratch .
 same 10 experts "${model%/*}/tiny-moe" --keep 50% --calibration tiny-qwen2/calibration.txt --samples 11 --context 96 # two chunks
-same 14 width "${model%/*}/tiny-moe" --ffn 75% --multiple-of 8 --heads 1 --calibration tiny-qwen2/calibration.txt --samples 11 --context 96
+same 17 width "${model%/*}/tiny-moe" --ffn 75% --multiple-of 8 --heads 1 --calibration tiny-qwen2/calibration.txt --samples 11 --context 96
 
 # Blocks and widths: sets of blocks are shared, healing is done by each alike.
 short=(--calibration tiny-qwen2/calibration.txt --context 32)
