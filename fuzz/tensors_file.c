@@ -21,7 +21,7 @@ static size_t second_number(const uint8_t *at, const uint8_t *end)
 static size_t data_wanted(fuzz_part header)
 {
     static const char field[] = "\"data_offsets\":[";
-    const uint8_t *at = header.data, *const end = header.data + header.size;
+    const uint8_t *at = header.data, *const end = header.size ? header.data + header.size : header.data;
     size_t most = 0;
     while (at && at < end && (at = memmem(at, (size_t)(end - at), field, sizeof field - 1))) {
         at += sizeof field - 1;

@@ -110,9 +110,10 @@ char *organ_text_shorten(const char *s, size_t width, bool utf8)
     const size_t head = beginning(s, room / 2);
     /* The end matters more than the beginning: it tells layers and projections apart. */
     size_t tail = head;
-    while (organ_text_width(s + tail) > room - room / 2) {
+    for (size_t left = organ_text_width(s + head); left > room - room / 2;) {
         uint32_t code = 0;
         const size_t length = decode(s + tail, &code);
+        left -= length ? columns(code) : 1;
         tail += length ? length : 1;
     }
     char *out = NULL;

@@ -109,6 +109,21 @@ START_TEST(every_width_is_kept)
 }
 END_TEST
 
+/* The test would run for hours where each of its bytes were looked at for each of them. */
+START_TEST(a_long_name_is_cut_in_one_go)
+{
+    const size_t length = (size_t)1 << 20;
+    char *const name = malloc(length + 1);
+    ck_assert_ptr_nonnull(name);
+    memset(name, 'a', length);
+    name[length] = '\0';
+    char *const cut = organ_text_shorten(name, 9, true);
+    ck_assert_str_eq(cut, "aaaa…aaaa");
+    free(cut);
+    free(name);
+}
+END_TEST
+
 START_TEST(paragraphs_are_wrapped)
 {
     const organ_page narrow = {.width = 20, .utf8 = true};
@@ -330,6 +345,7 @@ static TCase *text_cases(void)
     tcase_add_test(cases, widths_are_columns);
     tcase_add_test(cases, names_lose_their_middle);
     tcase_add_test(cases, every_width_is_kept);
+    tcase_add_test(cases, a_long_name_is_cut_in_one_go);
     tcase_add_test(cases, paragraphs_are_wrapped);
     tcase_add_test(cases, words_are_quoted_for_the_shell);
     return cases;
