@@ -361,9 +361,10 @@ static void tell_kept(const fleet *f, size_t done, organ_error *error)
 {
     const organ_error cause = *error;
     if (done > 0) {
-        *error = (organ_error){.errnum = cause.errnum};
+        *error = (organ_error){0};
         organ_fail(error, cause.status, "%.700s (%zu of %zu models are done and kept in %.200s; the same command goes on)", cause.message,
                    done, f->list.count, f->options->output);
+        error->errnum = cause.errnum;
         return;
     }
     if (!organ_ranks_first(f->ranks))

@@ -221,4 +221,5 @@ void organ_run_settle(organ_publish *publish, const organ_run_journal *journal, 
     error->status = ORGAN_OK;
     organ_fail(error, cause.status, "%.700s (%zu of %zu tensors are done; %s continues, or remove %.200s)", cause.message, done, all,
                journal->resumed_by ? journal->resumed_by : "--resume", publish->partial);
+    error->errnum = cause.errnum; /* a full disk stays one, whoever hears of it */
 }

@@ -254,6 +254,22 @@ START_TEST(full_disk_ends_the_run)
 }
 END_TEST
 
+/* Nor is it where the next call would find room: what was said of a model that can be gone on with still says that the disk was full. */
+START_TEST(disk_that_is_full_for_a_moment_ends_the_run)
+{
+    organ_error error;
+    bool going_on = false;
+    for (long n = 1; n < 40 && !going_on; n += 3) {
+        fault_at(FAULT_PWRITE, n, ENOSPC, false, NULL);
+        ck_assert_msg(fleet("models", "moment", false, &error) == ORGAN_IO, "%ld: %d %s", n, error.status, error.message);
+        fault_clear();
+        ck_assert_int_eq(error.errnum, ENOSPC);
+        going_on = strstr(error.message, "the same command continues") != NULL;
+    }
+    ck_assert(going_on);
+}
+END_TEST
+
 static void kill_fleet(const char *output, long n)
 {
     const pid_t child = fork();
@@ -301,7 +317,7 @@ int main(void)
     const suite_case cases[] = {{"fleet",
                                  {what_is_no_model_is_listed_apart, every_model_is_found_once, broken_model_is_told_and_the_rest_go_on,
                                   second_run_does_what_changed, measuring_alone_extracts_nothing, refusals_leave_nothing,
-                                  full_disk_ends_the_run, killed_run_goes_on_within_a_model}}};
+                                  full_disk_ends_the_run, disk_that_is_full_for_a_moment_ends_the_run, killed_run_goes_on_within_a_model}}};
     Suite *const suites[] = {suite_of("fleet", cases, sizeof cases / sizeof *cases, setup, teardown), NULL};
     return run_suites(suites);
 }
