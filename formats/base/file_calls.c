@@ -25,6 +25,16 @@ DIR *organ_open_folder(const char *path)
     return folder;
 }
 
+int organ_list_folder(const char *path, struct dirent ***entries, int (*wanted)(const struct dirent *entry),
+                      int (*order)(const struct dirent **a, const struct dirent **b))
+{
+    int count;
+    do
+        count = scandir(path, entries, wanted, order);
+    while (count < 0 && errno == EINTR);
+    return count;
+}
+
 int organ_sync_file(int fd)
 {
     int fault;

@@ -14,6 +14,10 @@ int organ_open(const char *path, int flags, mode_t mode);
 int organ_open_at(int folder, const char *name, int flags, mode_t mode);
 DIR *organ_open_folder(const char *path);
 
+/* scandir: how many entries, -1 with errno. */
+int organ_list_folder(const char *path, struct dirent ***entries, int (*wanted)(const struct dirent *entry),
+                      int (*order)(const struct dirent **a, const struct dirent **b));
+
 int organ_sync_file(int fd);
 int organ_resize_file(int fd, off_t size);
 

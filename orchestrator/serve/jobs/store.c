@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/jobs/store.h"
 
+#include "formats/base/file_calls.h"
 #include "formats/base/memory_watch.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/document.h"
@@ -131,7 +132,7 @@ static int id_order(const struct dirent **a, const struct dirent **b) { return s
 json_t *organ_job_ids(const organ_job_store *store, organ_error *error)
 {
     struct dirent **names = NULL;
-    const int count = scandir(store->path, &names, NULL, id_order);
+    const int count = organ_list_folder(store->path, &names, NULL, id_order);
     json_t *const ids = count < 0 ? NULL : json_array();
     if (count < 0)
         organ_fail_errno(error, errno, "%s", store->path);
@@ -148,7 +149,7 @@ json_t *organ_job_ids(const organ_job_store *store, organ_error *error)
 static bool remove_files(const organ_job_store *store, const char *id, const char *pattern)
 {
     char *const path = job_path(store, id, "");
-    DIR *const directory = path ? opendir(path) : NULL;
+    DIR *const directory = path ? organ_open_folder(path) : NULL;
     for (struct dirent *entry; directory && (entry = readdir(directory));)
         if (fnmatch(pattern, entry->d_name, 0) == 0)
             unlinkat(dirfd(directory), entry->d_name, 0); /* refuses "." and ".." */

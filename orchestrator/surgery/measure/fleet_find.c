@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/measure/fleet_find.h"
 
+#include "formats/base/file_calls.h"
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "formats/gguf/file.h"
@@ -111,7 +112,7 @@ static void visit_directory(walk *w, const char *relative, int depth)
     char *path = join_path(w->root, relative);
     if (!path)
         organ_fail_memory(w->error, w->root);
-    else if (depth >= DEEPEST || (f.count = scandir(path, &f.entries, seen, by_bytes)) < 0) {
+    else if (depth >= DEEPEST || (f.count = organ_list_folder(path, &f.entries, seen, by_bytes)) < 0) {
         organ_fail_errno(w->error, depth >= DEEPEST ? ELOOP : errno, "%s: cannot be listed", path);
         f.count = 0;
     }
