@@ -23,6 +23,9 @@ void same_trees(const char *a, const char *b, const char *report)
         same_reports(a, b, report, NULL);
 }
 
+/* The last writes: where the machine is busy, a run may make one or two less than the one that was counted. */
+enum { SPARED = 2 };
+
 /* Of runs that are killed, filled or stopped at one of their writes. */
 static size_t threads_of(const resumed_verb *v) { return v->threads ? v->threads : 2; }
 
@@ -95,7 +98,7 @@ void killed_anywhere_goes_on(const resumed_verb *v)
     ck_assert_int_ge(writes, KILLS);
     for (long k = 0; k < kills; k++) {
         snprintf(output, sizeof output, "killed%ld", k);
-        kill_at(v, output, FAULT_PWRITE, 1 + k * (writes - 1) / (kills - 1));
+        kill_at(v, output, FAULT_PWRITE, 1 + k * (writes - 1 - SPARED) / (kills - 1));
         ck_assert_int_eq(v->run(v->way, output, false, 2, NULL, &error), ORGAN_USAGE);
         ck_assert_msg(strstr(error.message, "--resume continues it, --force starts over"), "%s", error.message);
         taken = go_on(v, output, 1 + (size_t)k % 3);
