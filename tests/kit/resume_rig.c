@@ -26,7 +26,7 @@ void same_trees(const char *a, const char *b, const char *report)
 /* The last writes: where the machine is busy, a run may make one or two less than the one that was counted. */
 enum { SPARED = 2 };
 
-/* Of runs that are killed, filled or stopped at one of their writes. */
+/* Threads of a run that is killed, that finds the disk full, or that is stopped. */
 static size_t threads_of(const resumed_verb *v) { return v->threads ? v->threads : 2; }
 
 /* "reference", once in a test, and how many pwrites it took. */

@@ -3,6 +3,7 @@
 #include "orchestrator/surgery/allocate/allocate.h"
 
 #include "formats/base/json_file.h"
+#include "orchestrator/surgery/output/kept.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -38,26 +39,6 @@ bool organ_allocation_recall(organ_allocation *allocation, const json_t *line)
     return false;
 }
 
-static organ_status belongs(const json_t *document, const json_t *identity, const char *path, organ_error *error)
-{
-    const char *key;
-    const json_t *here;
-    json_object_foreach((json_t *)identity, key, here)
-    {
-        const json_t *const there = json_object_get(document, key);
-        if (json_equal(there, here))
-            continue;
-        char *const was = json_dumps(there, JSON_COMPACT | JSON_ENCODE_ANY), *const is = json_dumps(here, JSON_COMPACT | JSON_ENCODE_ANY);
-        organ_fail(error, ORGAN_USAGE,
-                   "%s: has the curves of another run: its %s is %.300s, here it is %.300s; another name for --allocation measures anew",
-                   path, key, was ? was : "missing", is ? is : "missing");
-        free(was);
-        free(is);
-        break;
-    }
-    return error->status;
-}
-
 static organ_status read_tensor(organ_allocation_tensor *t, size_t levels, const json_t *row, size_t k, const char *path,
                                 organ_error *error)
 {
@@ -81,11 +62,9 @@ static organ_status read_tensor(organ_allocation_tensor *t, size_t levels, const
 static organ_status read_document(organ_allocation *a, const json_t *document, const json_t *identity, const char *path, organ_error *error)
 {
     double levels[ORGAN_ALLOCATION_LEVELS];
-    const char *const schema = json_string_value(json_object_get(document, "schema"));
     const json_t *const tensors = json_object_get(document, "tensors");
-    if (!schema || strcmp(schema, ORGAN_ALLOCATION_SCHEMA) != 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: its schema is '%.100s', not " ORGAN_ALLOCATION_SCHEMA, path, schema ? schema : "");
-    if (belongs(document, identity, path, error) != ORGAN_OK)
+    if (organ_kept_schema(document, ORGAN_ALLOCATION_SCHEMA, path, error) ||
+        organ_kept_belongs(document, identity, "curves", path, "--allocation", error))
         return error->status;
     if (!read_costs(json_object_get(document, "levels"), a->level_count, levels) ||
         memcmp(levels, a->levels, a->level_count * sizeof *levels) != 0)

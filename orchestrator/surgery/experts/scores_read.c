@@ -2,6 +2,7 @@
  * The scores read back. */
 #include "formats/base/json_file.h"
 #include "orchestrator/surgery/experts/scores.h"
+#include "orchestrator/surgery/output/kept.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -89,33 +90,27 @@ static void name_windows(const reading *r, const char *key, char *words, size_t 
                  (long long)json_integer_value(context));
 }
 
-static organ_status differs(const reading *r, const char *key, const json_t *here, organ_error *error)
+static organ_status differs(const reading *r, const organ_kept_difference *d, organ_error *error)
 {
-    char *const was = json_dumps(json_object_get(r->document, key), JSON_COMPACT | JSON_ENCODE_ANY);
-    char *const is = json_dumps(here, JSON_COMPACT | JSON_ENCODE_ANY);
     char windows[100];
-    name_windows(r, key, windows, sizeof windows);
-    organ_fail(error, ORGAN_USAGE, "%s: has the scores of another run%s: its %s is %.300s, here it is %.300s; %s%s", r->path,
-               *windows ? ", which is unfinished" : "", key, was ? was : "missing", is ? is : "missing", windows, r->anew);
-    free(was);
-    free(is);
-    return error->status;
+    name_windows(r, d->key, windows, sizeof windows);
+    return organ_fail(error, ORGAN_USAGE, "%s: has the scores of another run%s: its %s is %s, here it is %s; %s%s", r->path,
+                      *windows ? ", which is unfinished" : "", d->key, d->was, d->is, windows, r->anew);
 }
 
 /* What the scores belong to, and what they must have. */
 static organ_status belongs(const reading *r, const json_t *identity, organ_error *error)
 {
     const organ_expert_scores *const s = r->scores;
-    const char *key;
-    json_t *here;
+    organ_kept_difference d;
     json_t *const wanted = json_copy((json_t *)identity);
     if (!wanted || json_object_set_new(wanted, "experts", json_integer(s->experts)) ||
         json_object_set_new(wanted, "used", json_integer(s->used))) {
         json_decref(wanted);
         return organ_fail_memory(error, r->path);
     }
-    json_object_foreach(wanted, key, here) if (!error->status && !json_equal(json_object_get(r->document, key), here))
-        differs(r, key, here, error);
+    if (organ_kept_differs(r->document, wanted, &d))
+        differs(r, &d, error);
     json_decref(wanted);
     if (!error->status && s->with_loss && !json_is_true(json_object_get(r->document, "loss")))
         organ_fail(error, ORGAN_USAGE, "%s: was measured without the loss, which --score loss goes by; %s", r->path, r->anew);
@@ -130,11 +125,7 @@ static organ_status read_document(reading *r, const json_t *identity, organ_erro
     const json_t *const within = json_object_get(r->document, "scores");
     organ_expert_scores *const s = r->scores;
     r->document = json_is_object(within) ? within : r->document;
-    const char *const schema = json_string_value(json_object_get(r->document, "schema"));
-    if (!schema || strcmp(schema, ORGAN_EXPERT_SCORES_SCHEMA) != 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: its schema is '%.100s', not " ORGAN_EXPERT_SCORES_SCHEMA, r->path,
-                          schema ? schema : "");
-    if (belongs(r, identity, error) != ORGAN_OK)
+    if (organ_kept_schema(r->document, ORGAN_EXPERT_SCORES_SCHEMA, r->path, error) || belongs(r, identity, error))
         return error->status;
     double *const room = calloc(s->experts, sizeof *room);
     if (!room)

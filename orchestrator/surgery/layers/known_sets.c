@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/layers/known_sets.h"
 
 #include "formats/base/json_file.h"
+#include "orchestrator/surgery/output/kept.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -61,26 +62,6 @@ static bool read_value(const json_t *json, double least, double *value)
     return json_is_number(json) && isfinite(*value) && *value >= least;
 }
 
-static organ_status belongs(const json_t *document, const json_t *identity, const char *path, organ_error *error)
-{
-    const char *key;
-    const json_t *here;
-    json_object_foreach((json_t *)identity, key, here)
-    {
-        const json_t *const there = json_object_get(document, key);
-        if (json_equal(there, here))
-            continue;
-        char *const was = json_dumps(there, JSON_COMPACT | JSON_ENCODE_ANY), *const is = json_dumps(here, JSON_COMPACT | JSON_ENCODE_ANY);
-        organ_fail(error, ORGAN_USAGE,
-                   "%s: has the scores of another run: its %s is %.300s, here it is %.300s; another name for --scores measures anew", path,
-                   key, was ? was : "missing", is ? is : "missing");
-        free(was);
-        free(is);
-        break;
-    }
-    return error->status;
-}
-
 static organ_status read_influence(organ_layers_known *known, const json_t *array, const char *path, organ_error *error)
 {
     if (json_is_null(array))
@@ -124,12 +105,10 @@ static organ_status read_set(organ_layers_known *known, const json_t *set, size_
 static organ_status read_document(organ_layers_known *known, const json_t *document, const json_t *identity, const char *path,
                                   organ_error *error)
 {
-    const char *const schema = json_string_value(json_object_get(document, "schema"));
     const json_t *const sets = json_object_get(document, "sets");
-    if (!schema || strcmp(schema, ORGAN_LAYERS_SCORES_SCHEMA) != 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: its schema is '%.100s', not " ORGAN_LAYERS_SCORES_SCHEMA, path,
-                          schema ? schema : "");
-    if (belongs(document, identity, path, error) || read_influence(known, json_object_get(document, "influence"), path, error))
+    if (organ_kept_schema(document, ORGAN_LAYERS_SCORES_SCHEMA, path, error) ||
+        organ_kept_belongs(document, identity, "scores", path, "--scores", error) ||
+        read_influence(known, json_object_get(document, "influence"), path, error))
         return error->status;
     if (!json_is_array(sets))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no array 'sets'", path);

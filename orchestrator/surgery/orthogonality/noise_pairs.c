@@ -71,15 +71,6 @@ static organ_status open_inputs(organ_pairs_job *job, organ_error *error)
 
 /* ---- the run ---- */
 
-static uint64_t stored_bytes(const organ_weight *weight)
-{
-    const organ_tensor *const parts[] = {weight->codes, weight->scale, weight->zero, weight->g_idx, weight->global};
-    uint64_t bytes = 0;
-    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
-        bytes += parts[k] ? parts[k]->bytes : 0;
-    return bytes;
-}
-
 static void tell_module(const organ_pairs_job *job, const organ_pairs_module *m)
 {
     char remark[64] = "no cosine";
@@ -94,7 +85,7 @@ static uint64_t bytes_of(const void *context, size_t k)
     const organ_pairs_job *const job = context;
     uint64_t bytes = 0;
     for (size_t n = 0; n < job->sources; n++)
-        bytes += stored_bytes(job->modules[k].weight[n]);
+        bytes += organ_weight_bytes(job->modules[k].weight[n]);
     return bytes;
 }
 

@@ -5,6 +5,7 @@
 #include "formats/base/memory_watch.h"
 #include "formats/base/path.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/output/kept.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -143,24 +144,12 @@ void organ_run_journal_close(organ_run_journal *journal)
 /* Every member of the head that this run would write must be what the earlier run has written. */
 static organ_status agree(organ_run_journal *journal, json_t *now, const char *output, organ_error *error)
 {
-    const json_t *const then = json_array_get(journal->lines, 0);
-    const char *key;
-    json_t *here;
-    json_object_foreach(now, key, here)
-    {
-        const json_t *const there = json_object_get(then, key);
-        if (json_equal(there, here))
-            continue;
-        char *const was = json_dumps(there, JSON_COMPACT | JSON_ENCODE_ANY), *const is = json_dumps(here, JSON_COMPACT | JSON_ENCODE_ANY);
-        journal->refused = true;
-        organ_fail(error, ORGAN_USAGE,
-                   "%s: the unfinished run cannot be continued: its %s was %.300s, now it is %.300s; --force starts over", output, key,
-                   was ? was : "missing", is ? is : "missing");
-        free(was);
-        free(is);
-        break;
-    }
-    return error->status;
+    organ_kept_difference d;
+    if (!organ_kept_differs(json_array_get(journal->lines, 0), now, &d))
+        return error->status;
+    journal->refused = true;
+    return organ_fail(error, ORGAN_USAGE, "%s: the unfinished run cannot be continued: its %s was %s, now it is %s; --force starts over",
+                      output, d.key, d.was, d.is);
 }
 
 organ_status organ_run_journal_begin(organ_run_journal *journal, json_t *head, const char *output, organ_error *error)
