@@ -24,6 +24,8 @@ all|layers|75 50|layers --drop DROPPED CALIBRATED
 all|layers, healed|75 50|layers --drop DROPPED --heal CALIBRATED
 dense|width of the feed-forward|75 50|width --ffn LEVEL% CALIBRATED
 dense|width of the feed-forward, int4|75|width --ffn LEVEL% CALIBRATED THEN quantize --scheme int4-group32 --method gptq CALIBRATED
+experts|width of the experts|75 67 50|width --ffn LEVEL% --multiple-of 8 CALIBRATED
+experts|width of the experts, int4|67|width --ffn LEVEL% CALIBRATED THEN quantize --scheme int4-group32 --method gptq CALIBRATED
 all|heads|50|width --heads LEVEL% CALIBRATED
 END
 }
@@ -76,7 +78,7 @@ table() {
 
 # KL by bytes: a line for each way, and those of quantisation alone, a panel for a model.
 draw() {
-    local bases base corner shades=(888888 bbbbbb 9467bd 56b4e9 000000 d62728 e69f00 009e73 0072b2 8c564b cc79a7 17becf)
+    local bases base corner shades=(888888 bbbbbb 9467bd 56b4e9 000000 d62728 e69f00 009e73 0072b2 8c564b cc79a7 17becf 7b3f00 b8a000)
     local shade_count=${#shades[@]}
     mapfile -t bases < <(cut -f1 "$lines" | awk '!seen[$0]++')
     {
