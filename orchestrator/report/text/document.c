@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -271,6 +272,12 @@ unsigned long long organ_json_count(const json_t *json, const char *path)
 {
     const json_int_t count = json_integer_value(organ_json_at(json, path));
     return count > 0 ? (unsigned long long)count : 0;
+}
+
+void organ_json_add_count(json_int_t *sum, const json_t *json, const char *path)
+{
+    if (__builtin_add_overflow(*sum, (json_int_t)organ_json_count(json, path), sum))
+        *sum = LLONG_MAX;
 }
 
 double organ_json_real(const json_t *json, const char *path) { return json_number_value(organ_json_at(json, path)); }

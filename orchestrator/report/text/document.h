@@ -35,6 +35,8 @@ const json_t *organ_json_at(const json_t *json, const char *path);
 /* The same as what it should be: "" and 0 where it is not there or something else; an integer is also a real number. */
 const char *organ_json_text(const json_t *json, const char *path);
 unsigned long long organ_json_count(const json_t *json, const char *path);
+/* Adds such a count; a sum that json_int_t cannot hold becomes the most that it can. */
+void organ_json_add_count(json_int_t *sum, const json_t *json, const char *path);
 double organ_json_real(const json_t *json, const char *path);
 /* How many elements an array has; true is 1; else the number, 0 for what is none. */
 double organ_json_amount(const json_t *value);

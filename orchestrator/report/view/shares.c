@@ -53,7 +53,7 @@ static void fold_module(share_fold *f, const json_t *row, const organ_share_of *
     widen(&f->rank, f->modules == 0, (json_int_t)organ_json_count(row, "rank"));
     widen(&f->before, f->modules == 0, (json_int_t)organ_json_count(row, "rank_before"));
     f->modules++;
-    f->elements += (json_int_t)organ_json_count(row, "elements");
+    organ_json_add_count(&f->elements, row, "elements");
     if (!isfinite(share) || !isfinite(norm))
         return;
     f->energy += norm * norm;

@@ -242,8 +242,8 @@ static json_t *dissection_report(const fleet *f, double seconds)
             json_decref(models);
             return NULL;
         }
-        bytes += (json_int_t)organ_json_count(dissection, "model.bytes");
-        tensors += (json_int_t)organ_json_count(dissection, "model.tensors");
+        organ_json_add_count(&bytes, dissection, "model.bytes");
+        organ_json_add_count(&tensors, dissection, "model.tensors");
     }
     return ORGAN_OBJECT(
         SET_TEXT("schema", "organ.fleet/1"), SET_TEXT("organ", ORGAN_VERSION), SET("models", models), SET("others", others_json(f)),

@@ -126,8 +126,8 @@ static json_t *sparsity_json(const json_t *audit)
     json_t *tensor;
     json_array_foreach((json_t *)organ_json_at(audit, "tensors"), k, tensor)
     {
-        changed += (json_int_t)organ_json_count(tensor, "changed");
-        zero_before += (json_int_t)organ_json_count(tensor, "zero_before");
+        organ_json_add_count(&changed, tensor, "changed");
+        organ_json_add_count(&zero_before, tensor, "zero_before");
     }
     return ORGAN_OBJECT(SET_HELD("target", organ_json_at(audit, "totals.target")), SET_HELD("full", organ_json_at(audit, "totals.full")),
                         SET_COUNT("zero_before", zero_before), SET_COUNT("changed", changed));
