@@ -205,13 +205,25 @@ static organ_status give_out(job *j, float *projected, organ_error *error)
     return organ_forward_add_all(g, PART_NORM_ATTENDED, g->hidden, projected, g->tokens, error);
 }
 
+/* A score and its part of a sum are two rows of a head, and an exp; sliding windows may take less. */
+static double work_of_tiles(const job *j)
+{
+    const organ_forward_config *const c = &j->group->forward->config;
+    double scores = 0;
+    for (size_t k = 0; k < j->tile_count; k++)
+        scores += (double)j->tiles[k].queries * (double)(j->tiles[k].query + j->tiles[k].queries);
+    return scores * (double)c->heads * (2 * (double)c->head_dim + ORGAN_SHARE_HARD);
+}
+
 static organ_status run_attention(job *j, const float *normed, float *projected, organ_error *error)
 {
     const forward_group *g = j->group;
     const organ_engine *engine = g->forward->engine;
-    if (project(j, normed, error) || organ_forward_share(engine, (g->tokens + TOKENS_AT_ONCE - 1) / TOKENS_AT_ONCE, turn_tokens, j, error))
+    const size_t pieces = (g->tokens + TOKENS_AT_ONCE - 1) / TOKENS_AT_ONCE, tasks = j->tile_count * g->forward->config.heads;
+    const double turned = 2 * ORGAN_SHARE_NUMBER * (double)g->tokens * (double)(j->q_width + j->kv_width);
+    if (project(j, normed, error) || organ_forward_share(engine, pieces, turned, turn_tokens, j, error))
         return error->status;
-    if (organ_forward_share(engine, j->tile_count * g->forward->config.heads, attend, j, error))
+    if (organ_forward_share(engine, tasks, work_of_tiles(j), attend, j, error))
         return error->status;
     return give_out(j, projected, error);
 }

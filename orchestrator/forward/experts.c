@@ -167,13 +167,20 @@ static void weigh_row(void *context, size_t row, size_t worker)
         j->up[row * inner + x] = j->weight_of[row] * j->gate[row * inner + x];
 }
 
+static organ_status share_rows(job *j, size_t count, double work_of_row, void (*task)(void *context, size_t index, size_t worker),
+                               organ_error *error)
+{
+    return organ_forward_share(j->group->forward->engine, count, (double)count * work_of_row, task, j, error);
+}
+
 /* What the taps of the down projections are told; what up gave is of no use any more. */
 static const float *told_of(job *j, organ_error *error)
 {
     const forward_group *g = j->group;
     if (!g->tap || !g->layer->weigh)
         return j->gate;
-    organ_forward_share(g->forward->engine, j->tokens * g->forward->config.experts_used, weigh_row, j, error);
+    const organ_forward_config *const c = &g->forward->config;
+    share_rows(j, j->tokens * c->experts_used, ORGAN_SHARE_NUMBER * (double)c->expert_intermediate, weigh_row, error);
     return j->up;
 }
 
@@ -197,10 +204,10 @@ static organ_status route_tokens(job *j, organ_error *error)
         return error->status;
     if (organ_forward_products_add(&g->products, j->normed, &router, j->scores, j->tokens, error) ||
         organ_forward_products_run(&g->products, g->forward, g->scratch, error) || tap_router(j, error) ||
-        organ_forward_share(g->forward->engine, j->tokens, choose_token, j, error))
+        share_rows(j, j->tokens, ORGAN_SHARE_HARD * (double)c->experts, choose_token, error))
         return error->status;
     sort_by_expert(j);
-    return organ_forward_share(g->forward->engine, j->tokens * c->experts_used, gather_row, j, error);
+    return share_rows(j, j->tokens * c->experts_used, ORGAN_SHARE_NUMBER * (double)c->hidden, gather_row, error);
 }
 
 static organ_status run_experts(job *j, organ_error *error)
@@ -223,7 +230,7 @@ static organ_status run_experts(job *j, organ_error *error)
     }
     if (error->status || organ_forward_products_run(&g->products, g->forward, g->scratch, error))
         return error->status;
-    return organ_forward_share(g->forward->engine, j->tokens, sum_token, j, error);
+    return share_rows(j, j->tokens, ORGAN_SHARE_NUMBER * (double)(c->experts_used * c->hidden), sum_token, error);
 }
 
 organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens, const float *normed, float *out, float *room,

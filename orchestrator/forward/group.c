@@ -44,7 +44,12 @@ static void gate_tokens(void *context, size_t index, size_t worker)
     organ_forward_gate(j->kernels, j->activation, j->to + first * j->width, j->from + first * j->width, tokens * j->width);
 }
 
-static size_t pieces(size_t tokens) { return (tokens + TOKENS_AT_ONCE - 1) / TOKENS_AT_ONCE; }
+static organ_status share_tokens(const forward_group *g, token_job *j, int work_of_number,
+                                 void (*task)(void *context, size_t index, size_t worker), organ_error *error)
+{
+    const double work = (double)j->tokens * (double)j->width * work_of_number;
+    return organ_forward_share(g->forward->engine, (j->tokens + TOKENS_AT_ONCE - 1) / TOKENS_AT_ONCE, work, task, j, error);
+}
 
 organ_status organ_forward_norm_all(const forward_group *g, forward_part part, const float *x, float *y, size_t tokens, organ_error *error)
 {
@@ -56,7 +61,7 @@ organ_status organ_forward_norm_all(const forward_group *g, forward_part part, c
                    .width = (size_t)c->hidden,
                    .eps = c->rms_eps,
                    .plus = c->norm_adds_one ? 1 : 0};
-    return organ_forward_share(g->forward->engine, pieces(tokens), norm_tokens, &j, error);
+    return share_tokens(g, &j, 2 * ORGAN_SHARE_NUMBER, norm_tokens, error);
 }
 
 organ_status organ_forward_add_all(const forward_group *g, forward_part part, float *hidden, float *out, size_t tokens, organ_error *error)
@@ -64,7 +69,7 @@ organ_status organ_forward_add_all(const forward_group *g, forward_part part, fl
     token_job j = {.from = out, .to = hidden, .tokens = tokens, .width = (size_t)g->forward->config.hidden};
     if (g->forward->config.sandwich_norms && organ_forward_norm_all(g, part, out, out, tokens, error))
         return error->status;
-    return organ_forward_share(g->forward->engine, pieces(tokens), add_tokens, &j, error);
+    return share_tokens(g, &j, ORGAN_SHARE_NUMBER, add_tokens, error);
 }
 
 organ_status organ_forward_gate_all(const forward_group *g, float *gate, const float *up, size_t tokens, size_t width, organ_error *error)
@@ -75,7 +80,7 @@ organ_status organ_forward_gate_all(const forward_group *g, float *gate, const f
                    .width = width,
                    .kernels = g->forward->engine->kernels,
                    .activation = g->forward->config.activation};
-    return organ_forward_share(g->forward->engine, pieces(tokens), gate_tokens, &j, error);
+    return share_tokens(g, &j, ORGAN_SHARE_HARD, gate_tokens, error);
 }
 
 organ_status organ_forward_tap(const forward_group *g, forward_view view, size_t first, size_t tokens, size_t in, const float *inputs,

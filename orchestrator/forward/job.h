@@ -159,9 +159,10 @@ forward_linear organ_forward_linear_of(const organ_layer *layer, forward_view vi
 
 /* ---- work shared by all workers ---- */
 
-/* Calls task(context, 0 .. count-1, worker) on all workers, any order. ORGAN_INTERRUPTED if the engine is told to stop. */
-organ_status organ_forward_share(const organ_engine *engine, size_t count, void (*task)(void *context, size_t index, size_t worker),
-                                 void *context, organ_error *error);
+/* Calls task(context, 0 .. count-1, worker) on all workers, any order; what `work` is, stream/share.h says. ORGAN_INTERRUPTED if the engine
+ * is told to stop. */
+organ_status organ_forward_share(const organ_engine *engine, size_t count, double work,
+                                 void (*task)(void *context, size_t index, size_t worker), void *context, organ_error *error);
 
 /* Room for so many floats on a line of the cache; NULL and an error if there is none. organ_forward_free gives it back: NULL is allowed. */
 float *organ_forward_floats(size_t count, organ_error *error);

@@ -6,6 +6,7 @@
 #include "orchestrator/ranks/ranks.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -148,7 +149,7 @@ static organ_status read_layer(const organ_forward *f, organ_layer *layer, organ
     for (size_t k = 0; k < plan->count; k++)
         pieces += piece_count(&plan->slots[k]);
     if (!error->status && open_sources(f, layer, error) == ORGAN_OK)
-        organ_forward_share(f->engine, pieces, load_piece, &l, error);
+        organ_forward_share(f->engine, pieces, INFINITY, load_piece, &l, error);
     exchange_pieces(layer, ranks, pieces, error);
     for (size_t k = 0; k < plan->count; k++)
         if (!plan->slots[k].packed) {

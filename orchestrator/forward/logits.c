@@ -71,7 +71,7 @@ organ_status organ_forward_embed(organ_forward *forward, const organ_windows *wi
     row_job j = {
         .forward = forward, .fault = {error, false}, .windows = windows, .hidden = hidden, .tokens = windows->begin[windows->count]};
     if (open_rows(&j, error) == ORGAN_OK)
-        organ_forward_share(forward->engine, (j.tokens + TOKENS_AT_ONCE - 1) / TOKENS_AT_ONCE, embed_tokens, &j, error);
+        organ_forward_share(forward->engine, (j.tokens + TOKENS_AT_ONCE - 1) / TOKENS_AT_ONCE, INFINITY, embed_tokens, &j, error);
     organ_weight_reader_close(j.reader);
     organ_forward_free(j.scratch);
     return error->status;
@@ -134,7 +134,8 @@ static organ_status give_rows(head_job *j, const float *hidden, const size_t *ro
     if (organ_forward_products_add(&j->products, j->normed, &j->head, j->logits, j->tokens, error) ||
         organ_forward_products_run(&j->products, f, j->scratch, error))
         return error->status;
-    return organ_forward_share(f->engine, j->tokens, give_row, j, error);
+    const double work = ORGAN_SHARE_HARD * (double)j->tokens * (double)f->config.vocabulary;
+    return organ_forward_share(f->engine, j->tokens, work, give_row, j, error);
 }
 
 static organ_status open_head(head_job *j, const organ_layer *held, organ_error *error)

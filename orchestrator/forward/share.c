@@ -7,10 +7,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
-organ_status organ_forward_share(const organ_engine *engine, size_t count, void (*task)(void *context, size_t index, size_t worker),
-                                 void *context, organ_error *error)
+organ_status organ_forward_share(const organ_engine *engine, size_t count, double work,
+                                 void (*task)(void *context, size_t index, size_t worker), void *context, organ_error *error)
 {
-    organ_share(engine, engine->stop, count, task, context);
+    organ_share_work(engine, engine->stop, count, work, task, context);
     return organ_stop_asked(engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
 }
 

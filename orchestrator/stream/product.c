@@ -99,12 +99,22 @@ static void run_part(void *context, size_t index, size_t worker)
 
 size_t organ_products_scratch(const organ_engine *engine) { return organ_workers_count(engine->workers) * ORGAN_PRODUCT_SCRATCH; }
 
+/* Multiplications, and the numbers that are read or decoded for panels. */
+static double work_of(const dealing *d, size_t product)
+{
+    const organ_product *const p = &d->products[product];
+    return (double)p->n * (double)p->k * ((double)p->m + (is_made(d, product) ? ORGAN_SHARE_NUMBER : 0));
+}
+
 static void deal_products(dealing *d, const organ_stop *stop, size_t count)
 {
     size_t parts = 0;
-    for (size_t k = 0; k < count; k++)
+    double work = 0;
+    for (size_t k = 0; k < count; k++) {
         parts += cut_of(d, k).parts;
-    organ_share(d->engine, stop, parts, run_part, d);
+        work += work_of(d, k);
+    }
+    organ_share_work(d->engine, stop, parts, work, run_part, d);
 }
 
 void organ_products_run(const organ_engine *engine, const organ_stop *stop, const organ_product *products, size_t count, void *scratch)

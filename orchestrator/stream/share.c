@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/share.h"
 
+#include <math.h>
+
+#define GRAIN 0x1p18 /* multiplications; share.h says why */
+
 typedef struct sharing {
     const organ_stop *stop;
     size_t count, next;
@@ -15,9 +19,18 @@ static void take_part(void *context, size_t worker)
         s->task(s->context, k, worker);
 }
 
+void organ_share_work(const organ_engine *engine, const organ_stop *stop, size_t count, double work,
+                      void (*task)(void *context, size_t index, size_t worker), void *context)
+{
+    sharing s = {.stop = stop, .count = count, .task = task, .context = context};
+    if (count <= 1 || work < GRAIN)
+        take_part(&s, 0);
+    else
+        organ_workers_run(engine->workers, take_part, &s);
+}
+
 void organ_share(const organ_engine *engine, const organ_stop *stop, size_t count, void (*task)(void *context, size_t index, size_t worker),
                  void *context)
 {
-    sharing s = {.stop = stop, .count = count, .task = task, .context = context};
-    organ_workers_run(engine->workers, take_part, &s);
+    organ_share_work(engine, stop, count, INFINITY, task, context);
 }

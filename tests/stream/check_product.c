@@ -3,10 +3,13 @@
 #include "orchestrator/stream/compute.h"
 #include "orchestrator/stream/engine.h"
 #include "orchestrator/stream/product.h"
+#include "orchestrator/stream/share.h"
 #include "tests/kit/samples.h"
 #include "tests/kit/require.h"
 #include <check.h>
 
+#include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -203,6 +206,48 @@ START_TEST(panels_are_whole_factors)
 }
 END_TEST
 
+/* ---- work that is not worth waking workers for ---- */
+
+typedef struct tasks {
+    pthread_t caller;
+    size_t done[9], elsewhere, beyond; /* elsewhere: not by the caller; beyond: by the caller, and not as worker 0 */
+} tasks;
+
+static void note_task(void *context, size_t index, size_t worker)
+{
+    tasks *const t = context;
+    const bool here = pthread_equal(pthread_self(), t->caller);
+    __atomic_fetch_add(&t->done[index], 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&t->elsewhere, !here, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&t->beyond, here && worker > 0, __ATOMIC_RELAXED);
+}
+
+START_TEST(light_work_stays_with_the_caller)
+{
+    static const struct {
+        double work;
+        size_t count;
+        bool here;
+    } ways[] = {{0, 0, true}, {0, 9, true}, {0x1p18 - 1, 9, true}, {0x1p18, 9, false}, {INFINITY, 9, false}, {INFINITY, 1, true}};
+    organ_engine *engine = NULL;
+    organ_error error = {0};
+    ck_assert_int_eq(organ_engine_create(NULL, 3, 0, &engine, &error), ORGAN_OK);
+    for (size_t k = 0; k < sizeof ways / sizeof *ways; k++) {
+        tasks t = {.caller = pthread_self()};
+        organ_share_work(engine, NULL, ways[k].count, ways[k].work, note_task, &t);
+        for (size_t i = 0; i < 9; i++)
+            ck_assert_uint_eq(t.done[i], i < ways[k].count);
+        ck_assert_msg(t.elsewhere == (ways[k].here ? 0 : ways[k].count) && t.beyond == 0, "way %zu: %zu tasks by workers", k, t.elsewhere);
+    }
+    tasks t = {.caller = pthread_self()};
+    organ_stop stop = {0};
+    organ_stop_ask(&stop);
+    organ_share_work(engine, &stop, 9, 0, note_task, &t);
+    ck_assert_uint_eq(t.done[0], 0);
+    organ_engine_destroy(engine);
+}
+END_TEST
+
 int main(void)
 {
     Suite *const suite = suite_create("product");
@@ -212,6 +257,7 @@ int main(void)
     tcase_add_loop_test(products, compute_is_the_products_own, 0, 2);
     tcase_add_test(products, unknown_compute_is_refused);
     tcase_add_test(products, nothing_begins_after_a_stop);
+    tcase_add_test(products, light_work_stays_with_the_caller);
     suite_add_tcase(suite, products);
     SRunner *const runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

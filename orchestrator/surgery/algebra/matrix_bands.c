@@ -70,7 +70,7 @@ static organ_status check(const organ_engine *engine, organ_matrix_bands *b, siz
 {
     look l = {engine, b, SIZE_MAX};
     const size_t rows = organ_matrix_band_rows(b, first);
-    organ_share(engine, NULL, rows, look_at_row, &l);
+    organ_share_work(engine, NULL, rows, ORGAN_SHARE_NUMBER * (double)rows * (double)b->cols, look_at_row, &l);
     if (l.row != SIZE_MAX) {
         float value = 0;
         const size_t column = odd_column(&l, l.row, &value);
