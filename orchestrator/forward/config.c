@@ -16,6 +16,7 @@ static const forward_family families[] = {
     {"Qwen2ForCausalLM",    "qwen2",    TRAIT_QKV_BIAS | TRAIT_WINDOW_FLAG,                                    0,   1e4, 0},
     {"Qwen3ForCausalLM",    "qwen3",    TRAIT_BIAS_FIELD | TRAIT_QK_NORM | TRAIT_WINDOW_FLAG,                  128, 1e4, 0},
     {"Qwen3MoeForCausalLM", "qwen3moe", TRAIT_BIAS_FIELD | TRAIT_QK_NORM | TRAIT_QWEN_EXPERTS,                 128, 1e4, 0},
+    {"Qwen2MoeForCausalLM", "qwen2moe", TRAIT_QKV_BIAS | TRAIT_QWEN_EXPERTS | TRAIT_SHARED_EXPERT,             0,   1e4, 0},
     {"Phi3ForCausalLM",     "phi3",     TRAIT_WINDOW_ALL,                                                      0,   1e4, 0},
     {"Gemma2ForCausalLM",   "gemma2",   TRAIT_BIAS_FIELD | TRAIT_GEMMA | TRAIT_SOFTCAPS,                       256, 1e4, 2},
     {"Gemma3ForCausalLM",   "gemma3",   TRAIT_BIAS_FIELD | TRAIT_GEMMA | TRAIT_SOFTCAPS | TRAIT_QK_NORM | TRAIT_LOCAL_ROPE, 256, 1e6, 6},
@@ -86,6 +87,9 @@ static organ_status check_experts(const char *label, const organ_forward_config 
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: num_experts_per_tok is %u with %u experts", label, c->experts_used, c->experts);
     if (c->expert_intermediate == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the intermediate size of an expert is 0", label);
+    if (c->shared_intermediate > 1 << 24)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the intermediate size of the shared expert is %u, not up to %u", label,
+                          c->shared_intermediate, 1u << 24);
     return ORGAN_OK;
 }
 

@@ -45,6 +45,7 @@ typedef struct organ_forward_config {
     unsigned experts, experts_used;       /* 0: dense */
     uint64_t expert_intermediate;
     bool normalise_experts;
+    unsigned shared_intermediate; /* of the expert that works on every token beside those; 0: there is none */
 } organ_forward_config;
 
 /* Reads it: from the key-values if the model has them, else from config.json. ORGAN_BAD_INPUT, naming architecture or field, for what is

@@ -104,7 +104,17 @@ static organ_rope_config read_rope(const source *s, const organ_model *model, co
     return rope;
 }
 
-static void read_sizes(const source *s, const organ_model *model, organ_forward_config *c)
+static void read_experts(const source *s, const forward_family *family, organ_forward_config *c)
+{
+    const bool shares = family->traits & TRAIT_SHARED_EXPERT;
+    c->experts_used = needed(s, "expert_used_count");
+    c->expert_intermediate = gguf_size(s, "expert_feed_forward_length", (unsigned)c->intermediate);
+    c->normalise_experts = !shares; /* as llama.cpp has it for each architecture */
+    if (shares && (c->shared_intermediate = needed(s, "expert_shared_feed_forward_length")) == 0)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.expert_shared_feed_forward_length' is 0", s->label, s->architecture);
+}
+
+static void read_sizes(const source *s, const organ_model *model, const forward_family *family, organ_forward_config *c)
 {
     c->layers = needed(s, "block_count");
     c->heads = needed(s, "attention.head_count");
@@ -118,11 +128,8 @@ static void read_sizes(const source *s, const organ_model *model, organ_forward_
                    c->head_dim, value);
     c->experts = gguf_size(s, "expert_count", 0);
     c->intermediate = c->experts ? gguf_size(s, "feed_forward_length", 0) : needed(s, "feed_forward_length");
-    if (c->experts) {
-        c->experts_used = needed(s, "expert_used_count");
-        c->expert_intermediate = gguf_size(s, "expert_feed_forward_length", (unsigned)c->intermediate);
-        c->normalise_experts = true;
-    }
+    if (c->experts)
+        read_experts(s, family, c);
     const organ_tensor *embedding = organ_model_find(model, "token_embd.weight");
     if (!embedding || embedding->rank != 2)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: tensor 'token_embd.weight' is missing or not a matrix", s->label);
@@ -160,7 +167,7 @@ static void read_windows(const source *s, const forward_family *family, organ_fo
 static organ_status read_gguf_config(const source *s, const organ_model *model, const forward_family *family, organ_forward_config *c)
 {
     strcpy(c->architecture, family->gguf);
-    read_sizes(s, model, c);
+    read_sizes(s, model, family, c);
     read_gguf_scales(s, family, c);
     c->qk_norm = family->traits & TRAIT_QK_NORM;
     c->qkv_bias = organ_model_find(model, "blk.0.attn_q.bias") || organ_model_find(model, "blk.0.attn_qkv.bias");

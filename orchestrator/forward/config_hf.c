@@ -277,6 +277,8 @@ static void read_experts(const source *s, organ_forward_config *c)
         c->experts = member(s->root, "num_experts") ? hf_size(s, "num_experts", 0) : needed(s, "num_local_experts");
         c->expert_intermediate = needed(s, "moe_intermediate_size");
         c->normalise_experts = flag_of(s, "norm_topk_prob", false);
+        if (s->family->traits & TRAIT_SHARED_EXPERT && (c->shared_intermediate = needed(s, "shared_expert_intermediate_size")) == 0)
+            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: shared_expert_intermediate_size is 0", s->label);
         const json_t *dense = member(s->root, "mlp_only_layers");
         if (hf_size(s, "decoder_sparse_step", 1) != 1)
             refuse_member(s, "decoder_sparse_step", member(s->root, "decoder_sparse_step"), "1: layers without experts are not supported");
@@ -336,7 +338,7 @@ static organ_status read_hf_config(const source *s, organ_forward_config *c)
     read_activation(s, c);
     read_experts(s, c);
     c->qk_norm = traits & TRAIT_QK_NORM;
-    c->qkv_bias = traits & TRAIT_QKV_BIAS;
+    c->qkv_bias = traits & TRAIT_QKV_BIAS && flag_of(s, "qkv_bias", true);
     if (traits & TRAIT_BIAS_FIELD)
         c->qkv_bias = c->output_bias = flag_of(s, "attention_bias", false);
     if (traits & TRAIT_MLP_BIAS)

@@ -21,9 +21,16 @@ typedef struct job {
     float *weight_of;      /* of each sorted row, what its token takes it by */
 } job;
 
+/* Floats of a token in the shared expert, which comes after the others and works in their room. */
+static size_t shared_room(const organ_forward_config *c)
+{
+    return c->shared_intermediate ? 1 + 2 * (size_t)c->shared_intermediate + (size_t)c->hidden : 0;
+}
+
 size_t organ_forward_experts_room(const organ_forward_config *c, size_t tokens)
 {
-    return tokens * (c->experts + (size_t)c->experts_used * 2 * (size_t)(c->hidden + c->expert_intermediate));
+    const size_t routed = c->experts + (size_t)c->experts_used * 2 * (size_t)(c->hidden + c->expert_intermediate);
+    return tokens * organ_larger(routed, shared_room(c));
 }
 
 /* The largest of `count` values that is not among the chosen: its place. A NaN is never larger; where nothing is, the first ones are taken.
@@ -233,6 +240,61 @@ static organ_status run_experts(job *j, organ_error *error)
     return share_rows(j, j->tokens, ORGAN_SHARE_NUMBER * (double)(c->experts_used * c->hidden), sum_token, error);
 }
 
+/* ---- the expert for all tokens ---- */
+
+typedef struct shared_job {
+    const organ_forward_config *config;
+    const float *shares, *from;
+    float *out;
+} shared_job;
+
+static void add_shared_token(void *context, size_t t, size_t worker)
+{
+    (void)worker;
+    const shared_job *const j = context;
+    const size_t hidden = (size_t)j->config->hidden;
+    for (size_t x = t * hidden; x < (t + 1) * hidden; x++)
+        j->out[x] += j->shares[t] * j->from[x];
+}
+
+static organ_status tap_shared(const forward_group *g, size_t first, size_t tokens, const float *normed, organ_error *error)
+{
+    const forward_view *const parts = g->layer->plan->parts;
+    for (forward_part p = PART_SHARED; p <= PART_SHARED_UP && !error->status; p++)
+        organ_forward_tap(g, parts[p], g->first + first, tokens, (size_t)g->forward->config.hidden, normed, error);
+    return error->status;
+}
+
+/* out += logistic(normed . gate) x what the shared expert gives. */
+static organ_status run_shared(forward_group *g, size_t first, size_t tokens, const float *normed, float *out, float *room,
+                               organ_error *error)
+{
+    const organ_forward_config *c = &g->forward->config;
+    const size_t inner = (size_t)c->shared_intermediate, hidden = (size_t)c->hidden;
+    const forward_view *const parts = g->layer->plan->parts;
+    float *const shares = room, *const gate = shares + tokens, *const up = gate + tokens * inner, *const given = up + tokens * inner;
+    const forward_linear share = organ_forward_linear_of(g->layer, parts[PART_SHARED], 1),
+                         gates = organ_forward_linear_of(g->layer, parts[PART_SHARED_GATE], inner),
+                         ups = organ_forward_linear_of(g->layer, parts[PART_SHARED_UP], inner),
+                         down = organ_forward_linear_of(g->layer, parts[PART_SHARED_DOWN], hidden);
+    if (tap_shared(g, first, tokens, normed, error) || organ_forward_products_add(&g->products, normed, &share, shares, tokens, error) ||
+        organ_forward_products_add(&g->products, normed, &gates, gate, tokens, error) ||
+        organ_forward_products_add(&g->products, normed, &ups, up, tokens, error) ||
+        organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
+        organ_forward_gate_all(g, gate, up, tokens, inner, error) ||
+        organ_forward_tap(g, parts[PART_SHARED_DOWN], g->first + first, tokens, inner, gate, error) ||
+        organ_forward_products_add(&g->products, gate, &down, given, tokens, error) ||
+        organ_forward_products_run(&g->products, g->forward, g->scratch, error))
+        return error->status;
+    for (size_t t = 0; t < tokens; t++)
+        shares[t] = -shares[t];
+    g->forward->engine->kernels->exp_below(shares, tokens, 0);
+    for (size_t t = 0; t < tokens; t++)
+        shares[t] = 1 / (1 + shares[t]);
+    shared_job j = {c, shares, given, out};
+    return organ_forward_share(g->forward->engine, tokens, ORGAN_SHARE_NUMBER * (double)(tokens * hidden), add_shared_token, &j, error);
+}
+
 organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens, const float *normed, float *out, float *room,
                                    organ_error *error)
 {
@@ -250,8 +312,8 @@ organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens
     j.weight_of = calloc(rows, sizeof *j.weight_of);
     if (!j.choices || !j.place || !j.begin || !j.token_of || !j.weight_of)
         organ_fail_errno(error, ENOMEM, "cannot allocate the routing of %zu tokens", tokens);
-    else if (route_tokens(&j, error) == ORGAN_OK)
-        run_experts(&j, error);
+    else if (route_tokens(&j, error) == ORGAN_OK && run_experts(&j, error) == ORGAN_OK && c->shared_intermediate)
+        run_shared(g, first, tokens, normed, out, room, error);
     free(j.choices);
     free(j.place);
     free(j.begin);

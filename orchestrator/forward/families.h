@@ -22,7 +22,8 @@ typedef enum forward_trait {
     TRAIT_WINDOW_FLAG = 128 /* only with use_sliding_window, and from max_window_layers on */,
     TRAIT_LOCAL_ROPE = 256, /* layers with a window have a rotation of their own */
     TRAIT_MIXTRAL = 512,    /* experts, renormalised */
-    TRAIT_QWEN_EXPERTS = 1024
+    TRAIT_QWEN_EXPERTS = 1024,
+    TRAIT_SHARED_EXPERT = 2048 /* beside them one for all tokens, with a gate of its own */
 } forward_trait;
 
 typedef struct forward_family {

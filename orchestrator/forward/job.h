@@ -35,6 +35,10 @@ typedef enum forward_part {
     PART_BIAS_UP,
     PART_BIAS_DOWN,
     PART_ROUTER,
+    PART_SHARED, /* the gate of the shared expert: one row */
+    PART_SHARED_GATE,
+    PART_SHARED_UP,
+    PART_SHARED_DOWN,
     PART_COUNT
 } forward_part;
 

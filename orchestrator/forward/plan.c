@@ -33,6 +33,10 @@ static const char *const names[PART_COUNT][2] = {
     [PART_BIAS_UP] = {"mlp.up_proj.bias", "ffn_up.bias"},
     [PART_BIAS_DOWN] = {"mlp.down_proj.bias", "ffn_down.bias"},
     [PART_ROUTER] = {"mlp.gate.weight", "ffn_gate_inp.weight"},
+    [PART_SHARED] = {"mlp.shared_expert_gate.weight", "ffn_gate_inp_shexp.weight"},
+    [PART_SHARED_GATE] = {"mlp.shared_expert.gate_proj.weight", "ffn_gate_shexp.weight"},
+    [PART_SHARED_UP] = {"mlp.shared_expert.up_proj.weight", "ffn_up_shexp.weight"},
+    [PART_SHARED_DOWN] = {"mlp.shared_expert.down_proj.weight", "ffn_down_shexp.weight"},
 };
 
 typedef struct builder {
@@ -270,6 +274,17 @@ static void add_numbered(builder *b, bool mixtral)
         }
 }
 
+static void add_shared(builder *b)
+{
+    const organ_forward_config *c = &b->forward->config;
+    if (!c->shared_intermediate)
+        return;
+    add_named_part(b, PART_SHARED, is_gguf(b) ? 0 : 1, c->hidden);
+    add_named_part(b, PART_SHARED_GATE, c->shared_intermediate, c->hidden);
+    add_named_part(b, PART_SHARED_UP, c->shared_intermediate, c->hidden);
+    add_named_part(b, PART_SHARED_DOWN, c->hidden, c->shared_intermediate);
+}
+
 static void add_experts(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
@@ -291,6 +306,7 @@ static void add_experts(builder *b)
         add_stacked(b);
     else
         add_numbered(b, mixtral);
+    add_shared(b);
 }
 
 static void add_norms(builder *b)

@@ -105,6 +105,23 @@ judge "a plan that nothing could load names experts" test "$(jq -c .layers ../ou
 ends 0 experts tiny-moe -o plan --keep 6 --scores scores.json --per-layer global --dry-run
 matches experts/experts_plan ../out
 
+# ---- beside an expert for all tokens ----
+cp -r "$(dirname "$model")/forward/qwen2moe" shared && chmod -R u+w shared && cp tiny-moe/tokenizer*.json shared
+ends 0 experts shared -o fewer --keep 50% --heal "${along[@]}" --quiet
+prints "3 of 3 layers are healed"
+judge "config.json has another number of experts" test "$(jq -c '[.num_experts, .shared_expert_intermediate_size]' fewer/config.json)" = '[3,40]'
+ends 0 audit shared fewer --compensated --quiet
+ends 0 width shared -o narrow --ffn 50% --multiple-of 4 "${along[@]}" --quiet
+judge "config.json has other widths" test "$(jq -c '[.moe_intermediate_size, .shared_expert_intermediate_size]' narrow/config.json)" = '[12,40]'
+ends 0 audit shared narrow --compensated --quiet
+ends 0 layers shared -o lower --drop 1 --heal "${along[@]}" --quiet
+ends 0 audit shared lower --compensated --quiet
+judge "the shared expert was solved anew" test "$(jq '[.. | strings | select(test("shared_expert.down_proj"))] | length' lower/organ/layers.json)" = 0
+for made in fewer narrow lower; do
+    ends 0 perplexity $made --text tiny-moe/calibration.txt --max-tokens 200 --context 64 --quiet
+done
+rm -r shared fewer narrow lower
+
 # ---- refused ----
 refused 2 "is enough" experts tiny-moe -o no --keep 50% "${long[@]}" --memory 8M
 refused 2 "nothing is measured" experts tiny-moe -o no --keep 50% --scores scores.json --scratch .

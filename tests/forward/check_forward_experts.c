@@ -243,6 +243,8 @@ static void put_config(const char *from, const char *to, unsigned experts, bool 
     json_t *const config = json_load_file(path, 0, &fault);
     ck_assert_msg(config != NULL, "%s", fault.text);
     json_object_set_new(config, "num_local_experts", json_integer(experts));
+    if (json_object_get(config, "num_experts"))
+        json_object_set_new(config, "num_experts", json_integer(experts));
     if (json_object_get(config, "norm_topk_prob"))
         json_object_set_new(config, "norm_topk_prob", json_boolean(normalised));
     ck_assert_int_eq(json_dump_file(config, scratch_path("%s/config.json", to), 0), 0);
@@ -283,7 +285,8 @@ static void make_models(const char *path, bool normalised)
 
 START_TEST(a_layer_of_kept_experts_is_that_of_a_smaller_model)
 {
-    static const char *const paths[] = {"fixtures/forward/qwen3moe", "fixtures/forward/qwen3moe-stacked", "fixtures/forward/mixtral"};
+    static const char *const paths[] = {"fixtures/forward/qwen3moe", "fixtures/forward/qwen3moe-stacked", "fixtures/forward/mixtral",
+                                        "fixtures/forward/qwen2moe"};
     for (size_t p = 0; p < 2 * sizeof paths / sizeof *paths; p++) {
         bench whole, cut;
         organ_error error = {0};

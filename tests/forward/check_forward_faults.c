@@ -68,7 +68,7 @@ START_TEST(gelu_is_exact_or_approximated)
     expected e = expected_read("fixtures/forward/llama.logits.safetensors");
     const size_t n = e.rows * e.words;
     float *const silu = activated_by("\"silu\"", &e), *const by_tanh = activated_by("\"gelu_pytorch_tanh\"", &e),
-                *const by_erf = activated_by("\"gelu\"", &e);
+                 *const by_erf = activated_by("\"gelu\"", &e);
     const double apart = farthest(by_erf, by_tanh, n), other = farthest(by_erf, silu, n);
     ck_assert_msg(apart > 1e-5 && apart < other / 20, "erf and tanh are %g apart, erf and silu %g", apart, other);
     free(silu), free(by_tanh), free(by_erf);
@@ -174,6 +174,10 @@ START_TEST(configs_that_cannot_be)
         {"qwen3moe", "decoder_sparse_step", "2", {"decoder_sparse_step is 2"}},
         {"qwen3moe", "mlp_only_layers", "[0]", {"mlp_only_layers is [0]"}},
         {"qwen3moe", "moe_intermediate_size", "0", {"intermediate size of an expert is 0"}},
+        {"qwen2moe", "shared_expert_intermediate_size", "0", {"shared_expert_intermediate_size is 0"}},
+        {"qwen2moe", "shared_expert_intermediate_size", "4000000000", {"shared expert is 4000000000, not up to 16777216"}},
+        {"qwen2moe", "shared_expert_intermediate_size", "39", {"mlp.shared_expert.gate_proj.weight' is 40 x 32, not 39 x 32"}},
+        {"qwen2moe", "qkv_bias", "false", {"q_proj.bias' is there, but the config says"}},
         {"phi3", "num_key_value_heads", "4", {"qkv_proj.weight' is 64 x 32, not 96 x 32"}},
     };
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
@@ -227,6 +231,11 @@ START_TEST(gguf_that_cannot_be)
         {"qwen3moe", "expert_used_count", "expert_xsed_count", {"expert_used_count' is missing"}},
         {"phi3-longrope", "rope_factors_long", "rope_factors_lone", {"'rope_factors_short.weight', but no 'rope_factors_long.weight'"}},
         {"phi3-longrope", "rope_factors_short", "rope_factors_shore", {"'rope_factors_long.weight', but no 'rope_factors_short.weight'"}},
+        {"qwen2moe", "ffn_gate_inp_shexp.weight", "ffn_gate_inp_shexx.weight", {"'blk.0.ffn_gate_inp_shexp.weight' is missing"}},
+        {"qwen2moe",
+         "expert_shared_feed_forward_length",
+         "expert_shared_feed_forward_lengtx",
+         {"expert_shared_feed_forward_length' is missing"}},
         {"qwen3moe", "ffn_up_exps.weight", "ffn_ux_exps.weight", {"'blk.0.ffn_up_exps.weight' is missing"}},
     };
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {

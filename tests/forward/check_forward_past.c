@@ -96,7 +96,7 @@ START_TEST(logits_are_those_of_the_whole_text)
 {
     static const size_t counts[] = {5, 6, 7, 8, 15, 16, 17, 18, 19, 63, 64, 65, 66, 160, 161, 255, 256, 257, 258, MOST};
     const size_t first = sample_if_slow(0, 1), step = sample_if_slow(1, 3); /* 6, 15, 18, 64, 160, 256, MOST */
-    for (size_t m = first; m < sizeof models / sizeof *models; m++) {               /* the first model is large */
+    for (size_t m = first; m < sizeof models / sizeof *models; m++) {       /* the first model is large */
         growing g;
         organ_error error;
         begin(&g, models[m].path, models[m].words, 2, ROOMY, 5);

@@ -42,6 +42,8 @@ bool organ_layers_heal_wants(const organ_layers_heal *h, int32_t layer, organ_la
 
 static bool has_role(const organ_anatomy *a, organ_layers_kind kind)
 {
+    if (kind == ORGAN_HEAL_FED && a->experts == ORGAN_EXPERTS_SHARED)
+        return false; /* it stays: what the routed ones give is solved for, given what it gives */
     bool is = (kind == ORGAN_HEAL_ATTENTION_INPUTS && a->role == ORGAN_ROLE_QKV) ||
               (kind == ORGAN_HEAL_FEED_INPUTS && a->role == ORGAN_ROLE_GATE_UP);
     for (size_t k = 0; k < 3; k++)

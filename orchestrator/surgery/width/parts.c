@@ -7,7 +7,8 @@
 
 organ_width_kind organ_width_kind_of(const organ_tensor *t)
 {
-    if (t->anatomy.layer < 0 || (t->anatomy.role != ORGAN_ROLE_DOWN && t->anatomy.role != ORGAN_ROLE_O))
+    if (t->anatomy.layer < 0 || t->anatomy.experts == ORGAN_EXPERTS_SHARED ||
+        (t->anatomy.role != ORGAN_ROLE_DOWN && t->anatomy.role != ORGAN_ROLE_O))
         return ORGAN_WIDTH_KINDS;
     if (t->anatomy.role == ORGAN_ROLE_O)
         return ORGAN_WIDTH_HEADS;

@@ -71,10 +71,6 @@ static organ_status take_width(organ_width_job *job, const organ_tensor *t, orga
 {
     const uint64_t cols = organ_tensor_matrices(t).cols;
     organ_width_share *const share = &job->shares[organ_width_kind_of(t)];
-    if (t->anatomy.experts == ORGAN_EXPERTS_SHARED)
-        return organ_fail(error, ORGAN_USAGE,
-                          "%s: '%s' belongs to shared experts, which the forward pass does not know: --ffn cannot narrow this model",
-                          job->model->path, t->name);
     if (share->whole && share->whole != cols)
         return organ_fail(error, ORGAN_USAGE,
                           "%s: '%s' has %llu channels, and those before it have %zu: only layers of one width can be narrowed",
@@ -116,7 +112,7 @@ static organ_status plan_ffn(organ_width_job *job, organ_error *error)
 /* llama.cpp takes the heads of these to be as wide as the hidden size together, whatever attention.key_length says. */
 static organ_status check_reader(const organ_width_job *job, organ_error *error)
 {
-    static const char *const fixed[] = {"qwen2", "phi3", NULL};
+    static const char *const fixed[] = {"qwen2", "qwen2moe", "phi3", NULL};
     const char *const architecture = job->model->config.architecture;
     if (job->model->gguf && organ_is_one_of(architecture, fixed))
         return organ_fail(
