@@ -44,20 +44,35 @@ typedef struct reading {
 
 const char *organ_group_folder(organ_group group) { return folders[group]; }
 
-bool organ_directory_is(const char *path)
+organ_status organ_directory_look(const char *path, bool *is, organ_error *error)
 {
     char name[PATH_MAX], text[4096];
     struct stat info;
     int fd;
-    organ_error ignored = {0};
+    organ_error fault = {0};
+    *is = false;
     if (snprintf(name, sizeof name, "%s/" ORGAN_MANIFEST, path) >= (int)sizeof name || (stat(path, &info) == 0 && !S_ISDIR(info.st_mode)))
-        return false;
-    /* What cannot be read is for the reader to tell. */
-    if (organ_input_open(name, &fd, &info, &ignored))
-        return organ_cannot_tell(ignored.errnum);
+        return ORGAN_OK;
+    if (organ_input_open(name, &fd, &info, &fault)) {
+        if (organ_cannot_tell(fault.errnum))
+            *error = fault;
+        return error->status;
+    }
     const ssize_t got = organ_read_most(fd, text, sizeof text, 0);
+    if (got < 0)
+        organ_fail_errno(error, errno, "%s: cannot be read", name);
+    else
+        *is = memmem(text, (size_t)got, SCHEMA_FAMILY, strlen(SCHEMA_FAMILY)) != NULL;
     close(fd);
-    return got < 0 || memmem(text, (size_t)got, SCHEMA_FAMILY, strlen(SCHEMA_FAMILY));
+    return error->status;
+}
+
+/* What cannot be read is for the reader to tell. */
+bool organ_directory_is(const char *path)
+{
+    bool is;
+    organ_error ignored = {0};
+    return organ_directory_look(path, &is, &ignored) || is;
 }
 
 /* ---- values of the manifest ---- */

@@ -57,6 +57,8 @@ typedef struct organ_manifest {
 
 /* Whether `path` is a directory with a manifest.json that names such a schema near its beginning. */
 bool organ_directory_is(const char *path);
+/* The same for who would pass over what it is not: fails where the disk does, instead of taking it for one. */
+organ_status organ_directory_look(const char *path, bool *is, organ_error *error);
 
 /* Reads the manifest and the kept headers, and holds them against each other and against the sizes of the files: tensors come from the
  * headers, as checked as if the donor were read; the manifest says which file has their bytes. *files gets one file per tensor, in the

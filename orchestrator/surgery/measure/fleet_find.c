@@ -90,10 +90,13 @@ static void visit_directory(walk *w, const char *relative, int depth);
 static void visit_entry(walk *w, const char *path, const char *relative, const folder *f, const char *entry, int depth)
 {
     struct stat link;
+    int fault = 0;
     char real[PATH_MAX], *below = join_path(relative, entry), *full = join_path(path, entry);
     if (!below || !full)
         organ_fail_memory(w->error, path);
-    else if (lstat(full, &link) == 0 && S_ISDIR(link.st_mode)) {
+    else if ((fault = lstat(full, &link)) != 0 && organ_cannot_tell(errno))
+        organ_fail_errno(w->error, errno, "%s: cannot be looked at", full);
+    else if (fault == 0 && S_ISDIR(link.st_mode)) {
         if (!w->skip || !realpath(full, real) || strcmp(real, w->skip) != 0)
             visit_directory(w, below, depth + 1);
     } else if (organ_ends_with(entry, ".gguf") || organ_ends_with(entry, ".safetensors"))
@@ -116,8 +119,12 @@ static void visit_directory(walk *w, const char *relative, int depth)
         organ_fail_errno(w->error, depth >= DEEPEST ? ELOOP : errno, "%s: cannot be listed", path);
         f.count = 0;
     }
-    const bool apart = path && organ_directory_is(path), whole = apart || (f.count > 0 && is_whole(&f));
-    if (whole)
+    /* A folder that is taken for a model would hide those in it. */
+    bool apart = false;
+    if (!w->error->status)
+        organ_directory_look(path, &apart, w->error);
+    const bool whole = apart || (f.count > 0 && is_whole(&f));
+    if (whole && !w->error->status)
         add_member(w, strdup(path), strdup(*relative ? relative : "."), identity_of(path, &f, "", 0));
     for (int k = 0; k < f.count && !apart && !w->error->status; k++)
         if (!whole || !organ_ends_with(f.entries[k]->d_name, ".safetensors"))

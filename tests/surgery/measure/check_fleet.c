@@ -97,6 +97,21 @@ START_TEST(every_model_is_found_once)
 }
 END_TEST
 
+/* A disk that fails for a moment, here by a link to memory that nobody can read, must not make one model of a folder of models: the others
+ * would be missing, and nothing would say so. */
+START_TEST(a_folder_that_cannot_be_told_ends_the_run)
+{
+    organ_error error;
+    ck_assert_int_eq(symlink("/proc/self/mem", scratch_path("models/manifest.json")), 0);
+    ck_assert_int_eq(fleet("models", "out", true, &error), ORGAN_IO);
+    ck_assert_msg(strstr(error.message, "models/manifest.json: cannot be read") != NULL, "%s", error.message);
+    ck_assert_int_eq(access(scratch_path("out"), F_OK), -1);
+    unlink(scratch_path("models/manifest.json"));
+    ck_assert_int_eq(fleet("models", "out", true, &error), ORGAN_CHECK_FAILED); /* of one that is broken */
+    ck_assert_uint_eq(json_array_size(json_object_get(report, "models")), 5);
+}
+END_TEST
+
 /* What lies among models and is none is listed apart, and an organ directory is one model, not its tensors. */
 START_TEST(what_is_no_model_is_listed_apart)
 {
@@ -314,10 +329,11 @@ END_TEST
 
 int main(void)
 {
-    const suite_case cases[] = {{"fleet",
-                                 {what_is_no_model_is_listed_apart, every_model_is_found_once, broken_model_is_told_and_the_rest_go_on,
-                                  second_run_does_what_changed, measuring_alone_extracts_nothing, refusals_leave_nothing,
-                                  full_disk_ends_the_run, disk_that_is_full_for_a_moment_ends_the_run, killed_run_goes_on_within_a_model}}};
+    const suite_case cases[] = {
+        {"fleet",
+         {what_is_no_model_is_listed_apart, every_model_is_found_once, a_folder_that_cannot_be_told_ends_the_run,
+          broken_model_is_told_and_the_rest_go_on, second_run_does_what_changed, measuring_alone_extracts_nothing, refusals_leave_nothing,
+          full_disk_ends_the_run, disk_that_is_full_for_a_moment_ends_the_run, killed_run_goes_on_within_a_model}}};
     Suite *const suites[] = {suite_of("fleet", cases, sizeof cases / sizeof *cases, setup, teardown), NULL};
     return run_suites(suites);
 }
