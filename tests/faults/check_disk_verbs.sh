@@ -9,9 +9,7 @@
 sweep_disk() { sweep disk "$@"; }
 
 prepare
-made tuned lora merge --base "$model" --adapter "$fixtures/tiny-lora"
 mkdir -p coming again && cp -rL "$model" coming/m && chmod -R u+w coming && cp -r pruned again/p
-mkdir models && cp -r "$q" "$model-gguf/tiny-qwen2-Q8_0.gguf" models/
 
 sweep_disk 4 inspect
 sweep_disk 6 untrusted-sound inspect "$q" --untrusted
@@ -26,6 +24,7 @@ sweep_disk 6 purify
 sweep_disk 1 width
 sweep_disk 1 layers
 sweep_disk 1 layers-heal
+sweep_disk 1 width-experts
 sweep_disk 6 quantize
 sweep_disk 6 quantize-gguf
 sweep_disk 6 dequantize
@@ -45,7 +44,9 @@ sweep_disk 2 lora-merge
 sweep_disk 2 lora-extract
 sweep_disk 4 lora-sanitize
 sweep_disk 4 lora-resize
-sweep_disk 1 orthogonality orthogonality "$model" "$area/tuned" "$fixtures/tiny-lora" "${t1[@]}" -o o
+sweep_disk 1 orthogonality
 sweep_disk 1 evaluate
+sweep_disk 2 perplexity
+sweep_disk 2 generate
 sweep_disk 2 fleet
 finish

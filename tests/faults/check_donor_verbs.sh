@@ -8,12 +8,13 @@
 sweep_donor() { sweep donor "$@"; }
 
 prepare
-mkdir -p small packed moe parted adapted one
+mkdir -p small packed moe parted adapted several whole/m mixed
 cp -r "$q" small/m && cp -r "$fixtures/precision/ct-packed-group" packed/m && cp -r parts parted/m
-mkdir moe/m one/m && cp "$fixtures/forward/qwen3moe.gguf" moe/m/q.gguf && cp "$fixtures/forward/qwen3moe.gguf" one/m/
+mkdir moe/m && cp "$fixtures/forward/qwen3moe.gguf" moe/m/q.gguf && cp -r models several/m
+cp -rL "$model"/[!.]* whole/m && cp -r "$mixture" mixed/m
 cp -r "$fixtures/tiny-lora" adapted/m
 find . -type l -prune -o -print | xargs chmod u+w
-more=(--donor m) q=m packed=m parts=m moe=m/q.gguf adapter=m
+more=(--donor m) q=m packed=m parts=m moe=m/q.gguf gguf=m/q.gguf models=m
 
 begin=$area/small
 sweep_donor 3 inspect
@@ -32,7 +33,22 @@ begin=$area/parted
 sweep_donor 6 assemble
 begin=$area/moe
 sweep_donor 4 quantize-gguf
-begin=$area/adapted
+sweep_donor 4 chimera
+begin=$area/several
+sweep_donor 4 fleet
+begin=$area/whole tensors_of=$model model=m
+sweep_donor 2 lora-extract
+sweep_donor 2 evaluate
+sweep_donor 2 perplexity
+sweep_donor 2 generate
+sweep_donor 2 tokenize
+sweep_donor 2 orthogonality
+sweep_donor 1 width
+sweep_donor 1 layers-heal
+model=$tensors_of
+begin=$area/mixed mixture=m
+sweep_donor 2 experts
+begin=$area/adapted adapter=m
 sweep_donor 2 lora-merge
 sweep_donor 4 lora-sanitize
 sweep_donor 4 lora-resize

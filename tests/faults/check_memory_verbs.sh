@@ -13,9 +13,9 @@ sweep_memory() { sweep memory "$@"; }
 
 # ---- what the verbs are given ----
 prepare
-"$organ" lora merge --base "$model" --adapter "$fixtures/tiny-lora" -o tuned --quiet >../out 2>&1 || bad "no input" ../out
-"$organ" quantize "$model" --scheme fp8-block128 -o noisy --quiet >../out 2>&1 || bad "no input" ../out
-"$organ" quantize tuned --scheme fp8-block128 -o tuned-noisy --quiet >../out 2>&1 || bad "no input" ../out
+made noisy quantize "$model" --scheme fp8-block128
+made tuned-noisy quantize tuned --scheme fp8-block128
+noisy=$area/noisy
 mkdir -p coming && cp -rL "$model" coming/m && chmod -R u+w coming || bad "no input"
 # A pruning that ended in the middle: at the first of these allocations at which that leaves something.
 mkdir unfinished
@@ -26,7 +26,6 @@ done
 judge "no pruning to go on with" test -e unfinished/.p.organ-partial/organ/journal.jsonl
 mkdir download && cp "$q"/* download/ && cp "$model"/tokenizer*.json download/ && : >download/x.py || bad "no input"
 printf '%s' '{"chat_template":[{"name":"a","template":"{{ x.__class__ }}"}],"auto_map":{"A":"x.B"}}' >download/processor_config.json
-mkdir models && cp -r "$q" "$model-gguf/tiny-qwen2-Q8_0.gguf" models/
 
 # ---- the verbs ----
 # It times two kernels, which of them is the quicker may change; not where one is named.
@@ -64,12 +63,12 @@ sweep_memory 8 lora-extract
 sweep_memory 8 lora-sanitize
 sweep_memory 8 lora-merge
 sweep_memory 8 lora-resize
-sweep_memory 8 orthogonality orthogonality "$model" "$area/noisy" "$fixtures/tiny-lora" "${t1[@]}" -o o
+sweep_memory 8 orthogonality
 sweep_memory 4 orthogonality-pairs orthogonality --pair "$model" "$area/noisy" --pair "$area/tuned" "$area/tuned-noisy" "${t1[@]}" -o o
 sweep_memory 8 purify
 sweep_memory 8 purify-fft purify "$q" --type all --method fft "${t1[@]}" -o p
-sweep_memory 8 perplexity perplexity "$model" --text "$area/text" "${t1[@]}"
-sweep_memory 8 generate generate "$model" --prompt "a b" --tokens 3 "${t1[@]}"
+sweep_memory 8 perplexity
+sweep_memory 8 generate
 sweep_memory 8 evaluate
 sweep_memory 8 prune
 sweep_memory 4 prune-evaluate prune "$model" "${t1[@]}" -o p --evaluate "$area/text"

@@ -9,7 +9,6 @@
 sweep_power() { sweep power "$@"; }
 
 prepare
-made tuned lora merge --base "$model" --adapter "$fixtures/tiny-lora"
 mkdir -p coming again && cp -rL "$model" coming/m && chmod -R u+w coming && cp -r pruned again/p
 
 sweep_power 12 prune
@@ -29,10 +28,18 @@ sweep_power 5 assemble
 sweep_power 5 graft
 sweep_power 2 lora-merge
 sweep_power 1 lora-extract
+sweep_power 4 lora-sanitize
+sweep_power 4 lora-resize
+sweep_power 2 chimera
+sweep_power 2 width-experts
 sweep_power 5 measure
 begin=$area/coming
 sweep_power 2 measure-delete
 begin=
 sweep_power 4 autopsy
+sweep_power 4 fleet
+sweep_power 4 orthogonality
+sweep_power 2 evaluate
+sweep_power 4 audit
 sweep_power 4 report
 finish

@@ -62,24 +62,51 @@ static const char *below(const char *path, const char *name)
     return strncmp(path, name, length) == 0 && (path[length] == '/' || path[length] == '\0') ? path + length : NULL;
 }
 
+/* Whether a run may leave something else there, which the next one goes on with: what is hidden, and what tells how far it is. */
+static bool is_unfinished(const sweep *s, const char *at)
+{
+    return (s->again && strstr(at, "/organ")) || (s->keeps && (strstr(at, "/.") || strcmp(at, "/fleet.json") == 0));
+}
+
+static size_t count_below(const leavings *of, const char *name)
+{
+    size_t count = 0;
+    for (size_t k = 0; k < of->count; k++)
+        count += below(of->file[k].name, name) != NULL;
+    return count;
+}
+
 /* Whether what lies at `place` is what `whole` has at `name`, or with --each at least nothing else. */
 static bool is_like(const sweep *s, const leavings *left, const char *place, const leavings *whole, const char *name)
 {
-    size_t have = 0, want = 0;
+    const size_t have = count_below(left, place);
     for (size_t k = 0; k < left->count; k++) {
         const char *const at = below(left->file[k].name, place);
-        bool found = !at;
-        have += at != NULL;
+        bool found = !at || is_unfinished(s, at);
         for (size_t r = 0; r < whole->count && !found; r++) {
             const char *const there = below(whole->file[r].name, name);
             found = there && strcmp(at, there) == 0 && left->file[k].digest == whole->file[r].digest;
         }
-        if (!found && !(s->again && strstr(at, "/organ"))) /* what is to be gone on with */
+        if (!found)
             return false;
     }
-    for (size_t r = 0; r < whole->count; r++)
-        want += below(whole->file[r].name, name) != NULL;
-    return have > 0 && (s->each || have == want);
+    return have > 0 && (s->each || have == count_below(whole, name));
+}
+
+/* The folder of a model of a fleet that was taken apart but not wholly, or NULL: what has a manifest is complete. */
+static const char *find_part(const sweep *s, const leavings *left)
+{
+    for (size_t k = 0; k < left->count && s->keeps; k++) {
+        static char folder[sizeof left->file->name];
+        snprintf(folder, sizeof folder, "%s", left->file[k].name);
+        char *const manifest = strstr(folder, "/manifest.json");
+        if (!manifest || strstr(folder, "/."))
+            continue;
+        *manifest = '\0';
+        if (count_below(left, folder) != count_below(&s->right, folder))
+            return folder;
+    }
+    return NULL;
 }
 
 static bool is_whole(const sweep *s, const leavings *left, const char *place, const char *name)
@@ -116,7 +143,7 @@ static const char *find_torn(const sweep *s, const leavings *left, size_t *found
             return name;
         ++*found;
     }
-    return NULL;
+    return find_part(s, left);
 }
 
 /* Whether a run may end so that finds what is left: it makes the rest, or says that there is no rest. */
@@ -125,9 +152,21 @@ static bool is_right_end(const sweep *s, const outcome *o, size_t whole)
     size_t after;
     if (o->code == s->ends && o->same)
         return true;
+    if (s->keeps)
+        return false;
     if (whole)
         return (o->code == 2 || (o->code == 0 && !s->each)) && !find_torn(s, &o->left, &after) && after >= whole;
     return o->code == 2 && strstr(o->said, "keeps a finished output") && keeps_whole(s, &o->left);
+}
+
+/* What a fleet notes of the files of its models. */
+static void pass_over_state(leavings *left)
+{
+    size_t kept = 0;
+    for (size_t k = 0; k < left->count; k++)
+        if (!strstr(left->file[k].name, "/fleet.json"))
+            left->file[kept++] = left->file[k];
+    left->count = kept;
 }
 
 /* Drafts of reports that nobody could take away: ".NUMBER.NAME". The next run leaves them alone. */
@@ -143,15 +182,16 @@ static void pass_over_drafts(leavings *left)
     left->count = kept;
 }
 
-bool goes_on(const sweep *s, const char *directory, char text[LEAVINGS_TEXT])
+/* `told`: the run came to its end, and its documents tell of what failed. */
+static bool goes_on_from(const sweep *s, const char *directory, bool told, char text[LEAVINGS_TEXT])
 {
     outcome *const o = calloc(1, sizeof *o);
-    size_t whole;
+    size_t whole = 0;
     if (!o)
         give_up("memory");
     look_at_work(s, directory, &o->left);
     pass_over_drafts(&o->left);
-    const char *const torn = find_torn(s, &o->left, &whole);
+    const char *const torn = told ? find_part(s, &o->left) : find_torn(s, &o->left, &whole);
     if (torn)
         snprintf(text, TEXT, "leaves '%.255s', which is not whole", torn);
     o->directory = directory;
@@ -168,6 +208,8 @@ bool goes_on(const sweep *s, const char *directory, char text[LEAVINGS_TEXT])
     free(o);
     return *text == '\0';
 }
+
+bool goes_on(const sweep *s, const char *directory, char text[LEAVINGS_TEXT]) { return goes_on_from(s, directory, false, text); }
 
 /* Whether the message has a word of the path that failed, or of the file of standard output. */
 static bool names_file(const char *directory, const char *said)
@@ -218,30 +260,99 @@ static void judge_memory(const sweep *s, const outcome *o, char text[TEXT])
         snprintf(text, TEXT, "ended with 4 and left '%s'", o->odd ? o->odd : o->left.count ? o->left.file[0].name : "");
 }
 
+static int run_anew(const sweep *s, const outcome *o, leavings *made)
+{
+    char command[3 * TEXT];
+    snprintf(command, sizeof command, "find '%s/work' -mindepth 1 -maxdepth 1 ! -name '%s' -exec rm -rf {} +", o->directory, s->donor);
+    if (system(command))
+        give_up(command);
+    const int status = run_there(s, o->directory, -1, 0, false);
+    look_at_work(s, o->directory, made);
+    return status;
+}
+
 /* Whether the run has made what another one makes of the donor as it is now: it was changed before it was opened for good. */
 static bool is_of_new_donor(const sweep *s, const outcome *o)
 {
-    char command[3 * TEXT];
     const char *odd;
-    leavings *const now = calloc(1, sizeof *now);
-    snprintf(command, sizeof command, "find '%s/work' -mindepth 1 -maxdepth 1 ! -name '%s' -exec rm -rf {} +", o->directory, s->donor);
-    if (!now || system(command))
-        give_up(command);
+    leavings *const made = calloc(2, sizeof *made), *const was = &made[0], *const now = &made[1];
+    if (!made)
+        give_up("memory");
+    *was = o->left;
+    bool same = run_anew(s, o, now) == 0;
+    if (s->keeps) /* of a model that was changed after it was found: the next run takes it apart once more */
+        pass_over_state(was), pass_over_state(now);
+    same = same && is_same(was, now, &odd);
+    free(made);
+    return same;
+}
+
+/* Whether the output has that file as the donor has it now: what lies beside the tensors is copied as it is then. */
+static bool is_of_donor(const sweep *s, const outcome *o, size_t k)
+{
+    char path[TEXT];
+    struct stat info;
+    const char *const name = strchr(o->left.file[k].name, '/');
+    return name && snprintf(path, sizeof path, "%s/work/%s%s", o->directory, s->donor, name) < TEXT && stat(path, &info) == 0 &&
+           S_ISREG(info.st_mode) && o->left.file[k].digest == digest_of(path);
+}
+
+static bool has_file(const leavings *of, const leavings *wanted, size_t k)
+{
+    for (size_t f = 0; f < of->count; f++)
+        if (strcmp(of->file[f].name, wanted->file[k].name) == 0)
+            return of->file[f].digest == wanted->file[k].digest;
+    return false;
+}
+
+/* Whether nothing else is another output than the right one. */
+static bool is_right_beside(const sweep *s, const outcome *o)
+{
+    for (size_t k = 0; k < o->left.count; k++) {
+        if (!has_file(&s->right, &o->left, k) && !is_of_donor(s, o, k))
+            return false;
+    }
+    return o->left.count == s->right.count;
+}
+
+/* Whether a run may end well that has made something else of a donor that changed: what another one makes of it as it is now, or an output
+ * that says of which file something is missing. */
+static bool is_right_for_donor(const sweep *s, const outcome *o)
+{
+    char path[TEXT];
+    size_t length;
+    join(path, o->directory, "out");
+    char *const printed = load(path, &length);
+    const bool told = s->tells && strstr(printed, "No sparsity for") && names_file(o->directory, printed);
+    free(printed);
+    return told || is_right_beside(s, o) || is_of_new_donor(s, o);
+}
+
+/* A fleet goes on: whether the next run makes of what is left what it would make of nothing, with the donor as it is now. A model that was
+ * taken apart and cannot be opened any more stays so. */
+static bool goes_on_with_donor(const sweep *s, const outcome *o)
+{
+    const char *odd;
+    leavings *const next = calloc(2, sizeof *next);
+    if (!next)
+        give_up("memory");
     const int status = run_there(s, o->directory, -1, 0, false);
-    look_at_work(s, o->directory, now);
-    const bool same = status == 0 && is_same(&o->left, now, &odd);
-    free(now);
+    look_at_work(s, o->directory, &next[0]);
+    bool same = run_anew(s, o, &next[1]) == status && is_within(&next[1], &next[0], &odd);
+    for (size_t k = 0; k < next[0].count && same; k++)
+        same = has_file(&next[1], &next[0], k) || has_file(&s->right, &next[0], k);
+    free(next);
     return same;
 }
 
 static void judge_files(const sweep *s, const outcome *o, const pick *p, char text[TEXT])
 {
     const bool stays = s->what == DISK && (p->removes || p->kind == GONE); /* what the run cannot take away */
-    if (o->code == s->ends && !(p->removes && o->complete) && !(s->what == DONOR && !o->same && is_of_new_donor(s, o)))
+    if (o->code == s->ends && !(p->removes && o->complete) && !(s->what == DONOR && !o->same && is_right_for_donor(s, o)))
         judge_success(s, o, text);
     else if (o->code == s->ends)
         return;
-    else if (o->code != 4 && !(s->what == DONOR && o->code == 3))
+    else if (o->code != 4 && !(s->what == DONOR && o->code == 3) && !(s->keeps && o->code == 1)) /* a fleet goes on with its other models */
         snprintf(text, TEXT, "ended with %d: %.900s", o->code, message_in(o->said));
     else if (s->what == DISK && (p->kind == INTERRUPTED || p->kind == SHORT))
         snprintf(text, TEXT, "ended with %d instead of the right output: %.900s", o->code, message_in(o->said));
@@ -250,6 +361,8 @@ static void judge_files(const sweep *s, const outcome *o, const pick *p, char te
     else if (!o->unchanged && !o->same && !stays && !strstr(o->said, "--resume") && !strstr(o->said, "kept as") &&
              !strstr(o->said, "cannot be removed from") && !s->keeps && !s->again)
         snprintf(text, TEXT, "left '%s': %.900s", o->odd ? o->odd : "", message_in(o->said));
+    else if (s->what == DONOR && s->keeps && !goes_on_with_donor(s, o))
+        snprintf(text, TEXT, "the next run does not make what is right of it: %.900s", message_in(o->said));
 }
 
 const char *fault_of(const sweep *s, const char *directory, int status, const pick *p, char text[TEXT])
@@ -270,8 +383,8 @@ const char *fault_of(const sweep *s, const char *directory, int status, const pi
         judge_files(s, o, p, text);
     if (strstr(o->said, "(null)"))
         snprintf(text, TEXT, "says (null): %.900s", message_in(o->said));
-    if (!*text && o->code == 4 && !o->complete && !o->unchanged && s->what != DONOR && !s->keeps)
-        goes_on(s, directory, text);
+    if (!*text && (o->code == 4 || (s->keeps && o->code == 1)) && !o->complete && !o->unchanged && s->what != DONOR)
+        goes_on_from(s, directory, o->code == 1, text);
     free(o->said);
     free(o);
     return *text ? text : NULL;

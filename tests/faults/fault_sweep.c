@@ -227,6 +227,11 @@ static void find_right(sweep *s)
         exit(2);
     }
     (s->what == POWER ? read_log : read_map)(s, noted);
+    if (s->events == (s->what == POWER ? 1 : 0)) {
+        fprintf(stderr, "fault_sweep: nothing of the command can fail here: no %s\n",
+                s->what == MEMORY ? "allocation" : "call on a file that counts");
+        exit(2);
+    }
     choose(s);
     unlink(noted);
     look_at_work(s, directory, &s->right);
@@ -304,7 +309,7 @@ static long sweep_all(sweep *s)
 static int usage(void)
 {
     fputs("usage: fault_sweep memory|disk|donor|power PRELOAD DIRECTORY all|paths|COUNT:TURN JOBS [--resumable|--keeps|--again] [--each] "
-          "[--finds]\n"
+          "[--tells] [--finds]\n"
           "                   [--from BEGIN] [--donor NAME] -- COMMAND ...\n"
           "DIRECTORY must not exist; the command is run in a directory below it, which is empty or a copy of BEGIN.\n",
           stderr);
@@ -319,6 +324,7 @@ static int read_options(sweep *s, int argc, char **argv)
         s->keeps = s->keeps || strcmp(argv[at], "--keeps") == 0;
         s->again = s->again || strcmp(argv[at], "--again") == 0;
         s->each = s->each || strcmp(argv[at], "--each") == 0;
+        s->tells = s->tells || strcmp(argv[at], "--tells") == 0;
         if (strcmp(argv[at], "--finds") == 0)
             s->ends = 1;
         else if (strcmp(argv[at], "--from") == 0)

@@ -28,6 +28,7 @@ typedef struct sweep {
     bool resumable, keeps; /* what is done may stay: the next run goes on, if it is asked to; the next run goes on by itself */
     bool again;            /* what is done may stay: the same command, run again, makes the rest of it */
     bool each;             /* the output is documents, each of them whole by itself */
+    bool tells;            /* the output says of which file something is missing */
     int ends;              /* without a fault: 0, or 1 of a check that finds something */
     const char *from;      /* a directory with what is there when the command begins, or NULL */
     char **command;

@@ -32,7 +32,7 @@ scores_of_experts() {
 }
 
 # verb NAME: the words of the verb of that name, as several of the scripts run it, into $words. What it reads stands in variables, which a script may set.
-packed=$fixtures/precision/ct-packed-group moe=$fixtures/forward/qwen3moe.gguf adapter=$fixtures/tiny-lora
+packed=$fixtures/precision/ct-packed-group moe=$fixtures/forward/qwen3moe.gguf adapter=$fixtures/tiny-lora mixture=$fixtures/tiny-moe
 verb() {
     case $1 in
         inspect) words=(inspect "$q" --tensors) ;;
@@ -58,11 +58,17 @@ verb() {
         autopsy) words=(autopsy "$q" "${t1[@]}" -o a) ;;
         audit) words=(audit "$q" "$area/pruned" "${t1[@]}" --html a.html) ;;
         evaluate) words=(evaluate "$model" "$area/tuned" --text "$area/text" "${t1[@]}" -o e) ;;
-        fleet) words=(fleet "$area/models" "${t1[@]}" -o f) ;;
-        experts) scores_of_experts && words=(experts "$fixtures/tiny-moe" --keep 4 --scores "$area/scores.json" "${t1[@]}" -o fewer) ;;
+        fleet) words=(fleet "$models" "${t1[@]}" -o f) ;;
+        orthogonality) words=(orthogonality "$model" "$noisy" "$adapter" "${t1[@]}" -o o) ;;
+        perplexity) words=(perplexity "$model" --text "$area/text" "${t1[@]}") ;;
+        generate) words=(generate "$model" --prompt "a b" --tokens 3 "${t1[@]}") ;;
+        experts) scores_of_experts && words=(experts "$mixture" --keep 4 --scores "$area/scores.json" "${t1[@]}" -o fewer) ;;
         audit-cut) scores_of_experts && words=(audit "$fixtures/tiny-moe" "$area/fewer" "${t1[@]}") ;;
         lora-merge) words=(lora merge --base "$model" --adapter "$adapter" "${t1[@]}" -o l) ;;
-        lora-extract) words=(lora extract --base "$model" --tuned "$area/tuned" "${t1[@]}" --rank 4 -o l) ;;
+        # All modules take ten times as long, by the same paths.
+        lora-extract)
+            words=(lora extract --base "$model" --tuned "$area/tuned" "${t1[@]}" --rank 4 -o l --modules '*.self_attn.v_proj,*.1.mlp.up_proj,*.0.*.k_proj')
+            ;;
         lora-sanitize) words=(lora sanitize "$adapter" "${t1[@]}" -o l) ;;
         lora-resize) words=(lora resize "$adapter" --rank 2 "${t1[@]}" -o l) ;;
         *) return 1 ;;
@@ -80,6 +86,7 @@ sweep() {
     case $name in prune* | purify* | width* | layers* | dequantize* | quantize* | lora-merge | extract | assemble | graft | chimera | experts) leaves+=(--resumable) ;; esac
     case $name in measure* | autopsy | fleet | orthogonality* | evaluate) leaves+=(--each) ;; esac
     [[ $name == measure-delete ]] && leaves+=(--again) # a shard that was measured is gone; what was measured of it is written down
+    [[ $name == evaluate ]] && leaves+=(--tells)
     [[ $name == untrusted ]] && leaves+=(--finds)
     [[ -n $begin ]] && leaves+=(--from "$begin")
     [[ $name == fleet ]] && leaves+=(--keeps) # the next run takes what is done from it
@@ -116,5 +123,7 @@ prepare() {
     made pruned prune "$q"
     cp pruned/organ/prune.json prune.json
     made parts extract "$q"
-    parts=$area/parts gguf=$model-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
+    made tuned lora merge --base "$model" --adapter "$adapter"
+    mkdir models && cp -r "$q" "$fixtures/forward/llama.gguf" models/
+    parts=$area/parts gguf=$model-gguf/tiny-qwen2-BF16-00001-of-00002.gguf models=$area/models noisy=$area/tuned
 }
