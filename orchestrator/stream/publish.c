@@ -215,6 +215,17 @@ organ_status organ_publish_begin(const char *final, const char *like, bool resum
     return organ_publish_check(publish->final, like, force, error) ? error->status : make_partial(publish, resume, force, error);
 }
 
+organ_status organ_publish_give_up(const char *final, organ_error *error)
+{
+    organ_publish publish = {.lock = -1};
+    struct stat info;
+    if (split_path(final, &publish, error) == ORGAN_OK && lstat(publish.partial, &info) == 0 && lock_partial(&publish, error) == ORGAN_OK &&
+        !is_unfinished(&publish) && organ_remove_tree(publish.partial))
+        organ_fail_errno(error, errno, "%s: cannot be removed", publish.partial);
+    organ_publish_end(&publish);
+    return error->status;
+}
+
 /* ---- several processes, one output ---- */
 
 organ_status organ_publish_invite(const organ_publish *publish, const char *token, organ_error *error)

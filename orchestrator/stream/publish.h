@@ -47,6 +47,10 @@ organ_status organ_publish_verify(const organ_publish *publish, size_t count, or
 /* ORGAN_USAGE if organ_publish_begin would refuse `final` because of what is there. Makes nothing. */
 organ_status organ_publish_check(const char *final, const char *like, bool force, organ_error *error);
 
+/* Removes what an earlier run has finished for `final` without getting that name, for who can make it again. What is unfinished stays.
+ * ORGAN_USAGE while another process writes it; ORGAN_IO. */
+organ_status organ_publish_give_up(const char *final, organ_error *error);
+
 /* "partial/name", to be freed; NULL without memory. */
 char *organ_publish_path(const organ_publish *publish, const char *name);
 

@@ -7,6 +7,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/html_report.h"
 #include "orchestrator/report/view/views.h"
+#include "orchestrator/stream/publish.h"
 #include "orchestrator/surgery/measure/document.h"
 #include "orchestrator/surgery/measure/fleet_find.h"
 #include "orchestrator/surgery/measure/fleet_kind.h"
@@ -81,7 +82,8 @@ static json_t *groups_json(const organ_model *model)
     return groups;
 }
 
-/* Goes on with what an earlier run has left, unless the model was another one then. */
+/* Goes on with what an earlier run has left. Where the model was another one then, or what was finished did not get its name, it is made
+ * anew. */
 static organ_status dissect(const fleet *f, const organ_fleet_member *member, const char *folder, double *seconds, organ_error *error)
 {
     char *output = path_in(f, folder);
@@ -97,7 +99,10 @@ static organ_status dissect(const fleet *f, const organ_fleet_member *member, co
         organ_ranks_overcome(f->ranks);
         *error = (organ_error){0};
         options.resume = false;
-        organ_extract(&options, f->progress, f->engine->stop, &report, error);
+        if (organ_ranks_first(f->ranks))
+            organ_publish_give_up(output, error);
+        if (organ_ranks_agree(f->ranks, "what is left of the model may go", error) == ORGAN_OK)
+            organ_extract(&options, f->progress, f->engine->stop, &report, error);
     }
     *seconds = organ_seconds_now() - started;
     json_decref(report);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -299,6 +300,30 @@ static void kill_fleet(const char *output, long n)
 }
 
 /* A model that was half taken apart goes on where it was, if it still is what it was then. */
+/* The disk refused the name at the end: the model is whole under the hidden one, and the same command must be able to go on. */
+START_TEST(model_that_did_not_get_its_name_is_made_again)
+{
+    organ_error error;
+    unlink(scratch_path("models/broken.gguf"));
+    ck_assert_msg(fleet("models", "out", false, &error) == ORGAN_OK, "%s", error.message);
+    char *hidden = strdup(scratch_path("out/organs/.sharded.organ-partial")), *named = strdup(scratch_path("out/organs/sharded"));
+    ck_assert_int_eq(rename(named, hidden), 0);
+    const int other = open(hidden, O_RDONLY | O_DIRECTORY);
+    ck_assert_int_eq(flock(other, LOCK_EX), 0);
+    ck_assert_int_eq(fleet("models", "out", false, &error), ORGAN_CHECK_FAILED); /* somebody is at it */
+    ck_assert_msg(strstr(organ_json_text(entry_of("sharded"), "error"), "another process") != NULL, "%s",
+                  organ_json_text(entry_of("sharded"), "error"));
+    ck_assert(exists(hidden));
+    close(other);
+    ck_assert_msg(fleet("models", "out", false, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_uint_eq(organ_json_count(report, "run.unchanged"), 3);
+    ck_assert(!exists(hidden));
+    ck_assert(exists(named));
+    free(hidden);
+    free(named);
+}
+END_TEST
+
 START_TEST(killed_run_goes_on_within_a_model)
 {
     organ_error error;
@@ -329,11 +354,11 @@ END_TEST
 
 int main(void)
 {
-    const suite_case cases[] = {
-        {"fleet",
-         {what_is_no_model_is_listed_apart, every_model_is_found_once, a_folder_that_cannot_be_told_ends_the_run,
-          broken_model_is_told_and_the_rest_go_on, second_run_does_what_changed, measuring_alone_extracts_nothing, refusals_leave_nothing,
-          full_disk_ends_the_run, disk_that_is_full_for_a_moment_ends_the_run, killed_run_goes_on_within_a_model}}};
+    const suite_case cases[] = {{"fleet",
+                                 {what_is_no_model_is_listed_apart, every_model_is_found_once, a_folder_that_cannot_be_told_ends_the_run,
+                                  broken_model_is_told_and_the_rest_go_on, second_run_does_what_changed, measuring_alone_extracts_nothing,
+                                  refusals_leave_nothing, full_disk_ends_the_run, disk_that_is_full_for_a_moment_ends_the_run,
+                                  model_that_did_not_get_its_name_is_made_again, killed_run_goes_on_within_a_model}}};
     Suite *const suites[] = {suite_of("fleet", cases, sizeof cases / sizeof *cases, setup, teardown), NULL};
     return run_suites(suites);
 }
