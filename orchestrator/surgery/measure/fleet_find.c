@@ -36,14 +36,21 @@ typedef struct folder {
 static char *join_path(const char *a, const char *b) { return organ_format("%s%s%s", a, *a && *b ? "/" : "", b); }
 
 /* Digest of the files of a folder whose names begin with `stem`. */
-static uint64_t identity_of(const char *path, const folder *f, const char *stem, size_t length)
+static uint64_t identity_of(const walk *w, const char *path, const folder *f, const char *stem, size_t length)
 {
     uint64_t digest = 0;
     for (int k = 0; k < f->count; k++) {
         const char *name = f->entries[k]->d_name;
         struct stat info;
-        char *file = strncmp(name, stem, length) == 0 ? join_path(path, name) : NULL;
-        if (file && stat(file, &info) == 0 && S_ISREG(info.st_mode)) {
+        if (strncmp(name, stem, length) != 0)
+            continue;
+        char *file = join_path(path, name);
+        const int fault = file ? stat(file, &info) : -1;
+        if (!file)
+            organ_fail_memory(w->error, path);
+        else if (fault && organ_cannot_tell(errno))
+            organ_fail_errno(w->error, errno, "%s: cannot be looked at", file);
+        else if (fault == 0 && S_ISREG(info.st_mode)) {
             const int64_t facts[] = {info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
             digest = XXH3_64bits_withSeed(facts, sizeof facts, XXH3_64bits_withSeed(name, strlen(name), digest));
         }
@@ -82,7 +89,7 @@ static void add_file(walk *w, const char *path, const char *relative, const fold
     char *name = join_path(relative, file);
     if (name && stem)
         strcpy(name + strlen(name) - (length - stem), ".gguf");
-    add_member(w, join_path(path, file), name, identity_of(path, f, file, stem ? stem : length));
+    add_member(w, join_path(path, file), name, identity_of(w, path, f, file, stem ? stem : length));
 }
 
 static void visit_directory(walk *w, const char *relative, int depth);
@@ -125,7 +132,7 @@ static void visit_directory(walk *w, const char *relative, int depth)
         organ_directory_look(path, &apart, w->error);
     const bool whole = apart || (f.count > 0 && is_whole(&f));
     if (whole && !w->error->status)
-        add_member(w, strdup(path), strdup(*relative ? relative : "."), identity_of(path, &f, "", 0));
+        add_member(w, strdup(path), strdup(*relative ? relative : "."), identity_of(w, path, &f, "", 0));
     for (int k = 0; k < f.count && !apart && !w->error->status; k++)
         if (!whole || !organ_ends_with(f.entries[k]->d_name, ".safetensors"))
             visit_entry(w, path, relative, &f, f.entries[k]->d_name, depth);
