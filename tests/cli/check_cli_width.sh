@@ -162,6 +162,11 @@ judge "the killed run left no expert to go on with" test "$(lines)" -gt 1
 printf 'x' | dd of=$chosen/values bs=1 seek=1000 conv=notrunc status=none
 ends 0 "${mixed[@]}" -o fewest --resume --quiet
 same fewer fewest
+# A file of values that never got its size is made anew.
+watched=$chosen/organ/journal.jsonl interrupted KILL fewest "${mixed[@]}" -o fewest --force
+truncate -s 1000 $chosen/values
+ends 0 "${mixed[@]}" -o fewest --resume --force --quiet
+same fewer fewest
 chosen=.killed.organ-choice.organ-partial
 # What lies on the disk is looked at: a value that is not what was written is chosen anew.
 watched=$chosen/organ/journal.jsonl interrupted KILL killed "${long[@]}" --force

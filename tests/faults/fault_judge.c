@@ -350,7 +350,8 @@ static bool goes_on_with_donor(const sweep *s, const outcome *o)
 static void judge_files(const sweep *s, const outcome *o, const pick *p, char text[TEXT])
 {
     const bool stays = s->what == DISK && (p->removes || p->kind == GONE); /* what the run cannot take away */
-    if (o->code == s->ends && !(p->removes && o->complete) && !(s->what == DONOR && !o->same && is_right_for_donor(s, o)))
+    const bool told = strstr(o->said, "cannot be removed; nothing needs it any more") != NULL;
+    if (o->code == s->ends && !((p->removes || told) && o->complete) && !(s->what == DONOR && !o->same && is_right_for_donor(s, o)))
         judge_success(s, o, text);
     else if (o->code == s->ends)
         return;

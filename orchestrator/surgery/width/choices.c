@@ -152,12 +152,15 @@ static organ_status name_place(organ_width_job *job, organ_error *error)
     return c->place ? ORGAN_OK : organ_fail_memory(error, output);
 }
 
-/* The file of values, as large as it will be: what was cut or never made counts for nothing. */
+/* The file of values, as large as it will be: what was cut or never made counts for nothing, nor what never got its size. */
 static organ_status make_values(const organ_width_choices *c, organ_error *error)
 {
     struct stat info;
-    if (c->output.publish.resumed && stat(c->path, &info) == 0 && (uint64_t)info.st_size == c->bytes)
+    const bool there = c->output.publish.resumed && lstat(c->path, &info) == 0;
+    if (there && S_ISREG(info.st_mode) && (uint64_t)info.st_size == c->bytes)
         return ORGAN_OK;
+    if (there && unlink(c->path))
+        return organ_fail_errno(error, errno, "%s: cannot be removed", c->path);
     return organ_transfer_file(c->path, c->bytes, error);
 }
 
@@ -207,12 +210,21 @@ static void leave(organ_width_choices *c, organ_error *error)
         *error = cause;
 }
 
+/* Where the disk lets nothing go, the owner is told what is left. */
+static void clear(const organ_width_job *job, organ_publish *publish)
+{
+    struct stat info;
+    organ_publish_abandon(publish);
+    if (lstat(publish->partial, &info) == 0)
+        organ_progress_note(job->progress, "%s: cannot be removed; nothing needs it any more", publish->partial);
+}
+
 organ_status organ_width_choices_end(organ_width_job *job, bool done, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;
     if (c->begun && done) {
         if (organ_ranks_first(job->engine->ranks))
-            organ_publish_abandon(&c->output.publish);
+            clear(job, &c->output.publish);
         organ_publish_end(&c->output.publish);
     } else if (c->begun)
         leave(c, error);
