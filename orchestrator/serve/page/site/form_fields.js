@@ -35,9 +35,11 @@ function frame(item, input, inner) {
     return { element, fault };
 }
 
+const SPELLED = { ffn: "FFN", html: "HTML", ids: "IDs", json: "JSON" };
+
 function titleOf(item) {
     if (item.operand) return item.name;
-    return item.name[0].toUpperCase() + item.name.slice(1).replaceAll("-", " ");
+    return SPELLED[item.name] || item.name[0].toUpperCase() + item.name.slice(1).replaceAll("-", " ");
 }
 
 function fallbackWords(item) {
