@@ -194,7 +194,7 @@ static organ_status read_merge(list *l, organ_bytes *both, size_t *first)
             return refuse_merge(l, "it is not a pair of strings");
     }
     l->at += pair;
-    return ORGAN_OK;
+    return *first && *first < both->used ? ORGAN_OK : refuse_merge(l, "one of its words is empty");
 }
 
 static uint32_t id_of(const list *l, const char *text, size_t bytes)

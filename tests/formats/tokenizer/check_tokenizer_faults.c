@@ -49,6 +49,8 @@ static const struct fault {
     {BPE("{\"a\":0,\"aa\":1}", "[[\"a\",\"a\"],[\"a\",\"c\"]]"), "number 1: 'c' is not in the vocabulary"},
     {BPE("{\"a\":0,\"aa\":1}", "[\"aa\"]"), "not two words"},
     {BPE("{\"a\":0,\"aa\":1}", "[\"a a a\"]"), "not two words"},
+    {BPE("{\"a\":0,\"aa\":1}", "[\"a a\",\" \"]"), "merges: number 1: one of its words is empty"},
+    {BPE("{\"a\":0,\"\":1}", "[[\"a\",\"\"]]"), "one of its words is empty"},
     {BPE("{\"a\":0,\"aa\":1}", "[[\"a\"]]"), "not a pair"},
     {BPE("{\"a\":0,\"aa\":1}", "[[\"a\",\"a\",\"a\"]]"), "not a pair"},
     {BPE("{\"a\":0,\"aa\":1}", "[1]"), "a string is expected"},
