@@ -29,12 +29,14 @@ enough() {
 
 ends 0 prune tiny-qwen2 -o pruned --quiet
 small=(--text $text --context 64 --max-tokens 200)
-enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --method physarum-v2
+# The widest matrices are in every layer.
+two=(--targets '*.[02].*_proj.weight')
+enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --method physarum-v2 "${two[@]}"
 enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --method sparsegpt --sparsity 50
 enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --allocate-tokens 64 --method magnitude --sparsity 50 --allocate global
-enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --method alps --sparsity 50
-enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --method physarum-v3 --sparsity 50
-enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --allocate-tokens 64 --method wanda --sparsity 50 --allocate global --rounds 1
+enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --method alps --sparsity 50 "${two[@]}"
+enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --method physarum-v3 --sparsity 50 "${two[@]}"
+enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --allocate-tokens 64 --method wanda --sparsity 50 --allocate global --rounds 1 "${two[@]}"
 # All experts of a projection are made smaller together: two levels of those of a layer at once would take more.
 experts=(prune tiny-moe -o new --calibration $text --samples 2 --context 64 --allocate-tokens 64 --method magnitude --sparsity 50 --allocate global
     --targets '*.1.mlp.experts.*')
@@ -53,7 +55,7 @@ for scheme in fp8-block128 int4-group32; do
 done
 plain=tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
 enough quantize $plain -o new.gguf --scheme q4_k --imatrix imatrix/tiny-qwen2.gguf "${scored[@]}"
-enough prune tiny-qwen2 -o new --method physarum-v3 -s 50 --then int4-group32 --calibration $text --samples 4 --context 64
+enough prune tiny-qwen2 -o new --method physarum-v3 -s 50 --then int4-group32 --calibration $text --samples 4 --context 64 "${two[@]}"
 enough prune tiny-qwen2 -o new --method physarum-v3 -s 50 --then int4-group32 --calibration $text --samples 4 --context 64 --allocate global \
     --allocate-tokens 64 --targets '*.[03].mlp.up_proj.weight'
 enough quantize tiny-qwen2 -o new --scheme int4-group32 --method gptq --calibration $text --samples 4 --context 64

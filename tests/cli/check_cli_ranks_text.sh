@@ -8,7 +8,7 @@ text=(--calibration tiny-qwen2/calibration.txt --samples 4 --context 32)
 # Also by more ranks than a layer has matrices.
 counts="2 3 8"
 if in_part; then counts=8; fi
-same 1 prune tiny-qwen2 --method physarum-v2 -s 50 "${text[@]}"
+same 1 prune tiny-qwen2 --method physarum-v2 -s 50 "${text[@]}" --targets '*.[02].*_proj.weight'
 counts="2 3"
 if in_part; then counts=3; fi
 same 2 prune tiny-qwen2 --method sparsegpt --pattern 2:4 "${text[@]}"
