@@ -31,7 +31,7 @@ if [[ ${command[*]} == "organ serve --root /models "* ]]; then good; else bad "t
 # ---- run ----
 image=$(buildah "${store[@]}" mount "$(buildah "${store[@]}" from localhost/organ)") || exit 1
 mkdir "$scratch/models" && cp -r fixtures/tiny-qwen2 "$scratch/models" && chown -R 65534:65534 "$scratch/models" || exit 1
-echo 0123456789abcdef0123456789abcdef >"$scratch/token" && chown 65534:65534 "$scratch/token"
+echo 0123456789abcdef0123456789abcdef >"$scratch/token" && chown 65534:65534 "$scratch/token" && chmod 600 "$scratch/token"
 mkdir -p "$image/run/secrets" && : >"$image/run/secrets/organ-token"
 cat >"$scratch/inside" <<'END'
 # The mounts and the network of a container: its root read-only, /models and the token from outside, /proc, a loopback of its own.
