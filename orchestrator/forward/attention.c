@@ -219,7 +219,7 @@ static organ_status run_attention(job *j, const float *normed, float *projected,
 {
     const forward_group *g = j->group;
     const organ_engine *engine = g->forward->engine;
-    const size_t pieces = (g->tokens + TOKENS_AT_ONCE - 1) / TOKENS_AT_ONCE, tasks = j->tile_count * g->forward->config.heads;
+    const size_t pieces = organ_pieces_of(g->tokens, TOKENS_AT_ONCE), tasks = j->tile_count * g->forward->config.heads;
     const double turned = 2 * ORGAN_SHARE_NUMBER * (double)g->tokens * (double)(j->q_width + j->kv_width);
     if (project(j, normed, error) || organ_forward_share(engine, pieces, turned, turn_tokens, j, error))
         return error->status;

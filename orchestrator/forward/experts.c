@@ -257,34 +257,18 @@ static void add_shared_token(void *context, size_t t, size_t worker)
         j->out[x] += j->shares[t] * j->from[x];
 }
 
-static organ_status tap_shared(const forward_group *g, size_t first, size_t tokens, const float *normed, organ_error *error)
-{
-    const forward_view *const parts = g->layer->plan->parts;
-    for (forward_part p = PART_SHARED; p <= PART_SHARED_UP && !error->status; p++)
-        organ_forward_tap(g, parts[p], g->first + first, tokens, (size_t)g->forward->config.hidden, normed, error);
-    return error->status;
-}
-
 /* out += logistic(normed . gate) x what the shared expert gives. */
 static organ_status run_shared(forward_group *g, size_t first, size_t tokens, const float *normed, float *out, float *room,
                                organ_error *error)
 {
     const organ_forward_config *c = &g->forward->config;
     const size_t inner = (size_t)c->shared_intermediate, hidden = (size_t)c->hidden;
-    const forward_view *const parts = g->layer->plan->parts;
-    float *const shares = room, *const gate = shares + tokens, *const up = gate + tokens * inner, *const given = up + tokens * inner;
-    const forward_linear share = organ_forward_linear_of(g->layer, parts[PART_SHARED], 1),
-                         gates = organ_forward_linear_of(g->layer, parts[PART_SHARED_GATE], inner),
-                         ups = organ_forward_linear_of(g->layer, parts[PART_SHARED_UP], inner),
-                         down = organ_forward_linear_of(g->layer, parts[PART_SHARED_DOWN], hidden);
-    if (tap_shared(g, first, tokens, normed, error) || organ_forward_products_add(&g->products, normed, &share, shares, tokens, error) ||
-        organ_forward_products_add(&g->products, normed, &gates, gate, tokens, error) ||
-        organ_forward_products_add(&g->products, normed, &ups, up, tokens, error) ||
-        organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
-        organ_forward_gate_all(g, gate, up, tokens, inner, error) ||
-        organ_forward_tap(g, parts[PART_SHARED_DOWN], g->first + first, tokens, inner, gate, error) ||
-        organ_forward_products_add(&g->products, gate, &down, given, tokens, error) ||
-        organ_forward_products_run(&g->products, g->forward, g->scratch, error))
+    const forward_view view = g->layer->plan->parts[PART_SHARED];
+    const forward_linear share = organ_forward_linear_of(g->layer, view, 1);
+    float *const shares = room, *const given = shares + tokens;
+    if (organ_forward_tap(g, view, g->first + first, tokens, hidden, normed, error) ||
+        organ_forward_products_add(&g->products, normed, &share, shares, tokens, error) ||
+        organ_forward_gated(g, PART_SHARED_GATE, inner, first, tokens, normed, given, given + tokens * hidden, error))
         return error->status;
     for (size_t t = 0; t < tokens; t++)
         shares[t] = -shares[t];

@@ -3,35 +3,6 @@
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/extent.h"
 
-static organ_status add_product(forward_group *g, forward_part part, size_t out, size_t tokens, const float *x, float *y,
-                                organ_error *error)
-{
-    forward_linear linear = organ_forward_linear_of(g->layer, g->layer->plan->parts[part], out);
-    linear.bias = organ_forward_values(g->layer, (forward_part)(PART_BIAS_GATE + (part - PART_GATE)));
-    return organ_forward_products_add(&g->products, x, &linear, y, tokens, error);
-}
-
-static organ_status dense(forward_group *g, size_t first, size_t tokens, const float *normed, float *out, float *room, organ_error *error)
-{
-    const organ_forward_config *c = &g->forward->config;
-    const size_t inner = (size_t)c->intermediate, hidden = (size_t)c->hidden;
-    const forward_view *parts = g->layer->plan->parts;
-    float *gate = room, *up = room + tokens * inner;
-    if (organ_forward_tap(g, parts[PART_GATE], g->first + first, tokens, hidden, normed, error))
-        return error->status;
-    if (parts[PART_UP].slot != parts[PART_GATE].slot &&
-        organ_forward_tap(g, parts[PART_UP], g->first + first, tokens, hidden, normed, error))
-        return error->status;
-    if (add_product(g, PART_GATE, inner, tokens, normed, gate, error) || add_product(g, PART_UP, inner, tokens, normed, up, error) ||
-        organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
-        organ_forward_gate_all(g, gate, up, tokens, inner, error))
-        return error->status;
-    if (organ_forward_tap(g, parts[PART_DOWN], g->first + first, tokens, inner, gate, error) ||
-        add_product(g, PART_DOWN, hidden, tokens, gate, out, error))
-        return error->status;
-    return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
-}
-
 size_t organ_forward_feed_room(const organ_forward_config *c, size_t tokens)
 {
     const size_t inner = c->experts ? organ_forward_experts_room(c, organ_lesser(tokens, FORWARD_GROUP)) : 0;
@@ -48,7 +19,7 @@ organ_status organ_forward_feed(forward_group *g, organ_error *error)
         if (organ_forward_norm_all(g, PART_NORM_FEED, hidden, normed, tokens, error))
             return error->status;
         if (c->experts ? organ_forward_experts(g, first, tokens, normed, out, room, error)
-                       : dense(g, first, tokens, normed, out, room, error))
+                       : organ_forward_gated(g, PART_GATE, (size_t)c->intermediate, first, tokens, normed, out, room, error))
             return error->status;
         if (organ_forward_add_all(g, PART_NORM_FED, hidden, out, tokens, error))
             return error->status;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What both halves of a layer do with the tokens of a group: norms, sums, gates, windows, the tap. */
+ * What both halves of a layer do with the tokens of a group: norms, sums, gates, windows, the tap; and the products of a gated
+ * feed-forward. */
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/extent.h"
 
@@ -48,7 +49,7 @@ static organ_status share_tokens(const forward_group *g, token_job *j, int work_
                                  void (*task)(void *context, size_t index, size_t worker), organ_error *error)
 {
     const double work = (double)j->tokens * (double)j->width * work_of_number;
-    return organ_forward_share(g->forward->engine, (j->tokens + TOKENS_AT_ONCE - 1) / TOKENS_AT_ONCE, work, task, j, error);
+    return organ_forward_share(g->forward->engine, organ_pieces_of(j->tokens, TOKENS_AT_ONCE), work, task, j, error);
 }
 
 organ_status organ_forward_norm_all(const forward_group *g, forward_part part, const float *x, float *y, size_t tokens, organ_error *error)
@@ -96,4 +97,37 @@ organ_status organ_forward_tap(const forward_group *g, forward_view view, size_t
         name = of_stack;
     }
     return g->tap->inputs(g->tap->context, name, first, tokens, in, inputs, error);
+}
+
+/* ---- three products ---- */
+
+/* A shared expert has no biases. */
+static organ_status add_product(forward_group *g, forward_part part, size_t out, size_t tokens, const float *x, float *y,
+                                organ_error *error)
+{
+    forward_linear linear = organ_forward_linear_of(g->layer, g->layer->plan->parts[part], out);
+    if (part <= PART_DOWN)
+        linear.bias = organ_forward_values(g->layer, (forward_part)(PART_BIAS_GATE + (part - PART_GATE)));
+    return organ_forward_products_add(&g->products, x, &linear, y, tokens, error);
+}
+
+organ_status organ_forward_gated(forward_group *g, forward_part gate, size_t inner, size_t first, size_t tokens, const float *normed,
+                                 float *out, float *room, organ_error *error)
+{
+    const forward_part up = gate + (PART_UP - PART_GATE), down = gate + (PART_DOWN - PART_GATE);
+    const size_t hidden = (size_t)g->forward->config.hidden;
+    const forward_view *parts = g->layer->plan->parts;
+    float *gates = room, *ups = room + tokens * inner;
+    if (organ_forward_tap(g, parts[gate], g->first + first, tokens, hidden, normed, error))
+        return error->status;
+    if (parts[up].slot != parts[gate].slot && organ_forward_tap(g, parts[up], g->first + first, tokens, hidden, normed, error))
+        return error->status;
+    if (add_product(g, gate, inner, tokens, normed, gates, error) || add_product(g, up, inner, tokens, normed, ups, error) ||
+        organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
+        organ_forward_gate_all(g, gates, ups, tokens, inner, error))
+        return error->status;
+    if (organ_forward_tap(g, parts[down], g->first + first, tokens, inner, gates, error) ||
+        add_product(g, down, hidden, tokens, gates, out, error))
+        return error->status;
+    return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }

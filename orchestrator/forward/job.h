@@ -35,8 +35,8 @@ typedef enum forward_part {
     PART_BIAS_UP,
     PART_BIAS_DOWN,
     PART_ROUTER,
-    PART_SHARED, /* the gate of the shared expert: one row */
-    PART_SHARED_GATE,
+    PART_SHARED,      /* the gate of the shared expert: one row */
+    PART_SHARED_GATE, /* and these in the order of PART_GATE, PART_UP, PART_DOWN */
     PART_SHARED_UP,
     PART_SHARED_DOWN,
     PART_COUNT
@@ -288,6 +288,11 @@ size_t organ_forward_experts_room(const organ_forward_config *config, size_t tok
 organ_status organ_forward_attention(forward_group *group, organ_error *error);
 /* hidden += feed_forward(norm(hidden)). */
 organ_status organ_forward_feed(forward_group *group, organ_error *error);
+/* Tokens [first, first + tokens) of the group, `normed`, through three products of `inner` channels, to `out`: those of the layer
+ * (PART_GATE), or of its shared expert (PART_SHARED_GATE). What else is among the group's products runs with the first of them. `room`:
+ * 2 x tokens x inner floats. */
+organ_status organ_forward_gated(forward_group *group, forward_part gate, size_t inner, size_t first, size_t tokens, const float *normed,
+                                 float *out, float *room, organ_error *error);
 /* Tokens [first, first + tokens) of the group, `normed`: to `out`. */
 organ_status organ_forward_experts(forward_group *group, size_t first, size_t tokens, const float *normed, float *out, float *room,
                                    organ_error *error);

@@ -71,7 +71,7 @@ organ_status organ_forward_embed(organ_forward *forward, const organ_windows *wi
     row_job j = {
         .forward = forward, .fault = {error, false}, .windows = windows, .hidden = hidden, .tokens = windows->begin[windows->count]};
     if (open_rows(&j, error) == ORGAN_OK)
-        organ_forward_share(forward->engine, (j.tokens + TOKENS_AT_ONCE - 1) / TOKENS_AT_ONCE, INFINITY, embed_tokens, &j, error);
+        organ_forward_share(forward->engine, organ_pieces_of(j.tokens, TOKENS_AT_ONCE), INFINITY, embed_tokens, &j, error);
     organ_weight_reader_close(j.reader);
     organ_forward_free(j.scratch);
     return error->status;

@@ -99,7 +99,7 @@ void killed_anywhere_goes_on(const resumed_verb *v)
     /* What is done is in the journal once the thread that keeps it was given a processor: a busy machine has MOST_LATE more tries. */
     for (long k = 0; k < kills || (taken >= writes / 2 && k < kills + MOST_LATE); k++) {
         snprintf(output, sizeof output, "killed%ld", k);
-        kill_at(v, output, FAULT_PWRITE, k < kills ? 1 + k * (writes - 1 - SPARED) / (kills - 1) : writes - SPARED);
+        kill_at(v, output, FAULT_PWRITE, 1 + (k < kills ? k : kills - 1) * (writes - 1 - SPARED) / (kills - 1));
         ck_assert_int_eq(v->run(v->way, output, false, 2, NULL, &error), ORGAN_USAGE);
         ck_assert_msg(strstr(error.message, "--resume continues it, --force starts over"), "%s", error.message);
         taken = go_on(v, output, 1 + (size_t)k % 3);

@@ -85,7 +85,7 @@ static void equals_cut(void *context, size_t index, size_t worker) { each_row(co
 static void share_rows(ranking *r, void (*task)(void *context, size_t index, size_t worker))
 {
     const double work = ORGAN_SHARE_HARD * (double)r->rows * (double)r->job->bands->cols;
-    organ_share_work(r->job->engine, NULL, (r->rows + ROWS_A_GO - 1) / ROWS_A_GO, work, task, r);
+    organ_share_work(r->job->engine, NULL, organ_pieces_of(r->rows, ROWS_A_GO), work, task, r);
 }
 
 /* One digit of the edge: a look at every weight. */

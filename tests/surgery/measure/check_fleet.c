@@ -299,7 +299,6 @@ static void kill_fleet(const char *output, long n)
     ck_assert(WIFSIGNALED(status));
 }
 
-/* A model that was half taken apart goes on where it was, if it still is what it was then. */
 /* The disk refused the name at the end: the model is whole under the hidden one, and the same command must be able to go on. */
 START_TEST(model_that_did_not_get_its_name_is_made_again)
 {
@@ -324,6 +323,7 @@ START_TEST(model_that_did_not_get_its_name_is_made_again)
 }
 END_TEST
 
+/* A model that was half taken apart goes on where it was, if it still is what it was then. */
 START_TEST(killed_run_goes_on_within_a_model)
 {
     organ_error error;
