@@ -3,6 +3,7 @@
 #include "orchestrator/ranks/ranks_parts.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
 
 #define SHORTEST_NAP  20000u /* nanoseconds; doubled at each look, */
@@ -13,11 +14,18 @@ typedef enum note_kind { NOTE_STOP, NOTE_FAULT, NOTE_BYTES, NOTE_TENSOR, NOTE_TE
 
 typedef struct note {
     uint32_t kind;
+    uint32_t stage; /* of the sender, in which it speaks */
     uint64_t bytes; /* of a fault: how many were overcome before it */
     char text[800]; /* the tensor, or what is said */
     char remark[160];
 } note;
 _Static_assert(sizeof(note) <= ORGAN_WIRE_NOTE, "a note fits the wire");
+
+/* There are as many at most as a stage has tensors. */
+struct organ_early_note {
+    struct organ_early_note *next;
+    note note;
+};
 
 void organ_ranks_pause(unsigned turn)
 {
@@ -51,12 +59,48 @@ void organ_pulse_halt_all(organ_ranks *ranks)
 
 /* ---- what the first rank shows ---- */
 
+/* Under the lock, in a stage. */
+static void advance_by(organ_ranks *ranks, const note *n)
+{
+    organ_progress_advance(ranks->shown, n->bytes, n->kind == NOTE_TENSOR ? n->text : NULL, n->remark[0] ? n->remark : NULL);
+}
+
+/* Under the lock. Without memory for it the progress lacks a line. */
+static void keep_early(organ_ranks *ranks, const note *n)
+{
+    struct organ_early_note *const kept = malloc(sizeof *kept);
+    if (!kept)
+        return;
+    *kept = (struct organ_early_note){.note = *n};
+    *(ranks->early ? ranks->early_end : &ranks->early) = kept;
+    ranks->early_end = &kept->next;
+}
+
+/* Under the lock: shows those of this stage, and forgets those of stages before it. */
+static void show_early(organ_ranks *ranks)
+{
+    struct organ_early_note **at = &ranks->early, *early;
+    while ((early = *at) != NULL) {
+        if (early->note.stage > ranks->stages) {
+            at = &early->next;
+            continue;
+        }
+        if (early->note.stage == ranks->stages && ranks->stage)
+            advance_by(ranks, &early->note);
+        *at = early->next;
+        free(early);
+    }
+    ranks->early_end = at;
+}
+
 static void begin_shown(void *context, const char *what, uint64_t bytes, size_t tensors)
 {
     organ_ranks *const ranks = context;
     pthread_mutex_lock(&ranks->lock);
     ranks->stage = true;
+    ranks->stages++;
     organ_progress_begin(ranks->shown, what, bytes, tensors);
+    show_early(ranks);
     pthread_mutex_unlock(&ranks->lock);
 }
 
@@ -66,6 +110,20 @@ static void advance_shown(void *context, uint64_t bytes, const char *tensor, con
     pthread_mutex_lock(&ranks->lock);
     organ_progress_advance(ranks->shown, bytes, tensor, remark);
     pthread_mutex_unlock(&ranks->lock);
+}
+
+void organ_pulse_align(organ_ranks *ranks, uint32_t stages)
+{
+    pthread_mutex_lock(&ranks->lock);
+    ranks->stages = stages;
+    show_early(ranks);
+    pthread_mutex_unlock(&ranks->lock);
+}
+
+void organ_pulse_forget(organ_ranks *ranks)
+{
+    ranks->stage = false;
+    organ_pulse_align(ranks, UINT32_MAX);
 }
 
 static void end_shown(void *context)
@@ -91,8 +149,10 @@ static void show_note(organ_ranks *ranks, const note *n, int from)
     pthread_mutex_lock(&ranks->lock);
     if (n->kind == NOTE_TEXT)
         organ_progress_note(ranks->shown, "rank %d (%s): %.*s", from, ranks->hosts[from], (int)sizeof n->text - 1, n->text);
+    else if (n->stage > ranks->stages)
+        keep_early(ranks, n);
     else if (ranks->stage)
-        organ_progress_advance(ranks->shown, n->bytes, n->kind == NOTE_TENSOR ? n->text : NULL, n->remark[0] ? n->remark : NULL);
+        advance_by(ranks, n);
     pthread_mutex_unlock(&ranks->lock);
 }
 
@@ -104,17 +164,19 @@ static void begin_told(void *context, const char *what, uint64_t bytes, size_t t
     (void)what, (void)bytes, (void)tensors;
     pthread_mutex_lock(&ranks->lock);
     ranks->stage = true;
+    ranks->stages++;
     ranks->unsent = 0;
     pthread_mutex_unlock(&ranks->lock);
 }
 
-static uint64_t take_unsent(organ_ranks *ranks, uint64_t more)
+/* A note of what was not sent yet, and so many bytes more. */
+static note take_unsent(organ_ranks *ranks, note_kind kind, uint64_t more)
 {
     pthread_mutex_lock(&ranks->lock);
-    const uint64_t bytes = ranks->unsent + more;
+    const note taken = {.kind = kind, .stage = ranks->stages, .bytes = ranks->unsent + more};
     ranks->unsent = 0;
     pthread_mutex_unlock(&ranks->lock);
-    return bytes;
+    return taken;
 }
 
 static void advance_told(void *context, uint64_t bytes, const char *tensor, const char *remark)
@@ -126,7 +188,7 @@ static void advance_told(void *context, uint64_t bytes, const char *tensor, cons
         pthread_mutex_unlock(&ranks->lock);
         return;
     }
-    note n = {.kind = NOTE_TENSOR, .bytes = take_unsent(ranks, bytes)};
+    note n = take_unsent(ranks, NOTE_TENSOR, bytes);
     snprintf(n.text, sizeof n.text, "%s", tensor);
     snprintf(n.remark, sizeof n.remark, "%s", remark ? remark : "");
     send_note(ranks, 0, &n);
@@ -216,7 +278,7 @@ static void beat_once(organ_ranks *ranks)
     organ_pulse_hear(ranks);
     if (organ_stop_wished(ranks->stop))
         organ_pulse_stop_all(ranks);
-    const note n = {.kind = NOTE_BYTES, .bytes = ranks->rank ? take_unsent(ranks, 0) : 0};
+    const note n = take_unsent(ranks, NOTE_BYTES, 0);
     if (n.bytes)
         send_note(ranks, 0, &n);
 }

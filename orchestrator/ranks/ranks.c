@@ -36,6 +36,7 @@ const char *organ_ranks_host(const organ_ranks *ranks, size_t rank) { return ran
 typedef struct arrival {
     uint64_t bytes;  /* that it has for the others */
     uint64_t spoken; /* notes that it has sent to the first rank for showing */
+    uint32_t stages; /* of the progress that it has begun */
     int32_t status, errnum;
     bool agreed; /* the fault is one that the ranks know already */
     char where[64];
@@ -121,6 +122,9 @@ static organ_status meet(organ_ranks *ranks, const char *where, uint64_t bytes, 
     mine.agreed = error->status && *ranks->agreed && strncmp(ranks->agreed, error->message, strlen(ranks->agreed)) == 0;
     if (error->status && error->status != ORGAN_CHECK_FAILED)
         (organ_stop_wished(ranks->stop) ? organ_pulse_stop_all : organ_pulse_halt_all)(ranks);
+    pthread_mutex_lock(&ranks->lock);
+    mine.stages = ranks->stages;
+    pthread_mutex_unlock(&ranks->lock);
     mine.spoken = __atomic_load_n(&ranks->spoken, __ATOMIC_ACQUIRE);
     return ranks->wire.gather(&mine, sizeof mine, of, organ_ranks_pause, why) ? fail_lost(ranks, why, error) : ORGAN_OK;
 }
@@ -205,9 +209,14 @@ static organ_status gather(organ_ranks *ranks, const char *where, const void *mi
         organ_fail_memory(error, where);
         ranks->lost = true; /* the launcher ends the others when this process ends */
     } else {
+        uint32_t stages = 0;
         exchange(ranks, where, mine, bytes, all, of, error);
-        for (size_t r = 0; r < ranks->count && !ranks->lost; r++)
+        for (size_t r = 0; r < ranks->count && !ranks->lost; r++) {
             *together = *together && strcmp(of[r].where, where) == 0;
+            stages = of[r].stages > stages ? of[r].stages : stages;
+        }
+        if (!ranks->lost)
+            organ_pulse_align(ranks, stages);
         /* What was sent before the ranks met belongs to the stage that ends here. */
         for (size_t r = 1; r < ranks->count && !ranks->lost && organ_ranks_first(ranks); r++)
             organ_pulse_hear_until(ranks, r, of[r].spoken);
@@ -466,6 +475,7 @@ void organ_ranks_leave(organ_ranks *ranks)
         organ_pulse_hear(ranks);
         ranks->wire.close(why);
     }
+    organ_pulse_forget(ranks);
     free(all);
     pthread_cond_destroy(&ranks->watch.woken);
     pthread_mutex_destroy(&ranks->watch.lock);

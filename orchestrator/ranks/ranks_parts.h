@@ -43,9 +43,11 @@ struct organ_ranks {
     const organ_progress *shown;
     organ_progress progress;
     bool stage;      /* one is begun and not ended */
-    uint64_t unsent; /* bytes that the first rank does not know of */
-    uint64_t spoken; /* notes that were sent to the first rank for showing, */
-    uint64_t *heard; /* and at that one those of each rank that have come; not under the lock */
+    uint32_t stages; /* that were begun: of all ranks the most, when they meet, for some stages are the first rank's alone */
+    struct organ_early_note *early, **early_end; /* of stages that the first rank has not begun yet, in the order they came */
+    uint64_t unsent;                             /* bytes that the first rank does not know of */
+    uint64_t spoken;                             /* notes that were sent to the first rank for showing, */
+    uint64_t *heard;                             /* and at that one those of each rank that have come; not under the lock */
     organ_watch watch;
 };
 
@@ -59,6 +61,7 @@ void organ_ranks_pause(unsigned turn);
 /* A thread that tells the first rank how far this one is, and hears from the others. ORGAN_IO. */
 organ_status organ_pulse_start(organ_ranks *ranks, organ_error *error);
 void organ_pulse_end(organ_ranks *ranks);
+void organ_pulse_forget(organ_ranks *ranks); /* notes that were not shown */
 
 /* What goes on meanwhile looks at organ_ranks.lost: where it is set, all calls of the wire fail. Between hush and end no beat is on its way
  * to a rank that has left. ORGAN_IO. */
@@ -70,6 +73,9 @@ void organ_watch_end(organ_ranks *ranks);
 /* Takes the notes that have come. Any thread. */
 void organ_pulse_hear(organ_ranks *ranks);
 void organ_pulse_hear_until(organ_ranks *ranks, size_t rank, uint64_t spoken); /* so many notes of that rank have come */
+
+/* All ranks are where one of them has begun so many stages. */
+void organ_pulse_align(organ_ranks *ranks, uint32_t stages);
 
 /* Tells all others to stop, once. */
 void organ_pulse_stop_all(organ_ranks *ranks);

@@ -25,7 +25,7 @@ ln -s "$model-gguf" tiny-qwen2-gguf
 good() { passed=$((passed + 1)); }
 # bad WHAT [FILE]: a failure, with the beginning of a file that shows it.
 bad() {
-    printf '%s: %s\n' "$here" "$1"
+    printf 'FAILED %s: %s\n' "$here" "$1"
     [[ -n ${2:-} ]] && head -n 40 "$2" | cut -c -200 | sed 's/^/    /'
     failed=$((failed + 1))
 }

@@ -9,7 +9,7 @@ trap 'rm -rf --one-file-system "$scratch"' EXIT
 good() { passed=$((passed + 1)); }
 # bad WHAT [FILE]: a failure, with the beginning of a file that shows it; $here says where, if it is set.
 bad() {
-    printf '%s%s\n' "${here:+$here: }" "$1"
+    printf 'FAILED %s%s\n' "${here:+$here: }" "$1"
     [[ -n ${2:-} ]] && head -n 40 "$2" | cut -c -300 | sed 's/^/    /'
     failed=$((failed + 1))
 }

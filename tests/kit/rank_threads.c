@@ -12,18 +12,26 @@
 
 rank_thread players[MOST_PLAYERS];
 unsigned stops_sent[MOST_PLAYERS];
+bool notes_arrive;
 bool wire_broken;
 size_t ranks_seen;
 int silent_rank = -1;
 unsigned wires_cut;
 
 static _Thread_local size_t me;
-static size_t playing; /* so many */
+static _Thread_local bool is_rank; /* not a thread that one has started, which does not know whose it is */
+static size_t playing;             /* so many */
 static pthread_barrier_t together;
 static char given[MOST_PLAYERS][ROOM];
 static size_t expected[MOST_PLAYERS];          /* bytes of the call in which a rank is */
 static int beaten[MOST_PLAYERS][MOST_PLAYERS]; /* beats that are not heard yet, to whom and of whom: their words and 2; 0: none */
 static char *carried;                          /* by a broadcast */
+static struct {
+    size_t from, to, bytes;
+    char note[ORGAN_WIRE_NOTE];
+} letters[64]; /* under the lock */
+static size_t letters_sent;
+static pthread_mutex_t letters_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static int open_wire(int *rank, int *count, char *why)
 {
@@ -72,15 +80,35 @@ static int broadcast_wire(void *data, size_t bytes, int from, void (*wait)(unsig
 
 static int send_wire(int to, const void *note, size_t bytes, void (*wait)(unsigned turn), char *why)
 {
-    (void)to, (void)note, (void)bytes, (void)wait, (void)why;
+    (void)wait, (void)why;
     __atomic_fetch_add(&stops_sent[me], 1, __ATOMIC_RELAXED);
+    if (!notes_arrive)
+        return 0;
+    pthread_mutex_lock(&letters_lock);
+    ck_assert_uint_lt(letters_sent, sizeof letters / sizeof *letters);
+    letters[letters_sent].from = me;
+    letters[letters_sent].to = (size_t)to;
+    letters[letters_sent].bytes = bytes;
+    memcpy(letters[letters_sent++].note, note, bytes);
+    pthread_mutex_unlock(&letters_lock);
     return 0;
 }
 
 static int receive_wire(void *note, size_t room, size_t *bytes, int *from, char *why)
 {
-    (void)note, (void)room, (void)from, (void)why;
+    (void)why;
     *bytes = 0;
+    pthread_mutex_lock(&letters_lock);
+    for (size_t k = 0; k < letters_sent && is_rank && *bytes == 0; k++) {
+        if (letters[k].to != me || letters[k].bytes == 0)
+            continue;
+        ck_assert_uint_le(letters[k].bytes, room);
+        *from = (int)letters[k].from;
+        *bytes = letters[k].bytes;
+        memcpy(note, letters[k].note, *bytes);
+        letters[k].bytes = 0; /* taken */
+    }
+    pthread_mutex_unlock(&letters_lock);
     return 0;
 }
 
@@ -123,6 +151,7 @@ static void *be_rank(void *context)
     const organ_launch launch = {.launcher = "mpirun", .rank = t->rank, .count = playing};
     organ_ranks *ranks = NULL;
     me = t->rank;
+    is_rank = true;
     if (organ_ranks_join_by(&wire, &launch, &t->stop, &ranks, &t->error) == ORGAN_OK) {
         t->part(ranks, &t->error);
         organ_ranks_settle(ranks, "the end", &t->error);
@@ -140,6 +169,7 @@ void play(size_t count, void (*part)(organ_ranks *ranks, organ_error *error))
     pthread_barrier_init(&together, NULL, (unsigned)count);
     memset(stops_sent, 0, sizeof stops_sent);
     memset(beaten, 0, sizeof beaten);
+    letters_sent = 0;
     for (size_t r = 0; r < count; r++) {
         players[r] = (rank_thread){.rank = r, .part = part};
         ck_assert_int_eq(pthread_create(&players[r].thread, NULL, be_rank, &players[r]), 0);

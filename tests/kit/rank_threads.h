@@ -18,7 +18,8 @@ typedef struct rank_thread {
 } rank_thread;
 
 extern rank_thread players[MOST_PLAYERS];
-extern unsigned stops_sent[MOST_PLAYERS]; /* notes of each rank; none arrives */
+extern unsigned stops_sent[MOST_PLAYERS]; /* notes of each rank */
+extern bool notes_arrive;                 /* else none does */
 extern bool wire_broken;                  /* the wire carries nothing */
 extern int silent_rank;                   /* its beats do not arrive; -1: all do */
 extern unsigned wires_cut;                /* so many ranks have cut theirs */
