@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT
+ * Tests of orchestrator/ranks: what the first rank shows of what the others tell it. */
+#include "orchestrator/ranks/ranks_parts.h"
+#include "tests/kit/rank_threads.h"
+#include "tests/kit/suite_table.h"
+
+#include <check.h>
+#include <string.h>
+
+static char shown[400]; /* of each stage its name, and of each tensor its name */
+
+static void show_begin(void *context, const char *what, uint64_t bytes, size_t tensors)
+{
+    (void)context, (void)bytes, (void)tensors;
+    strcat(shown, what);
+}
+
+static void show_advance(void *context, uint64_t bytes, const char *tensor, const char *remark)
+{
+    (void)context, (void)bytes, (void)remark;
+    if (tensor)
+        strcat(strcat(shown, " "), tensor);
+}
+
+static void show_end(void *context)
+{
+    (void)context;
+    strcat(shown, "; ");
+}
+
+static const organ_progress show = {NULL, show_begin, show_advance, show_end, NULL};
+
+/* The others are ahead: they tell of tensors of a stage that the first rank begins later, after one that is its alone, and of the stage
+ * that comes next without a meeting in between. */
+static void tell_early(organ_ranks *ranks, organ_error *error)
+{
+    const organ_progress *const progress = organ_ranks_progress(ranks, &show);
+    const bool first = organ_ranks_first(ranks);
+    if (first) {
+        organ_progress_begin(progress, "alone", 0, 0);
+        organ_progress_end(progress);
+    }
+    ck_assert_int_eq(organ_ranks_agree(ranks, "the stage is dealt", error), ORGAN_OK);
+    for (int stage = 0; stage < 2; stage++) {
+        if (first && stage == 0)
+            while (__atomic_load_n(&stops_sent[1], __ATOMIC_RELAXED) < 3 || __atomic_load_n(&stops_sent[2], __ATOMIC_RELAXED) < 3)
+                organ_ranks_pause(0);
+        if (first)
+            organ_pulse_hear(ranks);
+        organ_progress_begin(progress, stage ? "next" : "stage", 0, 0);
+        for (int k = 0; k < 2 - stage && !first; k++)
+            organ_progress_advance(progress, 1, stage ? "c" : k ? "b" : "a", NULL);
+        if (stage)
+            ck_assert_int_eq(organ_ranks_agree(ranks, "the stage is done", error), ORGAN_OK);
+        organ_progress_end(progress);
+    }
+}
+
+/* One that nobody begins is forgotten. */
+static void tell_nobody(organ_ranks *ranks, organ_error *error)
+{
+    const organ_progress *const progress = organ_ranks_progress(ranks, &show);
+    if (!organ_ranks_first(ranks)) {
+        organ_progress_begin(progress, "stage", 0, 0);
+        organ_progress_advance(progress, 1, "a", NULL);
+    }
+    ck_assert_int_eq(organ_ranks_agree(ranks, "halfway", error), ORGAN_OK);
+}
+
+START_TEST(what_comes_early_is_shown_in_its_stage)
+{
+    notes_arrive = true;
+    shown[0] = '\0';
+    play(3, tell_early);
+    all_end(ORGAN_OK, "");
+    ck_assert_str_eq(shown, "alone; stage a b a b; next c c; ");
+    shown[0] = '\0';
+    play(3, tell_nobody);
+    all_end(ORGAN_OK, "");
+    ck_assert_str_eq(shown, "");
+    notes_arrive = false;
+}
+END_TEST
+
+int main(void)
+{
+    const suite_case cases[] = {{"progress", {what_comes_early_is_shown_in_its_stage}}};
+    return run_suites((Suite *[]){suite_of("rank_progress", cases, sizeof cases / sizeof *cases, NULL, NULL), NULL});
+}
