@@ -144,10 +144,7 @@ judge "it goes on to other bytes" cmp -s <(cat resumed/*.safetensors) <(cat undi
 here="organ prune --method physarum-v2, interrupted"
 env --default-signal=INT "$organ" prune tiny-qwen2 -o stopped --method physarum-v2 --calibration $text --samples 128 >../out 2>../err &
 pid=$!
-for ((k = 0; k < 200; k++)); do
-    compgen -G '.stopped*' >/dev/null && break
-    sleep 0.02
-done
+await compgen -G '.stopped*' >../names
 kill -INT "$pid"
 wait "$pid"
 judge "ends with another code than 130" test $? = 130

@@ -66,15 +66,19 @@ ends 0 experts tiny-moe -o resumed --keep 50% --scores scores.json --force --qui
 
 # ---- killed while it measured ----
 # The first layer's scores are kept beside the output; without --scores too the run goes on after it, and what comes out is the same.
-killed_measuring() { # ARGUMENT...
-    "$organ" "$@" --quiet >../out 2>../err &
-    local pid=$! k
-    for ((k = 0; k < 3000; k++)); do
-        [[ -s $kept ]] && break
-        sleep 0.01
+# Where this script is held up and the run is past its measurement meanwhile, it is begun anew.
+killed_measuring() { # experts MODEL -o OUT ARGUMENT...
+    local pid tries
+    for tries in 1 2 3 4 5; do
+        "$organ" "$@" --quiet >../out 2>../err &
+        pid=$!
+        await test -s "$kept"
+        kill -KILL "$pid" 2>../err
+        wait "$pid" 2>../err
+        [[ ! -e $4 && ! -e .$4.organ-partial ]] && return
+        echo "try $tries: the run was past its measurement"
+        rm -rf "$4" ".$4.organ-partial" "$kept"
     done
-    kill -KILL "$pid" 2>../err
-    wait "$pid" 2>../err
 }
 long=(--calibration tiny-moe/calibration.txt --samples 48 --context 128)
 ends 0 experts tiny-moe -o whole --keep 50% "${long[@]}" --scores long.json --quiet

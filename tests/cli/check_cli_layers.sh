@@ -69,7 +69,7 @@ judge "the blocks of least influence did not go" test "$(jq -c .dropped ../out)"
 # A search that is killed has kept its rounds, and goes on to the same.
 $organ layers tiny-qwen2 -o killed --drop 2 "${searched[@]}" --scores part.json --threads 1 >../out 2>../err &
 pid=$!
-for ((tries = 0; tries < 400; tries++)); do [[ -s part.json ]] && break; sleep 0.02; done
+await test -s part.json
 kill -9 $pid 2>/dev/null
 wait $pid 2>/dev/null
 judge "a killed search has kept nothing" test -s part.json

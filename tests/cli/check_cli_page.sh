@@ -8,16 +8,11 @@ page=$(dirname "$golden")/../orchestrator/serve/page/site
 
 # serve [OPTIONS]: $port is where it listens.
 serve() {
-    local k
     : >../served
     # A server that is started in the background must still hear of SIGINT.
     env --default-signal=INT "$organ" serve --root "$scratch/area" --listen 127.0.0.1:0 --quiet "$@" >../served 2>&1 </dev/null &
     server=$!
-    for ((k = 0; k < 200; k++)); do
-        port=$(sed -n 's,.*http://127\.0\.0\.1:\([0-9]*\)/.*,\1,p' ../served | head -n 1)
-        [[ -n $port ]] && return
-        sleep 0.05
-    done
+    says_where ../served && return
     bad "the server does not start" ../served
     finish
 }

@@ -77,10 +77,8 @@ run prune large -o one --force --iterations 60 --quiet
 mpirun -n 3 "$organ" prune large -o new --iterations 60 --threads 1 >../out 2>../err &
 runner=$!
 stretches() { cat .new.organ-partial/organ/journal*.jsonl 2>/dev/null | grep -c '"unit":".* (\(row\|matrix\) [0-9]*)"'; }
-for ((k = 0; k < 3000; k++)); do
-    (($(stretches) > 0)) && break
-    sleep 0.02
-done
+has_stretches() { (($(stretches) > 0)); }
+await has_stretches
 pkill -KILL -n -P $runner
 wait $runner
 here="mpirun -n 3, killed"

@@ -18,13 +18,7 @@ begin() {
     : >../served
     env --default-signal=INT,TERM "$organ" serve --listen 127.0.0.1:0 "$@" >../out 2>../served </dev/null &
     server=$!
-    port=
-    for _ in {1..600}; do
-        port=$(sed -n 's,^organ: serving .* at http://127.0.0.1:\([0-9]*\)/.*,\1,p' ../served)
-        [[ -n $port ]] && return
-        kill -0 $server 2>/dev/null || break
-        sleep 0.1
-    done
+    says_where ../served && return
     bad "does not say where it serves" ../served
     finish
 }

@@ -49,7 +49,8 @@ event '"error","status":"check failed","code":1,.*'
 here="organ prune, stopped"
 rm ../err # which would pass for the events of the one that starts
 "$organ" prune tiny-qwen2 -o new --progress json --block-size 16 --iterations 10000 >../out 2>../err &
-until grep -qs advance ../err || ! kill -0 $! 2>/dev/null; do sleep 0.05; done
+advances() { grep -qs advance ../err || ! kill -0 $! 2>/dev/null; }
+await advances
 kill -TERM $! && wait $!
 if (($? == 130)); then good; else bad "does not end with 130" ../err; fi
 only_events

@@ -38,9 +38,10 @@ env --default-signal=INT "$organ" tokenize tiny-qwen2 --text - <pipe >../out 2>.
 waiting=$!
 # Bit 1 of the signals that are caught is SIGINT.
 listens() { [[ $(sed -n 's/^SigCgt:\t//p' "/proc/$waiting/status" 2>/dev/null) == *[2367abef] ]]; }
-for _ in {1..300}; do listens && break || sleep 0.1; done
+await listens
 kill -INT "$waiting"
-for _ in {1..300}; do kill -0 "$waiting" 2>/dev/null && sleep 0.1 || break; done
+ended() { ! kill -0 "$waiting" 2>/dev/null; }
+await ended
 kill -KILL "$waiting" 2>/dev/null
 wait "$waiting"
 judge "it does not end with 130" test $? = 130

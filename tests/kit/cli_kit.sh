@@ -10,26 +10,15 @@ golden=$PWD/tests/cli
 model=$PWD/fixtures/tiny-qwen2
 bless=false
 [[ ${1:-} == --bless ]] && bless=true
-scratch=$(mktemp -d) || exit 1
+. tests/kit/counts.sh
 # Not in a subshell that a signal ends.
 trap '[[ $BASHPID == "$$" ]] && chmod -R u+w "$scratch" && rm -rf "$scratch"' EXIT
 export LC_ALL=C.UTF-8 COLUMNS=80 TERM=dumb
 unset ORGAN_ISA NO_COLOR
-passed=0
-failed=0
 here=
 mkdir "$scratch/area" && cd "$scratch/area" || exit 1
 ln -s "$model" tiny-qwen2
 ln -s "$model-gguf" tiny-qwen2-gguf
-
-good() { passed=$((passed + 1)); }
-# bad WHAT [FILE]: a failure, with the beginning of a file that shows it.
-bad() {
-    printf 'FAILED %s: %s\n' "$here" "$1"
-    [[ -n ${2:-} ]] && head -n 40 "$2" | cut -c -200 | sed 's/^/    /'
-    failed=$((failed + 1))
-}
-judge() { if "${@:2}"; then good; else bad "$1"; fi; }
 
 # A program under sanitizers takes ten times as long: what the native one does whole it does in part, after a line that says so.
 sampled() {
@@ -77,20 +66,17 @@ refused() {
 # goes into a pipe that has room for some lines only: the run waits there and cannot end, however fast it is. What it ends with is in $code,
 # its log in ../err. What grows as it is done is its journal, or the file that $watched names.
 interrupted() {
-    local signal=$1 journal=${watched:-.$2.organ-partial/organ/journal.jsonl} done_before runner k
+    local signal=$1 journal=${watched:-.$2.organ-partial/organ/journal.jsonl} done_before runner
     shift 2
     here="organ $*, interrupted"
     units() { wc -l 2>/dev/null <"$journal" || echo 1; } # the first line is the head
+    more_units() { (($(units) > done_before)) || ! kill -0 $runner 2>/dev/null; }
     done_before=$(units)
     mkfifo ../pipe && exec 3<>../pipe || return
     head -c 65236 /dev/zero >&3
     env --default-signal=INT,TERM,HUP "$organ" "$@" >../out 2>&3 &
     runner=$!
-    for ((k = 0; k < 3000; k++)); do
-        (($(units) > done_before)) && break
-        kill -0 $runner 2>/dev/null || break
-        sleep 0.02
-    done
+    await more_units
     kill -"$signal" $runner
     exec 4<../pipe 3>&-
     cat <&4 | tr -d '\0' >../err
@@ -98,6 +84,17 @@ interrupted() {
     code=$?
     exec 4<&-
     rm ../pipe
+}
+
+# says_where FILE: the process $server has written there where it serves; $port is where. It is waited for as long as the process lives.
+says_where() {
+    port=
+    says_port() {
+        port=$(sed -nE 's,.*https?://[^ ]*:([0-9]+)/.*,\1,p' "$1" | head -n 1)
+        [[ -n $port ]] || ! kill -0 "$server" 2>/dev/null
+    }
+    await says_port "$1"
+    [[ -n $port ]]
 }
 
 # What differs from run to run and from machine to machine.
@@ -117,13 +114,10 @@ matches() {
     fi
 }
 
-# The last line, and the exit code.
 finish() {
     here="the reports that were written"
     if grep -rlF --include='*.md' --include='*.html' "(no member)" "$scratch/area" >../out; then
         bad "a field of a table names what the document does not have" ../out
     else good; fi
-    printf '%d passed, %d failed\n' "$passed" "$failed"
-    ((failed == 0))
-    exit
+    conclude
 }

@@ -15,10 +15,22 @@ bad() {
 }
 # judge WHAT COMMAND...: the fault is what is wrong if the command fails.
 judge() { if "${@:2}"; then good; else bad "$1"; fi; }
+# await COMMAND...: waits until the command succeeds, and fails where that has not come after a minute or two. Of all waits of the scripts: machines on
+# which they run may be slow, and hold the program up while the script goes on, or the other way round.
+await() {
+    local waits
+    for ((waits = 0; waits < 3000; waits++)); do
+        "$@" && return
+        sleep 0.02
+    done
+    return 1
+}
 # same WHAT FILE FILE: they have the same bytes.
 same() { if diff "$2" "$3" >"$scratch/difference" 2>&1; then good; else bad "$1" "$scratch/difference"; fi; }
 
-finish() {
+# The last line, and the exit code.
+finish() { conclude; }
+conclude() {
     printf '%d passed, %d failed\n' "$passed" "$failed"
     ((failed == 0))
     exit

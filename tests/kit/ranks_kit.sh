@@ -59,27 +59,20 @@ looked() {
 }
 
 # Waits until no rank writes the output any more: a launcher that was ended may be gone before they are.
-released() {
-    local k
-    for ((k = 0; k < 200; k++)); do
-        if [[ ! -d .new.organ-partial ]] || flock --nonblock .new.organ-partial true; then return; fi
-        sleep 0.05
-    done
-}
+is_released() { [[ ! -d .new.organ-partial ]] || flock --nonblock .new.organ-partial true; }
+released() { await is_released; }
 
 # slowly N SIGNAL [RANK]: prunes as $how says by N ranks and sends a signal to one of them, the last if none is named, once some more
 # tensors are done.
 lines() { cat .new.organ-partial/organ/journal*.jsonl 2>/dev/null | wc -l; }
+more_lines() { (($(lines) > before + 2)); }
 slowly() {
-    local runner k before process
+    local runner before process
     here="mpirun -n $1, $2"
     before=$(lines)
     mpirun -n "$1" "$organ" prune tiny-qwen2 -o new --threads 1 "${how[@]}" --resume >../out 2>../err &
     runner=$!
-    for ((k = 0; k < 1500; k++)); do
-        (($(lines) > before + 2)) && break
-        sleep 0.02
-    done
+    await more_lines
     for process in $(pgrep -P $runner); do
         if grep -qzx "OMPI_COMM_WORLD_RANK=${3:-$(($1 - 1))}" "/proc/$process/environ"; then kill -"$2" "$process"; fi
     done

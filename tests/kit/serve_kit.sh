@@ -15,11 +15,7 @@ serve() {
     : >../serve
     "$organ" serve --root root --listen 127.0.0.1:0 "$@" >/dev/null 2>../serve &
     server=$!
-    for ((k = 0; k < 600; k++)); do
-        port=$(sed -n 's,.* at http://127.0.0.1:\([0-9]*\)/.*,\1,p' ../serve)
-        [[ -n $port ]] && return
-        sleep 0.05
-    done
+    says_where ../serve && return
     bad "does not serve" ../serve
     finish
 }

@@ -58,11 +58,7 @@ serve_encrypted() {
     : >../serve
     "$organ" serve --root root "$@" >/dev/null 2>../serve &
     server=$!
-    for ((k = 0; k < 600; k++)); do
-        port=$(sed -n 's,.* at https://[^ ]*:\([0-9]*\)/.*,\1,p' ../serve)
-        [[ -n $port ]] && return
-        sleep 0.05
-    done
+    says_where ../serve && return
     bad "does not serve" ../serve
     finish
 }
@@ -116,11 +112,7 @@ judge "is answered twice" test "$(grep -c '^HTTP/' ../head)" -eq 1
 renewed() {
     here="SIGHUP: $1"
     kill -HUP "$server"
-    for ((k = 0; k < 200; k++)); do
-        grep -qF -- "$1" ../serve && good && return
-        sleep 0.05
-    done
-    bad "is not said" ../serve
+    judge "is not said" await grep -qF -- "$1" ../serve
 }
 cp first.pem kept.pem && cp first.key kept.key
 cp second.pem first.pem
@@ -137,11 +129,7 @@ judge "does not say who did what" grep -q "\"token\":\"alice\",\"method\":\"POST
 judge "has lines that are none" test "$(grep -c '^{"time":"20.*}$' audit.1)" -eq "$(wc -l <audit.1)"
 printf 'carol read carol-carol-carol-carol\n' >tokens
 here="a changed file of tokens"
-for ((k = 0; k < 200; k++)); do
-    grep -qF "tokens: read again: 1 tokens" ../serve && break
-    sleep 0.05
-done
-judge "is not read" test "$k" -lt 200
+judge "is not read" await grep -qF "tokens: read again: 1 tokens" ../serve
 ask 401 second.pem /metrics "${alice[@]}"
 ask 200 second.pem /metrics -H 'Authorization: Bearer carol-carol-carol-carol'
 here="the end"

@@ -15,22 +15,15 @@ prune() {
     gives 201 POST /api/v1/jobs "{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/tiny\",\"output\":\"$1\",\"block-size\":16,\"iterations\":$iterations${2:-}}}"
     id=$(member id)
 }
+is_in() { http GET "/api/v1/jobs/$id" && [[ $(member state) == "$1" ]]; }
 # reaches STATE: the job comes into this state.
 reaches() {
-    for ((k = 0; k < 1200; k++)); do
-        http GET "/api/v1/jobs/$id"
-        [[ $(member state) == "$1" ]] && good && return
-        sleep 0.05
-    done
+    await is_in "$1" && good && return
     bad "is not $1" ../answer
 }
 # Waits until something was done, so that there is something to go on with.
 begun() {
-    for ((k = 0; k < 1200; k++)); do
-        grep -qs '"tensor":"' "root/.organ/jobs/$id/events.jsonl" && return
-        sleep 0.02
-    done
-    bad "job $id does not begin"
+    await grep -qs '"tensor":"' "root/.organ/jobs/$id/events.jsonl" || bad "job $id does not begin"
 }
 # same OUTPUT: it is what the program makes without a server.
 same() { judge "$1 has other bytes" diff -r -x organ expected "root/$1"; }
