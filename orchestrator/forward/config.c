@@ -17,6 +17,8 @@ static const forward_family families[] = {
     {"Qwen3ForCausalLM",    "qwen3",    TRAIT_BIAS_FIELD | TRAIT_QK_NORM | TRAIT_WINDOW_FLAG,                  128, 1e4, 0},
     {"Qwen3MoeForCausalLM", "qwen3moe", TRAIT_BIAS_FIELD | TRAIT_QK_NORM | TRAIT_QWEN_EXPERTS,                 128, 1e4, 0},
     {"Qwen2MoeForCausalLM", "qwen2moe", TRAIT_QKV_BIAS | TRAIT_QWEN_EXPERTS | TRAIT_SHARED_EXPERT,             0,   1e4, 0},
+    {"Glm4MoeForCausalLM",  "glm4moe",
+     TRAIT_LOGISTIC_EXPERTS | TRAIT_QKV_BIAS_FIELD | TRAIT_QK_NORM_FIELD | TRAIT_HALF_ROPE | TRAIT_NORM_AS_ATTENDED, 0,   1e4, 0},
     {"Phi3ForCausalLM",     "phi3",     TRAIT_WINDOW_ALL,                                                      0,   1e4, 0},
     {"Gemma2ForCausalLM",   "gemma2",   TRAIT_BIAS_FIELD | TRAIT_GEMMA | TRAIT_SOFTCAPS,                       256, 1e4, 2},
     {"Gemma3ForCausalLM",   "gemma3",   TRAIT_BIAS_FIELD | TRAIT_GEMMA | TRAIT_SOFTCAPS | TRAIT_QK_NORM | TRAIT_LOCAL_ROPE, 256, 1e6, 6},
@@ -79,6 +81,23 @@ static organ_status check_numbers(const char *label, const organ_forward_config 
     return ORGAN_OK;
 }
 
+/* A group is chosen by its two best experts, and those that are chosen hold all that work on a token. */
+static organ_status check_groups(const char *label, const organ_forward_config *c, organ_error *error)
+{
+    const unsigned groups = c->router_groups, used = c->router_groups_used;
+    if (groups < 2)
+        return ORGAN_OK;
+    if (groups > ORGAN_ROUTER_GROUPS || c->experts % groups || c->experts / groups < 2)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %u groups of experts: %u are not 2 or more in each of up to %d groups", label,
+                          groups, c->experts, ORGAN_ROUTER_GROUPS);
+    if (used == 0 || used > groups)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %u of %u groups of experts are chosen from", label, used, groups);
+    if (c->experts_used > used * (c->experts / groups))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: num_experts_per_tok is %u, and the %u groups that are chosen from have %u experts",
+                          label, c->experts_used, used, used * (c->experts / groups));
+    return ORGAN_OK;
+}
+
 static organ_status check_experts(const char *label, const organ_forward_config *c, organ_error *error)
 {
     if (c->experts == 0)
@@ -90,11 +109,18 @@ static organ_status check_experts(const char *label, const organ_forward_config 
     if (c->shared_intermediate > 1 << 24)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the intermediate size of the shared expert is %u, not up to %u", label,
                           c->shared_intermediate, 1u << 24);
-    return ORGAN_OK;
+    if (!(c->router_scale >= 0) || !isfinite(c->router_scale))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: what experts give is scaled by %g, which is not above 0", label,
+                          (double)c->router_scale);
+    return check_groups(label, c, error);
 }
 
 organ_status organ_forward_config_check(const char *label, organ_forward_config *c, organ_error *error)
 {
+    if (c->dense_layers > c->layers)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the first %u of %u layers have no experts", label, c->dense_layers, c->layers);
+    if (c->dense_layers && c->dense_layers == c->layers)
+        c->experts = c->experts_used = c->dense_layers = 0;
     const struct {
         const char *name;
         uint64_t value, most;
@@ -103,7 +129,7 @@ organ_status organ_forward_config_check(const char *label, organ_forward_config 
                  {"num_key_value_heads", c->kv_heads, 1 << 16},
                  {"head_dim", c->head_dim, 1 << 14},
                  {"hidden_size", c->hidden, 1 << 20},
-                 {"intermediate_size", c->experts ? 1 : c->intermediate, 1 << 24},
+                 {"intermediate_size", c->experts && !c->dense_layers ? 1 : c->intermediate, 1 << 24},
                  {"vocab_size", c->vocabulary, 1 << 28}};
     for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++)
         if (sizes[k].value == 0 || sizes[k].value > sizes[k].most)

@@ -29,6 +29,9 @@ typedef struct organ_rope_config {
     const float *short_factors, *long_factors;
 } organ_rope_config;
 
+/* The most groups of experts; DeepSeek-V3 has 8. */
+#define ORGAN_ROUTER_GROUPS 64
+
 typedef struct organ_forward_config {
     char architecture[96];
     unsigned layers, heads, kv_heads, head_dim;
@@ -46,6 +49,12 @@ typedef struct organ_forward_config {
     uint64_t expert_intermediate;
     bool normalise_experts;
     unsigned shared_intermediate; /* of the expert that works on every token beside those; 0: there is none */
+    bool shared_gated;            /* it is taken times a logistic of the token, else as it is */
+    unsigned dense_layers;        /* the first ones, which have a feed-forward of `intermediate` and no experts */
+    bool logistic_router;         /* each value by itself becomes 1 / (1 + e^-x), instead of the softmax of all */
+    bool router_bias;             /* experts are chosen by that and a correction of each, which is no part of what they are taken times */
+    unsigned router_groups, router_groups_used; /* experts in so many groups, of which so many are chosen from; below 2: there are none */
+    float router_scale;                         /* what all are taken times; 0: nothing */
 } organ_forward_config;
 
 /* Reads it: from the key-values if the model has them, else from config.json. ORGAN_BAD_INPUT, naming architecture or field, for what is

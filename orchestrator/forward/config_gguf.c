@@ -104,19 +104,54 @@ static organ_rope_config read_rope(const source *s, const organ_model *model, co
     return rope;
 }
 
+static bool gguf_flag(const source *s, const char *key, bool fallback)
+{
+    char full[128];
+    const organ_gguf_kv *kv = find_key(s, key, full);
+    if (kv && (kv->type != ORGAN_GGUF_BOOL || kv->size < 1))
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is not true or false", s->label, full);
+    return kv && !s->error->status ? *(const unsigned char *)kv->bytes != 0 : fallback;
+}
+
+/* As llama.cpp has it where a key is missing; a scale of 0 is none. */
+static void read_logistic_experts(const source *s, organ_forward_config *c)
+{
+    enum { NONE, SOFTMAX, LOGISTIC };
+    const unsigned function = gguf_size(s, "expert_gating_func", NONE);
+    c->dense_layers = gguf_size(s, "leading_dense_block_count", 0);
+    c->normalise_experts = gguf_flag(s, "expert_weights_norm", false);
+    c->router_scale = (float)gguf_real(s, "expert_weights_scale", 0);
+    c->router_groups = gguf_size(s, "expert_group_count", 0);
+    c->router_groups_used = gguf_size(s, "expert_group_used_count", 0);
+    c->logistic_router = c->router_bias = true;
+    const uint64_t shared = c->expert_intermediate * needed(s, "expert_shared_count");
+    c->shared_intermediate = shared > UINT32_MAX ? UINT32_MAX : (unsigned)shared;
+    if (function != NONE && function != LOGISTIC)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.expert_gating_func' is %u, which is not supported", s->label, s->architecture,
+                   function);
+}
+
 static void read_experts(const source *s, const forward_family *family, organ_forward_config *c)
 {
     const bool shares = family->traits & TRAIT_SHARED_EXPERT;
     c->experts_used = needed(s, "expert_used_count");
     c->expert_intermediate = gguf_size(s, "expert_feed_forward_length", (unsigned)c->intermediate);
     c->normalise_experts = !shares; /* as llama.cpp has it for each architecture */
+    c->shared_gated = shares;
+    if (family->traits & TRAIT_LOGISTIC_EXPERTS)
+        read_logistic_experts(s, c);
     if (shares && (c->shared_intermediate = needed(s, "expert_shared_feed_forward_length")) == 0)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.expert_shared_feed_forward_length' is 0", s->label, s->architecture);
 }
 
 static void read_sizes(const source *s, const organ_model *model, const forward_family *family, organ_forward_config *c)
 {
+    const unsigned later = gguf_size(s, "nextn_predict_layers", 0);
     c->layers = needed(s, "block_count");
+    if (later && later >= c->layers)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %u of %u blocks are for tokens after the next one", s->label, later, c->layers);
+    else
+        c->layers -= later; /* the last ones, which no text goes through */
     c->heads = needed(s, "attention.head_count");
     c->kv_heads = gguf_size(s, "attention.head_count_kv", c->heads);
     c->hidden = needed(s, "embedding_length");
@@ -169,7 +204,8 @@ static organ_status read_gguf_config(const source *s, const organ_model *model, 
     strcpy(c->architecture, family->gguf);
     read_sizes(s, model, family, c);
     read_gguf_scales(s, family, c);
-    c->qk_norm = family->traits & TRAIT_QK_NORM;
+    c->qk_norm =
+        family->traits & TRAIT_QK_NORM || (family->traits & TRAIT_QK_NORM_FIELD && organ_model_find(model, "blk.0.attn_q_norm.weight"));
     c->qkv_bias = organ_model_find(model, "blk.0.attn_q.bias") || organ_model_find(model, "blk.0.attn_qkv.bias");
     c->output_bias = organ_model_find(model, "blk.0.attn_output.bias");
     c->mlp_bias = organ_model_find(model, "blk.0.ffn_down.bias");

@@ -149,7 +149,8 @@ static void read_longrope(const source *s, const json_t *object, const organ_for
 static organ_rope_config read_rope(const source *s, const json_t *object, double theta, const organ_forward_config *c)
 {
     organ_rope_config rope = {.attention_factor = 1};
-    const double part = hf_real(s, object, "partial_rotary_factor", hf_real(s, s->root, "partial_rotary_factor", 1));
+    const double own = s->family->traits & TRAIT_HALF_ROPE ? 0.5 : 1;
+    const double part = hf_real(s, object, "partial_rotary_factor", hf_real(s, s->root, "partial_rotary_factor", own));
     rope.dimensions = part > 0 && part <= 1 ? (unsigned)(c->head_dim * part) : 0;
     rope.theta = hf_real(s, object, "rope_theta", theta);
     read_kind(s, object, &rope);
@@ -267,9 +268,28 @@ static void read_activation(const source *s, organ_forward_config *c)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, key, word);
 }
 
+/* Numbers that are not there are those that transformers takes for it. */
+static void read_logistic_experts(const source *s, organ_forward_config *c)
+{
+    c->experts = needed(s, "n_routed_experts");
+    c->expert_intermediate = needed(s, "moe_intermediate_size");
+    c->normalise_experts = flag_of(s, "norm_topk_prob", true);
+    c->dense_layers = hf_size(s, "first_k_dense_replace", 1);
+    c->router_groups = hf_size(s, "n_group", 1);
+    c->router_groups_used = hf_size(s, "topk_group", 1);
+    c->router_scale = (float)hf_real(s, s->root, "routed_scaling_factor", 1);
+    c->logistic_router = c->router_bias = true;
+    const uint64_t shared = c->expert_intermediate * hf_size(s, "n_shared_experts", 1);
+    c->shared_intermediate = shared > UINT32_MAX ? UINT32_MAX : (unsigned)shared;
+    if (c->router_scale == 0)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: routed_scaling_factor is 0", s->label);
+}
+
 static void read_experts(const source *s, organ_forward_config *c)
 {
-    if (s->family->traits & TRAIT_MIXTRAL) {
+    if (s->family->traits & TRAIT_LOGISTIC_EXPERTS)
+        read_logistic_experts(s, c);
+    else if (s->family->traits & TRAIT_MIXTRAL) {
         c->experts = needed(s, "num_local_experts");
         c->expert_intermediate = c->intermediate;
         c->normalise_experts = true;
@@ -279,6 +299,7 @@ static void read_experts(const source *s, organ_forward_config *c)
         c->normalise_experts = flag_of(s, "norm_topk_prob", false);
         if (s->family->traits & TRAIT_SHARED_EXPERT && (c->shared_intermediate = needed(s, "shared_expert_intermediate_size")) == 0)
             organ_fail(s->error, ORGAN_BAD_INPUT, "%s: shared_expert_intermediate_size is 0", s->label);
+        c->shared_gated = true;
         const json_t *dense = member(s->root, "mlp_only_layers");
         if (hf_size(s, "decoder_sparse_step", 1) != 1)
             refuse_member(s, "decoder_sparse_step", member(s->root, "decoder_sparse_step"), "1: layers without experts are not supported");
@@ -337,8 +358,9 @@ static organ_status read_hf_config(const source *s, organ_forward_config *c)
     read_hf_scales(s, c);
     read_activation(s, c);
     read_experts(s, c);
-    c->qk_norm = traits & TRAIT_QK_NORM;
-    c->qkv_bias = traits & TRAIT_QKV_BIAS && flag_of(s, "qkv_bias", true);
+    c->qk_norm = traits & TRAIT_QK_NORM || (traits & TRAIT_QK_NORM_FIELD && flag_of(s, "use_qk_norm", false));
+    c->qkv_bias =
+        (traits & TRAIT_QKV_BIAS && flag_of(s, "qkv_bias", true)) || (traits & TRAIT_QKV_BIAS_FIELD && flag_of(s, "attention_bias", false));
     if (traits & TRAIT_BIAS_FIELD)
         c->qkv_bias = c->output_bias = flag_of(s, "attention_bias", false);
     if (traits & TRAIT_MLP_BIAS)

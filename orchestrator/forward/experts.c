@@ -33,73 +33,14 @@ size_t organ_forward_experts_room(const organ_forward_config *c, size_t tokens)
     return tokens * organ_larger(routed, shared_room(c));
 }
 
-/* The largest of `count` values that is not among the chosen: its place. A NaN is never larger; where nothing is, the first ones are taken.
- */
-static unsigned next_best(const float *scores, unsigned count, const organ_choice *chosen, unsigned taken)
-{
-    unsigned best = UINT32_MAX;
-    for (unsigned e = 0; e < count; e++) {
-        bool is_taken = false;
-        for (unsigned i = 0; i < taken; i++)
-            is_taken = is_taken || chosen[i].expert == e;
-        if (!is_taken && (best == UINT32_MAX || scores[e] > scores[best]))
-            best = e;
-    }
-    return best;
-}
-
-static void sort_choices(organ_choice *chosen, unsigned used)
-{
-    for (unsigned k = 1; k < used; k++)
-        for (unsigned i = k; i > 0 && chosen[i].expert < chosen[i - 1].expert; i--) {
-            const organ_choice other = chosen[i];
-            chosen[i] = chosen[i - 1];
-            chosen[i - 1] = other;
-        }
-}
-
-/* Places among the kept become numbers of experts. */
-static void number_choices(const bool *kept, organ_choice *chosen, unsigned used)
-{
-    for (unsigned e = 0, place = 0, k = 0; k < used; e++) {
-        if (!kept[e])
-            continue;
-        if (chosen[k].expert == place)
-            chosen[k++].expert = e;
-        place++;
-    }
-}
-
-void organ_forward_route(const organ_kernels *kernels, const organ_forward_config *c, const bool *kept, const float *logits, float *room,
-                         organ_choice *chosen)
-{
-    unsigned count = 0;
-    for (unsigned e = 0; e < c->experts; e++)
-        if (!kept || kept[e])
-            room[count++] = logits[e];
-    float most = -INFINITY, all = 0;
-    for (unsigned e = 0; e < count; e++)
-        most = room[e] > most ? room[e] : most;
-    const float sum = kernels->exp_below(room, count, most);
-    for (unsigned k = 0; k < c->experts_used; k++) {
-        const unsigned best = next_best(room, count, chosen, k);
-        chosen[k] = (organ_choice){.expert = best, .weight = room[best] / sum};
-        all += chosen[k].weight;
-    }
-    for (unsigned k = 0; c->normalise_experts && k < c->experts_used; k++)
-        chosen[k].weight /= all;
-    sort_choices(chosen, c->experts_used);
-    if (kept)
-        number_choices(kept, chosen, c->experts_used);
-}
-
 static void choose_token(void *context, size_t t, size_t worker)
 {
     (void)worker;
     const job *j = context;
     const organ_forward_config *c = &j->group->forward->config;
     float *const scores = j->scores + t * c->experts;
-    organ_forward_route(j->group->forward->engine->kernels, c, j->group->layer->kept, scores, scores, j->choices + t * c->experts_used);
+    const organ_router router = organ_layer_router(j->group->layer);
+    organ_forward_route(&router, j->group->layer->kept, scores, scores, j->choices + t * c->experts_used);
 }
 
 static void sum_token(void *context, size_t t, size_t worker)
@@ -248,34 +189,40 @@ typedef struct shared_job {
     float *out;
 } shared_job;
 
+/* Without a gate its share is 1, which changes no bit. */
 static void add_shared_token(void *context, size_t t, size_t worker)
 {
     (void)worker;
     const shared_job *const j = context;
     const size_t hidden = (size_t)j->config->hidden;
+    const float share = j->shares ? j->shares[t] : 1;
     for (size_t x = t * hidden; x < (t + 1) * hidden; x++)
-        j->out[x] += j->shares[t] * j->from[x];
+        j->out[x] += share * j->from[x];
 }
 
-/* out += logistic(normed . gate) x what the shared expert gives. */
+static organ_status add_shares(forward_group *g, size_t first, size_t tokens, const float *normed, float *shares, organ_error *error)
+{
+    const forward_view view = g->layer->plan->parts[PART_SHARED];
+    const forward_linear share = organ_forward_linear_of(g->layer, view, 1);
+    if (organ_forward_tap(g, view, g->first + first, tokens, (size_t)g->forward->config.hidden, normed, error))
+        return error->status;
+    return organ_forward_products_add(&g->products, normed, &share, shares, tokens, error);
+}
+
+/* out += logistic(normed . gate) x what the shared expert gives; or what it gives, where it has no gate. */
 static organ_status run_shared(forward_group *g, size_t first, size_t tokens, const float *normed, float *out, float *room,
                                organ_error *error)
 {
     const organ_forward_config *c = &g->forward->config;
     const size_t inner = (size_t)c->shared_intermediate, hidden = (size_t)c->hidden;
-    const forward_view view = g->layer->plan->parts[PART_SHARED];
-    const forward_linear share = organ_forward_linear_of(g->layer, view, 1);
     float *const shares = room, *const given = shares + tokens;
-    if (organ_forward_tap(g, view, g->first + first, tokens, hidden, normed, error) ||
-        organ_forward_products_add(&g->products, normed, &share, shares, tokens, error) ||
+    const bool gated = c->shared_gated;
+    if ((gated && add_shares(g, first, tokens, normed, shares, error)) ||
         organ_forward_gated(g, PART_SHARED_GATE, inner, first, tokens, normed, given, given + tokens * hidden, error))
         return error->status;
-    for (size_t t = 0; t < tokens; t++)
-        shares[t] = -shares[t];
-    g->forward->engine->kernels->exp_below(shares, tokens, 0);
-    for (size_t t = 0; t < tokens; t++)
-        shares[t] = 1 / (1 + shares[t]);
-    shared_job j = {c, shares, given, out};
+    if (gated)
+        organ_forward_logistic(g->forward->engine->kernels, shares, tokens);
+    shared_job j = {c, gated ? shares : NULL, given, out};
     return organ_forward_share(g->forward->engine, tokens, ORGAN_SHARE_NUMBER * (double)(tokens * hidden), add_shared_token, &j, error);
 }
 
@@ -304,32 +251,6 @@ organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens
     free(j.token_of);
     free(j.weight_of);
     return error->status;
-}
-
-void organ_layer_tap_router(organ_layer *layer, void *context, organ_routed *routed)
-{
-    layer->routed = routed;
-    layer->routed_context = context;
-}
-
-void organ_layer_weigh(organ_layer *layer, bool weigh) { layer->weigh = weigh; }
-
-organ_status organ_layer_keep(organ_layer *layer, const bool *kept, organ_error *error)
-{
-    const organ_forward_config *c = &layer->forward->config;
-    unsigned count = 0;
-    free(layer->kept);
-    layer->kept = NULL;
-    for (unsigned e = 0; e < c->experts; e++)
-        count += !kept || kept[e];
-    if (count == 0 || count < c->experts_used)
-        return organ_fail(error, ORGAN_USAGE, "%s: %u of %u experts are kept, and %u work on a token", layer->forward->model->path, count,
-                          c->experts, c->experts_used);
-    if (kept && !(layer->kept = malloc(c->experts * sizeof *kept)))
-        return organ_fail_errno(error, ENOMEM, "cannot allocate a list of %u experts", c->experts);
-    if (kept)
-        memcpy(layer->kept, kept, c->experts * sizeof *kept);
-    return ORGAN_OK;
 }
 
 /* act(gate) * up of some rows, to `inner`. */
@@ -365,8 +286,8 @@ organ_status organ_layer_expert(organ_forward *forward, const organ_layer *layer
                                 float *inner, float *out, organ_error *error)
 {
     const organ_forward_config *c = &forward->config;
-    if (expert >= c->experts)
-        return organ_fail(error, ORGAN_USAGE, "%s: there is no expert %u of %u", forward->model->path, expert, c->experts);
+    if (expert >= organ_layer_experts(layer))
+        return organ_fail(error, ORGAN_USAGE, "%s: there is no expert %u of %u", forward->model->path, expert, organ_layer_experts(layer));
     forward_group g = {.forward = forward, .layer = layer};
     g.room = organ_forward_layer_room(layer, 2 * organ_lesser(FORWARD_GROUP, count) * (size_t)c->expert_intermediate, error);
     g.scratch = error->status ? NULL : organ_forward_scratch(forward, error);

@@ -23,7 +23,13 @@ typedef enum forward_trait {
     TRAIT_LOCAL_ROPE = 256, /* layers with a window have a rotation of their own */
     TRAIT_MIXTRAL = 512,    /* experts, renormalised */
     TRAIT_QWEN_EXPERTS = 1024,
-    TRAIT_SHARED_EXPERT = 2048 /* beside them one for all tokens, with a gate of its own */
+    TRAIT_SHARED_EXPERT = 2048, /* beside them one for all tokens, with a gate of its own */
+    TRAIT_LOGISTIC_EXPERTS =
+        4096,                    /* by a logistic router with a correction, in groups; the shared one has no gate, the first layers none */
+    TRAIT_QKV_BIAS_FIELD = 8192, /* attention_bias gives q, k and v one */
+    TRAIT_QK_NORM_FIELD = 16384, /* use_qk_norm gives each head of q and k a norm */
+    TRAIT_HALF_ROPE = 32768,     /* half of a head is rotated, where the config says nothing */
+    TRAIT_NORM_AS_ATTENDED = 65536, /* GGUF: the norm before the feed-forward is called post_attention_norm */
 } forward_trait;
 
 typedef struct forward_family {

@@ -5,8 +5,10 @@
 
 size_t organ_forward_feed_room(const organ_forward_config *c, size_t tokens)
 {
-    const size_t inner = c->experts ? organ_forward_experts_room(c, organ_lesser(tokens, FORWARD_GROUP)) : 0;
-    return organ_lesser(tokens, FORWARD_GROUP) * 2 * (size_t)(c->hidden + (c->experts ? 0 : c->intermediate)) + inner;
+    const size_t together = organ_lesser(tokens, FORWARD_GROUP);
+    const size_t mixed = c->experts ? organ_forward_experts_room(c, together) : 0;
+    const size_t dense = c->experts && !c->dense_layers ? 0 : 2 * together * (size_t)c->intermediate;
+    return 2 * together * (size_t)c->hidden + organ_larger(mixed, dense);
 }
 
 organ_status organ_forward_feed(forward_group *g, organ_error *error)
@@ -18,8 +20,8 @@ organ_status organ_forward_feed(forward_group *g, organ_error *error)
         float *room = out + tokens * c->hidden;
         if (organ_forward_norm_all(g, PART_NORM_FEED, hidden, normed, tokens, error))
             return error->status;
-        if (c->experts ? organ_forward_experts(g, first, tokens, normed, out, room, error)
-                       : organ_forward_gated(g, PART_GATE, (size_t)c->intermediate, first, tokens, normed, out, room, error))
+        if (g->layer->plan->experts ? organ_forward_experts(g, first, tokens, normed, out, room, error)
+                                    : organ_forward_gated(g, PART_GATE, (size_t)c->intermediate, first, tokens, normed, out, room, error))
             return error->status;
         if (organ_forward_add_all(g, PART_NORM_FED, hidden, out, tokens, error))
             return error->status;

@@ -77,12 +77,26 @@ typedef struct organ_choice {
     float weight;
 } organ_choice;
 
+/* The experts of a layer; 0: it has none, though others of the model may. */
+unsigned organ_layer_experts(const organ_layer *layer);
+
+/* What chooses experts in a layer; `correction`: one for each, NULL: there are none. */
+typedef struct organ_router {
+    const organ_kernels *kernels;
+    const organ_forward_config *config;
+    const float *correction;
+} organ_router;
+organ_router organ_layer_router(const organ_layer *layer); /* it lasts as long as the layer */
+
 /* What a router's values of one token choose: experts_used experts, by number. The largest values among the kept experts (a flag for each,
- * at least experts_used of them; NULL: all), equal ones by number, and their softmax over the kept ones, which the configuration may have
- * divided by its sum: what a router with the rows of the kept ones alone would choose. Beside a NaN no value is larger.
- * `room`: as many floats as there are experts; it may be `logits`. */
-void organ_forward_route(const organ_kernels *kernels, const organ_forward_config *config, const bool *kept, const float *logits,
-                         float *room, organ_choice *chosen);
+ * at least organ_forward_least_experts of them; NULL: all), equal ones by number, and their softmax over the kept ones, which the
+ * configuration may have divided by its sum: what a router with the rows of the kept ones alone would choose. A logistic router takes its
+ * values by themselves, chooses by them and the correction, and in groups among those of which the two best kept experts are best together.
+ * Beside a NaN no value is larger. `room`: as many floats as there are experts; it may be `logits`. */
+void organ_forward_route(const organ_router *router, const bool *kept, const float *logits, float *room, organ_choice *chosen);
+
+/* The fewest experts that a layer can keep: those that work on a token, and of groups as many in each, two at least. */
+unsigned organ_forward_least_experts(const organ_forward_config *config);
 
 /* What router and experts of a layer see, `normed`, tokens x hidden_size, and what the router makes of it, `logits`, tokens x experts.
  * Called on the thread that runs the layer, once for these tokens of the batch, before any of their experts, `first` ascending. */
@@ -96,7 +110,7 @@ void organ_layer_tap_router(organ_layer *layer, void *context, organ_routed *rou
 void organ_layer_weigh(organ_layer *layer, bool weigh);
 
 /* From now on the layer runs as that of a model that has the kept experts alone (a flag for each; NULL: all). ORGAN_USAGE where these are
- * fewer than work on a token, or there are none. */
+ * fewer than work on a token, or not as many in each group, or there are none. */
 organ_status organ_layer_keep(organ_layer *layer, const bool *kept, organ_error *error);
 
 /* One expert on any rows: x is count x hidden_size; inner, count x the expert's intermediate size, becomes act(gate) * up, out, count x

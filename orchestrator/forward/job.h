@@ -35,6 +35,7 @@ typedef enum forward_part {
     PART_BIAS_UP,
     PART_BIAS_DOWN,
     PART_ROUTER,
+    PART_ROUTER_BIAS,
     PART_SHARED,      /* the gate of the shared expert: one row */
     PART_SHARED_GATE, /* and these in the order of PART_GATE, PART_UP, PART_DOWN */
     PART_SHARED_UP,
@@ -63,7 +64,7 @@ typedef struct forward_plan {
     size_t count;
     forward_slot *slots;
     forward_view parts[PART_COUNT];
-    forward_view *experts; /* gate, up, down of each expert */
+    forward_view *experts; /* gate, up, down of each expert; NULL: the layer has none */
     size_t bytes;          /* of a loaded layer */
     size_t reading;        /* bytes that a worker takes beside, while it loads */
     size_t panel;          /* bytes that a worker takes for a panel of a packed weight */
@@ -203,6 +204,8 @@ uint64_t organ_forward_stored_row(unsigned turned_head_dim, uint64_t row);
 
 /* y = x / rms(x) (plus + w); y may be x. */
 void organ_forward_norm(const float *x, const float *w, float plus, double eps, size_t n, float *y);
+/* 1 / (1 + e^-x), of each. */
+void organ_forward_logistic(const organ_kernels *kernels, float *values, size_t n);
 /* gate = act(gate) * up */
 void organ_forward_gate(const organ_kernels *kernels, organ_activation activation, float *gate, const float *up, size_t n);
 /* One of the blocks in which a query sees its keys: scores[lo .. hi) become exp(cap(scale * score) - *top), the others of the n 0. *top is

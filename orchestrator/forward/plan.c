@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Where the parts of a layer are among the weights of the model. */
 #include "formats/base/arena.h"
+#include "orchestrator/forward/families.h"
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/extent.h"
 
@@ -33,6 +34,7 @@ static const char *const names[PART_COUNT][2] = {
     [PART_BIAS_UP] = {"mlp.up_proj.bias", "ffn_up.bias"},
     [PART_BIAS_DOWN] = {"mlp.down_proj.bias", "ffn_down.bias"},
     [PART_ROUTER] = {"mlp.gate.weight", "ffn_gate_inp.weight"},
+    [PART_ROUTER_BIAS] = {"mlp.gate.e_score_correction_bias", "exp_probs_b.bias"},
     [PART_SHARED] = {"mlp.shared_expert_gate.weight", "ffn_gate_inp_shexp.weight"},
     [PART_SHARED_GATE] = {"mlp.shared_expert.gate_proj.weight", "ffn_gate_shexp.weight"},
     [PART_SHARED_UP] = {"mlp.shared_expert.up_proj.weight", "ffn_up_shexp.weight"},
@@ -279,10 +281,16 @@ static void add_shared(builder *b)
     const organ_forward_config *c = &b->forward->config;
     if (!c->shared_intermediate)
         return;
-    add_named_part(b, PART_SHARED, is_gguf(b) ? 0 : 1, c->hidden);
-    add_named_part(b, PART_SHARED_GATE, c->shared_intermediate, c->hidden);
-    add_named_part(b, PART_SHARED_UP, c->shared_intermediate, c->hidden);
-    add_named_part(b, PART_SHARED_DOWN, c->hidden, c->shared_intermediate);
+    if (c->shared_gated)
+        add_named_part(b, PART_SHARED, is_gguf(b) ? 0 : 1, c->hidden);
+    for (unsigned k = 0; k < 3; k++) {
+        static const char *const several[] = {"mlp.shared_experts.gate_proj.weight", "mlp.shared_experts.up_proj.weight",
+                                              "mlp.shared_experts.down_proj.weight"};
+        const forward_part part = PART_SHARED_GATE + k;
+        const bool one = is_gguf(b) || c->shared_gated;
+        b->plan->parts[part] = add_matrix(b, one ? names[part][is_gguf(b)] : several[k], k < 2 ? c->shared_intermediate : c->hidden,
+                                          k < 2 ? c->hidden : c->shared_intermediate);
+    }
 }
 
 static void add_experts(builder *b)
@@ -294,6 +302,8 @@ static void add_experts(builder *b)
         b->plan->parts[PART_ROUTER] = add_matrix(b, "block_sparse_moe.gate.weight", c->experts, c->hidden);
     else
         add_named_part(b, PART_ROUTER, c->experts, c->hidden);
+    if (c->router_bias)
+        add_named_part(b, PART_ROUTER_BIAS, 0, c->experts);
     /* The router has a row for each expert, so its size has confirmed the number of experts. */
     if (b->error->status)
         return;
@@ -313,6 +323,10 @@ static void add_norms(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
     add_named_part(b, PART_NORM_ATTENTION, 0, c->hidden);
+    if (is_gguf(b) && organ_forward_family_named(c->architecture, true)->traits & TRAIT_NORM_AS_ATTENDED) {
+        b->plan->parts[PART_NORM_FEED] = add_matrix(b, names[PART_NORM_ATTENDED][1], 0, c->hidden);
+        return;
+    }
     if (!c->sandwich_norms) {
         add_named_part(b, PART_NORM_FEED, 0, c->hidden);
         return;
@@ -329,7 +343,7 @@ organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, for
         plan->parts[k].slot = SIZE_MAX;
     add_norms(&b);
     add_attention(&b);
-    if (forward->config.experts)
+    if (forward->config.experts && layer >= forward->config.dense_layers)
         add_experts(&b);
     else
         add_dense(&b);

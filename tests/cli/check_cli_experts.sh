@@ -126,6 +126,38 @@ for made in fewer narrow lower; do
 done
 rm -r shared fewer narrow lower
 
+# ---- a first layer without experts, groups, and a block for tokens after the next one ----
+cp -r "$(dirname "$model")/forward/glm4moe" groups && chmod -R u+w groups && cp tiny-moe/tokenizer*.json groups
+ends 0 experts groups -o fewer --keep 50% "${along[@]}" --quiet
+matches experts/experts_groups ../out
+judge "config.json has another number of experts" test "$(jq -c '[.n_routed_experts, .n_group, .first_k_dense_replace, .num_nextn_predict_layers]' fewer/config.json)" = '[4,2,1,0]'
+ends 0 audit groups fewer --quiet
+ends 0 experts groups -o healed --keep 4 --heal "${along[@]}" --quiet
+prints "2 of 2 layers are healed"
+ends 0 audit groups healed --compensated --quiet
+refused 2 "--keep 5: the router chooses among 2 groups of experts" experts groups -o no --keep 5 "${along[@]}"
+refused 2 "a multiple of 2 from 4 on" experts groups -o no --keep 2 "${along[@]}"
+ends 0 experts groups -o plan --keep 4 --score loss --per-layer global "${along[@]}" --dry-run --json
+judge "a layer without experts keeps some" test "$(jq -c '[.losses[].keep]' ../out)" = '[0,4,4]'
+ends 0 layers groups -o lower --drop 0, --heal "${along[@]}" --quiet
+ends 0 audit groups lower --compensated --quiet
+judge "the first layers are still said to have no experts" test "$(jq .first_k_dense_replace lower/config.json)" = 0
+ends 0 layers groups -o found --drop 1 --calibration tiny-moe/calibration.txt --context 64 --search-tokens 256 --quiet
+judge "the block behind is gone" test "$(jq -c '[.num_hidden_layers, .num_nextn_predict_layers]' found/config.json)" = '[2,1]'
+refused 2 "a text goes through 3 of the 4 of groups" layers groups -o no --drop 3 --calibration tiny-moe/calibration.txt --context 64 --search-tokens 256
+refused 2 "is in none of the 3 layers of the forward pass" width groups -o no --heads 1 "${along[@]}"
+ends 0 layers groups -o body --drop 3, --quiet
+cp tiny-moe/tokenizer*.json body
+ends 0 width body -o narrow --heads 1 "${along[@]}" --quiet
+ends 0 prune body -o thin --method wanda -s 50 "${along[@]}" --quiet
+ends 0 quantize body -o coded -s int4-group32 --method gptq "${along[@]}" --quiet
+ends 0 audit body narrow --compensated --quiet
+refused 3 "n_shared_experts is 2: shared experts are as wide as so many routed ones" width body -o no --ffn 50% --multiple-of 4 "${along[@]}"
+for made in fewer healed lower found body narrow thin coded; do
+    ends 0 perplexity $made --text tiny-moe/calibration.txt --max-tokens 200 --context 64 --quiet
+done
+rm -r groups fewer healed lower found body narrow thin coded
+
 # ---- refused ----
 refused 2 "is enough" experts tiny-moe -o no --keep 50% "${long[@]}" --memory 8M
 refused 2 "nothing is measured" experts tiny-moe -o no --keep 50% --scores scores.json --scratch .

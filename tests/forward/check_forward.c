@@ -28,6 +28,8 @@ static const struct {
     {"forward/qwen3.gguf", "qwen3"},
     {"forward/qwen2moe", "qwen2moe"},
     {"forward/qwen2moe.gguf", "qwen2moe"},
+    {"forward/glm4moe", "glm4moe"},
+    {"forward/glm4moe.gguf", "glm4moe"},
     {"forward/qwen3moe", "qwen3moe"},
     {"forward/qwen3moe-stacked", "qwen3moe"},
     {"forward/qwen3moe.gguf", "qwen3moe"},
@@ -101,8 +103,9 @@ static void made_up(uint32_t *tokens, size_t count, uint32_t words)
 START_TEST(every_cpu_gives_the_same)
 {
     static const char *const isas[] = {"scalar", "avx2", "avx512", "neon"};
-    static const char *const paths[] = {"tiny-qwen2",       "forward/llama", "forward/mistral",       "forward/mixtral", "forward/qwen2moe",
-                                        "forward/qwen3moe", "forward/phi3",  "forward/phi3-longrope", "forward/gemma2",  "forward/gemma3"};
+    static const char *const paths[] = {
+        "tiny-qwen2",       "forward/llama", "forward/mistral",       "forward/mixtral", "forward/qwen2moe", "forward/glm4moe",
+        "forward/qwen3moe", "forward/phi3",  "forward/phi3-longrope", "forward/gemma2",  "forward/gemma3"};
     static uint32_t tokens[300];
     static const size_t begin[3] = {0, 280, 300}, rows[4] = {3, 259, 279, 299};
     const organ_windows windows = {tokens, 2, begin};

@@ -78,8 +78,8 @@ static organ_status hear(void *context, int32_t layer, size_t first, size_t toke
     return ORGAN_OK;
 }
 
-/* Nothing comes out of the attention: what the layer adds is what its experts give. */
-static void silence_attention(bench *b, const char *output)
+/* Nothing comes out of the attention, nor of a shared expert: what the layer adds is what its experts give. */
+static void silence(bench *b, const char *output)
 {
     uint64_t rows, cols;
     organ_factor held;
@@ -94,6 +94,7 @@ static void add_experts(bench *b, const hearing *h, const bool *kept, float *hid
 {
     const organ_forward_config *c = organ_forward_describe(b->s.forward);
     organ_error error = {0};
+    const organ_router router = organ_layer_router(b->layer);
     float *outputs[EXPERTS], room[EXPERTS];
     for (unsigned e = 0; e < EXPERTS; e++) {
         outputs[e] = malloc(b->tokens * b->width * sizeof *outputs[e]);
@@ -101,7 +102,7 @@ static void add_experts(bench *b, const hearing *h, const bool *kept, float *hid
     }
     for (size_t t = 0; t < b->tokens; t++) {
         organ_choice chosen[EXPERTS];
-        organ_forward_route(b->s.engine.kernels, c, kept, h->logits + t * EXPERTS, room, chosen);
+        organ_forward_route(&router, kept, h->logits + t * EXPERTS, room, chosen);
         for (size_t x = 0; x < b->width; x++) {
             float sum = 0;
             for (unsigned k = 0; k < c->experts_used; k++)
@@ -117,12 +118,13 @@ static void add_experts(bench *b, const hearing *h, const bool *kept, float *hid
 
 static const bool some[EXPERTS] = {true, false, true, true, false, true};
 
-static void check_sums(const char *path, const char *output, const char *isa, unsigned threads, const bool *kept)
+static void check_sums(const char *const model[3], const char *isa, unsigned threads, const bool *kept)
 {
     bench b;
     organ_error error = {0};
-    set_up(&b, path, threads, isa);
-    silence_attention(&b, output);
+    set_up(&b, model[0], threads, isa);
+    for (size_t k = 1; k < 3 && model[k]; k++)
+        silence(&b, model[k]);
     ck_assert_int_eq(organ_layer_keep(b.layer, kept, &error), ORGAN_OK);
     const size_t floats = b.tokens * b.width;
     hearing h = {.width = b.width, .normed = malloc(floats * sizeof(float)), .logits = malloc(b.tokens * EXPERTS * sizeof(float))};
@@ -132,7 +134,7 @@ static void check_sums(const char *path, const char *output, const char *isa, un
     ck_assert_msg(organ_layer_run(b.s.forward, b.layer, &b.windows, b.hidden, NULL, &error) == ORGAN_OK, "%s", error.message);
     ck_assert_uint_eq(h.next, b.tokens);
     add_experts(&b, &h, kept, again);
-    ck_assert_msg(memcmp(again, b.hidden, floats * sizeof *again) == 0, "%s by %s", path, isa);
+    ck_assert_msg(memcmp(again, b.hidden, floats * sizeof *again) == 0, "%s by %s", model[0], isa);
     free(h.normed);
     free(h.logits);
     free(again);
@@ -141,15 +143,16 @@ static void check_sums(const char *path, const char *output, const char *isa, un
 
 START_TEST(what_a_tap_hears_gives_the_layer_again)
 {
-    static const char *const models[][2] = {{"fixtures/forward/qwen3moe", "model.layers.1.self_attn.o_proj.weight"},
+    static const char *const models[][3] = {{"fixtures/forward/qwen3moe", "model.layers.1.self_attn.o_proj.weight"},
                                             {"fixtures/forward/qwen3moe-stacked", "model.layers.1.self_attn.o_proj.weight"},
-                                            {"fixtures/forward/mixtral.gguf", "blk.1.attn_output.weight"}};
+                                            {"fixtures/forward/mixtral.gguf", "blk.1.attn_output.weight"},
+                                            {"fixtures/forward/glm4moe.gguf", "blk.1.attn_output.weight", "blk.1.ffn_down_shexp.weight"}};
     const char *why;
     for (size_t m = 0; m < sizeof models / sizeof *models; m++)
         for (size_t k = 0; k < sizeof isas / sizeof *isas; k++)
             if (organ_kernels_choose(organ_cpu_detect(), isas[k], &why)) {
-                check_sums(models[m][0], models[m][1], isas[k], 1 + (unsigned)k, NULL);
-                check_sums(models[m][0], models[m][1], isas[k], 3 - (unsigned)k % 3, some);
+                check_sums(models[m], isas[k], 1 + (unsigned)k, NULL);
+                check_sums(models[m], isas[k], 3 - (unsigned)k % 3, some);
             }
 }
 END_TEST
@@ -201,9 +204,9 @@ static void put(cutting *c, const char *name, const organ_tensor *tensor, uint64
     json_t *const shape = json_array();
     for (unsigned k = 0; k < tensor->rank; k++)
         json_array_append_new(shape, json_integer(k ? (json_int_t)tensor->shape[k] : (json_int_t)first_rows));
-    json_object_set_new(
-        c->header, name,
-        json_pack("{s:s, s:o, s:[I, I]}", "dtype", "BF16", "shape", shape, "data_offsets", (json_int_t)c->at, (json_int_t)(c->at + size)));
+    json_object_set_new(c->header, name,
+                        json_pack("{s:s, s:o, s:[I, I]}", "dtype", organ_dtype_name(tensor->dtype), "shape", shape, "data_offsets",
+                                  (json_int_t)c->at, (json_int_t)(c->at + size)));
     ck_assert_uint_eq(fwrite(bytes, 1, size, c->data), size);
     c->at += size;
 }
@@ -245,6 +248,8 @@ static void put_config(const char *from, const char *to, unsigned experts, bool 
     json_object_set_new(config, "num_local_experts", json_integer(experts));
     if (json_object_get(config, "num_experts"))
         json_object_set_new(config, "num_experts", json_integer(experts));
+    if (json_object_get(config, "n_routed_experts"))
+        json_object_set_new(config, "n_routed_experts", json_integer(experts));
     if (json_object_get(config, "norm_topk_prob"))
         json_object_set_new(config, "norm_topk_prob", json_boolean(normalised));
     ck_assert_int_eq(json_dump_file(config, scratch_path("%s/config.json", to), 0), 0);
@@ -286,7 +291,7 @@ static void make_models(const char *path, bool normalised)
 START_TEST(a_layer_of_kept_experts_is_that_of_a_smaller_model)
 {
     static const char *const paths[] = {"fixtures/forward/qwen3moe", "fixtures/forward/qwen3moe-stacked", "fixtures/forward/mixtral",
-                                        "fixtures/forward/qwen2moe"};
+                                        "fixtures/forward/qwen2moe", "fixtures/forward/glm4moe"};
     for (size_t p = 0; p < 2 * sizeof paths / sizeof *paths; p++) {
         bench whole, cut;
         organ_error error = {0};
@@ -331,15 +336,89 @@ START_TEST(ties_go_to_the_lower_number)
                  {{0, 2, 2, 5, 2, 5}, {true, true, true, true, true, false}, {1, 3}, 0.04742587F},
                  {{0, 2, 2, 5, 2, 5}, {true, true, true, false, true, true}, {1, 5}, 0.04742587F},
                  {{0, NAN, 3, NAN, 3, 1}, {false, true, false, true, true, true}, {1, 3}, NAN}};
+    const organ_router router = {organ_kernels_scalar, &c, NULL};
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         float room[EXPERTS];
         organ_choice chosen[2];
-        organ_forward_route(organ_kernels_scalar, &c, cases[k].kept, cases[k].logits, room, chosen);
+        organ_forward_route(&router, cases[k].kept, cases[k].logits, room, chosen);
         ck_assert_msg(chosen[0].expert == cases[k].chosen[0] && chosen[1].expert == cases[k].chosen[1], "case %zu: %u and %u", k,
                       chosen[0].expert, chosen[1].expert);
         if (k < 4)
             ck_assert_msg(fabsf(chosen[0].weight - cases[k].weight) < 1e-6F, "case %zu: %.8g", k, (double)chosen[0].weight);
     }
+}
+END_TEST
+
+/* By hand: 1 / (1 + e^-x) of 0, ln 3, -ln 3 is 0.5, 0.75, 0.25. Corrections change what is chosen and not what it is taken times. */
+START_TEST(a_logistic_router_corrects_and_takes_groups)
+{
+    enum { NONE, SHIFTED };
+    static const float corrections[][EXPERTS] = {{0, 0, 0, 0, 0, 0}, {0, 0, 0.6F, 0, 0, 0.3F}};
+    static const float three = 1.0986123F;
+    const struct {
+        unsigned correction, groups;
+        float logits[EXPERTS];
+        bool kept[EXPERTS];
+        unsigned chosen[2];
+        float weights[2];
+    } cases[] = {{NONE, 1, {0, 0, 0, 0, 0, 0}, {true, true, true, true, true, true}, {0, 1}, {1, 1}},
+                 {NONE, 1, {0, three, 0, three, 0, 0}, {true, true, true, true, true, true}, {1, 3}, {1, 1}},
+                 {SHIFTED, 1, {0, three, -three, 0, 0, 0}, {true, true, true, true, true, true}, {2, 5}, {2 / 3.0F, 4 / 3.0F}},
+                 {SHIFTED, 1, {0, three, -three, 0, 0, 0}, {true, true, false, true, true, true}, {1, 5}, {1.2F, 0.8F}},
+                 /* The best one, 1, is in a group that is not chosen; equal groups go by number. */
+                 {NONE, 2, {-9, three, -9, 0, 0, 0}, {true, true, true, true, true, true}, {3, 4}, {1, 1}},
+                 {NONE, 2, {0, 0, -9, 0, -9, 0}, {true, true, true, true, true, true}, {0, 1}, {1, 1}},
+                 {NONE, 2, {0, 0, 0, 0, three, 0}, {true, true, true, true, false, true}, {0, 1}, {1, 1}}};
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        const organ_forward_config c = {.experts = EXPERTS,
+                                        .experts_used = 2,
+                                        .normalise_experts = true,
+                                        .logistic_router = true,
+                                        .router_groups = cases[k].groups,
+                                        .router_groups_used = 1,
+                                        .router_scale = 2};
+        float room[EXPERTS];
+        organ_choice chosen[2];
+        organ_forward_route(&(organ_router){organ_kernels_scalar, &c, corrections[cases[k].correction]}, cases[k].kept, cases[k].logits,
+                            room, chosen);
+        for (size_t i = 0; i < 2; i++)
+            ck_assert_msg(chosen[i].expert == cases[k].chosen[i] && fabsf(chosen[i].weight - cases[k].weights[i]) < 1e-5F,
+                          "case %zu: %u times %.8g", k, chosen[i].expert, (double)chosen[i].weight);
+    }
+}
+END_TEST
+
+/* As many of each group, of which two at least. */
+START_TEST(groups_stay_even)
+{
+    static const bool odd[EXPERTS] = {true, true, true, true, false, false}, few[EXPERTS] = {true, false, false, true, false, false};
+    bench b;
+    organ_error error = {0};
+    set_up(&b, "fixtures/forward/glm4moe", 1, NULL);
+    ck_assert_uint_eq(organ_forward_least_experts(organ_forward_describe(b.s.forward)), 4);
+    ck_assert_int_eq(organ_layer_keep(b.layer, odd, &error), ORGAN_USAGE);
+    ck_assert_str_eq(error.message,
+                     "fixtures/forward/glm4moe: 4 of 6 experts are kept, but not as many of each of 2 groups, and 4 at least");
+    ck_assert_int_eq(organ_layer_keep(b.layer, few, &error), ORGAN_USAGE);
+    ck_assert_int_eq(organ_layer_keep(b.layer, some, &error), ORGAN_OK);
+    tear_down(&b);
+}
+END_TEST
+
+/* The first layer of this model has none. */
+START_TEST(a_layer_without_experts_has_none)
+{
+    session s;
+    organ_error error = {0};
+    organ_layer *layer;
+    float x[32] = {0};
+    ck_assert_int_eq(session_open(&s, "fixtures/forward/glm4moe", 1, ROOMY, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_layer_load(s.forward, 0, &layer, &error), ORGAN_OK);
+    ck_assert_uint_eq(organ_layer_experts(layer), 0);
+    ck_assert_int_eq(organ_layer_expert(s.forward, layer, 0, x, 1, NULL, x, &error), ORGAN_USAGE);
+    ck_assert_str_eq(error.message, "fixtures/forward/glm4moe: there is no expert 0 of 0");
+    organ_layer_free(layer);
+    session_close(&s);
 }
 END_TEST
 
@@ -365,7 +444,8 @@ Suite *forward_experts_suite(void)
     const suite_case cases[] = {
         {"experts",
          {what_a_tap_hears_gives_the_layer_again, the_inside_of_an_expert_is_told, a_layer_of_kept_experts_is_that_of_a_smaller_model,
-          ties_go_to_the_lower_number, too_few_kept_are_refused}},
+          ties_go_to_the_lower_number, too_few_kept_are_refused, a_logistic_router_corrects_and_takes_groups, groups_stay_even,
+          a_layer_without_experts_has_none}},
     };
     return suite_of("forward_experts", cases, sizeof cases / sizeof *cases, scratch_make, scratch_remove);
 }

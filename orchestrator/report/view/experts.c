@@ -39,6 +39,9 @@ static const organ_block blocks[] = {
         "{experts_after:count} of {experts_before:count} experts {dry_run?would stay|stay} in each layer: {bytes_before:bytes} "
         "{dry_run?would become|became} {bytes_after:bytes}. {heal?Their down projections {dry_run?would be|are} solved anew, all "
         "else {dry_run?would stay|is} as it was.|Their bytes {dry_run?would stay|are} as they were.}"),
+    SAY(ON_ALL, "left_out",
+        "{left_out:count} {left_out=1?block|blocks} behind the last one, for tokens after the next, {dry_run?would be|{left_out=1?is|are}} "
+        "left out: no text goes through, and nothing tells which experts to keep there."),
     SAY(ON_ALL, "heal&!dry_run",
         "{heal.healed_layers:count} of {heal.layers:size} layers {heal.healed_layers=1?is|are} healed: they miss less than before on the "
         "{heal.held_windows:count} windows held back."),
@@ -97,14 +100,20 @@ static json_t *flags_of(const json_t *layer)
 
 static json_t *with_flags(const json_t *report)
 {
-    json_t *const made = json_copy((json_t *)report), *const rows = json_array();
+    json_t *const made = json_copy((json_t *)report), *const rows = json_array(), *const shown = json_array();
     const json_t *const all = json_object_get(report, "layers");
     for (size_t l = 0; l < json_array_size(all); l++) {
+        const json_t *const layer = json_array_get(all, l);
         char name[32];
+        if (json_is_null(json_object_get(layer, "becomes")))
+            continue;
+        json_array_append(shown, (json_t *)layer);
+        if (!json_is_integer(json_object_get(layer, "experts")))
+            continue;
         snprintf(name, sizeof name, "%zu", l);
-        json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("name", name), SET("flags", flags_of(json_array_get(all, l)))));
+        json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("name", name), SET("flags", flags_of(layer))));
     }
-    if (made && json_object_set_new(made, "kept", rows) == 0)
+    if (made && (json_object_set_new(made, "kept", rows) | json_object_set_new(made, "layers", shown)) == 0)
         return made;
     json_decref(made);
     return NULL;

@@ -12,18 +12,24 @@
 /* ---- what is asked ---- */
 
 /* How many of so many experts "50%" or "8" is. */
-static organ_status read_keep(const char *text, uint32_t experts, uint32_t used, uint32_t *keep, organ_error *error)
+static organ_status read_keep(const char *text, const organ_expert_scores *s, uint32_t *keep, organ_error *error)
 {
+    const uint32_t experts = s->experts, used = s->used, groups = s->groups;
     char *end;
     const double number = strtod(text, &end);
     const bool percent = strcmp(end, "%") == 0, counts = number > 0 && number < 1e9;
-    const double count = !counts ? 0 : percent ? (double)(uint32_t)(number * experts / 100 + 0.5) : number;
+    const double count = !counts ? 0 : percent ? groups * (double)(uint32_t)(number * experts / 100 / groups + 0.5) : number;
     if (end == text || (*end && !percent) || !counts || (!percent && number != (double)(uint32_t)number))
         return organ_fail(error, ORGAN_USAGE, "--keep %s: is neither a number of experts nor a share of them, such as 50%%", text);
     if (!(count < experts))
         return organ_fail(error, ORGAN_USAGE, "--keep %s: each layer has %u experts: nothing would be cut", text, experts);
     if (count < used)
         return organ_fail(error, ORGAN_USAGE, "--keep %s: %u experts work on each token, and no fewer can stay", text, used);
+    if (count < s->least || (uint32_t)count % groups)
+        return organ_fail(error, ORGAN_USAGE,
+                          "--keep %s: the router chooses among %u groups of experts, which are told apart by their place: as many of each "
+                          "must stay, a multiple of %u from %u on",
+                          text, groups, groups, s->least);
     *keep = (uint32_t)count;
     return ORGAN_OK;
 }
@@ -54,26 +60,44 @@ static organ_status take_layers(organ_experts_job *job, organ_error *error)
     job->kept = calloc(s->layers * s->experts + 1, sizeof *job->kept);
     if (!job->layers || !job->counts || !job->kept)
         return organ_fail_memory(error, job->model->path);
+    /* Blocks for tokens after the next one: which of their experts to keep no text tells, and all have one number. */
+    for (size_t l = s->layers; l < job->layer_count; l++)
+        job->layers[l].dropped = true;
+    if (job->layer_count > s->layers)
+        organ_progress_note(job->progress,
+                            "what is behind the %zu blocks that a text goes through, for tokens after the next one, is left out: nothing "
+                            "tells which experts to keep there",
+                            s->layers);
     return ORGAN_OK;
 }
 
-/* The first ones, as long as the scores are not known. */
+/* The first ones of each group, as long as the scores are not known. */
+static void choose_layer(const organ_experts_job *job, size_t l, uint32_t count, uint32_t *kept)
+{
+    const organ_expert_scores *const s = &job->scores;
+    const uint32_t size = s->experts / s->groups, stay = count / s->groups;
+    for (uint32_t k = 0; k < count; k++)
+        kept[k] = k / stay * size + k % stay;
+    if (job->known)
+        organ_expert_scores_choose(s, l, job->score, count, kept);
+}
+
 static void choose(organ_experts_job *job)
 {
     const organ_expert_scores *const s = &job->scores;
     const uint32_t each = job->keep;
+    uint64_t all = 0;
     for (size_t l = 0; l < s->layers; l++)
-        job->counts[l] = each;
+        all += job->counts[l] = s->of[l].dense ? 0 : each;
     if (job->global && job->known)
-        organ_expert_scores_divide(s, (uint64_t)each * s->layers, job->counts);
+        organ_expert_scores_divide(s, all, job->counts);
     for (size_t l = 0; l < s->layers && l < job->layer_count; l++) {
+        if (s->of[l].dense)
+            continue;
         uint32_t *const kept = job->kept + l * s->experts;
         /* Of a division that nothing could load a dry run tells the counts, and makes up as many bytes. */
         const uint32_t count = job->options->dry_run ? each : job->counts[l];
-        for (uint32_t k = 0; k < count; k++)
-            kept[k] = k;
-        if (job->known)
-            organ_expert_scores_choose(s, l, job->score, count, kept);
+        choose_layer(job, l, count, kept);
         job->layers[l].experts = (organ_cut_keep){kept, count};
         job->uneven |= job->counts[l] != each;
     }
@@ -165,7 +189,7 @@ static organ_status open_all(organ_experts_job *job, organ_error *error)
         return error->status;
     if (organ_expert_scores_open(job->model, job->score == ORGAN_EXPERT_LOSS || job->global, &job->scores, error) != ORGAN_OK)
         return error->status;
-    return read_keep(o->keep, job->scores.experts, job->scores.used, &job->keep, error);
+    return read_keep(o->keep, &job->scores, &job->keep, error);
 }
 
 static organ_status work(void *context, json_t **report, organ_error *error)

@@ -16,7 +16,7 @@ json_t *organ_experts_parameters(void *context)
 static json_t *missed_json(const void *context, size_t l)
 {
     const organ_experts_job *const job = context;
-    const bool there = job->known && job->scores.with_loss;
+    const bool there = job->known && job->scores.with_loss && !job->scores.of[l].dense;
     return ORGAN_OBJECT(
         SET_COUNT("layer", l), SET_COUNT("keep", job->counts[l]),
         SET_REAL_OF("missed", there, there ? organ_millionth(organ_expert_scores_missed(&job->scores, l, job->counts[l])) : 0));
@@ -50,9 +50,10 @@ json_t *organ_experts_document(void *context, const organ_cut_run *run, const or
     }
     return organ_json_joined(
         cut,
-        ORGAN_OBJECT(SET_FLAG("uneven", job->uneven), SET_COUNT("keep", job->keep), SET_TEXT("score", organ_expert_score_name(job->score)),
-                     SET_FLAG("measured", job->known), SET_HELD("measurement", job->needs),
-                     SET("losses", organ_json_rows(job->scores.layers, missed_json, job)), SET_HELD("calibration", job->scores.calibration),
+        ORGAN_OBJECT(SET_FLAG("uneven", job->uneven), SET_COUNT("left_out", job->layer_count - job->scores.layers),
+                     SET_COUNT("keep", job->keep), SET_TEXT("score", organ_expert_score_name(job->score)), SET_FLAG("measured", job->known),
+                     SET_HELD("measurement", job->needs), SET("losses", organ_json_rows(job->scores.layers, missed_json, job)),
+                     SET_HELD("calibration", job->scores.calibration),
                      SET("scores", job->known ? organ_expert_scores_json(&job->scores, job->identity) : json_null()),
                      SET("heal", job->heal ? organ_expert_heal_json(job->heal) : json_null()),
                      SET_COUNT_OF("heal_memory_enough", job->heal && job->options->dry_run, organ_expert_heal_enough(job->heal)),

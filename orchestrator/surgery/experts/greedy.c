@@ -27,8 +27,11 @@ typedef struct greedy {
     organ_first_fault fault;
 } greedy;
 
-/* Only where gates are divided by their sum does an expert that does not work on a token change nothing for it. */
-static size_t width_of(const organ_forward_config *c) { return c->normalise_experts ? c->experts_used : c->experts; }
+/* Only where gates do not depend on what else is there does an expert that does not work on a token change nothing for it: a softmax must
+ * be divided by their sum, and with groups others may be chosen from. */
+static bool changes_alone(const organ_forward_config *c) { return (c->normalise_experts || c->logistic_router) && c->router_groups < 2; }
+
+static size_t width_of(const organ_forward_config *c) { return changes_alone(c) ? c->experts_used : c->experts; }
 
 uint64_t organ_expert_greedy_memory(const organ_forward_config *c, uint64_t tokens)
 {
@@ -41,7 +44,7 @@ uint64_t organ_expert_greedy_memory(const organ_forward_config *c, uint64_t toke
 static void route(const greedy *g, size_t t, const bool *kept, const organ_expert_worker *w)
 {
     const organ_expert_measure *const m = g->measure;
-    organ_forward_route(m->options.engine->kernels, m->config, kept, m->logits + t * m->config->experts, w->values, w->chosen);
+    organ_forward_route(&m->router, kept, m->logits + t * m->config->experts, w->values, w->chosen);
 }
 
 /* What token t misses with the choice in w->chosen. */
@@ -58,6 +61,19 @@ static bool serves(const unsigned *served, unsigned used, unsigned expert)
         if (served[k] == expert)
             return true;
     return false;
+}
+
+static unsigned least_of(const greedy *g) { return organ_forward_least_experts(g->measure->config); }
+
+/* Each group loses one before any loses another one, so that they are even again and again. */
+static bool may_go(const greedy *g, unsigned expert)
+{
+    const organ_forward_config *const c = g->measure->config;
+    const unsigned groups = c->router_groups > 1 ? c->router_groups : 1, size = c->experts / groups, first = expert / size * size;
+    unsigned own = 0;
+    for (unsigned e = first; groups > 1 && e < first + size; e++)
+        own += g->kept[e];
+    return g->kept[expert] && (groups == 1 || own * groups >= g->count);
 }
 
 /* Without candidate `expert`: what is missed more, and who works in its place. */
@@ -95,9 +111,10 @@ static void refresh_token(void *context, size_t t, size_t worker)
     for (unsigned k = 0; k < used; k++)
         served[k] = w->chosen[k].expert;
     g->stale[t] = false;
-    for (unsigned e = 0, k = 0; g->count > used && k < g->width && e < m->config->experts; e++)
-        if (g->width == used ? serves(served, used, e) : g->kept[e]) {
-            try_without(g, t, products, w, g->width == used ? k : e, e);
+    const bool own = changes_alone(m->config);
+    for (unsigned e = 0, k = 0; g->count > least_of(g) && k < g->width && e < m->config->experts; e++)
+        if (own ? serves(served, used, e) : may_go(g, e)) {
+            try_without(g, t, products, w, own ? k : e, e);
             k++;
         }
 }
@@ -113,9 +130,9 @@ static void sum_tokens(const greedy *g)
         double *const row = organ_expert_row_of(m, t);
         if (t % m->chunk_tokens == 0)
             memset(row, 0, organ_expert_row_width(m) * sizeof *row);
-        for (size_t k = 0; k < g->width && g->count > used; k++) {
-            const size_t expert = g->width == used ? g->served[t * used + k] : k;
-            if (g->kept[expert])
+        for (size_t k = 0; k < g->width && g->count > least_of(g); k++) {
+            const unsigned expert = changes_alone(m->config) ? g->served[t * used + k] : (unsigned)k;
+            if (may_go(g, expert))
                 row[expert] += g->increase[t * g->width + k];
         }
         row[2 * experts] += g->loss[t];
@@ -145,7 +162,7 @@ static unsigned least_missed(const greedy *g)
 {
     unsigned least = UINT32_MAX;
     for (unsigned e = 0; e < g->measure->config->experts; e++)
-        if (g->kept[e] && (least == UINT32_MAX || g->sums[e] <= g->sums[least]))
+        if (may_go(g, e) && (least == UINT32_MAX || g->sums[e] <= g->sums[least]))
             least = e;
     return least;
 }
@@ -156,21 +173,21 @@ static void remove_expert(greedy *g, unsigned expert)
     g->kept[expert] = false;
     g->count--;
     for (size_t t = 0; t < g->measure->tokens; t++)
-        g->stale[t] = !c->normalise_experts || g->next[t] == expert || serves(g->served + t * c->experts_used, c->experts_used, expert);
+        g->stale[t] = !changes_alone(c) || g->next[t] == expert || serves(g->served + t * c->experts_used, c->experts_used, expert);
 }
 
 static organ_status remove_all(greedy *g, int32_t number, organ_expert_layer *layer, organ_error *error)
 {
-    const unsigned experts = g->measure->config->experts, used = g->measure->config->experts_used;
+    const unsigned experts = g->measure->config->experts, least = least_of(g);
     char where[64];
     double loss = 0;
     snprintf(where, sizeof where, "the experts of layer %d are removed", (int)number);
-    for (unsigned k = 0; k <= experts - used; k++) {
+    for (unsigned k = 0; k <= experts - least; k++) {
         if (look(g, where, &loss, error) != ORGAN_OK)
             return error->status;
         if (k > 0)
             layer->loss[k - 1] = loss;
-        if (k < experts - used)
+        if (k < experts - least)
             remove_expert(g, layer->removed[k] = least_missed(g));
     }
     return ORGAN_OK;

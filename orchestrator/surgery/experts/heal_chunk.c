@@ -48,9 +48,10 @@ static void route(const chunk_job *j)
 {
     const organ_expert_heal *const h = j->heal;
     const size_t used = h->config->experts_used, experts = h->config->experts;
+    const organ_router router = organ_layer_router(j->layer->loaded);
     for (size_t t = 0; t < j->tokens; t++) {
         float *const logits = h->logits + t * experts;
-        organ_forward_route(h->options.engine->kernels, h->config, j->own->kept, logits, logits, h->chosen + t * used);
+        organ_forward_route(&router, j->own->kept, logits, logits, h->chosen + t * used);
         for (size_t k = 0; k < used; k++)
             h->rows[0].blocks[t * used + k] = j->own->place[h->chosen[t * used + k].expert];
     }

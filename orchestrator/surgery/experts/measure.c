@@ -94,6 +94,7 @@ static organ_status enter(void *context, const organ_along_layer *layer, organ_e
     measuring *const m = context;
     m->open = !m->scores->of[layer->number].known;
     m->next = 0;
+    m->router = organ_layer_router(layer->loaded);
     organ_layer_tap_router(layer->loaded, m, m->open ? hear : NULL);
     return error->status;
 }
@@ -292,14 +293,16 @@ json_t *organ_expert_measure_needs(const measuring *m)
 
 organ_status organ_expert_measure_run(measuring *m, const char *file, organ_error *error)
 {
-    size_t known = 0;
+    size_t known = 0, mixtures = 0;
     m->file = file;
-    for (size_t l = 0; l < m->scores->layers; l++)
-        known += m->scores->of[l].known;
-    if (known == m->scores->layers || share_memory(m, error) != ORGAN_OK)
+    for (size_t l = 0; l < m->scores->layers; l++) {
+        known += m->scores->of[l].known && !m->scores->of[l].dense;
+        mixtures += !m->scores->of[l].dense;
+    }
+    if (known == mixtures || share_memory(m, error) != ORGAN_OK)
         return error->status;
     if (known)
-        organ_progress_note(m->options.progress, "the experts of %zu of %zu layers are measured already", known, m->scores->layers);
+        organ_progress_note(m->options.progress, "the experts of %zu of %zu layers are measured already", known, mixtures);
     organ_progress_begin(m->options.progress, "Measuring experts",
                          m->scores->layers * (uint64_t)m->tokens * m->config->hidden * sizeof(float), 0);
     organ_along_run(m->along, error);

@@ -59,7 +59,8 @@ struct organ_expert_measure {
     organ_expert_worker *workers;
     organ_expert_products products;
     /* of the layer that is measured: */
-    bool open;           /* it is */
+    bool open; /* it is */
+    organ_router router;
     size_t next;         /* tokens that chunks before had */
     float *normed;       /* of a chunk: chunk_tokens x hidden */
     float *logits;       /* tokens x experts */

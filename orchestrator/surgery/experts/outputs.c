@@ -32,8 +32,7 @@ static void route_token(void *context, size_t t, size_t worker)
     organ_expert_measure *const m = context;
     const organ_forward_config *const c = m->config;
     const size_t token = m->next + t;
-    organ_forward_route(m->options.engine->kernels, c, NULL, m->logits + token * c->experts, m->workers[worker].values,
-                        m->dense + token * c->experts_used);
+    organ_forward_route(&m->router, NULL, m->logits + token * c->experts, m->workers[worker].values, m->dense + token * c->experts_used);
 }
 
 /* ---- all experts on every token ---- */

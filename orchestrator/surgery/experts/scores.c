@@ -46,10 +46,17 @@ organ_status organ_expert_scores_open(const organ_model *model, bool with_loss, 
     scores->layers = config.layers;
     scores->experts = config.experts;
     scores->used = config.experts_used;
+    scores->least = organ_forward_least_experts(&config);
+    scores->groups = config.router_groups > 1 ? config.router_groups : 1;
+    const unsigned dense = config.dense_layers;
     organ_forward_config_release(&config);
     if (scores->experts == 0)
         return organ_fail(error, ORGAN_USAGE, "%s: has no experts: its layers are dense", model->path);
-    return take_memory(scores) ? ORGAN_OK : organ_fail_memory(error, model->path);
+    if (!take_memory(scores))
+        return organ_fail_memory(error, model->path);
+    for (unsigned l = 0; l < dense; l++)
+        scores->of[l].dense = scores->of[l].known = true;
+    return ORGAN_OK;
 }
 
 void organ_expert_scores_release(organ_expert_scores *s)
@@ -87,9 +94,10 @@ static bool goes(const organ_expert_scores *s, const organ_expert_layer *layer, 
                 return true;
         return false;
     }
-    for (uint32_t e = 0; e < s->experts; e++)
+    const uint32_t size = s->experts / s->groups, first = expert / size * size;
+    for (uint32_t e = first; e < first + size; e++)
         before += e != expert && goes_first(layer, score, e, expert);
-    return before < count;
+    return before < count / s->groups;
 }
 
 void organ_expert_scores_choose(const organ_expert_scores *s, size_t layer, organ_expert_score score, uint32_t keep, uint32_t *kept)
@@ -107,24 +115,24 @@ double organ_expert_scores_missed(const organ_expert_scores *s, size_t layer, ui
     return keep < s->experts && of->power > 0 ? of->loss[s->experts - keep - 1] / of->power : 0;
 }
 
-/* What one expert less makes the layer miss more. */
+/* What one expert less of each group makes the layer miss more. */
 static double step(const organ_expert_scores *s, size_t layer, uint32_t keep)
 {
-    return organ_expert_scores_missed(s, layer, keep - 1) - organ_expert_scores_missed(s, layer, keep);
+    return organ_expert_scores_missed(s, layer, keep - s->groups) - organ_expert_scores_missed(s, layer, keep);
 }
 
 void organ_expert_scores_divide(const organ_expert_scores *s, uint64_t budget, uint32_t *keep)
 {
-    uint64_t all = (uint64_t)s->experts * s->layers;
+    uint64_t all = 0;
     for (size_t l = 0; l < s->layers; l++)
-        keep[l] = s->experts;
-    for (; all > budget; all--) {
+        all += keep[l] = s->of[l].dense ? 0 : s->experts;
+    for (; all > budget; all -= s->groups) {
         size_t best = SIZE_MAX;
         for (size_t l = 0; l < s->layers; l++)
-            if (keep[l] > s->used && (best == SIZE_MAX || step(s, l, keep[l]) < step(s, best, keep[best])))
+            if (keep[l] > s->least && (best == SIZE_MAX || step(s, l, keep[l]) < step(s, best, keep[best])))
                 best = l;
         if (best == SIZE_MAX)
             return;
-        keep[best]--;
+        keep[best] -= s->groups;
     }
 }

@@ -25,15 +25,17 @@ typedef struct organ_expert_layer {
     uint64_t *frequency; /* tokens routed to each expert */
     double *sum, *reap;  /* of gate x norm of what it gives over these, and their mean: 0 without a token */
     double power;        /* sum over tokens of what the layer gives, squared */
-    /* One after the other goes, as long as more than `used` are there; loss[k] is what the layer then misses, squared and summed over
-     * tokens. Where the loss was not measured both are of no use. */
+    /* One after the other goes, as long as more than `least` are there; loss[k] is what the layer then misses, squared and summed over
+     * tokens. Of groups each loses one before any loses another one. Where the loss was not measured both are of no use. */
     uint32_t *removed;
     double *loss;
+    bool dense; /* the layer has no experts: it is known, and nothing else of it is of use */
 } organ_expert_layer;
 
 typedef struct organ_expert_scores {
     size_t layers;
     uint32_t experts, used; /* of each layer; of these work on a token */
+    uint32_t least, groups; /* the fewest that can stay; in so many groups, of which each keeps as many */
     bool with_loss;
     uint64_t tokens; /* that went along */
     organ_expert_layer *of;
@@ -45,15 +47,15 @@ typedef struct organ_expert_scores {
 organ_status organ_expert_scores_open(const organ_model *model, bool with_loss, organ_expert_scores *scores, organ_error *error);
 void organ_expert_scores_release(organ_expert_scores *scores);
 
-/* The experts of a layer that stay: `keep` numbers, ascending. By loss those that go last, else those with the largest score; of equal
- * ones the higher number goes. `keep` is `used` at least. */
+/* The experts of a layer that stay: `keep` numbers, ascending. By loss those that go last, else those of each group with the largest
+ * score; of equal ones the higher number goes. `keep` is `least` at least, and a multiple of `groups`. */
 void organ_expert_scores_choose(const organ_expert_scores *scores, size_t layer, organ_expert_score score, uint32_t keep, uint32_t *kept);
 
 /* What the layer misses of what it gives with so many chosen by loss: squared and summed over tokens, as a part of it. */
 double organ_expert_scores_missed(const organ_expert_scores *scores, size_t layer, uint32_t keep);
 
 /* How many of `budget` experts in all each layer keeps where what all layers miss, each as a part of what it gives, is least: one expert
- * after the other goes where that grows least. At least `used` a layer. The loss must be known. */
+ * of each group after the other goes where that grows least. At least `least` a layer, of a dense one 0. The loss must be known. */
 void organ_expert_scores_divide(const organ_expert_scores *scores, uint64_t budget, uint32_t *keep);
 
 /* ---- the file ---- */

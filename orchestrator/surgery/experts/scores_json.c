@@ -21,9 +21,11 @@ static json_t *layer_json(const void *context, size_t l)
 {
     const organ_expert_scores *const s = context;
     const row r = {s, &s->of[l]};
-    const size_t steps = s->experts - s->used;
+    const size_t steps = s->experts - s->least;
     if (!r.layer->known)
         return json_null();
+    if (r.layer->dense)
+        return ORGAN_OBJECT(SET_COUNT("layer", l), SET_FLAG("dense", true));
     return ORGAN_OBJECT(SET_COUNT("layer", l), SET("frequency", organ_json_rows(s->experts, frequency_json, &r)),
                         SET("sum", organ_json_rows(s->experts, sum_json, &r)), SET("reap", organ_json_rows(s->experts, reap_json, &r)),
                         SET_REAL_OF("power", s->with_loss, r.layer->power),

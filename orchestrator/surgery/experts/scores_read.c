@@ -34,7 +34,7 @@ static organ_status read_order(const reading *r, const json_t *json, size_t l, d
 {
     const organ_expert_scores *const s = r->scores;
     organ_expert_layer *const layer = &s->of[l];
-    const size_t steps = s->experts - s->used;
+    const size_t steps = s->experts - s->least;
     const json_t *const power = json_object_get(json, "power");
     layer->power = json_number_value(power);
     if (!json_is_number(power) || !(layer->power >= 0 && isfinite(layer->power)))
@@ -60,6 +60,8 @@ static organ_status read_layer(const reading *r, size_t l, double *room, organ_e
         return ORGAN_OK;
     if (json_integer_value(json_object_get(json, "layer")) != (json_int_t)l)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: layers[%zu].layer is not %zu", r->path, l, l);
+    if (layer->dense)
+        return ORGAN_OK;
     if (read_numbers(r, json, l, "frequency", s->experts, 0x1p53, room, error))
         return error->status;
     for (size_t e = 0; e < s->experts; e++)

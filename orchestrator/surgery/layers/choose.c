@@ -43,11 +43,10 @@ static organ_status open_text(organ_layers_job *job, organ_error *error)
     if (organ_along_open(&c->walk, job->model, NULL, NULL, job->engine, job->progress, &c->along, error) != ORGAN_OK)
         return error->status;
     const unsigned layers = organ_forward_describe(organ_along_describe(c->along)->forward)->layers;
-    if (layers != job->layers)
-        return organ_fail(error, ORGAN_USAGE,
-                          "%s: has tensors of %zu blocks, and %u that a text goes through: which of them go can be named (--drop 5-8), "
-                          "but not found",
-                          job->model->path, job->layers, layers);
+    if (layers > job->layers || job->drop.count >= layers)
+        return organ_fail(error, ORGAN_USAGE, "--drop %zu leaves no block: a text goes through %u of the %zu of %s", job->drop.count,
+                          layers, job->layers, job->model->path);
+    job->layers = layers; /* those behind are for tokens after the next one: they stay */
     return ORGAN_OK;
 }
 

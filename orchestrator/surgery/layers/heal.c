@@ -22,7 +22,7 @@ static organ_status check_model(const organ_layers_heal *h, organ_error *error)
 {
     const organ_forward_config *const c = organ_forward_describe(h->forward);
     const char *const path = h->is.model->path;
-    if (c->layers != h->is.layers)
+    if (c->layers > h->is.layers)
         return organ_fail(error, ORGAN_USAGE, "%s: has tensors of %zu blocks, and %u that a text goes through: --heal cannot go along it",
                           path, h->is.layers, c->layers);
     if (c->sandwich_norms)
@@ -144,7 +144,10 @@ organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *r
     h->forward = organ_along_describe(h->along)->forward;
     h->windows = organ_along_describe(h->along)->windows;
     cut_chunks(h);
-    if (check_model(h, error) || mark_resolved(h, resolved, error) || check_memory(h, error))
+    if (check_model(h, error) != ORGAN_OK)
+        return error->status;
+    h->is.layers = organ_forward_describe(h->forward)->layers; /* those behind are for tokens after the next one: they stay as they are */
+    if (mark_resolved(h, resolved, error) || check_memory(h, error))
         return error->status;
     h->solved = calloc(h->solved_count + 1, sizeof *h->solved);
     h->known = calloc(h->is.layers * ORGAN_HEAL_KINDS + 1, sizeof *h->known);

@@ -47,7 +47,7 @@ typedef struct listener {
 static organ_status hear(void *context, const char *tensor, size_t first, size_t tokens, size_t in, const float *inputs, organ_error *error)
 {
     const listener *const l = context;
-    const bool mixed = l->heal->kind == ORGAN_HEAL_FEED_INPUTS && config_of(l->heal)->experts; /* heard with the router */
+    const bool mixed = l->heal->kind == ORGAN_HEAL_FEED_INPUTS && organ_layer_experts(l->heal->loaded); /* heard with the router */
     const heal_matrix *const m = mixed ? NULL : named(l->heal, tensor);
     if (m && in == l->heal->part.width)
         take_rows(l->heal, m, first, tokens, inputs, l->to);
@@ -84,8 +84,9 @@ static organ_status hear_router(void *context, int32_t layer, size_t first, size
     float *const room = malloc(c->experts * sizeof *room);
     if (!chosen || !room)
         organ_fail_memory(error, h->is.model->path);
+    const organ_router router = organ_layer_router(h->loaded);
     for (size_t t = 0; t < tokens && !error->status; t++) {
-        organ_forward_route(h->is.engine->kernels, c, NULL, logits + t * c->experts, room, chosen);
+        organ_forward_route(&router, NULL, logits + t * c->experts, room, chosen);
         for (size_t k = 0; k < c->experts_used; k++) {
             h->blocks[(first + t) * c->experts_used + k] = chosen[k].expert;
             h->gates[(first + t) * c->experts_used + k] = chosen[k].weight;
@@ -115,7 +116,7 @@ static float *carry(organ_layers_heal *h, organ_along_states *states, organ_laye
     const bool routes = h->kind == ORGAN_HEAL_FEED_INPUTS || h->kind == ORGAN_HEAL_FED;
     if (!values)
         return NULL;
-    organ_layer_tap_router(layer, &l, routes && to && config_of(h)->experts ? hear_router : NULL);
+    organ_layer_tap_router(layer, &l, routes && to && organ_layer_experts(layer) ? hear_router : NULL);
     organ_layer_run(h->forward, layer, &windows, values, to ? &tap : NULL, error);
     organ_layer_tap_router(layer, NULL, NULL);
     return error->status ? NULL : values;

@@ -150,14 +150,15 @@ static json_t *identity(void *context)
 static organ_status cut(organ_layers_job *job, json_t **report, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
-    organ_cut_layer *const layers = calloc(job->layers, sizeof *layers);
+    const size_t blocks = organ_cut_layers(job->model);
+    organ_cut_layer *const layers = calloc(blocks, sizeof *layers);
     if (!layers)
         return organ_fail_memory(error, o->model);
     for (size_t l = 0; l < job->layers; l++)
         layers[l].dropped = job->drop.dropped[l];
     const organ_cut_out made = {.model = job->model,
                                 .layers = layers,
-                                .layer_count = job->layers,
+                                .layer_count = blocks,
                                 .path = o->output,
                                 .resume = o->resume,
                                 .force = o->force,

@@ -10,6 +10,7 @@
 #include "tests/kit/require.h"
 #include "tests/kit/suite_table.h"
 #include "tests/surgery/experts/experts_golden.h"
+#include "tests/surgery/experts/logistic_golden.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -70,6 +71,7 @@ static organ_expert_scores measured(const asked *a)
 /* ---- the oracle ---- */
 
 typedef struct golden {
+    size_t dense, layers, experts, steps; /* layers without experts come first, and have no numbers */
     const uint64_t *frequency;
     const double *sum, *power, *loss;
     const uint32_t *removed;
@@ -79,20 +81,24 @@ static bool near(double a, double b) { return fabs(a - b) <= 1e-4 * fabs(b) + 1e
 
 static void compare(const organ_expert_scores *s, const golden *g)
 {
-    for (size_t l = 0; l < LAYERS; l++) {
-        const organ_expert_layer *const layer = &s->of[l];
-        REQUIRE_MSG(layer->known && near(layer->power, g->power[l]), "layer %zu: power %g, not %g", l, layer->power, g->power[l]);
-        for (size_t e = 0; e < EXPERTS; e++) {
-            const size_t k = l * EXPERTS + e;
+    ck_assert_uint_eq(s->layers, g->dense + g->layers);
+    for (size_t l = 0; l < g->dense; l++)
+        ck_assert(s->of[l].known && s->of[l].dense);
+    for (size_t l = 0; l < g->layers; l++) {
+        const organ_expert_layer *const layer = &s->of[g->dense + l];
+        REQUIRE_MSG(layer->known && !layer->dense && near(layer->power, g->power[l]), "layer %zu: power %g, not %g", l, layer->power,
+                    g->power[l]);
+        for (size_t e = 0; e < g->experts; e++) {
+            const size_t k = l * g->experts + e;
             REQUIRE_MSG(layer->frequency[e] == g->frequency[k], "layer %zu, expert %zu: %llu", l, e,
                         (unsigned long long)layer->frequency[e]);
             REQUIRE_MSG(near(layer->sum[e], g->sum[k]), "layer %zu, expert %zu: sum %g, not %g", l, e, layer->sum[e], g->sum[k]);
             REQUIRE(layer->frequency[e] == 0 || near(layer->reap[e], g->sum[k] / (double)g->frequency[k]));
         }
-        for (size_t k = 0; k < STEPS; k++) {
-            REQUIRE_MSG(layer->removed[k] == g->removed[l * STEPS + k], "layer %zu, step %zu: %u", l, k, layer->removed[k]);
-            REQUIRE_MSG(near(layer->loss[k], g->loss[l * STEPS + k]), "layer %zu, step %zu: loss %g, not %g", l, k, layer->loss[k],
-                        g->loss[l * STEPS + k]);
+        for (size_t k = 0; k < g->steps; k++) {
+            REQUIRE_MSG(layer->removed[k] == g->removed[l * g->steps + k], "layer %zu, step %zu: %u", l, k, layer->removed[k]);
+            REQUIRE_MSG(near(layer->loss[k], g->loss[l * g->steps + k]), "layer %zu, step %zu: loss %g, not %g", l, k, layer->loss[k],
+                        g->loss[l * g->steps + k]);
         }
     }
 }
@@ -101,7 +107,7 @@ START_TEST(scores_are_those_of_the_oracle)
 {
     organ_expert_scores s = measured(&usual);
     ck_assert_uint_eq(s.tokens, GOLDEN_SAMPLES * GOLDEN_CONTEXT);
-    compare(&s, &(golden){golden_frequency, golden_sum, golden_power, golden_loss, golden_removed});
+    compare(&s, &(golden){0, LAYERS, EXPERTS, STEPS, golden_frequency, golden_sum, golden_power, golden_loss, golden_removed});
     organ_expert_scores_release(&s);
 }
 END_TEST
@@ -141,8 +147,48 @@ START_TEST(gates_that_are_not_divided_are_known_too)
     a.samples = PLAIN_SAMPLES;
     a.context = PLAIN_CONTEXT;
     organ_expert_scores s = measured(&a);
-    compare(&s, &(golden){plain_frequency, plain_sum, plain_power, plain_loss, plain_removed});
+    compare(&s, &(golden){0, LAYERS, EXPERTS, STEPS, plain_frequency, plain_sum, plain_power, plain_loss, plain_removed});
     organ_expert_scores_release(&s);
+}
+END_TEST
+
+/* A layer without experts, then two with a correction of what the choice goes by and two groups; and a block that no text goes through. */
+static const char *logistic_model(void)
+{
+    mkdir(scratch_path("logistic"), 0700);
+    copy_file("fixtures/forward/glm4moe/config.json", scratch_path("logistic/config.json"));
+    copy_file("fixtures/forward/glm4moe/model.safetensors", scratch_path("logistic/model.safetensors"));
+    copy_file(MODEL "/tokenizer.json", scratch_path("logistic/tokenizer.json"));
+    return scratch_path("logistic");
+}
+
+static asked of_logistic(void)
+{
+    asked a = usual;
+    a.model = logistic_model();
+    a.samples = LOGISTIC_SAMPLES;
+    a.context = LOGISTIC_CONTEXT;
+    return a;
+}
+
+START_TEST(logistic_routers_with_groups_are_known_too)
+{
+    asked a = of_logistic();
+    a.file = scratch_path("logistic.json");
+    organ_expert_scores s = measured(&a), again;
+    compare(&s, &(golden){1, 2, 6, 2, logistic_frequency, logistic_sum, logistic_power, logistic_loss, logistic_removed});
+    for (size_t l = 1; l < 3; l++) {
+        uint32_t kept[6];
+        for (organ_expert_score score = ORGAN_EXPERT_LOSS; score <= ORGAN_EXPERT_FREQUENCY; score++) {
+            organ_expert_scores_choose(&s, l, score, 4, kept);
+            ck_assert_mem_eq(kept, logistic_kept + ((l - 1) * 4 + score) * 4, sizeof(uint32_t) * 4);
+        }
+    }
+    again = measured(&a); /* of the file */
+    ck_assert(again.of[0].dense && memcmp(again.of[2].sum, s.of[2].sum, 6 * sizeof(double)) == 0);
+    ck_assert_mem_eq(again.of[2].removed, s.of[2].removed, 2 * sizeof(uint32_t));
+    organ_expert_scores_release(&s);
+    organ_expert_scores_release(&again);
 }
 END_TEST
 
@@ -153,14 +199,16 @@ static void same(const organ_expert_scores *a, const organ_expert_scores *b, con
     for (size_t l = 0; l < a->layers; l++) {
         const organ_expert_layer *const x = &a->of[l], *const y = &b->of[l];
         REQUIRE_MSG(x->known && y->known, "%s: layer %zu is not known", what, l);
+        if (x->dense)
+            continue;
         REQUIRE_MSG(memcmp(x->frequency, y->frequency, a->experts * sizeof *x->frequency) == 0, "%s: frequency", what);
         REQUIRE_MSG(memcmp(x->sum, y->sum, a->experts * sizeof *x->sum) == 0, "%s: sum", what);
         REQUIRE_MSG(memcmp(x->reap, y->reap, a->experts * sizeof *x->reap) == 0, "%s: reap", what);
         if (!a->with_loss || !b->with_loss)
             continue;
         REQUIRE_MSG(memcmp(&x->power, &y->power, sizeof x->power) == 0, "%s: power", what);
-        REQUIRE_MSG(memcmp(x->removed, y->removed, (a->experts - a->used) * sizeof *x->removed) == 0, "%s: removed", what);
-        REQUIRE_MSG(memcmp(x->loss, y->loss, (a->experts - a->used) * sizeof *x->loss) == 0, "%s: loss", what);
+        REQUIRE_MSG(memcmp(x->removed, y->removed, (a->experts - a->least) * sizeof *x->removed) == 0, "%s: removed", what);
+        REQUIRE_MSG(memcmp(x->loss, y->loss, (a->experts - a->least) * sizeof *x->loss) == 0, "%s: loss", what);
     }
 }
 
@@ -189,12 +237,10 @@ static uint64_t least(const asked *a)
     return number << (*unit == 'M' ? 20 : 10);
 }
 
-START_TEST(no_cpu_shows)
+static void compare_cpus(asked a)
 {
     static const char *const isas[] = {"scalar", "avx2", "avx512", "neon"};
     const char *why;
-    asked a = usual;
-    a.samples = 2;
     organ_expert_scores first = measured(&a);
     for (size_t k = 0; k < sizeof isas / sizeof *isas; k++) {
         if (!organ_kernels_choose(organ_cpu_detect(), isas[k], &why))
@@ -206,6 +252,14 @@ START_TEST(no_cpu_shows)
         organ_expert_scores_release(&other);
     }
     organ_expert_scores_release(&first);
+}
+
+START_TEST(no_cpu_shows)
+{
+    asked a = usual;
+    a.samples = 2;
+    compare_cpus(a);
+    compare_cpus(of_logistic());
 }
 END_TEST
 
@@ -425,8 +479,8 @@ START_TEST(what_stays_is_chosen)
     uint64_t frequency[6] = {3, 0, 5, 5, 0, 1};
     double sum[6] = {9, 0, 5, 10, 0, 8}, reap[6] = {3, 0, 1, 2, 0, 8}, loss[4] = {0, 0, 4, 6};
     uint32_t removed[4] = {4, 1, 2, 5}, kept[6];
-    organ_expert_layer layer = {true, frequency, sum, reap, 20, removed, loss};
-    const organ_expert_scores s = {.layers = 1, .experts = 6, .used = 2, .with_loss = true, .of = &layer};
+    organ_expert_layer layer = {true, frequency, sum, reap, 20, removed, loss, false};
+    const organ_expert_scores s = {.layers = 1, .experts = 6, .used = 2, .least = 2, .groups = 1, .with_loss = true, .of = &layer};
     static const struct {
         organ_expert_score score;
         uint32_t keep, kept[6];
@@ -452,7 +506,7 @@ START_TEST(a_budget_goes_where_it_costs_least)
 {
     double losses[3][3] = {{1, 2, 3}, {0, 0, 90}, {10, 20, 30}};
     organ_expert_layer layers[3] = {{.power = 10, .loss = losses[0]}, {.power = 100, .loss = losses[1]}, {.power = 20, .loss = losses[2]}};
-    const organ_expert_scores s = {.layers = 3, .experts = 4, .used = 1, .of = layers};
+    const organ_expert_scores s = {.layers = 3, .experts = 4, .used = 1, .least = 1, .groups = 1, .of = layers};
     uint32_t keep[3];
     organ_expert_scores_divide(&s, 10, keep);
     ck_assert(keep[0] == 4 && keep[1] == 2 && keep[2] == 4);
@@ -486,7 +540,9 @@ END_TEST
 int main(void)
 {
     const suite_case cases[] = {
-        {"scores", {scores_are_those_of_the_oracle, gates_that_are_not_divided_are_known_too, what_is_no_number_is_refused}},
+        {"scores",
+         {scores_are_those_of_the_oracle, gates_that_are_not_divided_are_known_too, logistic_routers_with_groups_are_known_too,
+          what_is_no_number_is_refused}},
         {"the same", {no_cpu_shows, neither_threads_nor_memory_show, packed_weights_are_measured, ranks_measure_what_one_process_does}},
         {"file", {an_unfinished_measurement_goes_on, what_is_wrong_in_a_file_is_named}},
         {"choice", {what_stays_is_chosen, a_budget_goes_where_it_costs_least, what_cannot_be_measured_is_refused}},

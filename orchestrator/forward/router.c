@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT
+ * Which experts work on a token, and what the runs of a layer tell of it or are told to keep. */
+#include "orchestrator/forward/job.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+void organ_forward_logistic(const organ_kernels *kernels, float *values, size_t n)
+{
+    for (size_t k = 0; k < n; k++)
+        values[k] = -values[k];
+    kernels->exp_below(values, n, 0);
+    for (size_t k = 0; k < n; k++)
+        values[k] = 1 / (1 + values[k]);
+}
+
+/* ---- what each expert is worth ---- */
+
+static bool is_kept(const bool *kept, unsigned expert) { return !kept || kept[expert]; }
+
+/* e^value of each kept expert, to its place; their sum. It is made of the kept ones alone, one behind the other, so that it has the bits of
+ * a router that has no others. */
+static float powers_of(const organ_router *r, const bool *kept, const float *logits, float *room)
+{
+    unsigned count = 0;
+    float most = -INFINITY;
+    for (unsigned e = 0; e < r->config->experts; e++)
+        if (is_kept(kept, e))
+            room[count++] = logits[e];
+    for (unsigned e = 0; e < count; e++)
+        most = room[e] > most ? room[e] : most;
+    const float sum = r->kernels->exp_below(room, count, most);
+    for (unsigned e = r->config->experts; e-- > 0;)
+        if (is_kept(kept, e))
+            room[e] = room[--count];
+    return sum;
+}
+
+static float logistics_of(const organ_router *r, const float *logits, float *room)
+{
+    memmove(room, logits, r->config->experts * sizeof *room);
+    organ_forward_logistic(r->kernels, room, r->config->experts);
+    return 1;
+}
+
+/* What the choice goes by. */
+static float score_of(const organ_router *r, const float *room, unsigned expert)
+{
+    return r->correction ? room[expert] + r->correction[expert] : room[expert];
+}
+
+/* ---- groups ---- */
+
+/* The sum of the two best kept experts of a group; without two there is no sum, and the group is the last to be chosen. */
+static float group_score(const organ_router *r, const bool *kept, const float *room, unsigned first, unsigned size)
+{
+    float best = -INFINITY, next = -INFINITY;
+    for (unsigned e = first; e < first + size; e++) {
+        const float score = is_kept(kept, e) ? score_of(r, room, e) : -INFINITY;
+        next = score > best ? best : score > next ? score : next;
+        best = score > best ? score : best;
+    }
+    return best + next;
+}
+
+/* Experts of other groups than the best ones are out of the choice. Of equal groups the lower number goes first. */
+static void close_groups(const organ_router *r, const bool *kept, float *room)
+{
+    const unsigned groups = r->config->router_groups, size = groups ? r->config->experts / groups : 0;
+    float scores[ORGAN_ROUTER_GROUPS];
+    for (unsigned g = 0; g < groups; g++)
+        scores[g] = group_score(r, kept, room, g * size, size);
+    for (unsigned g = 0; g < groups; g++) {
+        unsigned before = 0;
+        for (unsigned other = 0; other < groups; other++)
+            before += scores[other] > scores[g] || (!(scores[other] < scores[g]) && other < g);
+        for (unsigned e = g * size; before >= r->config->router_groups_used && e < (g + 1) * size; e++)
+            room[e] = -INFINITY;
+    }
+}
+
+/* ---- the choice ---- */
+
+/* The largest that is not among the chosen. A NaN is never larger; where nothing is, the first ones are taken. */
+static unsigned next_best(const organ_router *r, const bool *kept, const float *room, const organ_choice *chosen, unsigned taken)
+{
+    unsigned best = UINT32_MAX;
+    float most = 0;
+    for (unsigned e = 0; e < r->config->experts; e++) {
+        bool is_out = !is_kept(kept, e);
+        for (unsigned i = 0; i < taken; i++)
+            is_out = is_out || chosen[i].expert == e;
+        const float score = score_of(r, room, e);
+        if (!is_out && (best == UINT32_MAX || score > most)) {
+            best = e;
+            most = score;
+        }
+    }
+    return best;
+}
+
+static void sort_choices(organ_choice *chosen, unsigned used)
+{
+    for (unsigned k = 1; k < used; k++)
+        for (unsigned i = k; i > 0 && chosen[i].expert < chosen[i - 1].expert; i--) {
+            const organ_choice other = chosen[i];
+            chosen[i] = chosen[i - 1];
+            chosen[i - 1] = other;
+        }
+}
+
+void organ_forward_route(const organ_router *r, const bool *kept, const float *logits, float *room, organ_choice *chosen)
+{
+    const organ_forward_config *const c = r->config;
+    const float divisor = c->logistic_router ? logistics_of(r, logits, room) : powers_of(r, kept, logits, room);
+    float all = 0;
+    if (c->router_groups > 1)
+        close_groups(r, kept, room);
+    for (unsigned k = 0; k < c->experts_used; k++) {
+        const unsigned best = next_best(r, kept, room, chosen, k);
+        chosen[k] = (organ_choice){.expert = best, .weight = room[best] / divisor};
+        all += chosen[k].weight;
+    }
+    if (c->logistic_router) /* all of them may be nothing */
+        all += 1e-20F;
+    for (unsigned k = 0; c->normalise_experts && k < c->experts_used; k++)
+        chosen[k].weight /= all;
+    for (unsigned k = 0; c->router_scale != 0 && k < c->experts_used; k++)
+        chosen[k].weight *= c->router_scale;
+    sort_choices(chosen, c->experts_used);
+}
+
+/* ---- of a layer ---- */
+
+organ_router organ_layer_router(const organ_layer *layer)
+{
+    return (organ_router){layer->forward->engine->kernels, &layer->forward->config, organ_forward_values(layer, PART_ROUTER_BIAS)};
+}
+
+unsigned organ_layer_experts(const organ_layer *layer) { return layer->plan->experts ? layer->forward->config.experts : 0; }
+
+void organ_layer_tap_router(organ_layer *layer, void *context, organ_routed *routed)
+{
+    layer->routed = routed;
+    layer->routed_context = context;
+}
+
+void organ_layer_weigh(organ_layer *layer, bool weigh) { layer->weigh = weigh; }
+
+unsigned organ_forward_least_experts(const organ_forward_config *c)
+{
+    if (c->router_groups < 2)
+        return c->experts_used;
+    const unsigned each = (c->experts_used + c->router_groups_used - 1) / c->router_groups_used;
+    return c->router_groups * (each < 2 ? 2 : each);
+}
+
+/* Groups are told apart by their place: each must have as many. */
+static bool groups_are_even(const organ_forward_config *c, const bool *kept, unsigned count)
+{
+    const unsigned groups = c->router_groups, size = groups > 1 ? c->experts / groups : 0;
+    for (unsigned g = 0; g < groups && size && kept; g++) {
+        unsigned own = 0;
+        for (unsigned e = g * size; e < (g + 1) * size; e++)
+            own += kept[e];
+        if (own * groups != count)
+            return false;
+    }
+    return true;
+}
+
+organ_status organ_layer_keep(organ_layer *layer, const bool *kept, organ_error *error)
+{
+    const organ_forward_config *c = &layer->forward->config;
+    unsigned count = 0;
+    free(layer->kept);
+    layer->kept = NULL;
+    for (unsigned e = 0; e < c->experts; e++)
+        count += !kept || kept[e];
+    if (count == 0 || count < c->experts_used)
+        return organ_fail(error, ORGAN_USAGE, "%s: %u of %u experts are kept, and %u work on a token", layer->forward->model->path, count,
+                          c->experts, c->experts_used);
+    if (count < organ_forward_least_experts(c) || !groups_are_even(c, kept, count))
+        return organ_fail(error, ORGAN_USAGE, "%s: %u of %u experts are kept, but not as many of each of %u groups, and %u at least",
+                          layer->forward->model->path, count, c->experts, c->router_groups, organ_forward_least_experts(c));
+    if (kept && !(layer->kept = malloc(c->experts * sizeof *kept)))
+        return organ_fail_errno(error, ENOMEM, "cannot allocate a list of %u experts", c->experts);
+    if (kept)
+        memcpy(layer->kept, kept, c->experts * sizeof *kept);
+    return ORGAN_OK;
+}
