@@ -53,7 +53,7 @@ static void come_together(size_t call)
 static int gather_wire(const void *mine, size_t bytes, void *all, void (*wait)(unsigned turn), char *why)
 {
     (void)wait;
-    if (wire_broken) {
+    if (__atomic_load_n(&wire_broken, __ATOMIC_RELAXED)) {
         snprintf(why, ORGAN_WIRE_WHY, "the wire is cut");
         return 1;
     }

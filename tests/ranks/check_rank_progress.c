@@ -42,8 +42,8 @@ static void tell_early(organ_ranks *ranks, organ_error *error)
     }
     ck_assert_int_eq(organ_ranks_agree(ranks, "the stage is dealt", error), ORGAN_OK);
     for (int stage = 0; stage < 2; stage++) {
-        if (first && stage == 0)
-            while (__atomic_load_n(&stops_sent[1], __ATOMIC_RELAXED) < 3 || __atomic_load_n(&stops_sent[2], __ATOMIC_RELAXED) < 3)
+        for (size_t r = first ? 2 : organ_ranks_rank(ranks) - 1; r > 0 && stage == 0; r = 0)
+            while (__atomic_load_n(&stops_sent[r], __ATOMIC_RELAXED) < 3)
                 organ_ranks_pause(0);
         if (first)
             organ_pulse_hear(ranks);

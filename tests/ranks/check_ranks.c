@@ -292,7 +292,7 @@ END_TEST
 
 static void cut_wire(organ_ranks *ranks, organ_error *error)
 {
-    wire_broken = true;
+    __atomic_store_n(&wire_broken, true, __ATOMIC_RELAXED);
     ck_assert_int_eq(organ_ranks_agree(ranks, "the work is done", error), ORGAN_IO);
     ck_assert_int_eq(organ_ranks_agree(ranks, "later", error), ORGAN_IO);
 }
