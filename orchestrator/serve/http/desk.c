@@ -48,7 +48,7 @@ static void queue_request(organ_desk *desk, organ_http_request *request)
 static void hand_back(organ_desk *desk, organ_http_request *request)
 {
     desk->present--;
-    request->state = REQUEST_READY;
+    __atomic_store_n(&request->state, REQUEST_READY, __ATOMIC_RELAXED); /* its connection's thread may look at it now */
     organ_mhd.resume_connection(request->connection);
 }
 

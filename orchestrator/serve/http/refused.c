@@ -51,11 +51,12 @@ static void look_at_request(void *context, void *held)
 {
     search *const s = context;
     organ_http_request *const request = held;
+    const organ_request_state state = __atomic_load_n(&request->state, __ATOMIC_RELAXED); /* it may be at the desk */
     const char *const length = organ_http_header(request, "Content-Length"), *const coding =
                                                                                  organ_http_header(request, "Transfer-Encoding");
-    if (request->state == REQUEST_NEW && length && !coding && refused_length(length) && s->count < MOST_AT_ONCE)
+    if (state == REQUEST_NEW && length && !coding && refused_length(length) && s->count < MOST_AT_ONCE)
         s->lengths[s->count++] = request;
-    if (request->state != REQUEST_BODY || !coding)
+    if (state != REQUEST_BODY || !coding)
         return;
     const uint64_t taken = taken_in(request);
     if (!s->chunks || taken > s->taken) {

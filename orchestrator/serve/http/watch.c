@@ -15,7 +15,7 @@ struct organ_watched {
     struct timespec deadline;
     LIST_ENTRY(organ_watched) entry;
     void *held;
-    pthread_t thread; /* of the connection */
+    pthread_t thread; /* of the connection; atomic, since others look whether it is theirs */
     char peer[64];
 };
 
@@ -81,7 +81,7 @@ void organ_watch_until(organ_watch *watch, organ_watched *watched, unsigned seco
 void *organ_watched_hold(organ_watched *watched, void *held)
 {
     void *const before = watched->held;
-    watched->thread = pthread_self();
+    __atomic_store_n(&watched->thread, pthread_self(), __ATOMIC_RELAXED);
     watched->held = held;
     return before;
 }
@@ -91,7 +91,7 @@ void organ_watch_own(organ_watch *watch, void (*look)(void *context, void *held)
     organ_watched *w;
     pthread_mutex_lock(&watch->lock);
     LIST_FOREACH(w, &watch->all, entry)
-    if (pthread_equal(w->thread, pthread_self()) && w->held)
+    if (pthread_equal(__atomic_load_n(&w->thread, __ATOMIC_RELAXED), pthread_self()) && w->held)
         look(context, w->held);
     pthread_mutex_unlock(&watch->lock);
 }
