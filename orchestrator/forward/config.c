@@ -19,6 +19,8 @@ static const forward_family families[] = {
     {"Qwen2MoeForCausalLM", "qwen2moe", TRAIT_QKV_BIAS | TRAIT_QWEN_EXPERTS | TRAIT_SHARED_EXPERT,             0,   1e4, 0},
     {"Glm4MoeForCausalLM",  "glm4moe",
      TRAIT_LOGISTIC_EXPERTS | TRAIT_QKV_BIAS_FIELD | TRAIT_QK_NORM_FIELD | TRAIT_HALF_ROPE | TRAIT_NORM_AS_ATTENDED, 0,   1e4, 0},
+    {"Dots1ForCausalLM",    "dots1",
+     TRAIT_LOGISTIC_EXPERTS | TRAIT_BIAS_FIELD | TRAIT_QK_NORM | TRAIT_WINDOW_FROM,                            0,   1e4, 0},
     {"Phi3ForCausalLM",     "phi3",     TRAIT_WINDOW_ALL,                                                      0,   1e4, 0},
     {"Gemma2ForCausalLM",   "gemma2",   TRAIT_BIAS_FIELD | TRAIT_GEMMA | TRAIT_SOFTCAPS,                       256, 1e4, 2},
     {"Gemma3ForCausalLM",   "gemma3",   TRAIT_BIAS_FIELD | TRAIT_GEMMA | TRAIT_SOFTCAPS | TRAIT_QK_NORM | TRAIT_LOCAL_ROPE, 256, 1e6, 6},

@@ -228,7 +228,7 @@ static void read_layer_types(const source *s, const json_t *types, organ_forward
 static void count_layers(const source *s, organ_forward_config *c)
 {
     const unsigned traits = s->family->traits;
-    const unsigned from = traits & TRAIT_WINDOW_FLAG ? needed(s, "max_window_layers") : 0;
+    const unsigned from = traits & (TRAIT_WINDOW_FLAG | TRAIT_WINDOW_FROM) ? needed(s, "max_window_layers") : 0;
     const unsigned pattern = traits & TRAIT_GEMMA ? hf_size(s, "sliding_window_pattern", s->family->window_pattern) : 0;
     if (traits & TRAIT_GEMMA && pattern == 0)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: sliding_window_pattern is 0, not from 1", s->label);
@@ -240,9 +240,10 @@ static void count_layers(const source *s, organ_forward_config *c)
 static void read_windows(const source *s, organ_forward_config *c)
 {
     const unsigned traits = s->family->traits;
-    const json_t *types = traits & (TRAIT_WINDOW_FLAG | TRAIT_GEMMA) ? member(s->root, "layer_types") : NULL;
+    const json_t *types = traits & (TRAIT_WINDOW_FLAG | TRAIT_WINDOW_FROM | TRAIT_GEMMA) ? member(s->root, "layer_types") : NULL;
     const bool off = traits & (TRAIT_WINDOW_FLAG | TRAIT_QWEN_EXPERTS) && !flag_of(s, "use_sliding_window", false);
-    if (c->layers > FORWARD_MOST_LAYERS || !(traits & (TRAIT_WINDOW_ALL | TRAIT_WINDOW_FLAG | TRAIT_QWEN_EXPERTS | TRAIT_GEMMA)))
+    if (c->layers > FORWARD_MOST_LAYERS ||
+        !(traits & (TRAIT_WINDOW_ALL | TRAIT_WINDOW_FLAG | TRAIT_WINDOW_FROM | TRAIT_QWEN_EXPERTS | TRAIT_GEMMA)))
         return;
     c->window = off ? 0 : traits & TRAIT_GEMMA ? needed(s, "sliding_window") : hf_size(s, "sliding_window", 0);
     if (types)
@@ -268,18 +269,27 @@ static void read_activation(const source *s, organ_forward_config *c)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, key, word);
 }
 
-/* Numbers that are not there are those that transformers takes for it. */
+/* What transformers takes for each architecture where the file says nothing differs: it must be there. */
+static void require_members(const source *s)
+{
+    static const char *const keys[] = {"first_k_dense_replace", "n_shared_experts", "norm_topk_prob"};
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+        if (!json_object_get(s->root, keys[k]))
+            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is missing", s->label, keys[k]);
+}
+
 static void read_logistic_experts(const source *s, organ_forward_config *c)
 {
+    require_members(s);
     c->experts = needed(s, "n_routed_experts");
     c->expert_intermediate = needed(s, "moe_intermediate_size");
-    c->normalise_experts = flag_of(s, "norm_topk_prob", true);
-    c->dense_layers = hf_size(s, "first_k_dense_replace", 1);
+    c->normalise_experts = flag_of(s, "norm_topk_prob", false);
+    c->dense_layers = needed(s, "first_k_dense_replace");
     c->router_groups = hf_size(s, "n_group", 1);
     c->router_groups_used = hf_size(s, "topk_group", 1);
     c->router_scale = (float)hf_real(s, s->root, "routed_scaling_factor", 1);
     c->logistic_router = c->router_bias = true;
-    const uint64_t shared = c->expert_intermediate * hf_size(s, "n_shared_experts", 1);
+    const uint64_t shared = c->expert_intermediate * hf_size(s, "n_shared_experts", 0);
     c->shared_intermediate = shared > UINT32_MAX ? UINT32_MAX : (unsigned)shared;
     if (c->router_scale == 0)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: routed_scaling_factor is 0", s->label);

@@ -29,6 +29,7 @@ typedef enum forward_trait {
     TRAIT_QKV_BIAS_FIELD = 8192, /* attention_bias gives q, k and v one */
     TRAIT_QK_NORM_FIELD = 16384, /* use_qk_norm gives each head of q and k a norm */
     TRAIT_HALF_ROPE = 32768,     /* half of a head is rotated, where the config says nothing */
+    TRAIT_WINDOW_FROM = 131072,  /* sliding_window from max_window_layers on, without a flag */
     TRAIT_NORM_AS_ATTENDED = 65536, /* GGUF: the norm before the feed-forward is called post_attention_norm */
 } forward_trait;
 

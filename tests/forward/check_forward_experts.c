@@ -291,7 +291,7 @@ static void make_models(const char *path, bool normalised)
 START_TEST(a_layer_of_kept_experts_is_that_of_a_smaller_model)
 {
     static const char *const paths[] = {"fixtures/forward/qwen3moe", "fixtures/forward/qwen3moe-stacked", "fixtures/forward/mixtral",
-                                        "fixtures/forward/qwen2moe", "fixtures/forward/glm4moe"};
+                                        "fixtures/forward/qwen2moe", "fixtures/forward/glm4moe",          "fixtures/forward/dots1"};
     for (size_t p = 0; p < 2 * sizeof paths / sizeof *paths; p++) {
         bench whole, cut;
         organ_error error = {0};

@@ -195,6 +195,11 @@ START_TEST(configs_that_cannot_be)
         {"glm4moe", "n_shared_experts", "4000000000", {"shared expert is 4294967295, not up to 16777216"}},
         {"glm4moe", "attention_bias", "false", {"q_proj.bias' is there, but the config says"}},
         {"glm4moe", "rope_parameters", "{\"partial_rotary_factor\": 7}", {"0 of 16 dimensions"}},
+        {"glm4moe", "norm_topk_prob", NULL, {"norm_topk_prob is missing"}},
+        {"glm4moe", "n_shared_experts", NULL, {"n_shared_experts is missing"}},
+        {"dots1", "first_k_dense_replace", NULL, {"first_k_dense_replace is missing"}},
+        {"dots1", "n_shared_experts", "2", {"mlp.shared_experts.gate_proj.weight' is 24 x 32, not 48 x 32"}},
+        {"dots1-windows", "sliding_window", "0", {"sliding window of 0 tokens"}},
         {"phi3", "num_key_value_heads", "4", {"qkv_proj.weight' is 64 x 32, not 96 x 32"}},
     };
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
@@ -257,6 +262,7 @@ START_TEST(gguf_that_cannot_be)
         {"glm4moe", "blk.2.post_attention_norm", "blk.2.xost_attention_norm", {"'blk.2.post_attention_norm.weight' is missing"}},
         {"glm4moe", "expert_shared_count", "expert_xhared_count", {"expert_shared_count' is missing"}},
         {"glm4moe", "leading_dense_block_count", "leading_xense_block_count", {"'blk.0.ffn_gate_inp.weight' is missing"}},
+        {"dots1", "expert_used_count", "expert_xsed_count", {"expert_used_count' is missing"}},
         {"qwen3moe", "ffn_up_exps.weight", "ffn_ux_exps.weight", {"'blk.0.ffn_up_exps.weight' is missing"}},
     };
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
