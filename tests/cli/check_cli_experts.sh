@@ -145,7 +145,10 @@ judge "the first layers are still said to have no experts" test "$(jq .first_k_d
 ends 0 layers groups -o found --drop 1 --calibration tiny-moe/calibration.txt --context 64 --search-tokens 256 --quiet
 judge "the block behind is gone" test "$(jq -c '[.num_hidden_layers, .num_nextn_predict_layers]' found/config.json)" = '[2,1]'
 refused 2 "a text goes through 3 of the 4 of groups" layers groups -o no --drop 3 --calibration tiny-moe/calibration.txt --context 64 --search-tokens 256
-refused 2 "is in none of the 3 layers of the forward pass" width groups -o no --heads 1 "${along[@]}"
+refused 2 "in none of the 3 layers of the forward pass: 'width' cannot narrow it; 'organ layers --drop 3,' takes its block out" width groups -o no --heads 1 "${along[@]}"
+ends 0 layers groups -o flat --drop 1-3 --quiet
+cp tiny-moe/tokenizer*.json flat
+refused 2 "has no experts: its layers are dense" experts flat -o no --keep 4 "${along[@]}"
 ends 0 layers groups -o body --drop 3, --quiet
 cp tiny-moe/tokenizer*.json body
 ends 0 width body -o narrow --heads 1 "${along[@]}" --quiet
@@ -153,10 +156,10 @@ ends 0 prune body -o thin --method wanda -s 50 "${along[@]}" --quiet
 ends 0 quantize body -o coded -s int4-group32 --method gptq "${along[@]}" --quiet
 ends 0 audit body narrow --compensated --quiet
 refused 3 "n_shared_experts is 2: shared experts are as wide as so many routed ones" width body -o no --ffn 50% --multiple-of 4 "${along[@]}"
-for made in fewer healed lower found body narrow thin coded; do
+for made in fewer healed lower found flat body narrow thin coded; do
     ends 0 perplexity $made --text tiny-moe/calibration.txt --max-tokens 200 --context 64 --quiet
 done
-rm -r groups fewer healed lower found body narrow thin coded
+rm -r groups fewer healed lower found flat body narrow thin coded
 
 # ---- refused ----
 refused 2 "is enough" experts tiny-moe -o no --keep 50% "${long[@]}" --memory 8M

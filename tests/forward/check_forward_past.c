@@ -28,6 +28,7 @@ static const struct {
     {"forward/qwen2", 96},
     {"forward/qwen3", 96},
     {"forward/qwen3moe", 96},
+    {"forward/glm4moe", 2048},
     {"forward/phi3", 96},
     {"forward/phi3-longrope", 96},
     {"forward/phi3-longrope.gguf", 96},

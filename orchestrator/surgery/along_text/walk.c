@@ -4,6 +4,7 @@
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/surgery/along_text/job.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -275,9 +276,13 @@ static organ_status check_targets(const organ_along_text *along, organ_error *er
     const unsigned layers = organ_forward_describe(along->facts.forward)->layers;
     for (size_t k = 0; k < targets->count; k++) {
         const int32_t layer = targets->tensors[k]->anatomy.layer;
-        if (layer < 0 || (unsigned)layer >= layers)
-            return organ_fail(error, ORGAN_USAGE, "tensor '%s' is in none of the %u layers of the forward pass: '%s' cannot %s it",
-                              targets->tensors[k]->name, layers, along->options->method, along->options->verb);
+        char way[80] = "";
+        if (layer >= 0 && (unsigned)layer < layers)
+            continue;
+        if (layer >= 0)
+            snprintf(way, sizeof way, "; 'organ layers --drop %d,' takes its block out", (int)layer);
+        return organ_fail(error, ORGAN_USAGE, "tensor '%s' is in none of the %u layers of the forward pass: '%s' cannot %s it%s",
+                          targets->tensors[k]->name, layers, along->options->method, along->options->verb, way);
     }
     return ORGAN_OK;
 }
