@@ -193,7 +193,18 @@ in_tree() {
     done
 }
 
-native() { in_tree native . "$(programs) $(scripts)" CK_TIMEOUT_MULTIPLIER=5; }
+# Programs that are whole under the sanitizers, and whose results neither vectors, threads, memory nor seconds decide: where the sanitized tree runs as
+# well, once is enough. Alone, or where they are named, they run natively too, and so does one that takes samples where it is sanitized.
+whole_sanitized="autopsy evaluation fleet formats html http low_rank measure_packed narrow_matrix orthogonality precision prune_bands prune_imatrix states
+    tokenizer untrusted weight_pass weights"
+
+native() {
+    local without='' name
+    if [[ -z ${SUITES:-} && -z ${WHOLE:-} && " $trees " == *" sanitize "* ]]; then
+        for name in $whole_sanitized; do grep -q SANITIZED "build/tests/$name" || without+="|$name"; done
+    fi
+    in_tree native . "$({ programs && scripts; } | grep -vxE -e "${without#|}")" CK_TIMEOUT_MULTIPLIER=5
+}
 
 quick() {
     local without
@@ -215,11 +226,12 @@ sanitize() {
     local vectors="-fno-sanitize=undefined,address -O2"
     # What fails each call of the system once in every verb takes minutes here, and so does what compares bytes and memory of verbs that other suites run: only
     # where they are named.
-    # What is left out has its sources in other suites: gptq, gptq_blocks, physarum_v2, along_ranks, html.
-    local long="names|cli_same_bits|cli_memory|cli_ranks_text|cli_gptq|cli_prune_then|cli_ranks|cli_ranks_more|html_quality"
+    # What is left out has its sources in other suites: gptq, gptq_blocks, physarum_v2, along_ranks, html, perplexity, evaluation, html_models. Of
+    # dots only the test is sanitized.
+    local long="dots|cli_conditions|cli_evaluate|cli_perplexity|names|cli_same_bits|cli_memory|cli_ranks_text|cli_gptq|cli_prune_then|cli_ranks|cli_ranks_more|html_quality"
     if [[ $1 == whole ]]; then vectors="-fno-sanitize=undefined -O2" long= environment+=" WHOLE=yes"; fi
     elsewhere "$1" CFLAGS="${CFLAGS:-} $flags" CFLAGS_SCALAR=-O2 CFLAGS_SIMD="$vectors" || return
-    in_tree "$1" "build/$1" "$({ programs && scripts; } | grep -vxE "abi|hardening|house|install|libraries|unit|pages" | grep -vxE -e "${SUITES:+-}($long)")" "$environment"
+    in_tree "$1" "build/$1" "$({ programs && scripts; } | grep -vxE "abi|definitions|hardening|house|install|libraries|unit|pages" | grep -vxE -e "${SUITES:+-}($long)")" "$environment"
 }
 
 # Says what keeps this machine from building and running programs for aarch64, or nothing.
@@ -257,6 +269,7 @@ neon() {
 }
 
 unset ORGAN_ISA
+trees=$*
 for tree in "$@"; do
     case $tree in
     native | quick) "$tree" ;;

@@ -43,14 +43,17 @@ for method in alps physarum-v3; do
     judge "nothing is compensated" test "$(number compensated $method/organ/prune.json)" -gt 0
     ends 0 audit tiny-qwen2 $method --compensated --quiet "${some[@]}"
 done
+first='*.0.self_attn.*_proj.weight'
+if sampled; then first='*.0.self_attn.k_proj.weight'; fi
 for method in physarum-v3 physarum-v2 alps sparsegpt wanda; do
-    ends 0 prune tiny-qwen2 -o patterned --force --method $method "${short[@]}" --pattern 12:16 --targets '*.0.self_attn.*_proj.weight'
+    ends 0 prune tiny-qwen2 -o patterned --force --method $method "${short[@]}" --pattern 12:16 --targets "$first"
     prints '25.00 %  25.00 %  25.00 %'
 done
 judge "alps has an effort" bash -c '! grep -q "\"effort\"" alps/organ/prune.json'
 judge "v3 does not tell its products" grep -q '"products":27' <(tr -d ' ' <physarum-v3/organ/prune.jsonl)
-ends 0 prune $gguf -o gguf --method physarum-v2 "${short[@]}" --sparsity 50
-ends 0 audit $gguf gguf --compensated --quiet
+if sampled; then some=(--targets 'blk.*.attn_[kv].weight'); fi
+ends 0 prune $gguf -o gguf --method physarum-v2 "${short[@]}" --sparsity 50 "${some[@]}"
+ends 0 audit $gguf gguf --compensated --quiet "${some[@]}"
 ends 0 prune tiny-qwen2 -o nothing --method wanda --sparsity 50 "${short[@]}" --dry-run
 ends 0 prune tiny-qwen2 -o nothing --method magnitude --sparsity 0.5 --dry-run
 says '--sparsity is in percent'
@@ -61,7 +64,9 @@ mkdir disk
 plain() { sed '/^  "run": {$/,$d' "$1"; }
 same() { judge "$1 and $2 differ" cmp -s <(cat "$1"/*.safetensors && plain "$1/organ/$3") <(cat "$2"/*.safetensors && plain "$2/organ/$3"); }
 spilling=(--calibration $text --samples 20 --context 64 --targets '*.[01].self_attn.[qk]_proj.weight' --quiet --sparsity 50)
-for way in physarum-v2 wanda 'physarum-v3 --then int4-group32' 'magnitude --allocate global --allocate-tokens 64 --rounds 1'; do
+ways=(wanda 'physarum-v3 --then int4-group32' physarum-v2 'magnitude --allocate global --allocate-tokens 64 --rounds 1')
+if sampled; then ways=(wanda 'physarum-v3 --then int4-group32'); fi
+for way in "${ways[@]}"; do
     report=prune.json
     [[ $way == *--then* ]] && report=quantize.json
     read -ra way <<<"$way"

@@ -58,7 +58,7 @@ judge "the output has its name" test ! -e new
 rm -rf .new*
 
 # ---- killed and resumed ----
-how=(--method physarum-v2 -s 50 --effort 4 "${text[@]}")
+how=(--method physarum-v2 -s 50 --effort 4 "${text[@]}" --targets '*.[02].*_proj.weight')
 run prune tiny-qwen2 -o slowly "${how[@]}" --quiet
 slowly 3 KILL
 judge "the output has its name" test ! -e new
