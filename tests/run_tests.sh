@@ -7,6 +7,7 @@
 #   quick     the suites of build/ that take little time
 #   sanitize  build/sanitize/: the same build.ninja with AddressSanitizer and UndefinedBehaviorSanitizer
 #   whole     build/whole/: as sanitize, but vector kernels are instrumented too and no suite is left out
+#   threads   build/threads/: with ThreadSanitizer, the suites in which threads share what they write
 #   neon      build/neon/: the same for aarch64, run in qemu; "neon?" passes it over where the tools for it are not installed
 #
 # All trees are built first. Then the suites run side by side, JOBS of them at a time (one for each CPU).
@@ -186,7 +187,7 @@ in_tree() {
         wanted "$name" || continue
         script=$(find tests/ -name "check_$name.sh")
         if [[ -n $script ]]; then
-            later "$1" "$name" "$2" "$4" "bash $script"
+            later "$1" "$name" "$2" "$4" "${emulator:+$emulator }bash $script"
         else
             later "$1" "$name" "$2" "$4" "${emulator:+$emulator }build/tests/$name"
         fi
@@ -234,6 +235,16 @@ sanitize() {
     in_tree "$1" "build/$1" "$({ programs && scripts; } | grep -vxE "abi|definitions|hardening|house|install|libraries|unit|pages" | grep -vxE -e "${SUITES:+-}($long)")" "$environment"
 }
 
+threads() {
+    # Where addresses are more random than ThreadSanitizer expects, it does not start. It looks at C alone: threads share work above the kernels.
+    local environment="TSAN_OPTIONS=exitcode=99:allocator_may_return_null=1 CK_TIMEOUT_MULTIPLIER=20 SANITIZED=yes"
+    local suites="allocate cuts evaluation experts experts_heal fleet forward gptq jobs layers lora machine measure organs orthogonality physarum_v2 prune
+        prune_bands rank_progress ranks stream weight_pass width_experts cli_serve serve serve_jobs serve_tls"
+    elsewhere threads CFLAGS="${CFLAGS:-} -O1 -g1 -U_FORTIFY_SOURCE -fsanitize=thread -fno-omit-frame-pointer" CFLAGS_SCALAR=-O2 \
+        CFLAGS_SIMD="-fno-sanitize=thread -O2" || return
+    in_tree threads build/threads "$suites" "$environment" "setarch -R"
+}
+
 # Says what keeps this machine from building and running programs for aarch64, or nothing.
 neon_obstacle() {
     # shellcheck disable=SC2046,SC2086 # lists of words
@@ -274,6 +285,7 @@ for tree in "$@"; do
     case $tree in
     native | quick) "$tree" ;;
     sanitize | whole) sanitize "$tree" ;;
+    threads) threads ;;
     neon) neon "" ;;
     "neon?") neon optional ;;
     *) echo "$0: no tree '$tree'" >&2 && exit 2 ;;

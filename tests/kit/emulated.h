@@ -14,7 +14,7 @@ static inline size_t sample_if_emulated(size_t whole, size_t sample)
     static int told;
     if (!getenv("EMULATED"))
         return whole;
-    if (!told++)
+    if (!__atomic_exchange_n(&told, 1, __ATOMIC_RELAXED))
         puts("emulated: samples of what is swept whole on a real processor");
     return sample;
 }
@@ -25,7 +25,7 @@ static inline size_t sample_if_slow(size_t whole, size_t sample)
     static int told;
     if (!getenv("SANITIZED"))
         return sample_if_emulated(whole, sample);
-    if (!told++)
+    if (!__atomic_exchange_n(&told, 1, __ATOMIC_RELAXED))
         puts("sanitized: samples of what is swept whole without");
     return sample;
 }
