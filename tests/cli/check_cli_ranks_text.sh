@@ -11,9 +11,9 @@ if in_part; then counts=8; fi
 same 1 prune tiny-qwen2 --method physarum-v2 -s 50 "${text[@]}" --targets '*.[02].*_proj.weight'
 counts="2 3"
 if in_part; then counts=3; fi
-same 2 prune tiny-qwen2 --method sparsegpt --pattern 2:4 "${text[@]}"
-same 3 prune tiny-qwen2 --method physarum-v3 -s 60 --effort 0.3 --then int4-group32 "${text[@]}"
-same 4 quantize tiny-qwen2 --scheme int4-group32 --method gptq "${text[@]}"
+same 2 prune tiny-qwen2 --method sparsegpt --pattern 2:4 "${text[@]}" --targets '*.[01].*_proj.weight'
+same 3 prune tiny-qwen2 --method physarum-v3 -s 60 --effort 0.3 --then int4-group32 "${text[@]}" --targets '*.[02].*_proj.weight'
+same 4 quantize tiny-qwen2 --scheme int4-group32 --method gptq "${text[@]}" --targets '*.[23].*_proj.weight'
 same 5.gguf quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --scheme q4_0 --method gptq "${text[@]}"
 same 6 prune "${model%/*}/tiny-moe" --method wanda -s 50 --calibration tiny-qwen2/calibration.txt --samples 24 --context 128 # three chunks
 # Hidden states of each rank in a file of its own; the file of a rank without windows is empty.

@@ -12,8 +12,8 @@ static const organ_item merits[] = {
     {NULL, "{dry_run?they would become|after}", "{bytes_after:bytes}"}};
 
 static const organ_field layers[] = {FIELD_COUNT("layer", "layer"), FIELD_COUNT("experts", "experts"),
-                                     FIELD_WORDS("stay", "{kept_experts?{kept_experts:size}|all}", 0),
-                                     FIELD_WORDS("which", "{kept_experts?{kept_experts:join}|all}", ORGAN_FIELD_LEFT)};
+                                     FIELD_WORDS("stay", "{kept_experts?{kept_experts:size}|{experts?all|-}}", 0),
+                                     FIELD_WORDS("which", "{kept_experts?{kept_experts:join}|{experts?all|-}}", ORGAN_FIELD_LEFT)};
 
 static const organ_field losses[] = {FIELD_COUNT("layer", "layer"), FIELD_COUNT("stay", "keep"),
                                      FIELD_WORDS("missed", "{missed:share}", 0)};
