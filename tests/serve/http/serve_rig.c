@@ -236,6 +236,20 @@ void expect_answer(const char *line, const char *headers, const char *body, int 
     served_free(&answer);
 }
 
+void expect_metric(const char *text)
+{
+    bool known = false;
+    expect_answer("GET /metrics", "", NULL, 200, NULL);
+    for (int look = 0; look < 500 && !known; look++) {
+        served answer = ask_for("GET /metrics", "", NULL);
+        known = strstr(answer.body, text) != NULL;
+        served_free(&answer);
+        if (!known)
+            usleep(20000);
+    }
+    ck_assert_msg(known, "never: %s", text);
+}
+
 json_t *expect_json(const char *line)
 {
     json_error_t wrong;

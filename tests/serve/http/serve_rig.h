@@ -53,6 +53,9 @@ bool has_header(const served *answer, const char *line); /* "ETag: ", "Allow: GE
 /* The value of a header in a static buffer, "" if there is none. */
 const char *header_of(const served *answer, const char *name);
 
+/* /metrics has the text soon: requests are counted when they end, which the server may learn of a little later than the client. */
+void expect_metric(const char *text);
+
 /* ask_for, which must give this status, a body with `part` in it (NULL: any), and the headers that all replies have. */
 void expect_answer(const char *line, const char *headers, const char *body, int status, const char *part);
 /* The JSON of a 200, to be released. */
