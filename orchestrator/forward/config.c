@@ -117,6 +117,13 @@ static organ_status check_experts(const char *label, const organ_forward_config 
     return check_groups(label, c, error);
 }
 
+void organ_forward_config_logistic(organ_forward_config *c, unsigned shared)
+{
+    const uint64_t width = c->expert_intermediate * shared;
+    c->logistic_router = true;
+    c->shared_intermediate = width > UINT32_MAX ? UINT32_MAX : (unsigned)width;
+}
+
 organ_status organ_forward_config_check(const char *label, organ_forward_config *c, organ_error *error)
 {
     if (c->dense_layers > c->layers)

@@ -51,8 +51,9 @@ typedef struct organ_forward_config {
     unsigned shared_intermediate; /* of the expert that works on every token beside those; 0: there is none */
     bool shared_gated;            /* it is taken times a logistic of the token, else as it is */
     unsigned dense_layers;        /* the first ones, which have a feed-forward of `intermediate` and no experts */
-    bool logistic_router;         /* each value by itself becomes 1 / (1 + e^-x), instead of the softmax of all */
-    bool router_bias;             /* experts are chosen by that and a correction of each, which is no part of what they are taken times */
+    /* Each value by itself becomes 1 / (1 + e^-x), instead of the softmax of all; experts are chosen by that and a correction of each,
+     * which is no part of what they are taken times. */
+    bool logistic_router;
     unsigned router_groups, router_groups_used; /* experts in so many groups, of which so many are chosen from; below 2: there are none */
     float router_scale;                         /* what all are taken times; 0: nothing */
 } organ_forward_config;

@@ -123,9 +123,7 @@ static void read_logistic_experts(const source *s, organ_forward_config *c)
     c->router_scale = (float)gguf_real(s, "expert_weights_scale", 0);
     c->router_groups = gguf_size(s, "expert_group_count", 0);
     c->router_groups_used = gguf_size(s, "expert_group_used_count", 0);
-    c->logistic_router = c->router_bias = true;
-    const uint64_t shared = c->expert_intermediate * needed(s, "expert_shared_count");
-    c->shared_intermediate = shared > UINT32_MAX ? UINT32_MAX : (unsigned)shared;
+    organ_forward_config_logistic(c, needed(s, "expert_shared_count"));
     if (function != NONE && function != LOGISTIC)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.expert_gating_func' is %u, which is not supported", s->label, s->architecture,
                    function);

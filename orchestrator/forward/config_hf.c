@@ -288,9 +288,7 @@ static void read_logistic_experts(const source *s, organ_forward_config *c)
     c->router_groups = hf_size(s, "n_group", 1);
     c->router_groups_used = hf_size(s, "topk_group", 1);
     c->router_scale = (float)hf_real(s, s->root, "routed_scaling_factor", 1);
-    c->logistic_router = c->router_bias = true;
-    const uint64_t shared = c->expert_intermediate * hf_size(s, "n_shared_experts", 0);
-    c->shared_intermediate = shared > UINT32_MAX ? UINT32_MAX : (unsigned)shared;
+    organ_forward_config_logistic(c, hf_size(s, "n_shared_experts", 0));
     if (c->router_scale == 0)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: routed_scaling_factor is 0", s->label);
 }

@@ -48,6 +48,9 @@ const forward_family *organ_forward_family_named(const char *architecture, bool 
 /* What both readers end with: sizes that must fit each other. `label` names the file. */
 organ_status organ_forward_config_check(const char *label, organ_forward_config *config, organ_error *error);
 
+/* The router is a logistic one, and `shared` experts that are as wide as a routed one work on every token. */
+void organ_forward_config_logistic(organ_forward_config *config, unsigned shared);
+
 /* Makes config->windowed by the pattern of the family. False without memory. */
 bool organ_forward_config_pattern(organ_forward_config *config, unsigned pattern);
 

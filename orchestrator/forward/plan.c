@@ -302,7 +302,7 @@ static void add_experts(builder *b)
         b->plan->parts[PART_ROUTER] = add_matrix(b, "block_sparse_moe.gate.weight", c->experts, c->hidden);
     else
         add_named_part(b, PART_ROUTER, c->experts, c->hidden);
-    if (c->router_bias)
+    if (c->logistic_router)
         add_named_part(b, PART_ROUTER_BIAS, 0, c->experts);
     /* The router has a row for each expert, so its size has confirmed the number of experts. */
     if (b->error->status)

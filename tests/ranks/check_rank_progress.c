@@ -36,15 +36,15 @@ static void tell_early(organ_ranks *ranks, organ_error *error)
 {
     const organ_progress *const progress = organ_ranks_progress(ranks, &show);
     const bool first = organ_ranks_first(ranks);
+    const size_t earlier = first ? 2 : organ_ranks_rank(ranks) - 1; /* the rank that tells before this one; 0: none */
     if (first) {
         organ_progress_begin(progress, "alone", 0, 0);
         organ_progress_end(progress);
     }
     ck_assert_int_eq(organ_ranks_agree(ranks, "the stage is dealt", error), ORGAN_OK);
+    while (earlier && __atomic_load_n(&stops_sent[earlier], __ATOMIC_RELAXED) < 3)
+        organ_ranks_pause(0);
     for (int stage = 0; stage < 2; stage++) {
-        for (size_t r = first ? 2 : organ_ranks_rank(ranks) - 1; r > 0 && stage == 0; r = 0)
-            while (__atomic_load_n(&stops_sent[r], __ATOMIC_RELAXED) < 3)
-                organ_ranks_pause(0);
         if (first)
             organ_pulse_hear(ranks);
         organ_progress_begin(progress, stage ? "next" : "stage", 0, 0);
