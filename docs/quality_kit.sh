@@ -31,7 +31,7 @@ run_steps() {
 # The line of one run, tab-separated: model, name, level, bytes of the tensors, perplexity, its rise in percent, KL.
 measure() {
     local from=$1 name=$2 level=$3 command=$4 out=$scratch/out
-    cut -f1-3 "$lines" | grep -qxF "$base"$'\t'"$name"$'\t'"$level" && return
+    grep -qxF "$base"$'\t'"$name"$'\t'"$level" < <(cut -f1-3 "$lines") && return
     [[ $command != *IMATRIX* || -e $imatrix ]] || return 0
     [[ $from != *.gguf ]] || out=$out.gguf
     command=${command//LEVEL/$level}

@@ -256,6 +256,9 @@ grep -E '^(kernels|formats|orchestrator)/' "$scratch/c_files" | xargs -d '\n' gr
     }' "$scratch/c_files" - | peel | check "no units include each other in a circle"
 
 # ---- files ----
+# What is written to a reader that has seen enough ends by a signal, sometimes, and with pipefail the whole condition does: `grep -q X < <(COMMAND)`.
+each sources grep -nE '[^|]\| *(e|f)?grep -[A-Za-z]*q' /dev/null | grep '\.sh:' | check "no script pipes into grep -q"
+
 # shellcheck disable=SC2016
 each sources awk 'FNR <= 2 && /SPDX-License-Identifier: MIT/ && (FNR == 1 || FILENAME ~ /\.sh$/) { marked[FILENAME] }
     END { for (k = 1; k < ARGC; k++) if (!(ARGV[k] in marked)) print ARGV[k] }' | check "every source begins with its SPDX line"

@@ -107,7 +107,7 @@ leads() {
     local file=${2%%#*}
     if [[ -n $file ]]; then file=$(dirname "$1")/$file; else file=$1; fi
     [[ -e $file ]] || return
-    [[ $2 != *#* ]] || anchors "$file" | grep -qxF -- "${2#*#}"
+    [[ $2 != *#* ]] || grep -qxF -- "${2#*#}" < <(anchors "$file")
 }
 for page in "${pages[@]}" CONTRIBUTING.md; do
     here=$page

@@ -250,8 +250,7 @@ threads() {
 # Says what keeps this machine from building and running programs for aarch64, or nothing.
 neon_obstacle() {
     # shellcheck disable=SC2046,SC2086 # lists of words
-    echo 'int main(void) { return 0; }' |
-        "$1" -x c - -o "$scratch/probe" $(listed 'libs =') $(listed 'testlibs =') 2>&1 | grep -m 1 . && return
+    grep -m 1 . < <("$1" -x c - -o "$scratch/probe" $(listed 'libs =') $(listed 'testlibs =') 2>&1 <<<'int main(void) { return 0; }') && return
     # shellcheck disable=SC2086
     $2 "$scratch/probe" 2>&1 || echo "'$2' does not run programs for aarch64"
 }

@@ -236,7 +236,7 @@ ends 4 measure http://me:hush@127.0.0.1:9/x.gguf?hush=hush
 says "http://127.0.0.1:9/x.gguf: cannot be read at byte 0"
 if grep -q hush ../err; then bad "a secret was printed" ../err; else good; fi
 # libcurl is loaded for a URL alone: a start without one takes half as long.
-if ldd "$organ" | grep -q libcurl; then bad "libcurl is loaded at every start"; else good; fi
+if grep -q libcurl < <(ldd "$organ"); then bad "libcurl is loaded at every start"; else good; fi
 mkdir ../libraries && echo none >../libraries/libcurl.so.4
 export LD_LIBRARY_PATH=$scratch/libraries
 refused 4 "what reads URLs is missing: " inspect http://127.0.0.1:9/x.gguf

@@ -103,8 +103,8 @@ done
 while read -r page; do
     run manual "$page"
     known='^\.(\\"|TH|SH|SS|TP|PP|B|BR|br|EX|EE|in)( |$)'
-    if grep -E "^[.']" ../out | grep -qvE "$known"; then bad "an unknown request" ../out; else good; fi
-    if sed '/^\.EX/,/^\.EE/d' ../out | grep -qE '.{81}'; then bad "a long line" ../out; else good; fi
+    if grep -qvE "$known" < <(grep -E "^[.']" ../out); then bad "an unknown request" ../out; else good; fi
+    if grep -qE '.{81}' < <(sed '/^\.EX/,/^\.EE/d' ../out); then bad "a long line" ../out; else good; fi
     if grep -q '[^ -~]' ../out; then bad "not only ASCII" ../out; else good; fi
     for section in NAME SYNOPSIS DESCRIPTION "SEE ALSO"; do judge "no $section" grep -qx ".SH $section" ../out; done
 done <../pages

@@ -14,7 +14,7 @@ text=tiny-qwen2/heldout.txt
 enough() {
     local named spared sentence='^organ: .*--memory 8M is too little for ..*; --memory [0-9]*[KM] is enough\(, or [0-9]*[KM] with --scratch DIR\)\?$'
     refused 2 "--memory 8M is too little for " "$@" --quiet --memory 8M
-    if head -n 1 ../err | grep -q "$sentence"; then good; else bad "is not the sentence of all verbs" ../err; fi
+    if grep -q "$sentence" < <(head -n 1 ../err); then good; else bad "is not the sentence of all verbs" ../err; fi
     named=$(sed -n '1s/.*; --memory \([0-9]*[KM]\) is enough.*/\1/p' ../err)
     spared=$(sed -n '1s/.* is enough, or \([0-9]*[KM]\) with --scratch DIR$/\1/p' ../err)
     rm -rf new new.*

@@ -101,7 +101,7 @@ refused 4 "nowhere" serve --root models --token-file nowhere
 refused 2 "--jobs" serve --root models --jobs 0
 refused 2 "--timeout" serve --root models --timeout 0
 # libmicrohttpd is loaded by this verb alone.
-if ldd "$organ" | grep -q libmicrohttpd; then bad "libmicrohttpd is loaded at every start"; else good; fi
+if grep -q libmicrohttpd < <(ldd "$organ"); then bad "libmicrohttpd is loaded at every start"; else good; fi
 mkdir ../libraries && echo none >../libraries/libmicrohttpd.so.12
 export LD_LIBRARY_PATH=$scratch/libraries
 refused 4 "what serves HTTP is missing: " serve --root models

@@ -71,7 +71,7 @@ a100=$(printf 'a%.0s' {1..100})
 steps=$(for k in {1..16}; do printf '%s{"type":"Replace","pattern":{"String":"a"},"content":"%s"}' "${comma:-}" "$a100" && comma=,; done)
 echo '{"normalizer":{"type":"Sequence","normalizers":['"$steps"']},"model":{"type":"BPE","vocab":{"a":0},"merges":[]}}' >bare/tokenizer.json
 printf 'a%.0s' {1..61} >sixty-one
-if ldd "$organ" | grep -q libasan; then capped=$organ; else
+if grep -q libasan < <(ldd "$organ"); then capped=$organ; else
     capped=$scratch/capped
     printf '#!/bin/sh
 ulimit -v 2000000

@@ -119,7 +119,7 @@ same_runs() {
 rank_process() {
     local process
     for process in $(pgrep -x organ); do
-        tr '\0' '\n' <"/proc/$process/environ" | grep -qxE "(OMPI_COMM_WORLD_RANK|PMI_RANK|SLURM_PROCID)=$1" && echo "$process" && return
+        grep -qxE "(OMPI_COMM_WORLD_RANK|PMI_RANK|SLURM_PROCID)=$1" < <(tr '\0' '\n' <"/proc/$process/environ") && echo "$process" && return
     done
 }
 kill_rank() { kill -KILL "$(rank_process "$1")"; }

@@ -28,7 +28,7 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_orte_t
 if command -v mpirun.openmpi >/dev/null; then
     here="Open MPI's mpirun and MPICH's module"
     refused mpirun.openmpi --oversubscribe -n 3 "$organ" prune "$model" -o new
-    if [[ -f $root/build/liborgan_mpi.so ]] && ldd "$root/build/liborgan_mpi.so" | grep -q libmpi.so; then
+    if [[ -f $root/build/liborgan_mpi.so ]] && grep -q libmpi.so < <(ldd "$root/build/liborgan_mpi.so"); then
         here="MPICH's mpirun and Open MPI's module"
         refused mpirun.mpich -n 3 "$root/build/organ" prune "$model" -o new
     fi

@@ -48,7 +48,7 @@ head -c 128 /dev/urandom >"$slurm/munge.key" && chmod 600 "$slurm/munge.key" && 
     munged --force --key-file="$slurm/munge.key" --socket="$slurm/munge.socket" --pid-file="$slurm/munge.pid" --log-file="$slurm/munge.log" \
         --seed-file="$slurm/munge.seed" && slurmctld && host_start h1 && host_start h2 && host_start h3 && until_true 30 idle ||
     { bad "Slurm does not start" "$slurm/slurmd.h1.log" && finish; }
-srun --mpi=list 2>&1 | grep -q pmix || skip "this Slurm has no PMIx (apt-get install slurm-wlm-basic-plugins)"
+grep -q pmix < <(srun --mpi=list 2>&1) || skip "this Slurm has no PMIx (apt-get install slurm-wlm-basic-plugins)"
 cd "$scratch" || exit 1
 export PATH=$root/build:$PATH
 launch() { srun --nodes=3 --overcommit --mpi=pmix --kill-on-bad-exit=1 --ntasks="$2" "${@:3}"; }

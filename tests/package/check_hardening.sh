@@ -8,7 +8,7 @@ build=${BUILD:-build}
 . tests/kit/counts.sh
 # has WHAT PATTERN FILE, has_not the same: a line of the file, or none, is like the pattern.
 has() { judge "$1" grep -qE -- "$2" "$3"; }
-has_not() { if ! grep -E -- "$2" "$3" | head -n 3 | grep .; then good; else bad "$1"; fi; }
+has_not() { if ! grep -m 3 -E -- "$2" "$3"; then good; else bad "$1"; fi; }
 
 # ---- what the linker has made ----
 for file in organ liborgan.so liborgan_mpi.so; do
