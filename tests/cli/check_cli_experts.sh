@@ -155,11 +155,16 @@ ends 0 width body -o narrow --heads 1 "${along[@]}" --quiet
 ends 0 prune body -o thin --method wanda -s 50 "${along[@]}" --quiet
 ends 0 quantize body -o coded -s int4-group32 --method gptq "${along[@]}" --quiet
 ends 0 audit body narrow --compensated --quiet
-refused 3 "n_shared_experts is 2: shared experts are as wide as so many routed ones" width body -o no --ffn 50% --multiple-of 4 "${along[@]}"
-for made in fewer healed lower found flat body narrow thin coded; do
+ends 0 width body -o lean --ffn 50% --multiple-of 4 "${along[@]}" --quiet
+prints "24 of 48 of the shared one"
+prints "Of the output of a shared expert "
+judge "the widths are others" test "$(jq -c '[.intermediate_size, .moe_intermediate_size, .n_shared_experts]' lean/config.json)" = '[24,12,2]'
+ends 0 audit body lean --compensated --quiet
+prints "24 of 48"
+for made in fewer healed lower found flat body narrow lean thin coded; do
     ends 0 perplexity $made --text tiny-moe/calibration.txt --max-tokens 200 --context 64 --quiet
 done
-rm -r groups fewer healed lower found flat body narrow thin coded
+rm -r groups fewer healed lower found flat body narrow lean thin coded
 
 # ---- refused ----
 refused 2 "is enough" experts tiny-moe -o no --keep 50% "${long[@]}" --memory 8M

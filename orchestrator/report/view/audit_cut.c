@@ -18,6 +18,8 @@ static const organ_field layers[] = {
     FIELD_WORDS("experts", "{kept_experts?{kept_experts:join}|}", ORGAN_FIELD_LEFT),
     FIELD_WORDS("channels", "{kept_channels?{kept_channels:size} of {channels}|}", 0),
     FIELD_WORDS_IF("layers.*.expert_channels", "of each expert", "{expert_channels?{expert_channels_after} of {expert_channels}|}", 0),
+    FIELD_WORDS_IF("layers.*.shared_channels", "of the shared one",
+                   "{shared_channels?{kept_shared_channels:size} of {shared_channels}|}", 0),
     FIELD_WORDS("heads of K and V", "{kept_kv_heads?{kept_kv_heads:size} of {kv_heads}: {kept_kv_heads:join}|}", ORGAN_FIELD_LEFT)};
 
 static const organ_field settings[] = {SETTING_FIELDS};

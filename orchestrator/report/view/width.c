@@ -10,6 +10,7 @@
     "{parameters.channels?{parameters.channels.after} of {parameters.channels.before} channels of each feed-forward stay}"                 \
     "{parameters.channels&parameters.expert_channels?, and }"                                                                              \
     "{parameters.expert_channels?{parameters.expert_channels.after} of {parameters.expert_channels.before} channels of each expert stay}"  \
+    "{parameters.shared_channels?, and {parameters.shared_channels.after} of {parameters.shared_channels.before} of the shared one}"       \
     "{parameters.channels&parameters.kv_heads?, and }"                                                                                     \
     "{parameters.expert_channels&!parameters.channels&parameters.kv_heads?, and }"                                                         \
     "{parameters.kv_heads?{parameters.kv_heads.after} of {parameters.kv_heads.before} heads of K and V, with "                             \
@@ -23,6 +24,7 @@ static const organ_item merits[] = {
     {NULL, "parameters, which were {elements_before:count}", "{elements_after:count}"},
     {"!dry_run&ffn", "of the output of a feed-forward is lost, on average", "{ffn.lost_percent:percent}"},
     {"!dry_run&experts", "of the output of an expert is lost, on average", "{experts.lost_percent:percent}"},
+    {"!dry_run&shared", "of the output of a shared expert is lost, on average", "{shared.lost_percent:percent}"},
     {"!dry_run&attention", "of the output of an attention is lost, on average", "{attention.lost_percent:percent}"}};
 
 #define OF "{what}{expert>-1? of expert {expert}|}"
@@ -43,6 +45,7 @@ static const organ_block blocks[] = {
         "{elements_after:count}."),
     SAY(ON_TEXT, "!dry_run&ffn", "Of the output of a feed-forward {ffn.lost_percent:percent} is lost on average."),
     SAY(ON_TEXT, "!dry_run&experts", "Of the output of an expert {experts.lost_percent:percent} is lost on average."),
+    SAY(ON_TEXT, "!dry_run&shared", "Of the output of a shared expert {shared.lost_percent:percent} is lost on average."),
     WARN(ON_ALL, "!dry_run&experts.by_norms",
          "{experts.by_norms:count} expert{experts.by_norms:s} saw no token of the text: {experts.by_norms=1?its|their} channels are chosen "
          "by "

@@ -77,16 +77,25 @@ static bool has_dense(const organ_cut_run *run)
     return false;
 }
 
+/* Whether shared experts are counted in widths of a routed one, so that they have no key of their own. */
+static size_t count_shared(const organ_cut_config *c)
+{
+    static const char *const keys[] = {"n_shared_experts", "num_shared_experts", "moe_num_shared_experts"};
+    for (size_t k = 0; k < COUNT_OF(keys); k++)
+        if (json_object_get(c->object, "moe_intermediate_size") && number_of(c, keys[k])) {
+            if (!organ_cut_shared_follow(c->run))
+                organ_cut_refuse(c, keys[k], ORGAN_CUT_SHARED_FOLLOW);
+            return 1;
+        }
+    return 0;
+}
+
 /* Where experts have no key of their own, intermediate_size is theirs. */
 static size_t edit_expert_channels(const organ_cut_config *c)
 {
     static const char *const own[] = {"moe_intermediate_size"}, *const common[] = {"intermediate_size"};
-    static const char *const shared[] = {"n_shared_experts", "num_shared_experts", "moe_num_shared_experts"};
     const organ_cut_run *const run = c->run;
     const bool has_own = json_object_get(c->object, own[0]) != NULL;
-    for (size_t k = 0; k < COUNT_OF(shared) && has_own; k++)
-        if (number_of(c, shared[k]))
-            organ_cut_refuse(c, shared[k], "shared experts are as wide as so many routed ones, and they keep their width");
     const size_t found = change_numbers(c, has_own ? own : common, 1, run->expert_channels_before, run->expert_channels_after);
     if (found && !has_own && has_dense(run) &&
         (run->channels_before != run->expert_channels_before || run->channels_after != run->expert_channels_after))
@@ -151,7 +160,7 @@ static void edit_names(const organ_cut_config *c)
 /* ---- all of it ---- */
 
 typedef struct found {
-    size_t experts, channels, expert_channels, heads, blocks;
+    size_t experts, channels, expert_channels, shared_channels, heads, blocks;
 } found;
 
 static organ_status check_found(const organ_cut_run *run, const organ_json_edit *config, const found *f, organ_error *error)
@@ -164,6 +173,8 @@ static organ_status check_found(const organ_cut_run *run, const organ_json_edit 
     } all[] = {{run->cuts_experts, f->experts, "experts", run->experts_before},
                {run->cuts_channels, f->channels, "channels of the feed-forward", run->channels_before},
                {run->cuts_expert_channels, f->expert_channels, "channels of an expert", run->expert_channels_before},
+               {run->cuts_shared_channels, f->shared_channels, "shared experts",
+                run->shared_channels_before / (run->expert_channels_before ? run->expert_channels_before : 1)},
                {run->cuts_heads, f->heads, "heads", (uint64_t)run->model->config.num_attention_heads},
                {run->cuts_blocks, f->blocks, "layers", run->layer_count}};
     for (size_t k = 0; k < COUNT_OF(all); k++)
@@ -178,6 +189,7 @@ static void edit_object(organ_cut_config *c, found *f)
     f->experts += c->run->cuts_experts ? edit_experts(c) : 0;
     f->channels += c->run->cuts_channels ? edit_channels(c) : 0;
     f->expert_channels += c->run->cuts_expert_channels ? edit_expert_channels(c) : 0;
+    f->shared_channels += c->run->cuts_expert_channels || c->run->cuts_shared_channels ? count_shared(c) : 0;
     f->heads += c->run->cuts_heads ? edit_heads(c) : 0;
     f->blocks += c->run->cuts_blocks ? edit_blocks(c) : 0;
     edit_names(c);

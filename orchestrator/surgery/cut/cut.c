@@ -88,7 +88,8 @@ static json_t *asked_json(const void *context, size_t l)
     return layer->dropped ? json_null()
                           : ORGAN_OBJECT(SET("experts", keep_json(&layer->experts)), SET("channels", keep_json(&layer->channels)),
                                          SET("kv_heads", keep_json(&layer->kv_heads)),
-                                         SET_IF(layer->expert_channels, "expert_channels", experts_digest(run, l)));
+                                         SET_IF(layer->expert_channels, "expert_channels", experts_digest(run, l)),
+                                         SET_IF(layer->shared_channels.numbers, "shared_channels", keep_json(&layer->shared_channels)));
 }
 
 static json_t *identity(void *context)
@@ -117,7 +118,7 @@ static json_t *layer_json(const void *context, size_t l)
     const organ_cut_run *const run = context;
     const organ_cut_facts *const f = &run->facts[l];
     const organ_cut_layer *const cut = &run->cut->layers[l];
-    const bool stays = f->becomes >= 0;
+    const bool stays = f->becomes >= 0, shared = stays && cut->shared_channels.numbers;
     return ORGAN_OBJECT(
         SET_COUNT("layer", l), SET_INDEX("becomes", f->becomes), SET_COUNT_OF("experts", f->experts, f->experts),
         SET("kept_experts", stays ? keep_json(&cut->experts) : json_null()),
@@ -126,7 +127,9 @@ static json_t *layer_json(const void *context, size_t l)
         SET_COUNT_OF("kv_heads", stays && cut->kv_heads.numbers, run->kv_heads_before),
         SET("kept_kv_heads", stays ? keep_json(&cut->kv_heads) : json_null()),
         SET_IF(stays && cut->expert_channels, "expert_channels", json_integer((json_int_t)run->expert_channels_before)),
-        SET_IF(stays && cut->expert_channels, "expert_channels_after", json_integer((json_int_t)run->expert_channels_after)));
+        SET_IF(stays && cut->expert_channels, "expert_channels_after", json_integer((json_int_t)run->expert_channels_after)),
+        SET_IF(shared, "shared_channels", json_integer((json_int_t)run->shared_channels_before)),
+        SET_IF(shared, "kept_shared_channels", keep_json(&cut->shared_channels)));
 }
 
 json_t *organ_cut_told(const organ_cut_run *run, uint64_t bytes_after)

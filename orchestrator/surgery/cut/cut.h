@@ -22,6 +22,7 @@ typedef struct organ_cut_layer {
     /* The channels of each routed expert of the donor, as many of one as of the other: rows of its gate and up, columns of its down. Of an
      * expert that is cut out it says nothing. NULL: all stay. */
     const organ_cut_keep *expert_channels;
+    organ_cut_keep shared_channels; /* of the expert that every token goes through beside the routed ones: as `channels` */
 } organ_cut_layer;
 
 typedef struct organ_cut_run organ_cut_run;
@@ -91,8 +92,9 @@ organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor,
 /* {"bytes_before", "bytes_after", "elements_before", "elements_after", "layers_after", "experts_before", "experts_after", "layers":
  * [{"layer", "becomes", "experts", "kept_experts", "channels", "kept_channels", "kv_heads", "kept_kv_heads"}], "settings": [{"where",
  * "key", "before", "after"}]}: what every such document has. A layer whose experts lose channels has "expert_channels" and
- * "expert_channels_after", how many of each. Layers that have no experts, or keep all channels, have null there; "becomes"
- * is null where a block was dropped, "before" where a setting is new, "after" where it is gone. NULL without memory. */
+ * "expert_channels_after", how many of each; one whose shared expert loses some has "shared_channels" and "kept_shared_channels".
+ * Layers that have no experts, or keep all channels, have null there; "becomes" is null where a block was dropped, "before" where a setting
+ * is new, "after" where it is gone. NULL without memory. */
 json_t *organ_cut_json(const organ_cut_run *run, const organ_unit_output *made);
 
 #endif

@@ -39,10 +39,10 @@ struct organ_cut_run {
     size_t layer_count; /* of the donor */
     organ_cut_facts *facts;
     size_t layers_after;
-    bool cuts_experts, cuts_blocks, cuts_channels, cuts_heads, cuts_expert_channels;
+    bool cuts_experts, cuts_blocks, cuts_channels, cuts_heads, cuts_expert_channels, cuts_shared_channels;
     uint32_t experts_before, experts_after;                                    /* of the layers that have some; 0: none has */
     uint64_t channels_before, channels_after, kv_heads_before, kv_heads_after; /* 0: no layer loses any */
-    uint64_t expert_channels_before, expert_channels_after;
+    uint64_t expert_channels_before, expert_channels_after, shared_channels_before, shared_channels_after;
     organ_shard_piece *pieces;
     organ_run_unit *units;
     size_t piece_count;
@@ -71,8 +71,8 @@ json_t *organ_cut_told(const organ_cut_run *run, uint64_t bytes_after);
 /* Checks the numbers of `cut` against the model, and settles the facts of each layer. */
 organ_status organ_cut_settle(organ_cut_run *run, organ_error *error);
 
-/* Channels of the feed-forward of a layer without experts, or (ORGAN_EXPERTS_ROUTED) of each of its routed experts; 0: it has none, or
- * their widths differ. */
+/* Channels of the feed-forward of a layer without experts, of its shared expert (ORGAN_EXPERTS_SHARED), or (ORGAN_EXPERTS_ROUTED) of each
+ * of its routed ones; 0: it has none, or their widths differ. */
 uint64_t organ_cut_channels(const organ_weights *weights, size_t layer, organ_experts experts);
 
 /* Whether the tensor is a router, its bias or another part of one; not the gate of a shared expert. */

@@ -148,15 +148,16 @@ static organ_status even_out(const organ_cut_run *run, size_t layer, const organ
     return ORGAN_OK;
 }
 
-enum { CHANNELS, KV_HEADS, EXPERT_CHANNELS };
+enum { CHANNELS, KV_HEADS, EXPERT_CHANNELS, SHARED_CHANNELS };
 
 static bool asks(const organ_cut_run *run, int what)
 {
     for (size_t l = 0; l < run->layer_count; l++) {
         const organ_cut_layer *const layer = &run->cut->layers[l];
-        const bool asked = what == CHANNELS   ? layer->channels.numbers != NULL
-                           : what == KV_HEADS ? layer->kv_heads.numbers != NULL
-                                              : layer->expert_channels != NULL;
+        const bool asked = what == CHANNELS          ? layer->channels.numbers != NULL
+                           : what == KV_HEADS        ? layer->kv_heads.numbers != NULL
+                           : what == SHARED_CHANNELS ? layer->shared_channels.numbers != NULL
+                                                     : layer->expert_channels != NULL;
         if (asked && run->facts[l].becomes >= 0)
             return true;
     }
@@ -191,6 +192,7 @@ static organ_status settle_widths(organ_cut_run *run, organ_error *error)
 {
     const int64_t kv = run->model->config.num_key_value_heads, heads = run->model->config.num_attention_heads;
     const bool channels = asks(run, CHANNELS), kv_heads = asks(run, KV_HEADS), of_experts = asks(run, EXPERT_CHANNELS);
+    const bool of_shared = asks(run, SHARED_CHANNELS);
     if (kv_heads && (heads < 1 || (kv >= 1 && heads % kv)))
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: %" PRId64 " query heads and %" PRId64
@@ -205,6 +207,9 @@ static organ_status settle_widths(organ_cut_run *run, organ_error *error)
             return error->status;
         if (of_experts && settle_experts_width(run, l, error))
             return error->status;
+        if (of_shared && even_out(run, l, &layer->shared_channels, organ_cut_channels(run->weights, l, ORGAN_EXPERTS_SHARED),
+                                  "channels of the shared expert", &run->shared_channels_before, &run->shared_channels_after, error))
+            return error->status;
         if (kv_heads)
             even_out(run, l, &layer->kv_heads, (uint64_t)(kv >= 1 ? kv : heads), "heads of K and V", &run->kv_heads_before,
                      &run->kv_heads_after, error);
@@ -212,6 +217,7 @@ static organ_status settle_widths(organ_cut_run *run, organ_error *error)
     run->cuts_channels = run->channels_after < run->channels_before;
     run->cuts_heads = run->kv_heads_after < run->kv_heads_before;
     run->cuts_expert_channels = run->expert_channels_after < run->expert_channels_before;
+    run->cuts_shared_channels = run->shared_channels_after < run->shared_channels_before;
     return error->status;
 }
 
@@ -237,7 +243,7 @@ organ_status organ_cut_settle(organ_cut_run *run, organ_error *error)
     if (check_even(run, error) || settle_widths(run, error))
         return error->status;
     if (!run->cuts_blocks && !run->cuts_experts && !run->cuts_channels && !run->cuts_heads && !run->cuts_expert_channels &&
-        !run->cut->resolved)
+        !run->cuts_shared_channels && !run->cut->resolved)
         return organ_fail(error, ORGAN_USAGE, "%s: all of it would stay: there is nothing to cut", model->path);
     return ORGAN_OK;
 }

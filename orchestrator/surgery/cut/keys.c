@@ -84,12 +84,20 @@ static void edit_expert_channels(const keys *k)
 {
     const organ_cut_run *const run = k->run;
     const bool own = find(k, "expert_feed_forward_length") != NULL;
-    if (number_of(k, "expert_shared_count") > 0 && !find(k, "expert_shared_feed_forward_length"))
-        refuse(k, "expert_shared_count", "shared experts are as wide as so many routed ones, and they keep their width");
-    else if (!own && run->cuts_channels)
+    if (!own && run->cuts_channels)
         refuse(k, "feed_forward_length", "it is the width of experts and of layers without them, which cannot be cut both");
     else
         change(k, own ? "expert_feed_forward_length" : "feed_forward_length", run->expert_channels_before, run->expert_channels_after);
+}
+
+/* Shared experts that are counted in widths of a routed one follow; others have a key of their own, and keep their channels. */
+static void check_shared(const keys *k)
+{
+    const bool counted = number_of(k, "expert_shared_count") > 0 && !find(k, "expert_shared_feed_forward_length");
+    if (counted && !organ_cut_shared_follow(k->run))
+        refuse(k, "expert_shared_count", ORGAN_CUT_SHARED_FOLLOW);
+    else if (!counted && k->run->cuts_shared_channels)
+        refuse(k, "expert_shared_feed_forward_length", "channels of shared experts can be cut only where it is not there");
 }
 
 static void edit_heads(const keys *k)
@@ -203,6 +211,8 @@ organ_status organ_cut_edit_keys(organ_cut_run *run, organ_error *error)
         change(&k, "feed_forward_length", run->channels_before, run->channels_after);
     if (run->cuts_expert_channels && !error->status)
         edit_expert_channels(&k);
+    if ((run->cuts_expert_channels || run->cuts_shared_channels) && !error->status)
+        check_shared(&k);
     if (run->cuts_heads && !error->status)
         edit_heads(&k);
     if (run->cuts_blocks && !error->status)

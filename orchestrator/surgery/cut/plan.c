@@ -12,8 +12,9 @@
 /* What stays of rows and columns, by the role of a tensor. */
 typedef struct layer_lists {
     organ_cut_keep gate_up; /* rows of both halves */
-    organ_cut_keep q;       /* rows of Q, columns of O */
-    organ_cut_keep kv;      /* rows of K, and of V */
+    organ_cut_keep shared_gate_up;
+    organ_cut_keep q;  /* rows of Q, columns of O */
+    organ_cut_keep kv; /* rows of K, and of V */
     organ_cut_keep qkv;
     organ_cut_keep *each_gate_up; /* rows of both halves of each routed expert */
 } layer_lists;
@@ -98,22 +99,32 @@ static organ_status list_experts(organ_cut_run *run, size_t layer, layer_lists *
     return ORGAN_OK;
 }
 
+/* Rows of both halves, of which each has `before`. */
+static organ_status list_halves(organ_cut_run *run, const organ_cut_keep *keep, uint64_t before, organ_cut_keep *halves, organ_error *error)
+{
+    uint32_t *const list = organ_arena_take(&run->arena, (2 * keep->count + 1) * sizeof *list);
+    if (!list)
+        return organ_fail_memory(error, run->model->path);
+    add_rows(halves, list, keep, 1, 0);
+    add_rows(halves, list, keep, 1, before);
+    return ORGAN_OK;
+}
+
 static organ_status make_lists(organ_cut_run *run, size_t layer, layer_lists *lists, organ_error *error)
 {
     const organ_cut_layer *const cut = &run->cut->layers[layer];
     *lists = (layer_lists){0};
-    if (cut->kv_heads.numbers && run->facts[layer].becomes >= 0 && list_heads(run, layer, &cut->kv_heads, lists, error))
-        return error->status;
-    if (cut->expert_channels && run->facts[layer].becomes >= 0 && list_experts(run, layer, lists, error))
-        return error->status;
-    if (!cut->channels.numbers || run->facts[layer].becomes < 0)
+    if (run->facts[layer].becomes < 0)
         return ORGAN_OK;
-    uint32_t *const list = organ_arena_take(&run->arena, (2 * cut->channels.count + 1) * sizeof *list);
-    if (!list)
-        return organ_fail_memory(error, run->model->path);
-    add_rows(&lists->gate_up, list, &cut->channels, 1, 0);
-    add_rows(&lists->gate_up, list, &cut->channels, 1, run->channels_before);
-    return ORGAN_OK;
+    if (cut->kv_heads.numbers && list_heads(run, layer, &cut->kv_heads, lists, error))
+        return error->status;
+    if (cut->expert_channels && list_experts(run, layer, lists, error))
+        return error->status;
+    if (cut->channels.numbers && list_halves(run, &cut->channels, run->channels_before, &lists->gate_up, error))
+        return error->status;
+    if (cut->shared_channels.numbers)
+        list_halves(run, &cut->shared_channels, run->shared_channels_before, &lists->shared_gate_up, error);
+    return error->status;
 }
 
 /* ---- shares of a tensor ---- */
@@ -156,21 +167,27 @@ static organ_status share_experts(const organ_cut_run *run, const organ_tensor *
     return ORGAN_OK;
 }
 
+/* Of a feed-forward: rows of gate and up, columns of down. */
+static void share_rows_and_cols(const organ_tensor *t, organ_role role, const organ_cut_keep *keep, const organ_cut_keep *gate_up,
+                                organ_cut_shares *shares)
+{
+    if (role == ORGAN_ROLE_GATE || role == ORGAN_ROLE_UP)
+        shares->rows = *keep;
+    else if (role == ORGAN_ROLE_GATE_UP)
+        shares->rows = *gate_up;
+    else if (role == ORGAN_ROLE_DOWN && t->anatomy.role != ORGAN_ROLE_BIAS)
+        shares->cols = *keep;
+}
+
 static organ_status share_channels(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists, organ_cut_shares *shares,
                                    organ_error *error)
 {
-    const organ_cut_keep *const keep = &run->cut->layers[t->anatomy.layer].channels;
     const organ_role role = owner_role(run, t);
     if (run->facts[t->anatomy.layer].experts)
         return organ_fail(error, ORGAN_USAGE, "%s: layer %d has experts: channels that all of them share cannot be cut", run->model->path,
                           (int)t->anatomy.layer);
-    if (role == ORGAN_ROLE_GATE || role == ORGAN_ROLE_UP)
-        shares->rows = *keep;
-    else if (role == ORGAN_ROLE_GATE_UP)
-        shares->rows = lists->gate_up;
-    else if (role == ORGAN_ROLE_DOWN && t->anatomy.role != ORGAN_ROLE_BIAS)
-        shares->cols = *keep;
-    else if (role == ORGAN_ROLE_OTHER && (strstr(t->name, "mlp.") || strstr(t->name, "ffn_")))
+    share_rows_and_cols(t, role, &run->cut->layers[t->anatomy.layer].channels, &lists->gate_up, shares);
+    if (role == ORGAN_ROLE_OTHER && (strstr(t->name, "mlp.") || strstr(t->name, "ffn_")))
         return refuse(t, "it is not known what it does in the feed-forward: channels cannot be cut", error);
     return ORGAN_OK;
 }
@@ -249,6 +266,8 @@ static organ_status share(const organ_cut_run *run, const organ_tensor *t, const
         return error->status;
     if (cut->expert_channels && share_expert_channels(run, t, lists, shares, error))
         return error->status;
+    if (cut->shared_channels.numbers && t->anatomy.experts == ORGAN_EXPERTS_SHARED)
+        share_rows_and_cols(t, owner_role(run, t), &cut->shared_channels, &lists->shared_gate_up, shares);
     return cut->kv_heads.numbers ? share_heads(run, t, lists, shares, error) : ORGAN_OK;
 }
 

@@ -182,16 +182,21 @@ static organ_status find_blocks(organ_cut_recovery *r, organ_error *error)
 
 /* ---- what is in a block ---- */
 
-/* The weight of that role in a layer, not one of an expert; NULL: none. */
-static const organ_weight *weight_of(const organ_weights *weights, size_t layer, organ_role role)
+/* The weight of that role in a layer, not one of a routed expert; NULL: none. */
+static const organ_weight *weight_among(const organ_weights *weights, size_t layer, organ_role role, organ_experts experts)
 {
     for (size_t k = 0; k < weights->count; k++) {
         const organ_weight *const w = &weights->weights[k];
-        if (w->anatomy.layer == (int32_t)layer && w->anatomy.role == role && w->anatomy.experts == ORGAN_EXPERTS_NONE && w->rank == 2 &&
+        if (w->anatomy.layer == (int32_t)layer && w->anatomy.role == role && w->anatomy.experts == experts && w->rank == 2 &&
             (role != ORGAN_ROLE_ROUTER || organ_cut_is_router(w->name)))
             return w;
     }
     return NULL;
+}
+
+static const organ_weight *weight_of(const organ_weights *weights, size_t layer, organ_role role)
+{
+    return weight_among(weights, layer, role, ORGAN_EXPERTS_NONE);
 }
 
 /* How many of something a layer has, and which rows of which weights they are. */
@@ -247,15 +252,31 @@ static uint64_t count_channels(const organ_model *model, const organ_weights *we
     return down ? down->shape[1] : 0;
 }
 
-static organ_status digest_channels(const side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error)
+static uint64_t count_shared_channels(const organ_model *model, const organ_weights *weights, size_t layer)
+{
+    (void)model;
+    return organ_cut_channels(weights, layer, ORGAN_EXPERTS_SHARED);
+}
+
+static organ_status digest_rows(const side *s, size_t layer, organ_experts experts, uint64_t count, uint64_t *digests, organ_error *error)
 {
     static const organ_role roles[] = {ORGAN_ROLE_UP, ORGAN_ROLE_GATE, ORGAN_ROLE_GATE_UP};
     for (size_t k = 0; k < sizeof roles / sizeof *roles; k++) {
-        const organ_weight *const w = weight_of(s->weights, layer, roles[k]);
+        const organ_weight *const w = weight_among(s->weights, layer, roles[k], experts);
         if (w && fold_rows(s, w, (rows_of){0, 1, 0, count, 0}, digests, error))
             return error->status;
     }
     return ORGAN_OK;
+}
+
+static organ_status digest_channels(const side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error)
+{
+    return digest_rows(s, layer, ORGAN_EXPERTS_NONE, count, digests, error);
+}
+
+static organ_status digest_shared_channels(const side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error)
+{
+    return digest_rows(s, layer, ORGAN_EXPERTS_SHARED, count, digests, error);
 }
 
 /* Heads of K and V, by the configuration of the model itself. */
@@ -286,7 +307,8 @@ static organ_status digest_heads(const side *s, size_t layer, uint64_t count, ui
 
 static const kind kinds[] = {{"expert", count_experts, digest_experts, digest_matrices},
                              {"channel", count_channels, digest_channels, NULL},
-                             {"head of K and V", count_heads, digest_heads, NULL}};
+                             {"head of K and V", count_heads, digest_heads, NULL},
+                             {"shared expert: channel", count_shared_channels, digest_shared_channels, NULL}};
 
 static organ_status find_kept(organ_cut_recovery *r, const kind *k, size_t layer, size_t becomes, organ_cut_keep *keep, organ_error *error)
 {
@@ -385,7 +407,7 @@ organ_status organ_cut_recover(organ_cut_recovery *r, organ_error *error)
         return error->status;
     for (size_t l = 0, becomes = 0; l < r->layer_count && !error->status; l++) {
         organ_cut_layer *const layer = &r->layers[l];
-        organ_cut_keep *const keeps[] = {&layer->experts, &layer->channels, &layer->kv_heads};
+        organ_cut_keep *const keeps[] = {&layer->experts, &layer->channels, &layer->kv_heads, &layer->shared_channels};
         if (layer->dropped)
             continue;
         for (size_t k = 0; k < sizeof kinds / sizeof *kinds && !error->status; k++)

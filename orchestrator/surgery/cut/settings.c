@@ -50,6 +50,12 @@ bool organ_cut_period_holds(const organ_cut_run *run, size_t layers, uint64_t pe
     return true;
 }
 
+bool organ_cut_shared_follow(const organ_cut_run *run)
+{
+    return run->shared_channels_before && run->expert_channels_before &&
+           run->shared_channels_before * run->expert_channels_after == run->shared_channels_after * run->expert_channels_before;
+}
+
 const char *organ_cut_groups_fault(const organ_cut_run *run, uint64_t groups, uint64_t used, uint64_t chosen)
 {
     const uint64_t size = groups ? run->experts_before / groups : 0, left = groups ? run->experts_after / groups : 0;

@@ -35,6 +35,11 @@ bool organ_cut_period_holds(const organ_cut_run *run, size_t layers, uint64_t pe
 /* Groups of experts, of which a router chooses some first: each must keep as many. NULL: that is so; else a sentence why it cannot be. */
 const char *organ_cut_groups_fault(const organ_cut_run *run, uint64_t groups, uint64_t used, uint64_t chosen);
 
+/* Whether shared experts keep the same part of their channels as routed ones; else why they must, where a configuration counts them in
+ * widths of a routed one. */
+bool organ_cut_shared_follow(const organ_cut_run *run);
+#define ORGAN_CUT_SHARED_FOLLOW "shared experts are as wide as so many routed ones: of both the same part of the channels must stay"
+
 /* ---- layers.c ---- */
 
 /* What is said of single layers, where blocks are dropped. */

@@ -24,7 +24,9 @@ json_t *organ_width_parameters(void *context)
     return ORGAN_OBJECT(SET_BYTES_OF("ffn", o->ffn), SET_BYTES_OF("heads", o->heads), SET_TEXT("score", o->score),
                         SET_FLAG("resolve", !o->no_resolve), SET_REAL("damping", ORGAN_NARROW_DAMPING), SET_COUNT("samples", o->samples),
                         SET_COUNT("context", o->context), SET("channels", share_json(job, ORGAN_WIDTH_CHANNELS)),
-                        SET("expert_channels", share_json(job, ORGAN_WIDTH_EXPERTS)), SET("kv_heads", share_json(job, ORGAN_WIDTH_HEADS)));
+                        SET("expert_channels", share_json(job, ORGAN_WIDTH_EXPERTS)),
+                        SET_IF(job->shares[ORGAN_WIDTH_SHARED].keep, "shared_channels", share_json(job, ORGAN_WIDTH_SHARED)),
+                        SET("kv_heads", share_json(job, ORGAN_WIDTH_HEADS)));
 }
 
 json_t *organ_width_identity(void *context)
@@ -124,6 +126,10 @@ static json_t *definitions_json(const organ_width_job *job)
                json_string("Each expert chooses its own channels, by the tokens that are routed to it, each times the weight that it takes "
                            "the expert's output by. Of an expert that no token was routed to those stay for which the product of the norms "
                            "of the row of gate, the row of up and the column of down is greatest, with their values.")),
+        SET_IF(
+            job->shares[ORGAN_WIDTH_SHARED].keep, "shared",
+            json_string("The expert that every token goes through is as wide as so many routed ones, and keeps as many times what one of "
+                        "these keeps: its channels are chosen as those of a feed-forward.")),
         SET_TEXT("values", job->options->no_resolve
                                ? "What stays keeps its values."
                                : "The columns that stay of the down (output) projections are the least-squares solution "
@@ -137,6 +143,7 @@ json_t *organ_width_document(void *context, const organ_cut_run *run, const orga
         organ_cut_json(run, made),
         ORGAN_OBJECT(SET_HELD("calibration", job->calibration), SET("memory", memory_json(job)),
                      SET("ffn", means_json(job, ORGAN_WIDTH_CHANNELS)), SET("experts", means_json(job, ORGAN_WIDTH_EXPERTS)),
+                     SET_IF(job->shares[ORGAN_WIDTH_SHARED].keep, "shared", means_json(job, ORGAN_WIDTH_SHARED)),
                      SET("attention", means_json(job, ORGAN_WIDTH_HEADS)),
                      SET("projections", organ_json_rows(job->part_count, part_json, job)), SET("definitions", definitions_json(job))));
 }

@@ -14,6 +14,7 @@
 typedef enum organ_width_kind {
     ORGAN_WIDTH_CHANNELS, /* of feed-forwards without experts */
     ORGAN_WIDTH_EXPERTS,  /* channels of routed experts, each its own */
+    ORGAN_WIDTH_SHARED,   /* of the expert that every token goes through, where it is as wide as so many routed ones */
     ORGAN_WIDTH_HEADS,    /* heads of K and V with their query heads */
     ORGAN_WIDTH_KINDS
 } organ_width_kind;

@@ -7,12 +7,13 @@
 
 organ_width_kind organ_width_kind_of(const organ_tensor *t)
 {
-    if (t->anatomy.layer < 0 || t->anatomy.experts == ORGAN_EXPERTS_SHARED ||
-        (t->anatomy.role != ORGAN_ROLE_DOWN && t->anatomy.role != ORGAN_ROLE_O))
+    if (t->anatomy.layer < 0 || (t->anatomy.role != ORGAN_ROLE_DOWN && t->anatomy.role != ORGAN_ROLE_O))
         return ORGAN_WIDTH_KINDS;
     if (t->anatomy.role == ORGAN_ROLE_O)
         return ORGAN_WIDTH_HEADS;
-    return t->anatomy.experts == ORGAN_EXPERTS_NONE ? ORGAN_WIDTH_CHANNELS : ORGAN_WIDTH_EXPERTS;
+    return t->anatomy.experts == ORGAN_EXPERTS_NONE     ? ORGAN_WIDTH_CHANNELS
+           : t->anatomy.experts == ORGAN_EXPERTS_SHARED ? ORGAN_WIDTH_SHARED
+                                                        : ORGAN_WIDTH_EXPERTS;
 }
 
 /* Rows by columns, or of experts a stack of such. */
@@ -21,7 +22,7 @@ static organ_status check_shape(const organ_width_job *job, const organ_tensor *
     const organ_width_kind kind = organ_width_kind_of(t);
     const uint64_t experts = kind == ORGAN_WIDTH_EXPERTS ? organ_cut_experts(job->model, (size_t)t->anatomy.layer) : 0;
     const bool stack = kind == ORGAN_WIDTH_EXPERTS && t->anatomy.expert < 0;
-    static const char *const what[] = {"channels", "channels of an expert", "heads of K and V"};
+    static const char *const what[] = {"channels", "channels of an expert", "channels of a shared expert", "heads of K and V"};
     if (t->rank != (stack ? 3 : 2) || t->shape[t->rank - 1] != share->whole * share->columns)
         return organ_fail(error, ORGAN_USAGE, "%s: '%s' has not the %zu columns of %zu %s", job->model->path, t->name,
                           share->whole * share->columns, share->whole, what[kind]);
@@ -130,7 +131,9 @@ static void tell_part(organ_width_job *job, const organ_width_part *part)
     if (part->kind == ORGAN_WIDTH_EXPERTS)
         job->experts[(size_t)(layer->expert_channels - job->experts) + (a->expert < 0 ? (size_t)part->matrix : (size_t)a->expert)] = keep;
     else
-        *(part->kind == ORGAN_WIDTH_HEADS ? &layer->kv_heads : &layer->channels) = keep;
+        *(part->kind == ORGAN_WIDTH_HEADS    ? &layer->kv_heads
+          : part->kind == ORGAN_WIDTH_SHARED ? &layer->shared_channels
+                                             : &layer->channels) = keep;
 }
 
 /* The numbers in it are those that the parts choose later. */

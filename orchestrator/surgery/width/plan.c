@@ -90,12 +90,33 @@ static organ_status wish_channels(organ_width_job *job, organ_width_kind kind, o
     return read_wish(&(wish){"ffn", o->ffn, what, share->whole, share->multiple}, &share->keep, error);
 }
 
+/* A shared expert that is as wide as so many routed ones goes with them; one with a width of its own, behind a gate, stays as it is. */
+static organ_status follow_experts(organ_width_job *job, organ_error *error)
+{
+    const organ_width_share *const one = &job->shares[ORGAN_WIDTH_EXPERTS];
+    organ_width_share *const shared = &job->shares[ORGAN_WIDTH_SHARED];
+    organ_forward_config config;
+    if (organ_forward_config_read(job->model, &config, error) != ORGAN_OK)
+        return error->status;
+    const bool counted = !config.shared_gated;
+    organ_forward_config_release(&config);
+    if (!counted)
+        return ORGAN_OK;
+    if (shared->whole % one->whole)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: its shared expert has %zu channels, which are not those of so many routed ones of %zu", job->model->path,
+                          shared->whole, one->whole);
+    shared->keep = shared->whole / one->whole * one->keep;
+    shared->multiple = one->multiple;
+    return ORGAN_OK;
+}
+
 static organ_status plan_ffn(organ_width_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
     for (size_t t = 0; t < model->tensor_count && !error->status; t++) {
         const organ_width_kind kind = organ_width_kind_of(&model->tensors[t]);
-        if (kind == ORGAN_WIDTH_CHANNELS || kind == ORGAN_WIDTH_EXPERTS)
+        if (kind < ORGAN_WIDTH_HEADS)
             take_width(job, &model->tensors[t], error);
     }
     const size_t dense = job->shares[ORGAN_WIDTH_CHANNELS].whole, experts = job->shares[ORGAN_WIDTH_EXPERTS].whole;
@@ -104,9 +125,9 @@ static organ_status plan_ffn(organ_width_job *job, organ_error *error)
     if (!error->status && dense && experts && !strchr(job->options->ffn, '%'))
         return organ_fail(error, ORGAN_USAGE, "--ffn %s: %s has feed-forwards of %zu channels and experts of %zu: say which share stays",
                           job->options->ffn, model->path, dense, experts);
-    if (error->status || wish_channels(job, ORGAN_WIDTH_CHANNELS, error))
+    if (error->status || wish_channels(job, ORGAN_WIDTH_CHANNELS, error) || wish_channels(job, ORGAN_WIDTH_EXPERTS, error))
         return error->status;
-    return wish_channels(job, ORGAN_WIDTH_EXPERTS, error);
+    return experts && job->shares[ORGAN_WIDTH_SHARED].whole ? follow_experts(job, error) : ORGAN_OK;
 }
 
 /* llama.cpp takes the heads of these to be as wide as the hidden size together, whatever attention.key_length says. */

@@ -11,7 +11,8 @@ ORGAN_API_BEGIN
 
 typedef struct organ_width_options {
     const char *model, *output;
-    const char *ffn;         /* what stays of the channels of each feed-forward and of each expert: "75%", or how many; NULL: all */
+    const char *ffn;         /* what stays of the channels of each feed-forward and of each expert: "75%", or how many; NULL: all. A shared
+                              * expert that is as wide as so many routed ones follows these, one with a width of its own keeps it */
     const char *heads;       /* the same of the heads of K and V */
     unsigned multiple_of;    /* the channels that stay are a multiple of it; 0: 256 of a GGUF model that has so many or more, else 32 */
     const char *calibration; /* a text file */
@@ -30,9 +31,8 @@ typedef struct organ_width_options {
  * with WIDTH_REPORT.md and .html in the output's organ/ folder, beside a single file under its name; the caller releases it; NULL on
  * error. What is chosen so far lies in .NAME.organ-choice.organ-partial beside the output until that is whole: a run that ends with
  * ORGAN_INTERRUPTED or ORGAN_IO is continued by `resume` to the same bytes. ORGAN_USAGE for options that do not go together, shares that
- * leave nothing or all, a text that is too short, memory that is too little, a model whose layers have other widths than one another, or
- * shared experts; ORGAN_BAD_INPUT for weights that are packed or not finite, and an architecture that is not
- * known; else the errors of organ_cut_make. */
+ * leave nothing or all, a text that is too short, memory that is too little, a model whose layers have other widths than one another;
+ * ORGAN_BAD_INPUT for weights that are packed or not finite, and an architecture that is not known; else the errors of organ_cut_make. */
 organ_status organ_width(const organ_width_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
                          organ_error *error);
 

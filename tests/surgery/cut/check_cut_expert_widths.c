@@ -122,8 +122,6 @@ START_TEST(stacks_of_gguf)
     ck_assert_int_eq(organ_model_open(scratch_path("own.gguf"), &made, &error), ORGAN_OK);
     ck_assert_int_eq(organ_gguf_integer(made->gguf, "qwen3moe.feed_forward_length", 0), 32);
     organ_model_close(made);
-    rig_gguf(KEYS "qwen3moe.expert_feed_forward_length=96 qwen3moe.expert_shared_count=1", TENSORS);
-    cut_refused((cut_way){.cut = "x0:0-31/32-63"}, ORGAN_BAD_INPUT, "shared experts are as wide as so many routed ones");
     rig_gguf(KEYS "qwen3moe.expert_feed_forward_length=64", TENSORS);
     cut_refused((cut_way){.cut = "x0:0-31/32-63"}, ORGAN_BAD_INPUT, "'qwen3moe.expert_feed_forward_length' is not the 96");
 }
@@ -149,6 +147,65 @@ START_TEST(dense_layers_beside_experts)
 }
 END_TEST
 
+/* A shared expert that is as wide as two routed ones keeps twice as many channels as one of these. */
+#define SHARED M "shared_experts."
+
+START_TEST(shared_experts_follow)
+{
+    static const char tensors[] = ROUTER EXPERT(0) EXPERT(1) SHARED "gate_proj.weight BF16 12,16\n" SHARED
+                                                                    "up_proj.weight BF16 12,16\n" SHARED "down_proj.weight BF16 16,12\n";
+    static const char fused[] = ROUTER EXPERT(0) EXPERT(1) SHARED "gate_up_proj.weight BF16 24,16\n" SHARED "down_proj.weight BF16 16,12\n";
+    char lines[2048] = M "gate.weight = " M "gate.weight\n";
+    add_expert(lines, 0, 0, "1,4");
+    add_expert(lines, 1, 1, "0,5");
+    const size_t routed = strlen(lines);
+    rig_donor(QWEN "\"n_shared_experts\": 2, " WIDTH, tensors);
+    must_cut("out", (cut_way){.cut = "x0:1,4/0,5 s0:0,3,6,11"});
+    strcat(lines, SHARED "gate_proj.weight = " SHARED "gate_proj.weight 0:0,3,6,11\n" SHARED "up_proj.weight = " SHARED
+                         "up_proj.weight 0:0,3,6,11\n" SHARED "down_proj.weight = " SHARED "down_proj.weight 1:0,3,6,11\n");
+    made_of("out", lines);
+    ck_assert_str_eq(config_says("out", "moe_intermediate_size"), "2");
+    ck_assert_str_eq(config_says("out", "n_shared_experts"), "2");
+    must_cut("healed", (cut_way){.cut = "x0:1,4/0,5 s0:0,3,6,11", .resolved = "down_proj.weight"});
+    cut_refused((cut_way){.cut = "x0:1,4/0,5"}, ORGAN_BAD_INPUT,
+                "n_shared_experts is 2: shared experts are as wide as so many routed ones");
+    cut_refused((cut_way){.cut = "x0:1,4/0,5 s0:0,3,6"}, ORGAN_BAD_INPUT, "of both the same part of the channels must stay");
+    cut_refused((cut_way){.cut = "s0:0,3,6,11"}, ORGAN_BAD_INPUT, "of both the same part of the channels must stay");
+    cut_refused((cut_way){.cut = "x0:1,4/0,5 s0:0,3,6,12"}, ORGAN_USAGE, "number 12 of the kept channels of the shared expert");
+    rig_donor(QWEN "\"n_shared_experts\": 2, " WIDTH, fused);
+    must_cut("fused", (cut_way){.cut = "x0:1,4/0,5 s0:0,3,6,11"});
+    lines[routed] = '\0';
+    strcat(lines, SHARED "gate_up_proj.weight = " SHARED "gate_up_proj.weight 0:0,3,6,11,12,15,18,23\n" SHARED "down_proj.weight = " SHARED
+                         "down_proj.weight 1:0,3,6,11\n");
+    made_of("fused", lines);
+    rig_donor(QWEN WIDTH, tensors);
+    cut_refused((cut_way){.cut = "x0:1,4/0,5 s0:0,3,6,11"}, ORGAN_BAD_INPUT, "known to be the number of shared experts, 2 by the tensors");
+    rig_donor(QWEN "\"n_shared_experts\": 2, " WIDTH, ROUTER EXPERT(0) EXPERT(1));
+    cut_refused((cut_way){.cut = "x0:1,4/0,5 s0:0,3"}, ORGAN_USAGE, "layer 0 has no channels of the shared expert to cut");
+}
+END_TEST
+
+START_TEST(shared_experts_of_gguf)
+{
+    static const char tensors[] =
+        TENSORS "blk.0.ffn_gate_shexp.weight F16 192,32\nblk.0.ffn_up_shexp.weight F16 192,32\nblk.0.ffn_down_shexp.weight F16 32,192\n";
+    organ_model *made = NULL;
+    organ_error error = {0};
+    rig_gguf(KEYS "qwen3moe.expert_feed_forward_length=96 qwen3moe.expert_shared_count=2", tensors);
+    must_cut("out.gguf", (cut_way){.cut = "x0:0-31/32-63 s0:64-127"});
+    ck_assert_int_eq(organ_model_open(scratch_path("out.gguf"), &made, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_gguf_integer(made->gguf, "qwen3moe.expert_feed_forward_length", 0), 32);
+    ck_assert_int_eq(organ_gguf_integer(made->gguf, "qwen3moe.expert_shared_count", 0), 2);
+    organ_model_close(made);
+    cut_refused((cut_way){.cut = "x0:0-31/32-63"}, ORGAN_BAD_INPUT, "'qwen3moe.expert_shared_count' is 2: shared experts are as wide");
+    cut_refused((cut_way){.cut = "x0:0-31/32-63 s0:64-95"}, ORGAN_BAD_INPUT, "of both the same part of the channels must stay");
+    rig_gguf(KEYS "qwen3moe.expert_feed_forward_length=96 qwen3moe.expert_shared_count=2 qwen3moe.expert_shared_feed_forward_length=192",
+             tensors);
+    must_cut("own.gguf", (cut_way){.cut = "x0:0-31/32-63"});
+    cut_refused((cut_way){.cut = "x0:0-31/32-63 s0:64-127"}, ORGAN_BAD_INPUT, "channels of shared experts can be cut only where it is not");
+}
+END_TEST
+
 START_TEST(channels_that_cannot_be)
 {
     rig_donor(QWEN WIDTH, ROUTER EXPERT(0) EXPERT(1));
@@ -158,8 +215,6 @@ START_TEST(channels_that_cannot_be)
     cut_refused((cut_way){.cut = "x0:/0,5"}, ORGAN_USAGE, "would have no channels of an expert left");
     cut_refused((cut_way){.cut = "x0:0-5/0-5"}, ORGAN_USAGE, "nothing to cut");
     cut_refused((cut_way){.cut = "c0:0,1"}, ORGAN_USAGE, "no channels of the feed-forward to cut");
-    rig_donor(QWEN "\"n_shared_experts\": 1, " WIDTH, ROUTER EXPERT(0) EXPERT(1));
-    cut_refused((cut_way){.cut = "x0:1,4/0,5"}, ORGAN_BAD_INPUT, "shared experts are as wide as so many routed ones");
     rig_donor(QWEN "\"moe_intermediate_size\": [6, 6]}", ROUTER EXPERT(0) EXPERT(1));
     cut_refused((cut_way){.cut = "x0:1,4/0,5"}, ORGAN_BAD_INPUT, "a list gives each layer its own number");
     rig_donor(QWEN "\"moe_intermediate_size\": 7}", ROUTER EXPERT(0) EXPERT(1));
@@ -197,6 +252,25 @@ static void tamper(const char *output, const char *name, uint64_t at)
     organ_model_close(model);
 }
 
+START_TEST(an_audit_finds_other_shared_channels)
+{
+    organ_error error;
+    rig_donor(QWEN "\"n_shared_experts\": 1, " WIDTH, ROUTER EXPERT(0) EXPERT(1) SHARED
+              "gate_proj.weight BF16 6,16\n" SHARED "up_proj.weight BF16 6,16\n" SHARED "down_proj.weight BF16 16,6\n");
+    must_cut("out", (cut_way){.cut = "x0:1,4/0,5 s0:2,3"});
+    const json_t *const layer = json_array_get(json_object_get(audit_report, "layers"), 0);
+    ck_assert_int_eq(json_integer_value(json_object_get(layer, "shared_channels")), 6);
+    ck_assert_uint_eq(json_array_size(json_object_get(layer, "kept_shared_channels")), 2);
+    ck_assert_int_eq(json_integer_value(json_array_get(json_object_get(layer, "kept_shared_channels"), 1)), 3);
+    tamper("out", SHARED "up_proj.weight", 5);
+    audit_finds("out", true, "layer 0: shared expert: channel 0 of");
+    tamper("out", SHARED "up_proj.weight", 5);
+    tamper("out", SHARED "down_proj.weight", 5);
+    audit_finds("out", false, SHARED "down_proj.weight");
+    ck_assert_int_eq(audit_cut("out", true, &error), ORGAN_OK);
+}
+END_TEST
+
 START_TEST(an_audit_finds_other_channels)
 {
     static const struct {
@@ -226,11 +300,12 @@ Suite *cut_expert_widths_suite(void)
     const suite_case cases[] = {
         {"experts",
          {tensors_of_each_expert, stacks_of_experts, experts_and_channels, experts_of_mixtral, packed_stacks, stacks_of_gguf,
-          dense_layers_beside_experts, channels_that_cannot_be}},
+          dense_layers_beside_experts, shared_experts_follow, shared_experts_of_gguf, channels_that_cannot_be}},
     };
     Suite *const suite = suite_of("cut expert widths", cases, sizeof cases / sizeof *cases, cut_setup, cut_teardown);
     TCase *const audits = tcase_create("audits");
     tcase_add_checked_fixture(audits, cut_setup, cut_teardown);
+    tcase_add_test(audits, an_audit_finds_other_shared_channels);
     tcase_add_loop_test(audits, an_audit_finds_other_channels, 0, 2);
     suite_add_tcase(suite, audits);
     return suite;

@@ -244,7 +244,10 @@ static void read_cut(const char *words, organ_cut_layer *layers, uint32_t (*list
             s = read_experts(s + 1, lists[used++], &layers[layer]);
             continue;
         }
-        organ_cut_keep *const keep = kind == 'e' ? &layers[layer].experts : kind == 'c' ? &layers[layer].channels : &layers[layer].kv_heads;
+        organ_cut_keep *const keep = kind == 'e'   ? &layers[layer].experts
+                                     : kind == 'c' ? &layers[layer].channels
+                                     : kind == 's' ? &layers[layer].shared_channels
+                                                   : &layers[layer].kv_heads;
         keep->numbers = lists[used];
         s = read_numbers(s + 1, lists[used++], &keep->count);
     }

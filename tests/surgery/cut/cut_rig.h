@@ -12,7 +12,8 @@
 #define RIG_LAYERS 12
 
 /* What is cut, as words: "e0:1,3 d2 c1:0,1 h0:1" keeps experts 1 and 3 of layer 0, drops layer 2, keeps channels 0 and 1 of layer 1 and the
- * head 1 of K and V of layer 0; "x0:1,2/0,3" keeps channels 1 and 2 of expert 0 of layer 0, 0 and 3 of its expert 1. 0-31 is a range. */
+ * head 1 of K and V of layer 0; "x0:1,2/0,3" keeps channels 1 and 2 of expert 0 of layer 0, 0 and 3 of its expert 1, "s0:1,2" those of its
+ * shared expert. 0-31 is a range. */
 typedef struct cut_way {
     const char *donor;    /* a name in the scratch directory; NULL: "donor", or "donor.gguf" where there is one */
     const char *cut;      /* NULL: "e0:1,3" */
