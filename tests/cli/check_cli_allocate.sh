@@ -7,6 +7,7 @@ text=tiny-qwen2/calibration.txt
 targets=(--targets '*.self_attn.[kv]_proj.weight,*.2.mlp.up_proj.weight')
 short=(--calibration $text --samples 4 --context 64 --allocate-tokens 256)
 methods="physarum-v1 magnitude wanda sparsegpt"
+if in_part; then methods="magnitude sparsegpt"; fi
 if sampled; then short[-1]=64 methods=magnitude; fi
 prune=(prune tiny-qwen2 "${targets[@]}" "${short[@]}" --allocate global)
 

@@ -34,6 +34,7 @@ judge "config.json is another one than quantize writes" cmp -s both/config.json 
 ends 0 dequantize tiny-qwen2 -o donor --quiet
 methods="sparsegpt alps physarum-v2 physarum-v3" schemes="fp8-block128 fp8-tensor int8-channel" first='*.0.mlp.*_proj.weight'
 some=(--targets '*.[02].*_proj.weight') half_of_some=1075200
+if in_part; then some=(--targets '*.[02].self_attn.*_proj.weight') half_of_some=245760; fi
 if sampled; then methods="sparsegpt physarum-v3" schemes=fp8-block128 first='*.0.mlp.up_proj.weight' some=("${targets[@]}") half_of_some=$masked; fi
 for method in $methods; do
     ends 0 prune tiny-qwen2 -o $method --method $method --pattern 2:4 "${short[@]}" "${some[@]}" --then int3-group32

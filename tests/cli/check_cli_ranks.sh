@@ -42,9 +42,11 @@ says 'mpirun has started 4 processes, but MPI sees 1 of them'
 judge "something was made" test ! -e new
 
 # ---- the same bytes ----
+# `ninja test-ranks` runs every verb by 2, 3, 7 and 16.
 counts="2 3 7"
 same 1 prune tiny-qwen2
 counts="2 3"
+if in_part; then counts=3; fi
 same 2 prune tiny-qwen2 --sparsity 50
 same 3 quantize tiny-qwen2 --scheme int4-group32
 same 4.gguf quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --scheme q4_0

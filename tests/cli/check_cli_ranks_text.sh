@@ -8,7 +8,9 @@ text=(--calibration tiny-qwen2/calibration.txt --samples 4 --context 32)
 # Also by more ranks than a layer has matrices.
 counts="2 3 8"
 if in_part; then counts=8; fi
-same 1 prune tiny-qwen2 --method physarum-v2 -s 50 "${text[@]}" --targets '*.[02].*_proj.weight'
+some='*.[02].*_proj.weight'
+if in_part; then some='*.[02].self_attn.*_proj.weight'; fi
+same 1 prune tiny-qwen2 --method physarum-v2 -s 50 "${text[@]}" --targets "$some"
 counts="2 3"
 if in_part; then counts=3; fi
 same 2 prune tiny-qwen2 --method sparsegpt --pattern 2:4 "${text[@]}" --targets '*.[01].*_proj.weight'
@@ -32,7 +34,9 @@ same 14 width tiny-qwen2 --ffn 75% --heads 50% "${text[@]}"
 divide=(--allocate global --allocate-tokens 64 --allocate-layers 2 --rounds 1)
 counts="3"
 same 7 prune tiny-qwen2 --method wanda -s 50 "${text[@]}" "${divide[@]}"
-same 8 quantize tiny-qwen2 --scheme mixed --method gptq --budget 4.5bpw "${text[@]}" "${divide[@]}" --targets '*.[03].self_attn.*_proj.weight'
+some='*.[03].self_attn.*_proj.weight'
+if in_part; then some='*.[03].self_attn.[kv]_proj.weight'; fi
+same 8 quantize tiny-qwen2 --scheme mixed --method gptq --budget 4.5bpw "${text[@]}" "${divide[@]}" --targets "$some"
 # Curves that several ranks have measured are those of one, and are read by all.
 run prune tiny-qwen2 -o curved --method wanda -s 50 "${text[@]}" "${divide[@]}" --allocation ../curves.json
 ranks 2 0 prune tiny-qwen2 -o new --method wanda -s 50 "${text[@]}" "${divide[@]}" --allocation ../shared.json

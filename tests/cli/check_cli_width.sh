@@ -98,13 +98,17 @@ prints "experts saw no token of the text: their channels are chosen by the"
 judge "the report does not name them" grep -q "saw no token of the text" seldom/organ/WIDTH_REPORT.md
 judge "no picture of the experts" grep -q "Output lost by layer and expert" seldom/organ/WIDTH_REPORT.html
 ends 0 audit tiny-moe seldom --compensated --quiet
-ends 0 "${mixed[@]}" -o both --heads 1 --quiet
-prints "72 of 96 channels of each expert stay, and 1 of 2 heads of K and V"
-ends 0 audit tiny-moe both --compensated --quiet
+if ! sampled; then
+    ends 0 "${mixed[@]}" -o both --heads 1 --quiet
+    prints "72 of 96 channels of each expert stay, and 1 of 2 heads of K and V"
+    ends 0 audit tiny-moe both --compensated --quiet
+fi
 
 # ---- hidden states on a disk, threads ----
 mkdir disk
-few=(--calibration $text --samples 20 --context 64 --quiet --ffn 50%)
+windows=(--samples 20 --context 64)
+if sampled; then windows=(--samples 20 --context 32); fi
+few=(--calibration $text "${windows[@]}" --quiet --ffn 50%)
 ends 0 width tiny-qwen2 -o held "${few[@]}" --threads 1
 ends 0 width tiny-qwen2 -o spilled "${few[@]}" --threads 3 --scratch disk
 same held spilled
@@ -140,7 +144,7 @@ refused 2 "the output of a GGUF model is one file" width $gguf -o new "${short[@
 refused 4 "absent.txt" width tiny-qwen2 -o new --calibration absent.txt --ffn 50%
 
 # ---- interruptions: along the text, and when it is written ----
-long=(width tiny-qwen2 -o killed --calibration $text --samples 20 --context 64 --ffn 50%)
+long=(width tiny-qwen2 -o killed --calibration $text "${windows[@]}" --ffn 50%)
 chosen=.killed.organ-choice.organ-partial
 lines() { wc -l <$chosen/organ/journal.jsonl; }
 watched=$chosen/organ/journal.jsonl interrupted KILL killed "${long[@]}"
@@ -166,6 +170,7 @@ judge "the killed run left no expert to go on with" test "$(lines)" -gt 1
 printf 'x' | dd of=$chosen/values bs=1 seek=1000 conv=notrunc status=none
 ends 0 "${mixed[@]}" -o fewest --resume --quiet
 same fewer fewest
+if sampled; then finish; fi
 # A file of values that never got its size is made anew.
 watched=$chosen/organ/journal.jsonl interrupted KILL fewest "${mixed[@]}" -o fewest --force
 truncate -s 1000 $chosen/values

@@ -258,7 +258,7 @@ static void each_call_fails(const struct row *row, bool force)
     for (size_t c = 0; c < sizeof calls / sizeof *calls; c++) {
         bool reached = true;
         /* A write of one tensor is as one of the next. */
-        const long step = calls[c].call == FAULT_PWRITE ? (long)sample_unless_whole(1, 5, 5) : 1;
+        const long step = calls[c].call == FAULT_PWRITE ? (long)sample_unless_whole(1, 8, 8) : 1;
         for (long n = 1; reached && n < 1000; n += step) {
             fault_clear();
             name_output(row, force ? "again" : "out");

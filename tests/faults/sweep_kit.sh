@@ -90,8 +90,8 @@ sweep() {
     [[ $name == untrusted ]] && leaves+=(--finds)
     [[ -n $begin ]] && leaves+=(--from "$begin")
     [[ $name == fleet ]] && leaves+=(--keeps) # the next run takes what is done from it
-    [[ -n $asan && $count != paths ]] && count=$((count / 4 + 1))
-    [[ -n $asan && $count == paths ]] && count=12
+    [[ -n $asan && $count != paths ]] && count=$((count / 8 + 1))
+    [[ -n $asan && $count == paths ]] && count=8
     [[ $count == paths ]] || count=$count:${FAULT_TURN:-0}
     here="organ ${words[*]}"
     (

@@ -20,6 +20,15 @@ static const organ_kernels *table_of(int isa)
     return organ_kernels_choose(organ_cpu_detect(), isas[isa], &why);
 }
 
+/* Where the sanitizers look at the scalar table alone, the others would say what they say natively. */
+static int tables_to_pass(void)
+{
+    const bool scalar_alone = getenv("SANITIZED") && !getenv("WHOLE");
+    if (scalar_alone)
+        puts("sanitized: the scalar table; the others are not sanitized");
+    return scalar_alone ? 1 : ISAS;
+}
+
 /* ---- every family on every table: number isa * families + family ---- */
 START_TEST(table_passes_family)
 {
@@ -260,7 +269,7 @@ int main(void)
 {
     Suite *suite = suite_create("kernels");
     TCase *tables = tcase_create("tables"), *rest = tcase_create("dispatch and moments");
-    tcase_add_loop_test(tables, table_passes_family, 0, ISAS * (int)kernel_family_count);
+    tcase_add_loop_test(tables, table_passes_family, 0, tables_to_pass() * (int)kernel_family_count);
     tcase_add_loop_test(tables, mask_is_golden, 0, (int)(sizeof goldens / sizeof *goldens));
     tcase_add_loop_test(tables, mask_is_the_oracles, 0, (int)(sizeof tile_goldens / sizeof *tile_goldens));
     tcase_add_test(rest, dispatch_takes_the_best);

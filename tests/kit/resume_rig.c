@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { KILLS = 20, SOME_KILLS = 7, FEW_KILLS = 4, MOST_LATE = 4 };
+enum { KILLS = 20, SOME_KILLS = 5, FEW_KILLS = 3, MOST_LATE = 4 };
 
 void same_trees(const char *a, const char *b, const char *report)
 {
@@ -140,16 +140,16 @@ static bool full_at(const resumed_verb *v, const char *output, fault_call call, 
 void full_disk_goes_on(const resumed_verb *v)
 {
     static const fault_call calls[] = {FAULT_COPY_RANGE, FAULT_FSYNC, FAULT_FTRUNCATE, FAULT_WRITE};
-    const long writes = make_reference(v);
+    const long writes = make_reference(v), moments = (long)sample_if_slow(5, 2);
     char output[32];
     size_t runs = 0;
-    for (long n = 1; n < writes; n += 1 + writes / 5) {
+    for (long n = 1; n < writes; n += 1 + writes / moments) {
         snprintf(output, sizeof output, "full%zu", runs++);
         full_at(v, output, FAULT_PWRITE, n);
     }
     ck_assert(full_at(v, "last", FAULT_PWRITE, writes)); /* of what comes before it something is done */
     for (size_t k = 0; k < sizeof calls / sizeof *calls; k++)
-        for (long n = 1; n < 4; n += 2) {
+        for (long n = 1; n < 4; n += (long)sample_if_slow(2, 3)) {
             snprintf(output, sizeof output, "full%zu", runs++);
             full_at(v, output, calls[k], n);
         }
