@@ -10,11 +10,12 @@
 #   threads   build/threads/: with ThreadSanitizer, the suites in which threads share what they write
 #   neon      build/neon/: the same for aarch64, run in qemu; "neon?" passes it over where the tools for it are not installed
 #
-# All trees are built first. Then the suites run side by side, JOBS of them at a time (one for each CPU).
+# All trees are built first. Then the suites run side by side, JOBS of them at a time: one more than there are CPUs, for many wait for a disk or for
+# another process.
 # SUITES="kernels cli" runs only those.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
-jobs=${JOBS:-$(nproc)}
+jobs=${JOBS:-$(($(nproc) + 1))}
 [[ $jobs =~ ^[1-9][0-9]{0,2}$ ]] || { echo "$0: JOBS must be a number from 1 to 999, not '$jobs'" >&2 && exit 2; }
 scratch=$(mktemp -d) || exit 1
 passed=0
@@ -27,12 +28,12 @@ declare -A running=() started=() logs=()
 number=0
 
 # The suites that take longest, and those that begin first, in this order.
-longest="physarum_v2 memory_verbs along_ranks kernels prune_calibrated forward prune dots autopsy cli_same_bits bytes html cli low_rank convert purify cli_lora_extract
-    cli_allocate lora_extract measure html_models gptq cli_calibrated cli_gptq cli_perplexity cli_memory disk_verbs power_verbs cli_prune_then names enough_memory weights formats lora
-    evaluation kernel_mutants pages html_quality organs_faults cli_conditions tokenizer fleet weight_pass cli_help cli_experiments measure_packed prune_bands
-    prune_imatrix precision cli_names job_keeper install organs orthogonality"
-# They hold a server or a reader to seconds, or measure its memory: one after the other, when nothing else runs.
-alone="http serve cli_serve serve_jobs serve_memory"
+longest="memory_verbs bytes physarum_v2 cli_ranks cli_ranks_more cli_ranks_text prune_calibrated experts kernels names pages along_ranks cli_gptq cli_prune_then cli_memory
+    cli_width cli_same_bits cli_ranks_large cli cli_layers cli_calibrated cli_allocate forward html dots autopsy prune formats low_rank lora convert purify experts_heal
+    cli_lora_extract html_models gptq_blocks gptq tokenizer states cli_experts power_verbs cli_help replay_fuzz organs_faults measure evaluation cli_precision cli_perplexity donor_verbs
+    lora_extract narrow_matrix width_experts weights kernel_mutants gguf_text disk_verbs layers enough_memory fleet cut model_reader job_keeper cli_heal serve http serve_memory"
+# They hold a server or a reader to seconds, or measure its memory, and wait more than they compute: beside each other, when nothing else runs.
+alone="serve http serve_memory serve_jobs cli_serve"
 # `quick` is without these.
 slow="cli_memory enough_memory names kernels kernel_mutants memory_verbs disk_verbs power_verbs donor_verbs evaluation autopsy convert html html_models html_quality http install lora_extract measure
     physarum_v2 prune prune_bands prune_calibrated prune_imatrix purify serve serve_jobs serve_memory tokenizer
@@ -219,7 +220,8 @@ quick() {
 sanitize() {
     # What was freed stays in quarantine for a while: little enough for the tests that look at how memory grows.
     local environment=ASAN_OPTIONS=detect_leaks=1:exitcode=99:allocator_may_return_null=1:quarantine_size_mb=32
-    environment+=" LSAN_OPTIONS=exitcode=99 UBSAN_OPTIONS=print_stacktrace=1:exitcode=99 CK_TIMEOUT_MULTIPLIER=20 SANITIZED=yes"
+    # Where each test is a process of its own, looking for leaks at its end takes longer than most tests do: once at the end of a suite finds the same.
+    environment+=" LSAN_OPTIONS=exitcode=99 UBSAN_OPTIONS=print_stacktrace=1:exitcode=99 CK_TIMEOUT_MULTIPLIER=20 CK_FORK=no SANITIZED=yes"
     # The sanitizers see what _FORTIFY_SOURCE would check, and tell more of it. At -O2 what is instrumented compiles half as long again, which pays for the
     # kernels alone; -g1 is what a stack trace needs.
     local flags="-O1 -g1 -U_FORTIFY_SOURCE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
@@ -229,9 +231,9 @@ sanitize() {
     local vectors="-fno-sanitize=undefined,address -O2"
     # What fails each call of the system once in every verb takes minutes here, and so does what compares bytes and memory of verbs that other suites run: only
     # where they are named.
-    # What is left out has its sources in other suites: gptq, gptq_blocks, physarum_v2, along_ranks, html, perplexity, evaluation, html_models. Of
-    # dots only the test is sanitized.
-    local long="dots|cli_conditions|cli_evaluate|cli_perplexity|names|cli_same_bits|cli_memory|cli_ranks_text|cli_gptq|cli_prune_then|cli_ranks|cli_ranks_more|html_quality"
+    # What is left out has its sources in other suites: gptq, gptq_blocks, physarum_v2, prune_calibrated, along_ranks, html, perplexity, evaluation, html_models,
+    # lora_extract, and memory_verbs for each verb; the help of each verb is in the suite of the verb. Of dots only the test is sanitized.
+    local long="dots|cli_conditions|cli_evaluate|cli_perplexity|names|cli_same_bits|cli_memory|cli_ranks_text|cli_gptq|cli_prune_then|cli_ranks|cli_ranks_more|html_quality|cli_allocate|cli_calibrated|cli_help|cli_lora_extract"
     if [[ $1 == whole ]]; then vectors="-fno-sanitize=undefined -O2" long= environment+=" WHOLE=yes"; fi
     elsewhere "$1" CFLAGS="${CFLAGS:-} $flags" CFLAGS_SCALAR=-O2 CFLAGS_SIMD="$vectors" || return
     in_tree "$1" "build/$1" "$({ programs && scripts; } | grep -vxE "abi|definitions|hardening|house|install|libraries|unit|pages" | grep -vxE -e "${SUITES:+-}($long)")" "$environment"
@@ -271,7 +273,7 @@ neon() {
     fi
     # Nobody debugs what is emulated, and the compiler of MPI builds for this machine.
     elsewhere neon CC="$cc" AR="$ar" CFLAGS="${CFLAGS:-} ${emulator:+-g0}" ${emulator:+MPICC=none} || return
-    # What is emulated for minutes although all it stands on is emulated too (forward, physarum_v2, prune, html) runs there only where it is named.
+    # What is emulated for minutes although all it stands on is emulated too (forward, physarum_v2, prune, experts, html) runs there only where it is named.
     suites=$(programs | grep -vxE -e "${SUITES:+-}(along_ranks|prune_calibrated|prune_imatrix|prune_bands|html_quality|names|evaluation|measure_packed)")
     # qemu-user 7.2 can hang in fork() of a program with shared libraries; tests that fork by themselves do it seldom enough.
     # Where the emulator computes the signatures of return addresses as a CPU does, it does little else.
@@ -298,7 +300,8 @@ standing >"$scratch/standing"
 began=$EPOCHREALTIME
 mapfile -t sorted < <(in_order "${waiting[@]}")
 pool "$jobs" "${sorted[@]}"
-pool 1 "${waiting_alone[@]}"
+mapfile -t sorted < <(in_order "${waiting_alone[@]}")
+pool "$jobs" "${sorted[@]}"
 standing | LC_ALL=C comm -13 "$scratch/standing" - >"$scratch/left.log"
 sed -i 's/^/left behind: /' "$scratch/left.log"
 report all left-overs $(($(wc -l <"$scratch/left.log") == 0)) $(($(wc -l <"$scratch/left.log") > 0)) "$began" "$scratch/left.log"
