@@ -404,8 +404,8 @@ START_TEST(hostile_names_anywhere)
 }
 END_TEST
 
-/* Puts each of `others` in place of each member below `json` in turn, of arrays their first, and makes the page; on an emulated processor and
- * under sanitizers one in five, other ones for each member. */
+/* Puts each of `others` in place of each member below `json` in turn, of arrays their first, and makes the page; on an emulated processor
+ * and under sanitizers one in five, other ones for each member. */
 static void replace_each(const json_t *report, json_t *json, json_t *const *others, size_t count)
 {
     static size_t turn;
