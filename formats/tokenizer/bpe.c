@@ -21,9 +21,12 @@ typedef struct organ_known_word {
 
 bool organ_ids_add(organ_ids *ids, uint32_t id)
 {
-    if (!organ_grow(&ids->items, ids->count, &ids->room, sizeof *ids->items))
-        return false;
-    ids->items[ids->count++] = id;
+    if (ids->count < ids->most) {
+        if (!organ_grow(&ids->items, ids->count, &ids->room, sizeof *ids->items))
+            return false;
+        ids->items[ids->count] = id;
+    }
+    ids->count++;
     return true;
 }
 
@@ -193,7 +196,7 @@ static bool encode_part(organ_bpe *bpe, const char *word, size_t bytes)
     if (!read_symbols(bpe, word, bytes) || !merge_all(bpe) || !emit(bpe, word))
         return false;
     const size_t made = bpe->ids->count - before;
-    if (known && made <= KNOWN_IDS) {
+    if (known && made <= KNOWN_IDS && bpe->ids->count <= bpe->ids->most) {
         memcpy(known->text, word, bytes);
         known->bytes = (unsigned char)bytes;
         known->count = (unsigned char)made;

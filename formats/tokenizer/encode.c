@@ -12,8 +12,7 @@ typedef struct encoding {
     organ_search search;
     organ_bpe bpe;
     organ_ids ids;
-    organ_spans spans[ORGAN_STEP_LIMIT]; /* one for each step */
-    organ_bytes texts[ORGAN_STEP_LIMIT];
+    organ_bytes texts[ORGAN_STEP_LIMIT]; /* one for each step */
     organ_growth growth;
 } encoding;
 
@@ -128,15 +127,24 @@ static organ_status around_added(encoding *e, const organ_added_list *list, cons
 
 static organ_status cut_from(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error);
 
+/* What goes on with the pieces of a text that a step makes. */
+typedef struct onward {
+    encoding *e;
+    size_t step;
+    const char *text;
+    bool first;
+} onward;
+
+static organ_status cut_piece(void *context, size_t begin, size_t end, organ_error *error)
+{
+    const onward *const o = context;
+    return cut_from(o->e, o->step, o->text + begin, end - begin, o->first && begin == 0, error);
+}
+
 static organ_status cut_pieces(encoding *e, size_t step, const organ_step *by, const char *text, size_t bytes, bool first,
                                organ_error *error)
 {
-    organ_spans *spans = &e->spans[step];
-    organ_step_cut(by, &e->search, text, bytes, spans, error);
-    for (size_t k = 0; k < spans->count && !error->status; k++)
-        cut_from(e, step + 1, text + spans->items[k].begin, spans->items[k].end - spans->items[k].begin,
-                 first && spans->items[k].begin == 0, error);
-    return error->status;
+    return organ_step_cut(by, &e->search, text, bytes, cut_piece, &(onward){e, step + 1, text, first}, error);
 }
 
 static organ_status cut_bytes(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error)
@@ -191,6 +199,8 @@ static organ_status encode_words(encoding *e, const char *text, size_t bytes, bo
 static organ_status normal_stretch(encoding *e, const char *text, size_t bytes, bool first, organ_error *error)
 {
     organ_bytes normal = {0};
+    if (organ_is_normal(e->tokenizer, text, bytes))
+        return around_added(e, &e->tokenizer->normalized, text, bytes, first, encode_words, error);
     if (!organ_bytes_add(&normal, text, bytes))
         return organ_fail_memory(error, "the tokens of a text");
     organ_normalise(e->tokenizer, &e->search, &e->growth, &normal, error);
@@ -203,24 +213,29 @@ static organ_status normal_stretch(encoding *e, const char *text, size_t bytes, 
 organ_status organ_tokenizer_encode(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special, uint32_t **ids,
                                     size_t *count, organ_error *error)
 {
-    encoding e = {.tokenizer = tokenizer, .special = special, .growth = organ_growth_of(tokenizer, bytes)};
+    return organ_tokenizer_encode_some(tokenizer, text, bytes, special, SIZE_MAX, ids, count, error);
+}
+
+organ_status organ_tokenizer_encode_some(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special, size_t most,
+                                         uint32_t **ids, size_t *count, organ_error *error)
+{
+    encoding e = {.tokenizer = tokenizer, .special = special, .ids.most = most, .growth = organ_growth_of(tokenizer, bytes)};
     e.bpe = (organ_bpe){.tokenizer = tokenizer, .ids = &e.ids};
     organ_bytes mended = {0};
+    const bool sound = organ_utf8_is_sound(text, bytes);
     *ids = NULL;
     *count = 0;
-    if (!organ_search_make(&e.search, bytes) || !organ_utf8_mend(text, bytes, &mended))
+    if (!organ_search_make(&e.search, bytes) || (!sound && !organ_utf8_mend(text, bytes, &mended)))
         organ_fail_memory(error, "the tokens of a text");
     if (!error->status)
-        around_added(&e, &tokenizer->raw, mended.data, mended.used, true, normal_stretch, error);
+        around_added(&e, &tokenizer->raw, sound ? text : mended.data, sound ? bytes : mended.used, true, normal_stretch, error);
     /* A text without tokens has an array too. */
     if (!error->status && !e.ids.items && !(e.ids.items = malloc(sizeof *e.ids.items)))
         organ_fail_memory(error, "the tokens of a text");
     organ_search_release(&e.search);
     organ_bpe_release(&e.bpe);
-    for (size_t k = 0; k < ORGAN_STEP_LIMIT; k++) {
-        free(e.spans[k].items);
+    for (size_t k = 0; k < ORGAN_STEP_LIMIT; k++)
         free(e.texts[k].data);
-    }
     free(mended.data);
     if (error->status) {
         free(e.ids.items);

@@ -21,6 +21,19 @@ static size_t broken_length(const unsigned char *s, size_t left)
     return length;
 }
 
+bool organ_utf8_is_sound(const char *text, size_t bytes)
+{
+    const unsigned char *const s = (const unsigned char *)text;
+    uint32_t code;
+    for (size_t at = 0; at < bytes;) {
+        const size_t length = s[at] < 0x80 ? 1 : organ_utf8_within(s + at, bytes - at, &code);
+        if (!length)
+            return false;
+        at += length;
+    }
+    return true;
+}
+
 bool organ_utf8_mend(const char *text, size_t bytes, organ_bytes *to)
 {
     const unsigned char *s = (const unsigned char *)text;
@@ -93,18 +106,18 @@ static bool decompose_text(const organ_bytes *bytes, bool compatible, code_list 
 }
 
 /* Nothing below U+0300 changes under NFC, nor ASCII under any form. */
-static bool is_regular(const organ_bytes *bytes, unsigned form)
+static bool is_regular(const char *text, size_t bytes, unsigned form)
 {
     const unsigned char limit = form == 0 ? 0xCC : 0x80;
-    for (size_t k = 0; k < bytes->used; k++)
-        if ((unsigned char)bytes->data[k] >= limit)
+    for (size_t k = 0; k < bytes; k++)
+        if ((unsigned char)text[k] >= limit)
             return false;
     return true;
 }
 
 static bool to_form(organ_bytes *bytes, unsigned form)
 {
-    if (is_regular(bytes, form))
+    if (is_regular(bytes->data, bytes->used, form))
         return true;
     code_list list = {0};
     bool good = decompose_text(bytes, form >= 2, &list);
@@ -218,6 +231,14 @@ static organ_status rewrite_text(const organ_tokenizer *t, const organ_step *ste
     free(bytes->data);
     *bytes = made;
     return error->status;
+}
+
+bool organ_is_normal(const organ_tokenizer *t, const char *text, size_t bytes)
+{
+    for (size_t k = 0; k < t->normal_count; k++)
+        if (t->normal[k].kind != ORGAN_STEP_NORMAL_FORM || !is_regular(text, bytes, t->normal[k].form))
+            return false;
+    return true;
 }
 
 organ_status organ_normalise(const organ_tokenizer *t, organ_search *search, organ_growth *growth, organ_bytes *bytes, organ_error *error)

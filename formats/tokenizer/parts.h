@@ -77,18 +77,13 @@ void organ_search_release(organ_search *search);
 organ_status organ_step_find(const organ_step *step, organ_search *search, const char *text, size_t bytes, size_t *from, size_t *begin,
                              size_t *end, organ_error *error);
 
-typedef struct organ_span {
-    size_t begin, end;
-} organ_span;
-typedef struct organ_spans {
-    organ_span *items;
-    size_t count, room;
-} organ_spans;
-bool organ_spans_add(organ_spans *spans, size_t begin, size_t end); /* false: no memory */
+/* Takes bytes [begin, end) of the text that is cut; it may search with the same organ_search. */
+typedef organ_status organ_piece_sink(void *context, size_t begin, size_t end, organ_error *error);
 
-/* Cuts a text into the pieces that a split step makes of it; none of them is empty. */
-organ_status organ_step_cut(const organ_step *step, organ_search *search, const char *text, size_t bytes, organ_spans *spans,
-                            organ_error *error);
+/* Cuts a text into the pieces that a split step makes of it, in their order; none of them is empty. They are given away one by one: of a
+ * long text there are many. */
+organ_status organ_step_cut(const organ_step *step, organ_search *search, const char *text, size_t bytes, organ_piece_sink *sink,
+                            void *context, organ_error *error);
 
 /* ---- the tokenizer ---- */
 
@@ -175,6 +170,10 @@ organ_growth organ_growth_of(const organ_tokenizer *t, size_t text);
 void organ_growth_begin(const organ_growth *growth, size_t so_far, organ_bytes *made);
 organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, const organ_step *step, organ_bytes *made, bool good,
                               organ_error *error);
+/* Whether a text is valid UTF-8. */
+bool organ_utf8_is_sound(const char *text, size_t bytes);
+/* Whether normalising leaves the text as it is. False says nothing. */
+bool organ_is_normal(const organ_tokenizer *t, const char *text, size_t bytes);
 /* Normalises `bytes`, in place. */
 organ_status organ_normalise(const organ_tokenizer *t, organ_search *search, organ_growth *growth, organ_bytes *bytes, organ_error *error);
 
@@ -182,9 +181,9 @@ organ_status organ_normalise(const organ_tokenizer *t, organ_search *search, org
 
 typedef struct organ_ids {
     uint32_t *items;
-    size_t count, room;
+    size_t count, room, most; /* items: of the first `most` of them */
 } organ_ids;
-bool organ_ids_add(organ_ids *ids, uint32_t id);
+bool organ_ids_add(organ_ids *ids, uint32_t id); /* false: no memory */
 
 typedef struct organ_symbol {
     uint32_t id, prev, next, start, length; /* length 0: swallowed by its neighbour */

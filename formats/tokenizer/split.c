@@ -103,69 +103,69 @@ organ_status organ_step_find(const organ_step *step, organ_search *search, const
     return ORGAN_OK;
 }
 
-bool organ_spans_add(organ_spans *spans, size_t begin, size_t end)
-{
-    if (begin == end)
-        return true;
-    if (!organ_grow(&spans->items, spans->count, &spans->room, sizeof *spans->items))
-        return false;
-    spans->items[spans->count++] = (organ_span){begin, end};
-    return true;
-}
-
 typedef struct cut {
     const organ_step *step;
-    organ_spans *spans;
-    bool any, matched; /* a piece was there before, and was it a match */
+    organ_piece_sink *sink;
+    void *context;
+    size_t begin, end; /* the piece that the next stretch may still join; equal: there is none */
+    bool any, matched; /* a stretch was there before, and was it a match */
 } cut;
 
-/* The next stretch of the text, matched or not, under the behaviour of the step. */
-static bool add_stretch(cut *c, size_t begin, size_t end, bool match)
+static organ_status give_piece(cut *c, organ_error *error)
 {
-    organ_spans *spans = c->spans;
-    const bool before = c->matched, any = c->any;
-    bool join = false;
-    match = match != c->step->invert;
-    if (begin == end)
-        return true;
-    c->matched = match;
-    c->any = true;
-    switch (c->step->behaviour) {
-    case ORGAN_ISOLATED:
-        break;
-    case ORGAN_REMOVED:
-        return match || organ_spans_add(spans, begin, end);
-    case ORGAN_MERGED_WITH_PREVIOUS:
-        join = any && match && !before;
-        break;
-    case ORGAN_MERGED_WITH_NEXT:
-        join = any && !match && before;
-        break;
-    case ORGAN_CONTIGUOUS:
-        join = any && match == before;
-        break;
-    }
-    if (!join)
-        return organ_spans_add(spans, begin, end);
-    spans->items[spans->count - 1].end = end;
-    return true;
+    return c->begin == c->end ? ORGAN_OK : c->sink(c->context, c->begin, c->end, error);
 }
 
-organ_status organ_step_cut(const organ_step *step, organ_search *search, const char *text, size_t bytes, organ_spans *spans,
-                            organ_error *error)
+/* Whether a stretch belongs to the piece before it. */
+static bool joins(const cut *c, bool match)
 {
-    cut c = {.step = step, .spans = spans};
+    switch (c->step->behaviour) {
+    case ORGAN_ISOLATED:
+    case ORGAN_REMOVED:
+        return false;
+    case ORGAN_MERGED_WITH_PREVIOUS:
+        return c->any && match && !c->matched;
+    case ORGAN_MERGED_WITH_NEXT:
+        return c->any && !match && c->matched;
+    case ORGAN_CONTIGUOUS:
+        return c->any && match == c->matched;
+    }
+    return false;
+}
+
+/* The next stretch of the text, matched or not, under the behaviour of the step. */
+static organ_status add_stretch(cut *c, size_t begin, size_t end, bool match, organ_error *error)
+{
+    if (begin == end)
+        return ORGAN_OK;
+    match = match != c->step->invert;
+    const bool join = joins(c, match);
+    c->matched = match;
+    c->any = true;
+    if (match && c->step->behaviour == ORGAN_REMOVED)
+        return ORGAN_OK;
+    if (!join) {
+        if (give_piece(c, error) != ORGAN_OK)
+            return error->status;
+        c->begin = begin;
+    }
+    c->end = end;
+    return ORGAN_OK;
+}
+
+organ_status organ_step_cut(const organ_step *step, organ_search *search, const char *text, size_t bytes, organ_piece_sink *sink,
+                            void *context, organ_error *error)
+{
+    cut c = {.step = step, .sink = sink, .context = context};
     size_t from = 0, done = 0, begin, end = 0;
-    spans->count = 0;
-    bool good = true;
-    while (good) {
+    for (;;) {
         if (organ_step_find(step, search, text, bytes, &from, &begin, &end, error) != ORGAN_OK)
             return error->status;
         if (begin == SIZE_MAX)
             break;
-        good = add_stretch(&c, done, begin, false) && add_stretch(&c, begin, end, true);
+        if (add_stretch(&c, done, begin, false, error) != ORGAN_OK || add_stretch(&c, begin, end, true, error) != ORGAN_OK)
+            return error->status;
         done = end;
     }
-    good = good && add_stretch(&c, done, bytes, false);
-    return good ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "the pieces of a text");
+    return add_stretch(&c, done, bytes, false, error) == ORGAN_OK ? give_piece(&c, error) : error->status;
 }

@@ -42,6 +42,11 @@ void organ_tokenizer_allow(organ_tokenizer *tokenizer, uint64_t memory);
 organ_status organ_tokenizer_encode(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special, uint32_t **ids,
                                     size_t *count, organ_error *error);
 
+/* The same, but of the ids only the first `most` are kept; *count says how many there are in all. So a caller who has no room for all of
+ * them learns how much is needed. */
+organ_status organ_tokenizer_encode_some(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special, size_t most,
+                                         uint32_t **ids, size_t *count, organ_error *error);
+
 /* The bytes of one token as they stand in a text (that of a SentencePiece word begins with its blank); special tokens have their names.
  * "" for an id beyond the vocabulary. They belong to the tokenizer. */
 const char *organ_tokenizer_piece(const organ_tokenizer *tokenizer, uint32_t id, size_t *bytes);

@@ -70,7 +70,7 @@ refused 2 "did you mean '--evaluate-style'" purify tiny-qwen2 --method haar -o o
 refused 4 "--evaluate: no.txt" purify tiny-qwen2 --method haar -o out --evaluate no.txt
 : >empty.txt
 refused 3 "--evaluate: empty.txt has 0 tokens" quantize tiny-qwen2 --scheme fp8-tensor -o out --evaluate empty.txt
-refused 2 "--evaluate: --memory 16M is too little for a window of 63 tokens, one layer and 2 models" graft --source pruned \
+refused 2 "--evaluate: --memory 16M is too little for a window of 63 tokens, one layer, 295 tokens in all and 2 models" graft --source pruned \
     --target tiny-qwen2 -o out "${eval[@]}" --memory 16M
 cp -rL tiny-qwen2 other && chmod -R u+w other
 sed -i 's/Qwen2ForCausalLM/UnheardOfModel/; s/"qwen2"/"unheard"/' other/config.json

@@ -48,6 +48,16 @@ enough perplexity tiny-qwen2 "${small[@]}"
 enough perplexity tiny-qwen2 --compare pruned "${small[@]}"
 enough perplexity tiny-qwen2 --text $text --style llama.cpp --max-tokens 2000
 enough evaluate tiny-qwen2 pruned "${small[@]}"
+# A text that takes more than the layers, alone or with what is kept of its tokens; of one that is longer than --memory the tokens are not counted.
+for ((k = 0; k < 30; k++)); do cat tiny-qwen2/calibration.txt; done | head -c 7600000 >long
+enough perplexity tiny-qwen2 --text long --context 64 --max-tokens 200
+if ! sampled; then
+    enough width tiny-qwen2 -o new --ffn 75% --multiple-of 8 --calibration long --samples 2 --context 64
+    refused 2 "too little for a window of 63 tokens, one layer, 2068249 tokens in all" perplexity tiny-qwen2 --text long --context 64 --quiet --memory 17M
+fi
+head -c 1500000 long >>long
+refused 2 "--memory 8M is too little for the 9100000 bytes of long and their tokens; --memory 44M is enough" perplexity tiny-qwen2 --text long --context 64 --max-tokens 200 --quiet --memory 8M
+rm long
 # What is made takes other memory than what it is made of: the named memory is enough to score it, too.
 scored=(--evaluate $text --evaluate-context 64 --evaluate-max-tokens 200)
 for scheme in fp8-block128 int4-group32; do

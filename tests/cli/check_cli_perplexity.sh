@@ -138,7 +138,7 @@ refused 2 "did you mean '--style'" perplexity tiny-qwen2 --text $text --stile hf
 refused 2 "--style is 'gpt', but must be one of hf, llama.cpp, lm-eval" perplexity tiny-qwen2 --text $text --style gpt
 refused 2 "--context" perplexity tiny-qwen2 --text $text --context 3
 mkdir there && touch there/file
-refused 2 "--memory 8M is too little for a window of 1023 tokens, one layer and 1 model" perplexity tiny-qwen2 --text $text --memory 8M
+refused 2 "--memory 8M is too little for a window of 1023 tokens, one layer, 54986 tokens in all and 1 model" perplexity tiny-qwen2 --text $text --memory 8M
 cp -rL tiny-qwen2 narrow
 sed -i 's/"max_position_embeddings": *[0-9]*/"max_position_embeddings": 3/' narrow/config.json
 refused 2 "narrow was made for windows of 3 tokens, and 4 are the least: --context N" perplexity narrow --text $text --max-tokens 100

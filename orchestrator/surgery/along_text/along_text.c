@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * The windows of a calibration text, and the memory that their hidden states take. */
-#include "formats/base/input_file.h"
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "formats/base/path.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/transfer.h"
 #include "orchestrator/surgery/along_text/job.h"
+#include "orchestrator/surgery/output/text_input.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -31,8 +31,7 @@ static organ_status cut(organ_along_text *along, const uint32_t *ids, organ_erro
     if (count == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no tokens: there is nothing to calibrate by", path);
     if (count / context < samples)
-        return organ_fail(error, ORGAN_USAGE,
-                          "%s: has %zu token%s, which is %zu window%s of %zu, not %zu: %s can be less", path, count,
+        return organ_fail(error, ORGAN_USAGE, "%s: has %zu token%s, which is %zu window%s of %zu, not %zu: %s can be less", path, count,
                           count == 1 ? "" : "s", count / context, count / context == 1 ? "" : "s", context, samples,
                           along->options->fewer ? along->options->fewer : "--samples or --context");
     along->tokens = malloc(samples * context * sizeof *along->tokens);
@@ -168,7 +167,8 @@ static beside wanted_of(const organ_along_text *along, bool scratch)
 uint64_t organ_along_enough(const organ_along_text *along)
 {
     beside b = wanted_of(along, along->options->scratch != NULL);
-    return organ_memory_enough(0, leaves_more, &b);
+    const uint64_t work = organ_memory_enough(0, leaves_more, &b);
+    return work > along->text_memory ? work : along->text_memory;
 }
 
 static organ_status refuse_memory(const organ_along_text *along, organ_error *error)
@@ -195,16 +195,26 @@ static organ_status open_states(organ_along_text *along, organ_error *error)
                                         : organ_transfer_room(o->scratch, o->scratch, "the hidden states (--scratch) need", bytes, error);
 }
 
+static void set_chunks(organ_along_text *along)
+{
+    along->chunks = chunks_of(along->options, along->facts.forward);
+    along->chunks.first = organ_ranks_rank(along->engine->ranks);
+    along->chunks.step = organ_ranks_count(along->engine->ranks);
+}
+
+static bool holds_work(const organ_along_text *along)
+{
+    beside b = wanted_of(along, along->options->scratch != NULL);
+    return leaves_more(&b, along->engine->memory);
+}
+
 static organ_status share_memory(organ_along_text *along, organ_error *error)
 {
     const organ_along_options *const o = along->options;
     const organ_forward *const forward = along->facts.forward;
-    along->chunks = chunks_of(o, forward);
-    along->chunks.first = organ_ranks_rank(along->engine->ranks);
-    along->chunks.step = organ_ranks_count(along->engine->ranks);
+    set_chunks(along);
     const uint64_t states = organ_along_memory(o, forward), kept = kept_beside(along, o->scratch != NULL);
-    beside b = wanted_of(along, o->scratch != NULL);
-    if (!leaves_more(&b, along->engine->memory))
+    if (!holds_work(along))
         return refuse_memory(along, error);
     /* Not by what this number of threads or ranks leaves: whether moments are whole would depend on it, and with it the result. */
     along->moments_memory = organ_forward_spare(forward, o->context) - states - kept;
@@ -219,12 +229,6 @@ static void note_context(const organ_along_text *along)
                             (unsigned long long)made_for, along->model->path);
 }
 
-static organ_status encode(organ_along_text *along, const char *text, uint32_t **ids, organ_error *error)
-{
-    organ_tokenizer_allow(along->facts.tokenizer, along->engine->memory);
-    return organ_tokenizer_encode(along->facts.tokenizer, text, along->facts.bytes, true, ids, &along->facts.tokens, error);
-}
-
 organ_status organ_along_check(unsigned samples, unsigned context, organ_error *error)
 {
     if (samples < 1 || samples > 1000000)
@@ -234,23 +238,41 @@ organ_status organ_along_check(unsigned samples, unsigned context, organ_error *
     return ORGAN_OK;
 }
 
+/* Where memory does not hold the text, what is named holds the work, too. */
+static organ_status load(organ_along_text *along, organ_text *text, organ_error *error)
+{
+    organ_along_facts *const facts = &along->facts;
+    organ_error other = {0}, fault = {0};
+    const bool loaded = organ_text_load(text, along->options->text, along->engine->memory, error) == ORGAN_OK;
+    if ((!loaded && !organ_memory_named(error)) || organ_tokenizer_open(along->model, &facts->tokenizer, loaded ? error : &fault) ||
+        organ_forward_open(along->model, along->engine, &facts->forward, loaded ? error : &fault))
+        return error->status;
+    if (loaded)
+        organ_text_encode(text, facts->tokenizer, true, error);
+    if (!organ_memory_named(error) || !along->work)
+        return error->status;
+    set_chunks(along);
+    if (!holds_work(along))
+        refuse_memory(along, &other);
+    return organ_memory_refuse_both(error, &other);
+}
+
 static organ_status read_text(organ_along_text *along, organ_error *error)
 {
     organ_along_facts *const facts = &along->facts;
-    const char *const path = along->options->text;
-    char *text = NULL;
-    uint32_t *ids = NULL;
-    if (organ_input_load(path, path, ORGAN_ALONG_LARGEST_TEXT, &text, &facts->bytes, error) == ORGAN_OK &&
-        organ_tokenizer_open(along->model, &facts->tokenizer, error) == ORGAN_OK &&
-        organ_forward_open(along->model, along->engine, &facts->forward, error) == ORGAN_OK &&
-        encode(along, text, &ids, error) == ORGAN_OK && cut(along, ids, error) == ORGAN_OK) {
-        snprintf(facts->digest, sizeof facts->digest, "%016llx", (unsigned long long)XXH3_64bits(text, facts->bytes));
-        note_context(along);
-        if (along->work)
-            share_memory(along, error);
+    organ_text text = {0};
+    if (load(along, &text, error) == ORGAN_OK) {
+        facts->bytes = text.size;
+        facts->tokens = text.tokens;
+        along->text_memory = organ_text_memory(&text);
+        snprintf(facts->digest, sizeof facts->digest, "%016llx", (unsigned long long)XXH3_64bits(text.bytes, text.size));
+        cut(along, text.ids, error);
     }
-    free(ids);
-    free(text);
+    organ_text_release(&text);
+    if (!error->status)
+        note_context(along);
+    if (!error->status && along->work)
+        share_memory(along, error);
     return error->status;
 }
 

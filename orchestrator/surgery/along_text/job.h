@@ -22,10 +22,9 @@ struct organ_along_text {
     organ_along_states *states;       /* of the stream that sees what is changed, or of the only one */
     organ_along_states *donor_states; /* of the donor beside it; or NULL */
     float *levels;                    /* of the input noise, for all calibrations */
+    uint64_t text_memory;             /* that the text and its tokens took */
     uint64_t moments_memory;          /* that the calibrations of a layer may take together */
 };
-
-#define ORGAN_ALONG_LARGEST_TEXT ((size_t)1 << 30)
 
 /* The token of the text that a window of the walk begins with. */
 size_t organ_along_window_at(const organ_along_text *along, size_t window);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * What of the text lies between the windows of the walk. */
-#include "formats/base/input_file.h"
 #include "orchestrator/surgery/along_text/job.h"
+#include "orchestrator/surgery/output/text_input.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -44,16 +44,14 @@ static size_t length_of(const organ_along_text *along)
     return length;
 }
 
-static organ_status encode(const organ_along_text *along, uint32_t **ids, organ_error *error)
+/* The states have not been written to yet. */
+static organ_status encode(const organ_along_text *along, organ_text *text, organ_error *error)
 {
     const char *const path = along->options->text;
-    char *text = NULL;
-    size_t bytes = 0, tokens = 0;
-    if (organ_input_load(path, path, ORGAN_ALONG_LARGEST_TEXT, &text, &bytes, error) == ORGAN_OK &&
-        organ_tokenizer_encode(along->facts.tokenizer, text, bytes, true, ids, &tokens, error) == ORGAN_OK &&
-        (bytes != along->facts.bytes || tokens != along->facts.tokens))
+    if (organ_text_load(text, path, along->engine->memory, error) == ORGAN_OK &&
+        organ_text_encode(text, along->facts.tokenizer, true, error) == ORGAN_OK &&
+        (text->size != along->facts.bytes || text->tokens != along->facts.tokens))
         organ_fail(error, ORGAN_BAD_INPUT, "%s: was changed while it was read", path);
-    free(text);
     return error->status;
 }
 
@@ -62,20 +60,20 @@ static organ_status fill(const organ_along_text *along, const size_t *begins, si
                          organ_error *error)
 {
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(along->facts.tokenizer);
-    uint32_t *ids = NULL;
+    organ_text text = {0};
     rest->tokens = malloc(count * rest->length * sizeof *rest->tokens);
     rest->begin = calloc(count + 1, sizeof *rest->begin);
     if (!rest->tokens || !rest->begin)
         return organ_fail_memory(error, along->options->text);
-    if (encode(along, &ids, error) == ORGAN_OK)
+    if (encode(along, &text, error) == ORGAN_OK)
         for (size_t w = 0; w < count; w++) {
             uint32_t *const own = rest->tokens + w * rest->length;
-            memcpy(own, ids + begins[(size_t)((uint64_t)w * all / count)], rest->length * sizeof *own);
+            memcpy(own, text.ids + begins[(size_t)((uint64_t)w * all / count)], rest->length * sizeof *own);
             if (facts->adds_bos && facts->bos >= 0)
                 own[0] = (uint32_t)facts->bos;
             rest->begin[w + 1] = (w + 1) * rest->length;
         }
-    free(ids);
+    organ_text_release(&text);
     rest->windows = (organ_windows){rest->tokens, count, rest->begin};
     return error->status;
 }

@@ -2,9 +2,9 @@
 #include "orchestrator/surgery/text/tokenize.h"
 
 #include "formats/base/input_file.h"
-#include "formats/tokenizer/tokenizer.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/output/operation.h"
+#include "orchestrator/surgery/output/text_input.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -13,8 +13,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define TEXT_LIMIT ((size_t)1 << 30)
-#define FIRST      ((size_t)16) /* tokens that are shown */
+#define FIRST ((size_t)16) /* tokens that are shown */
 
 static organ_status check_stop(const organ_stop *stop, organ_error *error)
 {
@@ -54,8 +53,8 @@ static organ_status read_stdin(const organ_stop *stop, char **bytes, size_t *len
         if (got < 0)
             return organ_fail_errno(error, errno, "standard input");
         used += (size_t)got;
-        if (used > TEXT_LIMIT)
-            return organ_fail(error, ORGAN_BAD_INPUT, "standard input: more than %zu bytes of text", TEXT_LIMIT);
+        if (used > ORGAN_TEXT_LIMIT)
+            return organ_fail(error, ORGAN_BAD_INPUT, "standard input: more than %zu bytes of text", ORGAN_TEXT_LIMIT);
     }
     *length = used;
     return ORGAN_OK;
@@ -128,7 +127,7 @@ static organ_status tokenize(void *context, json_t **report, organ_error *error)
     if (strcmp(o->text, "-") == 0)
         read_stdin(t->stop, &t->text, &t->bytes, error);
     else
-        organ_input_load(o->text, o->text, TEXT_LIMIT, &t->text, &t->bytes, error);
+        organ_input_load(o->text, o->text, ORGAN_TEXT_LIMIT, &t->text, &t->bytes, error);
     if (error->status || check_stop(t->stop, error) ||
         organ_tokenizer_encode(t->tokenizer, t->text, t->bytes, o->special, &t->ids, &count, error) || check_stop(t->stop, error))
         return error->status;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/trial/trial.h"
 
-#include "formats/base/input_file.h"
 #include "formats/base/utf8.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/stopwatch.h"
@@ -15,8 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
-
-#define LARGEST_TEXT ((size_t)1 << 30)
 
 /* ---- the models ---- */
 
@@ -101,7 +98,7 @@ static organ_status count_text(organ_trial *trial, organ_error *error)
     const bool lm_eval = trial->protocol.style == ORGAN_STYLE_LM_EVAL;
     if (lm_eval && trial->used_tokens == trial->text_tokens) {
         trial->scored_bytes = trial->text_bytes;
-        trial->words = organ_perplexity_words(trial->text, trial->text_bytes);
+        trial->words = organ_perplexity_words(trial->text.bytes, trial->text_bytes);
         return ORGAN_OK;
     }
     for (size_t k = 0; k < plan->scored; k++) {
@@ -127,20 +124,21 @@ static organ_status count_text(organ_trial *trial, organ_error *error)
     return ORGAN_OK;
 }
 
+static size_t used_of(const organ_experiment_options *o, size_t tokens)
+{
+    return o->max_tokens && o->max_tokens < tokens ? o->max_tokens : tokens;
+}
+
 static organ_status lay_out(organ_trial *trial, organ_error *error)
 {
     const organ_experiment_options *const o = trial->options;
-    uint32_t *ids = NULL;
-    if (choose_protocol(trial, error) != ORGAN_OK)
-        return error->status;
     /* llama.cpp reads the names of special tokens in a text as characters. */
-    if (organ_tokenizer_encode(trial->tokenizer, trial->text, trial->text_bytes, trial->protocol.style != ORGAN_STYLE_LLAMA_CPP, &ids,
-                               &trial->text_tokens, error) != ORGAN_OK)
+    if (organ_text_encode(&trial->text, trial->tokenizer, trial->protocol.style != ORGAN_STYLE_LLAMA_CPP, error) != ORGAN_OK)
         return error->status;
-    trial->used_tokens = o->max_tokens && o->max_tokens < trial->text_tokens ? o->max_tokens : trial->text_tokens;
-    if (organ_perplexity_plan_make(&trial->protocol, ids, trial->used_tokens, o->text, &trial->plan, error) == ORGAN_OK)
+    trial->text_tokens = trial->text.tokens;
+    trial->used_tokens = used_of(o, trial->text_tokens);
+    if (organ_perplexity_plan_make(&trial->protocol, trial->text.ids, trial->used_tokens, o->text, &trial->plan, error) == ORGAN_OK)
         count_text(trial, error);
-    free(ids);
     return error->status;
 }
 
@@ -155,14 +153,30 @@ static size_t longest_window(const organ_perplexity_plan *plan)
     return longest;
 }
 
-/* A forward pass has all the memory where there is one model. Else it has half, and the hidden states of all models and the logits of the
- * first have a quarter each. False where that holds no window. */
-static bool divide_memory(organ_trial *trial, uint64_t memory, size_t longest)
+/* What a trial holds: windows of so many tokens, of all windows together so many. */
+typedef struct extent {
+    organ_trial *trial;
+    size_t longest, tokens;
+} extent;
+
+/* Ids, targets and, for each model, what is known of each token: until the end. */
+static uint64_t kept_bytes(const organ_trial *trial, size_t tokens)
 {
-    const size_t inputs = trial->plan.begin[trial->plan.windows];
+    const organ_token_scores *const s = NULL;
+    const size_t each =
+        2 * sizeof(uint32_t) + trial->count * sizeof *s->nll + (trial->count - 1) * (sizeof *s->divergence + sizeof *s->agrees);
+    return (uint64_t)tokens * each;
+}
+
+/* Beside what is kept a forward pass has all the memory where there is one model. Else it has half, and the hidden states of all models and
+ * the logits of the first have a quarter each. False where that holds no window. */
+static bool divide_memory(organ_trial *trial, uint64_t memory, size_t longest, size_t inputs)
+{
+    const uint64_t kept = kept_bytes(trial, inputs);
     uint64_t states = 0, row = 0;
     size_t least = SIZE_MAX;
     trial->memory = memory;
+    memory = memory > kept ? memory - kept : 0;
     trial->engine.memory = trial->count > 1 ? memory / 2 : memory;
     for (size_t m = 0; m < trial->count; m++) {
         const organ_forward_config *const config = organ_forward_describe(trial->models[m].forward);
@@ -178,19 +192,29 @@ static bool divide_memory(organ_trial *trial, uint64_t memory, size_t longest)
     return least >= longest && (trial->count == 1 || memory / 4 >= row);
 }
 
-static bool holds_window(void *trial, uint64_t memory)
+static bool holds_window(void *context, uint64_t memory)
 {
-    return divide_memory(trial, memory, longest_window(&((organ_trial *)trial)->plan));
+    const extent *const e = context;
+    return divide_memory(e->trial, memory, e->longest, e->tokens);
 }
 
-static organ_status share_memory(organ_trial *trial, organ_error *error)
+static organ_status share_memory(organ_trial *trial, extent e, organ_error *error)
 {
     const uint64_t given = trial->memory;
-    if (holds_window(trial, given))
+    if (holds_window(&e, given))
         return ORGAN_OK;
-    return organ_memory_refuse(error, given, organ_memory_enough(given, holds_window, trial),
-                               "a window of %zu tokens, one layer and %zu model%s", longest_window(&trial->plan), trial->count,
+    return organ_memory_refuse(error, given, organ_memory_enough(given, holds_window, &e),
+                               "a window of %zu tokens, one layer, %zu tokens in all and %zu model%s", e.longest, e.tokens, trial->count,
                                trial->count > 1 ? "s" : "");
+}
+
+/* Where memory does not hold the text, what is named holds its windows, too. */
+static organ_status share_both(organ_trial *trial, organ_error *error)
+{
+    organ_error other = {0};
+    const size_t tokens = used_of(trial->options, trial->text.tokens), context = trial->protocol.context;
+    share_memory(trial, (extent){trial, context < tokens ? context : tokens, tokens}, &other);
+    return organ_memory_refuse_both(error, &other);
 }
 
 static organ_status allocate(organ_trial *trial, organ_error *error)
@@ -208,6 +232,12 @@ static organ_status allocate(organ_trial *trial, organ_error *error)
     return error->status;
 }
 
+static void see_text(organ_trial *trial)
+{
+    trial->utf8 = is_utf8(trial->text.bytes, trial->text.size);
+    snprintf(trial->digest, sizeof trial->digest, "%016llx", (unsigned long long)XXH3_64bits(trial->text.bytes, trial->text.size));
+}
+
 static organ_status open_all(organ_trial *trial, const char *const *paths, size_t count, organ_error *error)
 {
     const organ_experiment_options *const options = trial->options;
@@ -215,10 +245,14 @@ static organ_status open_all(organ_trial *trial, const char *const *paths, size_
         return error->status;
     if (options->output && organ_output_check(options->output, NULL, options->force, error) != ORGAN_OK)
         return error->status;
-    if (organ_input_load(options->text, options->text, LARGEST_TEXT, &trial->text, &trial->text_bytes, error) != ORGAN_OK)
+    const bool loaded = organ_text_load(&trial->text, options->text, trial->memory, error) == ORGAN_OK;
+    if (!loaded && !organ_memory_named(error))
         return error->status;
-    trial->utf8 = is_utf8(trial->text, trial->text_bytes);
-    snprintf(trial->digest, sizeof trial->digest, "%016llx", (unsigned long long)XXH3_64bits(trial->text, trial->text_bytes));
+    const organ_error refusal = *error;
+    *error = (organ_error){0};
+    trial->text_bytes = trial->text.size;
+    if (loaded)
+        see_text(trial);
     if (!(trial->models = calloc(count, sizeof *trial->models)))
         return organ_fail_errno(error, ENOMEM, "%zu models", count);
     trial->count = count;
@@ -226,9 +260,17 @@ static organ_status open_all(organ_trial *trial, const char *const *paths, size_
         trial->models[m].path = paths[m];
         open_model(trial, &trial->models[m], error);
     }
-    if (error->status || lay_out(trial, error))
+    if (error->status || choose_protocol(trial, error))
         return error->status;
-    return share_memory(trial, error);
+    *error = refusal;
+    if (loaded)
+        lay_out(trial, error);
+    if (organ_memory_named(error))
+        share_both(trial, error);
+    organ_text_release(&trial->text);
+    return error->status
+               ? error->status
+               : share_memory(trial, (extent){trial, longest_window(&trial->plan), trial->plan.begin[trial->plan.windows]}, error);
 }
 
 organ_status organ_trial_open(organ_trial *trial, const char *const *paths, size_t count, const organ_experiment_options *options,
@@ -262,7 +304,7 @@ void organ_trial_close(organ_trial *trial)
     organ_perplexity_plan_free(&trial->plan);
     organ_tokenizer_close(trial->tokenizer);
     free(trial->models);
-    free(trial->text);
+    organ_text_release(&trial->text);
 }
 
 /* ---- the run ---- */

@@ -6,9 +6,9 @@
 #ifndef ORGAN_TRIAL_H
 #define ORGAN_TRIAL_H
 
-#include "formats/tokenizer/tokenizer.h"
 #include "orchestrator/forward/perplexity.h"
 #include "orchestrator/stream/progress.h"
+#include "orchestrator/surgery/output/text_input.h"
 #include "orchestrator/surgery/trial/evaluate_options.h"
 
 #include <jansson.h>
@@ -33,7 +33,7 @@ typedef struct organ_trial {
     size_t count;
     organ_trial_model *models;
     organ_tokenizer *tokenizer; /* of the first; the others have the same digest */
-    char *text;
+    organ_text text;            /* until the windows are laid out */
     size_t text_bytes;
     char digest[17]; /* XXH3 of the text */
     bool utf8;       /* all of it is */

@@ -143,6 +143,29 @@ START_TEST(ids_are_those_of_the_package)
 }
 END_TEST
 
+/* However few of the ids are kept, all are counted, and those that are kept are the first. */
+START_TEST(ids_beyond_the_room_are_counted)
+{
+    static const size_t rooms[] = {0, 1, 3, 500, 1000000};
+    organ_error error = {0};
+    size_t all, count;
+    char *text = tokenizer_mixed_text();
+    organ_tokenizer *tokenizer = tokenizer_good("fixtures/tiny-qwen2");
+    uint32_t *ids = tokenizer_ids(tokenizer, text, TOKENIZER_TEXT, true, &all), *some;
+    ck_assert_uint_gt(all, 500);
+    for (size_t k = 0; k < sizeof rooms / sizeof *rooms; k++) {
+        const size_t kept = rooms[k] < all ? rooms[k] : all;
+        ck_assert_int_eq(organ_tokenizer_encode_some(tokenizer, text, TOKENIZER_TEXT, true, rooms[k], &some, &count, &error), ORGAN_OK);
+        ck_assert_uint_eq(count, all);
+        ck_assert(kept == 0 || memcmp(some, ids, kept * sizeof *ids) == 0);
+        free(some);
+    }
+    free(ids);
+    free(text);
+    organ_tokenizer_close(tokenizer);
+}
+END_TEST
+
 static void joined_is(const organ_tokenizer *tokenizer, const char *text, size_t bytes, const char *wanted, size_t wanted_bytes)
 {
     size_t count, length, at = 0;
@@ -260,7 +283,7 @@ END_TEST
 int main(void)
 {
     const suite_case cases[] = {
-        {"ids", {ids_are_those_of_the_package, pieces_joined_are_the_text, the_model_of_the_fixtures}},
+        {"ids", {ids_are_those_of_the_package, ids_beyond_the_room_are_counted, pieces_joined_are_the_text, the_model_of_the_fixtures}},
         {"speed", {long_words_come_to_an_end, slow_patterns_come_to_an_end}},
     };
     Suite *const suites[] = {suite_of("tokenizer", cases, sizeof cases / sizeof *cases, scratch_begin, scratch_end),

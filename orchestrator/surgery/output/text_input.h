@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT
+ * A text that a model goes along, with the ids of its tokens, in what --memory allows: both are there at the same time, and nothing else
+ * that takes room is yet. */
+#ifndef ORGAN_TEXT_INPUT_H
+#define ORGAN_TEXT_INPUT_H
+
+#include "formats/tokenizer/tokenizer.h"
+
+#define ORGAN_TEXT_LIMIT ((size_t)1 << 30) /* bytes of the longest text that is read */
+
+typedef struct organ_text {
+    const char *path;
+    uint64_t memory; /* that text and ids may take */
+    char *bytes;
+    size_t size;
+    uint32_t *ids;
+    size_t tokens;
+} organ_text;
+
+/* Reads the file `path`, which must outlive the text. Errors are those of organ_input_load, and ORGAN_USAGE as organ_memory_refuse has it,
+ * which names what is surely enough: a token stands for one byte at least. To be released whatever it returned. */
+organ_status organ_text_load(organ_text *text, const char *path, uint64_t memory, organ_error *error);
+
+/* Its ids, as organ_tokenizer_encode. ORGAN_USAGE as organ_memory_refuse has it, with the tokens counted. */
+organ_status organ_text_encode(organ_text *text, organ_tokenizer *tokenizer, bool special, organ_error *error);
+
+/* Bytes that a loaded text with its ids takes. */
+uint64_t organ_text_memory(const organ_text *text);
+
+void organ_text_release(organ_text *text);
+
+#endif
