@@ -82,7 +82,7 @@ rm -rf pruned-gguf
 # The scalar table takes ten times as long as the others: by seven threads alone, and all in `ninja test-whole`. A sanitizer looks at no other table.
 numbers="1 2 7" of_scalar="1 2 7"
 if in_part; then of_scalar=7; fi
-if sampled; then numbers=7 of_scalar=7; fi
+if sampled; then numbers=7 of_scalar=7 isas="scalar ${isas##* }" twins=; fi
 first=
 for isa in $isas $twins; do
     for threads in $([[ $isa == scalar ]] && echo "$of_scalar" || echo "$numbers"); do

@@ -55,7 +55,9 @@ mkdir narrow && cp "${model%/*}"/forward/qwen3/* narrow/
 jq -n '{pre_tokenizer: {type: "ByteLevel", add_prefix_space: false, use_regex: true}, decoder: {type: "ByteLevel"},
     model: {type: "BPE", vocab: ([range(33; 127) | {([.] | implode): (. - 33)}] | add), merges: []}}' >narrow/tokenizer.json
 tr -dc '!-~' <tiny-qwen2/calibration.txt | head -c 4000 >narrow.txt
-divided=(--allocate global --allocate-tokens 64 --samples 4 --context 40 --calibration narrow.txt --targets '*.self_attn.[qkv]_proj.weight,*.mlp.up_proj.weight')
+targets='*.self_attn.[qkv]_proj.weight,*.mlp.up_proj.weight'
+if in_part; then targets='*.self_attn.[qkv]_proj.weight'; fi
+divided=(--allocate global --allocate-tokens 64 --samples 4 --context 40 --calibration narrow.txt --targets "$targets")
 same divided organ/prune.json files prune narrow --budget 50% "${divided[@]}" --rounds 1 --method physarum-v2
 same then-divided organ/quantize.json files prune narrow --budget 2.6bpw "${divided[@]}" --method physarum-v3 --then int4-group32
 same mixed organ/quantize.json files quantize narrow --budget 3.5bpw "${divided[@]}" --scheme mixed --method gptq
