@@ -29,6 +29,9 @@ organ_status organ_serve(const organ_serve_options *options, organ_error *error)
 {
     const struct timespec pause = {.tv_nsec = 100000000};
     organ_server *server;
+    /* Who has read where it serves may ask for a renewal at once: the signal would end it, as it ends other verbs. */
+    const struct sigaction renewal = {.sa_handler = on_renewal, .sa_flags = SA_RESTART};
+    sigaction(SIGHUP, &renewal, NULL);
     /* Buffers of this size go back to the system when they are freed. By itself the library keeps up to 32 MB of them for each thread. */
     mallopt(M_MMAP_THRESHOLD, LARGE_BUFFER);
     if (organ_server_open(options, organ_areas, &server, error) != ORGAN_OK)
@@ -36,8 +39,6 @@ organ_status organ_serve(const organ_serve_options *options, organ_error *error)
     fputs("organ: serving ", stderr);
     organ_text_visible(stderr, options->root);
     fprintf(stderr, " at %s%s\n", organ_server_url(server), options->token_file ? " (with a token)" : "");
-    const struct sigaction renewal = {.sa_handler = on_renewal, .sa_flags = SA_RESTART};
-    sigaction(SIGHUP, &renewal, NULL);
     while (!organ_stop_asked(options->stop)) {
         if (renewal_asked) {
             renewal_asked = 0;

@@ -4,20 +4,17 @@
 . "$(dirname "$0")/../kit/cli_kit.sh"
 
 # ---- a name that appears while the run goes on ----
-# The program is stopped where its output grows, so that the name can be taken in peace.
+# The program is held where its output grows, so that the name can be taken in peace.
 # race PUT CODE ARGS...: runs, calls PUT when the output has begun to grow, and lets it end.
 race() {
-    local put=$1 wanted=$2 pid
+    local put=$1 wanted=$2 runner
     shift 2
     here="organ $* (raced)"
-    "$organ" "$@" >../out 2>../err </dev/null &
-    pid=$!
-    until compgen -G '.*.organ-partial' >/dev/null; do kill -0 $pid 2>/dev/null || break; done
-    kill -STOP $pid
+    grows() { compgen -G '.*.organ-partial' >/dev/null || is_over; }
+    hold "$@"
+    await grows
     "$put"
-    kill -CONT $pid
-    wait $pid
-    code=$?
+    let_go
     if ((code == wanted)); then good; else bad "ends with $code instead of $wanted" ../err; fi
 }
 # The command of the message.
@@ -26,7 +23,7 @@ take() { eval "$(grep -o 'mv -n .*' ../err)"; }
 put_thesis() { mkdir -p o && echo thesis >o/thesis.txt; }
 put_file() { echo thesis >o.safetensors; }
 for attempt in 1 2 3; do
-    race put_thesis 4 prune tiny-qwen2 -o o --iterations 200 --quiet
+    race put_thesis 4 prune tiny-qwen2 -o o --iterations 200
     says "took this name during the run"
     judge "the thesis is lost" test "$(cat o/thesis.txt)" = thesis
     judge "the finished work is not kept" test -f .o.organ-partial/organ/prune.json
@@ -42,14 +39,14 @@ for attempt in 1 2 3; do
     judge "something hidden was left behind" test -z "$(find . -name '.?*')"
 done
 cat tiny-qwen2/model-00002-of-00003.safetensors >one.safetensors
-race put_file 4 purify one.safetensors -o o.safetensors --method haar --threads 1 --quiet
+race put_file 4 purify one.safetensors -o o.safetensors --method haar --threads 1
 judge "the file is lost" test "$(cat o.safetensors)" = thesis
 take
 ends 0 inspect o-2.safetensors
 rm -r .o.safetensors.organ-partial o.safetensors o-2.safetensors
 # An empty directory was there and was filled: the same. One that stays empty is filled.
 mkdir o
-race put_thesis 4 prune tiny-qwen2 -o o --iterations 200 --quiet
+race put_thesis 4 prune tiny-qwen2 -o o --iterations 200
 judge "the thesis is lost" test "$(cat o/thesis.txt)" = thesis
 rm -r o .o.organ-partial
 mkdir o
@@ -59,7 +56,7 @@ ends 0 prune tiny-qwen2 -o o --quiet
 rm -r o
 mkdir pages
 take_pages() { rm -r pages; }
-race take_pages 4 prune tiny-qwen2 -o o --html pages/o.html --iterations 200 --quiet
+race take_pages 4 prune tiny-qwen2 -o o --html pages/o.html --iterations 200
 says "all but the page is done: pages/o.html: there is no directory pages to write the page into"
 prints "organ audit tiny-qwen2 o"
 judge "the output is not whole" test -f o/organ/prune.json
@@ -80,7 +77,7 @@ for what in "thesis.txt" "src/main.c" ".git/HEAD" "organ/notes.txt" "results.csv
     rm -rf o/src o/.git
 done
 put_change() { echo thesis >o/thesis.txt; }
-race put_change 4 prune tiny-qwen2 -o o --force --iterations 200 --quiet
+race put_change 4 prune tiny-qwen2 -o o --force --iterations 200
 says "o is the whole new output; what had this name was changed during the run and is kept as o-2"
 judge "the thesis is lost" test "$(cat o-2/thesis.txt)" = thesis
 judge "the thesis is in the output" test ! -e o/thesis.txt

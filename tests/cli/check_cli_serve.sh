@@ -12,8 +12,10 @@ if cmp -s ../out ../help; then good; else bad "is not what 'organ help serve' pr
 # ---- a server from its start to its end ----
 mkdir models && cp tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf models/q8.gguf && ln -s /etc models/etc && echo "# Notes" >models/notes.md
 
+options=()
 # begin ARGS...: starts one on any port; $port and $server are set.
 begin() {
+    options=("$@")
     here="organ serve $*"
     : >../served
     env --default-signal=INT,TERM "$organ" serve --listen 127.0.0.1:0 "$@" >../out 2>../served </dev/null &
@@ -22,12 +24,16 @@ begin() {
     bad "does not say where it serves" ../served
     finish
 }
-# asks LINE [HEADER]: the answer is in ../answer.
+# asks LINE [HEADER]: the answer is in ../answer. The line of the log, which some thread writes once the answer was sent, is waited for.
 asks() {
+    local lines
+    lines=$(wc -l <../served)
+    is_logged() { (($(wc -l <../served) > lines)) || [[ " ${options[*]} " == *" --quiet "* ]]; }
     exec 3<>"/dev/tcp/127.0.0.1/$port"
     printf '%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%s\r\n' "$1" "${2:+$2$'\r\n'}" >&3
     cat <&3 >../answer
     exec 3>&-
+    judge "no line of '$1' in the log" await is_logged
 }
 answers() { if grep -qF -- "$1" ../answer; then good; else bad "the answer does not have '$1'" ../answer; fi; }
 # stopped SIGNAL: ends it, which must be well.
@@ -53,6 +59,24 @@ stopped INT
 sed -e 's/[0-9.]*ms/TIME/' -e "s/:$port/:PORT/" -e 's/ 200 [0-9]* TIME/ 200 BYTES TIME/' ../served >../log
 matches serve/serve_log ../log
 judge "nothing is on stdout" test ! -s ../out
+
+# SIGHUP asks it to read its files again, as soon as anybody can know of it: it is sent while the server waits to say where it serves.
+begun=(serve --root models --listen 127.0.0.1:0)
+here="organ ${begun[*]}, SIGHUP at once"
+: >../served
+log_room=0 hold "${begun[@]}"
+server=$runner
+has_threads() { (($(find "/proc/$server/task" -maxdepth 1 2>/dev/null | wc -l) > 2)) || is_over; }
+await has_threads
+kill -HUP "$server"
+exec 4<../pipe 3>&-
+cat <&4 >../served &
+exec 4<&-
+says_where ../served
+asks "GET /healthz"
+answers '"status":"ok"'
+stopped TERM
+rm ../pipe
 
 # Marks that turn the direction of writing are made visible in the log, wherever a client put them.
 begin --root models

@@ -62,28 +62,40 @@ refused() {
     if [[ $(inventory) == "$before" ]]; then good; else bad "something was left behind or changed" <(inventory); fi
 }
 
-# interrupted SIGNAL OUTPUT ARGS...: runs a verb that writes OUTPUT and sends it the signal when more of it is done than was before. Its log
-# goes into a pipe that has room for some lines only: the run waits there and cannot end, however fast it is. What it ends with is in $code,
-# its log in ../err. What grows as it is done is its journal, or the file that $watched names.
-interrupted() {
-    local signal=$1 journal=${watched:-.$2.organ-partial/organ/journal.jsonl} done_before runner
-    shift 2
-    here="organ $*, interrupted"
-    units() { wc -l 2>/dev/null <"$journal" || echo 1; } # the first line is the head
-    more_units() { (($(units) > done_before)) || ! kill -0 $runner 2>/dev/null; }
-    done_before=$(units)
+# hold ARGS...: begins a run, $runner. Its log goes into a pipe that has room for $log_room bytes only: the run waits there and cannot end, however fast
+# it is and however long this script is held up. `let_go` reads the log into ../err, and waits for the end, which is in $code.
+hold() {
+    local most
     mkfifo ../pipe && exec 3<>../pipe || return
-    head -c 65236 /dev/zero >&3
+    most=$(LC_ALL=C dd if=/dev/zero of=../pipe bs=512 oflag=nonblock 2>&1 | sed -n 's/^\([0-9]*\) bytes.*/\1/p') # of pages, which may be few, or larger
+    head -c "$most" <&3 >/dev/null
+    head -c $((most - ${log_room:-300})) /dev/zero >&3
     env --default-signal=INT,TERM,HUP "$organ" "$@" >../out 2>&3 &
     runner=$!
-    await more_units
-    kill -"$signal" $runner
+}
+let_go() {
     exec 4<../pipe 3>&-
     cat <&4 | tr -d '\0' >../err
     wait $runner
     code=$?
     exec 4<&-
     rm ../pipe
+}
+is_over() { ! kill -0 $runner 2>/dev/null; }
+
+# interrupted SIGNAL OUTPUT ARGS...: holds a verb that writes OUTPUT and sends it the signal when more of it is done than was before. What grows as it
+# is done is its journal, or the file that $watched names.
+interrupted() {
+    local signal=$1 journal=${watched:-.$2.organ-partial/organ/journal.jsonl} done_before runner
+    shift 2
+    here="organ $*, interrupted"
+    units() { wc -l 2>/dev/null <"$journal" || echo 1; } # the first line is the head
+    more_units() { (($(units) > done_before)) || is_over; }
+    done_before=$(units)
+    hold "$@"
+    await more_units
+    kill -"$signal" $runner
+    let_go
 }
 
 # says_where FILE: the process $server has written there where it serves; $port is where. It is waited for as long as the process lives.
