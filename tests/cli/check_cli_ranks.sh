@@ -128,7 +128,7 @@ rm -rf new
 # Each time from the beginning: while they wait for it, the others do so much that it would have nothing left to be late with.
 for silent in 2 0; do
     rm -rf .new.organ-partial
-    ORGAN_SILENCE=2 slowly 3 STOP $silent
+    ORGAN_SILENCE=5 slowly 3 STOP $silent
     judge "a silent rank is not the end" test $code = 4
     says "organ: rank $silent of 3 (" # mpirun puts its own words into longer ones
     judge "the output has its name" test ! -e new

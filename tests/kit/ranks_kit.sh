@@ -63,20 +63,25 @@ is_released() { [[ ! -d .new.organ-partial ]] || flock --nonblock .new.organ-par
 released() { await is_released; }
 
 # slowly N SIGNAL [RANK]: prunes as $how says by N ranks and sends a signal to one of them, the last if none is named, once some more
-# tensors are done.
+# tensors are done. Where this script is held up and the run is over meanwhile, it is begun anew.
 lines() { cat .new.organ-partial/organ/journal*.jsonl 2>/dev/null | wc -l; }
-more_lines() { (($(lines) > before + 2)); }
+more_lines() { (($(lines) > before + 2)) || is_over; }
 slowly() {
-    local runner before process
+    local runner before process tries
     here="mpirun -n $1, $2"
-    before=$(lines)
-    mpirun -n "$1" "$organ" prune tiny-qwen2 -o new --threads 1 "${how[@]}" --resume >../out 2>../err &
-    runner=$!
-    await more_lines
-    for process in $(pgrep -P $runner); do
-        if grep -qzx "OMPI_COMM_WORLD_RANK=${3:-$(($1 - 1))}" "/proc/$process/environ"; then kill -"$2" "$process"; fi
+    for tries in 1 2 3 4 5; do
+        before=$(lines)
+        mpirun -n "$1" "$organ" prune tiny-qwen2 -o new --threads 1 "${how[@]}" --resume >../out 2>../err &
+        runner=$!
+        await more_lines
+        for process in $(pgrep -P $runner); do
+            if grep -qszx "OMPI_COMM_WORLD_RANK=${3:-$(($1 - 1))}" "/proc/$process/environ"; then kill -"$2" "$process"; fi
+        done
+        wait $runner
+        code=$?
+        released
+        [[ -e new && $tries -lt 5 ]] || return
+        echo "try $tries: the run was over before the signal"
+        rm -rf new
     done
-    wait $runner
-    code=$?
-    released
 }
