@@ -32,7 +32,7 @@ http() {
         [[ -n $body ]] && printf 'Content-Type: application/json\r\nContent-Length: %s\r\n' "${#body}"
         printf '\r\n%s' "$body"
     } >&"$s"
-    timeout "${patience:-20}" cat <&"$s" >"$answer"
+    timeout "${patience:-120}" cat <&"$s" >"$answer"
     exec {s}>&-
     status=$(sed -n '1s,HTTP/1.1 \([0-9]*\).*,\1,p' "$answer")
 }

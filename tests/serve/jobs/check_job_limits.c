@@ -76,20 +76,6 @@ START_TEST(what_a_job_prints_has_a_limit)
 }
 END_TEST
 
-/* Waits until the job is forgotten. */
-static void goes(const char *id)
-{
-    unsigned status = 200;
-    for (int k = 0; k < 3000 && status == 200; k++) {
-        organ_error error = {0};
-        json_t *view = NULL;
-        status = organ_jobs_do(jobs, id, organ_job_show, &view, &error);
-        json_decref(view);
-        usleep(10000);
-    }
-    ck_assert_msg(status == 404, "%s: %u, %zu jobs", id, status, organ_jobs_count(jobs, ORGAN_JOB_DONE));
-}
-
 START_TEST(all_jobs_together_have_a_limit)
 {
     char id[4][ID];
@@ -100,14 +86,14 @@ START_TEST(all_jobs_together_have_a_limit)
         ck_assert_uint_eq(keeper_add("long", "l", id[k]), 201);
         keeper_becomes(id[k], "done");
     }
-    goes(id[0]);
-    goes(id[1]);
+    keeper_forgets(id[0]);
+    keeper_forgets(id[1]);
     json_decref(keeper_view_of(id[2]));
     json_decref(keeper_view_of(id[3]));
     organ_jobs_close(jobs);
     way.keep_bytes = 10000000;
     keeper_open_jobs();
-    goes(id[2]);
+    keeper_forgets(id[2]);
     json_decref(keeper_view_of(id[3]));
 }
 END_TEST

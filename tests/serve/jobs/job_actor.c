@@ -156,7 +156,7 @@ int act_as_job(int argc, char **argv)
         be_stubborn();
     if (strcmp(what, "crash") == 0)
         raise(SIGKILL);
-    for (int k = 0; strcmp(what, "gate") == 0 && k < 2000 && access("go", F_OK) != 0; k++)
+    for (int k = 0; strcmp(what, "gate") == 0 && k < 12000 && access("go", F_OK) != 0; k++)
         usleep(10000);
     say("{\"event\":\"begin\",\"what\":\"working\",\"bytes\":100,\"tensors\":1}");
     if (strcmp(what, "fail") == 0) {

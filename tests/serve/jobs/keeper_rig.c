@@ -86,7 +86,7 @@ json_t *keeper_view_of(const char *id)
 json_t *keeper_await(const char *id, const char *state)
 {
     json_t *view = keeper_view_of(id);
-    for (int k = 0; k < 3000 && strcmp(organ_json_text(view, "state"), state) != 0; k++) {
+    for (int k = 0; k < 12000 && strcmp(organ_json_text(view, "state"), state) != 0; k++) {
         json_decref(view);
         usleep(10000);
         view = keeper_view_of(id);
@@ -102,7 +102,7 @@ void keeper_becomes(const char *id, const char *state) { json_decref(keeper_awai
 /* Until the process has said where it is. */
 void keeper_is_at(const char *id, const char *stage)
 {
-    for (int k = 0; k < 3000; k++) {
+    for (int k = 0; k < 12000; k++) {
         json_t *const view = keeper_view_of(id);
         const bool there = strcmp(organ_json_text(view, "progress.stage"), stage) == 0;
         json_decref(view);
@@ -111,6 +111,20 @@ void keeper_is_at(const char *id, const char *stage)
         usleep(10000);
     }
     ck_abort_msg("job %s is never at '%s'", id, stage);
+}
+
+/* Waits until the job is forgotten. */
+void keeper_forgets(const char *id)
+{
+    unsigned status = 200;
+    for (int k = 0; k < 12000 && status == 200; k++) {
+        organ_error error = {0};
+        json_t *view = NULL;
+        status = organ_jobs_do(jobs, id, organ_job_show, &view, &error);
+        json_decref(view);
+        usleep(10000);
+    }
+    ck_assert_msg(status == 404, "%s: %u, %zu jobs", id, status, organ_jobs_count(jobs, ORGAN_JOB_DONE));
 }
 
 unsigned keeper_delete(const char *id)

@@ -26,6 +26,7 @@ json_t *keeper_await(const char *id, const char *state);
 void keeper_becomes(const char *id, const char *state);
 /* Until the process has said where it is. */
 void keeper_is_at(const char *id, const char *stage);
+void keeper_forgets(const char *id); /* waits for it */
 unsigned keeper_delete(const char *id);
 unsigned keeper_resume(const char *id);
 json_t *keeper_result_of(const char *id);
