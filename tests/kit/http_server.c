@@ -20,7 +20,7 @@
 struct http_server {
     const served_file *files;
     size_t count;
-    int listener, port;
+    int listener, holder, port;
     pthread_t acceptor, workers[MOST_CONNECTIONS];
     int sockets[MOST_CONNECTIONS]; /* -1: closed */
     size_t connected;
@@ -343,6 +343,14 @@ static void *accept_all(void *context)
 
 http_server *http_start(const served_file *files, size_t count, int port) { return http_start_at(files, count, "127.0.0.1", port); }
 
+static int bound_to(const struct sockaddr_in *at)
+{
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
+    must(bind(fd, (const struct sockaddr *)(const void *)at, sizeof *at) == 0, "bind");
+    return fd;
+}
+
 http_server *http_start_at(const served_file *files, size_t count, const char *address, int port)
 {
     http_server *server = calloc(1, sizeof *server);
@@ -352,17 +360,20 @@ http_server *http_start_at(const served_file *files, size_t count, const char *a
     server->files = files;
     server->count = count;
     pthread_mutex_init(&server->lock, NULL);
-    server->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    setsockopt(server->listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
-    must(bind(server->listener, (struct sockaddr *)&at, sizeof at) == 0 && listen(server->listener, 16) == 0, "bind");
-    must(getsockname(server->listener, (struct sockaddr *)&at, &length) == 0, "getsockname");
+    server->holder = bound_to(&at);
+    must(getsockname(server->holder, (struct sockaddr *)&at, &length) == 0, "getsockname");
+    server->listener = bound_to(&at);
+    must(listen(server->listener, 16) == 0, "listen");
     server->port = ntohs(at.sin_port);
     must(pthread_create(&server->acceptor, NULL, accept_all, server) == 0, "pthread_create");
     return server;
 }
 
-void http_stop(http_server *server)
+void http_stop(http_server *server) { close(http_stop_but_hold(server)); }
+
+int http_stop_but_hold(http_server *server)
 {
+    const int holder = server->holder;
     pthread_mutex_lock(&server->lock);
     server->stopping = true;
     shutdown(server->listener, SHUT_RDWR);
@@ -376,6 +387,7 @@ void http_stop(http_server *server)
     close(server->listener);
     pthread_mutex_destroy(&server->lock);
     free(server);
+    return holder;
 }
 
 int http_port(const http_server *server) { return server->port; }

@@ -56,6 +56,9 @@ typedef struct http_server http_server;
 http_server *http_start(const served_file *files, size_t count, int port);
 http_server *http_start_at(const served_file *files, size_t count, const char *address, int port); /* "127.0.0.2" */
 void http_stop(http_server *server); /* as if it were killed: connections break at once */
+/* The same; until the descriptor that it returns is closed, nobody else gets the port, where no one answers, and a server can be started.
+ */
+int http_stop_but_hold(http_server *server);
 int http_port(const http_server *server);
 /* "http://127.0.0.1:PORT/some/where/NAME" in one of 16 static buffers. */
 const char *http_url(const http_server *server, const char *name);

@@ -156,9 +156,10 @@ static void *kill_and_revive(void *context)
     if (!nurse.called)
         return NULL;
     const int port = http_port(*nurse.server);
-    http_stop(*nurse.server);
+    const int holder = http_stop_but_hold(*nurse.server);
     nanosleep(&(struct timespec){.tv_nsec = 400000000}, NULL);
     *nurse.server = http_start(nurse.model->files, nurse.model->file_count, port);
+    close(holder);
     return NULL;
 }
 

