@@ -207,13 +207,13 @@ native() {
         for name in $whole_sanitized; do grep -q SANITIZED "build/tests/$name" || without+="|$name"; done
         without+="|memory_verbs"
     fi
-    in_tree native . "$({ programs && scripts; } | grep -vxE -e "${without#|}")" CK_TIMEOUT_MULTIPLIER=5
+    in_tree native . "$({ programs && scripts; } | grep -vxE -e "${without#|}")" CK_TIMEOUT_MULTIPLIER=30
 }
 
 quick() {
     local without
     without=$(tr -s ' \n' '|' <<<"$slow")
-    in_tree native . "$({ programs && scripts; } | grep -vxE "${without%|}")" CK_TIMEOUT_MULTIPLIER=5
+    in_tree native . "$({ programs && scripts; } | grep -vxE "${without%|}")" CK_TIMEOUT_MULTIPLIER=30
 }
 
 # Faults end a program with status 99, which none of its own exit codes is. A refused allocation is NULL, as it is outside the sanitizer.
@@ -223,7 +223,7 @@ sanitize() {
     # memcmp is checked as far as it reads: all of both areas, although their first bytes differ, is most of what `audit` takes, which looks for rows.
     [[ $1 == whole ]] || environment+=:strict_memcmp=0
     # Where each test is a process of its own, looking for leaks at its end takes longer than most tests do: once at the end of a suite finds the same.
-    environment+=" LSAN_OPTIONS=exitcode=99 UBSAN_OPTIONS=print_stacktrace=1:exitcode=99 CK_TIMEOUT_MULTIPLIER=20 CK_FORK=no SANITIZED=yes"
+    environment+=" LSAN_OPTIONS=exitcode=99 UBSAN_OPTIONS=print_stacktrace=1:exitcode=99 CK_TIMEOUT_MULTIPLIER=60 CK_FORK=no SANITIZED=yes"
     # The sanitizers see what _FORTIFY_SOURCE would check, and tell more of it. At -O2 what is instrumented compiles half as long again, which pays for the
     # kernels alone; -g1 is what a stack trace needs.
     local flags="-O1 -g1 -U_FORTIFY_SOURCE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
@@ -246,7 +246,7 @@ sanitize() {
 
 threads() {
     # Where addresses are more random than ThreadSanitizer expects, it does not start. It looks at C alone: threads share work above the kernels.
-    local environment="TSAN_OPTIONS=exitcode=99:allocator_may_return_null=1 CK_TIMEOUT_MULTIPLIER=20 SANITIZED=yes"
+    local environment="TSAN_OPTIONS=exitcode=99:allocator_may_return_null=1 CK_TIMEOUT_MULTIPLIER=60 SANITIZED=yes"
     local suites="allocate cuts evaluation experts experts_heal fleet forward gptq jobs layers lora machine measure organs orthogonality physarum_v2 prune
         prune_bands rank_progress ranks stream weight_pass width_experts cli_serve serve serve_jobs serve_tls"
     elsewhere threads CFLAGS="${CFLAGS:-} -O1 -g1 -U_FORTIFY_SOURCE -fsanitize=thread -fno-omit-frame-pointer" CFLAGS_SCALAR=-O2 \
