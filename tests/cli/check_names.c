@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 typedef enum kind { DIRECTORY, SINGLE, REPORTS, PAGE } kind;
@@ -148,8 +149,10 @@ static void setup(void)
 {
     static const made_tensor one[] = {{"model.layers.0.mlp.up_proj.weight", ORGAN_BF16, 2, {40, 64}},
                                       {"model.norm.weight", ORGAN_F32, 1, {64}}};
-    if (access("/dev/shm", W_OK | X_OK) == 0)
-        setenv("TMPDIR", "/dev/shm", 1); /* thousands of runs: no disk needs to see them */
+    /* Thousands of runs: no disk needs to see them. A container may have some megabytes of it. */
+    struct statvfs room;
+    if (access("/dev/shm", W_OK | X_OK) == 0 && statvfs("/dev/shm", &room) == 0 && (uint64_t)room.f_bavail * room.f_frsize >= 1u << 30)
+        setenv("TMPDIR", "/dev/shm", 1);
     /* Each run of small buffers would have the system clear pages of 2 MB. */
     prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
     lora_setup();
