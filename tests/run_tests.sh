@@ -234,8 +234,8 @@ sanitize() {
     # What fails each call of the system once in every verb takes minutes here, and so does what compares bytes and memory of verbs that other suites run: only
     # where they are named.
     # What is left out has its sources in other suites: gptq, gptq_blocks, physarum_v2, prune_calibrated, along_ranks, html, perplexity, evaluation, html_models,
-    # lora_extract, experts_heal, precision, and memory_verbs for each verb; the help of each verb is in the suite of the verb. Of dots only the test is sanitized.
-    local long="dots|cli_conditions|cli_evaluate|cli_perplexity|names|cli_same_bits|cli_memory|cli_ranks_text|cli_gptq|cli_prune_then|cli_ranks|cli_ranks_more|html_quality|cli_allocate|cli_calibrated|cli_help|cli_lora_extract|cli_heal|cli_precision|power_verbs"
+    # and memory_verbs for each verb; the help of each verb is in the suite of the verb. Of dots only the test is sanitized.
+    local long="dots|cli_conditions|cli_evaluate|cli_perplexity|names|cli_same_bits|cli_memory|cli_ranks_text|cli_gptq|cli_prune_then|cli_ranks|cli_ranks_more|html_quality|cli_allocate|cli_help|power_verbs"
     if [[ $1 == whole ]]; then vectors="-fno-sanitize=undefined -O2" long= environment+=" WHOLE=yes"; fi
     # What is not sanitized of the tables is copied from build/, where that is up to date.
     local tables=
