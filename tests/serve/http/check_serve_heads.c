@@ -218,8 +218,8 @@ START_TEST(one_answer_to_a_bad_length)
     for (size_t k = 0; k < COUNT(heads); k++) {
         ck_assert_int_eq(send(heads[k], head_end, sizeof head_end - 1, 0), sizeof head_end - 1);
         ck_assert_int_eq(send(bodies[k], body_end, sizeof body_end - 1, 0), sizeof body_end - 1);
-        ck_assert(recv(heads[k], reply, 13, MSG_WAITALL) == 13 && memcmp(reply, "HTTP/1.1 204 ", 13) == 0);
-        ck_assert(recv(bodies[k], reply, 13, MSG_WAITALL) == 13 && memcmp(reply, "HTTP/1.1 204 ", 13) == 0);
+        ck_assert(serve_receive(heads[k], reply, 13, MSG_WAITALL) == 13 && memcmp(reply, "HTTP/1.1 204 ", 13) == 0);
+        ck_assert(serve_receive(bodies[k], reply, 13, MSG_WAITALL) == 13 && memcmp(reply, "HTTP/1.1 204 ", 13) == 0);
         close(heads[k]);
         close(bodies[k]);
     }

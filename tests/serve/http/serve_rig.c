@@ -150,6 +150,15 @@ int serve_connect(void)
     return fd;
 }
 
+ssize_t serve_receive(int fd, void *to, size_t room, int flags)
+{
+    for (;;) {
+        const ssize_t got = recv(fd, to, room, flags);
+        if (got >= 0 || errno != EINTR)
+            return got;
+    }
+}
+
 static void take_apart(served *answer)
 {
     const char *const end = strstr(answer->all, "\r\n\r\n");
@@ -174,7 +183,7 @@ served send_bytes(const char *bytes, size_t length, bool ends)
         if (answer.bytes + 1 >= room)
             answer.all = realloc(answer.all, room *= 2);
         ck_assert_ptr_nonnull(answer.all);
-        got = recv(fd, answer.all + answer.bytes, room - answer.bytes - 1, 0);
+        got = serve_receive(fd, answer.all + answer.bytes, room - answer.bytes - 1, 0);
         ck_assert_msg(got >= 0 || errno != EAGAIN, "no answer within 60 seconds");
         answer.bytes += got > 0 ? (size_t)got : 0;
     }

@@ -44,7 +44,9 @@ typedef struct served {
     size_t body_bytes;
 } served;
 
-/* Sends bytes on a connection of its own and reads until the server ends it, 20 seconds at most. `ends`: says after them that no more will
+/* recv, which ends early where the process was stopped and goes on: it does on a socket with a limit of time, without a handler too. */
+ssize_t serve_receive(int fd, void *to, size_t room, int flags);
+/* Sends bytes on a connection of its own and reads until the server ends it, 60 seconds at most. `ends`: says after them that no more will
  * come. */
 served send_bytes(const char *bytes, size_t length, bool ends);
 /* A request of one line, "GET /path", with Host, Connection: close and further header lines ("A: b\r\n", may be ""). `body` may be NULL. */
