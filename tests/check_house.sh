@@ -22,14 +22,26 @@ check() {
     fi
 }
 
-# Every file of the project, also where there is no git.
+# Every file of the project. Without git (an unpacked tarball, or one inside somebody's repository) .gitignore says what a build leaves: its lines are
+# paths from the root, of which those that end in a slash are folders.
 everything() {
-    git ls-files -co --exclude-standard 2>/dev/null || find . -name .git -prune -o -path ./build -prune -o -type f -printf '%P\n'
+    if [[ $(git rev-parse --show-toplevel 2>/dev/null) -ef . ]]; then
+        git ls-files -co --exclude-standard
+    else
+        find . -name .git -prune -o -path ./build -prune -o -type f -printf '%P\n' |
+            grep -vE "$(sed -E -e 's,[.],\\.,g' -e 's,^/(.*[^/])$,/\1$,' -e 's,^/,^,' .gitignore | paste -sd '|')"
+    fi
 }
 everything | while read -r file; do [[ -f $file ]] && echo "$file"; done >"$scratch/files"
 grep -E '\.[ch]$' "$scratch/files" >"$scratch/c_files"
 grep -E '\.(c|h|sh)$' "$scratch/files" >"$scratch/sources"
 each() { xargs -d '\n' "${@:2}" <"$scratch/$1"; }
+
+# A tree without git in which a build has left its files.
+mkdir -p "$scratch/tarball/build" "$scratch/tarball/tiny-pruned" "$scratch/tarball/formats"
+touch "$scratch"/tarball/{.ninja_log,.ninja_deps,build/organ,tiny-pruned/config.json,stray,formats/a.c} && cp .gitignore "$scratch/tarball"
+(cd "$scratch/tarball" && everything) | LC_ALL=C sort | diff - <(printf '%s\n' .gitignore formats/a.c stray) |
+    check "without git, files that a build leaves are not of the project, and all others are"
 
 # The code alone as FILE:LINE:TEXT, without comments, blank lines and the content of strings.
 # shellcheck disable=SC2016 # $0 is awk's
@@ -337,6 +349,9 @@ archives >"$scratch/expected"
 expected archives.ninja | check "archives.ninja has all objects"
 while read -r file; do grep -qE ": (cc|preload|mpi) $file( |\$)" build.ninja bench/build.ninja fuzz/build.ninja || echo "$file"; done \
     < <(grep -E '^(bench|examples|fuzz|mpi)/.*\.c$' "$scratch/c_files") | check "build files name every .c"
+# A benchmark measures; targets of other names change pages.
+awk '/^build bench/ { target = $2 } /^build [^b]/ { target = "" } target != "" && /docs\/make_/ { print "bench/build.ninja: " target " changes a page" }' bench/build.ninja |
+    check "no benchmark changes a page of docs"
 # Those that take hours or minutes are called by a target of their own.
 grep -E '/build\.ninja$' "$scratch/files" | grep '^tests/' | xargs -d '\n' sed -nE 's,^build (build/(tests|checks)/[^ :]+): .*,\1,p' | grep -v '_long$' |
     grep -vxFf <(sed -n '/^build programs: phony/,/[^$]$/p' tests/build.ninja | tr -s ' $' '\n') | check "tests/build.ninja has every program of the tests in its list"
