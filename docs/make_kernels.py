@@ -3,7 +3,7 @@
 """Makes the tables of docs/kernels.md anew.
 
     docs/make_kernels.py bounds                    cycles per 16 elements that llvm-mca finds for the inner loops in build/kernels/isa_*.o
-    docs/make_kernels.py measured KERNELS.json     what `ninja bench-kernels` has measured on this CPU
+    docs/make_kernels.py measured KERNELS.json     what `ninja bench-kernels` has measured on this CPU (`ninja kernels-measured` runs both)
     docs/make_kernels.py loop ISA FUNCTION         the instructions of one inner loop, as they go to llvm-mca
 
 Either keeps the columns of the other. Needs binutils and LLVM's llvm-mca ($LLVM_MCA names another than the newest); for NEON
