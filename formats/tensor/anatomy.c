@@ -95,6 +95,12 @@ static const char *const trunks[] = {"model", "language_model", "transformer", "
 /* Words that a layer number follows. */
 static const char *const ladders[] = {"layers", "h", "blocks", "blk"};
 
+/* How the names of layers begin in architectures whose modules are not in the table: GPT-NeoX, OPT, BERT and its kin. A layer number
+ * follows. The layer of such a tensor is known, its role is ORGAN_ROLE_OTHER. */
+static const char *const foreign_layers[] = {"gpt_neox.layers.",       "model.decoder.layers.",  "decoder.layers.",
+                                             "encoder.layer.",         "bert.encoder.layer.",    "roberta.encoder.layer.",
+                                             "electra.encoder.layer.", "deberta.encoder.layer.", "distilbert.transformer.layer."};
+
 /* What the tensors of a packed weight are called: after the last dot of the name, or, where there is none of the module's own, after an
  * underscore ("experts.down_proj_scales"). */
 static const char *const leaves[] = {
@@ -177,6 +183,21 @@ static void find_expert(parts *p)
     }
 }
 
+/* Sets the layer of a name that begins as one of foreign_layers. */
+static void find_foreign_layer(parts *p, const char *name)
+{
+    for (size_t k = 0; k < sizeof foreign_layers / sizeof *foreign_layers && !p->has_layer; k++) {
+        const size_t length = strlen(foreign_layers[k]);
+        if (strncmp(name, foreign_layers[k], length) != 0)
+            continue;
+        const char *const number_end = word_end(name + length);
+        if (number_end < p->end && read_decimal(name + length, number_end, &p->layer)) {
+            p->has_layer = true;
+            p->module = number_end + 1;
+        }
+    }
+}
+
 static parts take_name_apart(const char *name, const char *end_of_name)
 {
     parts p = {.module = name, .end = end_of_name, .layer = -1, .expert = -1, .in_trunk = true};
@@ -196,6 +217,8 @@ static parts take_name_apart(const char *name, const char *end_of_name)
             word = end + 1;
         }
     }
+    if (!p.in_trunk)
+        find_foreign_layer(&p, name);
     if (p.has_layer)
         find_expert(&p);
     return p;

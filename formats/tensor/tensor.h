@@ -142,8 +142,9 @@ typedef struct organ_anatomy {
 /* Reads the HF name of a tensor ("model.layers.3.mlp.experts.7.down_proj.weight") or its GGUF name ("blk.3.ffn_down_exps.weight"). Never
  * fails: an unknown name is ORGAN_ROLE_OTHER. Numbers that do not fit are -1. Multimodal prefixes ("model.language_model.layers.") are
  * understood; vision and audio towers, draft heads and whatever else stands under an unknown prefix are ORGAN_ROLE_OTHER with layer -1.
- * The codes of a packed weight ("weight_packed", "qweight", "gate_up_proj_blocks") have its role, its companions ("weight_scale", "qzeros",
- * "g_idx", ...) are ORGAN_ROLE_COMPANION in its group. */
+ * Tensors of GPT-NeoX, OPT and BERT ("gpt_neox.layers.3.", "model.decoder.layers.3.", "bert.encoder.layer.3.") are ORGAN_ROLE_OTHER too,
+ * but have their layer's number. The codes of a packed weight ("weight_packed", "qweight", "gate_up_proj_blocks") have its role, its
+ * companions ("weight_scale", "qzeros", "g_idx", ...) are ORGAN_ROLE_COMPANION in its group. */
 organ_anatomy organ_anatomy_of(const char *tensor_name);
 
 /* The module that a tensor belongs to, whatever it is: the first *length bytes of the name, without ".weight" and without what the tensors

@@ -75,6 +75,34 @@ ends 0 inspect apart
 prints "FP8 E4M3, block 128 x 128, F32 scales"
 prints "quantised by fp8"
 
+# Architectures whose names are in no table: their tensors have no role, but they are no fault, and layers are numbered where names say so.
+# foreign NAME PREFIX MODULE: a model of two layers.
+foreign() {
+    mkdir "$1"
+    tensors "$1/model.safetensors" "$2.0.$3.weight F32 4,4 64" "$2.0.$3.bias F32 4 16" "$2.1.$3.weight F32 4,4 64" "$2.1.$3.bias F32 4 16"
+    echo '{"architectures":["X"],"model_type":"x","num_hidden_layers":2,"vocab_size":8}' >"$1/config.json"
+}
+foreign neox gpt_neox.layers attention.query_key_value
+foreign opt model.decoder.layers fc1
+foreign bert bert.encoder.layer attention.self.query
+foreign unheard some.tower.level fc
+for one in neox opt bert unheard; do
+    ends 0 inspect "$one"
+    prints "No problems found"
+done
+for one in neox opt bert; do
+    ends 0 inspect "$one" --json --tensors
+    judge "$one: layers are not numbered" jq -e '[.tensors[].layer] == [0, 0, 1, 1] and .by_layer.layers == [0, 1]' ../out
+done
+foreign short_neox gpt_neox.layers attention.dense
+sed -i 's/"num_hidden_layers":2/"num_hidden_layers":3/' short_neox/config.json
+ends 3 inspect short_neox
+says "num_hidden_layers is 3, but no known tensor belongs to layer 2"
+mkdir both
+tensors both/model.safetensors "model.encoder.layers.0.fc1.weight F32 4,4 64" "model.decoder.layers.0.fc1.weight F32 4,4 64" "model.decoder.layers.1.fc1.weight F32 4,4 64"
+ends 3 layers both --drop 1-1 -o smaller
+says "has an encoder ('model.encoder.layers.0.fc1.weight') and a decoder ("
+
 # ---- what is broken: told, and the rest is shown ----
 fp8 short 4
 ends 3 inspect short

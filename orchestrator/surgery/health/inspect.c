@@ -205,21 +205,26 @@ static void note_problem(json_t *problems, const char *format, ...)
     json_array_append_new(problems, organ_document_string(sentence));
 }
 
-/* The number of the first layer below `layers` that no weight belongs to, or `layers`. A bit field is enough: real models have hundreds. */
+/* The number of the first layer below `layers` that no weight belongs to, or `layers`. Weights of unknown role count only in a model that
+ * has no others in its layers: an architecture whose names are not in the anatomy. Returns `layers` also if no name has a layer's number,
+ * since nothing can be said then. A bit field is enough: real models have hundreds of layers. */
 static int64_t missing_layer(const organ_weights *weights, int64_t layers)
 {
     enum { MOST = 65536 };
     static const size_t bits = 8;
-    unsigned char seen[MOST / 8] = {0};
+    unsigned char seen[2][MOST / 8] = {{0}}; /* by weights of unknown and of known roles */
+    bool any[2] = {false, false};
     for (size_t k = 0; k < weights->count; k++) {
         const int32_t layer = weights->weights[k].anatomy.layer;
-        if (layer >= 0 && layer < MOST && weights->weights[k].anatomy.role != ORGAN_ROLE_OTHER)
-            seen[(size_t)layer / bits] |= (unsigned char)(1u << ((size_t)layer % bits));
+        const bool known = weights->weights[k].anatomy.role != ORGAN_ROLE_OTHER;
+        any[known] |= layer >= 0;
+        if (layer >= 0 && layer < MOST)
+            seen[known][(size_t)layer / bits] |= (unsigned char)(1u << ((size_t)layer % bits));
     }
     int64_t layer = 0;
-    while (layer < layers && layer < MOST && seen[(size_t)layer / bits] >> ((size_t)layer % bits) & 1)
+    while (layer < layers && layer < MOST && seen[any[1]][(size_t)layer / bits] >> ((size_t)layer % bits) & 1)
         layer++;
-    return layer;
+    return any[0] || any[1] ? layer : layers;
 }
 
 /* Embeddings of positions and of token types have rows of their own number. */

@@ -7,6 +7,7 @@
 #include "orchestrator/surgery/output/output.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define MOST_SEARCH 16777216u
 #define MOST_ROUNDS 1000000u
@@ -50,10 +51,27 @@ static organ_status check_output(const organ_layers_job *job, organ_error *error
     return organ_output_check(o->output, organ_output_like(job->model), o->force, error);
 }
 
+/* BART, Whisper, T5: blocks of the encoder and of the decoder have the same numbers and counts of their own in config.json. */
+static organ_status refuse_two_stacks(const organ_model *model, organ_error *error)
+{
+    const char *encoder = NULL, *decoder = NULL;
+    for (size_t t = 0; t < model->tensor_count; t++) {
+        const char *const name = model->tensors[t].name;
+        encoder = strncmp(name, "model.encoder.", 14) == 0 || strncmp(name, "encoder.", 8) == 0 ? name : encoder;
+        decoder = strncmp(name, "model.decoder.", 14) == 0 || strncmp(name, "decoder.", 8) == 0 ? name : decoder;
+    }
+    if (encoder && decoder)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: has an encoder ('%.100s') and a decoder ('%.100s'), which cannot be made smaller together", model->path,
+                          encoder, decoder);
+    return ORGAN_OK;
+}
+
 static organ_status open_model(organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
-    if (check_numbers(o, error) || organ_donor_open(o->model, "made smaller", job->progress, &job->model, error))
+    if (check_numbers(o, error) || organ_donor_open(o->model, "made smaller", job->progress, &job->model, error) ||
+        refuse_two_stacks(job->model, error))
         return error->status;
     job->layers = organ_cut_layers(job->model);
     if (job->layers == 0)
