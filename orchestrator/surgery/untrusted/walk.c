@@ -11,6 +11,7 @@
 #include "orchestrator/surgery/untrusted/config.h"
 #include "orchestrator/surgery/untrusted/content.h"
 #include "orchestrator/surgery/untrusted/growth.h"
+#include "orchestrator/surgery/untrusted/links.h"
 #include "orchestrator/surgery/untrusted/names.h"
 #include "orchestrator/surgery/untrusted/template.h"
 #include "orchestrator/surgery/untrusted/weights.h"
@@ -36,6 +37,7 @@ typedef struct tree {
     organ_walked *walked;
     const char *path; /* as the user gave it */
     char *root;       /* the same, resolved */
+    organ_link_base base;
     uint64_t entries;
     bool apart; /* a model taken apart: its headers are kept without data, its index without shards */
 } tree;
@@ -104,11 +106,11 @@ static void check_content(const tree *t, const char *name, int fd, uint64_t size
         check_text(t, content, name, fd, size);
 }
 
-/* `at` is the directory that it is in; where `through`, the entry is a link that is followed. */
-static void check_file(const tree *t, int at, const char *name, bool through)
+/* The file `stored` in the directory `at`, which loaders find by the name `name`. The path of a single file, in AT_FDCWD, may be a link. */
+static void check_file(const tree *t, int at, const char *stored, const char *name)
 {
     struct stat info;
-    const int fd = organ_open_at(at, name, O_RDONLY | O_NOCTTY | O_NONBLOCK | (through ? 0 : O_NOFOLLOW), 0);
+    const int fd = organ_open_at(at, stored, O_RDONLY | O_NOCTTY | O_NONBLOCK | (at == AT_FDCWD ? 0 : O_NOFOLLOW), 0);
     if (fd < 0 || fstat(fd, &info) != 0) {
         add_refusal(t, ORGAN_FINDING_UNREAD, "it cannot be opened");
     } else if (!S_ISREG(info.st_mode)) {
@@ -124,42 +126,55 @@ static void check_file(const tree *t, int at, const char *name, bool through)
 
 /* ---- links ---- */
 
-static bool is_within(const char *path, const char *folder, size_t length)
+static bool is_within(const char *path, const char *folder)
 {
+    const size_t length = strlen(folder);
     return strncmp(path, folder, length) == 0 && (path[length] == '/' || path[length] == 0);
 }
 
-/* DIR/models--ORG--NAME/snapshots/REVISION has links to DIR/models--ORG--NAME/blobs/DIGEST: all of one download. */
-static bool is_of_store(const char *root, const char *target)
+/* The files of a snapshot in the cache of Hugging Face are links to its blobs: the name is that of the link, the bytes are the blob's.
+ * Files that other links lead to within the download are looked at by themselves. */
+static void check_target(tree *t, const char *text, const char *name, organ_link_end end, const organ_link_target *target)
 {
-    static const char snapshots[] = "/snapshots/", blobs[] = "/blobs/";
-    const char *const cut = strstr(root, snapshots);
-    const size_t length = cut ? (size_t)(cut - root) : 0;
-    const char *const folder = cut ? memrchr(root, '/', length) : NULL;
-    if (!folder || strncmp(folder, "/models--", 9) != 0 || strncmp(target, root, length) != 0 ||
-        strncmp(target + length, blobs, sizeof blobs - 1) != 0)
-        return false;
-    const char *const digest = target + length + sizeof blobs - 1;
-    return *digest && strspn(digest, "0123456789abcdef") == strlen(digest);
+    const char *const base = t->base.path;
+    if (!t->base.store)
+        return;
+    if (end == ORGAN_LINK_FILE) {
+        check_file(t, target->folder, target->name, name);
+        return;
+    }
+    char *const whole = organ_format("%s%s%s", base, *target->path ? "/" : "", target->path);
+    if (!whole)
+        organ_memory_refused();
+    else if (!is_within(whole, t->root))
+        organ_findings_add(t->findings, ORGAN_FINDING_LINK, "", "the link to '%.300s' leads to a directory that was not looked at", text);
+    free(whole);
 }
 
-static void check_link(const tree *t, int at, const char *name, const char *path)
+static void check_link(tree *t, int at, const char *name, const char *path)
 {
     char text[PATH_MAX], nowhere[400];
+    organ_link_target target;
     const ssize_t length = readlinkat(at, name, text, sizeof text - 1);
     text[length > 0 ? length : 0] = 0;
     snprintf(nowhere, sizeof nowhere, "the link to '%.300s' leads nowhere", text);
     t->walked->links++;
-    char *const whole = organ_format("%s/%s", t->root, path), *const target = whole ? realpath(whole, NULL) : NULL;
-    if (!whole)
+    char *const whole = organ_format("%s/%s", strcmp(t->root, "/") == 0 ? "" : t->root, path);
+    if (!whole) {
         organ_memory_refused();
-    else if (!target)
+        return;
+    }
+    const size_t base = strcmp(t->base.path, "/") == 0 ? 0 : strlen(t->base.path);
+    const organ_link_end end = organ_link_follow(&t->base, whole + base, &target);
+    if (end == ORGAN_LINK_NOWHERE)
         add_refusal(t, ORGAN_FINDING_LINK, nowhere);
-    else if (is_of_store(t->root, target))
-        check_file(t, at, name, true);
-    else if (!is_within(target, t->root, strlen(t->root)))
-        organ_findings_add(t->findings, ORGAN_FINDING_LINK, "", "the link to '%.300s' leaves the directory", text);
-    free(target);
+    else if (end == ORGAN_LINK_LEAVES)
+        organ_findings_add(t->findings, ORGAN_FINDING_LINK, "", "the link to '%.300s' leaves the %s", text,
+                           t->base.store ? "entry of the cache" : "directory");
+    else
+        check_target(t, text, name, end, &target);
+    if (target.folder >= 0)
+        close(target.folder);
     free(whole);
 }
 
@@ -234,6 +249,25 @@ static void check_models(const tree *t, const char *folder, char *const *names, 
 
 static void walk_folder(tree *t, int fd, const char *folder, unsigned depth);
 
+/* Walks a folder that may be an entry of the cache: links below it are held to it then. Takes over `fd`. */
+static void walk_place(tree *t, int fd, const char *folder, unsigned depth)
+{
+    const organ_link_base outer = t->base;
+    if (!organ_link_is_store(fd)) {
+        walk_folder(t, fd, folder, depth);
+        return;
+    }
+    t->findings->file = *folder ? folder : ".";
+    if (organ_link_base_open(&t->base, fd, organ_format("%s%s%s", t->root, *folder ? "/" : "", folder))) {
+        walk_folder(t, fd, folder, depth);
+    } else {
+        add_refusal(t, ORGAN_FINDING_UNREAD, "the directory cannot be read");
+        close(fd);
+    }
+    organ_link_base_close(&t->base);
+    t->base = outer;
+}
+
 static void walk_entry(tree *t, int at, const char *name, const char *path, unsigned depth)
 {
     struct stat info;
@@ -242,7 +276,7 @@ static void walk_entry(tree *t, int at, const char *name, const char *path, unsi
     if (fstatat(at, name, &info, AT_SYMLINK_NOFOLLOW) != 0) {
         add_refusal(t, ORGAN_FINDING_UNREAD, "it cannot be looked at");
     } else if (S_ISREG(info.st_mode)) {
-        check_file(t, at, name, false);
+        check_file(t, at, name, name);
     } else if (S_ISLNK(info.st_mode)) {
         check_link(t, at, name, path);
     } else if (!S_ISDIR(info.st_mode)) {
@@ -259,7 +293,7 @@ static void walk_entry(tree *t, int at, const char *name, const char *path, unsi
         if (fd < 0)
             add_refusal(t, ORGAN_FINDING_UNREAD, "the directory cannot be opened");
         else
-            walk_folder(t, fd, path, depth + 1);
+            walk_place(t, fd, path, depth + 1);
     }
 }
 
@@ -296,7 +330,7 @@ static void walk_path(tree *t, int fd, bool directory)
     const char *const name = organ_path_name(t->path);
     if (directory) {
         t->apart = organ_directory_is(t->path);
-        walk_folder(t, fd, "", 0);
+        walk_place(t, fd, "", 0);
         t->findings->file = ".";
         if (t->apart)
             organ_weights_check_model(t->findings, t->path);
@@ -305,27 +339,40 @@ static void walk_path(tree *t, int fd, bool directory)
     t->findings->file = name;
     close(fd);
     organ_names_check(t->findings, name);
-    check_file(t, AT_FDCWD, t->path, true);
+    check_file(t, AT_FDCWD, t->path, t->path);
     if (t->walked->weights > 0)
         organ_weights_check_model(t->findings, t->path);
+}
+
+/* Links are held to the entry of the cache that the directory is a snapshot of, or else to the directory. */
+static bool find_base(tree *t, int fd)
+{
+    organ_link_find_store(t->root, &t->base);
+    if (t->base.fd >= 0 || errno)
+        return t->base.fd >= 0;
+    organ_link_base_close(&t->base);
+    return organ_link_base_open(&t->base, fd, strdup(t->root));
 }
 
 organ_status organ_walk(const char *path, organ_findings *findings, organ_walked *walked, organ_error *error)
 {
     struct stat info;
-    tree t = {.findings = findings, .walked = walked, .path = path};
+    tree t = {.findings = findings, .walked = walked, .path = path, .base = {.fd = -1}};
     const int fd = organ_open(path, O_RDONLY | O_NOCTTY | O_NONBLOCK, 0);
     if (fd < 0 || fstat(fd, &info) != 0) {
         organ_fail_errno(error, errno, "%s: cannot be opened", path);
     } else if (!S_ISDIR(info.st_mode) && !S_ISREG(info.st_mode)) {
         organ_fail(error, ORGAN_BAD_INPUT, "%s: is a device or a pipe, neither a directory nor a file", path);
-    } else if (!(t.root = realpath(path, NULL))) {
+    } else if (!(t.root = realpath(path, NULL)) || !find_base(&t, fd)) {
         organ_fail_errno(error, errno, "%s: cannot be resolved", path);
     } else {
         walk_path(&t, fd, S_ISDIR(info.st_mode));
+        organ_link_base_close(&t.base);
         free(t.root);
         return ORGAN_OK;
     }
+    organ_link_base_close(&t.base);
+    free(t.root);
     if (fd >= 0)
         close(fd);
     return error->status;

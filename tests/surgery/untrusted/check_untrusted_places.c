@@ -55,9 +55,99 @@ START_TEST(links_into_the_store)
     expect_clean("models--o--m/snapshots/abc");
     make_link("../../blobs/2c", "models--o--m/snapshots/abc/config.json");
     expect_finding("models--o--m/snapshots/abc", "remote-code", "config.json", "auto_map", "b.C");
-    scratch_text("models--o--m/blobs/other", "x");
-    make_link("../../blobs/other", "models--o--m/snapshots/abc/config.json");
-    expect_finding("models--o--m/snapshots/abc", "link", "config.json", "", "leaves the directory");
+    /* A mirror's blobs are called by tags that are no digests, and the cache may have been copied to another name. */
+    scratch_text("models--o--m/blobs/0f-12", "{}");
+    make_link("../../blobs/0f-12", "models--o--m/snapshots/abc/config.json");
+    expect_clean("models--o--m/snapshots/abc");
+    ck_assert_int_eq(rename(scratch_path("models--o--m"), scratch_path("copy")), 0);
+    expect_clean("copy/snapshots/abc");
+    expect_clean("copy");
+    expect_clean(".");
+    make_link("../../blobs/2c", "copy/snapshots/abc/config.json");
+    expect_finding("copy/snapshots/abc", "remote-code", "config.json", "auto_map", "b.C");
+    expect_finding("copy", "remote-code", "snapshots/abc/config.json", "auto_map", "b.C");
+}
+END_TEST
+
+/* Caches that are not as the download leaves them. `link` in the snapshot leads to `to`; NULL for `what`: nothing is wrong with that. */
+static const struct broken_cache {
+    const char *link, *to, *what;
+} broken_caches[] = {
+    {"config.json", "../../blobs/json", NULL},
+    {"config.json", "../../blobs/chain", NULL},           /* a link to a link */
+    {"config.json", "../def/config.json", NULL},          /* into another revision of the same entry */
+    {"deep/config.json", "../../../blobs/json", NULL},    /* from a folder in the snapshot */
+    {"config.json", "../../blobs/gone", "leads nowhere"}, /* broken */
+    {"config.json", "config.json", "leads nowhere"},      /* loops */
+    {"config.json", "../../blobs/loop", "leads nowhere"},
+    {"config.json", "../../blobs/json/x", "leads nowhere"},              /* through a file */
+    {"config.json", "../../../secret", "leaves the entry of the cache"}, /* to the outside, also of the same cache */
+    {"config.json", "/etc/passwd", "leaves the entry of the cache"},
+    {"config.json", "../../../models--o--n/blobs/json", "leaves the entry of the cache"},
+    {"config.json", "../../../models--o--m/blobs/json", "leaves the entry of the cache"}, /* and back */
+    {"config.json", "../../blobs/out", "leaves the entry of the cache"},                  /* a chain that ends outside */
+    {"config.json", "../../blobs/round", "leaves the entry of the cache"},                /* one that passes through the outside */
+    {"config.json", "../../blobs/folder/secret", "leaves the entry of the cache"},        /* through a linked folder */
+    {"config.json", "../../blobs", "leads to a directory that was not looked at"},
+    {"config.json", "../def", "leads to a directory that was not looked at"},
+    {"config.json", "../..", "leads to a directory that was not looked at"},
+    {"again", ".", NULL}, /* a directory that is looked at anyway */
+};
+
+static void make_cache(void)
+{
+    static const char *const folders[] = {"models--o--n",
+                                          "models--o--n/blobs",
+                                          "models--o--m",
+                                          "models--o--m/blobs",
+                                          "models--o--m/snapshots",
+                                          "models--o--m/snapshots/abc",
+                                          "models--o--m/snapshots/abc/deep",
+                                          "models--o--m/snapshots/def"};
+    for (size_t k = 0; k < COUNT(folders); k++)
+        ck_assert_int_eq(mkdir(scratch_path(folders[k]), 0700), 0);
+    scratch_tensors("models--o--m/blobs/weights", "{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4);
+    scratch_text("models--o--m/blobs/json", "{}");
+    scratch_text("models--o--n/blobs/json", "{}");
+    scratch_text("secret", "{}");
+    make_link("../../blobs/weights", "models--o--m/snapshots/abc/model.safetensors");
+    make_link("../../blobs/json", "models--o--m/snapshots/def/config.json");
+    make_link("json", "models--o--m/blobs/chain");
+    make_link("loop", "models--o--m/blobs/loop");
+    make_link("../../secret", "models--o--m/blobs/out");
+    make_link("../../back", "models--o--m/blobs/round");
+    make_link("models--o--m/blobs/json", "back");
+    make_link("../..", "models--o--m/blobs/folder");
+}
+
+START_TEST(caches_that_are_broken)
+{
+    static const char snapshot[] = "models--o--m/snapshots/abc";
+    make_cache();
+    for (size_t k = 0; k < COUNT(broken_caches); k++) {
+        const struct broken_cache *const row = &broken_caches[k];
+        char place[200];
+        snprintf(place, sizeof place, "%s/%s", snapshot, row->link);
+        make_link(row->to, place);
+        if (row->what)
+            expect_finding(snapshot, "link", row->link, "", row->what);
+        else
+            expect_clean(snapshot);
+        unlink(scratch_path(place));
+    }
+}
+END_TEST
+
+/* A directory that has folders of these names by chance: no link leads to what else is in it. */
+START_TEST(no_entry_of_the_cache)
+{
+    make_cache();
+    ck_assert_int_eq(rename(scratch_path("models--o--m"), scratch_path("home")), 0);
+    scratch_text("home/key", "x");
+    make_link("../../blobs/json", "home/snapshots/abc/config.json");
+    expect_clean("home/snapshots/abc");
+    make_link("../../key", "home/snapshots/abc/config.json");
+    expect_finding("home/snapshots/abc", "link", "config.json", "", "leaves the entry of the cache");
 }
 END_TEST
 
@@ -276,7 +366,9 @@ END_TEST
 Suite *untrusted_places_suite(void (*before)(void))
 {
     const suite_case cases[] = {
-        {"links", {links_that_leave, links_into_the_store, pipes_are_not_opened, what_cannot_be_looked_at, single_files}},
+        {"links",
+         {links_that_leave, links_into_the_store, caches_that_are_broken, no_entry_of_the_cache, pipes_are_not_opened,
+          what_cannot_be_looked_at, single_files}},
         {"GGUF", {headers_of_gguf, tokenizers_of_gguf}},
         {"growth", {tokenizers_that_grow, patterns_that_never_end, configurations_that_take_long}},
         {"models", {models_that_are_not_whole}},

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/untrusted/links.h"
+
+#include "formats/base/file_calls.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { DEEPEST = 64, LINKS_MOST = 40 };
+
+#define BLOBS     "blobs"
+#define SNAPSHOTS "snapshots"
+
+/* ---- entries of the cache ---- */
+
+static bool has_folder(int fd, const char *name)
+{
+    struct stat info;
+    return fstatat(fd, name, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(info.st_mode);
+}
+
+bool organ_link_is_store(int fd) { return has_folder(fd, BLOBS) && has_folder(fd, SNAPSHOTS); }
+
+static bool is_named_as_store(const char *path)
+{
+    static const char *const kinds[] = {"models--", "datasets--", "spaces--"};
+    const char *const slash = strrchr(path, '/'), *const name = slash ? slash + 1 : path;
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
+        if (strncmp(name, kinds[k], strlen(kinds[k])) == 0)
+            return true;
+    return false;
+}
+
+bool organ_link_base_open(organ_link_base *base, int fd, char *path)
+{
+    *base = (organ_link_base){.fd = path ? dup(fd) : -1, .path = path, .store = organ_link_is_store(fd)};
+    base->named = path && base->store && is_named_as_store(path);
+    if (!path)
+        errno = ENOMEM;
+    return base->fd >= 0;
+}
+
+void organ_link_find_store(const char *root, organ_link_base *base)
+{
+    static const char inner[] = "/" SNAPSHOTS "/";
+    char *const path = strdup(root);
+    *base = (organ_link_base){.fd = -1};
+    for (size_t length = strlen(root); path && length > 0; length--) {
+        if (strncmp(root + length, inner, sizeof inner - 1) != 0)
+            continue;
+        path[length] = '\0';
+        const int fd = organ_open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+        if (fd >= 0 && organ_link_is_store(fd)) {
+            organ_link_base_open(base, fd, path);
+            const int reason = errno;
+            close(fd);
+            errno = base->fd >= 0 ? 0 : reason;
+            return;
+        }
+        if (fd >= 0)
+            close(fd);
+    }
+    free(path);
+    errno = path ? 0 : ENOMEM;
+}
+
+void organ_link_base_close(organ_link_base *base)
+{
+    if (base->fd >= 0)
+        close(base->fd);
+    free(base->path);
+    *base = (organ_link_base){.fd = -1};
+}
+
+/* ---- one link ---- */
+
+typedef struct climb {
+    const organ_link_base *base;
+    organ_link_target *to;       /* its path is that of the innermost directory */
+    int folders[DEEPEST + 1];    /* from the base on */
+    size_t lengths[DEEPEST + 1]; /* of the path of each */
+    unsigned depth, links;
+    char rest[PATH_MAX]; /* what is left to follow, from the innermost directory */
+    char word[NAME_MAX + 1];
+} climb;
+
+static void leave_folder(climb *c)
+{
+    close(c->folders[c->depth--]);
+    c->to->path[c->lengths[c->depth]] = '\0';
+}
+
+/* Takes the next word from the rest. 0 at its end, -1 with errno if the word is too long for a name. */
+static int next_word(climb *c)
+{
+    const char *const word = c->rest + strspn(c->rest, "/");
+    const size_t length = strcspn(word, "/");
+    if (length > NAME_MAX) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    memcpy(c->word, word, length);
+    c->word[length] = '\0';
+    memmove(c->rest, word + length, strlen(word + length) + 1);
+    return length > 0;
+}
+
+static bool enter_folder(climb *c)
+{
+    const size_t used = c->lengths[c->depth], length = strlen(c->word);
+    if (c->depth == DEEPEST || used + length + 2 > sizeof c->to->path) {
+        errno = ENAMETOOLONG;
+        return false;
+    }
+    const int fd = organ_open_at(c->folders[c->depth], c->word, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+    if (fd < 0)
+        return false;
+    c->folders[++c->depth] = fd;
+    c->lengths[c->depth] = used + (size_t)snprintf(c->to->path + used, sizeof c->to->path - used, "%s%s", used ? "/" : "", c->word);
+    return true;
+}
+
+/* Puts what the link says before the rest. An absolute path starts again at the base. */
+static bool splice_link(climb *c, organ_link_end *end)
+{
+    char text[PATH_MAX], whole[sizeof text + sizeof c->rest];
+    const ssize_t length = readlinkat(c->folders[c->depth], c->word, text, sizeof text);
+    const size_t base = strcmp(c->base->path, "/") == 0 ? 0 : strlen(c->base->path);
+    *end = ORGAN_LINK_NOWHERE;
+    if (length >= 0 && (size_t)length < sizeof text && ++c->links > LINKS_MOST)
+        errno = ELOOP;
+    else if (length == 0 || length == (ssize_t)sizeof text)
+        errno = length ? ENAMETOOLONG : ENOENT;
+    if (length <= 0 || (size_t)length == sizeof text || c->links > LINKS_MOST)
+        return false;
+    text[length] = '\0';
+    const bool absolute = text[0] == '/';
+    if (absolute && (strncmp(text, c->base->path, base) != 0 || (text[base] != '/' && text[base] != '\0'))) {
+        *end = ORGAN_LINK_LEAVES;
+        return false;
+    }
+    while (absolute && c->depth > 0)
+        leave_folder(c);
+    if ((size_t)snprintf(whole, sizeof whole, "%s%s", text + (absolute ? base : 0), c->rest) >= sizeof c->rest) {
+        errno = ENAMETOOLONG;
+        return false;
+    }
+    strcpy(c->rest, whole);
+    return true;
+}
+
+/* The last word of the path is a file. */
+static bool take_file(climb *c)
+{
+    organ_link_target *const to = c->to;
+    const size_t used = c->lengths[c->depth];
+    if (used + strlen(c->word) + 2 > sizeof to->path) {
+        errno = ENAMETOOLONG;
+        return false;
+    }
+    snprintf(to->path + used, sizeof to->path - used, "%s%s", used ? "/" : "", c->word);
+    strcpy(to->name, c->word);
+    to->folder = dup(c->folders[c->depth]);
+    return to->folder >= 0;
+}
+
+static organ_link_end follow_words(climb *c)
+{
+    int taken;
+    while ((taken = next_word(c)) > 0) {
+        struct stat info;
+        organ_link_end end;
+        if (strcmp(c->word, ".") == 0)
+            continue;
+        if (strcmp(c->word, "..") == 0) {
+            if (c->depth == 0)
+                return ORGAN_LINK_LEAVES;
+            leave_folder(c);
+        } else if (fstatat(c->folders[c->depth], c->word, &info, AT_SYMLINK_NOFOLLOW) != 0) {
+            return ORGAN_LINK_NOWHERE;
+        } else if (S_ISLNK(info.st_mode)) {
+            if (!splice_link(c, &end))
+                return end;
+        } else if (S_ISDIR(info.st_mode)) {
+            if (!enter_folder(c))
+                return ORGAN_LINK_NOWHERE;
+        } else if (*c->rest) {
+            errno = ENOTDIR;
+            return ORGAN_LINK_NOWHERE;
+        } else {
+            return take_file(c) ? ORGAN_LINK_FILE : ORGAN_LINK_NOWHERE;
+        }
+    }
+    return taken < 0 ? ORGAN_LINK_NOWHERE : ORGAN_LINK_DIRECTORY;
+}
+
+/* A folder that merely looks like an entry may be a home directory: only its blobs and snapshots are those of the cache. */
+static bool is_of_snapshots(const organ_link_base *base, const char *path)
+{
+    return !base->store || base->named || strncmp(path, BLOBS "/", sizeof BLOBS) == 0 ||
+           strncmp(path, SNAPSHOTS "/", sizeof SNAPSHOTS) == 0;
+}
+
+organ_link_end organ_link_follow(const organ_link_base *base, const char *path, organ_link_target *target)
+{
+    climb c = {.base = base, .to = target, .folders = {base->fd}};
+    *target = (organ_link_target){.folder = -1};
+    if (strlen(path) >= sizeof c.rest) {
+        errno = ENAMETOOLONG;
+        return ORGAN_LINK_NOWHERE;
+    }
+    strcpy(c.rest, path);
+    organ_link_end end = follow_words(&c);
+    const int reason = errno;
+    if (end == ORGAN_LINK_FILE && !is_of_snapshots(base, target->path)) {
+        close(target->folder);
+        target->folder = -1;
+        end = ORGAN_LINK_LEAVES;
+    }
+    while (c.depth > 0)
+        close(c.folders[c.depth--]);
+    errno = reason;
+    return end;
+}
