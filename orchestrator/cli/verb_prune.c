@@ -12,10 +12,11 @@
 static const organ_option prune_options[] = {
     OUTPUT("OUT", prune.output, "the directory to make; it appears when it is whole", .required = true),
     REAL("sparsity", "S", prune.sparsity,
-         "percent of each tensor's weights to kill; if not given, the flow decides", .letter = 's', .range = {0, 100}, .after_from = true,
-         .before_to = true),
+         "percent of each tensor's weights to set to zero, 50 or 50%; below 1 with the sign, 0.5%; if not given, the flow decides",
+         .letter = 's', .range = {0, 100}, .after_from = true,
+         .before_to = true, .percent = true),
     TEXT("method", "NAME", calibrated.method,
-         "how to choose what is killed", .fallback = "physarum-v1",
+         "how to choose the weights; if not given, physarum-v3 with --calibration, else physarum-v1",
          .choices = "physarum-v1|physarum-v2|physarum-v3|alps|magnitude|wanda|sparsegpt"),
     TEXT("targets", "GLOB,...", prune.targets, "prune the tensors whose names match one of these instead of the projections"),
     WRITING(prune, "OUT", "say what would be pruned")};
@@ -65,17 +66,20 @@ const organ_verb organ_prune_verb = {
     .name = "prune",
     .shares = true,
     .summary = "prune a model into a new directory",
-    .about = "Sets to zero the weights through which no flow goes: by default Physarum v1, a static magnitude flow over "
-             "tiles, in which every weight of a target tensor is seen exactly once. The targets are the attention and feed-forward "
-             "projections (q, k, v, o, gate, up, down, with their fused and expert forms), unless --targets names others.\n"
-             "--method physarum-v2 goes by what the layers do on a text: the flow is over importances of weights, and what is kept is "
-             "changed to make up for what is killed. physarum-v3 lets the flow choose once and then solves for mask and weights together "
-             "(ADMM): it loses less and takes up to twice the time. magnitude, wanda, sparsegpt and alps are there to compare with, as "
-             "they were published. "
-             "--memory must hold the hidden states of the calibration beside a layer; with --scratch they are in a file, which has no "
-             "name and is gone when the run ends, however it ends. With --imatrix an importance matrix of "
-             "llama.cpp (GGUF, or the older imatrix.dat) says how large the inputs are: no text, tokenizer or forward pass is needed, but "
-             "nothing is compensated.\n"
+    .about = "Sets weights of a model's linear layers to zero. The targets are the attention and feed-forward projections (q, k, v, "
+             "o, gate, up, down, with their fused and expert forms), unless --targets names others.\n"
+             "Which method. With a text that resembles the model's use, give --calibration and --sparsity: the default is then "
+             "physarum-v3, which loses least on most models (docs/quality.md). physarum-v2 needs about half of its time. With an "
+             "importance matrix of llama.cpp (--imatrix), physarum-v2 and wanda need no text, no tokenizer and no forward pass, but "
+             "change no kept weight. Without either, the default is physarum-v1: it uses the weights alone, opens any architecture, "
+             "runs at the speed of the disk, and costs several times more from about 40 % on. sparsegpt, alps, wanda and magnitude "
+             "are the published baselines.\n"
+             "physarum-v1 computes a static flow over the magnitudes of each tile. physarum-v2 computes the flow over importances "
+             "that the calibration text gives, and changes the kept weights to make up for those set to zero. physarum-v3 chooses "
+             "weights by the flow once and then solves for mask and weights together (ADMM).\n"
+             "--memory must hold the hidden states of the calibration windows and one layer; --scratch DIR keeps the hidden states "
+             "in a file without a name, which the system removes when the run ends. A text with fewer windows than --samples is used "
+             "whole.\n"
              "--allocate global divides one budget over all targets, with every method: each is pruned alone at five levels, the "
              "divergence from the donor is measured on tokens of the calibration text that calibrate nothing, and the budget is spent "
              "where it costs least. --allocation keeps these measurements for the next budget.\n"

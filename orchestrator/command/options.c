@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_NAMES = 64, LONGEST_NAME = 32, MOST_CHOICES = 32 };
+enum { MOST_NAMES = 64, LONGEST_NAME = 32, MOST_CHOICES = 32, LONGEST_NUMBER = 64 };
 
 /* ---- near names ---- */
 
@@ -102,8 +102,7 @@ void organ_option_range(const organ_option *option, char *out, size_t size)
     if (!option->after_from && !option->before_to)
         snprintf(out, size, "%s to %s", from, to);
     else
-        snprintf(out, size, "%s %s, %s %s", option->after_from ? "above" : "at least", from,
-                 option->before_to ? "below" : "at most", to);
+        snprintf(out, size, "%s %s, %s %s", option->after_from ? "above" : "at least", from, option->before_to ? "below" : "at most", to);
 }
 
 void organ_option_allows(const organ_option *option, char *out, size_t size)
@@ -192,11 +191,31 @@ static organ_status check_choices(const organ_verb *verb, const organ_option *op
     }
 }
 
+/* Copies a percentage without its '%'. ORGAN_USAGE for a value between 0 and 1 without one. */
+static organ_status read_percent(const organ_verb *verb, const organ_option *option, const char *text, char number[LONGEST_NUMBER],
+                                 organ_error *error)
+{
+    const size_t length = strlen(text);
+    const bool sign = length > 1 && text[length - 1] == '%';
+    double value = 0;
+    snprintf(number, LONGEST_NUMBER, "%.*s", (int)(length < LONGEST_NUMBER ? length - sign : LONGEST_NUMBER), text);
+    if (!sign && read_option_number(option, number, &value) && value > 0 && value < 1)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: --%s is in percent, and %s is less than one: did you mean %.15g? For %s percent, write %s%%", verb->name,
+                          option->name, number, 100 * value, number, number);
+    return ORGAN_OK;
+}
+
 static organ_status store_value(const organ_verb *verb, const organ_option *option, const char *text, void *values, organ_error *error)
 {
     void *const member = (char *)values + option->offset;
-    char allowed[2 * ORGAN_RANGE_ROOM];
+    char allowed[2 * ORGAN_RANGE_ROOM], percent[LONGEST_NUMBER];
+    const char *const typed = text;
     double number = 0;
+    if (option->percent && read_percent(verb, option, text, percent, error) != ORGAN_OK)
+        return error->status;
+    if (option->percent)
+        text = percent;
     if (option->value == ORGAN_VALUE_FLAG) {
         *(bool *)member = true;
         return ORGAN_OK;
@@ -219,7 +238,7 @@ static organ_status store_value(const organ_verb *verb, const organ_option *opti
         return ORGAN_OK;
     }
     organ_option_allows(option, allowed, sizeof allowed);
-    return organ_fail(error, ORGAN_USAGE, "%s: --%s is '%s', but must be %s", verb->name, option->name, text, allowed);
+    return organ_fail(error, ORGAN_USAGE, "%s: --%s is '%s', but must be %s", verb->name, option->name, typed, allowed);
 }
 
 /* ---- finding options ---- */

@@ -46,6 +46,7 @@ typedef struct organ_option {
     const char *choices;  /* of texts: all that are allowed, "fft|haar"; NULL: any. Held to by organ_options_parse */
     bool several;         /* of choices: more than one may be given, separated by commas */
     unsigned takes;       /* of words: how many follow each time the option is given; 0: one */
+    bool percent;         /* of reals: the value may end in '%', and must if it is above 0 and below 1: 0.5 is nearly always a fraction */
 } organ_option;
 
 /* Options that help shows under one title. */

@@ -121,8 +121,9 @@ matches prune/prune_json ../out
 judge "--quiet is not quiet" test ! -s ../err
 ends 0 prune tiny-qwen2 -o other --force --memory 16M --block-size 64 --quiet
 prints "in 1,080 tiles"
-ends 0 prune tiny-qwen2 -o percent --dry-run --sparsity 0.3
-says "0.3 kills 0.3 % of the weights; for 30 % it is --sparsity 30"
+refused 2 "--sparsity is in percent, and 0.3 is less than one: did you mean 30? For 0.3 percent, write 0.3%" \
+    prune tiny-qwen2 -o percent --dry-run --sparsity 0.3
+ends 0 prune tiny-qwen2 -o percent --dry-run --sparsity 0.3%
 ends 0 prune tiny-qwen2 -o other --force --quiet --targets '*.mlp.*_proj.weight' --sparsity 40
 prints "--targets '*.mlp.*_proj.weight'"
 ends 0 audit tiny-qwen2 other --targets '*.mlp.*_proj.weight' --quiet

@@ -83,9 +83,11 @@ refused 2 '--pattern 2:4 gives every tensor the same' "${all[@]}" --pattern 2:4
 refused 2 '--allocate has no meaning with --imatrix' prune tiny-qwen2 -o new --method wanda --allocate global --budget 50% --imatrix x
 refused 2 '--allocate global needs --calibration FILE' prune tiny-qwen2 -o new --method magnitude --allocate global --budget 50%
 refused 2 '--allocate global needs --calibration FILE' prune tiny-qwen2 -o new --allocate global --budget 50%
-refused 2 '--block-size cannot be asked for with --allocate' prune tiny-qwen2 -o new "${short[@]}" --allocate global --budget 50% --block-size 64
-refused 2 'that calibrate nothing, not 20000 (--allocate-tokens)' "${all[@]}" --budget 50% --samples 200 --context 300 --allocate-tokens 20000
-refused 2 'leave 0 tokens in stretches of 16 or more that calibrate nothing, not 3072 (--allocate-tokens)' "${v2[@]}" --calibration $text --samples 1000 --context 72 --allocate global --budget 50%
+refused 2 '--block-size cannot be asked for with --allocate' prune tiny-qwen2 -o new --method physarum-v1 "${short[@]}" --allocate global --budget 50% --block-size 64
+refused 2 'that calibrate nothing, not 80000 (--allocate-tokens)' "${all[@]}" --budget 50% --samples 200 --context 300 --allocate-tokens 80000 --memory 16G
+ends 0 "${v2[@]}" --calibration $text --samples 1000 --context 72 --allocate global --budget 50% --dry-run --json
+says 'of 72 are used, not 1000 (--samples)'
+judge "the windows of a text leave too little for the allocation" test "$(jq '.calibration.samples > 500 and .allocation.tokens >= 3072' ../out)" = true
 refused 2 '--allocate-layers' "${all[@]}" --budget 50% --allocate-layers 1
 refused 2 'has the curves of another run: its method is "physarum-v2/2", here it is "wanda/1"' prune tiny-qwen2 -o new --method wanda "${targets[@]}" "${short[@]}" --allocate global --budget 50% --allocation v2.curves
 refused 2 'its samples is 4, here it is 5' "${all[@]}" --budget 50% --samples 5 --allocation v2.curves

@@ -55,8 +55,7 @@ if in_part || sampled; then some=(--targets 'blk.*.attn_[kv].weight'); fi
 ends 0 prune $gguf -o gguf --method physarum-v2 "${short[@]}" --sparsity 50 "${some[@]}"
 ends 0 audit $gguf gguf --compensated --quiet "${some[@]}"
 ends 0 prune tiny-qwen2 -o nothing --method wanda --sparsity 50 "${short[@]}" --dry-run
-ends 0 prune tiny-qwen2 -o nothing --method magnitude --sparsity 0.5 --dry-run
-says '--sparsity is in percent'
+refused 2 'did you mean 50?' prune tiny-qwen2 -o nothing --method magnitude --sparsity 0.5 --dry-run
 judge "a dry run made something" test ! -e nothing
 
 # ---- hidden states on a disk ----
@@ -93,7 +92,7 @@ done
 refused 2 '--method wanda needs --sparsity or --pattern' prune tiny-qwen2 -o new --method wanda "${short[@]}"
 refused 2 '--method magnitude needs --sparsity or --pattern' prune tiny-qwen2 -o new --method magnitude
 refused 2 '--pattern has no meaning for --method physarum-v1' prune tiny-qwen2 -o new --pattern 2:4
-refused 2 '--calibration has no meaning for --method physarum-v1' prune tiny-qwen2 -o new --calibration $text
+refused 2 '--calibration has no meaning for --method physarum-v1' prune tiny-qwen2 -o new --method physarum-v1 --calibration $text
 refused 2 '--samples has no meaning for --method magnitude' prune tiny-qwen2 -o new --method magnitude -s 50 --samples 3
 refused 2 '--no-compensate has no meaning for --method wanda' prune tiny-qwen2 -o new --method wanda -s 50 "${short[@]}" --no-compensate
 refused 2 '--effort has no meaning for --method alps' prune tiny-qwen2 -o new --method alps -s 50 "${short[@]}" --effort 2
@@ -110,7 +109,11 @@ for pattern in 0:4 4:4 5:4 8:17 2:4:8 2/4 ' 2:4' 2: 2:-4 002:4; do
 done
 refused 2 "rows of 320 weights do not divide into the groups of --pattern 3:7" "${v2[@]}" "${short[@]}" --pattern 3:7
 refused 2 '--sparsity cannot be asked for as well' "${v2[@]}" "${short[@]}" --pattern 2:4 -s 50
-refused 2 'windows of 512, not 9000' "${v2[@]}" --calibration $text --samples 9000
+head -c 6000 $text >../little.txt
+ends 0 prune tiny-qwen2 -o new --calibration ../little.txt --context 64 -s 50 --dry-run --json
+says '25 windows of 64 are used, not 128 (--samples)'
+judge "a calibration text does not make physarum-v3 the method" test "$(jq -r '[.parameters.method, .calibration.samples] | join(" ")' ../out)" = "physarum-v3 25"
+refused 2 'which is 0 windows of 4096 (--context), and at least 1 is needed' "${v2[@]}" --calibration ../little.txt --context 4096
 refused 2 '--memory 8M is too little for the hidden states of 100 windows (--samples) of 512 tokens (--context)' "${v2[@]}" --calibration $text --samples 100 --memory 8M
 refused 2 "tensor 'model.embed_tokens.weight' is in none of the 4 layers" "${v2[@]}" "${short[@]}" --targets '*embed_tokens*'
 refused 3 'Q8_0' prune tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o new --method wanda -s 50 "${short[@]}"

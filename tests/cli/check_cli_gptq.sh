@@ -196,7 +196,8 @@ refused 2 "--calibration has no meaning for --method nearest" quantize tiny-qwen
 refused 2 "--samples has no meaning for --method nearest" quantize tiny-qwen2 -o no -s int4-group32 --samples 3
 refused 2 "--context has no meaning for --method nearest" quantize tiny-qwen2 -o no -s int4-group32 --context 32
 refused 2 "--no-resolve has no meaning for --method nearest" quantize tiny-qwen2 -o no -s int4-group32 --no-resolve
-refused 2 "--samples or --context can be less" quantize tiny-qwen2 -o no -s int4-group32 --method gptq --calibration $text --samples 4000
+ends 0 quantize tiny-qwen2 -o no -s int4-group32 --method gptq --calibration $text --samples 4000 --dry-run
+says "windows of 512 are used, not 4000 (--samples)"
 refused 2 "--method gptq needs --calibration FILE, a text" quantize $plain -o no.gguf -s q4_k --method gptq
 refused 2 "--method gptq: none of the targets is in a layer" quantize $plain -o no.gguf -s q4_0 "${short[@]}" --targets 'token_embd.weight'
 refused 3 "entry 'blk.0.attn_q.weight' has 320 values" \

@@ -176,8 +176,10 @@ refused 3 "words.json: sets[0] has no array 'dropped' or no divergence" \
     layers tiny-qwen2 -o no --drop 2 "${searched[@]}" --scores words.json
 refused 3 "short.json: influence is no array of 4 numbers" layers tiny-qwen2 -o no --drop 2 "${searched[@]}" --scores short.json
 refused 3 "its schema is ''" layers tiny-qwen2 -o no --drop 2 "${searched[@]}" --scores tiny-qwen2/config.json
-refused 2 "--search-tokens or --context can be less" layers tiny-qwen2 -o no --drop 2 --calibration "$text" --search-tokens 200000
-refused 2 "--samples or --context can be less" layers tiny-qwen2 -o no --drop 2-2 --heal --calibration "$text" --samples 100000
+head -c 3000 "$text" >../little.txt
+ends 0 layers tiny-qwen2 -o no --drop 2 --calibration ../little.txt --search-tokens 200000 --context 256 --dry-run
+says "windows of 256 are used, not 782 (--search-tokens)"
+refused 2 "windows of 256 (--context), and at least 4 are needed" layers tiny-qwen2 -o no --drop 2-2 --heal --calibration ../little.txt --context 256
 refused 2 "--heal holds back one window of 4" layers tiny-qwen2 -o no --drop 2-2 "${healed[@]}" --samples 3
 refused 2 "is enough" layers tiny-qwen2 -o no --drop 2 "${searched[@]}" --search-tokens 30000 --memory 16M
 refused 2 "is enough" layers tiny-qwen2 -o no --drop 2-2 "${healed[@]}" --memory 8M

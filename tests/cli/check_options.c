@@ -140,7 +140,7 @@ START_TEST(bounds_are_values_too)
 {
     static const char *const lines[] = {
         "--block-size 16", "--block-size 4096", "--iterations 1",   "--iterations 100000", "--beta 64",      "--beta 0.001", "--coupling 0",
-        "--coupling 8",    "--sparsity 0.01",   "--sparsity 99.99", "--threads 1",         "--threads 4096", "--memory 8M",  "--memory 16T",
+        "--coupling 8",    "--sparsity 0.01%",  "--sparsity 99.99", "--threads 1",         "--threads 4096", "--memory 8M",  "--memory 16T",
         "--beta .5",       "--block-size 020",  "--beta 1e1",       "--memory 8388608",    "--coupling -0"};
     for (size_t k = 0; k < COUNT(lines); k++) {
         char line[128];

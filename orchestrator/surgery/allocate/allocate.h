@@ -34,10 +34,12 @@ extern const double organ_width_levels[ORGAN_WIDTH_LEVELS];
 
 /* Whether the options go together, each by itself in its range. ORGAN_USAGE. */
 organ_status organ_allocate_check(const organ_allocate_options *options, organ_error *error);
-/* What is given, or else what holds. */
+/* The option's value, or its default. */
 unsigned organ_allocate_tokens(const organ_allocate_options *options);
 unsigned organ_allocate_layers(const organ_allocate_options *options);
 double organ_allocate_way(const organ_allocate_options *options);
+/* Tokens that the windows of the calibration text must leave: organ_allocate_tokens with --allocate, else 0. */
+size_t organ_allocate_reserve(const organ_allocate_options *options);
 
 /* ---- the budget ---- */
 

@@ -16,6 +16,8 @@
 #define MOST_ROUNDS 1000u
 
 unsigned organ_allocate_tokens(const organ_allocate_options *o) { return o->tokens ? o->tokens : TOKENS; }
+size_t organ_allocate_reserve(const organ_allocate_options *o) { return o->allocate ? organ_allocate_tokens(o) : 0; }
+
 unsigned organ_allocate_layers(const organ_allocate_options *o) { return o->layers ? o->layers : LAYERS; }
 double organ_allocate_way(const organ_allocate_options *o) { return o->way > 0 ? o->way : ORGAN_ALLOCATION_WAY; }
 

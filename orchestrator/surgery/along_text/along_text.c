@@ -16,24 +16,39 @@
 
 #define CHUNK_TOKENS ((size_t)1024) /* as many as a forward pass takes together */
 
-/* Evenly spread, from the first token of the text to the last. They do not overlap: the text has room for all. */
-size_t organ_along_window_at(const organ_along_text *along, size_t window)
+/* Lowers the number of windows to what the text has room for. For a reserve the number falls by 1/64 a step: at most 900 steps. */
+static organ_status fit_samples(organ_along_text *along, organ_error *error)
 {
-    const size_t samples = along->options->samples;
-    return samples > 1 ? (size_t)((uint64_t)window * (along->facts.tokens - along->options->context) / (samples - 1)) : 0;
+    organ_along_options *const o = along->options;
+    const size_t count = along->facts.tokens, windows = count / o->context, least = o->least ? o->least : 1;
+    const char *const counted = o->counted ? o->counted : "--samples";
+    const unsigned asked = o->samples;
+    if (count == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no tokens: there is nothing to calibrate by", o->text);
+    if (windows < least)
+        return organ_fail(error, ORGAN_USAGE, "%s: has %zu token%s, which is %zu window%s of %u (--context), and at least %zu %s needed",
+                          o->text, count, count == 1 ? "" : "s", windows, windows == 1 ? "" : "s", o->context, least,
+                          least == 1 ? "is" : "are");
+    const unsigned there = o->samples = windows < asked ? (unsigned)windows : asked;
+    while (o->reserve && o->samples > least && !organ_along_rest_has(along, o->reserve)) {
+        const size_t fewer = o->samples - 1 - o->samples / 64;
+        o->samples = (unsigned)(fewer > least ? fewer : least);
+    }
+    if (o->reserve && !organ_along_rest_has(along, o->reserve))
+        o->samples = there; /* organ_along_rest_cut reports the error */
+    if (o->samples < asked)
+        organ_progress_note(along->progress, "%s has %zu tokens: %u window%s of %u %s used, not %u (%s)", o->text, count, o->samples,
+                            o->samples == 1 ? "" : "s", o->context, o->samples == 1 ? "is" : "are", asked, counted);
+    return ORGAN_OK;
 }
 
 static organ_status cut(organ_along_text *along, const uint32_t *ids, organ_error *error)
 {
-    const size_t samples = along->options->samples, context = along->options->context, count = along->facts.tokens;
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(along->facts.tokenizer);
     const char *const path = along->options->text;
-    if (count == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no tokens: there is nothing to calibrate by", path);
-    if (count / context < samples)
-        return organ_fail(error, ORGAN_USAGE, "%s: has %zu token%s, which is %zu window%s of %zu, not %zu: %s can be less", path, count,
-                          count == 1 ? "" : "s", count / context, count / context == 1 ? "" : "s", context, samples,
-                          along->options->fewer ? along->options->fewer : "--samples or --context");
+    if (fit_samples(along, error) != ORGAN_OK)
+        return error->status;
+    const size_t samples = along->options->samples, context = along->options->context;
     along->tokens = malloc(samples * context * sizeof *along->tokens);
     along->begin = calloc(samples + 1, sizeof *along->begin);
     if (!along->tokens || !along->begin)
@@ -276,7 +291,7 @@ static organ_status read_text(organ_along_text *along, organ_error *error)
     return error->status;
 }
 
-organ_status organ_along_open(const organ_along_options *options, const organ_model *model, const organ_targets *targets,
+organ_status organ_along_open(organ_along_options *options, const organ_model *model, const organ_targets *targets,
                               const organ_along_work *work, const organ_engine *engine, const organ_progress *progress,
                               organ_along_text **along, organ_error *error)
 {

@@ -27,13 +27,15 @@ typedef enum organ_along_streams {
 
 typedef struct organ_along_options {
     const char *text;    /* path of a text file */
-    unsigned samples;    /* windows of it, evenly spread, without overlap */
+    unsigned samples;    /* windows to cut, evenly spread, without overlap. organ_along_open lowers it to what the text has room for */
     unsigned context;    /* tokens of a window */
     const char *scratch; /* a directory for the hidden states; NULL: they are in memory */
     const char *method;  /* for messages: "physarum-v2", */
     const char *verb;    /* "prune", */
     const char *doing;   /* "pruning" */
-    const char *fewer;   /* options that make the windows fewer, for messages; NULL: "--samples or --context" */
+    const char *counted; /* the option that sets `samples`, for messages; NULL: "--samples" */
+    unsigned least;      /* windows that the caller needs; 0: one is enough */
+    size_t reserve;      /* tokens that the windows must leave for organ_along_rest_cut; 0: none */
     organ_along_streams streams;
     bool moments_only; /* stability and contribution are not wanted: they are 1, and `seed` has no meaning */
     uint64_t seed;     /* of the noise that stability is taken with */
@@ -119,11 +121,12 @@ organ_status organ_along_check(unsigned samples, unsigned context, organ_error *
 
 /* Reads the text, cuts its windows, opens tokenizer and forward pass and takes the hidden states; without `work` (targets may be NULL then)
  * none are taken, and nothing can be run: for a caller that carries the windows by itself. All arguments must outlive it. To be
- * closed whatever it returns; *along may be NULL then. ORGAN_USAGE for a text that is too short, and for memory that
- * does not hold hidden states, a layer and the work on a matrix: the least that is enough is named. ORGAN_IO where the scratch directory
- * has no room for hidden states or lets nothing be made in it. ORGAN_BAD_INPUT for a text without tokens, a model without tokenizer or of
- * an architecture that is not known. */
-organ_status organ_along_open(const organ_along_options *options, const organ_model *model, const organ_targets *targets,
+ * closed whatever it returns; *along may be NULL then. A text that has fewer windows than options->samples, or fewer that leave
+ * options->reserve tokens, lowers options->samples, and a note says so. ORGAN_USAGE if not even options->least windows fit, and for memory
+ * that does not hold hidden states, a layer and the work on a matrix: the least that is enough is named. ORGAN_IO where the scratch
+ * directory has no room for hidden states or lets nothing be made in it. ORGAN_BAD_INPUT for a text without tokens, a model without
+ * tokenizer or of an architecture that is not known. */
+organ_status organ_along_open(organ_along_options *options, const organ_model *model, const organ_targets *targets,
                               const organ_along_work *work, const organ_engine *engine, const organ_progress *progress,
                               organ_along_text **along, organ_error *error);
 void organ_along_close(organ_along_text *along); /* NULL is allowed */

@@ -9,7 +9,7 @@
 #include "orchestrator/surgery/along_text/states.h"
 
 struct organ_along_text {
-    const organ_along_options *options;
+    organ_along_options *options; /* the caller's; `samples` is lowered to what the text has room for */
     const organ_model *model;
     const organ_targets *targets;
     const organ_along_work *work;
@@ -25,6 +25,9 @@ struct organ_along_text {
     uint64_t text_memory;             /* that the text and its tokens took */
     uint64_t moments_memory;          /* that the calibrations of a layer may take together */
 };
+
+/* Whether the windows leave `tokens` tokens for organ_along_rest_cut. */
+bool organ_along_rest_has(const organ_along_text *along, size_t tokens);
 
 /* The token of the text that a window of the walk begins with. */
 size_t organ_along_window_at(const organ_along_text *along, size_t window);

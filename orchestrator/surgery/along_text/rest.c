@@ -7,6 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Evenly spread, from the first token of the text to the last. They do not overlap: the text has room for all. */
+size_t organ_along_window_at(const organ_along_text *along, size_t window)
+{
+    const size_t samples = along->options->samples;
+    return samples > 1 ? (size_t)((uint64_t)window * (along->facts.tokens - along->options->context) / (samples - 1)) : 0;
+}
+
 /* A stretch behind window `w` that no window covers: where it begins; *length is what it has. */
 static size_t stretch(const organ_along_text *along, size_t w, size_t *length)
 {
@@ -76,6 +83,12 @@ static organ_status fill(const organ_along_text *along, const size_t *begins, si
     organ_text_release(&text);
     rest->windows = (organ_windows){rest->tokens, count, rest->begin};
     return error->status;
+}
+
+bool organ_along_rest_has(const organ_along_text *along, size_t tokens)
+{
+    const size_t length = length_of(along);
+    return length >= ORGAN_ALONG_LEAST_REST && places(along, length, NULL) >= (tokens + length - 1) / length;
 }
 
 organ_status organ_along_rest_cut(const organ_along_text *along, size_t wanted, const char *option, organ_along_rest *rest,

@@ -172,6 +172,7 @@ static organ_along_options walk_of(const organ_prune_allocation *a)
                                  .method = "--allocate",
                                  .verb = "prune",
                                  .doing = "measuring divergences with",
+                                 .reserve = organ_allocate_reserve(&c->allocate),
                                  .seed = c->seed};
 }
 

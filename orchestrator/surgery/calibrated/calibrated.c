@@ -200,6 +200,7 @@ static organ_status open_text(organ_calibrated_job *job, organ_error *error)
                                       .doing = "pruning",
                                       .streams = job->two_streams ? ORGAN_ALONG_BOTH : ORGAN_ALONG_CHANGED,
                                       .moments_only = !job->method->noise,
+                                      .reserve = organ_allocate_reserve(&c->allocate),
                                       .seed = c->seed};
     job->work = (organ_along_work){.context = job,
                                    .memory = organ_calibrated_matrix_memory,
@@ -293,10 +294,9 @@ static void close_calibrated(void *context)
     organ_prune_job_close(&job->base);
 }
 
-organ_status organ_prune_by_method(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,
-                                   const organ_engine *engine, const organ_progress *progress, json_t **report, organ_error *error)
+static organ_status run_method(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,
+                               const organ_engine *engine, const organ_progress *progress, json_t **report, organ_error *error)
 {
-    *report = NULL;
     if (strcmp(calibrated->method, version_1.name) == 0) {
         if ((!calibrated->allocate.allocate && refuse_text(calibrated, error)) || refuse_options(&version_1, calibrated, error))
             return error->status;
@@ -312,4 +312,14 @@ organ_status organ_prune_by_method(const organ_prune_options *options, const org
         .options = calibrated,
         .base = {.kind = &kind, .options = options, .engine = engine, .progress = progress, .started_at = time(NULL)}};
     return organ_operation_run(&(organ_operation){options->donor, &job, prune_calibrated, close_calibrated, true}, report, error);
+}
+
+organ_status organ_prune_by_method(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,
+                                   const organ_engine *engine, const organ_progress *progress, json_t **report, organ_error *error)
+{
+    organ_prune_calibrated_options chosen = *calibrated;
+    *report = NULL;
+    if (!chosen.method)
+        chosen.method = chosen.calibration ? "physarum-v3" : version_1.name;
+    return run_method(options, &chosen, engine, progress, report, error);
 }

@@ -8,7 +8,9 @@
 ORGAN_API_BEGIN
 
 typedef struct organ_prune_calibrated_options {
-    const char *method;      /* "physarum-v1", "physarum-v2", "physarum-v3", "alps", "magnitude", "wanda", "sparsegpt" */
+    /* "physarum-v1", "physarum-v2", "physarum-v3", "alps", "magnitude", "wanda", "sparsegpt"; NULL: physarum-v3 with `calibration`, else
+     * physarum-v1 */
+    const char *method;
     const char *calibration; /* a text file; NULL: none */
     const char *imatrix;     /* an importance matrix instead of a text, for physarum-v2 and wanda; NULL: none */
     unsigned samples;        /* windows of the text, 1 .. 1000000; default 128 */

@@ -121,6 +121,7 @@ organ_status organ_prune_then(organ_calibrated_job *job, json_t **report, organ_
                                             .method = c->method,
                                             .streams = job->two_streams ? ORGAN_ALONG_BOTH : ORGAN_ALONG_CHANGED,
                                             .moments_only = !job->method->noise,
+                                            .reserve = organ_allocate_reserve(&c->allocate),
                                             .seed = c->seed,
                                             .rows = job->method->rows,
                                             .memory = memory,

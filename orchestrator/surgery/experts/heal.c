@@ -21,9 +21,9 @@ static uint64_t chunk_tokens(const organ_expert_heal *h)
 
 organ_ridge_shape organ_heal_shape(const organ_expert_heal *h, const organ_heal_layer *layer)
 {
-    const size_t held = h->options.samples / ORGAN_EXPERT_HEAL_WINDOWS, context = h->options.context;
+    const size_t held = h->walk.samples / ORGAN_EXPERT_HEAL_WINDOWS, context = h->options.context;
     return (organ_ridge_shape){.name = h->options.model->path,
-                               .tokens = {(h->options.samples - held) * context, held * context},
+                               .tokens = {(h->walk.samples - held) * context, held * context},
                                .blocks = layer->count,
                                .width = (size_t)h->config->expert_intermediate,
                                .used = h->config->experts_used,
@@ -183,7 +183,8 @@ organ_status organ_expert_heal_open(const organ_expert_heal_options *options, or
                                     .verb = "heal",
                                     .doing = "healing",
                                     .streams = ORGAN_ALONG_BOTH,
-                                    .moments_only = true};
+                                    .moments_only = true,
+                                    .least = ORGAN_EXPERT_HEAL_WINDOWS};
     h->work = (organ_along_work){
         .context = h, .enter = enter, .leave = organ_heal_settle, .every = true, .compare = organ_heal_compare, .beside = beside};
     if (options->samples < ORGAN_EXPERT_HEAL_WINDOWS)
@@ -268,7 +269,7 @@ json_t *organ_expert_heal_json(const organ_expert_heal *h)
             json_array_append_new(layers, layer_json(h, l));
         healed += h->layers[l].known && h->layers[l].choice.lambda > 0;
     }
-    return ORGAN_OBJECT(SET_COUNT("held_windows", h->options.samples / ORGAN_EXPERT_HEAL_WINDOWS), SET_COUNT("healed_layers", healed),
+    return ORGAN_OBJECT(SET_COUNT("held_windows", h->walk.samples / ORGAN_EXPERT_HEAL_WINDOWS), SET_COUNT("healed_layers", healed),
                         SET("calibration", organ_along_json(h->along, "the donor's, and behind the layers that are healed")),
                         SET("layers", layers));
 }

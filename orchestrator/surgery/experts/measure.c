@@ -166,7 +166,7 @@ static json_t *identity_of(const measuring *m, organ_error *error)
     if (organ_model_fingerprint(m->options.model, model, error) != ORGAN_OK)
         return NULL;
     return ORGAN_OBJECT(SET_TEXT("definition", ORGAN_EXPERT_SCORES_DEFINITION), SET_TEXT("model", model),
-                        SET_TEXT("text", organ_along_describe(m->along)->digest), SET_COUNT("samples", m->options.samples),
+                        SET_TEXT("text", organ_along_describe(m->along)->digest), SET_COUNT("samples", m->walk.samples),
                         SET_COUNT("context", m->options.context));
 }
 
@@ -251,7 +251,7 @@ organ_status organ_expert_measure_open(const organ_expert_measure_options *o, or
     if (organ_along_check(o->samples, o->context, error) ||
         organ_along_open(&m->walk, o->model, &m->targets, &m->work, o->engine, o->progress, &m->along, error))
         return error->status;
-    scores->tokens = (uint64_t)o->samples * o->context;
+    scores->tokens = (uint64_t)m->walk.samples * o->context;
     m->identity = identity_of(m, error);
     scores->calibration = organ_along_json(m->along, "the donor's: nothing is cut while experts are measured");
     return error->status || (m->identity && scores->calibration) ? error->status : organ_fail_memory(error, o->text);

@@ -39,7 +39,7 @@ static organ_status open_text(organ_layers_job *job, organ_error *error)
                                     .method = "--drop",
                                     .verb = "drop",
                                     .doing = "dropping blocks from",
-                                    .fewer = "--search-tokens or --context"};
+                                    .counted = "--search-tokens"};
     if (organ_along_open(&c->walk, job->model, NULL, NULL, job->engine, job->progress, &c->along, error) != ORGAN_OK)
         return error->status;
     const unsigned layers = organ_forward_describe(organ_along_describe(c->along)->forward)->layers;

@@ -139,6 +139,7 @@ organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *r
     if (!h)
         return organ_fail_memory(error, healing->model->path);
     h->is = *healing;
+    h->is.walk.least = HEAL_HELD;
     if (organ_along_open(&h->is.walk, h->is.model, NULL, NULL, h->is.engine, h->is.progress, &h->along, error) != ORGAN_OK)
         return error->status;
     h->forward = organ_along_describe(h->along)->forward;

@@ -3,6 +3,7 @@
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/allocate/allocate.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
 
 #include <math.h>
@@ -271,6 +272,7 @@ static organ_status open_walk(organ_quantize_job *job, const organ_targets *targ
                                       .doing = pruning ? "pruning" : "quantising",
                                       .streams = pruning ? pruning->streams : ORGAN_ALONG_CHANGED,
                                       .moments_only = !pruning || pruning->moments_only,
+                                      .reserve = pruning ? pruning->reserve : organ_allocate_reserve(&o->allocate),
                                       .seed = pruning ? pruning->seed : 0};
     job->work = (organ_along_work){.context = job,
                                    .memory = matrix_memory,

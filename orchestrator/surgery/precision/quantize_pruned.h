@@ -21,6 +21,7 @@ typedef struct organ_quantize_pruning {
     const char *method;          /* for messages */
     organ_along_streams streams; /* as in organ_along_options */
     bool moments_only;
+    size_t reserve; /* as in organ_along_options */
     uint64_t seed;
     bool rows; /* as in organ_along_work */
     /* Bytes that it takes at most, `keep` among them; the rest as in organ_along_work. */

@@ -256,6 +256,7 @@ static organ_along_options walk_of(const organ_quantize_options *o)
                                  .method = "--allocate",
                                  .verb = "quantise",
                                  .doing = "measuring divergences with",
+                                 .reserve = organ_allocate_reserve(&o->allocate),
                                  .moments_only = true};
 }
 

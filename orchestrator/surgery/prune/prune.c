@@ -318,15 +318,6 @@ static organ_status check_copy(void *context, const char *to, const char *path, 
     return error->status;
 }
 
-/* Tells one who has written a fraction that a sparsity is in percent. */
-static void note_percent(const organ_prune_options *options, const organ_progress *progress)
-{
-    const double s = options->sparsity;
-    if (s > 0 && s < 1)
-        organ_progress_note(progress, "--sparsity is in percent: %g kills %g %% of the weights; for %g %% it is --sparsity %g", s, s,
-                            100 * s, 100 * s);
-}
-
 organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error *error)
 {
     const organ_prune_options *const o = job->options;
@@ -350,7 +341,6 @@ organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error 
                                  .check = check_copy,
                                  .document = organ_prune_document,
                                  .settle = organ_prune_settle};
-    note_percent(o, job->progress);
     return organ_remake_run(&remake, report, error);
 }
 

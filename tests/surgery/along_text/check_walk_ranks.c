@@ -121,7 +121,7 @@ static void must_fit(const organ_along_text *along)
     ck_assert_uint_le(states + kept * token, organ_forward_spare(along->facts.forward, CONTEXT));
 }
 
-static void run(walker *w, const organ_along_options *options, session *s, organ_error *error)
+static void run(walker *w, organ_along_options *options, session *s, organ_error *error)
 {
     const organ_along_work work = {.context = w, .memory = no_memory, .change = look, .alike = true, .enter = enter, .grouped = true};
     organ_along_text *along = NULL;
@@ -145,7 +145,7 @@ static void walk(walker *w, organ_ranks *ranks, organ_error *error)
     session s;
     *w = (walker){.ranks = ranks};
     snprintf(text, sizeof text, "%s/calibration.txt", of.model);
-    const organ_along_options options = {.text = text,
+    organ_along_options options = {.text = text,
                                          .samples = SAMPLES,
                                          .context = CONTEXT,
                                          .method = "test",

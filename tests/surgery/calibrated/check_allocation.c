@@ -72,7 +72,7 @@ static double divergence_of(const char *output)
     organ_along_text *along = NULL;
     organ_along_rest rest;
     ck_assert_msg(session_open(&s, scratch_path("donor"), 2, ROOMY, &error) == ORGAN_OK, "%s", error.message);
-    const organ_along_options options = along_options();
+    organ_along_options options = along_options();
     const organ_along_work work = {.memory = no_memory};
     ck_assert_int_eq(organ_targets_select(s.model, NULL, &targets, &error), ORGAN_OK);
     ck_assert_msg(organ_along_open(&options, s.model, &targets, &work, &s.engine, NULL, &along, &error) == ORGAN_OK, "%s", error.message);
@@ -192,7 +192,7 @@ START_TEST(company_follows_one_another)
     organ_along_text *along = NULL;
     company met = {0};
     method_make_donor(kinds[0]);
-    const organ_along_options options = along_options();
+    organ_along_options options = along_options();
     const organ_along_work work = {.context = &met, .memory = no_memory, .change = meet, .grouped = true};
     ck_assert_msg(session_open(&s, scratch_path("donor"), 2, ROOMY, &error) == ORGAN_OK, "%s", error.message);
     ck_assert_int_eq(organ_targets_select(s.model, NULL, &targets, &error), ORGAN_OK);

@@ -346,8 +346,8 @@ START_TEST(refusals)
     w.c.calibration = scratch_path("missing");
     must_fail(w, ORGAN_IO, "missing");
     w = usual;
-    w.c.samples = 3000;
-    must_fail(w, ORGAN_USAGE, "windows of 40, not 3000");
+    w.c.context = 100000;
+    must_fail(w, ORGAN_USAGE, "0 windows of 100000 (--context), and at least 1 is needed");
     w = usual;
     w.memory = (uint64_t)2 << 20;
     must_fail(w, ORGAN_USAGE, "is too little for ");

@@ -116,7 +116,7 @@ static float *seen_by_head(const char *model, const float *norm)
     session s;
     organ_error error = {0};
     organ_along_text *along = NULL;
-    const organ_along_options walk = {
+    organ_along_options walk = {
         .text = scratch_path("text"), .samples = SAMPLES, .context = CONTEXT, .method = "--heal", .verb = "heal", .doing = "healing"};
     ck_assert_int_eq(session_open(&s, model, 1, ROOMY, &error), ORGAN_OK);
     ck_assert_msg(organ_along_open(&walk, s.model, NULL, NULL, &s.engine, NULL, &along, &error) == ORGAN_OK, "%s", error.message);

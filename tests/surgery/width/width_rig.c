@@ -146,7 +146,7 @@ void hear_text(const opened *before, const opened *o, unsigned samples, unsigned
     organ_error error = {0};
     char text[4096];
     snprintf(text, sizeof text, "%s", scratch_path("text"));
-    const organ_along_options options = {.text = text, .samples = samples, .context = context, .method = "a", .verb = "b", .doing = "c"};
+    organ_along_options options = {.text = text, .samples = samples, .context = context, .method = "a", .verb = "b", .doing = "c"};
     ck_assert_msg(organ_along_open(&options, o->s.model, NULL, NULL, &o->s.engine, NULL, &along, &error) == ORGAN_OK, "%s", error.message);
     const organ_windows *const windows = &organ_along_describe(along)->windows;
     const size_t tokens = (size_t)samples * context;
