@@ -32,7 +32,8 @@ static const organ_option options[] = {
 static const organ_option limits[] = {
     NUMBER("connections", "N", serve.connections, "how many may be open at once", .range = {4, 65536}, .fallback = "512"),
     NUMBER("per-address", "N", serve.per_address,
-           "how many of them from one address, loopback too; if not given, half. Behind a proxy give it as many as --connections",
+           "how many of them from one network (IPv4 /24, IPv6 /64), loopback too; if not given, half. Behind a proxy give it as many as "
+           "--connections",
            .range = {1, 65536}),
     BYTES("job-memory", "SIZE", serve.job_memory,
           "what a job may ask for with --memory; its process is limited to that, 256M, and 128M a thread",
@@ -47,7 +48,8 @@ static const organ_option limits[] = {
           "what reading one model may take", .range = {16777216.0, 1125899906842624.0}, .fallback = "2G"),
     NUMBER("model-seconds", "SECONDS", serve.model_seconds, "what reading one model may last", .range = {1, 86400}, .fallback = "120"),
     NUMBER("timeout", "SECONDS", serve.timeout,
-           "in which a request must have arrived, and that a connection may be idle", .range = {1, 3600}, .fallback = "20")};
+           "in which a request must have arrived, and that a connection may be idle; at most 5 until it has shown a token",
+           .range = {1, 3600}, .fallback = "20")};
 static const organ_option output[] = {
     FLAG("quiet", quiet, "no line on stderr for each request", .letter = 'q'),
     FLAG("help", help, "show this help", .letter = 'h')};

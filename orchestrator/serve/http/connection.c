@@ -22,9 +22,23 @@ static void peer_of(struct MHD_Connection *connection, char *text, size_t size)
         inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)address)->sin_addr, text, (socklen_t)size);
 }
 
+/* Seconds that a connection has for a request: few until it has shown a token. */
+static unsigned patience(const organ_server *server, bool admitted)
+{
+    enum { MOST_BEFORE_TOKEN = 5 };
+    const unsigned seconds = server->options.timeout;
+    return admitted || seconds < MOST_BEFORE_TOKEN ? seconds : MOST_BEFORE_TOKEN;
+}
+
 static void set_request_deadline(const organ_http_request *request, unsigned seconds)
 {
     organ_watch_until(request->server->watch, request->watched, seconds);
+}
+
+static void admit_connection(const organ_http_request *request)
+{
+    if (request->admitted)
+        organ_watch_admit(request->watched);
 }
 
 void organ_http_on_slow(void *context, const char *peer)
@@ -32,7 +46,7 @@ void organ_http_on_slow(void *context, const char *peer)
     organ_server *const server = context;
     organ_tally_slow(server->tally);
     if (!server->options.quiet)
-        fprintf(stderr, "%s closed: no whole request within %u seconds\n", peer, server->options.timeout);
+        fprintf(stderr, "%s closed: no whole request in time\n", peer);
 }
 
 /* ---- the log ---- */
@@ -209,13 +223,14 @@ static enum MHD_Result begin_request(organ_http_request *request, const char *ve
     organ_server *const server = request->server;
     snprintf(request->verb, sizeof request->verb, "%s", verb);
     find_address(request);
-    set_request_deadline(request, server->options.timeout);
     bool good = organ_http_head_passes(request, verb, version) && organ_http_target_read(request);
     if (good) {
         /* Without a token a client must not learn which routes exist. */
         const bool routed = organ_http_routed(request);
         good = organ_guard_passes(&server->guard, request, &request->reply) && routed && body_passes(request);
     }
+    admit_connection(request);
+    set_request_deadline(request, patience(server, organ_watched_admitted(request->watched)));
     if (good && __atomic_load_n(&server->stopping, __ATOMIC_ACQUIRE)) {
         organ_http_problem(&request->reply, 503, "the server is being stopped");
         good = false;
@@ -337,8 +352,10 @@ void organ_http_on_end(void *context, struct MHD_Connection *connection, void **
     organ_watched_hold(request->watched, NULL);
     if (whole)
         part_from_silent(connection);
+    admit_connection(request); /* by a login */
+    const bool admitted = organ_watched_admitted(request->watched);
     /* The library closes idle connections; this deadline is for a next request that begins and does not end. */
-    set_request_deadline(request, 2 * server->options.timeout);
+    set_request_deadline(request, (admitted ? 2 : 1) * patience(server, admitted));
     end_request(request, whole);
 }
 
@@ -350,7 +367,7 @@ void organ_http_on_connection(void *context, struct MHD_Connection *connection, 
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *const info = organ_mhd.get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
         peer_of(connection, peer, sizeof peer);
-        *watched = organ_watch_add(server->watch, info->connect_fd, peer, server->options.timeout);
+        *watched = organ_watch_add(server->watch, info->connect_fd, peer, patience(server, false));
     } else if (*watched) {
         /* The library drops a request whose query has more parameters than it has room for, without a call when it ends. */
         organ_http_request *const forgotten = organ_watched_hold(*watched, NULL);

@@ -2,8 +2,8 @@
 #include "orchestrator/serve/http/penalty.h"
 
 #include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/serve/http/peer_network.h"
 
-#include <arpa/inet.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -11,7 +11,7 @@
 #include <sys/random.h>
 #include <xxhash.h>
 
-enum { PLACES = 1024, FREE = 3, MOST_DOUBLINGS = 5, NETWORK_BYTES = 8 };
+enum { PLACES = 1024, FREE = 3, MOST_DOUBLINGS = 5 };
 
 static const double first_seconds = 0.25, forgiven_seconds = 300;
 
@@ -46,16 +46,9 @@ void organ_penalty_destroy(organ_penalty *penalty)
 
 static place *place_of_peer(organ_penalty *penalty, const char *peer)
 {
-    unsigned char address[16];
-    static const unsigned char mapped[12] = {[10] = 0xFF, [11] = 0xFF};
-    const void *key = peer;
-    size_t length = strlen(peer);
-    /* An IPv6 host has a /64 network to choose addresses from, so that is the key; mapped IPv4 addresses are keys as a whole. */
-    if (inet_pton(AF_INET6, peer, address) == 1 && memcmp(address, mapped, sizeof mapped) != 0) {
-        key = address;
-        length = NETWORK_BYTES;
-    }
-    return &penalty->places[XXH3_64bits_withSeed(key, length, penalty->seed) % PLACES];
+    char network[ORGAN_PEER_NETWORK_ROOM];
+    organ_peer_network(peer, network);
+    return &penalty->places[XXH3_64bits_withSeed(network, strlen(network), penalty->seed) % PLACES];
 }
 
 static double delay_of(unsigned wrong) { return wrong <= FREE ? 0 : first_seconds * (double)(1u << (wrong - FREE - 1)); }

@@ -65,6 +65,11 @@ static organ_status open_guard(const organ_serve_options *options, organ_server 
     return organ_proxies_read(&options->proxies, &server->proxies, error);
 }
 
+unsigned organ_server_share_of_one(const organ_serve_options *options)
+{
+    return options->per_address ? options->per_address : options->connections / 2;
+}
+
 static organ_status open_server_parts(const organ_serve_options *options, const organ_area *const *areas, organ_server *server,
                                       organ_error *error)
 {
@@ -76,7 +81,7 @@ static organ_status open_server_parts(const organ_serve_options *options, const 
     server->app.jail = jail;
     server->tally = organ_tally_create();
     server->penalty = organ_penalty_create();
-    server->watch = organ_watch_create();
+    server->watch = organ_watch_create(options->connections, organ_server_share_of_one(options));
     server->app.tally = server->tally;
     server->app.guard = &server->guard;
     if (!server->tally || !server->penalty || !server->watch)
@@ -98,11 +103,6 @@ static organ_status start_areas(organ_server *server, organ_error *error)
     return error->status;
 }
 
-unsigned organ_server_share_of_one(const organ_serve_options *options)
-{
-    return options->per_address ? options->per_address : options->connections / 2;
-}
-
 /* The threads that answer requests have the priority of the one that starts them. Gives errno, as a pointer. */
 static void *start_below_jobs(void *context)
 {
@@ -120,7 +120,7 @@ static void *start_below_jobs(void *context)
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | (server->tls ? MHD_USE_TLS : 0), 0, NULL, NULL,
         organ_http_on_request, server, MHD_OPTION_EXTERNAL_LOGGER, organ_http_on_message, server, MHD_OPTION_LISTEN_SOCKET,
         server->listener, MHD_OPTION_THREAD_POOL_SIZE, threads, MHD_OPTION_CONNECTION_LIMIT, options->connections,
-        MHD_OPTION_PER_IP_CONNECTION_LIMIT, organ_server_share_of_one(options), MHD_OPTION_CONNECTION_TIMEOUT, options->timeout,
+        MHD_OPTION_CONNECTION_TIMEOUT, options->timeout,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT, (int)organ_http_library_is_strict(),
         MHD_OPTION_NOTIFY_CONNECTION, organ_http_on_connection, server, MHD_OPTION_NOTIFY_COMPLETED, organ_http_on_end, server,
         MHD_OPTION_URI_LOG_CALLBACK, organ_http_on_target, server, MHD_OPTION_UNESCAPE_CALLBACK, organ_http_on_unescape, server,

@@ -107,7 +107,9 @@ bool organ_http_target_read(organ_http_request *request)
 
 void organ_http_done_by(const organ_http_request *request, const char *token_name)
 {
-    snprintf(((organ_http_request *)request)->bearer, sizeof request->bearer, "%s", token_name);
+    organ_http_request *const admitted = (organ_http_request *)request;
+    snprintf(admitted->bearer, sizeof admitted->bearer, "%s", token_name);
+    admitted->admitted = true;
 }
 
 void organ_http_about_job(const organ_http_request *request, const char *id)

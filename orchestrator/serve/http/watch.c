@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/http/watch.h"
 
+#include "orchestrator/serve/http/peer_network.h"
+
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,27 +12,37 @@
 #include <sys/socket.h>
 #include <time.h>
 
+/* An eighth of the places is for clients that come while the others are taken. A tick looks for ends at so many connections at most. */
+enum { DOOR = 8, LOOKS = 1024 };
+
 struct organ_watched {
     int fd;
-    bool limited, cut;
+    bool limited;
+    bool admitted, cut; /* atomic */
+    size_t number;
     struct timespec deadline;
-    LIST_ENTRY(organ_watched) entry;
+    TAILQ_ENTRY(organ_watched) entry;
     void *held;
     pthread_t thread; /* of the connection; atomic, since others look whether it is theirs */
-    char peer[64];
+    char peer[64], network[ORGAN_PEER_NETWORK_ROOM];
 };
 
 struct organ_watch {
     pthread_mutex_t lock;
-    LIST_HEAD(, organ_watched) all;
-    size_t count;
+    TAILQ_HEAD(, organ_watched) all; /* the oldest first */
+    size_t count, most, share, added, ticks;
+    uint64_t displaced;
 };
 
-organ_watch *organ_watch_create(void)
+organ_watch *organ_watch_create(size_t most, size_t share)
 {
     organ_watch *const watch = calloc(1, sizeof *watch);
-    if (watch)
-        pthread_mutex_init(&watch->lock, NULL);
+    if (!watch)
+        return NULL;
+    pthread_mutex_init(&watch->lock, NULL);
+    TAILQ_INIT(&watch->all);
+    watch->most = most;
+    watch->share = share;
     return watch;
 }
 
@@ -47,6 +60,39 @@ static void set_connection_deadline(organ_watched *watched, unsigned seconds)
     watched->deadline.tv_sec += seconds;
 }
 
+static bool has_flag(const bool *flag) { return __atomic_load_n(flag, __ATOMIC_RELAXED); }
+
+static void cut_off(organ_watched *watched)
+{
+    __atomic_store_n(&watched->cut, true, __ATOMIC_RELAXED);
+    shutdown(watched->fd, SHUT_RDWR);
+}
+
+/* Ends connections for the new one where it makes too many. Those that were shut down leave their places at once and do not count. */
+static void make_room(organ_watch *watch, const organ_watched *new)
+{
+    organ_watched *w, *oldest = NULL, *oldest_near = NULL;
+    size_t open = 0, near = 0;
+    TAILQ_FOREACH(w, &watch->all, entry)
+    {
+        const bool neighbour = strcmp(w->network, new->network) == 0, yields = !has_flag(&w->admitted);
+        if (has_flag(&w->cut))
+            continue;
+        open++;
+        near += neighbour;
+        if (yields && neighbour && !oldest_near)
+            oldest_near = w;
+        if (yields && w != new && !oldest)
+            oldest = w;
+    }
+    const size_t door = (watch->most + DOOR - 1) / DOOR;
+    organ_watched *const yielding = near > watch->share ? oldest_near : open + door > watch->most ? oldest : NULL;
+    if (yielding) {
+        cut_off(yielding);
+        watch->displaced++;
+    }
+}
+
 organ_watched *organ_watch_add(organ_watch *watch, int fd, const char *peer, unsigned seconds)
 {
     organ_watched *const watched = calloc(1, sizeof *watched);
@@ -54,10 +100,13 @@ organ_watched *organ_watch_add(organ_watch *watch, int fd, const char *peer, uns
         return NULL;
     watched->fd = fd;
     snprintf(watched->peer, sizeof watched->peer, "%s", peer);
+    organ_peer_network(peer, watched->network);
     set_connection_deadline(watched, seconds);
     pthread_mutex_lock(&watch->lock);
-    LIST_INSERT_HEAD(&watch->all, watched, entry);
+    watched->number = watch->added++;
+    TAILQ_INSERT_TAIL(&watch->all, watched, entry);
     watch->count++;
+    make_room(watch, watched);
     pthread_mutex_unlock(&watch->lock);
     return watched;
 }
@@ -65,11 +114,16 @@ organ_watched *organ_watch_add(organ_watch *watch, int fd, const char *peer, uns
 void organ_watch_remove(organ_watch *watch, organ_watched *watched)
 {
     pthread_mutex_lock(&watch->lock);
-    LIST_REMOVE(watched, entry);
+    TAILQ_REMOVE(&watch->all, watched, entry);
     watch->count--;
     pthread_mutex_unlock(&watch->lock);
     free(watched);
 }
+
+void organ_watch_admit(organ_watched *watched) { __atomic_store_n(&watched->admitted, true, __ATOMIC_RELAXED); }
+
+bool organ_watched_admitted(const organ_watched *watched) { return has_flag(&watched->admitted); }
+bool organ_watched_is_cut(const organ_watched *watched) { return has_flag(&watched->cut); }
 
 void organ_watch_until(organ_watch *watch, organ_watched *watched, unsigned seconds)
 {
@@ -90,7 +144,7 @@ void organ_watch_own(organ_watch *watch, void (*look)(void *context, void *held)
 {
     organ_watched *w;
     pthread_mutex_lock(&watch->lock);
-    LIST_FOREACH(w, &watch->all, entry)
+    TAILQ_FOREACH(w, &watch->all, entry)
     if (pthread_equal(__atomic_load_n(&w->thread, __ATOMIC_RELAXED), pthread_self()) && w->held)
         look(context, w->held);
     pthread_mutex_unlock(&watch->lock);
@@ -106,27 +160,46 @@ size_t organ_watch_count(organ_watch *watch)
     return count;
 }
 
+uint64_t organ_watch_displaced(organ_watch *watch)
+{
+    pthread_mutex_lock(&watch->lock);
+    const uint64_t displaced = watch->displaced;
+    pthread_mutex_unlock(&watch->lock);
+    return displaced;
+}
+
 static int by_text(const void *a, const void *b) { return strcmp(a, b); }
 
 size_t organ_watch_most_of_one(organ_watch *watch)
 {
-    enum { ROOM = sizeof((organ_watched *)NULL)->peer };
+    enum { ROOM = ORGAN_PEER_NETWORK_ROOM };
     const organ_watched *w;
     size_t count = 0, run = 0, most = 0;
     pthread_mutex_lock(&watch->lock);
-    char(*const peers)[ROOM] = calloc(watch->count + 1, ROOM);
-    LIST_FOREACH(w, &watch->all, entry)
-    if (peers)
-        memcpy(peers[count++], w->peer, ROOM);
+    char(*const networks)[ROOM] = calloc(watch->count + 1, ROOM);
+    TAILQ_FOREACH(w, &watch->all, entry)
+    if (networks)
+        memcpy(networks[count++], w->network, ROOM);
     pthread_mutex_unlock(&watch->lock);
     if (count)
-        qsort(peers, count, ROOM, by_text);
+        qsort(networks, count, ROOM, by_text);
     for (size_t k = 0; k < count; k++) {
-        run = k > 0 && strcmp(peers[k], peers[k - 1]) == 0 ? run + 1 : 1;
+        run = k > 0 && strcmp(networks[k], networks[k - 1]) == 0 ? run + 1 : 1;
         most = run > most ? run : most;
     }
-    free(peers);
+    free(networks);
     return most;
+}
+
+/* The library reads from a connection when the system reports a change. Where the last bytes and the end came together there is no further
+ * change, and the connection would wait for its deadline. Closing the direction that has ended is such a change. A client that waits for
+ * its reply and has closed its side loses nothing by that. */
+static void wake_if_ended(const organ_watched *watched)
+{
+    char byte;
+    const ssize_t got = recv(watched->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR))
+        shutdown(watched->fd, SHUT_RD);
 }
 
 void organ_watch_tick(organ_watch *watch, void (*tell)(void *context, const char *peer), void *context)
@@ -135,13 +208,18 @@ void organ_watch_tick(organ_watch *watch, void (*tell)(void *context, const char
     organ_watched *w;
     clock_gettime(CLOCK_MONOTONIC, &now);
     pthread_mutex_lock(&watch->lock);
-    LIST_FOREACH(w, &watch->all, entry)
+    const size_t turns = 1 + watch->count / LOOKS, turn = watch->ticks++ % turns;
+    TAILQ_FOREACH(w, &watch->all, entry)
     {
         const bool late = now.tv_sec > w->deadline.tv_sec || (now.tv_sec == w->deadline.tv_sec && now.tv_nsec > w->deadline.tv_nsec);
-        if (w->cut || (tell && (!w->limited || !late)))
+        if (has_flag(&w->cut))
             continue;
-        w->cut = true;
-        shutdown(w->fd, SHUT_RDWR);
+        if (tell && (!w->limited || !late)) {
+            if (w->limited && w->number % turns == turn)
+                wake_if_ended(w);
+            continue;
+        }
+        cut_off(w);
         if (tell)
             tell(context, w->peer);
     }

@@ -5,7 +5,8 @@
 
 #include <check.h>
 
-Suite *serve_faults_suite(void); /* paths that lead outside, malformed requests, limits, what cannot be started */
+Suite *serve_faults_suite(void); /* paths that lead outside, malformed requests, sizes, what cannot be started */
+Suite *serve_limits_suite(void); /* connections, time, wrong tokens */
 Suite *serve_heads_suite(void);  /* requests byte for byte */
 Suite *serve_access_suite(void); /* tokens and their roles, proxies, the audit log */
 

@@ -22,13 +22,6 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-static double now(void)
-{
-    struct timespec at;
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    return (double)at.tv_sec + 1e-9 * (double)at.tv_nsec;
-}
-
 /* ---- paths that lead outside ---- */
 
 static const struct {
@@ -183,42 +176,6 @@ START_TEST(links_beside_a_model)
 }
 END_TEST
 
-/* What comes back on a connection from this address of loopback, which stays open in *fd: the status, 0 where it is closed at once. */
-static int status_on(const char *address, int *fd)
-{
-    static const char request[] = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
-    const struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = inet_addr(address)};
-    const struct sockaddr_in to = {
-        .sin_family = AF_INET, .sin_port = htons((uint16_t)serve_port()), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    char answer[64] = "";
-    int status = 0;
-    *fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    ck_assert_int_eq(bind(*fd, (const struct sockaddr *)(const void *)&from, sizeof from), 0);
-    ck_assert_int_eq(connect(*fd, (const struct sockaddr *)(const void *)&to, sizeof to), 0);
-    if (send(*fd, request, sizeof request - 1, MSG_NOSIGNAL) > 0 && recv(*fd, answer, sizeof answer - 1, 0) > 0)
-        sscanf(answer, "HTTP/1.1 %3d", &status);
-    return status;
-}
-
-static int status_from(const char *address)
-{
-    int fd;
-    const int status = status_on(address, &fd);
-    close(fd);
-    return status;
-}
-
-/* Connections that the client has closed count until the server has seen it, which it does when it comes to it. */
-static void is_served_in_the_end(void)
-{
-    int status = 0;
-    for (int k = 0; k < 3000 && status != 200; k++) {
-        usleep(k > 0 ? 20000 : 0);
-        status = status_from("127.0.0.1");
-    }
-    ck_assert_int_eq(status, 200);
-}
-
 /* ---- malformed requests ---- */
 
 /* Many at once, since what is never ended is waited for. */
@@ -245,7 +202,7 @@ START_TEST(malformed_requests)
             close(fds[k]);
         }
     }
-    is_served_in_the_end();
+    serve_is_reached();
     serve_end();
 }
 END_TEST
@@ -283,7 +240,7 @@ START_TEST(requests_that_are_none)
 }
 END_TEST
 
-/* ---- limits ---- */
+/* ---- sizes ---- */
 
 static char *filled(const char *before, size_t size, const char *after)
 {
@@ -326,124 +283,6 @@ START_TEST(sizes_have_limits)
         strcat(query, "a=1&");
     expect_answer(query, "", NULL, 400, "more parameters");
     serve_end();
-}
-END_TEST
-
-START_TEST(slow_clients_are_cut_off)
-{
-    enum { SLOW = 20 };
-    int fds[SLOW];
-    char byte;
-    serve_begin((organ_serve_options){.timeout = 2});
-    for (int k = 0; k < SLOW; k++) {
-        fds[k] = serve_connect();
-        ck_assert_int_eq(send(fds[k], "GET /hea", 8, MSG_NOSIGNAL), 8);
-    }
-    /* They drip on, and others are served. */
-    const double begun = now();
-    while (now() - begun < 2.0) {
-        for (int k = 0; k < SLOW; k++)
-            send(fds[k], "l", 1, MSG_NOSIGNAL);
-        expect_answer("GET /healthz", "", NULL, 200, "ok");
-        usleep(50000);
-    }
-    for (int k = 0; k < SLOW; k++) {
-        ssize_t got = 1;
-        while (got > 0)
-            got = serve_receive(fds[k], &byte, 1, 0);
-        ck_assert_msg(got == 0 || errno == ECONNRESET, "client %d is not cut off: %s", k, strerror(errno));
-        close(fds[k]);
-    }
-    expect_metric("organ_http_slow_total 20\n");
-    serve_end();
-}
-END_TEST
-
-START_TEST(connections_have_limits)
-{
-    enum { MANY = 12, HELD = 4 };
-    int fds[MANY];
-    char byte;
-    int closed = 0;
-    serve_begin((organ_serve_options){.per_address = HELD, .timeout = 60});
-    /* Those that stay were answered: several threads accept, and not in the order in which clients came. */
-    for (int k = 0; k < HELD; k++)
-        ck_assert_int_eq(status_on("127.0.0.1", &fds[k]), 200);
-    for (int k = HELD; k < MANY; k++)
-        fds[k] = serve_connect();
-    for (int k = HELD; k < MANY; k++)
-        closed += serve_receive(fds[k], &byte, 1, 0) == 0;
-    ck_assert_msg(closed == MANY - HELD, "%d of %d were refused", closed, MANY);
-    for (int k = 0; k < MANY; k++)
-        close(fds[k]);
-    is_served_in_the_end();
-    serve_end();
-}
-END_TEST
-
-START_TEST(one_address_has_a_share_of_the_connections)
-{
-    int held[4];
-    serve_begin((organ_serve_options){.connections = 8, .timeout = 60});
-    for (size_t k = 0; k < COUNT(held); k++)
-        ck_assert_int_eq(status_on("127.0.0.1", &held[k]), 200);
-    ck_assert_int_eq(status_from("127.0.0.1"), 0);
-    ck_assert_int_eq(status_from("127.0.0.2"), 200);
-    for (size_t k = 0; k < COUNT(held); k++)
-        close(held[k]);
-    serve_end();
-    organ_server *server = NULL;
-    organ_error error = {0};
-    const organ_serve_options options = {.root = scratch_path("root"), .listen = "127.0.0.1:0", .connections = 8, .per_address = 9};
-    ck_assert_int_eq(organ_server_open(&options, organ_areas, &server, &error), ORGAN_USAGE);
-    ck_assert_ptr_nonnull(strstr(error.message, "--per-address is 9, but there are 8 connections in all"));
-}
-END_TEST
-
-START_TEST(who_guesses_tokens_waits)
-{
-    double took[6];
-    serve_tokens("correct-horse-battery");
-    serve_begin((organ_serve_options){.token_file = scratch_path("token")});
-    for (size_t k = 0; k < COUNT(took); k++) {
-        const double began = now();
-        expect_answer("GET /metrics", "Authorization: Bearer correct-horse-batterx\r\n", NULL, 401, "the token is wrong");
-        took[k] = now() - began;
-    }
-    ck_assert_msg(took[4] >= 0.5 && took[5] >= 1, "%.2f s, %.2f s", took[4], took[5]);
-    /* Many wrong ones wait at once, two of them less than 8 s, and hold no thread: who knows the token is answered meanwhile. */
-    static const char wrong[] = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\n\r\n";
-    int waiting[16];
-    for (size_t k = 0; k < COUNT(waiting); k++) {
-        waiting[k] = serve_connect();
-        ck_assert_int_gt(send(waiting[k], wrong, sizeof wrong - 1, MSG_NOSIGNAL), 0);
-    }
-    usleep(100000);
-    const double began = now();
-    expect_answer("GET /api/v1/verbs", "Authorization: Bearer correct-horse-battery\r\n", NULL, 200, "verbs");
-    ck_assert_msg(now() - began < 6, "%.2f s", now() - began);
-    char byte;
-    size_t still = 0;
-    for (size_t k = 0; k < COUNT(waiting); k++)
-        still += recv(waiting[k], &byte, 1, MSG_DONTWAIT) == -1;
-    ck_assert_msg(still >= COUNT(waiting) - 2, "%zu wait", still);
-    serve_end(); /* which lets those go that wait */
-    for (size_t k = 0; k < COUNT(waiting); k++)
-        close(waiting[k]);
-}
-END_TEST
-
-START_TEST(a_stop_waits_for_replies_not_for_idlers)
-{
-    serve_begin((organ_serve_options){.timeout = 60});
-    const int idle = serve_connect(), half = serve_connect();
-    ck_assert_int_eq(send(half, "GET /healthz HTT", 16, MSG_NOSIGNAL), 16);
-    expect_answer("GET /api/v1/models", "", NULL, 200, "tiny");
-    const double begun = now();
-    serve_end_within(40);
-    ck_assert_msg(now() - begun < 20, "%.1f seconds", now() - begun);
-    close(idle);
-    close(half);
 }
 END_TEST
 
@@ -511,9 +350,7 @@ Suite *serve_faults_suite(void)
     const suite_case cases[] = {
         {"jail", {no_path_leads_outside, the_jail_holds, links_beside_a_model}},
         {"malformed", {malformed_requests, requests_that_are_none}},
-        {"limits",
-         {sizes_have_limits, slow_clients_are_cut_off, connections_have_limits, one_address_has_a_share_of_the_connections,
-          who_guesses_tokens_waits, a_stop_waits_for_replies_not_for_idlers}},
+        {"sizes", {sizes_have_limits}},
         {"starting", {what_cannot_be_started}}};
     return suite_of("serve_faults", cases, COUNT(cases), serve_root_make, serve_root_remove);
 }

@@ -5,6 +5,7 @@
 #include "orchestrator/serve/serve.h"
 #include "tests/kit/scratch_model.h"
 
+#include <arpa/inet.h>
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -137,8 +138,11 @@ void serve_tokens(const char *text)
 
 /* ---- the client ---- */
 
-int serve_connect(void)
+int serve_connect(void) { return serve_connect_from(NULL); }
+
+int serve_connect_from(const char *address)
 {
+    const struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = address ? inet_addr(address) : 0};
     const struct sockaddr_in to = {
         .sin_family = AF_INET, .sin_port = htons((uint16_t)serve_port()), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     const struct timeval limit = {.tv_sec = 60};
@@ -146,8 +150,38 @@ int serve_connect(void)
     ck_assert_int_ge(fd, 0);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    ck_assert(!address || bind(fd, (const struct sockaddr *)(const void *)&from, sizeof from) == 0);
     ck_assert_msg(connect(fd, (const struct sockaddr *)(const void *)&to, sizeof to) == 0, "%s", strerror(errno));
     return fd;
+}
+
+int serve_status_on(const char *address, int *fd)
+{
+    static const char request[] = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    char answer[64] = "";
+    int status = 0;
+    *fd = serve_connect_from(address);
+    if (send(*fd, request, sizeof request - 1, MSG_NOSIGNAL) > 0 && serve_receive(*fd, answer, sizeof answer - 1, 0) > 0)
+        sscanf(answer, "HTTP/1.1 %3d", &status);
+    return status;
+}
+
+int serve_status_from(const char *address)
+{
+    int fd;
+    const int status = serve_status_on(address, &fd);
+    close(fd);
+    return status;
+}
+
+void serve_is_reached(void)
+{
+    int status = 0;
+    for (int k = 0; k < 3000 && status != 200; k++) {
+        usleep(k > 0 ? 20000 : 0);
+        status = serve_status_from("127.0.0.1");
+    }
+    ck_assert_int_eq(status, 200);
 }
 
 ssize_t serve_receive(int fd, void *to, size_t room, int flags)
