@@ -7,16 +7,25 @@
 #include <stdio.h>
 #include <string.h>
 
-/* RFC 6890 and its successors: what is not reachable globally. */
-static const struct block {
+typedef struct block {
     uint32_t prefix;
     unsigned bits;
-} blocks[] = {
+} block;
+
+/* Link-local addresses, where most clouds keep their metadata, and where others do. */
+static const block links[] = {
+    {0xa9fe0000, 16}, /* link-local */
+    {0x646464c8, 32}, /* 100.100.100.200: Alibaba Cloud */
+    {0xa83f8110, 32}, /* 168.63.129.16: Azure */
+    {0xc00000c0, 32}, /* 192.0.0.192: Oracle Cloud */
+};
+
+/* RFC 6890 and its successors: what else is not reachable globally. */
+static const block blocks[] = {
     {0x00000000, 8},  /* this network */
     {0x0a000000, 8},  /* private */
     {0x64400000, 10}, /* shared, of carriers */
     {0x7f000000, 8},  /* loopback */
-    {0xa9fe0000, 16}, /* link-local, where clouds keep their metadata */
     {0xac100000, 12}, /* private */
     {0xc0000000, 24}, /* protocol assignments */
     {0xc0a80000, 16}, /* private */
@@ -24,12 +33,19 @@ static const struct block {
     {0xe0000000, 3},  /* multicast and reserved */
 };
 
-static bool is_public4(uint32_t address)
+static bool lies_in(uint32_t address, const block *list, size_t count)
 {
-    for (size_t k = 0; k < sizeof blocks / sizeof *blocks; k++)
-        if ((address ^ blocks[k].prefix) >> (32 - blocks[k].bits) == 0)
-            return false;
-    return true;
+    for (size_t k = 0; k < count; k++)
+        if ((address ^ list[k].prefix) >> (32 - list[k].bits) == 0)
+            return true;
+    return false;
+}
+
+static organ_reach reach4(uint32_t address)
+{
+    if (lies_in(address, links, sizeof links / sizeof *links))
+        return ORGAN_REACH_LINK;
+    return lies_in(address, blocks, sizeof blocks / sizeof *blocks) ? ORGAN_REACH_INSIDE : ORGAN_REACH_PUBLIC;
 }
 
 static uint32_t word_at(const unsigned char *bytes)
@@ -37,31 +53,34 @@ static uint32_t word_at(const unsigned char *bytes)
     return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
 }
 
-static bool is_public6(const unsigned char a[16])
+static organ_reach reach6(const unsigned char a[16])
 {
     static const unsigned char zeros[12], nat64[12] = {0x00, 0x64, 0xff, 0x9b};
+    static const unsigned char amazon[16] = {0xfd, 0x00, 0x0e, 0xc2, [14] = 0x02, [15] = 0x54}; /* fd00:ec2::254 */
     if (memcmp(a, zeros, 10) == 0 && ((a[10] == 0xff && a[11] == 0xff) || (a[10] == 0 && a[11] == 0)))
-        return is_public4(word_at(a + 12)); /* mapped, compatible; :: and ::1 among them */
+        return reach4(word_at(a + 12)); /* mapped, compatible; :: and ::1 among them */
     if (memcmp(a, nat64, 12) == 0)
-        return is_public4(word_at(a + 12));
+        return reach4(word_at(a + 12));
     if (a[0] == 0x20 && a[1] == 0x02)
-        return is_public4(word_at(a + 2)); /* 6to4 */
-    return (a[0] & 0xe0) == 0x20;          /* global unicast: not fe80::/10, fc00::/7, fec0::/10, ff00::/8 */
+        return reach4(word_at(a + 2)); /* 6to4 */
+    if ((a[0] == 0xfe && (a[1] & 0xc0) == 0x80) || memcmp(a, amazon, sizeof amazon) == 0)
+        return ORGAN_REACH_LINK;
+    return (a[0] & 0xe0) == 0x20 ? ORGAN_REACH_PUBLIC : ORGAN_REACH_INSIDE; /* global unicast: not fc00::/7, fec0::/10, ff00::/8 */
 }
 
-bool organ_http_address_is_public(const struct sockaddr *address)
+organ_reach organ_http_address_reach(const struct sockaddr *address)
 {
     if (address->sa_family == AF_INET) {
         struct sockaddr_in in;
         memcpy(&in, address, sizeof in);
-        return is_public4(ntohl(in.sin_addr.s_addr));
+        return reach4(ntohl(in.sin_addr.s_addr));
     }
     if (address->sa_family == AF_INET6) {
         struct sockaddr_in6 in6;
         memcpy(&in6, address, sizeof in6);
-        return is_public6(in6.sin6_addr.s6_addr);
+        return reach6(in6.sin6_addr.s6_addr);
     }
-    return false;
+    return ORGAN_REACH_INSIDE;
 }
 
 /* Into `out`, which has room for either family. */
@@ -86,8 +105,8 @@ bool organ_http_is_address(const char *text)
     return parse(text, &address);
 }
 
-bool organ_http_text_is_public(const char *text)
+organ_reach organ_http_text_reach(const char *text)
 {
     struct sockaddr_storage address;
-    return parse(text, &address) && organ_http_address_is_public((const struct sockaddr *)&address);
+    return parse(text, &address) ? organ_http_address_reach((const struct sockaddr *)&address) : ORGAN_REACH_INSIDE;
 }

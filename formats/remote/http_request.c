@@ -38,7 +38,8 @@ typedef struct hop {
     size_t header_bytes, dropped, capacity;
     char header[64];   /* the name of the last one */
     bool headers_over; /* the body has begun */
-    bool guarded;      /* it was sent here by a public server */
+    bool redirected;   /* a server sent it here */
+    bool guarded;      /* and a public one */
     bool is_public;    /* the server that is connected to */
     double started;
 } hop;
@@ -237,11 +238,17 @@ static int on_progress(void *context, curl_off_t a, curl_off_t b, curl_off_t c, 
 
 /* ---- who is connected to ---- */
 
-static void refuse_inside(hop *h)
+/* Whether a redirect must not lead there: then the answer says why. */
+static bool refuses(hop *h, organ_reach reach)
 {
+    const bool link = h->redirected && reach == ORGAN_REACH_LINK, inside = h->guarded && reach != ORGAN_REACH_PUBLIC;
+    if (!link && !inside)
+        return false;
     h->answer->hopeless = true;
-    snprintf(h->answer->fault, sizeof h->answer->fault,
-             "a public server redirects to an address that is none (loopback, link-local or private), which is not followed");
+    snprintf(h->answer->fault, sizeof h->answer->fault, "%s, which is not followed",
+             link ? "it redirects to a link-local address or one where a cloud keeps the credentials of its machines"
+                  : "a public server redirects to an address that is none (loopback or private)");
+    return true;
 }
 
 /* In place of socket(): no packet goes where it must not. */
@@ -249,10 +256,9 @@ static curl_socket_t on_socket(void *context, curlsocktype purpose, struct curl_
 {
     hop *h = context;
     (void)purpose;
-    if (!h->guarded || organ_http_address_is_public(&address->addr))
-        return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-    refuse_inside(h);
-    return CURL_SOCKET_BAD;
+    if (refuses(h, organ_http_address_reach(&address->addr)))
+        return CURL_SOCKET_BAD;
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
 /* Before the request is sent, over a new connection or one that was kept. */
@@ -260,28 +266,27 @@ static int on_connected(void *context, char *peer, char *own, int peer_port, int
 {
     hop *h = context;
     (void)own, (void)peer_port, (void)own_port;
-    h->is_public = organ_http_text_is_public(peer);
-    if (!h->guarded || h->is_public) {
-        h->answer->fault[0] = '\0'; /* of other addresses of the same name */
-        h->answer->hopeless = false;
-        return CURL_PREREQFUNC_OK;
-    }
-    refuse_inside(h);
-    return CURL_PREREQFUNC_ABORT;
+    const organ_reach reach = organ_http_text_reach(peer);
+    h->is_public = reach == ORGAN_REACH_PUBLIC;
+    if (refuses(h, reach))
+        return CURL_PREREQFUNC_ABORT;
+    h->answer->fault[0] = '\0'; /* of other addresses of the same name */
+    h->answer->hopeless = false;
+    return CURL_PREREQFUNC_OK;
 }
 
-/* The URL spells out an address that is not public. */
-static bool leads_inside(const char *url)
+/* Whom the address that the URL spells out reaches: a name may reach anybody. */
+static organ_reach reach_of_url(const char *url)
 {
     char *host = NULL;
     CURLU *parts = organ_curl.url();
-    bool inside = false;
+    organ_reach reach = ORGAN_REACH_PUBLIC;
     if (parts && organ_curl.url_set(parts, CURLUPART_URL, url, 0) == CURLUE_OK &&
         organ_curl.url_get(parts, CURLUPART_HOST, &host, 0) == CURLUE_OK)
-        inside = strcasecmp(host, "localhost") == 0 || (organ_http_is_address(host) && !organ_http_text_is_public(host));
+        reach = organ_http_is_address(host) || strcasecmp(host, "localhost") == 0 ? organ_http_text_reach(host) : reach;
     organ_curl.free(host);
     organ_curl.url_cleanup(parts);
-    return inside;
+    return reach;
 }
 
 /* Faults of the call or of the server's identity: they stay as they are. */
@@ -372,10 +377,16 @@ static void give_up(organ_http_answer *answer, const char *fault)
     snprintf(answer->fault, sizeof answer->fault, "%s", fault);
 }
 
-/* `guarded`: a public server has sent us there. Returns whether the server asked is a public one. */
-static bool ask_one(organ_http_line *line, const organ_http_request *request, const char *url, bool guarded, organ_http_answer *answer)
+/* `redirected`: a server has sent us there; `from_public`: one of those that were asked is public. Returns whether the server asked is. */
+static bool ask_one(organ_http_line *line, const organ_http_request *request, const char *url, bool redirected, bool from_public,
+                    organ_http_answer *answer)
 {
-    hop h = {.line = line, .request = request, .answer = answer, .guarded = guarded, .started = monotonic_seconds()};
+    hop h = {.line = line,
+             .request = request,
+             .answer = answer,
+             .redirected = redirected,
+             .guarded = redirected && from_public,
+             .started = monotonic_seconds()};
     line->reason[0] = '\0';
     /* A handle that is used again keeps a pointer to a header that libcurl 7.88 has freed, into which a server can have it write by a first
      * header that is folded. */
@@ -385,9 +396,7 @@ static bool ask_one(organ_http_line *line, const organ_http_request *request, co
         give_up(answer, "no memory");
         return false;
     }
-    if (is_late(&h) || (guarded && leads_inside(url))) {
-        if (!answer->fault[0])
-            refuse_inside(&h);
+    if (is_late(&h) || refuses(&h, reach_of_url(url))) {
         answer->broken = true;
         return false;
     }
@@ -428,7 +437,7 @@ void organ_http_ask(organ_http_line *line, const organ_http_request *request, or
     for (int hops = 0;; hops++) {
         const char *url = resolved ? resolved : request->url;
         *answer = (organ_http_answer){0}; /* a redirect leaves no body */
-        from_public |= ask_one(line, request, url, from_public && (hops > 0 || !origin), answer);
+        from_public |= ask_one(line, request, url, hops > 0 || !origin, from_public, answer);
         line->origin_public |= hops == 0 && origin && from_public;
         char *next = redirect_target(line, url, answer);
         if (next && hops == MOST_REDIRECTS) {

@@ -48,7 +48,8 @@ organ_status organ_http_line_open(const organ_model_access *access, organ_http_l
 void organ_http_line_close(organ_http_line *line);
 
 /* Only 200 and 206 put bytes at request->to. A redirect is not followed from a server with a public address to one without: what is asked
- * there, in the user's own network, is the user's to name. It is the address that counts which is connected to, whatever the URL calls it;
+ * there, in the user's own network, is the user's to name. None is followed to a link-local address or another one at which a cloud gives a
+ * machine its credentials (organ_reach). It is the address that counts which is connected to, whatever the URL calls it;
  * behind a proxy, which looks names up, only addresses that are spelled out can be told. */
 void organ_http_ask(organ_http_line *line, const organ_http_request *request, organ_http_answer *answer);
 

@@ -52,21 +52,29 @@ static void end(reading *r)
     organ_http_destroy(r->http);
 }
 
-bool __real_organ_http_address_is_public(const struct sockaddr *address);
-bool __real_organ_http_text_is_public(const char *text);
-bool __wrap_organ_http_address_is_public(const struct sockaddr *address);
-bool __wrap_organ_http_text_is_public(const char *text);
+organ_reach __real_organ_http_address_reach(const struct sockaddr *address);
+organ_reach __real_organ_http_text_reach(const char *text);
+organ_reach __wrap_organ_http_address_reach(const struct sockaddr *address);
+organ_reach __wrap_organ_http_text_reach(const char *text);
 
-/* 127.0.0.2 plays a server out there. */
-bool __wrap_organ_http_address_is_public(const struct sockaddr *address)
+/* 127.0.0.2 plays a server out there, 127.0.0.3 one of a cloud. */
+organ_reach __wrap_organ_http_address_reach(const struct sockaddr *address)
 {
     struct sockaddr_in in;
     memcpy(&in, address, sizeof in);
-    const bool actor = in.sin_family == AF_INET && in.sin_addr.s_addr == inet_addr("127.0.0.2");
-    return actor || __real_organ_http_address_is_public(address);
+    if (in.sin_family == AF_INET && in.sin_addr.s_addr == inet_addr("127.0.0.2"))
+        return ORGAN_REACH_PUBLIC;
+    if (in.sin_family == AF_INET && in.sin_addr.s_addr == inet_addr("127.0.0.3"))
+        return ORGAN_REACH_LINK;
+    return __real_organ_http_address_reach(address);
 }
 
-bool __wrap_organ_http_text_is_public(const char *text) { return strcmp(text, "127.0.0.2") == 0 || __real_organ_http_text_is_public(text); }
+organ_reach __wrap_organ_http_text_reach(const char *text)
+{
+    if (strcmp(text, "127.0.0.2") == 0)
+        return ORGAN_REACH_PUBLIC;
+    return strcmp(text, "127.0.0.3") == 0 ? ORGAN_REACH_LINK : __real_organ_http_text_reach(text);
+}
 
 START_TEST(addresses_are_told_apart)
 {
@@ -78,7 +86,6 @@ START_TEST(addresses_are_told_apart)
                                        "100.64.0.1",
                                        "127.0.0.1",
                                        "127.255.255.255",
-                                       "169.254.169.254",
                                        "172.16.0.1",
                                        "172.31.255.255",
                                        "192.168.1.1",
@@ -89,8 +96,6 @@ START_TEST(addresses_are_told_apart)
                                        "::",
                                        "::1",
                                        "[::1]",
-                                       "fe80::1",
-                                       "fe80::1%lo",
                                        "fc00::1",
                                        "fd12:3456::1",
                                        "fec0::1",
@@ -99,16 +104,21 @@ START_TEST(addresses_are_told_apart)
                                        "::ffff:10.0.0.1",
                                        "::7f00:1",
                                        "64:ff9b::7f00:1",
-                                       "64:ff9b::a9fe:a9fe",
                                        "2002:7f00:1::1",
                                        "2002:c0a8:101::1",
                                        "localhost",
                                        "",
                                        "1.1.1"};
+    static const char *const links[] = {"169.254.0.0",        "169.254.169.254", "169.254.255.255", "100.100.100.200",
+                                        "168.63.129.16",      "192.0.0.192",     "fe80::1",         "fe80::1%lo",
+                                        "febf::1",            "[fd00:ec2::254]", "::ffff:169.254.169.254",
+                                        "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1"};
     for (size_t k = 0; k < sizeof open / sizeof *open; k++)
-        ck_assert_msg(__real_organ_http_text_is_public(open[k]), "%s", open[k]);
+        ck_assert_msg(__real_organ_http_text_reach(open[k]) == ORGAN_REACH_PUBLIC, "%s", open[k]);
     for (size_t k = 0; k < sizeof shut / sizeof *shut; k++)
-        ck_assert_msg(!__real_organ_http_text_is_public(shut[k]), "%s", shut[k]);
+        ck_assert_msg(__real_organ_http_text_reach(shut[k]) == ORGAN_REACH_INSIDE, "%s", shut[k]);
+    for (size_t k = 0; k < sizeof links / sizeof *links; k++)
+        ck_assert_msg(__real_organ_http_text_reach(links[k]) == ORGAN_REACH_LINK, "%s", links[k]);
     ck_assert(organ_http_is_address("127.0.0.1") && organ_http_is_address("[::1]") && !organ_http_is_address("localhost"));
 }
 END_TEST
@@ -132,6 +142,31 @@ START_TEST(redirects_into_the_house)
     }
     ck_assert_int_eq(http_connections(server), 0);
     http_stop(out);
+}
+END_TEST
+
+/* Not even from a server of the user's own network, in one step or two. */
+START_TEST(redirects_to_the_metadata_of_a_cloud)
+{
+    static const char *const hosts[] = {"127.0.0.3",       "2130706435",      "169.254.169.254",          "2852039166",      "0xa9fea9fe",
+                                        "100.100.100.200", "[fd00:ec2::254]", "[::ffff:169.254.169.254]", "[64:ff9b::a9fe:a9fe]"};
+    http_server *const cloud = http_start_at(files, 1, "127.0.0.3", 0), *const near = http_start(files, 1, 0);
+    char url[512], location[512], again[512];
+    snprintf(url, sizeof url, "http://127.0.0.1:%d/some/where/model.gguf", http_port(near));
+    for (size_t k = 0; k < 2 * sizeof hosts / sizeof *hosts; k++) {
+        reading r;
+        const char *const host = hosts[k / 2];
+        snprintf(location, sizeof location, "http://%s:%d", host, http_port(cloud));
+        snprintf(again, sizeof again, "http://127.0.0.1:%d", http_port(server));
+        http_behave(server, (http_manners){.oddity = HTTP_REDIRECTS, .location = location, .count = -1});
+        http_behave(near, (http_manners){.oddity = HTTP_REDIRECTS, .location = k % 2 ? again : location, .count = -1});
+        ck_assert_int_eq(begin(&r, url), ORGAN_IO);
+        ck_assert_msg(strstr(r.error.message, "it redirects to a link-local address"), "%s: %s", host, r.error.message);
+        end(&r);
+    }
+    ck_assert_int_eq(http_connections(cloud), 0);
+    http_stop(cloud);
+    http_stop(near);
 }
 END_TEST
 
@@ -159,6 +194,8 @@ END_TEST
 
 Suite *http_redirects_suite(void)
 {
-    const suite_case cases[] = {{"redirects", {addresses_are_told_apart, redirects_into_the_house, redirects_outside}}};
+    const suite_case cases[] = {{"redirects",
+                                 {addresses_are_told_apart, redirects_into_the_house, redirects_to_the_metadata_of_a_cloud,
+                                  redirects_outside}}};
     return suite_of("http redirects", cases, 1, setup, teardown);
 }
