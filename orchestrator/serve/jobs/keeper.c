@@ -186,6 +186,40 @@ static bool clashes(const organ_jobs *jobs, const organ_job *self, const json_t 
     return false;
 }
 
+static bool has_text(const json_t *array, const char *text)
+{
+    for (size_t k = 0; k < json_array_size(array); k++)
+        if (strcmp(json_string_value(json_array_get(array, k)), text) == 0)
+            return true;
+    return false;
+}
+
+static bool made_by_a_job(const organ_jobs *jobs, const char *path)
+{
+    for (size_t k = 0; k < jobs->count; k++)
+        if (jobs->list[k]->state == ORGAN_JOB_DONE && has_text(json_object_get(jobs->list[k]->fixed, "made"), path))
+            return true;
+    return false;
+}
+
+/* Whether the job would replace what no job of this server has made: a token that may run is none that may delete models. What it replaces
+ * counts as made by it. */
+static bool replaces_others(const organ_jobs *jobs, const organ_job_words *words, organ_error *error)
+{
+    const bool forces = json_is_true(json_object_get(words->arguments, "force"));
+    for (size_t k = 0; forces && k < json_array_size(words->writes); k++) {
+        const char *const path = json_string_value(json_array_get(words->writes, k));
+        if (has_text(words->made, path))
+            continue;
+        if (!made_by_a_job(jobs, path)) {
+            organ_fail(error, ORGAN_USAGE, "%s is there and was made by none of this server's jobs: \"force\" does not replace it", path);
+            return true;
+        }
+        json_array_append_new(words->made, json_string(path));
+    }
+    return false;
+}
+
 /* Clients know paths relative to the root only. */
 static unsigned system_refused(const organ_jobs *jobs, organ_error *error)
 {
@@ -199,7 +233,7 @@ static unsigned insert_job(organ_jobs *jobs, organ_job_words *words, json_t **vi
     uint64_t limit;
     if (!organ_jobs_memory(jobs, words->verb->name, words->argv, &limit, error))
         return 422;
-    if (clashes(jobs, NULL, words->reads, words->writes, error))
+    if (clashes(jobs, NULL, words->reads, words->writes, error) || replaces_others(jobs, words, error))
         return 409;
     if (organ_jobs_count_in(jobs, ORGAN_JOB_QUEUED) >= jobs->setup.most_queued) {
         organ_fail(error, ORGAN_USAGE, "%zu jobs are waiting already", jobs->setup.most_queued);

@@ -235,8 +235,9 @@ organ_status organ_job_create(const organ_job_store *store, organ_job_words *wor
     job->events = job->code = -1;
     job->seconds = -1;
     job->fixed =
-        json_pack("{s:s, s:O, s:O, s:s, s:O, s:O, s:b}", "verb", words->verb->name, "arguments", words->arguments, "argv", words->argv,
-                  "command", words->command, "reads", words->reads, "writes", words->writes, "resumes", words->resumes);
+        json_pack("{s:s, s:O, s:O, s:s, s:O, s:O, s:O, s:b}", "verb", words->verb->name, "arguments", words->arguments, "argv",
+                  words->argv, "command", words->command, "reads", words->reads, "writes", words->writes, "made", words->made, "resumes",
+                  words->resumes);
     organ_job_stamp(job->created);
     if (!job->fixed)
         organ_fail_errno(error, ENOMEM, "a job");
@@ -264,7 +265,9 @@ static bool is_record(const json_t *record, const char *id)
     for (size_t k = 0; k < sizeof lists / sizeof *lists; k++)
         if (!all_texts(json_object_get(record, lists[k])))
             return false;
-    if (json_array_size(json_object_get(record, "argv")) < 2 || !json_is_object(json_object_get(record, "arguments")))
+    const json_t *const made = json_object_get(record, "made"); /* records of earlier versions have none */
+    if ((made && !all_texts(made)) || json_array_size(json_object_get(record, "argv")) < 2 ||
+        !json_is_object(json_object_get(record, "arguments")))
         return false;
     return *organ_json_text(record, "verb") && *organ_json_text(record, "command") && strcmp(organ_json_text(record, "id"), id) == 0 &&
            strcmp(organ_json_text(record, "schema"), "organ.job/1") == 0;
@@ -277,6 +280,7 @@ static bool read_record(const json_t *record, organ_job *job)
     for (size_t k = 0; job->fixed && k < sizeof kept / sizeof *kept; k++)
         if (json_object_set(job->fixed, kept[k], json_object_get(record, kept[k])) != 0)
             return false;
+    json_object_set(job->fixed, "made", json_object_get(record, "made"));
     snprintf(job->created, sizeof job->created, "%s", organ_json_text(record, "created"));
     snprintf(job->started, sizeof job->started, "%s", organ_json_text(record, "started"));
     snprintf(job->finished, sizeof job->finished, "%s", organ_json_text(record, "finished"));

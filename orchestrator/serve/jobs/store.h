@@ -30,7 +30,7 @@ bool organ_job_active(organ_job_state state);            /* queued or running */
 typedef struct organ_job {
     char id[32]; /* the moment it was made, "20261120-153201-004711": ids are ordered as the jobs are */
     organ_job_state state;
-    json_t *fixed;                               /* {"verb", "arguments", "argv", "command", "reads", "writes", "resumes"} */
+    json_t *fixed;                               /* {"verb", "arguments", "argv", "command", "reads", "writes", "made", "resumes"} */
     char created[32], started[32], finished[32]; /* RFC 3339, UTC; "" if not yet */
     unsigned attempts;
     bool resume;           /* the next attempt goes on with the last */

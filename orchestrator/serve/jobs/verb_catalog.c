@@ -19,9 +19,10 @@ const organ_verb *organ_job_verb(const organ_verb *const *verbs, size_t count, c
     return NULL;
 }
 
+/* Options that the server sets itself, and --delete-after, which would let a client remove models. */
 static bool withheld(const organ_option *option)
 {
-    static const char *const names[] = {"help", "json", "quiet", "progress", "html", "header"};
+    static const char *const names[] = {"help", "json", "quiet", "progress", "html", "header", "delete-after"};
     for (size_t k = 0; k < sizeof names / sizeof *names; k++)
         if (strcmp(option->name, names[k]) == 0)
             return true;

@@ -6,6 +6,7 @@
 #include "orchestrator/report/text/text.h"
 #include "orchestrator/serve/jobs/verb_catalog.h"
 
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,6 +78,20 @@ static const char *plain_text(reader *r, const char *field, const json_t *value)
     return NULL;
 }
 
+/* A place for an output: one in the folder of a model would change that model. Notes the places that are free. */
+static void check_output(reader *r, const char *field, const char *path)
+{
+    organ_error ignored = {0};
+    struct stat about;
+    const char *const slash = strrchr(path, '/');
+    char config[PATH_MAX];
+    const int length = slash ? snprintf(config, sizeof config, "%.*s/config.json", (int)(slash - path), path) : 0;
+    if (length > 0 && (size_t)length < sizeof config && organ_jail_look(r->jail, config, &about, &ignored) == 0)
+        fault(r, 409, field, "'%s' lies in the folder of a model (config.json), which a job does not change", path);
+    else if (organ_jail_look(r->jail, path, &about, &ignored) == 404)
+        json_array_append_new(r->words->made, json_string(path));
+}
+
 /* Adds a path to those that are read or written. */
 static void check_path(reader *r, const char *field, const char *path, organ_names names)
 {
@@ -85,12 +100,15 @@ static void check_path(reader *r, const char *field, const char *path, organ_nam
         fault(r, 422, field, "is a URL, but must be a path below the root: the server asks no other server");
         return;
     }
-    const unsigned refused =
-        names == ORGAN_NAMES_OUTPUT ? organ_jail_output(r->jail, path, &error) : organ_jail_input(r->jail, path, NULL, &error);
-    if (refused)
+    const bool output = names == ORGAN_NAMES_OUTPUT;
+    const unsigned refused = output ? organ_jail_output(r->jail, path, &error) : organ_jail_input(r->jail, path, NULL, &error);
+    if (refused) {
         fault(r, refused == 400 ? 422 : refused, field, "%s", error.message);
-    else
-        json_array_append_new(names == ORGAN_NAMES_OUTPUT ? r->words->writes : r->words->reads, json_string(path));
+        return;
+    }
+    if (output)
+        check_output(r, field, path);
+    json_array_append_new(output ? r->words->writes : r->words->reads, json_string(path));
 }
 
 /* The text as a word of the command line, where "-" would mean standard input and "-x" an option; a new string. */
@@ -282,13 +300,13 @@ static void read_request(reader *r, const organ_verb *const *verbs, size_t count
         read_argument(r, r->options, option);
 }
 
-/* A dry run writes nothing; --delete-after writes (deletes) what it reads. */
+/* A dry run writes nothing. */
 static void adjust_paths(organ_job_words *words)
 {
-    if (json_is_true(json_object_get(words->arguments, "dry-run")))
+    if (json_is_true(json_object_get(words->arguments, "dry-run"))) {
         json_array_clear(words->writes);
-    if (json_is_true(json_object_get(words->arguments, "delete-after")))
-        json_array_extend(words->writes, words->reads);
+        json_array_clear(words->made);
+    }
 }
 
 /* "lora extract" is two words. */
@@ -345,10 +363,10 @@ static bool finish_words(reader *r)
 unsigned organ_job_words_read(const organ_verb *const *verbs, size_t count, const organ_jail *jail, const json_t *request,
                               organ_job_words *words, json_t **faults)
 {
-    *words = (organ_job_words){.reads = json_array(), .writes = json_array()};
+    *words = (organ_job_words){.reads = json_array(), .writes = json_array(), .made = json_array()};
     *faults = NULL;
     reader r = {.words = words, .jail = jail, .options = json_array(), .operands = json_array(), .faults = json_array()};
-    if (words->reads && words->writes && r.options && r.operands && r.faults) {
+    if (words->reads && words->writes && words->made && r.options && r.operands && r.faults) {
         read_request(&r, verbs, count, request);
         if (r.status == 0 && !finish_words(&r))
             r.status = 500;
@@ -371,6 +389,7 @@ void organ_job_words_release(organ_job_words *words)
     json_decref(words->argv);
     json_decref(words->reads);
     json_decref(words->writes);
+    json_decref(words->made);
     free(words->command);
     *words = (organ_job_words){0};
 }

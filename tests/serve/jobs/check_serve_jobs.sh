@@ -160,6 +160,25 @@ for path in leak leak/x ../x /tmp/x .organ/x models/linked/model.safetensors; do
     if [[ $status == 403 || $status == 422 ]]; then good; else bad "gives $status" ../answer; fi
 done
 judge "something outside was changed" test "$(cat outside)" = secret
+
+# ---- models are not deleted, replaced or added to ----
+find root/models/tiny -type f -exec sha256sum {} + | sort >before
+gives 422 POST /api/v1/jobs '{"verb":"measure","arguments":{"MODEL":["models/tiny"],"output":"out/m","delete-after":true}}'
+has 'measure has no such argument'
+gives 409 POST /api/v1/jobs '{"verb":"prune","arguments":{"DONOR":"models/tiny","output":"models/tiny/model.safetensors"}}'
+has 'lies in the folder of a model'
+mkdir root/theirs && cp -r root/models/tiny root/theirs/model
+gives 409 POST /api/v1/jobs '{"verb":"prune","arguments":{"DONOR":"models/tiny","output":"theirs/model","force":true}}'
+has 'was made by none of this server'
+gives 201 POST /api/v1/jobs '{"verb":"prune","arguments":{"DONOR":"models/tiny","output":"theirs/model","force":true,"dry-run":true}}'
+for sparsity in 20 30 40; do # the second and third replace what a job has made
+    gives 201 POST /api/v1/jobs "{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/tiny\",\"output\":\"out/again\",\"method\":\"magnitude\",\"sparsity\":$sparsity,\"force\":true}}"
+    id=$(member id)
+    reaches done
+done
+judge "the last job's output is not there" grep -q '"sparsity": 40' root/out/again/organ/*.json
+judge "a model was changed" diff before <(find root/models/tiny -type f -exec sha256sum {} + | sort)
+judge "another model was changed" diff -r root/models/tiny root/theirs/model
 gives 415 POST /api/v1/jobs
 gives 422 POST /api/v1/jobs '{"verb":"serve","arguments":{"root":"/"}}'
 gives 422 POST /api/v1/jobs '{"verb":"prune","arguments":{"DONOR":"models/tiny","output":"o","sparsity":130,"oops":1}}'

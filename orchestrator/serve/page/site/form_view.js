@@ -9,7 +9,7 @@ import { ask, tell } from "./wire.js";
 import { counted } from "./words.js";
 
 // Options that buttons stand for, and the one that deletes what was read: that is not for a page, where one click is quickly made.
-const ELSEWHERE = ["dry-run", "resume", "delete-after"];
+const ELSEWHERE = ["dry-run", "resume"];
 // What the name of an output begins with, where one model is read.
 const ENDINGS = { prune: "-pruned", extract: "-organs", purify: "-purified", dequantize: "-plain", quantize: "-quantized" };
 
