@@ -8,6 +8,9 @@
 
 #include <jansson.h>
 
+/* SHA-256 of the script of every page, as a Content-Security-Policy has it: what anyone else might put into a page does not run. */
+extern const char organ_html_script_hash[];
+
 typedef struct organ_html organ_html;
 
 /* `kind` says what is reported ("Pruning"), `title` of what ("tiny-qwen2"), `lead` in one or two sentences what came out; NULL: none.

@@ -5,7 +5,4 @@
 
 extern const char organ_html_style[];  /* without <style> */
 extern const char organ_html_script[]; /* without <script>: tables sort and filter, boxes that scroll take the focus, commands are copied */
-/* SHA-256 of the script as a Content-Security-Policy has it: what anyone else might put into a page does not run. */
-extern const char organ_html_script_hash[];
-
 #endif

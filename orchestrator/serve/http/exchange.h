@@ -70,8 +70,8 @@ void organ_http_problem_with(organ_http_reply *reply, unsigned status, const cha
 void organ_http_problem_of(organ_http_reply *reply, const organ_error *error);
 
 /* An open regular file, which is closed afterwards, with ETag, Last-Modified, If-None-Match, If-Modified-Since, Range and If-Range (206,
- * 304, 416). `name` is what a browser saves it as, and its type follows from it. HTML is shown in a sandbox; everything else is an
- * attachment. */
+ * 304, 416). `name` is what a browser saves it as, and its type follows from it. A report of this program is shown in a
+ * sandbox (organ_http_reply_as_report); everything else, also other HTML, is an attachment. */
 void organ_http_reply_file(organ_http_reply *reply, const organ_http_request *request, int fd, const char *name);
 
 void organ_http_reply_header(organ_http_reply *reply, const char *name, const char *value); /* added; copies both */
@@ -79,9 +79,9 @@ void organ_http_reply_header(organ_http_reply *reply, const char *name, const ch
 bool organ_http_has_tag(const organ_http_request *request, const char *tag);
 /* Instead of the server's Content-Security-Policy, which is "default-src 'none'; frame-ancestors 'none'; ...". Static text. */
 void organ_http_reply_policy(organ_http_reply *reply, const char *content_security_policy);
-/* Of reports, which are programs of their own: they may run, but in a sandbox, without this server's name, its cookie and any network; the
- * page shows them in a frame. */
-extern const char organ_http_report_policy[];
+/* The policy of a report of this program: only the script that all reports have runs, in a sandbox, without this server's name, its cookie
+ * and any network. The page shows reports in a frame. */
+void organ_http_reply_as_report(organ_http_reply *reply);
 
 /* A reply whose end is not known yet, as server-sent events are. No thread waits for it: `read` writes at most `room` bytes that are there
  * and never waits. Where it says WAIT it is called again after organ_http_wake, and at least every `heartbeat` seconds (0: no), which is
@@ -103,8 +103,9 @@ organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *t
 /* The reply says that a token is wrong: it is delayed for addresses that sent many wrong ones. */
 void organ_http_reply_wrong_token(organ_http_reply *reply);
 
-/* For the audit log: whose token it is, and which job it is about. */
+/* The request has shown a token, whose name the audit log gets, or the server wants none (""): its connection gives way to no other. */
 void organ_http_done_by(const organ_http_request *request, const char *token_name);
+/* For the audit log: which job the request is about. */
 void organ_http_about_job(const organ_http_request *request, const char *id);
 
 /* No reply yet, for a handler of a route that waits: it is called again when one of the areas has news (organ_http_recall), and `seconds`

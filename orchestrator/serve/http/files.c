@@ -1,16 +1,40 @@
 /* SPDX-License-Identifier: MIT
  * Replies that are files, with conditional requests (ETag, dates) and single ranges. */
+#include "formats/model/recognise.h"
+#include "orchestrator/report/html/page.h"
 #include "orchestrator/serve/http/parts.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-const char organ_http_report_policy[] =
-    "sandbox allow-scripts; default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+static char report_policy[320];
+
+static void make_report_policy(void)
+{
+    snprintf(report_policy, sizeof report_policy,
+             "sandbox allow-scripts; default-src 'none'; style-src 'unsafe-inline'; script-src '%s'; img-src data:; "
+             "base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
+             organ_html_script_hash);
+}
+
+void organ_http_reply_as_report(organ_http_reply *reply)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_report_policy);
+    organ_http_reply_policy(reply, report_policy);
+}
+
+/* Whether the file begins as the pages of this program do. It may be a forgery, whose scripts do not run. */
+static bool is_own_report(const char *type, int fd)
+{
+    char start[sizeof ORGAN_PAGE_START - 1];
+    return strncmp(type, "text/html", 9) == 0 && pread(fd, start, sizeof start, 0) == (ssize_t)sizeof start &&
+           memcmp(start, ORGAN_PAGE_START, sizeof start) == 0;
+}
 
 typedef struct file_type {
     const char *end, *type;
@@ -174,8 +198,8 @@ static void add_validators(organ_http_reply *reply, const validators *v)
 static void add_presentation(organ_http_reply *reply, const char *name)
 {
     reply->type = type_of_file(name);
-    if (strncmp(reply->type, "text/html", 9) == 0)
-        organ_http_reply_policy(reply, organ_http_report_policy);
+    if (is_own_report(reply->type, reply->fd))
+        organ_http_reply_as_report(reply);
     else
         add_disposition(reply, name);
 }

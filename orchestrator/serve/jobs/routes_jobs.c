@@ -183,7 +183,7 @@ static void get_report(const organ_http_request *request, organ_http_reply *repl
     json_decref(result);
     if (html) {
         organ_http_reply_text(reply, 200, "text/html; charset=utf-8", html, strlen(html));
-        organ_http_reply_policy(reply, organ_http_report_policy);
+        organ_http_reply_as_report(reply);
     } else if (status == 200)
         organ_http_problem(reply, error.status == ORGAN_BAD_INPUT ? 409 : 500, "%s", error.message);
     else

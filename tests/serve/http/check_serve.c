@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The HTTP server: what it answers, and to whom. */
+#include "formats/model/recognise.h"
+#include "orchestrator/report/html/page.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/serve/http/guard.h"
 #include "orchestrator/serve/http/jail.h"
@@ -245,9 +247,19 @@ START_TEST(files_come_as_what_they_are)
     serve_begin((organ_serve_options){0});
     served answer = ask_for("GET /files/report.html", "", NULL);
     ck_assert_msg(answer.status == 200 && has_header(&answer, "Content-Type: text/html; charset=utf-8\r\n") &&
-                      has_header(&answer, "Content-Security-Policy: sandbox allow-scripts; default-src 'none';") &&
-                      !has_header(&answer, "Content-Disposition:"),
+                      has_header(&answer, "Content-Disposition: attachment; filename=\"report.html\"") &&
+                      has_header(&answer, "Content-Security-Policy: default-src 'none';"),
                   "%s", answer.all);
+    served_free(&answer);
+    /* A page of this program is shown, and its script alone runs. */
+    scratch_text("root/own.html", ORGAN_PAGE_START "content=\"\"><title>A report</title>");
+    answer = ask_for("GET /files/own.html", "", NULL);
+    const char *const policy = header_of(&answer, "Content-Security-Policy"), *const script = strstr(policy, "script-src '");
+    ck_assert_msg(answer.status == 200 && has_header(&answer, "Content-Type: text/html; charset=utf-8\r\n") &&
+                      !has_header(&answer, "Content-Disposition:"), "%s", answer.all);
+    ck_assert_msg(strstr(policy, "sandbox allow-scripts; default-src 'none';") && script && !strstr(script, "unsafe-inline") &&
+                      strncmp(script + strlen("script-src '"), organ_html_script_hash, strlen(organ_html_script_hash)) == 0,
+                  "%s", policy);
     served_free(&answer);
     answer = ask_for("GET /files/blue%20flower.md", "", NULL);
     ck_assert_msg(
@@ -468,7 +480,7 @@ int main(int argc, char **argv)
         {"files", {files_are_listed, files_come_as_what_they_are, ranges, what_a_client_has_is_not_sent_again}},
         {"guard", {hosts, origins, tokens, a_login_gives_a_cookie}},
         {"models", {models_are_listed, a_model_is_described, a_changed_model_is_read_again, tensors_are_searched_sorted_and_paged}}};
-    Suite *const suites[] = {suite_of("serve", cases, COUNT(cases), serve_root_make, serve_root_remove), serve_faults_suite(),
-                             serve_heads_suite(), serve_access_suite(), NULL};
+    Suite *const suites[] = {suite_of("serve", cases, COUNT(cases), serve_root_make, serve_root_remove),
+                             serve_faults_suite(), serve_limits_suite(), serve_heads_suite(), serve_access_suite(), NULL};
     return run_suites(suites);
 }
