@@ -141,7 +141,7 @@ formats/tensor tensor.h tensor_list.h hf_config.h
 formats/remote remote.h access.h
 formats/safetensors safetensors.h
 formats/gguf file.h gguf.h
-formats/model model.h organ_directory.h recognise.h
+formats/model model.h organ_directory.h recognise.h recognise_lists.h
 formats/weights weights.h
 formats/tokenizer tokenizer.h
 formats/adapter adapter.h

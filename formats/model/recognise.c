@@ -2,15 +2,13 @@
 #include "formats/model/recognise.h"
 
 #include "formats/base/file_calls.h"
-#include "formats/base/input_file.h"
-#include "formats/base/memory_watch.h"
+#include "formats/base/path.h"
 #include "formats/model/organ_directory.h"
+#include "formats/model/recognise_lists.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <fnmatch.h>
-#include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,71 +19,19 @@
 #define MOST_ENTRIES ((size_t)1000000)
 #define DEEPEST      32
 #define STEP         ((size_t)1 << 16)
-#define LARGEST_LIST ((size_t)1 << 28)
 
 /* Where in an output a directory stands: that says what may be in it. */
-typedef enum place { MODEL, REPORTS, PARTS, BESIDE, PLAIN, CACHE_PARENT, CACHE, ELSEWHERE } place;
+typedef enum place { ROOT, REPORTS, PARTS, ELSEWHERE } place;
 
 typedef struct walk {
     const char *root;
-    const char *like; /* has the same other files; NULL: nothing does */
-    json_t *parts;    /* files of which the manifest of an organ directory speaks; NULL without one */
+    const char *like[2]; /* have the same other files; NULL: nothing does */
+    organ_written written;
     size_t entries;
     dev_t device;
-    bool model, report;           /* there is a model or adapter; there is a report */
-    char companion[PATH_MAX];     /* the first file that belongs to a model if there is one */
-    char stranger[PATH_MAX + 64]; /* the first one, and why it is one */
+    char stranger[PATH_MAX + 128]; /* the first one, and why it is one */
     organ_error *error;
 } walk;
-
-/* ---- the file that says what others are ---- */
-
-/* NULL where there is none, or with an error where there is no memory for it. */
-static json_t *load_json(const char *directory, const char *name, organ_error *error)
-{
-    char path[PATH_MAX], *bytes = NULL;
-    size_t length = 0;
-    bool no_memory = false;
-    json_error_t fault;
-    organ_error ignored = {0};
-    if (snprintf(path, sizeof path, "%s/%s", directory, name) >= (int)sizeof path)
-        return NULL;
-    organ_input_load(path, path, LARGEST_LIST, &bytes, &length, &ignored);
-    json_t *const json = bytes ? organ_json_load(bytes, length, JSON_REJECT_DUPLICATES, &fault, &no_memory) : NULL;
-    free(bytes);
-    if (no_memory)
-        organ_fail_errno(error, ENOMEM, "%s: no memory for it", path);
-    return json;
-}
-
-/* Every text in it that could be the path of a file in a folder. */
-static void collect_paths(const json_t *json, json_t *paths, int depth)
-{
-    const char *key;
-    size_t k;
-    json_t *value;
-    if (depth > DEEPEST)
-        return;
-    json_object_foreach((json_t *)json, key, value) collect_paths(value, paths, depth + 1);
-    json_array_foreach(json, k, value) collect_paths(value, paths, depth + 1);
-    const char *const text = json_string_value(json);
-    if (text && strchr(text, '/'))
-        json_object_set_new(paths, text, json_true());
-}
-
-/* A manifest that cannot be read lists no other files: they count as foreign then. */
-static void read_manifest(walk *w)
-{
-    if (!organ_directory_is(w->root))
-        return;
-    const organ_memory_work work = organ_memory_work_begin();
-    json_t *const manifest = load_json(w->root, ORGAN_MANIFEST, w->error);
-    if (manifest && (w->parts = json_object()))
-        collect_paths(manifest, w->parts, 0);
-    json_decref(manifest);
-    w->model = w->parts;
-    organ_memory_work_end(&work, &w->parts, w->root, w->error);
-}
 
 /* ---- one entry ---- */
 
@@ -99,7 +45,7 @@ static bool same_bytes(const walk *w, int a, int b, const char *path)
     for (off_t at = 0; at < of_a.st_size;) {
         const ssize_t got = organ_read_most(a, x, STEP, at), other = got > 0 ? organ_read_most(b, y, (size_t)got, at) : 0;
         if (got < 0 || other < 0)
-            organ_fail_errno(w->error, errno, "%s/%s: cannot be compared with that of %s", w->root, path, w->like);
+            organ_fail_errno(w->error, errno, "%s/%s: cannot be compared with that of the input", w->root, path);
         if (got <= 0 || other != got || memcmp(x, y, (size_t)got) != 0)
             return false;
         at += got;
@@ -116,25 +62,22 @@ static int open_one(const walk *w, int at, const char *name)
     return fd;
 }
 
-/* The file lies in `like` with the same bytes; an organ directory has in files/ what lies beside a model. */
-static bool is_elsewhere(const walk *w, int at, const char *name, const char *path)
+/* The file lies in that directory with the same bytes; an organ directory has in files/ what lies beside a model. */
+static bool is_in(const walk *w, const char *like, int fd, const char *path)
 {
     static const char folder[] = ORGAN_FILES_FOLDER "/";
     const bool inside = strncmp(path, folder, sizeof folder - 1) == 0;
     bool same = false;
-    const int fd = w->like ? open_one(w, at, name) : -1;
-    for (int k = 0; k < 3 && fd >= 0 && !same; k++) {
+    for (int k = 0; k < 3 && !same; k++) {
         char other[PATH_MAX];
-        const int length = k < 2    ? snprintf(other, sizeof other, "%s/%s%s", w->like, k ? folder : "", path)
-                           : inside ? snprintf(other, sizeof other, "%s/%s", w->like, path + sizeof folder - 1)
+        const int length = k < 2    ? snprintf(other, sizeof other, "%s/%s%s", like, k ? folder : "", path)
+                           : inside ? snprintf(other, sizeof other, "%s/%s", like, path + sizeof folder - 1)
                                     : PATH_MAX;
         const int twin = length < PATH_MAX ? open_one(w, AT_FDCWD, other) : -1;
         same = twin >= 0 && same_bytes(w, fd, twin, path);
         if (twin >= 0)
             close(twin);
     }
-    if (fd >= 0)
-        close(fd);
     return same;
 }
 
@@ -145,57 +88,40 @@ static bool is_stranger(walk *w, const char *path, const char *why)
     return false;
 }
 
-static bool is_known_file(walk *w, int at, const char *name, const char *path, place where)
+/* A list that has only the name of a file with weights means one that has weights. */
+static bool is_listed(walk *w, int at, const char *name, const char *path, int fd, bool *changed)
 {
-    if (where == ELSEWHERE || where == CACHE_PARENT)
-        return false;
-    if (where == BESIDE)
-        return true; /* whatever lay beside the donor of an organ directory */
-    if (where == CACHE)
-        return fnmatch("*.metadata", name, 0) == 0 || fnmatch("*.lock", name, 0) == 0 || strcmp(name, ".gitignore") == 0 ||
-               strcmp(name, "CACHEDIR.TAG") == 0;
-    if (where == PARTS)
-        return json_object_get(w->parts, path);
-    if (where == MODEL && w->parts && strcmp(name, ORGAN_MANIFEST) == 0)
-        return true;
-    if (where != REPORTS && organ_is_weights_at(at, name, w->error)) {
-        w->model = w->model || where == MODEL;
-        return true;
-    }
-    if (where != PLAIN && organ_is_report_at(at, name, w->error)) {
-        w->report = true;
-        return true;
-    }
-    if (where == REPORTS || !organ_is_companion(name))
-        return false;
-    if (!*w->companion)
-        snprintf(w->companion, sizeof w->companion, "%s", path);
-    return true;
+    const bool weights = organ_ends_with(name, ".gguf") || organ_ends_with(name, ".safetensors");
+    return organ_written_has(&w->written, path, fd, changed, w->error) && (!weights || organ_is_weights_at(at, name, w->error));
+}
+
+/* Whether it may go: else the walk is over. */
+static bool is_ours(walk *w, int at, const char *name, const char *path, place where)
+{
+    bool changed = false, ours = where == PARTS && json_object_get(w->written.parts, path);
+    if (!ours && (where == ROOT || where == REPORTS))
+        ours = organ_is_report_at(at, name, w->error);
+    const int fd = ours || w->error->status ? -1 : open_one(w, at, name);
+    if (!ours && !w->error->status)
+        ours = is_listed(w, at, name, path, fd, &changed);
+    for (int k = 0; k < 2 && fd >= 0 && !ours && !w->error->status; k++)
+        ours = w->like[k] && is_in(w, w->like[k], fd, path);
+    if (fd >= 0)
+        close(fd);
+    return !w->error->status && (ours || is_stranger(w, path, changed ? ", which was changed since organ wrote it" : ""));
 }
 
 /* What the folder `name` of a directory that stands in `where` is. */
 static place place_of_folder(const walk *w, const char *name, place where)
 {
-    if (where == CACHE_PARENT)
-        return strcmp(name, "huggingface") == 0 ? CACHE : ELSEWHERE;
-    if (where == CACHE || where == BESIDE)
-        return where;
     if (where == REPORTS)
         return strcmp(name, "donor") == 0 ? REPORTS : ELSEWHERE;
-    if ((where == MODEL || where == PLAIN) && strcmp(name, "organ") == 0)
+    if (where == ROOT && strcmp(name, ORGAN_REPORT_FOLDER) == 0)
         return REPORTS;
-    if (where != MODEL)
-        return ELSEWHERE;
-    if (w->parts) {
-        for (organ_group g = 0; g <= ORGAN_GROUP_OTHER; g++)
-            if (strcmp(name, organ_group_folder(g)) == 0)
-                return PARTS;
-        if (strcmp(name, ORGAN_HEADER_FOLDER) == 0 || strcmp(name, ORGAN_FILES_FOLDER) == 0)
-            return strcmp(name, ORGAN_FILES_FOLDER) == 0 ? BESIDE : PARTS;
-    }
-    if (strcmp(name, "original") == 0 || fnmatch("[0-9]_*", name, 0) == 0)
-        return PLAIN;
-    return strcmp(name, ".cache") == 0 ? CACHE_PARENT : ELSEWHERE;
+    for (organ_group g = 0; g <= ORGAN_GROUP_OTHER && where == ROOT && w->written.apart; g++)
+        if (strcmp(name, organ_group_folder(g)) == 0)
+            return PARTS;
+    return where == ROOT && w->written.apart && strcmp(name, ORGAN_HEADER_FOLDER) == 0 ? PARTS : ELSEWHERE;
 }
 
 static bool visit_folder(walk *w, int fd, const char *folder, place where, int depth);
@@ -211,13 +137,12 @@ static bool visit_one_entry(walk *w, int at, const char *folder, const char *nam
     }
     if (snprintf(path, sizeof path, "%s%s%s", folder, *folder ? "/" : "", name) >= (int)sizeof path)
         return is_stranger(w, name, ", whose path is too long");
-    if (where == MODEL && strcmp(name, ORGAN_GROWING_MARK) == 0)
+    if (where == ROOT && strcmp(name, ORGAN_GROWING_MARK) == 0)
         return true; /* a power cut may have brought it back */
     if (info.st_dev != w->device)
         return is_stranger(w, path, ", where another file system is mounted");
     if (S_ISREG(info.st_mode) || S_ISLNK(info.st_mode))
-        return (is_known_file(w, at, name, path, where) || is_elsewhere(w, at, name, path) || is_stranger(w, path, "")) &&
-               !w->error->status;
+        return is_ours(w, at, name, path, where);
     if (!S_ISDIR(info.st_mode))
         return is_stranger(w, path, ", which is neither a file nor a directory");
     if (depth == DEEPEST)
@@ -296,12 +221,13 @@ static organ_status walk_output(walk *w)
         return w->error->status;
     }
     w->device = info.st_dev;
-    read_manifest(w);
-    if (w->error->status)
+    if (organ_written_read(w->root, w->like[0], &w->written, w->error))
         close(fd);
-    else
-        visit_folder(w, fd, "", MODEL, 0);
-    json_decref(w->parts);
+    else {
+        w->like[1] = *w->written.donor ? w->written.donor : NULL;
+        visit_folder(w, fd, "", ROOT, 0);
+    }
+    organ_written_release(&w->written);
     return w->error->status;
 }
 
@@ -310,16 +236,11 @@ static organ_status check_directory(const char *path, const char *like, organ_er
     walk *const w = calloc(1, sizeof *w);
     if (!w)
         return organ_fail_errno(error, ENOMEM, "%s: cannot be looked through", path);
-    *w = (walk){.root = path, .like = like, .error = error};
-    if (walk_output(w) == ORGAN_OK) {
-        /* Files that models come with (README.md, config.json) do not show that a directory is a model. */
-        if (!*w->stranger && !w->model && *w->companion)
-            snprintf(w->stranger, sizeof w->stranger, "'%s'", w->companion);
-        if (*w->stranger)
-            organ_fail(error, ORGAN_USAGE,
-                       "%s exists and holds %s, which belongs to no model, adapter or output of organ: --force does not replace it", path,
-                       w->stranger);
-    }
+    *w = (walk){.root = path, .like = {like}, .error = error};
+    if (walk_output(w) == ORGAN_OK && *w->stranger)
+        organ_fail(error, ORGAN_USAGE,
+                   "%s exists and holds %s, which no report, manifest or index there lists as organ's: --force does not replace it", path,
+                   w->stranger);
     free(w);
     return error->status;
 }

@@ -16,12 +16,18 @@
     "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n"       \
     "<meta name=\"referrer\" content=\"no-referrer\">\n<meta http-equiv=\"Content-Security-Policy\" "
 
-/* ORGAN_OK if `path` is nothing, an empty file or directory, a .safetensors or .gguf file, a report of this program, or a directory that
- * has nothing but a model, an organ directory, an adapter or an output of this program. A model may have the files that models come with
- * (tokenizer, configuration, card, licence, remote code). `like` (or NULL) is a directory from which other files are copied into outputs: a
- * file that has the same place and the same bytes there is not lost. Links are never followed to a directory. ORGAN_USAGE names the first
- * other entry in byte order: any other file or folder with a file in it, a socket or device, another file system; also of a symbolic link
- * at `path`. At most a million entries are looked at. ORGAN_IO where something cannot be read. */
+/* ORGAN_OK if --force may replace `path`: it is nothing, an empty directory, an empty, .safetensors or .gguf file, a report of this
+ * program, or a directory in which every file is proven to come from an input or from this program:
+ *
+ *   - a record (recognise_lists.h), or the manifest of an organ directory, lists it with the size and the digest that it has;
+ *   - without either, the only index lists it, or a report in organ/ does, or there is such a report and it is the file with weights or the
+ *     config.json that the run wrote;
+ *   - it is a report of this program;
+ *   - `like` (a directory or NULL), or the input that such a report names, has the same bytes at the same place.
+ *
+ * Links are never followed to a directory. ORGAN_USAGE names the first other entry in byte order: any other file or folder with a file in
+ * it, a socket or device, another file system; also of a symbolic link at `path`. At most a million entries are looked at. ORGAN_IO where
+ * something cannot be read. */
 organ_status organ_check_replaceable(const char *path, const char *like, organ_error *error);
 
 /* ORGAN_OK if `path` is nothing, an empty file or a report of this program; else ORGAN_USAGE. A symbolic link is none of these. */
@@ -32,8 +38,5 @@ organ_status organ_check_report_place(const char *path, organ_error *error);
  */
 bool organ_is_report_at(int at, const char *name, organ_error *error);
 bool organ_is_weights_at(int at, const char *name, organ_error *error);
-
-/* Whether a file of a model may have that name. */
-bool organ_is_companion(const char *name);
 
 #endif

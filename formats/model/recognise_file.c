@@ -22,22 +22,6 @@ typedef struct head {
     uint64_t size; /* of the file */
 } head;
 
-/* What models come with. Names that a user may give to work of his own (notes.txt, results.json, run.py) are not here. */
-static const char *const companions[] = {
-    /* configuration */
-    "config.json", "*_config.json", "configuration.json", "params.json", "modules.json", "model_index.json", "*.safetensors.index.json",
-    "pytorch_model*.bin.index.json",
-    /* tokenizer and prompts */
-    "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "vocab.bpe", "merges.txt", "encoder.json",
-    "*.tiktoken", "spiece.model", "sentencepiece*.model", "spm.model", "tekken.json", "chat_template.json", "chat_template.jinja",
-    /* card and licence */
-    "README", "README.md", "MODEL_CARD.md", "USE_POLICY.md", "LICENSE", "LICENSE.*", "LICENSE-*", "LICENCE", "LICENCE.*", "NOTICE",
-    "NOTICE.*", ".gitattributes", ".gitignore",
-    /* remote code */
-    "modeling_*.py", "configuration_*.py", "tokenization_*.py", "processing_*.py", "image_processing_*.py", "feature_extraction_*.py",
-    /* the same weights in another format */
-    "pytorch_model*.bin", "adapter_model.bin", "consolidated*.pth"};
-
 static const struct {
     const char *name, *title;
 } markdown[] = {{"REPORT.md", "# Surgery report: "}, {"PURIFY_REPORT.md", "# "},        {"DEQUANTIZE_REPORT.md", "# "},
@@ -58,8 +42,6 @@ static bool is_one_of(const char *name, const char *const *patterns, size_t coun
             return true;
     return false;
 }
-
-bool organ_is_companion(const char *name) { return is_one_of(name, companions, COUNT(companions)); }
 
 /* false where there is no regular file to read, or with an error where reading fails. O_NONBLOCK: opening a pipe does not wait for
  * a pipe. */

@@ -155,7 +155,7 @@ static bool gives_way(const char *path, const char *like, organ_giving_way way, 
     return way != ORGAN_NOTHING_GIVES_WAY && why->status == ORGAN_OK;
 }
 
-organ_naming organ_give_name(const char *grown, const char *final, organ_giving_way way, int *fault, organ_error *error)
+organ_naming organ_give_name(const char *grown, const char *final, organ_giving_way way, const char *like, int *fault, organ_error *error)
 {
     organ_error why = {0};
     *fault = ENOENT;
@@ -167,7 +167,7 @@ organ_naming organ_give_name(const char *grown, const char *final, organ_giving_
         if (way == ORGAN_NOTHING_GIVES_WAY || (way == ORGAN_REPORTS_GIVE_WAY && !gives_way(final, NULL, way, &(organ_error){0})))
             return ORGAN_NAME_TAKEN;
         *fault = organ_exchange_names(grown, final);
-        if (*fault == 0 && gives_way(grown, final, way, &why))
+        if (*fault == 0 && gives_way(grown, like, way, &why))
             return ORGAN_NAME_GIVEN_ANEW;
         if (*fault == 0) {
             keep_former(grown, final, why.message, error);

@@ -27,10 +27,10 @@ typedef enum organ_naming {
     ORGAN_NAME_REFUSED     /* by the system: *fault */
 } organ_naming;
 
-/* Gives `grown`, which is whole and synchronised, the name `final`, and never replaces anything but what gives way; files that `grown` has
- * as well are not lost with it. ORGAN_NAME_GIVEN with ORGAN_IO: what had the name was changed since the run began, and is kept under
+/* Gives `grown`, which is whole and synchronised, the name `final`, and never replaces anything but what gives way; `like` is for
+ * organ_check_replaceable. ORGAN_NAME_GIVEN with ORGAN_IO: what had the name was changed since the run began, and is kept under
  * another name that the message tells. */
-organ_naming organ_give_name(const char *grown, const char *final, organ_giving_way way, int *fault, organ_error *error);
+organ_naming organ_give_name(const char *grown, const char *final, organ_giving_way way, const char *like, int *fault, organ_error *error);
 
 /* The command that takes what is kept as `grown`, by a name beside `final` that nothing has, as a shell takes it. NULL without memory. It
  * is made before the name is asked for, since the message that has it must not fail when memory runs out. */

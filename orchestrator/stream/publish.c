@@ -208,7 +208,7 @@ organ_status organ_publish_check(const char *final, const char *like, bool force
 
 organ_status organ_publish_begin(const char *final, const char *like, bool resume, bool force, organ_publish *publish, organ_error *error)
 {
-    *publish = (organ_publish){.lock = -1, .force = force};
+    *publish = (organ_publish){.lock = -1, .force = force, .like = like};
     if (split_path(final, publish, error))
         return error->status;
     publish->empty = is_empty_directory(publish->final);
@@ -349,7 +349,7 @@ static organ_naming give_name(organ_publish *publish, const naming_plan *plan, o
 {
     int fault;
     const organ_giving_way way = publish->force ? ORGAN_OUTPUTS_GIVE_WAY : ORGAN_NOTHING_GIVES_WAY;
-    const organ_naming naming = organ_give_name(plan->grown, plan->final, way, &fault, error);
+    const organ_naming naming = organ_give_name(plan->grown, plan->final, way, publish->like, &fault, error);
     if (naming == ORGAN_NAME_TAKEN || naming == ORGAN_NAME_REFUSED)
         organ_fail_nameless(plan->grown, plan->final, plan->command, naming, fault, error);
     else

@@ -18,13 +18,14 @@ typedef enum organ_publish_stage {
 } organ_publish_stage;
 
 typedef struct organ_publish {
-    char *final;   /* where the output will be, without trailing slashes */
-    char *partial; /* where it grows */
-    char *parent;  /* directory of both */
-    int lock;      /* of the partial directory: one writer at a time */
-    bool resumed;  /* the partial directory was there before and is continued */
-    bool force;    /* what has the name may be replaced if organ_check_replaceable lets it go */
-    bool empty;    /* there was an empty directory at `final`: it may go */
+    char *final;      /* where the output will be, without trailing slashes */
+    char *partial;    /* where it grows */
+    char *parent;     /* directory of both */
+    int lock;         /* of the partial directory: one writer at a time */
+    bool resumed;     /* the partial directory was there before and is continued */
+    bool force;       /* what has the name may be replaced if organ_check_replaceable lets it go */
+    const char *like; /* for organ_check_replaceable; the caller's */
+    bool empty;       /* there was an empty directory at `final`: it may go */
     organ_publish_stage stage;
     size_t writers; /* processes that write the output together; 0: one */
 } organ_publish;

@@ -68,8 +68,8 @@ ends 0 prune tiny-qwen2 -o o --force --quiet --sparsity 20
 for what in "thesis.txt" "src/main.c" ".git/HEAD" "organ/notes.txt" "results.csv"; do
     mkdir -p "o/$(dirname "$what")"
     echo mine >"o/$what"
-    refused 2 "'$what', which belongs to no model, adapter or output of organ" prune tiny-qwen2 -o o --force --quiet
-    refused 2 "'$what', which belongs to no model, adapter or output of organ" prune tiny-qwen2 -o o --quiet
+    refused 2 "'$what', which no report, manifest or index there lists as organ's" prune tiny-qwen2 -o o --force --quiet
+    refused 2 "'$what', which no report, manifest or index there lists as organ's" prune tiny-qwen2 -o o --quiet
     refused 2 "'$what'" extract tiny-qwen2 -o o --force --quiet
     refused 2 "'$what'" quantize tiny-qwen2 --scheme fp8-tensor -o o --force --quiet
     refused 2 "'$what'" purify tiny-qwen2 --method haar -o o --force --quiet
@@ -89,18 +89,61 @@ refused 2 "symbolic link" prune tiny-qwen2 -o link --force
 refused 2 "symbolic link" prune tiny-qwen2 -o link/ --force
 echo thesis >thesis.gguf
 refused 2 "no model" dequantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o thesis.gguf --force
-# Models as they are downloaded are replaced: with what comes with them, also as links into a cache.
+# A model that organ did not write is replaced where its index lists it and the input has the same other files, also as links into a cache.
 cp -rL tiny-qwen2 donor && chmod -R u+w donor && rm donor/calibration.txt donor/heldout.txt donor/reference.json
-cp -r donor base
-touch donor/README.md donor/LICENSE donor/.gitattributes donor/tokenizer.model donor/modeling_qwen2.py
-mkdir -p donor/.cache/huggingface/download && touch donor/.cache/huggingface/download/config.json.metadata
+cp -r donor base && cp -r donor lone
+for what in README.md modeling_mine.py tokenizer_thesis.docx .cache/huggingface/download/config.json.metadata original/params.json; do
+    mkdir -p "donor/$(dirname "$what")"
+    echo mine >"donor/$what"
+    refused 2 "donor exists and holds '$what', which no report" prune tiny-qwen2 -o donor --force --quiet
+    judge "it is lost" test "$(cat "donor/$what")" = mine
+    rm "donor/$what"
+done
 ends 0 prune tiny-qwen2 -o donor --force --quiet
 mkdir snapshot && for file in "$model"/*; do ln -s "$file" snapshot/; done
 ends 0 quantize tiny-qwen2 --scheme fp8-tensor -o snapshot --force --quiet
 judge "a link was followed" test -f "$model/config.json"
+# Two models in one folder, which no run has written; one without an index.
+mkdir both && cp "$model/../types.gguf" both/a.gguf && cp one.safetensors both/b.safetensors
+for verb in "prune tiny-qwen2" "extract tiny-qwen2" "quantize tiny-qwen2 --scheme fp8-tensor" "lora sanitize $model/../tiny-lora" \
+    "layers tiny-qwen2 --drop 1-1" "lora merge --base tiny-qwen2 --adapter $model/../tiny-lora" "evaluate tiny-qwen2 base --text tiny-qwen2/heldout.txt" \
+    "orthogonality tiny-qwen2 base base"; do
+    read -ra words <<<"$verb"
+    refused 2 "both exists and holds 'a.gguf'" "${words[@]}" -o both --force --quiet
+done
+judge "a model is lost" test -f both/a.gguf -a -f both/b.safetensors
+rm lone/model* && cp one.safetensors lone/model.safetensors
+refused 2 "lone exists and holds 'model.safetensors'" prune tiny-qwen2 -o lone --force
+# What a record lists goes as long as it is what the run has written.
+for what in README.md modeling_mine.py tokenizer_thesis.docx config.json mine.safetensors; do
+    if [[ -e o/$what ]]; then mv "o/$what" was; fi
+    cp one.safetensors "o/$what"
+    refused 2 "'$what', which " prune tiny-qwen2 -o o --force --quiet
+    judge "$what is lost" cmp one.safetensors "o/$what"
+    rm "o/$what"
+    if [[ -e was ]]; then mv was "o/$what"; fi
+done
+echo '{}' >o/config.json
+refused 2 "o exists and holds 'config.json', which was changed since organ wrote it" prune tiny-qwen2 -o o --force
+cp tiny-qwen2/config.json o/config.json
+ends 0 prune tiny-qwen2 -o o --force --quiet
+# An output of a version that left no record.
+rm o/organ/files.json
+ends 0 quantize tiny-qwen2 --scheme fp8-tensor -o o --force --quiet
+rm o/organ/files.json
+echo "# Mine" >o/README.md
+refused 2 "'README.md'" quantize tiny-qwen2 --scheme fp8-tensor -o o --force --quiet
+rm o/README.md
+ends 0 prune tiny-qwen2 -o o --force --quiet
 
 # ---- an output in another one of ours, as often as wanted ----
 ends 0 extract tiny-qwen2 -o apart --quiet
+mkdir apart/files/deep && echo mine >apart/files/deep/thesis.txt
+refused 2 "'files/deep/thesis.txt'" extract tiny-qwen2 -o apart --force --quiet
+mv apart/files/deep/thesis.txt apart/files/README.md && rmdir apart/files/deep
+refused 2 "'files/README.md'" extract tiny-qwen2 -o apart --force --quiet
+judge "a file is lost" test "$(cat apart/files/README.md)" = mine
+rm apart/files/README.md
 ends 0 extract tiny-qwen2 -o apart --force --quiet
 ends 0 assemble apart -o whole --quiet
 ends 0 assemble apart -o whole --force --quiet
@@ -120,7 +163,7 @@ refused 2 "reports cannot go into the directory of the input" fleet models -o mo
 refused 2 "reports cannot go into the directory of the input" inspect o --html o/page.html
 refused 2 "reports cannot go into the directory of the input" audit tiny-qwen2 o --html o/organ/page.html
 refused 2 "reports cannot go into the directory of the input" orthogonality --pair tiny-qwen2 o --pair o tiny-qwen2 --html o/page.html
-refused 2 "cannot be the input" lora sanitize "$model/../tiny-lora" --base base -o base --force
+refused 2 "cannot be the input" lora sanitize "$model/../tiny-lora" --base o -o o --force
 ends 0 measure one.safetensors -o reports --quiet
 ends 0 measure one.safetensors -o reports --quiet
 for name in z_report.json Z_MEASURE_REPORT.md Z_MEASURE_REPORT.html; do

@@ -166,7 +166,8 @@ static organ_status close_draft(draft *d, organ_status status, organ_error *erro
     char *const command = status ? NULL : organ_take_command(d->temporary, d->path);
     if (status == ORGAN_OK && !command)
         status = organ_fail_errno(error, ENOMEM, "%s", d->path);
-    const organ_naming naming = status ? ORGAN_NAME_REFUSED : organ_give_name(d->temporary, d->path, ORGAN_REPORTS_GIVE_WAY, &fault, error);
+    const organ_naming naming =
+        status ? ORGAN_NAME_REFUSED : organ_give_name(d->temporary, d->path, ORGAN_REPORTS_GIVE_WAY, NULL, &fault, error);
     if (status == ORGAN_OK && naming == ORGAN_NAME_TAKEN)
         organ_fail_nameless(d->temporary, d->path, command, naming, fault, error);
     else if (status == ORGAN_OK && naming == ORGAN_NAME_REFUSED)

@@ -3,6 +3,7 @@
 
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/output/file_record.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/version.h"
 
@@ -112,14 +113,17 @@ static bool is_donor_again(const organ_layout *layout)
 organ_status organ_layout_manifest(organ_layout *layout, const char *directory, json_t *about, organ_error *error)
 {
     const char *path = organ_path_join(&layout->arena, directory, ORGAN_MANIFEST);
-    json_t *manifest =
-        ORGAN_OBJECT(SET_TEXT("schema", ORGAN_MANIFEST_SCHEMA), SET_TEXT("organ", ORGAN_VERSION), SET_TEXT("format", layout->format),
-                     SET_FLAG("donor_again", is_donor_again(layout)), SET("model", json_incref(about)),
-                     SET("folders", folders_json(layout)), SET("sources", sources_json(layout)), SET("tensors", pieces_json(layout)));
-    if (!manifest || !path)
-        organ_fail_memory(error, directory);
-    else
+    json_t *const beside = organ_file_record(directory, ORGAN_FILES_FOLDER, error);
+    json_t *manifest = error->status ? NULL
+                                     : ORGAN_OBJECT(SET_TEXT("schema", ORGAN_MANIFEST_SCHEMA), SET_TEXT("organ", ORGAN_VERSION),
+                                                    SET_TEXT("format", layout->format), SET_FLAG("donor_again", is_donor_again(layout)),
+                                                    SET("model", json_incref(about)), SET("folders", folders_json(layout)),
+                                                    SET("sources", sources_json(layout)), SET("tensors", pieces_json(layout)),
+                                                    SET(ORGAN_FILES_FOLDER, beside));
+    if (manifest && path)
         organ_document_write(path, manifest, error);
+    else if (!error->status)
+        organ_fail_memory(error, directory);
     json_decref(manifest);
     return error->status;
 }

@@ -2,12 +2,16 @@
 #include "orchestrator/surgery/output/layout_output.h"
 
 #include "formats/base/text_buffer.h"
+#include "formats/model/recognise_lists.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/surgery/output/file_record.h"
 #include "orchestrator/surgery/output/leftovers.h"
 #include "orchestrator/surgery/output/tally.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 /* The files of a model, and what tells of them beside them. NULL without memory. */
 static json_t *layout_files_json(const organ_model *model)
@@ -55,12 +59,28 @@ static organ_status write_manifest(organ_layout_output *w, const char *to, organ
     return error->status;
 }
 
+/* Of a directory that has no report; what is only put together again is its donor again, with nothing more in it. */
+static organ_status write_record(const char *to, organ_error *error)
+{
+    char *const folder = organ_format("%s/" ORGAN_REPORT_FOLDER, to);
+    if (!folder)
+        organ_fail_memory(error, to);
+    else if (mkdir(folder, 0777) && errno != EEXIST)
+        organ_fail_errno(error, errno, "%s: cannot be made", folder);
+    else
+        organ_file_record_write(to, error);
+    free(folder);
+    return error->status;
+}
+
 static organ_status layout_finish(void *context, const char *to, organ_error *error)
 {
     organ_layout_output *const w = context;
     if ((w->source && organ_model_unchanged(w->source, error)) || organ_model_unchanged(w->model, error))
         return error->status;
-    return w->apart && organ_ranks_first(w->made.output.ranks) ? write_manifest(w, to, error) : ORGAN_OK;
+    if (!organ_ranks_first(w->made.output.ranks) || w->made.output.single)
+        return ORGAN_OK;
+    return w->apart ? write_manifest(w, to, error) : w->source ? write_record(to, error) : ORGAN_OK;
 }
 
 static organ_status layout_tell(void *context, json_t **report, organ_error *error)

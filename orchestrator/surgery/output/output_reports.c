@@ -3,9 +3,11 @@
 
 #include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
+#include "formats/model/recognise_lists.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/view/html_report.h"
 #include "orchestrator/report/view/views.h"
+#include "orchestrator/surgery/output/file_record.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -93,12 +95,12 @@ organ_status organ_output_reports_write(organ_output *output, const organ_report
             write_into(output->publish.partial, &(organ_report_files){output->reports[JSON], output->reports[MARKDOWN]}, report, error);
         return error->status;
     }
-    char *const folder = organ_publish_path(&output->publish, "organ");
+    char *const folder = organ_publish_path(&output->publish, ORGAN_REPORT_FOLDER);
     if (!folder)
         organ_fail_memory(error, output->path);
     else if (mkdir(folder, 0777) && errno != EEXIST)
         organ_fail_errno(error, errno, "%s: cannot be made", folder);
-    else
+    else if (organ_file_record_write(output->publish.partial, error) == ORGAN_OK)
         write_into(folder, files, report, error);
     free(folder);
     return error->status;

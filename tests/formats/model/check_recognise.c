@@ -13,8 +13,17 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define GGUF   "GGUF\3"
-#define REPORT "{\n  \"schema\": \"organ.prune/1\"\n}\n"
+#define GGUF     "GGUF\3"
+#define REPORT   "{\n  \"schema\": \"organ.prune/1\"\n}\n"
+#define DONOR(n) "{\"schema\": \"organ.prune/1\", \"donor\": {\"files\": " #n "}, \"copied_files\": [\"vocab.json\"]}"
+#define RECORD                                                                                                                             \
+    "organ/files.json={\"schema\": \"organ.files/1\", \"files\": {\"m.gguf\": {\"bytes\": 5}, \"README.md\": {\"bytes\": 1, \"xxh3\": "    \
+    "\"8c16ea6eb2f9f7f1\"}}}"
+#define INDEX "model.safetensors.index.json={\"weight_map\": {\"a\": \"1.safetensors\", \"b\": \"2.safetensors\"}}"
+#define PIECES                                                                                                                             \
+    "\"schema\": \"organ.manifest/1\", \"x\": {\"file\": \"organs/a.bin\"}, \"files\": {\"files/vocab.txt\": {\"bytes\": 1}, "             \
+    "\"files/a/b\": {\"bytes\": 1}}"
+#define MANIFEST "manifest.json={" PIECES "}"
 
 /* Makes every folder on the way. */
 static void put(const char *path, const char *text)
@@ -29,51 +38,77 @@ static void put(const char *path, const char *text)
     }
     if (*text == '@')
         ck_assert_int_eq(symlink(text + 1, whole), 0);
+    else if (strcmp(text, "SAFE") == 0)
+        spill(whole, "\2\0\0\0\0\0\0\0{}", 10);
     else
         spill(whole, text, strlen(text));
 }
 
-/* In "a/b=text" the text of a file, or of a link if it begins with '@'; without one the file is a GGUF. */
+/* In "a/b=text" the text of a file, or of a link if it begins with '@'; SAFE is a file with weights; without a text it is a GGUF. */
 static const struct {
     const char *entries[12], *stranger; /* NULL: it may be replaced */
 } rows[] = {
-    {{"m.gguf"}, NULL},
-    {{"config.json={}", "m.gguf", "tokenizer.json={}", "tokenizer.model=x", "README.md=# A model", "LICENSE=MIT", ".gitattributes=x",
-      "merges.txt=x", "modeling_x.py=x", "generation_config.json={}", "chat_template.jinja=x"},
-     NULL},
-    {{"m.gguf", "organ/prune.json=" REPORT, "organ/prune.jsonl={}", "organ/REPORT.md=# Surgery report: x",
+    /* what a record lists, as it was */
+    {{RECORD, "m.gguf", "organ/prune.json=" REPORT, "organ/prune.jsonl={}", "organ/REPORT.md=# Surgery report: x",
       "organ/donor/audit.json=" REPORT},
      NULL},
+    {{RECORD, "m.gguf", "README.md=y"}, "'README.md', which was changed since organ wrote it"},
+    {{RECORD, "m.gguf=GGUF\3\3", "README.md=#"}, "'README.md', which was changed"},
+    {{RECORD, "m.gguf=GGUF\3\3"}, "'m.gguf', which was changed"},
+    {{RECORD, "m.gguf", "n.gguf"}, "'n.gguf'"},
+    {{RECORD, "m.gguf", INDEX, "1.safetensors=SAFE"}, "'1.safetensors'"},
+    /* an index, one */
+    {{INDEX, "1.safetensors=SAFE", "2.safetensors=SAFE"}, NULL},
+    {{INDEX, "1.safetensors=SAFE", "3.safetensors=SAFE"}, "'3.safetensors'"},
+    {{INDEX, "1.safetensors=SAFE", "config.json={}"}, "'config.json'"},
+    {{INDEX, "1.safetensors=SAFE", "other.safetensors.index.json={\"weight_map\": {\"a\": \"3.safetensors\"}}", "3.safetensors=SAFE"},
+     "'1.safetensors'"},
+    {{"model.safetensors.index.json={\"weight_map\": {}}"}, "'model.safetensors.index.json'"},
+    {{INDEX, "1.safetensors=a text"}, "'1.safetensors'"},
+    /* reports without a record */
     {{"prune.json=" REPORT, "AUTOPSY_REPORT.md=# Autopsy of x", "cosine.svg=<svg/>"}, NULL},
-    {{"m.gguf", ".cache/huggingface/.gitignore=*", ".cache/huggingface/download/m.gguf.metadata=x"}, NULL},
-    {{"m.gguf", "original/params.json={}", "1_Pooling/config.json={}"}, NULL},
-    {{"m.gguf", "config.json=@../../blobs/1", "README.md=@/etc"}, NULL},
-    {{"manifest.json={\"schema\": \"organ.manifest/1\", \"x\": {\"file\": \"organs/a.bin\"}}", "organs/a.bin=x", "files/vocab.txt=x"},
-     NULL},
-    {{"m.gguf", "same.txt=the same"}, NULL},
-    {{"m.gguf", "same/deep.bin=the same"}, NULL},
-    {{"m.gguf", "files/beside.txt=the same"}, NULL},
-    {{"m.gguf", "same.txt=THE SAME"}, "'same.txt'"},
-    {{"m.gguf", "thesis.txt=x"}, "'thesis.txt'"},
-    {{"m.gguf", "src/main.c=x", "zebra=x"}, "'src/main.c'"},
-    {{"m.gguf", ".git/HEAD=x"}, "'.git/HEAD'"},
-    {{"m.gguf", "run.py=x"}, "'run.py'"},
-    {{"m.gguf", "results.json={\"a\": 1}"}, "'results.json'"},
-    {{"m.gguf", "NOTES.md=# Mine"}, "'NOTES.md'"},
-    {{"m.gguf", "organ/thesis.txt=x"}, "'organ/thesis.txt'"},
-    {{"m.gguf", "organ/REPORT.md=# My own report"}, "'organ/REPORT.md'"},
-    {{"m.gguf", "backup/m.gguf"}, "'backup/m.gguf'"},
-    {{"m.gguf", ".out.organ-partial/m.gguf"}, "'.out.organ-partial/m.gguf'"},
-    {{"m.gguf", "letter.gguf=Dear all"}, "'letter.gguf'"},
-    {{"m.gguf", "x.safetensors=\377\377\377\377\377\377\377\377{"}, "'x.safetensors'"},
-    {{"m.gguf", "page.html=<!doctype html>\n<p>mine"}, "'page.html'"},
-    {{"m.gguf", "link=@somewhere"}, "'link'"},
-    {{"README.md=# A project", "LICENSE=MIT"}, "'LICENSE'"},
-    {{"README.md=# A project", "a.json=" REPORT}, "'README.md'"},
-    {{"manifest.json={\"schema\": \"organ.manifest/1\", \"x\": {\"file\": \"organs/a.bin\"}}", "organs/a.bin=x", "organs/b.bin=x"},
-     "'organs/b.bin'"},
+    {{"model.safetensors=SAFE", "config.json={}", "vocab.json={}", "organ/prune.json=" DONOR(1)}, NULL},
+    {{"m-1.gguf", "m-2.gguf", "organ/prune.json=" DONOR(2)}, NULL},
+    {{"model.safetensors=SAFE", "mine.safetensors=SAFE", "organ/prune.json=" DONOR(1)}, "'mine.safetensors'"},
+    {{"model.safetensors=SAFE", "mine.gguf", "organ/prune.json=" DONOR(3)}, "'mine.gguf'"},
+    {{"model.safetensors=SAFE", "README.md=# My card", "organ/prune.json=" DONOR(1)}, "'README.md'"},
+    {{"model.safetensors=SAFE", "tokenizer_thesis.docx=x", "organ/prune.json=" DONOR(1)}, "'tokenizer_thesis.docx'"},
+    {{"model.safetensors=SAFE", "modeling_mine.py=x", "organ/prune.json=" DONOR(1)}, "'modeling_mine.py'"},
+    /* an organ directory */
+    {{MANIFEST, "organs/a.bin=x", "files/vocab.txt=x", "files/a/b=x"}, NULL},
+    {{MANIFEST, "organs/a.bin=x", "files/vocab.txt=xx"}, "'files/vocab.txt', which was changed"},
+    {{MANIFEST, "organs/a.bin=x", "files/thesis.txt=x"}, "'files/thesis.txt'"},
+    {{MANIFEST, "organs/a.bin=x", "files/deep/thesis.txt=x"}, "'files/deep/thesis.txt'"},
+    {{MANIFEST, "organs/a.bin=x", "organs/b.bin=x"}, "'organs/b.bin'"},
+    {{MANIFEST, "organs/a.bin=x", "m.gguf"}, "'m.gguf'"},
+    {{MANIFEST, "header/organs/a.bin=x"}, "'header/organs/a.bin'"},
     {{"organs/a.bin=x"}, "'organs/a.bin'"},
     {{"manifest.json={\"name\": \"a web app\"}"}, "'manifest.json'"},
+    /* what the input has as well */
+    {{RECORD, "same.txt=the same"}, NULL},
+    {{"same.txt=the same"}, NULL},
+    {{"same/deep.bin=the same"}, NULL},
+    {{"files/beside.txt=the same"}, NULL},
+    {{"same.txt=THE SAME"}, "'same.txt'"},
+    {{"link.txt=@../like/same.txt"}, "'link.txt'"},
+    {{"same.txt=@../like/same.txt"}, NULL},
+    /* what nothing lists */
+    {{"m.gguf"}, "'m.gguf'"},
+    {{"a.gguf", "b.safetensors=SAFE"}, "'a.gguf'"},
+    {{RECORD, "thesis.txt=x"}, "'thesis.txt'"},
+    {{RECORD, "src/main.c=x", "zebra=x"}, "'src/main.c'"},
+    {{RECORD, ".git/HEAD=x"}, "'.git/HEAD'"},
+    {{RECORD, "results.json={\"a\": 1}"}, "'results.json'"},
+    {{RECORD, "organ/thesis.txt=x"}, "'organ/thesis.txt'"},
+    {{RECORD, "organ/REPORT.md=# My own report"}, "'organ/REPORT.md'"},
+    {{RECORD, "backup/m.gguf"}, "'backup/m.gguf'"},
+    {{RECORD, ".out.organ-partial/m.gguf"}, "'.out.organ-partial/m.gguf'"},
+    {{RECORD, "page.html=<!doctype html>\n<p>mine"}, "'page.html'"},
+    {{RECORD, "link=@somewhere"}, "'link'"},
+    {{RECORD, ".cache/huggingface/.gitignore=*"}, "'.cache/huggingface/.gitignore'"},
+    {{RECORD, "original/params.json={}"}, "'original/params.json'"},
+    {{"README.md=# A project", "a.json=" REPORT}, "'README.md'"},
+    {{"organ/files.json={\"schema\": \"mine\", \"files\": {\"m.gguf\": true}}", "m.gguf"}, "'m.gguf'"},
 };
 
 static void must_be(const char *stranger, const char *what)
@@ -96,7 +131,7 @@ static void setup(void)
 START_TEST(directories)
 {
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
-        char entry[512];
+        char entry[1024];
         ck_assert_int_eq(mkdir(scratch_path("dir"), 0777), 0);
         for (size_t e = 0; e < 12 && rows[k].entries[e]; e++) {
             snprintf(entry, sizeof entry, "%s", rows[k].entries[e]);
@@ -114,7 +149,7 @@ END_TEST
 START_TEST(what_is_no_file)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    put("m.gguf", GGUF);
+    put("same.txt", "the same");
     ck_assert_int_eq(mkfifo(scratch_path("dir/pipe"), 0666), 0);
     must_be("'pipe'", "a pipe");
     ck_assert_int_eq(rename(scratch_path("dir/pipe"), scratch_path("dir/pipe.gguf")), 0);
@@ -126,14 +161,14 @@ START_TEST(what_is_no_file)
     must_be("'sock'", "a socket");
     close(fd);
     ck_assert_int_eq(unlink(scratch_path("dir/sock")), 0);
-    must_be(NULL, "nothing but a model");
+    must_be(NULL, "nothing else");
 }
 END_TEST
 
 START_TEST(deep_and_large_ones_end)
 {
     char path[512] = "deep";
-    put("m.gguf", GGUF);
+    put("same.txt", "the same");
     for (int k = 0; k < 40; k++) {
         mkdir(scratch_path("dir/%s", path), 0777);
         strcat(path, "/d");
