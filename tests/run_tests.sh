@@ -35,7 +35,7 @@ longest="memory_verbs bytes physarum_v2 cli_ranks cli_ranks_more cli_ranks_text 
 # They hold a server or a reader to seconds, or measure its memory, and wait more than they compute: beside each other, when nothing else runs.
 alone="serve http serve_memory serve_jobs cli_serve"
 # `quick` is without these.
-slow="cli_memory enough_memory names kernels kernel_mutants memory_verbs disk_verbs power_verbs donor_verbs evaluation autopsy convert html html_models html_quality http install lora_extract measure
+slow="cli_memory enough_memory names kernels kernel_mutants memory_verbs disk_verbs kill_verbs power_verbs donor_verbs evaluation autopsy convert html html_models html_quality http install lora_extract measure
     physarum_v2 prune prune_bands prune_calibrated prune_imatrix purify serve serve_jobs serve_memory tokenizer
     cli cli_allocate cli_calibrated cli_experiments cli_gptq cli_help cli_lora_extract cli_names cli_perplexity cli_prune_then cli_same_bits pages"
 
@@ -235,7 +235,7 @@ sanitize() {
     # where they are named.
     # What is left out has its sources in other suites: gptq, gptq_blocks, physarum_v2, prune_calibrated, along_ranks, html, perplexity, evaluation, html_models,
     # and memory_verbs for each verb; the help of each verb is in the suite of the verb. Of dots only the test is sanitized.
-    local long="dots|cli_conditions|cli_evaluate|cli_perplexity|names|cli_same_bits|cli_memory|cli_ranks_text|cli_gptq|cli_prune_then|cli_ranks|cli_ranks_more|html_quality|cli_allocate|cli_help|power_verbs"
+    local long="dots|cli_conditions|cli_evaluate|cli_perplexity|names|cli_same_bits|cli_memory|cli_ranks_text|cli_gptq|cli_prune_then|cli_ranks|cli_ranks_more|html_quality|cli_allocate|cli_help|kill_verbs|power_verbs"
     if [[ $1 == whole ]]; then vectors="-fno-sanitize=undefined -O2" long= environment+=" WHOLE=yes"; fi
     # What is not sanitized of the tables is copied from build/, where that is up to date.
     local tables=

@@ -18,6 +18,7 @@
 
 #define MOST_ENTRIES ((size_t)1000000)
 #define DEEPEST      32
+#define UNLISTED     ", which no report, manifest or index there lists as organ's"
 #define STEP         ((size_t)1 << 16)
 
 /* Where in an output a directory stands: that says what may be in it. */
@@ -108,7 +109,7 @@ static bool is_ours(walk *w, int at, const char *name, const char *path, place w
         ours = w->like[k] && is_in(w, w->like[k], fd, path);
     if (fd >= 0)
         close(fd);
-    return !w->error->status && (ours || is_stranger(w, path, changed ? ", which was changed since organ wrote it" : ""));
+    return !w->error->status && (ours || is_stranger(w, path, changed ? ", which was changed since organ wrote it" : UNLISTED));
 }
 
 /* What the folder `name` of a directory that stands in `where` is. */
@@ -238,9 +239,7 @@ static organ_status check_directory(const char *path, const char *like, organ_er
         return organ_fail_errno(error, ENOMEM, "%s: cannot be looked through", path);
     *w = (walk){.root = path, .like = {like}, .error = error};
     if (walk_output(w) == ORGAN_OK && *w->stranger)
-        organ_fail(error, ORGAN_USAGE,
-                   "%s exists and holds %s, which no report, manifest or index there lists as organ's: --force does not replace it", path,
-                   w->stranger);
+        organ_fail(error, ORGAN_USAGE, "%s exists and holds %s: --force does not replace it", path, w->stranger);
     free(w);
     return error->status;
 }

@@ -17,6 +17,7 @@
 
 #define MOST_NAMES 100000
 #define TRIES      8
+#define MOST_SHOWN 300 /* bytes of paths in a command */
 
 /* For file systems that cannot rename without replacing. The name of a file is made anew, which fails if it is there; a directory can
  * replace nothing but an empty one. */
@@ -88,21 +89,29 @@ int organ_exchange_names(const char *a, const char *b)
     return fault;
 }
 
-/* "mv -n FROM TO", as a shell takes it. */
-static char *move_command(const char *from, const char *to)
+static void print_word(FILE *out, const char *path)
 {
-    const size_t room = 4 * (strlen(from) + strlen(to)) + 32; /* a character takes four at most */
+    fputs(*path == '-' ? " ./" : " ", out);
+    organ_shell_word(out, path);
+}
+
+/* "mv -n FROM TO", as a shell takes it, and " && rm -f NOTE" where a message has room for that. */
+static char *move_command(const char *from, const char *to, const char *note)
+{
+    const size_t room = 4 * (strlen(from) + strlen(to) + (note ? strlen(note) : 0)) + 64; /* a character takes four at most */
     char *const text = calloc(room, 1);
     FILE *const out = text ? fmemopen(text, room, "w") : NULL;
     if (!out) {
         free(text);
         return NULL;
     }
-    fputs("mv -n ", out);
-    fputs(*from == '-' ? "./" : "", out);
-    organ_shell_word(out, from);
-    fputs(*to == '-' ? " ./" : " ", out);
-    organ_shell_word(out, to);
+    fputs("mv -n", out);
+    print_word(out, from);
+    print_word(out, to);
+    if (note && strlen(from) + strlen(to) + strlen(note) < MOST_SHOWN) {
+        fputs(" && rm -f", out);
+        print_word(out, note);
+    }
     if (fclose(out)) {
         free(text);
         return NULL;
@@ -110,15 +119,14 @@ static char *move_command(const char *from, const char *to)
     return text;
 }
 
-char *organ_take_command(const char *grown, const char *final)
+char *organ_take_command(const char *grown, const char *final, const char *note)
 {
-    char *const other = organ_name_beside(final), *const command = other ? move_command(grown, other) : NULL;
+    char *const other = organ_name_beside(final), *const command = other ? move_command(grown, other, note) : NULL;
     free(other);
     return command;
 }
 
-/* What stands at `grown` now was to be replaced, but it is not what it was when the run began. */
-static void keep_former(const char *grown, const char *final, const char *why, organ_error *error)
+void organ_keep_former(const char *grown, const char *final, const char *why, organ_error *error)
 {
     char *aside = NULL;
     int fault = EEXIST;
@@ -170,7 +178,7 @@ organ_naming organ_give_name(const char *grown, const char *final, organ_giving_
         if (*fault == 0 && gives_way(grown, like, way, &why))
             return ORGAN_NAME_GIVEN_ANEW;
         if (*fault == 0) {
-            keep_former(grown, final, why.message, error);
+            organ_keep_former(grown, final, why.message, error);
             return ORGAN_NAME_GIVEN;
         }
     }

@@ -32,9 +32,14 @@ typedef enum organ_naming {
  * another name that the message tells. */
 organ_naming organ_give_name(const char *grown, const char *final, organ_giving_way way, const char *like, int *fault, organ_error *error);
 
-/* The command that takes what is kept as `grown`, by a name beside `final` that nothing has, as a shell takes it. NULL without memory. It
- * is made before the name is asked for, since the message that has it must not fail when memory runs out. */
-char *organ_take_command(const char *grown, const char *final);
+/* What stands at `grown` was to be replaced by `final`, but it is not what it was when the run began (`why`): it gets a name beside that,
+ * and ORGAN_IO tells which. */
+void organ_keep_former(const char *grown, const char *final, const char *why, organ_error *error);
+
+/* The command that takes what is kept as `grown`, by a name beside `final` that nothing has, as a shell takes it, and then removes `note`
+ * (or NULL). NULL without memory. It is made before the name is asked for, since the message that has it must not fail when memory runs
+ * out. */
+char *organ_take_command(const char *grown, const char *final, const char *note);
 
 /* ORGAN_IO for ORGAN_NAME_TAKEN or ORGAN_NAME_REFUSED, with the command of organ_take_command. Allocates nothing. */
 organ_status organ_fail_nameless(const char *grown, const char *final, const char *command, organ_naming naming, int fault,

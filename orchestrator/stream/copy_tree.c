@@ -32,7 +32,8 @@ typedef struct walk {
 
 static bool is_skipped(const walk *w, const char *name)
 {
-    bool found = fnmatch(".*.organ-partial", name, 0) == 0 || strcmp(name, ORGAN_GROWING_MARK) == 0;
+    bool found =
+        strcmp(name, ORGAN_GROWING_MARK) == 0 || fnmatch(".*.organ-partial", name, 0) == 0 || fnmatch(".*.organ-finished", name, 0) == 0;
     for (size_t k = 0; k < w->skip_count && !found; k++)
         found = strcmp(w->skip[k], name) == 0;
     return found;

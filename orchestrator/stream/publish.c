@@ -33,7 +33,7 @@ static bool is_empty_directory(const char *path)
 }
 
 /* final, parent and partial from the path as the user wrote it. */
-static organ_status split_path(const char *path, organ_publish *publish, organ_error *error)
+organ_status organ_publish_split(const char *path, organ_publish *publish, organ_error *error)
 {
     publish->final = strdup(path);
     char *for_parent = strdup(path), *for_name = strdup(path);
@@ -45,10 +45,12 @@ static organ_status split_path(const char *path, organ_publish *publish, organ_e
             organ_fail(error, ORGAN_USAGE, "'%s' cannot be the name of an output", path);
         else if (publish->parent)
             publish->partial = organ_format("%s/.%s.organ-partial", publish->parent, name);
+        if (publish->partial)
+            publish->note = organ_format("%s/.%s.organ-finished", publish->parent, name);
     }
     free(for_parent);
     free(for_name);
-    return error->status || publish->partial ? error->status : organ_fail_memory(error, path);
+    return error->status || publish->note ? error->status : organ_fail_memory(error, path);
 }
 
 static organ_status lock_partial(organ_publish *publish, organ_error *error)
@@ -98,24 +100,67 @@ static organ_status remove_mark(organ_publish *publish, organ_error *error)
     return error->status;
 }
 
-/* Those of the other ranks first: without the first one they are not gone on with. */
-static organ_status remove_journal(const organ_publish *publish, const char *journal, organ_error *error)
+/* Where reports are in it, it stays. */
+static organ_status remove_journal_folder(const organ_publish *publish, organ_error *error)
 {
+    if (unlinkat(publish->lock, ORGAN_JOURNAL_FOLDER, AT_REMOVEDIR) && organ_cannot_tell(errno))
+        organ_fail_errno(error, errno, "%s/%s: cannot be removed", publish->partial, ORGAN_JOURNAL_FOLDER);
+    return error->status;
+}
+
+/* The journal becomes the note, or the note the journal. */
+static organ_status move_journal(const organ_publish *publish, const char *journal, bool back, organ_error *error)
+{
+    const bool moved = back ? renameat(AT_FDCWD, publish->note, publish->lock, journal) == 0
+                            : renameat(publish->lock, journal, AT_FDCWD, publish->note) == 0;
+    return moved ? ORGAN_OK : organ_fail_errno(error, errno, "%s: cannot be moved", publish->note);
+}
+
+/* The output is on the disk. `names` are its files, or NULL: it is the directory. The journals of the other ranks go first: without that of
+ * the first rank they are not gone on with. */
+static organ_status note_whole(const organ_publish *publish, const char *const *names, const char *journal, organ_error *error)
+{
+    organ_naming_note note = {.force = publish->force};
+    struct stat info;
     for (size_t r = 1; journal && r < publish->writers && !error->status; r++) {
         char name[64];
         snprintf(name, sizeof name, ORGAN_JOURNAL_OF_RANK, r);
         remove_entry(publish, name, error);
     }
-    if (journal && !error->status && remove_entry(publish, journal, error) == ORGAN_OK &&
-        unlinkat(publish->lock, ORGAN_JOURNAL_FOLDER, AT_REMOVEDIR) && organ_cannot_tell(errno)) /* else reports are in it */
-        organ_fail_errno(error, errno, "%s/%s: cannot be removed", publish->partial, ORGAN_JOURNAL_FOLDER);
-    return error->status;
+    for (size_t k = 0; k < ORGAN_NAMING_MOST && !error->status && (names ? names[k] != NULL : k == 0); k++) {
+        if (names ? fstatat(publish->lock, names[k], &info, AT_SYMLINK_NOFOLLOW) : fstat(publish->lock, &info))
+            organ_fail_errno(error, errno, "%s: cannot be looked at", publish->partial);
+        note.nodes[note.count++] = info.st_ino;
+    }
+    const int at = journal ? publish->lock : AT_FDCWD;
+    const int fault = error->status ? 0 : organ_naming_note_append(at, journal ? journal : publish->note, !journal, &note);
+    if (fault)
+        organ_fail_errno(error, fault, "%s: cannot be written", publish->note);
+    if (error->status || !journal)
+        return error->status;
+    return move_journal(publish, journal, false, error) ? error->status : remove_journal_folder(publish, error);
+}
+
+/* A finished output that is kept without its name keeps its note if that has a journal: by it the same command goes on. So does one whose
+ * run could not remove what had the name before: the next run does. */
+static void end_note(const organ_publish *publish, const char *journal, organ_error *error)
+{
+    struct stat info;
+    const bool kept = publish->stage != ORGAN_OUTPUT_NAMED, rest = !kept && lstat(publish->partial, &info) == 0;
+    if (!rest && (!kept || !journal) && unlink(publish->note) && errno != ENOENT && !error->status)
+        organ_fail_errno(error, errno, "%.300s is whole and has its name, but %.300s cannot be removed", publish->final, publish->note);
 }
 
 static bool is_there(const organ_publish *publish, const char *name)
 {
     struct stat info;
     return fstatat(publish->lock, name, &info, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* One file, which grows in the partial directory. */
+static bool is_single(const organ_publish *publish)
+{
+    return organ_ends_with(publish->final, ".gguf") || organ_ends_with(publish->final, ".safetensors");
 }
 
 /* A journal can be gone on with. */
@@ -131,7 +176,7 @@ static bool holds_nothing(const organ_publish *publish)
     const char *const name = organ_path_name(publish->final);
     if (is_empty_directory(publish->partial))
         return true;
-    return (organ_ends_with(name, ".gguf") || organ_ends_with(name, ".safetensors")) && !is_there(publish, name);
+    return is_single(publish) && !is_there(publish, name) && organ_check_replaceable(publish->partial, NULL, &(organ_error){0}) == ORGAN_OK;
 }
 
 /* What a run finished for which there was no name is hours of work: only its owner gives it up. */
@@ -139,7 +184,10 @@ static organ_status fail_kept(const organ_publish *publish, organ_error *error)
 {
     char *const file = organ_publish_path(publish, organ_path_name(publish->final));
     struct stat info;
-    char *const command = file ? organ_take_command(lstat(file, &info) == 0 ? file : publish->partial, publish->final) : NULL;
+    const bool single = file && lstat(file, &info) == 0, noted = lstat(publish->note, &info) == 0;
+    char *const command = !file    ? NULL
+                          : single ? organ_take_command(file, publish->final, NULL)
+                                   : organ_take_command(publish->partial, publish->final, noted ? publish->note : NULL);
     if (command)
         organ_fail(error, ORGAN_USAGE,
                    "%.200s: %.200s keeps a finished output that could not get this name; remove that directory to give it up; to take it: "
@@ -152,29 +200,53 @@ static organ_status fail_kept(const organ_publish *publish, organ_error *error)
     return error->status;
 }
 
-/* What an earlier run left: continued, or removed. */
-static organ_status take_over_partial(organ_publish *publish, bool resume, bool force, organ_error *error)
+/* Whether what is left is what the note tells of: it is whole, and has only no name. */
+static bool is_whole(const organ_publish *publish, const organ_naming_note *note)
 {
-    if (lock_partial(publish, error))
+    struct stat info;
+    const char *const name = is_single(publish) ? organ_path_name(publish->final) : ".";
+    return note->there && fstatat(publish->lock, name, &info, AT_SYMLINK_NOFOLLOW) == 0 && info.st_ino == note->nodes[0];
+}
+
+/* Becomes an unfinished run again, in which everything is done. */
+static organ_status bring_back(organ_publish *publish, organ_error *error)
+{
+    if (mkdirat(publish->lock, ORGAN_JOURNAL_FOLDER, 0777) && errno != EEXIST)
+        return organ_fail_errno(error, errno, "%s/%s: cannot be made", publish->partial, ORGAN_JOURNAL_FOLDER);
+    if (set_mark(publish, error) == ORGAN_OK)
+        move_journal(publish, ORGAN_JOURNAL_NAME, true, error);
+    publish->whole = publish->resumed = !error->status;
+    return error->status;
+}
+
+/* What an earlier run left: continued, or removed. */
+static organ_status take_over_partial(organ_publish *publish, organ_publish_way way, organ_error *error)
+{
+    organ_naming_note note;
+    if (lock_partial(publish, error) || organ_naming_note_read(publish->note, &note, error))
         return error->status;
     organ_status refused = ORGAN_OK;
-    const bool unfinished = is_unfinished(publish);
-    if (!unfinished && !holds_nothing(publish))
+    const bool whole = is_whole(publish, &note), unfinished = whole ? !note.journal && !way.journal : is_unfinished(publish);
+    if (whole && note.journal && way.journal)
+        return bring_back(publish, error);
+    if (!unfinished && (whole || !holds_nothing(publish)))
         refused = fail_kept(publish, error);
-    else if (unfinished && !resume && !force)
+    else if (unfinished && !way.resume && !way.force)
         refused = organ_fail(error, ORGAN_USAGE, "%s: an unfinished run was found in %s: --resume continues it, --force starts over",
                              publish->final, publish->partial);
-    publish->resumed = resume && !refused;
+    publish->resumed = way.resume && !refused;
     if (publish->resumed)
         return set_mark(publish, error);
     close(publish->lock);
     publish->lock = -1;
     if (!refused && organ_remove_tree(publish->partial))
         return organ_fail_errno(error, errno, "%s: cannot be removed", publish->partial);
+    if (!refused)
+        unlink(publish->note);
     return error->status;
 }
 
-static organ_status make_partial(organ_publish *publish, bool resume, bool force, organ_error *error)
+static organ_status make_partial(organ_publish *publish, organ_publish_way way, organ_error *error)
 {
     struct stat info;
     const bool exists = stat(publish->parent, &info) == 0;
@@ -182,7 +254,7 @@ static organ_status make_partial(organ_publish *publish, bool resume, bool force
         return organ_fail(error, ORGAN_USAGE,
                           exists ? "%s: '%s' to put it in is no directory" : "%s: the directory '%s' to put it in does not exist",
                           publish->final, publish->parent);
-    if (lstat(publish->partial, &info) == 0 && (take_over_partial(publish, resume, force, error) || publish->resumed))
+    if (lstat(publish->partial, &info) == 0 && (take_over_partial(publish, way, error) || publish->resumed))
         return error->status;
     if (mkdir(publish->partial, 0777))
         return organ_fail_errno(error, errno, "%s: cannot be made", publish->partial);
@@ -192,112 +264,53 @@ static organ_status make_partial(organ_publish *publish, bool resume, bool force
     return error->status;
 }
 
-organ_status organ_publish_check(const char *final, const char *like, bool force, organ_error *error)
+static organ_status settle_killed(const organ_publish *publish, organ_error *error)
+{
+    const organ_naming_place place = {publish->final, publish->partial, publish->parent, publish->note, publish->like};
+    return organ_naming_settle(&place, error);
+}
+
+/* The path of a split one has no slash at its end: after that a symbolic link would be followed. */
+static organ_status check_place(const organ_publish *publish, organ_error *error)
 {
     struct stat info;
-    char *path = strdup(final);
-    if (!path)
-        return organ_fail_memory(error, final);
-    path[organ_path_length(path)] = '\0'; /* after a slash a symbolic link would be followed */
-    if (lstat(path, &info) == 0 && !(S_ISDIR(info.st_mode) && is_empty_directory(path)) &&
-        organ_check_replaceable(path, like, error) == ORGAN_OK && !force)
+    const char *const path = publish->final;
+    if (settle_killed(publish, error) == ORGAN_OK && lstat(path, &info) == 0 && !(S_ISDIR(info.st_mode) && is_empty_directory(path)) &&
+        organ_check_replaceable(path, publish->like, error) == ORGAN_OK && !publish->force)
         organ_fail(error, ORGAN_USAGE, "%s exists; --force replaces it once the new output is whole", path);
-    free(path);
     return error->status;
 }
 
-organ_status organ_publish_begin(const char *final, const char *like, bool resume, bool force, organ_publish *publish, organ_error *error)
+organ_status organ_publish_check(const char *final, const char *like, bool force, organ_error *error)
 {
-    *publish = (organ_publish){.lock = -1, .force = force, .like = like};
-    if (split_path(final, publish, error))
+    organ_publish publish = {.lock = -1, .like = like, .force = force};
+    if (organ_publish_split(final, &publish, error) == ORGAN_OK)
+        check_place(&publish, error);
+    organ_publish_end(&publish);
+    return error->status;
+}
+
+organ_status organ_publish_begin(const char *final, const char *like, organ_publish_way way, organ_publish *publish, organ_error *error)
+{
+    *publish = (organ_publish){.lock = -1, .force = way.force, .like = like};
+    if (organ_publish_split(final, publish, error))
         return error->status;
     publish->empty = is_empty_directory(publish->final);
-    return organ_publish_check(publish->final, like, force, error) ? error->status : make_partial(publish, resume, force, error);
+    return check_place(publish, error) ? error->status : make_partial(publish, way, error);
 }
 
 organ_status organ_publish_give_up(const char *final, organ_error *error)
 {
     organ_publish publish = {.lock = -1};
     struct stat info;
-    if (split_path(final, &publish, error) == ORGAN_OK && lstat(publish.partial, &info) == 0 && lock_partial(&publish, error) == ORGAN_OK &&
-        !is_unfinished(&publish) && organ_remove_tree(publish.partial))
-        organ_fail_errno(error, errno, "%s: cannot be removed", publish.partial);
-    organ_publish_end(&publish);
-    return error->status;
-}
-
-/* ---- several processes, one output ---- */
-
-organ_status organ_publish_invite(const organ_publish *publish, const char *token, organ_error *error)
-{
-    const size_t length = strlen(token);
-    const int fd = organ_open_at(publish->lock, ORGAN_GROWING_MARK, O_WRONLY | O_TRUNC | O_NOFOLLOW, 0);
-    if (fd < 0 || write(fd, token, length) != (ssize_t)length)
-        organ_fail_errno(error, errno, "%s/%s: cannot be written", publish->partial, ORGAN_GROWING_MARK);
-    if (fd >= 0)
-        close(fd);
-    return error->status;
-}
-
-organ_status organ_publish_attend(const char *final, const char *token, organ_publish *publish, organ_error *error)
-{
-    *publish = (organ_publish){.lock = -1};
-    if (split_path(final, publish, error))
-        return error->status;
-    char found[64] = "", *const path = organ_publish_path(publish, ORGAN_GROWING_MARK);
-    const int fd = path ? organ_open(path, O_RDONLY | O_NOFOLLOW, 0) : -1;
-    const ssize_t length = fd >= 0 ? read(fd, found, sizeof found - 1) : -1;
-    if (fd >= 0)
-        close(fd);
-    free(path);
-    if (length < 0 || strcmp(found, token) != 0)
-        return organ_fail(
-            error, ORGAN_IO,
-            "%s: what the first rank has begun to write in %s is not seen here: the output must lie on a file system that all "
-            "ranks share",
-            publish->final, publish->partial);
-    return ORGAN_OK;
-}
-
-/* Behind the token, which has less than SIGNS bytes, one behind the other: in the way in which ranges of an output lie in pages of a file.
- */
-#define SIGNS ((off_t)64)
-#define SIGN  24
-
-static void make_sign(char sign[SIGN + 1], size_t rank) { snprintf(sign, SIGN + 1, "\nrank %0*zx", SIGN - 6, rank); }
-
-organ_status organ_publish_sign(const organ_publish *publish, size_t rank, organ_error *error)
-{
-    char sign[SIGN + 1], *const path = organ_publish_path(publish, ORGAN_GROWING_MARK);
-    const int fd = path ? organ_open(path, O_WRONLY | O_NOFOLLOW, 0) : -1;
-    make_sign(sign, rank);
-    errno = path ? errno : ENOMEM;
-    if (fd < 0 || pwrite(fd, sign, SIGN, SIGNS + (off_t)(rank * SIGN)) != SIGN || organ_sync_file(fd))
-        organ_fail_errno(error, errno, "%s/%s: cannot be written", publish->partial, ORGAN_GROWING_MARK);
-    if (fd >= 0 && close(fd) && errno != EINTR && !error->status)
-        organ_fail_errno(error, errno, "%s/%s: cannot be written", publish->partial, ORGAN_GROWING_MARK);
-    free(path);
-    return error->status;
-}
-
-organ_status organ_publish_verify(const organ_publish *publish, size_t count, organ_error *error)
-{
-    char sign[SIGN + 1], found[SIGN], *const path = organ_publish_path(publish, ORGAN_GROWING_MARK);
-    const int fd = path ? organ_open(path, O_RDONLY | O_NOFOLLOW, 0) : -1;
-    errno = path ? errno : ENOMEM;
-    if (fd < 0)
-        organ_fail_errno(error, errno, "%s/%s: cannot be read", publish->partial, ORGAN_GROWING_MARK);
-    for (size_t r = 0; r < count && !error->status; r++) {
-        make_sign(sign, r);
-        if (pread(fd, found, SIGN, SIGNS + (off_t)(r * SIGN)) != SIGN || memcmp(found, sign, SIGN) != 0)
-            organ_fail(error, ORGAN_IO,
-                       "%s: what rank %zu has written in %s is not seen here: the file system must show to each host what another one has "
-                       "written and closed, and keep apart what several write into one page",
-                       publish->final, r, publish->partial);
+    if (organ_publish_split(final, &publish, error) == ORGAN_OK && lstat(publish.partial, &info) == 0 &&
+        lock_partial(&publish, error) == ORGAN_OK && !is_unfinished(&publish)) {
+        if (organ_remove_tree(publish.partial))
+            organ_fail_errno(error, errno, "%s: cannot be removed", publish.partial);
+        else
+            unlink(publish.note);
     }
-    if (fd >= 0)
-        close(fd);
-    free(path);
+    organ_publish_end(&publish);
     return error->status;
 }
 
@@ -335,12 +348,14 @@ static void free_plan(naming_plan *plan)
     free(plan->command);
 }
 
-/* For a file of the partial directory, or for all of that if `name` is NULL; the path `final`, or if it is NULL `name` in its parent. */
-static organ_status plan_name(const organ_publish *publish, const char *name, const char *final, naming_plan *plan, organ_error *error)
+/* For a file of the partial directory, or for all of that if `name` is NULL; the path `final`, or if it is NULL `name` in its parent.
+ * `note` is what stays if the name is refused, or NULL. */
+static organ_status plan_name(const organ_publish *publish, const char *name, const char *final, const char *note, naming_plan *plan,
+                              organ_error *error)
 {
     plan->grown = name ? organ_publish_path(publish, name) : strdup(publish->partial);
     plan->final = final ? strdup(final) : organ_format("%s/%s", publish->parent, name);
-    plan->command = plan->grown && plan->final ? organ_take_command(plan->grown, plan->final) : NULL;
+    plan->command = plan->grown && plan->final ? organ_take_command(plan->grown, plan->final, name ? NULL : note) : NULL;
     return plan->command ? ORGAN_OK : organ_fail_memory(error, publish->final);
 }
 
@@ -366,10 +381,23 @@ static organ_status fail_unsynchronised(const organ_publish *publish, const char
                             publish->final, path);
 }
 
+/* A run that is killed while it removes a directory leaves it marked: the rest may go. */
+static void mark_former(const char *former)
+{
+    const int folder = organ_open(former, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+    const int fd = folder >= 0 ? organ_open_at(folder, ORGAN_GROWING_MARK, O_WRONLY | O_CREAT | O_NOFOLLOW, 0666) : -1;
+    if (fd >= 0)
+        close(fd);
+    if (folder >= 0)
+        close(folder);
+}
+
 /* Makes the new name last, then removes what had it: the other way round a power cut could leave the old one with a part of what it had. */
 static organ_status settle_name(const organ_publish *publish, const char *former, bool removes, organ_error *error)
 {
     const int fault = sync_folder(publish->parent);
+    if (removes)
+        mark_former(former);
     if (removes && organ_remove_tree(former))
         return organ_fail_errno(error, errno, "%.300s is whole and has its name, but what had it before cannot be removed from %.300s",
                                 publish->final, former);
@@ -392,19 +420,24 @@ organ_status organ_publish_commit(organ_publish *publish, const char *journal, o
 {
     naming_plan plan = {0};
     int fault = sync_names(publish);
-    if (fault ? fail_names(publish, fault, error) : plan_name(publish, NULL, publish->final, &plan, error)) {
+    if (fault ? fail_names(publish, fault, error)
+              : plan_name(publish, NULL, publish->final, journal ? publish->note : NULL, &plan, error)) {
         free_plan(&plan);
         return error->status;
     }
     organ_naming naming = ORGAN_NAME_REFUSED;
-    if (remove_journal(publish, journal, error) == ORGAN_OK && remove_mark(publish, error) == ORGAN_OK) {
+    if (note_whole(publish, NULL, journal, error) == ORGAN_OK && remove_mark(publish, error) == ORGAN_OK) {
         fault = sync_names(publish); /* what has the name never has the mark, nor a journal: they are gone for good before */
         if (publish->empty)
             rmdir(publish->final); /* fails where somebody has put something into it */
         naming = give_name(publish, &plan, error);
     }
     free_plan(&plan);
-    if (error->status || settle_name(publish, publish->partial, naming == ORGAN_NAME_GIVEN_ANEW, error))
+    if (!error->status)
+        settle_name(publish, publish->partial, naming == ORGAN_NAME_GIVEN_ANEW, error);
+    if (publish->stage != ORGAN_OUTPUT_GROWING)
+        end_note(publish, journal, error);
+    if (error->status)
         return error->status;
     return fault ? fail_unsynchronised(publish, publish->final, fault, error) : ORGAN_OK;
 }
@@ -425,9 +458,9 @@ organ_status organ_publish_commit_files(organ_publish *publish, const char *cons
     if (fault)
         fail_names(publish, fault, error);
     for (; !error->status && names[count]; count++)
-        plan_name(publish, names[count], count == 0 ? publish->final : NULL, &plans[count], error);
+        plan_name(publish, names[count], count == 0 ? publish->final : NULL, NULL, &plans[count], error);
     if (!error->status)
-        remove_journal(publish, journal, error); /* what is whole is not to be taken for an unfinished run */
+        note_whole(publish, names, journal, error); /* what is whole is not to be taken for an unfinished run */
     if (!error->status)
         remove_mark(publish, error);
     if (!error->status && publish->empty)
@@ -436,13 +469,26 @@ organ_status organ_publish_commit_files(organ_publish *publish, const char *cons
         commit_file(publish, &plans[k], error);
     for (size_t k = 0; k < count; k++)
         free_plan(&plans[k]);
-    return error->status ? error->status : settle_name(publish, publish->partial, true, error);
+    if (!error->status)
+        settle_name(publish, publish->partial, true, error);
+    if (publish->stage != ORGAN_OUTPUT_GROWING)
+        end_note(publish, journal, error);
+    return error->status;
+}
+
+organ_status organ_publish_keep(organ_publish *publish, const char *journal, organ_error *error)
+{
+    *error = (organ_error){0};
+    if (move_journal(publish, journal, false, error) == ORGAN_OK && remove_journal_folder(publish, error) == ORGAN_OK &&
+        remove_mark(publish, error) == ORGAN_OK)
+        fail_kept(publish, error);
+    return error->status;
 }
 
 void organ_publish_abandon(organ_publish *publish)
 {
-    if (publish->lock >= 0 && publish->stage == ORGAN_OUTPUT_GROWING)
-        organ_remove_tree(publish->partial);
+    if (publish->lock >= 0 && publish->stage == ORGAN_OUTPUT_GROWING && organ_remove_tree(publish->partial) == 0)
+        unlink(publish->note);
 }
 
 void organ_publish_end(organ_publish *publish)
@@ -452,5 +498,6 @@ void organ_publish_end(organ_publish *publish)
     free(publish->final);
     free(publish->partial);
     free(publish->parent);
+    free(publish->note);
     *publish = (organ_publish){.lock = -1};
 }

@@ -4,11 +4,11 @@
 #ifndef ORGAN_PUBLISH_H
 #define ORGAN_PUBLISH_H
 
-#include "formats/base/status.h"
+#include "orchestrator/stream/naming_note.h"
 
 #include <stdbool.h>
 
-#define ORGAN_PUBLISH_FILES 4 /* a model in a single file, and its reports */
+#define ORGAN_PUBLISH_FILES ORGAN_NAMING_MOST /* a model in a single file, and its reports */
 
 /* How far an output has come. */
 typedef enum organ_publish_stage {
@@ -20,9 +20,11 @@ typedef enum organ_publish_stage {
 typedef struct organ_publish {
     char *final;      /* where the output will be, without trailing slashes */
     char *partial;    /* where it grows */
+    char *note;       /* naming_note.h */
     char *parent;     /* directory of both */
     int lock;         /* of the partial directory: one writer at a time */
     bool resumed;     /* the partial directory was there before and is continued */
+    bool whole;       /* and was finished, but for its name */
     bool force;       /* what has the name may be replaced if organ_check_replaceable lets it go */
     const char *like; /* for organ_check_replaceable; the caller's */
     bool empty;       /* there was an empty directory at `final`: it may go */
@@ -30,11 +32,19 @@ typedef struct organ_publish {
     size_t writers; /* processes that write the output together; 0: one */
 } organ_publish;
 
-/* Makes or takes over the partial directory and locks it. `final` may be an empty directory. ORGAN_USAGE where `final` exists and is not
- * empty (unless `force`, and organ_check_replaceable lets go what is there, with the same `like`), where an unfinished run is found
- * (unless `resume` continues it or `force` starts over), where a finished one is kept that could not get this name, or another process
- * writes it; ORGAN_IO where it cannot be made. */
-organ_status organ_publish_begin(const char *final, const char *like, bool resume, bool force, organ_publish *publish, organ_error *error);
+/* Makes or takes over the partial directory and locks it. Where an earlier run was killed when all was written, what that run left is
+ * continued also without `resume`, to get its name; without a journal it is begun again. `final` may be an empty directory. ORGAN_USAGE
+ * where `final` exists and is not empty (unless `force`, and organ_check_replaceable lets go what is there, with the same `like`), where an
+ * unfinished run is found (unless `resume` continues it or `force` starts over), where a finished one is kept that could not get this name,
+ * or another process writes it; ORGAN_IO where it cannot be made. */
+typedef struct organ_publish_way {
+    bool resume, force;
+    bool journal; /* the caller can go on with what has a journal */
+} organ_publish_way;
+organ_status organ_publish_begin(const char *final, const char *like, organ_publish_way way, organ_publish *publish, organ_error *error);
+
+/* Sets the paths of *publish, which is zeroed but for its lock, -1: `final` from `path` as the user wrote it, and those beside it. */
+organ_status organ_publish_split(const char *path, organ_publish *publish, organ_error *error);
 
 /* For another process that writes into what this one has begun: `token`, any text, is kept with what grows. */
 organ_status organ_publish_invite(const organ_publish *publish, const char *token, organ_error *error);
@@ -45,7 +55,8 @@ organ_status organ_publish_attend(const char *final, const char *token, organ_pu
 organ_status organ_publish_sign(const organ_publish *publish, size_t rank, organ_error *error);
 organ_status organ_publish_verify(const organ_publish *publish, size_t count, organ_error *error);
 
-/* ORGAN_USAGE if organ_publish_begin would refuse `final` because of what is there. Makes nothing. */
+/* ORGAN_USAGE if organ_publish_begin would refuse `final` because of what is there. Writes nothing, but finishes the naming of an output
+ * that had got its name when its run was killed (organ_naming_settle). */
 organ_status organ_publish_check(const char *final, const char *like, bool force, organ_error *error);
 
 /* Removes what an earlier run has finished for `final` without getting that name, for who can make it again. What is unfinished stays.
@@ -66,6 +77,10 @@ organ_status organ_publish_commit(organ_publish *publish, const char *journal, o
  * were synchronised before, gets its name, the first one `final`, the others theirs beside it; then the partial directory is removed.
  * `journal` as above. */
 organ_status organ_publish_commit_files(organ_publish *publish, const char *const *names, const char *journal, organ_error *error);
+
+/* After organ_publish_begin has found a finished output (publish->whole) that is of another run: it stays as it was found. ORGAN_USAGE says
+ * how to take it. */
+organ_status organ_publish_keep(organ_publish *publish, const char *journal, organ_error *error);
 
 /* Removes what has grown so far, unless it is whole. */
 void organ_publish_abandon(organ_publish *publish);

@@ -28,9 +28,12 @@ for attempt in 1 2 3; do
     judge "the thesis is lost" test "$(cat o/thesis.txt)" = thesis
     judge "the finished work is not kept" test -f .o.organ-partial/organ/prune.json
     rm -r o
-    refused 2 "keeps a finished output" prune tiny-qwen2 -o ../area/o --quiet
-    refused 2 "keeps a finished output" prune tiny-qwen2 -o o --force --quiet
-    refused 2 "keeps a finished output" prune tiny-qwen2 -o o --resume --quiet
+    ends 2 prune tiny-qwen2 -o ../area/o --quiet
+    says "keeps a finished output"
+    ends 2 prune tiny-qwen2 -o o --force --quiet
+    says "keeps a finished output"
+    ends 2 prune tiny-qwen2 -o o --resume --quiet
+    says "keeps a finished output"
     mkdir o
     take
     judge "nothing was taken" test -f o-2/organ/prune.json
@@ -43,7 +46,16 @@ race put_file 4 purify one.safetensors -o o.safetensors --method haar --threads 
 judge "the file is lost" test "$(cat o.safetensors)" = thesis
 take
 ends 0 inspect o-2.safetensors
-rm -r .o.safetensors.organ-partial o.safetensors o-2.safetensors
+rm -r .o.safetensors.organ-* o.safetensors o-2.safetensors
+# Once the name is free, the same command gives it to what was kept.
+race put_thesis 4 prune tiny-qwen2 -o o --iterations 200
+rm -r o
+cp -r .o.organ-partial kept
+ends 0 prune tiny-qwen2 -o o --iterations 200
+says "continuing: 28 of 28 tensors are done and intact"
+judge "not what was kept" diff -r -x organ kept o
+judge "something hidden was left behind" test -z "$(find . -name '.?*')"
+rm -r o kept
 # An empty directory was there and was filled: the same. One that stays empty is filled.
 mkdir o
 race put_thesis 4 prune tiny-qwen2 -o o --iterations 200

@@ -4,6 +4,7 @@
  * SIGSYS (seccomp), which makes those that do not fail itself. What lies in the system's own directories is left alone, and so is stderr.
  *
  *   ORGAN_FAULT_DONOR=NAME  what is read of WORK/NAME fails, and nothing else: see the kinds of `donor`
+ *   ORGAN_FAULT_KILLS=1     the events are the calls that change files, and the process is killed before the one that is chosen
  *   ORGAN_FAULT_LOG=FILE    notes what changes files: tests/faults/power_log.h
  *
  * The path of the first call that fails is written into DIRECTORY/failed. */
@@ -28,13 +29,29 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-enum kind { INPUT_OUTPUT, NO_SPACE, NO_QUOTA, INTERRUPTED, SHORT, GONE, FULL, TRUNCATED, REPLACED, APPENDED, DONOR_GONE };
+enum kind {
+    INPUT_OUTPUT,
+    NO_SPACE,
+    NO_QUOTA,
+    INTERRUPTED,
+    SHORT,
+    GONE,
+    FULL,
+    TRUNCATED,
+    REPLACED,
+    APPENDED,
+    DONOR_GONE,
+    KILLED,
+    KILLED_THEN_FORCED,
+    KILLED_THEN_RESUMED
+};
 
 #define BIT(kind) (1u << (kind))
 #define FAILS     (BIT(INPUT_OUTPUT) | BIT(GONE))
 #define GROWS     (FAILS | BIT(NO_SPACE) | BIT(NO_QUOTA) | BIT(FULL))
 #define WAITS     BIT(INTERRUPTED)
 #define PARTS     (BIT(INTERRUPTED) | BIT(SHORT))
+#define KILLS     (BIT(KILLED) | BIT(KILLED_THEN_FORCED) | BIT(KILLED_THEN_RESUMED)) /* what is run then is of no concern here */
 #define DONOR     (BIT(TRUNCATED) | BIT(REPLACED) | BIT(APPENDED) | BIT(DONOR_GONE))
 
 const unsigned preload_lasting = BIT(GONE) | BIT(FULL) | BIT(DONOR_GONE);
@@ -79,7 +96,7 @@ enum { ROWS = sizeof rows / sizeof *rows };
 
 static char donor[4096]; /* as an absolute path; empty: none */
 static char gone[4096];  /* the file of the donor that fails from now on */
-static bool told;
+static bool told, kills;
 
 /* ---- calls of this library, which the filter lets pass ---- */
 
@@ -136,7 +153,7 @@ static bool is_below(const char *path, const char *folder)
 static bool is_meant(const char *path, const struct row *row)
 {
     static const char *const apart[] = {"/proc", "/sys", "/dev", "/etc", "/usr", "/lib", "/run", "/var/lib", "/memfd:"};
-    for (size_t k = 0; k < sizeof apart / sizeof *apart; k++)
+    for (size_t k = 0; k < sizeof apart / sizeof *apart && !is_below(path, "/dev/shm"); k++)
         if (is_below(path, apart[k]) || strncmp(path, "/memfd:", 7) == 0)
             return false;
     return !*donor || (row->reads && is_below(path, donor) && strcmp(path, donor) != 0);
@@ -149,10 +166,22 @@ static bool path_of(const call *c, const struct row *row, char path[CALLS_PATH])
     return calls_path(row->folder < 0 ? AT_FDCWD : c->a[row->folder], (const char *)c->a[row->path], path);
 }
 
+/* Whether a call that is made well changes what is on the disk, or makes it last. */
+static bool changes_files(const call *c, const struct row *row)
+{
+    if (row->path >= 0 && row->reads)
+        return (c->number == SYS_openat ? c->a[2] : c->a[1]) & (O_CREAT | O_TRUNC);
+    if (row->reads || c->number == SYS_close || (row->file == 0 && c->a[0] == STDOUT_FILENO))
+        return false;
+    return c->number != SYS_ioctl || c->a[1] == FICLONE;
+}
+
 /* What else is to be known of a call: a file that is opened for writing can lack room, other ioctls are none of ours. */
 static unsigned kinds_of(const call *c, const struct row *row)
 {
     const long flags = c->number == SYS_openat ? c->a[2] : c->a[1];
+    if (kills)
+        return changes_files(c, row) ? KILLS : 0;
     if (*donor)
         return DONOR;
     if (row->path >= 0 && row->reads && (flags & O_CREAT))
@@ -236,6 +265,8 @@ static long make_part(const call *c, int bytes)
 
 static long fail(const call *c, const struct row *row, int kind, const char *path)
 {
+    if (kind >= KILLED)
+        calls_raw(SYS_kill, getpid(), SIGKILL, 0);
     static const int reasons[] = {EIO, ENOSPC, EDQUOT, EINTR, 0, EIO, ENOSPC};
     tell(path);
     if (kind == SHORT)
@@ -318,6 +349,7 @@ void preload_begin(void)
         abort();
     if (name)
         strcat(strcat(donor, "/"), name);
+    kills = getenv("ORGAN_FAULT_KILLS") != NULL;
     power_begin(getenv("ORGAN_FAULT_LOG"));
     if (sigaction(SIGSYS, &action, NULL))
         abort();

@@ -196,7 +196,7 @@ static bool goes_on_from(const sweep *s, const char *directory, bool told, char 
     if (torn)
         snprintf(text, TEXT, "leaves '%.255s', which is not whole", torn);
     o->directory = directory;
-    const int status = torn ? 0 : run_there(s, directory, -1, 0, s->resumable);
+    const int status = torn ? 0 : run_there(s, directory, -1, 0, s->resumable ? RESUME : NO_OPTION);
     if (!torn) {
         find_outcome(s, o, status);
         pass_over_drafts(&o->left);
@@ -211,6 +211,28 @@ static bool goes_on_from(const sweep *s, const char *directory, bool told, char 
 }
 
 bool goes_on(const sweep *s, const char *directory, char text[LEAVINGS_TEXT]) { return goes_on_from(s, directory, false, text); }
+
+bool finishes(const sweep *s, const char *directory, int kind, char text[LEAVINGS_TEXT])
+{
+    outcome *const o = calloc(1, sizeof *o);
+    if (!o)
+        give_up("memory");
+    o->directory = directory;
+    int status = run_there(s, directory, -1, 0, kind == KILLED_THEN_FORCED ? FORCE : kind == KILLED_THEN_RESUMED ? RESUME : NO_OPTION);
+    find_outcome(s, o, status);
+    if (kind == KILLED && o->code == 2 && strstr(o->said, "--resume continues")) {
+        free(o->said);
+        status = run_there(s, directory, -1, 0, RESUME);
+        find_outcome(s, o, status);
+    }
+    const bool ends = o->code == s->ends || (kind != KILLED_THEN_FORCED && o->code == 2 && strstr(o->said, "exists; --force replaces it"));
+    if (WIFSIGNALED(status) || !ends || !o->same)
+        snprintf(text, TEXT, "the next run ends with %d and %s%.255s: %.900s", o->code,
+                 o->same ? "what is right" : "not what is right: ", o->same || !o->odd ? "" : o->odd, message_in(o->said));
+    free(o->said);
+    free(o);
+    return *text == '\0';
+}
 
 /* Whether the message has a word of the path that failed, or of the file of standard output. */
 static bool names_file(const char *directory, const char *said)
@@ -267,7 +289,7 @@ static int run_anew(const sweep *s, const outcome *o, leavings *made)
     snprintf(command, sizeof command, "find '%s/work' -mindepth 1 -maxdepth 1 ! -name '%s' -exec rm -rf {} +", o->directory, s->donor);
     if (system(command))
         give_up(command);
-    const int status = run_there(s, o->directory, -1, 0, false);
+    const int status = run_there(s, o->directory, -1, 0, NO_OPTION);
     look_at_work(s, o->directory, made);
     return status;
 }
@@ -338,7 +360,7 @@ static bool goes_on_with_donor(const sweep *s, const outcome *o)
     leavings *const next = calloc(2, sizeof *next);
     if (!next)
         give_up("memory");
-    const int status = run_there(s, o->directory, -1, 0, false);
+    const int status = run_there(s, o->directory, -1, 0, NO_OPTION);
     look_at_work(s, o->directory, &next[0]);
     bool same = run_anew(s, o, &next[1]) == status && is_within(&next[1], &next[0], &odd);
     for (size_t k = 0; k < next[0].count && same; k++)

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const char *const whats[] = {"memory", "disk", "donor", "power"};
+static const char *const whats[] = {"memory", "disk", "donor", "power", "kills"};
 /* The kinds of fail_calls.c. */
 static const char *const faults[] = {"EIO",
                                      "ENOSPC",
@@ -28,7 +29,10 @@ static const char *const faults[] = {"EIO",
                                      "truncated",
                                      "replaced",
                                      "appended",
-                                     "EIO of it from there on"};
+                                     "EIO of it from there on",
+                                     "killed",
+                                     "killed, then with --force",
+                                     "killed, then with --resume"};
 
 static int remove_one(const char *path, const struct stat *info, int type, struct FTW *where)
 {
@@ -66,7 +70,7 @@ static void make_work(const sweep *s, const char *directory, const pick *p)
 static bool set_variables(const sweep *s, const char *variable, const char *value)
 {
     return setenv(variable, value, 1) == 0 && (s->what != DONOR || setenv("ORGAN_FAULT_DONOR", s->donor, 1) == 0) &&
-           setenv("LD_PRELOAD", s->preload, 1) == 0;
+           (s->what != KILLS || setenv("ORGAN_FAULT_KILLS", "1", 1) == 0) && setenv("LD_PRELOAD", s->preload, 1) == 0;
 }
 
 /* Runs the command in DIRECTORY/work, with what it prints in DIRECTORY/out and DIRECTORY/err, and with its events noted in the file; its
@@ -114,10 +118,10 @@ static void begin_server(sweep *s)
 }
 
 /* The same with that event failing. */
-int run_there(const sweep *s, const char *directory, long at, int kind, bool resumes)
+int run_there(const sweep *s, const char *directory, long at, int kind, enum option option)
 {
     int status;
-    fprintf(s->ask, "%ld %d %d %d %s\n", at, kind, resumes, SECONDS, directory);
+    fprintf(s->ask, "%ld %d %d %d %s\n", at, kind, (int)option, SECONDS, directory);
     if (fflush(s->ask) || fscanf(s->answer, "%d", &status) != 1)
         give_up("the command that is to begin again and again");
     return status;
@@ -147,7 +151,7 @@ static void list_picks(sweep *s, const uint64_t *map)
         give_up("memory");
     for (long k = 0; k < s->events; k++)
         for (int kind = 0; kind < KINDS; kind++)
-            if (map[k + 1] >> kind & 1)
+            if (map[k + 1] >> kind & 1 && !(kind == KILLED_THEN_FORCED && s->forced) && !(kind == KILLED_THEN_RESUMED && !s->resumable))
                 s->picks[s->picked++] = (pick){k, kind, map[k + 1] & REMOVES, map[k + 1]};
 }
 
@@ -163,9 +167,23 @@ static void pick_paths(sweep *s)
     qsort(s->picks, (size_t)s->picked, sizeof *s->picks, by_place);
 }
 
-/* all, paths, or COUNT:TURN, which are so many of the paths, others with each turn. */
+/* The last events. */
+static void pick_last(sweep *s, long count)
+{
+    long picked = 0;
+    for (long k = 0; k < s->picked; k++)
+        if (s->picks[k].at >= s->events - count)
+            s->picks[picked++] = s->picks[k];
+    s->picked = s->paths = picked;
+}
+
+/* all, paths, last:COUNT, or COUNT:TURN, which are so many of the paths, others with each turn. */
 static void choose(sweep *s)
 {
+    if (strncmp(s->runs, "last:", 5) == 0) {
+        pick_last(s, strtol(s->runs + 5, NULL, 10));
+        return;
+    }
     char *end;
     const long some = strtol(s->runs, &end, 10), turn = *end == ':' ? strtol(end + 1, NULL, 10) : 0;
     if (strcmp(s->runs, "all") != 0 && s->what != POWER)
@@ -253,6 +271,15 @@ static const char *called(const sweep *s, const pick *p, char text[128])
     return text;
 }
 
+/* Another order of threads may have fewer calls. */
+static bool is_killed(int status, char text[TEXT])
+{
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+        return true;
+    snprintf(text, TEXT, "was not killed: %d", status);
+    return false;
+}
+
 /* Every jobs-th run; how many were wrong. Each fault is printed as soon as it is known. */
 static long runs_of(sweep *s, long job)
 {
@@ -268,8 +295,11 @@ static long runs_of(sweep *s, long job)
         text[0] = '\0';
         if (s->what == POWER)
             fault = goes_on(s, directory, text) ? NULL : text;
+        else if (s->what == KILLS)
+            fault =
+                is_killed(run_there(s, directory, p->at, p->kind, NO_OPTION), text) && finishes(s, directory, p->kind, text) ? NULL : text;
         else
-            fault = fault_of(s, directory, run_there(s, directory, p->at, p->kind, false), p, text);
+            fault = fault_of(s, directory, run_there(s, directory, p->at, p->kind, NO_OPTION), p, text);
         if (!fault)
             continue;
         printf("%s: %s\n", called(s, p, name), fault);
@@ -308,8 +338,9 @@ static long sweep_all(sweep *s)
 
 static int usage(void)
 {
-    fputs("usage: fault_sweep memory|disk|donor|power PRELOAD DIRECTORY all|paths|COUNT:TURN JOBS [--resumable|--keeps|--again] [--each] "
-          "[--tells] [--finds]\n"
+    fputs("usage: fault_sweep memory|disk|donor|power|kills PRELOAD DIRECTORY all|paths|last:COUNT|COUNT:TURN JOBS "
+          "[--resumable|--keeps|--again] [--each] "
+          "[--tells] [--finds] [--forced]\n"
           "                   [--from BEGIN] [--donor NAME] -- COMMAND ...\n"
           "DIRECTORY must not exist; the command is run in a directory below it, which is empty or a copy of BEGIN.\n",
           stderr);
@@ -324,6 +355,7 @@ static int read_options(sweep *s, int argc, char **argv)
         s->keeps = s->keeps || strcmp(argv[at], "--keeps") == 0;
         s->again = s->again || strcmp(argv[at], "--again") == 0;
         s->each = s->each || strcmp(argv[at], "--each") == 0;
+        s->forced = s->forced || strcmp(argv[at], "--forced") == 0;
         s->tells = s->tells || strcmp(argv[at], "--tells") == 0;
         if (strcmp(argv[at], "--finds") == 0)
             s->ends = 1;
@@ -341,7 +373,7 @@ int main(int argc, char **argv)
     if (argc < 8)
         return usage();
     s = (sweep){.preload = argv[2], .area = argv[3], .runs = argv[4], .jobs = strtol(argv[5], NULL, 10)};
-    while (s.what < POWER && strcmp(whats[s.what], argv[1]) != 0)
+    while (s.what < KILLS && strcmp(whats[s.what], argv[1]) != 0)
         s.what++;
     const int at = read_options(&s, argc, argv);
     if (s.jobs < 1 || at >= argc || strcmp(whats[s.what], argv[1]) != 0 || (s.what == DONOR && !s.donor))

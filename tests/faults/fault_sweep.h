@@ -10,7 +10,9 @@
 
 enum { TEXT = LEAVINGS_TEXT, SECONDS = 120, KINDS = 15, REMOVES = 0x8000 };
 
-enum what { MEMORY, DISK, DONOR, POWER };
+enum what { MEMORY, DISK, DONOR, POWER, KILLS };
+enum option { NO_OPTION, RESUME, FORCE };                      /* said beside the words of the command */
+enum { KILLED = 11, KILLED_THEN_FORCED, KILLED_THEN_RESUMED }; /* kinds of fail_calls.c */
 
 /* One run: which event fails, and how. Of the power: how many records are left, and the seed. */
 typedef struct pick {
@@ -25,6 +27,7 @@ typedef struct sweep {
     enum what what;
     const char *donor; /* the entry of the directory that the faults of the donor are about */
     long jobs;
+    bool forced;           /* the command has --force, or takes none */
     bool resumable, keeps; /* what is done may stay: the next run goes on, if it is asked to; the next run goes on by itself */
     bool again;            /* what is done may stay: the same command, run again, makes the rest of it */
     bool each;             /* the output is documents, each of them whole by itself */
@@ -42,7 +45,7 @@ typedef struct sweep {
 } sweep;
 
 /* Runs the command in DIRECTORY/work with that event failing (-1: none), or as the run that goes on; its status as wait() gives it. */
-int run_there(const sweep *s, const char *directory, long at, int kind, bool resumes);
+int run_there(const sweep *s, const char *directory, long at, int kind, enum option option);
 
 void look_at_work(const sweep *s, const char *directory, leavings *found);
 
@@ -51,5 +54,8 @@ const char *fault_of(const sweep *s, const char *directory, int status, const pi
 /* Whether what is left holds nothing under its name that is not whole, and the same command, or the one with --resume, makes what is right
  * of it, now that nothing fails. What is whole already it refuses to replace. Else `text` says what is wrong. */
 bool goes_on(const sweep *s, const char *directory, char text[LEAVINGS_TEXT]);
+/* The same after a kill, and nothing else is left: by the same command, with --resume where that asks for it or the kind says so, or with
+ * --force. */
+bool finishes(const sweep *s, const char *directory, int kind, char text[LEAVINGS_TEXT]);
 
 #endif

@@ -91,21 +91,21 @@ static void enter(unsigned seconds)
     alarm(seconds);
 }
 
-/* Reads from standard input which event fails, -1 for none, in which way, whether --resume is said as well, the seconds it may take, and a
+/* Reads from standard input which event fails, -1 for none, in which way, the option that is said as well, the seconds it may take, and a
  * directory; begins main in a child, in DIRECTORY/work with its output in DIRECTORY/out and DIRECTORY/err, and writes how it ended, as
- * wait() gives it, to standard output. Returns in the child: whether --resume is said. */
-static bool serve(void)
+ * wait() gives it, to standard output. Returns in the child: the option, 0 for none, 1 for --resume, 2 for --force. */
+static int serve(void)
 {
     char line[sizeof directory + 64];
     unsigned seconds;
-    int resumes;
+    int option;
     while (fgets(line, sizeof line, stdin) &&
-           sscanf(line, "%ld %d %d %u %4095[^\n]", &fails_at, &kind, &resumes, &seconds, directory) == 5) {
+           sscanf(line, "%ld %d %d %u %4095[^\n]", &fails_at, &kind, &option, &seconds, directory) == 5) {
         int status = 0;
         const pid_t child = fork();
         if (child == 0) {
             enter(seconds);
-            return resumes;
+            return option;
         }
         if (child < 0 || waitpid(child, &status, 0) != child)
             abort();
@@ -123,7 +123,7 @@ static long number_of(const char *name, long otherwise)
 
 static int counted_main(int argc, char **argv, char **environment)
 {
-    static char resume[] = "--resume";
+    static char resume[] = "--resume", force[] = "--force";
     char *words[MOST_WORDS + 2] = {NULL};
     const char *const path = getenv("ORGAN_FAULT_MAP");
     void *calls[MOST_CALLS];
@@ -136,8 +136,9 @@ static int counted_main(int argc, char **argv, char **environment)
     if (argc > MOST_WORDS)
         abort();
     memcpy(words, argv, (size_t)argc * sizeof *argv);
-    if (getenv("ORGAN_FAULT_SERVE") && serve())
-        words[argc++] = resume;
+    const int option = getenv("ORGAN_FAULT_SERVE") ? serve() : 0;
+    if (option)
+        words[argc++] = option == 1 ? resume : force;
     preload_begin();
     atomic_store(&counting, true);
     const int status = real_main(argc, words, environment);

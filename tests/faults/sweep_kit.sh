@@ -39,6 +39,11 @@ verb() {
         report) words=(report "$area/prune.json" -o p.html) ;;
         tokenize) words=(tokenize "$model" --text "$area/text") ;;
         prune) words=(prune "$q" "${t1[@]}" -o p) ;;
+        quantize-gguf-force) words=(quantize "$moe" "${t1[@]}" --scheme q4_0 -o q.gguf --force) ;;
+        lora-sanitize-force) words=(lora sanitize "$adapter" "${t1[@]}" -o l --force) ;;
+        dequantize-file) words=(dequantize "$area/q8.gguf" "${t1[@]}" -o d.gguf) ;;
+        purify-parts) words=(purify "$parts" --type organ --method haar "${t1[@]}" -o p) ;;
+        perplexity-reports) words=(perplexity "$model" --text "$area/text" "${t1[@]}" -o e) ;;
         prune-force) words=(prune "$q" "${t1[@]}" -o p --force) ;;
         purify) words=(purify "$q" --type all --method haar "${t1[@]}" -o p) ;;
         width) words=(width "$model" "${t1[@]}" -o w --ffn 50% --heads 1 --calibration "$area/longer" --samples 2 --context 32) ;;
@@ -88,11 +93,13 @@ sweep() {
     [[ $name == measure-delete ]] && leaves+=(--again) # a shard that was measured is gone; what was measured of it is written down
     [[ $name == evaluate ]] && leaves+=(--tells)
     [[ $name == untrusted ]] && leaves+=(--finds)
+    [[ " ${words[*]} " == *" --force "* ]] && leaves+=(--forced)
+    case $name in measure* | autopsy | fleet | audit | report | inspect-html) leaves+=(--forced) ;; esac
     [[ -n $begin ]] && leaves+=(--from "$begin")
     [[ $name == fleet ]] && leaves+=(--keeps) # the next run takes what is done from it
-    [[ -n $asan && $count != paths ]] && count=$((count / 8 + 1))
+    [[ -n $asan && $count != paths && $count != last:* ]] && count=$((count / 8 + 1))
     [[ -n $asan && $count == paths ]] && count=8
-    [[ $count == paths ]] || count=$count:${FAULT_TURN:-0}
+    [[ $count == paths || $count == last:* ]] || count=$count:${FAULT_TURN:-0}
     here="organ ${words[*]}"
     (
         [[ -n $asan && $what != memory ]] && export ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0

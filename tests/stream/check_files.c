@@ -216,33 +216,38 @@ END_TEST
 static organ_status publish(const char *path, bool resume, bool force, organ_publish *p, organ_error *error)
 {
     *error = (organ_error){0};
-    return organ_publish_begin(path, NULL, resume, force, p, error);
+    return organ_publish_begin(path, NULL, (organ_publish_way){.resume = resume, .force = force, .journal = resume}, p, error);
 }
 
 START_TEST(publishing_is_all_or_nothing)
 {
     organ_publish p;
     organ_error error;
+    const char *const report = "{\"schema\": \"organ.prune/1\"}\n";
     const char *out = scratch_path("out"), *partial = scratch_path(".out.organ-partial");
     ck_assert_int_eq(publish(scratch_path("out/"), false, false, &p, &error), ORGAN_OK);
     ck_assert_str_eq(p.final, out);
     ck_assert(exists(partial) && !exists(out));
-    spill(scratch_path(".out.organ-partial/file.gguf"), "GGUF", 4);
+    spill(scratch_path(".out.organ-partial/file.json"), report, strlen(report));
     ck_assert_int_eq(organ_publish_commit(&p, NULL, &error), ORGAN_OK);
     organ_publish_end(&p);
-    ck_assert(exists(scratch_path("out/file.gguf")) && !exists(partial));
+    ck_assert(exists(scratch_path("out/file.json")) && !exists(partial));
 
     ck_assert_int_eq(publish(out, false, false, &p, &error), ORGAN_USAGE);
     ck_assert_ptr_nonnull(strstr(error.message, "--force"));
     organ_publish_end(&p);
-    ck_assert(exists(scratch_path("out/file.gguf")) && !exists(partial));
+    ck_assert(exists(scratch_path("out/file.json")) && !exists(partial));
 
     ck_assert_int_eq(publish(out, false, true, &p, &error), ORGAN_OK);
     spill(scratch_path(".out.organ-partial/second"), "2", 1);
-    ck_assert(exists(scratch_path("out/file.gguf")));
+    ck_assert(exists(scratch_path("out/file.json")));
     ck_assert_int_eq(organ_publish_commit(&p, NULL, &error), ORGAN_OK);
     organ_publish_end(&p);
-    ck_assert(exists(scratch_path("out/second")) && !exists(scratch_path("out/file.gguf")) && !exists(partial));
+    ck_assert(exists(scratch_path("out/second")) && !exists(scratch_path("out/file.json")) && !exists(partial));
+    ck_assert(!exists(scratch_path(".out.organ-finished")));
+    ck_assert_int_eq(publish(out, false, true, &p, &error), ORGAN_USAGE);
+    ck_assert_ptr_nonnull(strstr(error.message, "'second'"));
+    organ_publish_end(&p);
 
     ck_assert_int_eq(mkdir(scratch_path("empty"), 0777), 0);
     ck_assert_int_eq(publish(scratch_path("empty"), false, false, &p, &error), ORGAN_OK);

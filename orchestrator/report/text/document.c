@@ -163,7 +163,7 @@ static organ_status close_draft(draft *d, organ_status status, organ_error *erro
     int fault = 0;
     if (close(d->fd) && errno != EINTR && status == ORGAN_OK)
         status = organ_fail_errno(error, errno, "%s: cannot be written", d->path);
-    char *const command = status ? NULL : organ_take_command(d->temporary, d->path);
+    char *const command = status ? NULL : organ_take_command(d->temporary, d->path, NULL);
     if (status == ORGAN_OK && !command)
         status = organ_fail_errno(error, ENOMEM, "%s", d->path);
     const organ_naming naming =

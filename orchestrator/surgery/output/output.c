@@ -110,7 +110,8 @@ void organ_output_remove_report(const char *path)
 /* Without a journal nothing that is left of a killed run can be continued: it is always begun anew. */
 static organ_status grow(organ_output *output, bool resume, organ_error *error)
 {
-    organ_publish_begin(output->path, output->like, resume, !output->journal || output->force, &output->publish, error);
+    const organ_publish_way way = {.resume = resume, .force = !output->journal || output->force, .journal = output->journal};
+    organ_publish_begin(output->path, output->like, way, &output->publish, error);
     output->publish.force = output->force;
     return error->status;
 }

@@ -204,6 +204,8 @@ void organ_run_settle(organ_publish *publish, const organ_run_journal *journal, 
         organ_publish_abandon(publish);
         return;
     }
+    if (journal->refused && publish->whole)
+        organ_publish_keep(publish, ORGAN_JOURNAL_NAME, error);
     if (journal->refused)
         return; /* the message says what to do */
     const organ_error cause = *error;

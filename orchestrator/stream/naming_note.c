@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/stream/naming_note.h"
+
+#include "formats/base/file_calls.h"
+#include "formats/base/input_file.h"
+#include "formats/base/memory_watch.h"
+#include "formats/base/text_buffer.h"
+#include "formats/model/recognise.h"
+#include "orchestrator/machine/take_name.h"
+#include "orchestrator/stream/remove_tree.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LARGEST_NOTE ((size_t)1 << 30)
+
+static void read_line(const char *line, size_t length, organ_naming_note *note, bool *no_memory)
+{
+    json_error_t fault;
+    json_t *const json = organ_json_load(line, length, JSON_REJECT_DUPLICATES, &fault, no_memory);
+    const json_t *const nodes = json_object_get(json, "finished");
+    for (; note->count < json_array_size(nodes) && note->count < ORGAN_NAMING_MOST; note->count++)
+        note->nodes[note->count] = (uint64_t)json_integer_value(json_array_get(nodes, note->count));
+    note->there = note->count > 0;
+    note->force = json_is_true(json_object_get(json, "force"));
+    json_decref(json);
+}
+
+organ_status organ_naming_note_read(const char *path, organ_naming_note *note, organ_error *error)
+{
+    char *text = NULL;
+    size_t length = 0;
+    struct stat info;
+    bool no_memory = false;
+    *note = (organ_naming_note){.there = false};
+    if (lstat(path, &info) || !S_ISREG(info.st_mode))
+        return ORGAN_OK;
+    if (organ_input_load(path, path, LARGEST_NOTE, &text, &length, error))
+        return error->status;
+    const char *const end = length && text[length - 1] == '\n' ? text + length - 1 : NULL;
+    const char *const before = end ? memrchr(text, '\n', (size_t)(end - text)) : NULL, *const last = before ? before + 1 : text;
+    if (end)
+        read_line(last, (size_t)(end - last), note, &no_memory);
+    note->journal = note->there && before;
+    free(text);
+    return no_memory ? organ_fail_errno(error, ENOMEM, "%s: cannot be read", path) : ORGAN_OK;
+}
+
+int organ_naming_note_append(int at, const char *name, bool make, const organ_naming_note *note)
+{
+    char line[64 + ORGAN_NAMING_MOST * 24];
+    int length = snprintf(line, sizeof line, "{\"finished\":[");
+    for (size_t k = 0; k < note->count; k++)
+        length += snprintf(line + length, sizeof line - (size_t)length, "%s%" PRIu64, k ? "," : "", note->nodes[k]);
+    length += snprintf(line + length, sizeof line - (size_t)length, "],\"force\":%s}\n", note->force ? "true" : "false");
+    const int fd = organ_open_at(at, name, O_WRONLY | O_APPEND | O_NOFOLLOW | (make ? O_CREAT | O_TRUNC : 0), 0666);
+    if (fd < 0)
+        return errno;
+    const int fault = organ_write_all(fd, line, (size_t)length) || organ_sync_file(fd) ? errno : 0;
+    return close(fd) && errno != EINTR && !fault ? errno : fault;
+}
+
+/* ---- what a killed run left to do ---- */
+
+/* What had the name of an output stands at `path`: it goes, unless it has become something else, and is kept beside `final` then. */
+static organ_status remove_former(const char *path, const char *final, const char *like, organ_error *error)
+{
+    organ_error why = {0};
+    if (organ_check_replaceable(path, like, &why) == ORGAN_OK) {
+        if (organ_remove_tree(path))
+            organ_fail_errno(error, errno, "%.300s is whole and has its name, but what had it before cannot be removed from %.300s", final,
+                             path);
+        return error->status;
+    }
+    organ_keep_former(path, final, why.message, error);
+    return error->status;
+}
+
+static organ_status settle_directory(const organ_naming_place *p, organ_error *error)
+{
+    char *const mark = organ_format("%s/" ORGAN_GROWING_MARK, p->partial);
+    struct stat info;
+    if (!mark)
+        return organ_fail_memory(error, p->final);
+    const bool goes = lstat(mark, &info) == 0;
+    free(mark);
+    if (!goes)
+        return remove_former(p->partial, p->final, p->like, error);
+    if (organ_remove_tree(p->partial))
+        organ_fail_errno(error, errno, "%s: cannot be removed", p->partial);
+    return error->status;
+}
+
+static bool is_noted(const organ_naming_note *note, const struct stat *info)
+{
+    bool found = false;
+    for (size_t k = 0; k < note->count; k++)
+        found = found || note->nodes[k] == info->st_ino;
+    return found;
+}
+
+/* One file of the directory in which a model of one file has grown: a report that is to get its name, or what had one. */
+static organ_status settle_file(const organ_naming_place *p, const organ_naming_note *note, const char *name, organ_error *error)
+{
+    char *const grown = organ_format("%s/%s", p->partial, name), *const final = organ_format("%s/%s", p->parent, name);
+    char *const command = grown && final ? organ_take_command(grown, final, NULL) : NULL;
+    struct stat info;
+    int fault = 0;
+    if (!command) {
+        organ_fail_memory(error, p->final);
+    } else if (lstat(grown, &info) == 0 && S_ISREG(info.st_mode) && is_noted(note, &info)) {
+        const organ_giving_way way = note->force ? ORGAN_OUTPUTS_GIVE_WAY : ORGAN_NOTHING_GIVES_WAY;
+        const organ_naming naming = organ_give_name(grown, final, way, p->like, &fault, error);
+        if (naming == ORGAN_NAME_TAKEN || naming == ORGAN_NAME_REFUSED)
+            organ_fail_nameless(grown, final, command, naming, fault, error);
+        else if (naming == ORGAN_NAME_GIVEN_ANEW && organ_remove_tree(grown))
+            organ_fail_errno(error, errno, "%s: cannot be removed", grown);
+    } else {
+        remove_former(grown, final, p->like, error);
+    }
+    free(command);
+    free(grown);
+    free(final);
+    return error->status;
+}
+
+static int is_entry(const struct dirent *entry)
+{
+    return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 && strcmp(entry->d_name, ORGAN_GROWING_MARK) != 0;
+}
+
+static organ_status settle_files(const organ_naming_place *p, const organ_naming_note *note, organ_error *error)
+{
+    struct dirent **entries = NULL;
+    const int count = organ_list_folder(p->partial, &entries, is_entry, NULL);
+    if (count < 0)
+        organ_fail_errno(error, errno, "%s: cannot be listed", p->partial);
+    for (int k = 0; k < count; k++) {
+        if (!error->status)
+            settle_file(p, note, entries[k]->d_name, error);
+        free(entries[k]);
+    }
+    free(entries);
+    if (!error->status && organ_remove_tree(p->partial))
+        organ_fail_errno(error, errno, "%s: cannot be removed", p->partial);
+    return error->status;
+}
+
+/* Of a whole note; the output has its name. */
+static organ_status settle_named(const organ_naming_place *p, const organ_naming_note *note, const struct stat *final, organ_error *error)
+{
+    struct stat info;
+    if (lstat(p->partial, &info) == 0)
+        S_ISDIR(final->st_mode) ? settle_directory(p, error) : settle_files(p, note, error);
+    if (!error->status && unlink(p->note) && errno != ENOENT)
+        organ_fail_errno(error, errno, "%s: cannot be removed", p->note);
+    return error->status;
+}
+
+organ_status organ_naming_settle(const organ_naming_place *p, organ_error *error)
+{
+    organ_naming_note note;
+    struct stat info, final;
+    if (lstat(p->note, &info) || organ_naming_note_read(p->note, &note, error))
+        return error->status;
+    const bool grows = lstat(p->partial, &info) == 0, named = lstat(p->final, &final) == 0 && note.there && final.st_ino == note.nodes[0];
+    if (!grows && !named)
+        unlink(p->note); /* the output was taken from where it had grown */
+    if (!named)
+        return ORGAN_OK;
+    const int fd = grows ? organ_open(p->partial, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0) : -1;
+    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0)
+        settle_named(p, &note, &final, error);
+    if (fd >= 0)
+        close(fd);
+    return error->status;
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT
+ * Several processes that write one output. */
+#include "formats/base/file_calls.h"
+#include "formats/model/recognise.h"
+#include "orchestrator/stream/publish.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+organ_status organ_publish_invite(const organ_publish *publish, const char *token, organ_error *error)
+{
+    const size_t length = strlen(token);
+    const int fd = organ_open_at(publish->lock, ORGAN_GROWING_MARK, O_WRONLY | O_TRUNC | O_NOFOLLOW, 0);
+    if (fd < 0 || write(fd, token, length) != (ssize_t)length)
+        organ_fail_errno(error, errno, "%s/%s: cannot be written", publish->partial, ORGAN_GROWING_MARK);
+    if (fd >= 0)
+        close(fd);
+    return error->status;
+}
+
+organ_status organ_publish_attend(const char *final, const char *token, organ_publish *publish, organ_error *error)
+{
+    *publish = (organ_publish){.lock = -1};
+    if (organ_publish_split(final, publish, error))
+        return error->status;
+    char found[64] = "", *const path = organ_publish_path(publish, ORGAN_GROWING_MARK);
+    const int fd = path ? organ_open(path, O_RDONLY | O_NOFOLLOW, 0) : -1;
+    const ssize_t length = fd >= 0 ? read(fd, found, sizeof found - 1) : -1;
+    if (fd >= 0)
+        close(fd);
+    free(path);
+    if (length < 0 || strcmp(found, token) != 0)
+        return organ_fail(
+            error, ORGAN_IO,
+            "%s: what the first rank has begun to write in %s is not seen here: the output must lie on a file system that all "
+            "ranks share",
+            publish->final, publish->partial);
+    return ORGAN_OK;
+}
+
+/* Behind the token, which has less than SIGNS bytes, one behind the other: in the way in which ranges of an output lie in pages of a file.
+ */
+#define SIGNS ((off_t)64)
+#define SIGN  24
+
+static void make_sign(char sign[SIGN + 1], size_t rank) { snprintf(sign, SIGN + 1, "\nrank %0*zx", SIGN - 6, rank); }
+
+organ_status organ_publish_sign(const organ_publish *publish, size_t rank, organ_error *error)
+{
+    char sign[SIGN + 1], *const path = organ_publish_path(publish, ORGAN_GROWING_MARK);
+    const int fd = path ? organ_open(path, O_WRONLY | O_NOFOLLOW, 0) : -1;
+    make_sign(sign, rank);
+    errno = path ? errno : ENOMEM;
+    if (fd < 0 || pwrite(fd, sign, SIGN, SIGNS + (off_t)(rank * SIGN)) != SIGN || organ_sync_file(fd))
+        organ_fail_errno(error, errno, "%s/%s: cannot be written", publish->partial, ORGAN_GROWING_MARK);
+    if (fd >= 0 && close(fd) && errno != EINTR && !error->status)
+        organ_fail_errno(error, errno, "%s/%s: cannot be written", publish->partial, ORGAN_GROWING_MARK);
+    free(path);
+    return error->status;
+}
+
+organ_status organ_publish_verify(const organ_publish *publish, size_t count, organ_error *error)
+{
+    char sign[SIGN + 1], found[SIGN], *const path = organ_publish_path(publish, ORGAN_GROWING_MARK);
+    const int fd = path ? organ_open(path, O_RDONLY | O_NOFOLLOW, 0) : -1;
+    errno = path ? errno : ENOMEM;
+    if (fd < 0)
+        organ_fail_errno(error, errno, "%s/%s: cannot be read", publish->partial, ORGAN_GROWING_MARK);
+    for (size_t r = 0; r < count && !error->status; r++) {
+        make_sign(sign, r);
+        if (pread(fd, found, SIGN, SIGNS + (off_t)(r * SIGN)) != SIGN || memcmp(found, sign, SIGN) != 0)
+            organ_fail(error, ORGAN_IO,
+                       "%s: what rank %zu has written in %s is not seen here: the file system must show to each host what another one has "
+                       "written and closed, and keep apart what several write into one page",
+                       publish->final, r, publish->partial);
+    }
+    if (fd >= 0)
+        close(fd);
+    free(path);
+    return error->status;
+}

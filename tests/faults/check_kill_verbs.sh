@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# The process is killed before a call that changes files, of every verb that writes. The same command is run again, with --resume where it asks for
+# that, and once more each with --resume and with --force: the files must be those of a run that nobody killed, and nothing else may be left.
+#
+#   tests/faults/check_kill_verbs.sh           the last calls of some verbs; FAULT_RUNS=all, as `ninja test-kills` has it: all calls of all verbs.
+#                                              For FAULT_VERBS see sweep_kit.sh
+# No disk needs to see thousands of runs. A container may have some megabytes of /dev/shm.
+if [[ -w /dev/shm && $(($(stat -f -c '%a*%S' /dev/shm))) -ge $((1 << 30)) ]]; then export TMPDIR=/dev/shm; fi
+. "$(dirname "$0")/sweep_kit.sh"
+last=14
+# kills NAME: all calls, or the last ones of those verbs that `ninja test` takes.
+kills() {
+    [[ -z ${FAULT_RUNS:-} && -z ${FAULT_VERBS:-} && " prune prune-force quantize-gguf quantize-gguf-force extract lora-sanitize measure " != *" $1 "* ]] && return
+    sweep kills "last:$last" "$1"
+}
+
+prepare
+cat "$model-gguf/tiny-qwen2-Q8_0.gguf" >q8.gguf
+mkdir -p coming again again-gguf again-lora && cp -rL "$model" coming/m && chmod -R u+w coming && cp -r pruned again/p
+made again-gguf/q.gguf quantize "$moe" --scheme q8_0
+made again-lora/l lora sanitize "$adapter"
+
+for name in prune purify purify-parts width width-experts layers layers-named layers-heal experts quantize quantize-gguf dequantize dequantize-file \
+    extract assemble graft chimera lora-merge lora-extract lora-sanitize lora-resize measure autopsy audit report fleet orthogonality evaluate \
+    perplexity-reports; do
+    kills $name
+done
+begin=$area/again
+kills prune-force
+begin=$area/again-gguf
+kills quantize-gguf-force
+begin=$area/again-lora
+kills lora-sanitize-force
+begin=$area/coming
+kills measure-delete
+begin=
+finish
