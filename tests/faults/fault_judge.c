@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/faults/fault_sweep.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -212,13 +213,14 @@ static bool goes_on_from(const sweep *s, const char *directory, bool told, char 
 
 bool goes_on(const sweep *s, const char *directory, char text[LEAVINGS_TEXT]) { return goes_on_from(s, directory, false, text); }
 
-bool finishes(const sweep *s, const char *directory, int kind, char text[LEAVINGS_TEXT])
+bool finishes(const sweep *s, const char *directory, int status, int kind, char text[LEAVINGS_TEXT])
 {
     outcome *const o = calloc(1, sizeof *o);
     if (!o)
         give_up("memory");
     o->directory = directory;
-    int status = run_there(s, directory, -1, 0, kind == KILLED_THEN_FORCED ? FORCE : kind == KILLED_THEN_RESUMED ? RESUME : NO_OPTION);
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+        status = run_there(s, directory, -1, 0, kind == KILLED_THEN_FORCED ? FORCE : kind == KILLED_THEN_RESUMED ? RESUME : NO_OPTION);
     find_outcome(s, o, status);
     if (kind == KILLED && o->code == 2 && strstr(o->said, "--resume continues")) {
         free(o->said);

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -271,15 +270,6 @@ static const char *called(const sweep *s, const pick *p, char text[128])
     return text;
 }
 
-/* Another order of threads may have fewer calls. */
-static bool is_killed(int status, char text[TEXT])
-{
-    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
-        return true;
-    snprintf(text, TEXT, "was not killed: %d", status);
-    return false;
-}
-
 /* Every jobs-th run; how many were wrong. Each fault is printed as soon as it is known. */
 static long runs_of(sweep *s, long job)
 {
@@ -296,8 +286,7 @@ static long runs_of(sweep *s, long job)
         if (s->what == POWER)
             fault = goes_on(s, directory, text) ? NULL : text;
         else if (s->what == KILLS)
-            fault =
-                is_killed(run_there(s, directory, p->at, p->kind, NO_OPTION), text) && finishes(s, directory, p->kind, text) ? NULL : text;
+            fault = finishes(s, directory, run_there(s, directory, p->at, p->kind, NO_OPTION), p->kind, text) ? NULL : text;
         else
             fault = fault_of(s, directory, run_there(s, directory, p->at, p->kind, NO_OPTION), p, text);
         if (!fault)

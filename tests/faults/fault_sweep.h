@@ -54,8 +54,9 @@ const char *fault_of(const sweep *s, const char *directory, int status, const pi
 /* Whether what is left holds nothing under its name that is not whole, and the same command, or the one with --resume, makes what is right
  * of it, now that nothing fails. What is whole already it refuses to replace. Else `text` says what is wrong. */
 bool goes_on(const sweep *s, const char *directory, char text[LEAVINGS_TEXT]);
-/* The same after a kill, and nothing else is left: by the same command, with --resume where that asks for it or the kind says so, or with
- * --force. */
-bool finishes(const sweep *s, const char *directory, int kind, char text[LEAVINGS_TEXT]);
+/* The same after a run that ended with `status`, by a kill, and nothing else is left: by the same command, with --resume where that asks
+ * for it or the kind says so, or with --force. A run that was not killed had fewer calls, by another order of its threads, and must be
+ * right. */
+bool finishes(const sweep *s, const char *directory, int status, int kind, char text[LEAVINGS_TEXT]);
 
 #endif

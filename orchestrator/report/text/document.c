@@ -4,9 +4,11 @@
 #include "formats/base/file_calls.h"
 #include "formats/base/memory_watch.h"
 #include "formats/base/text_buffer.h"
+#include "formats/model/recognise.h"
 #include "orchestrator/machine/take_name.h"
 #include "orchestrator/report/text/text.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -14,6 +16,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- printing ---- */
@@ -132,7 +136,7 @@ typedef struct draft {
     int fd;
 } draft;
 
-/* "DIR/.PID.NAME", or one with a higher number where a run that was killed left that. */
+/* "DIR/.PID.NAME", or one with a higher number where that is taken. */
 static char *draft_name(const char *path, long number)
 {
     const char *const slash = strrchr(path, '/');
@@ -140,16 +144,58 @@ static char *draft_name(const char *path, long number)
     return organ_format("%.*s.%ld.%s", directory, path, number, path + directory);
 }
 
+/* A draft of that file whose writer is gone; a writer that lives holds the lock. What is no report of ours is none of our drafts. */
+static void remove_if_left(int folder, const char *name)
+{
+    struct stat info;
+    organ_error ignored = {0};
+    const int fd = organ_open_at(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &info) == 0 && S_ISREG(info.st_mode) &&
+        (info.st_size == 0 || organ_is_report_at(folder, name, &ignored)))
+        unlinkat(folder, name, 0);
+    if (fd >= 0)
+        close(fd);
+}
+
+/* Runs that were killed leave drafts: the next one that writes the file takes them away. */
+static void remove_left_drafts(const char *path)
+{
+    const char *const slash = strrchr(path, '/'), *const name = slash ? slash + 1 : path;
+    char *const directory = slash ? strndup(path, (size_t)(slash + 1 - path)) : strdup(".");
+    DIR *const entries = directory ? organ_open_folder(directory) : NULL;
+    for (const struct dirent *entry; entries && (entry = readdir(entries));) {
+        const size_t digits = entry->d_name[0] == '.' ? strspn(entry->d_name + 1, "0123456789") : 0;
+        if (digits && entry->d_name[1 + digits] == '.' && strcmp(entry->d_name + digits + 2, name) == 0)
+            remove_if_left(dirfd(entries), entry->d_name);
+    }
+    if (entries)
+        closedir(entries);
+    free(directory);
+}
+
+/* Whether the draft is still there now that it is locked. */
+static bool is_held(int fd)
+{
+    struct stat info;
+    return flock(fd, LOCK_EX | LOCK_NB) == 0 ? fstat(fd, &info) == 0 && info.st_nlink > 0 : errno != EWOULDBLOCK;
+}
+
 static organ_status open_draft(draft *d, const char *path, organ_error *error)
 {
     int reason = EEXIST;
     *d = (draft){.path = path, .fd = -1};
+    remove_left_drafts(path);
     for (long k = 0; k < MOST_DRAFTS && d->fd < 0 && reason == EEXIST; k++) {
         free(d->temporary);
         if (!(d->temporary = draft_name(path, (long)getpid() + k)))
             return organ_fail(error, ORGAN_IO, "%s: no memory", path);
         d->fd = organ_open(d->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0666);
         reason = errno;
+        if (d->fd >= 0 && !is_held(d->fd)) {
+            close(d->fd);
+            d->fd = -1;
+            reason = EEXIST;
+        }
     }
     if (d->fd >= 0)
         return ORGAN_OK;
