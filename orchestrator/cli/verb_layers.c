@@ -46,8 +46,10 @@ const organ_verb organ_layers_verb = {
              "--heal goes along the text by --samples windows of --context tokens and solves for what is left around the gaps anew, in "
              "least squares: the outputs of attention and feed-forward in the block before a gap, and in all blocks behind one also the "
              "weights that read their inputs, so that hidden states are those of the whole model; in the end the final norm is taken times "
-             "one number. A window of four is held back, to choose how far to go, and whether. It takes weights of BF16, F16 or F32, or "
-             "blocks of GGUF whose scales can be searched for, and the hidden states twice over; with --scratch they are in files.\n"
+             "one number. The KL divergence of the whole smaller model from MODEL on windows that nothing is fitted to, one of four or "
+             "eight, chooses how much of each solution is taken; what does not lower it is not written, and the report says so. It takes "
+             "weights of BF16, F16 or F32, or blocks of GGUF whose scales can be searched for, and the hidden states twice over; with "
+             "--scratch they are in files.\n"
              "The report lies in OUT/organ, or beside the file: LAYERS_REPORT.md and .html to read, layers.json with all numbers.\n"
              ORGAN_EVALUATION_ABOUT("MODEL"),
     OPERANDS(OPERAND("MODEL", MODEL, layers.model, "the model to make smaller; it is only read, never changed")),

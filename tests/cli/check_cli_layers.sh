@@ -101,8 +101,16 @@ fi
 ends 0 layers tiny-moe -o moe_healed --drop 1-1 --heal --calibration tiny-moe/calibration.txt --samples 8 --context 64 --json
 judge "nothing of the mixture was healed" test "$(jq '[.heal.parts[] | select(.step > 0)] | length > 0' ../out)" = true
 
-judge "the final norm is not the last that was healed" test "$(jq -c '.heal.parts[-1] | [.layer, .part, .times > 0.5 and .times < 1]' healed/organ/layers.json)" = \
+judge "the final norm is not the last that was healed" test "$(jq -c '.heal.parts[-1] | [.layer, .part, .times > 0.5 and .times <= 1]' healed/organ/layers.json)" = \
     '[null,"final norm",true]'
+judge "a part made the whole model worse" test "$(jq '[.heal.kl_before, .heal.parts[].kl] | . == (sort | reverse)' healed/organ/layers.json)" = true
+# A block that adds nothing to the hidden states: nothing is nearer to the model than the model without it.
+ends 0 prune tiny-qwen2 -o idle --method magnitude --sparsity 99.9999 --targets 'model.layers.1.*.[od]*_proj.weight' --quiet
+ends 0 layers idle -o idle_plain --drop 1-1 --quiet
+ends 0 layers idle -o idle_healed --drop 1-1 --heal --calibration "$text" --samples 4 --context 32 --quiet
+prints "weights stay."
+judge "a heal that lowers nothing says something else" test "$(jq -c '.heal | [.lower, .kl_before, .kl]' idle_healed/organ/layers.json)" = '[false,0.0,0.0]'
+judge "a heal that lowers nothing was written" cmp -s idle_plain/model.safetensors idle_healed/model.safetensors
 
 # ---- healed blocks of GGUF ----
 perplexity_of() { "$organ" perplexity "$1" --text tiny-qwen2/heldout.txt --max-tokens 3000 --context 128 --json 2>/dev/null | jq '.models[0].figures.perplexity'; }

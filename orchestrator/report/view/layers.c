@@ -11,6 +11,10 @@
     "those that went " NATS("search.divergence") ". "                                                                                      \
     "{search.whole?These are all sets there are.|{search.settled?No exchange of one block is nearer.|More --rounds would have gone on.}}"
 #define SEARCHED "search.done"
+/* What the heal came to. */
+#define HEALED                                                                                                                             \
+    "{heal.lower?what is left was " NATS("heal.kl_before") " nats a token from the whole model before and is " NATS("heal.kl") " after"     \
+    "|no solution was nearer to the whole model than the " NATS("heal.kl_before") " nats a token without it: the weights stay}"
 
 static const organ_item merits[] = {{NULL, "of {layers_before:count} blocks {dry_run?would stay|stayed}", "{layers_after:count}"},
                                     {SEARCHED, "nats a token from the whole model, on the text of the search", NATS("search.divergence")},
@@ -25,7 +29,7 @@ static const organ_field influences[] = {FIELD_COUNT("block", "layer"), FIELD_WO
 
 static const organ_field parts[] = {
     FIELD_COUNT("block", "layer"), FIELD_TEXT("part", "part", ORGAN_FIELD_LEFT), FIELD_WORDS("lambda", "{step=0?–|{lambda}}", 0),
-    FIELD_WORDS("taken", "{step=0?nothing|{times?times {times:.3f}|{step}}}", 0), FIELD_WORDS("still missing", "{rest:.3f}", 0)};
+    FIELD_WORDS("taken", "{step=0?nothing|{times?times {times:.3f}|{step}}}", 0), FIELD_WORDS("nats a token", NATS("kl"), 0)};
 
 static const char *const kinds[] = {"the best of its time", "judged", NULL};
 
@@ -66,9 +70,9 @@ static const organ_block blocks[] = {
     SECTION(ON_FILES, "heal.parts", "What was healed"),
     SAY(ON_ALL, "heal.parts",
         "Healed on {heal.calibration.tokens:count} tokens of {heal.calibration.text.name}: {heal.parts:size} parts of the blocks around "
-        "the gaps were solved for anew."),
+        "the gaps were solved for anew{heal.done?. On {heal.judged_tokens:count} tokens that nothing was fitted to, " HEALED "}."),
     TABLE(ON_ALL, "heal.parts", "heal.parts", FIELDS(parts),
-          .caption = "What is still missing is a share of squares, on windows that were held back", .most = EVERY_TENSOR, .what = "parts"),
+          .caption = "How far what is left is from the whole model after each part, on windows that nothing was fitted to", .most = EVERY_TENSOR, .what = "parts"),
     SECTION(ON_FILES, NULL, "Settings"),
     TABLE(ON_ALL, NULL, "settings", FIELDS(settings), .caption = "What changed in the configuration", .most = EVERY_TENSOR,
           .what = "settings"),

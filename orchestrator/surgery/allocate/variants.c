@@ -23,6 +23,7 @@ struct organ_variants {
     double *sums;        /* logarithms of the sums of their exponentials */
     size_t *rows;        /* of a tile, of all variants */
     double *found;       /* divergences of a tile, of all variants */
+    double times;        /* of a variant's logits */
 };
 
 static size_t floats_of(const organ_variants *v) { return v->tokens * v->width; }
@@ -83,7 +84,8 @@ organ_status organ_variants_open(organ_forward *forward, const organ_engine *eng
                           .tokens = windows->begin[windows->count],
                           .width = (size_t)c->hidden,
                           .words = (size_t)c->vocabulary,
-                          .together = together};
+                          .together = together,
+                          .times = 1};
     if (!allocate(v))
         organ_fail_errno(error, ENOMEM, "hidden states of %zu variants of %zu tokens", together, v->tokens);
     else if (organ_forward_embed(forward, windows, v->donor, error) == ORGAN_OK) {
@@ -132,6 +134,8 @@ static void compare(void *context, size_t k, float *logits)
     const tile *const t = context;
     const organ_variants *const v = t->variants;
     const size_t token = k % t->tokens;
+    for (size_t w = 0; w < v->words && v->times != 1; w++)
+        logits[w] = (float)(v->times * (double)logits[w]);
     const double sum = organ_logits_log_sum(v->engine->kernels, logits, v->words);
     v->found[k] = v->engine->kernels->divergence(v->logits + token * v->words, v->sums[token], logits, sum, v->words);
 }
@@ -164,6 +168,8 @@ organ_status organ_variants_judge(organ_variants *v, const float *states, size_t
     }
     return error->status;
 }
+
+void organ_variants_scale(organ_variants *v, double times) { v->times = times; }
 
 /* ---- variants ---- */
 

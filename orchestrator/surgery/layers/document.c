@@ -90,8 +90,7 @@ static json_t *solved_json(const void *context, size_t k)
     const organ_layers_solved *const s = &organ_layers_heal_solved(((const organ_layers_job *)context)->heal, &count)[k];
     return ORGAN_OBJECT(SET("layer", s->layer < 0 ? json_null() : json_integer(s->layer)),
                         SET_TEXT("part", organ_layers_kind_name(s->kind)), SET_REAL_OF("lambda", s->kind != ORGAN_HEAL_FINAL, s->lambda),
-                        SET_REAL("step", s->step), SET_REAL_OF("times", s->kind == ORGAN_HEAL_FINAL, s->times),
-                        SET_REAL_OF("rest", s->before > 0, s->after / s->before));
+                        SET_REAL("step", s->step), SET_REAL_OF("times", s->kind == ORGAN_HEAL_FINAL, s->times), SET_REAL("kl", s->after));
 }
 
 static json_t *heal_json(const organ_layers_job *job)
@@ -100,7 +99,11 @@ static json_t *heal_json(const organ_layers_job *job)
     if (!job->heal)
         return json_null();
     (void)organ_layers_heal_solved(job->heal, &count);
+    const organ_layers_judged judged = organ_layers_heal_judged(job->heal);
+    const bool done = !job->options->dry_run;
     return ORGAN_OBJECT(
+        SET_COUNT("judged_tokens", judged.tokens), SET_REAL_OF("kl_before", done, judged.before), SET_REAL_OF("kl", done, judged.after),
+        SET_FLAG("done", done), SET_FLAG("lower", done && judged.after < judged.before),
         SET("calibration", organ_along_json(organ_layers_heal_text(job->heal),
                                             "the whole model's, and that of what is left of it, healed as far as it has come")),
         SET("parts", organ_json_rows(job->options->dry_run ? 0 : count, solved_json, job)));
@@ -110,13 +113,15 @@ static json_t *heal_json(const organ_layers_job *job)
 static json_t *heal_definitions_json(void)
 {
     return ORGAN_OBJECT(
-        SET_TEXT("heal",
-                 "In the block before a gap the outputs of attention and feed-forward are solved for anew, in every block behind one "
-                 "also what their inputs are read by, each in least squares with a ridge lambda x the mean of the diagonal, so that "
-                 "the hidden state is that of the whole model; in the end the final norm is taken times one number. One window of four is "
-                 "held back: it chooses lambda, and where "
-                 "nothing is better there the weights stay (step 0)."),
-        SET_TEXT("rest", "Of what is missing on the windows held back, in squares, the share that is still missing with the solution."));
+        SET_TEXT(
+            "heal",
+            "In the block before a gap the outputs of attention and feed-forward are solved for anew, in every block behind one "
+            "also what their inputs are read by, each in least squares with a ridge lambda x the mean of the diagonal, so that "
+            "the hidden state is that of the whole model; in the end the final norm is taken times one number. Windows that nothing is "
+            "fitted to judge each solution by the KL divergence of the whole model: they choose lambda and how much of the solution "
+            "is taken, and where nothing lowers the divergence the weights stay (step 0)."),
+        SET_TEXT("kl", "The mean over the judged tokens of KL(model || model without these blocks), in nats, with all that is "
+                       "healed by then."));
 }
 
 static json_t *definitions_json(const organ_layers_job *job)

@@ -97,13 +97,20 @@ static bool fits(void *context, uint64_t memory)
     return organ_forward_left(n->heal->forward, memory, n->heal->is.walk.context) > n->most + n->states;
 }
 
-/* Two streams, each with a copy of a chunk, the donor's block beside what becomes of it, and what solving takes. */
+/* Two streams, each with a copy of a chunk, the donor's block beside what becomes of it, what solving takes, and a stream to judge by. */
 static organ_status take_needs(organ_layers_heal *h, bool scratch, needs *n, organ_error *error)
 {
     *n = (needs){.heal = h, .states = 2 * organ_along_states_memory(&h->chunks, true, scratch), .scratch = scratch};
     if (for_parts(h, n, most_memory, error) == ORGAN_OK)
-        n->most += organ_forward_layer_bytes(h->forward);
+        n->most += organ_forward_layer_bytes(h->forward) + organ_layers_heal_judge_memory(h, 1);
     return error->status;
+}
+
+/* Judging one solution at a time or several gives the same bits. */
+static void share_memory(organ_layers_heal *h, uint64_t left)
+{
+    const uint64_t more = left / (organ_layers_heal_judge_memory(h, 2) - organ_layers_heal_judge_memory(h, 1));
+    h->together = 1 + (size_t)(more < HEAL_TOGETHER - 1 ? more : HEAL_TOGETHER - 1);
 }
 
 static organ_status check_memory(organ_layers_heal *h, organ_error *error)
@@ -113,11 +120,13 @@ static organ_status check_memory(organ_layers_heal *h, organ_error *error)
     needs n, with_scratch;
     if (take_needs(h, o->scratch != NULL, &n, error) || take_needs(h, true, &with_scratch, error))
         return error->status;
-    if (fits(&n, memory))
+    if (fits(&n, memory)) {
+        share_memory(h, organ_forward_left(h->forward, memory, o->context) - n.most - n.states);
         return ORGAN_OK;
+    }
     organ_memory_refuse(
         error, memory, organ_memory_enough(memory, fits, &n),
-        "the hidden states of %u windows (--samples) of %u tokens (--context) twice over, two layers and what solving for one "
+        "the hidden states of %u windows (--samples) of %u tokens (--context) twice over, three layers and what solving for one "
         "takes (--heal)",
         o->samples, o->context);
     if (!o->scratch)
@@ -148,7 +157,7 @@ organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *r
     if (check_model(h, error) != ORGAN_OK)
         return error->status;
     h->is.layers = organ_forward_describe(h->forward)->layers; /* those behind are for tokens after the next one: they stay as they are */
-    if (mark_resolved(h, resolved, error) || check_memory(h, error))
+    if (mark_resolved(h, resolved, error) || organ_layers_heal_take_judged(h, error) || check_memory(h, error))
         return error->status;
     h->solved = calloc(h->solved_count + 1, sizeof *h->solved);
     h->known = calloc(h->is.layers * ORGAN_HEAL_KINDS + 1, sizeof *h->known);
@@ -163,6 +172,9 @@ void organ_layers_heal_close(organ_layers_heal *h)
     organ_along_states_close(h->donor);
     organ_along_states_close(h->cut);
     organ_along_close(h->along);
+    organ_variants_close(h->variants);
+    free(h->judged_tokens);
+    free(h->judged_begin);
     free(h->solved);
     free(h->known);
     free(h);
@@ -174,6 +186,11 @@ const organ_layers_solved *organ_layers_heal_solved(const organ_layers_heal *h, 
 {
     *count = h->solved_count;
     return h->solved;
+}
+
+organ_layers_judged organ_layers_heal_judged(const organ_layers_heal *h)
+{
+    return (organ_layers_judged){h->judged.begin[h->judged.count], h->before, h->divergence};
 }
 
 /* ---- the journal ---- */
@@ -228,8 +245,8 @@ static organ_status carry(organ_layers_heal *h, organ_along_states *states, cons
     return error->status;
 }
 
-/* The streams part. */
-static organ_status part_streams(organ_layers_heal *h, organ_error *error)
+/* The streams part before block `layer`. */
+static organ_status part_streams(organ_layers_heal *h, size_t layer, organ_error *error)
 {
     if (organ_along_states_open(&h->chunks, true, h->is.walk.scratch, &h->cut, error) != ORGAN_OK)
         return error->status;
@@ -241,6 +258,8 @@ static organ_status part_streams(organ_layers_heal *h, organ_error *error)
             organ_along_states_give(h->cut, c, error);
         }
     }
+    if (!error->status && organ_layers_heal_judge_rest(h, layer, &h->before, error) == ORGAN_OK)
+        h->divergence = h->before;
     return error->status;
 }
 
@@ -273,6 +292,7 @@ static organ_status restore(organ_layers_heal *h, organ_error *error)
         free(weights);
     }
     h->solved[h->solved_count++] = h->known[organ_layers_heal_number(h, h->part.matrices[0].tensor)];
+    h->divergence = h->solved[h->solved_count - 1].after;
     return error->status;
 }
 
@@ -339,7 +359,7 @@ static bool is_apart(const organ_layers_heal *h, size_t layer)
 static organ_status run_blocks(organ_layers_heal *h, organ_error *error)
 {
     size_t layer = 0;
-    if (h->is.dropped[0] && part_streams(h, error) == ORGAN_OK) {
+    if (h->is.dropped[0] && part_streams(h, 0, error) == ORGAN_OK) {
         layer = next_kept(h, 0);
         organ_layer *first = NULL;
         if (organ_layer_load_together(h->forward, 0, &first, error) == ORGAN_OK)
@@ -347,7 +367,7 @@ static organ_status run_blocks(organ_layers_heal *h, organ_error *error)
         organ_layer_free(first);
     }
     for (; layer < h->is.layers && !error->status; layer = next_kept(h, layer)) {
-        if (!h->cut && is_apart(h, layer) && part_streams(h, error) != ORGAN_OK)
+        if (!h->cut && is_apart(h, layer) && part_streams(h, layer, error) != ORGAN_OK)
             break;
         if (h->cut)
             heal_block(h, layer, next_kept(h, layer), error);
@@ -368,10 +388,12 @@ organ_status organ_layers_heal_run(organ_layers_heal *h, organ_cut_run *run, org
         (scratch && organ_transfer_room(scratch, scratch, "the hidden states (--scratch) need", 2 * organ_along_states_bytes(&h->chunks),
                                         error) != ORGAN_OK))
         return error->status;
-    if (embed(h, error) == ORGAN_OK && run_blocks(h, error) == ORGAN_OK)
+    if (organ_layers_heal_judge_open(h, error) == ORGAN_OK && embed(h, error) == ORGAN_OK && run_blocks(h, error) == ORGAN_OK)
         organ_layers_heal_final(h, error);
     organ_along_states_close(h->donor);
     organ_along_states_close(h->cut);
     h->donor = h->cut = NULL;
+    organ_variants_close(h->variants);
+    h->variants = NULL;
     return error->status;
 }

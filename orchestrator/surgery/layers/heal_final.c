@@ -11,17 +11,14 @@
 
 /* Sums over tokens: x what the head sees in the whole model, y in what is left of it. */
 typedef struct products {
-    double xx, xy, yy;
+    double xy, yy;
 } products;
 
 static void add(products *sums, const float *x, const float *y, size_t count)
 {
-    sums->xx += organ_dot(x, x, count);
     sums->xy += organ_dot(x, y, count);
     sums->yy += organ_dot(y, y, count);
 }
-
-static double missing(const products *s, double times) { return s->xx - 2 * times * s->xy + times * times * s->yy; }
 
 /* Of the windows that nothing else was solved by: on others what is left of the model looks nearer than it is. */
 static organ_status hear_chunk(organ_layers_heal *h, size_t chunk, float *x, float *y, products *sums, organ_error *error)
@@ -40,13 +37,34 @@ static organ_status hear_chunk(organ_layers_heal *h, size_t chunk, float *x, flo
     return error->status;
 }
 
-static organ_status put(organ_layers_heal *h, double times, float *weights, organ_error *error)
+/* How much of the way to `least` is best for the whole model; step 0: none of it. */
+static organ_status choose(organ_layers_heal *h, double least, organ_layers_solved *solved, organ_error *error)
+{
+    static const double steps[] = {1, 0.5, 0.25};
+    *solved = (organ_layers_solved){.layer = -1, .kind = ORGAN_HEAL_FINAL, .times = 1, .before = h->divergence, .after = h->divergence};
+    for (size_t k = 0; k < sizeof steps / sizeof *steps && least > 0; k++) {
+        const double times = 1 + steps[k] * (least - 1);
+        double divergence = 0;
+        if (organ_layers_heal_judge_final(h, times, &divergence, error) != ORGAN_OK)
+            return error->status;
+        if (divergence < solved->after) {
+            solved->times = times;
+            solved->step = steps[k];
+            solved->after = divergence;
+        }
+    }
+    h->divergence = solved->after;
+    return ORGAN_OK;
+}
+
+static organ_status put(organ_layers_heal *h, const organ_layers_solved *solved, float *weights, organ_error *error)
 {
     const organ_final_norm norm = organ_forward_final_norm(h->forward);
+    const double times = solved->times;
     const double plus = (double)norm.plus;
     for (uint64_t k = 0; k < norm.tensor->elements; k++)
         weights[k] = (float)(times * (plus + (double)norm.weights[k]) - plus);
-    return organ_cut_put(h->run, norm.tensor, 0, organ_ranks_first(h->is.engine->ranks), weights, error);
+    return organ_cut_put(h->run, norm.tensor, 0, organ_ranks_first(h->is.engine->ranks), solved->step > 0 ? weights : NULL, error);
 }
 
 organ_status organ_layers_heal_final(organ_layers_heal *h, organ_error *error)
@@ -56,24 +74,18 @@ organ_status organ_layers_heal_final(organ_layers_heal *h, organ_error *error)
     organ_layers_solved *const known = &h->known[organ_layers_heal_number(h, tensor)];
     if (organ_cut_done(h->run, tensor)) {
         h->solved[h->solved_count++] = *known;
+        h->divergence = known->after;
         return error->status;
     }
     float *const x = organ_floats(context, hidden), *const y = organ_floats(context, hidden);
-    products sums = {0, 0, 0};
+    products sums = {0, 0};
     if (!x || !y)
         organ_fail_memory(error, h->is.model->path);
     for (size_t chunk = 0; chunk < organ_along_chunks_count(&h->chunks) && !error->status; chunk++)
         hear_chunk(h, chunk, x, y, &sums, error);
     if (!error->status) {
         const bool found = sums.xy > 0 && sums.yy > 0;
-        const double times = found ? sums.xy / sums.yy : 1;
-        *known = (organ_layers_solved){.layer = -1,
-                                       .kind = ORGAN_HEAL_FINAL,
-                                       .times = times,
-                                       .step = found,
-                                       .before = missing(&sums, 1),
-                                       .after = missing(&sums, times)};
-        if (put(h, times, x, error) == ORGAN_OK)
+        if (choose(h, found ? sums.xy / sums.yy : 0, known, error) == ORGAN_OK && put(h, known, x, error) == ORGAN_OK)
             h->solved[h->solved_count++] = *known;
     }
     free(x);

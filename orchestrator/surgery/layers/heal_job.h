@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT
  * What the parts of healing share: heal.c goes along the text, heal_parts.c knows what is solved for, heal_solve.c hears and solves a part
- * of a block, heal_final.c the norm behind the last one. */
+ * of a block, heal_final.c the norm behind the last one, heal_judge.c judges each solution by the whole model. */
 #ifndef ORGAN_LAYERS_HEAL_JOB_H
 #define ORGAN_LAYERS_HEAL_JOB_H
 
 #include "orchestrator/surgery/algebra/ridge.h"
+#include "orchestrator/surgery/allocate/variants.h"
 #include "orchestrator/surgery/along_text/states.h"
 #include "orchestrator/surgery/layers/heal.h"
 
-#define HEAL_HELD  ((size_t)4)  /* one window of so many is held back, to choose by */
-#define HEAL_APART ((size_t)16) /* one of so many no block is solved by, nor chosen: the final norm has it for itself */
+#define HEAL_HELD     ((size_t)4)  /* of so many windows one at most is held back, to choose by */
+#define HEAL_MANY     ((size_t)32) /* of so many windows and more, half as many are held back */
+#define HEAL_APART    ((size_t)16) /* one of so many no block is solved by, nor chosen: the final norm has it for itself */
+#define HEAL_TOGETHER ((size_t)6)  /* solutions that are judged at a time, at most */
 
 typedef enum heal_use { HEAL_BLOCKS, HEAL_CHOICES, HEAL_NORM, HEAL_USES } heal_use;
 
@@ -39,6 +42,14 @@ struct organ_layers_heal {
     organ_layers_solved *known; /* of each kind of each block, and of the final norm: solved by now, or by an earlier run */
     organ_layers_solved *solved;
     size_t solved_count;
+    /* Of the judge: */
+    uint32_t *judged_tokens;
+    size_t *judged_begin;
+    organ_windows judged; /* those of HEAL_CHOICES */
+    organ_variants *variants;
+    size_t together, tried;         /* streams that there is room for, and that are under way */
+    double *results[HEAL_TOGETHER]; /* where the divergences of these go */
+    double before, divergence;      /* from the donor: of what is left without any heal, and as it is by now */
     /* Of the part that is worked on: */
     int32_t layer;
     organ_layers_kind kind;
@@ -70,10 +81,28 @@ uint64_t organ_layers_heal_memory(const organ_layers_heal *heal, const heal_part
 
 /* The windows of a chunk, and what one of these is for. */
 organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *heal, size_t chunk);
-heal_use organ_layers_heal_use_of(size_t window); /* of all */
+heal_use organ_layers_heal_use_of(const organ_layers_heal *heal, size_t window); /* of all */
 heal_use organ_layers_heal_use(const organ_layers_heal *heal, size_t chunk, size_t window);
 /* Hears all chunks, solves, and puts what became of heal->part into the layer and the output. */
 organ_status organ_layers_heal_solve(organ_layers_heal *heal, organ_error *error);
+/* ---- heal_judge.c ---- */
+
+/* Of so many windows one is judged. */
+size_t organ_layers_heal_stride(const organ_layers_heal *heal);
+/* Lists the judged windows. */
+organ_status organ_layers_heal_take_judged(organ_layers_heal *heal, organ_error *error);
+uint64_t organ_layers_heal_judge_memory(const organ_layers_heal *heal, size_t together);
+/* Takes the judged windows through the donor. organ_variants_close ends it. */
+organ_status organ_layers_heal_judge_open(organ_layers_heal *heal, organ_error *error);
+/* Adds heal->loaded as it is to what is judged. *divergence becomes the mean KL divergence over the judged tokens of the model with this
+ * block, in nats, at the latest with organ_layers_heal_settle. */
+organ_status organ_layers_heal_try(organ_layers_heal *heal, double *divergence, organ_error *error);
+organ_status organ_layers_heal_settle(organ_layers_heal *heal, organ_error *error);
+/* The same of the donor's kept blocks from `layer` on, which the stream has reached. */
+organ_status organ_layers_heal_judge_rest(organ_layers_heal *heal, size_t layer, double *divergence, organ_error *error);
+/* Behind the last block: with the final norm taken times this number. */
+organ_status organ_layers_heal_judge_final(organ_layers_heal *heal, double times, double *divergence, organ_error *error);
+
 /* The same of the final norm, when both streams are behind the last block. */
 organ_status organ_layers_heal_final(organ_layers_heal *heal, organ_error *error);
 

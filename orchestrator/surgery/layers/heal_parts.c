@@ -115,10 +115,11 @@ void organ_layers_heal_part_release(heal_part *part)
 
 size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *h) { return h->chunks.together * h->is.walk.context; }
 
-/* Windows 3, 7, 11, ... are held back, and 1, 17, 33, ... of all. */
-heal_use organ_layers_heal_use_of(size_t window)
+/* Windows 3, 7, 11, ... are held back (of a long text fewer), and 1, 17, 33, ... of all. */
+heal_use organ_layers_heal_use_of(const organ_layers_heal *h, size_t window)
 {
-    if (window % HEAL_HELD == HEAL_HELD - 1)
+    const size_t stride = organ_layers_heal_stride(h);
+    if (window % stride == stride - 1)
         return HEAL_CHOICES;
     return window % HEAL_APART == 1 ? HEAL_NORM : HEAL_BLOCKS;
 }
@@ -128,9 +129,9 @@ organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *h, const heal
     const size_t context = h->is.walk.context;
     size_t tokens[HEAL_USES] = {0};
     for (size_t w = 0; w < h->windows.count; w++)
-        tokens[organ_layers_heal_use_of(w)] += context;
+        tokens[organ_layers_heal_use_of(h, w)] += context;
     return (organ_ridge_shape){.name = part->matrices[0].name,
-                               .tokens = {[ORGAN_RIDGE_FIT] = tokens[HEAL_BLOCKS], [ORGAN_RIDGE_HELD] = tokens[HEAL_CHOICES]},
+                               .tokens = {[ORGAN_RIDGE_FIT] = tokens[HEAL_BLOCKS]},
                                .blocks = part->blocks,
                                .width = part->width,
                                .used = part->used,
@@ -150,5 +151,5 @@ uint64_t organ_layers_heal_memory(const organ_layers_heal *h, const heal_part *p
         most = values > most ? values : most;
     }
     const uint64_t heard = tokens * (part->used * (part->width + 4) + 2 * hidden);
-    return organ_ridge_memory(&shape) + (heard + 2 * most + part->outputs * part->width) * sizeof(float);
+    return organ_ridge_memory(&shape) + (heard + 2 * most + 2 * part->outputs * part->width) * sizeof(float);
 }

@@ -139,17 +139,6 @@ static float unit_of(const float *target, size_t outputs)
     return mean > 0 ? (float)(1 / sqrt(mean)) : 0;
 }
 
-static double missing_at(const float *target, const float *here, size_t outputs)
-{
-    const float unit = unit_of(target, outputs);
-    double sum = 0;
-    for (size_t k = 0; k < outputs; k++) {
-        const double missing = (double)unit * ((double)target[k] - here[k]);
-        sum += missing * missing;
-    }
-    return sum;
-}
-
 /* What is missing behind the block, each token in units of what should be there. */
 static organ_status hear_outputs(organ_layers_heal *h, size_t chunk, size_t tokens, organ_error *error)
 {
@@ -175,7 +164,7 @@ static organ_status hear_outputs(organ_layers_heal *h, size_t chunk, size_t toke
 
 heal_use organ_layers_heal_use(const organ_layers_heal *h, size_t chunk, size_t window)
 {
-    return organ_layers_heal_use_of(chunk * h->chunks.together + window);
+    return organ_layers_heal_use_of(h, chunk * h->chunks.together + window);
 }
 
 static organ_status hear_chunk(organ_layers_heal *h, size_t chunk, organ_error *error)
@@ -187,11 +176,9 @@ static organ_status hear_chunk(organ_layers_heal *h, size_t chunk, organ_error *
         return error->status;
     for (size_t w = 0; w < windows && !error->status; w++) {
         const size_t first = w * context;
-        const heal_use use = organ_layers_heal_use(h, chunk, w);
-        if (use != HEAL_NORM)
-            organ_ridge_add(h->ridge, use == HEAL_CHOICES ? ORGAN_RIDGE_HELD : ORGAN_RIDGE_FIT, context,
-                            is_mixture(h) ? h->blocks + first * h->part.used : NULL, h->inputs + first * inputs,
-                            h->wanted + first * h->part.outputs, error);
+        if (organ_layers_heal_use(h, chunk, w) == HEAL_BLOCKS)
+            organ_ridge_add(h->ridge, ORGAN_RIDGE_FIT, context, is_mixture(h) ? h->blocks + first * h->part.used : NULL,
+                            h->inputs + first * inputs, h->wanted + first * h->part.outputs, error);
     }
     return error->status;
 }
@@ -222,107 +209,139 @@ static organ_status add_product(const organ_layers_heal *h, const heal_matrix *m
     return error->status;
 }
 
-/* The matrix with `step` of the change. */
+/* The donor's matrix with `step` of the change. */
 static organ_status make(const organ_layers_heal *h, const heal_matrix *m, const float *change, double step, float *weights,
                          organ_error *error)
 {
-    organ_layer_read(h->loaded, m->name, weights);
-    if (organ_layers_heal_is_inputs(h->kind))
-        return add_product(h, m, change, weights, error);
-    for (size_t k = 0; k < (size_t)(m->rows * m->cols); k++)
-        weights[k] += (float)step * change[k];
+    const size_t values = (size_t)(m->rows * m->cols);
+    organ_layer_read(h->loaded_donor, m->name, weights);
+    if (!organ_layers_heal_is_inputs(h->kind)) {
+        for (size_t k = 0; k < values; k++)
+            weights[k] += (float)step * change[k];
+        return ORGAN_OK;
+    }
+    float *const part = organ_floats(h->part.outputs, h->part.width);
+    if (!part)
+        return organ_fail_memory(error, m->name);
+    for (size_t k = 0; k < h->part.outputs * h->part.width; k++)
+        part[k] = (float)step * change[k];
+    add_product(h, m, part, weights, error);
+    free(part);
     return error->status;
 }
 
-/* Into the layer, and in the order of the file into the output; without a change its bytes stay. */
-static organ_status put_matrix(organ_layers_heal *h, const heal_matrix *m, float *weights, organ_error *error)
-{
-    const bool own = organ_ranks_first(h->is.engine->ranks) && !organ_cut_done(h->run, m->tensor);
-    if (weights) {
-        organ_layer_write(h->loaded, m->name, weights);
-        organ_along_turn(h->along, m->tensor, weights, m->rows, true, error);
-    }
-    return error->status ? error->status : organ_cut_put(h->run, m->tensor, m->matrix, own, weights, error);
-}
-
-static organ_status put_all(organ_layers_heal *h, double step, organ_error *error)
+/* Makes each matrix of the part with `step` of the change and gives it to `take`. */
+static organ_status make_all(organ_layers_heal *h, double step,
+                             organ_status (*take)(organ_layers_heal *heal, const heal_matrix *m, float *weights, organ_error *error),
+                             organ_error *error)
 {
     float *const change = organ_floats(h->part.outputs, h->part.width);
     if (!change)
         return organ_fail_memory(error, h->is.model->path);
     for (size_t k = 0; k < h->part.count && !error->status; k++) {
         const heal_matrix *const m = &h->part.matrices[k];
-        float *const weights = step > 0 ? organ_floats((size_t)m->rows, (size_t)m->cols) : NULL;
-        if (step > 0 && !weights)
+        float *const weights = organ_floats((size_t)m->rows, (size_t)m->cols);
+        if (!weights) {
             organ_fail_memory(error, m->name);
-        else if (step > 0) {
-            organ_ridge_block(h->ridge, is_mixture(h) ? m->expert : 0, change);
-            make(h, m, change, step, weights, error);
+            break;
         }
-        if (!error->status)
-            put_matrix(h, m, weights, error);
+        organ_ridge_block(h->ridge, is_mixture(h) ? m->expert : 0, change);
+        if (make(h, m, change, step, weights, error) == ORGAN_OK)
+            take(h, m, weights, error);
         free(weights);
     }
     free(change);
     return error->status;
 }
 
-/* ---- what the feed-forward makes of another attention ---- */
-
-/* Squares of what is missing behind the block as it is, over the windows held back. */
-static organ_status judge(organ_layers_heal *h, double *missing, organ_error *error)
+static organ_status into_layer(organ_layers_heal *h, const heal_matrix *m, float *weights, organ_error *error)
 {
-    const size_t outputs = h->part.outputs, context = h->is.walk.context;
-    *missing = 0;
-    for (size_t chunk = 0; chunk < organ_along_chunks_count(&h->chunks) && !error->status; chunk++) {
-        const float *const target =
-            h->ahead ? organ_along_states_copy(h->donor, chunk, error) : carry(h, h->donor, h->loaded_donor, chunk, NULL, error);
-        const float *const here = target ? carry(h, h->cut, h->loaded, chunk, NULL, error) : NULL;
-        for (size_t w = 0; here && w < organ_along_chunk_windows(&h->chunks, chunk); w++)
-            for (size_t t = w * context; organ_layers_heal_use(h, chunk, w) == HEAL_CHOICES && t < (w + 1) * context; t++)
-                *missing += missing_at(target + t * outputs, here + t * outputs, outputs);
+    organ_layer_write(h->loaded, m->name, weights);
+    return error->status;
+}
+
+static organ_status into_output(organ_layers_heal *h, const heal_matrix *m, float *weights, organ_error *error)
+{
+    const bool own = organ_ranks_first(h->is.engine->ranks) && !organ_cut_done(h->run, m->tensor);
+    if (weights) { /* in the order of the file */
+        organ_layer_write(h->loaded, m->name, weights);
+        organ_along_turn(h->along, m->tensor, weights, m->rows, true, error);
+    }
+    return error->status ? error->status : organ_cut_put(h->run, m->tensor, m->matrix, own, weights, error);
+}
+
+/* A matrix as a layer has it. */
+static void *held_as(organ_layer *layer, const heal_matrix *m, uint64_t *bytes)
+{
+    void *const values = organ_layer_values(layer, m->name, bytes);
+    return values ? values : organ_layer_blocks(layer, m->name, bytes);
+}
+
+/* The part stays the donor's: in the layer, where solutions were tried, and in the output. */
+static organ_status leave_all(organ_layers_heal *h, organ_error *error)
+{
+    for (size_t k = 0; k < h->part.count && !error->status; k++) {
+        const heal_matrix *const m = &h->part.matrices[k];
+        uint64_t bytes = 0;
+        void *const to = held_as(h->loaded, m, &bytes);
+        const void *const from = held_as(h->loaded_donor, m, &bytes);
+        if (to && from)
+            memcpy(to, from, (size_t)bytes);
+        into_output(h, m, NULL, error);
     }
     return error->status;
 }
 
-/* A matrix in the layer. */
-static void *held_as(const organ_layers_heal *h, const heal_matrix *m, uint64_t *bytes)
+/* ---- which solution is taken ---- */
+
+/* A solution and what the whole model is with it. */
+typedef struct trial {
+    double lambda, step;
+    bool found;
+    double divergence;
+} trial;
+
+static organ_status try_all(organ_layers_heal *h, trial *trials, size_t count, organ_error *error)
 {
-    void *const values = organ_layer_values(h->loaded, m->name, bytes);
-    return values ? values : organ_layer_blocks(h->loaded, m->name, bytes);
+    double solved = 0;
+    for (size_t k = 0; k < count && !error->status; k++) {
+        trial *const t = &trials[k];
+        t->found = k > 0 && t->lambda == solved && trials[k - 1].found;
+        if (t->lambda != solved && organ_ridge_solve(h->ridge, t->lambda, &t->found, error) != ORGAN_OK)
+            break;
+        solved = t->lambda;
+        if (t->found && make_all(h, t->step, into_layer, error) == ORGAN_OK)
+            organ_layers_heal_try(h, &t->divergence, error);
+    }
+    return error->status ? error->status : organ_layers_heal_settle(h, error);
 }
 
-/* How much of the change is best: the feed-forward sees it too, and is no linear function of it. 0: none. */
-static organ_status choose_step(organ_layers_heal *h, double *step, organ_ridge_choice *choice, organ_error *error)
+static const trial *better(const trial *best, const trial *trials, size_t count)
 {
-    static const double steps[] = {1, 0.5, 0.25};
-    const heal_matrix *const m = &h->part.matrices[0];
-    float *const change = organ_floats(h->part.outputs, h->part.width), *const weights = organ_floats(h->part.outputs, h->part.width);
-    uint64_t bytes = 0;
-    void *const held = held_as(h, m, &bytes), *const donor = held ? malloc((size_t)bytes) : NULL;
-    *step = 0;
-    if (!change || !weights || !donor)
-        organ_fail_memory(error, m->name);
-    else if (judge(h, &choice->before, error) == ORGAN_OK) {
-        choice->after = choice->before;
-        organ_ridge_block(h->ridge, 0, change);
-        memcpy(donor, held, (size_t)bytes);
-        for (size_t k = 0; k < sizeof steps / sizeof *steps && !error->status; k++) {
-            double missing = 0;
-            if (make(h, m, change, steps[k], weights, error) != ORGAN_OK)
-                break;
-            organ_layer_write(h->loaded, m->name, weights);
-            judge(h, &missing, error);
-            memcpy(held, donor, (size_t)bytes);
-            if (missing < choice->after) {
-                choice->after = missing;
-                *step = steps[k];
-            }
-        }
-    }
-    free(change);
-    free(weights);
-    free(donor);
+    for (size_t k = 0; k < count; k++)
+        if (trials[k].found && (!best || trials[k].divergence < best->divergence))
+            best = &trials[k];
+    return best;
+}
+
+/* First whole solutions of several ridges, from the strongest on, then more and less of the best of them. The matrix of the equations is
+ * known, what the blocks behind make of a change is not: a solution that is nearer behind its block may be farther in the end. */
+static organ_status choose(organ_layers_heal *h, trial *chosen, organ_error *error)
+{
+    trial whole[] = {{.lambda = 3, .step = 1},   {.lambda = 1, .step = 1},    {.lambda = 0.3, .step = 1},
+                     {.lambda = 0.1, .step = 1}, {.lambda = 0.03, .step = 1}, {.lambda = 0.01, .step = 1}};
+    trial parts[] = {{.step = 1.5}, {.step = 0.5}, {.step = 0.25}};
+    const size_t wholes = sizeof whole / sizeof *whole, shares = sizeof parts / sizeof *parts;
+    *chosen = (trial){.divergence = h->divergence};
+    if (try_all(h, whole, wholes, error) != ORGAN_OK)
+        return error->status;
+    const trial *best = better(NULL, whole, wholes);
+    for (size_t k = 0; k < shares && best; k++)
+        parts[k].lambda = best->lambda;
+    if (best && try_all(h, parts, shares, error) == ORGAN_OK)
+        best = better(best, parts, shares);
+    if (best && !error->status && best->divergence < h->divergence)
+        *chosen = *best;
     return error->status;
 }
 
@@ -351,24 +370,34 @@ static void give_room_back(organ_layers_heal *h)
     h->ridge = NULL;
 }
 
+static organ_status put(organ_layers_heal *h, const trial *chosen, organ_error *error)
+{
+    bool found = false;
+    if (chosen->step == 0)
+        return leave_all(h, error);
+    return organ_ridge_solve(h->ridge, chosen->lambda, &found, error) ? error->status : make_all(h, chosen->step, into_output, error);
+}
+
 organ_status organ_layers_heal_solve(organ_layers_heal *h, organ_error *error)
 {
     const organ_ridge_shape shape = organ_layers_heal_shape(h, &h->part);
-    organ_ridge_choice choice = {0};
     organ_layers_solved *const known = &h->known[organ_layers_heal_number(h, h->part.matrices[0].tensor)];
+    trial chosen = {0};
     if (take_room(h, error) == ORGAN_OK)
         organ_ridge_open(&shape, h->is.engine, &h->ridge, error);
     for (size_t chunk = 0; chunk < organ_along_chunks_count(&h->chunks) && !error->status; chunk++)
         hear_chunk(h, chunk, error);
-    double step = 0;
-    if (!error->status && organ_ridge_choose(h->ridge, &choice, error) == ORGAN_OK)
-        step = choice.lambda > 0;
-    if (!error->status && step > 0 && h->kind == ORGAN_HEAL_ATTENDED)
-        choose_step(h, &step, &choice, error);
-    *known = (organ_layers_solved){
-        .layer = h->layer, .kind = h->kind, .lambda = choice.lambda, .step = step, .before = choice.before, .after = choice.after};
-    if (!error->status && put_all(h, step, error) == ORGAN_OK)
-        h->solved[h->solved_count++] = *known;
+    if (!error->status && choose(h, &chosen, error) == ORGAN_OK) {
+        *known = (organ_layers_solved){.layer = h->layer,
+                                       .kind = h->kind,
+                                       .lambda = chosen.lambda,
+                                       .step = chosen.step,
+                                       .before = h->divergence,
+                                       .after = chosen.divergence};
+        h->divergence = chosen.divergence;
+        if (put(h, &chosen, error) == ORGAN_OK)
+            h->solved[h->solved_count++] = *known;
+    }
     give_room_back(h);
     return error->status;
 }

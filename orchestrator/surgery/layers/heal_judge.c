@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT
+ * The judge of every step of a heal: the KL divergence of what is left of the model, as a whole, from the donor, on windows that no
+ * solution is fitted to. A block is changed, its output is carried through the kept blocks behind it as they are so far, and the logits are
+ * compared. */
+#include "orchestrator/surgery/layers/heal_job.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define JUDGED_TOKENS ((size_t)4096) /* enough to rank solutions, whose logits differ on the same tokens */
+
+static size_t floats_of(const organ_layers_heal *h)
+{
+    return h->judged.begin[h->judged.count] * (size_t)organ_forward_describe(h->forward)->hidden;
+}
+
+static float *stream(const organ_layers_heal *h, size_t k) { return organ_variants_room(h->variants) + k * floats_of(h); }
+
+/* ---- opening ---- */
+
+size_t organ_layers_heal_stride(const organ_layers_heal *h)
+{
+    const size_t tokens = h->windows.count * h->is.walk.context;
+    const size_t stride = (tokens + JUDGED_TOKENS - 1) / JUDGED_TOKENS;
+    const size_t most = h->windows.count < stride ? h->windows.count : stride; /* one window at least */
+    const size_t least = h->windows.count < HEAL_MANY ? HEAL_HELD : 2 * HEAL_HELD;
+    return most > least ? most : least;
+}
+
+organ_status organ_layers_heal_take_judged(organ_layers_heal *h, organ_error *error)
+{
+    const size_t context = h->is.walk.context;
+    h->judged_tokens = malloc(h->windows.count * context * sizeof *h->judged_tokens);
+    h->judged_begin = malloc((h->windows.count + 1) * sizeof *h->judged_begin);
+    if (!h->judged_tokens || !h->judged_begin)
+        return organ_fail_memory(error, h->is.model->path);
+    size_t count = 0;
+    for (size_t w = 0; w < h->windows.count; w++)
+        if (organ_layers_heal_use_of(h, w) == HEAL_CHOICES)
+            memcpy(h->judged_tokens + count++ * context, h->windows.tokens + h->windows.begin[w], context * sizeof *h->judged_tokens);
+    for (size_t w = 0; w <= count; w++)
+        h->judged_begin[w] = w * context;
+    h->judged = (organ_windows){h->judged_tokens, count, h->judged_begin};
+    return ORGAN_OK;
+}
+
+uint64_t organ_layers_heal_judge_memory(const organ_layers_heal *h, size_t together)
+{
+    return organ_variants_memory(h->forward, h->judged.begin[h->judged.count], together);
+}
+
+organ_status organ_layers_heal_judge_open(organ_layers_heal *h, organ_error *error)
+{
+    h->tried = 0;
+    return organ_variants_open(h->forward, h->is.engine, &h->judged, h->together, &h->variants, error);
+}
+
+/* ---- streams ---- */
+
+/* Hidden states of the judged windows at the place that the smaller model's stream has reached. */
+static organ_status gather(organ_layers_heal *h, float *to, organ_error *error)
+{
+    const size_t floats = h->chunks.window_bytes / sizeof(float);
+    for (size_t chunk = 0; chunk < organ_along_chunks_count(&h->chunks) && !error->status; chunk++) {
+        const float *const from = organ_along_states_copy(h->cut, chunk, error);
+        for (size_t w = 0; from && w < organ_along_chunk_windows(&h->chunks, chunk); w++)
+            if (organ_layers_heal_use(h, chunk, w) == HEAL_CHOICES) {
+                memcpy(to, from + w * floats, floats * sizeof *to);
+                to += floats;
+            }
+    }
+    return error->status;
+}
+
+/* All streams under way through the kept blocks from `layer` on; none of these is healed yet. */
+static organ_status carry(organ_layers_heal *h, size_t layer, organ_error *error)
+{
+    for (size_t l = layer; l < h->is.layers && !error->status; l++) {
+        organ_layer *loaded = NULL;
+        if (h->is.dropped[l])
+            continue;
+        if (organ_stop_asked(h->is.engine->stop))
+            return organ_fail(error, ORGAN_INTERRUPTED, "stopped while blocks are healed");
+        if (organ_layer_load(h->forward, (int32_t)l, &loaded, error) == ORGAN_OK)
+            for (size_t k = 0; k < h->tried && !error->status; k++)
+                organ_layer_run(h->forward, loaded, &h->judged, stream(h, k), NULL, error);
+        organ_layer_free(loaded);
+    }
+    return error->status;
+}
+
+static organ_status settle(organ_layers_heal *h, size_t layer, organ_error *error)
+{
+    double found[HEAL_TOGETHER];
+    if (h->tried && carry(h, layer, error) == ORGAN_OK)
+        organ_variants_judge(h->variants, stream(h, 0), h->tried, found, error);
+    for (size_t k = 0; k < h->tried && !error->status; k++)
+        *h->results[k] = found[k];
+    h->tried = 0;
+    return error->status;
+}
+
+organ_status organ_layers_heal_settle(organ_layers_heal *h, organ_error *error) { return settle(h, (size_t)h->layer + 1, error); }
+
+organ_status organ_layers_heal_try(organ_layers_heal *h, double *divergence, organ_error *error)
+{
+    if (h->tried == h->together && organ_layers_heal_settle(h, error) != ORGAN_OK)
+        return error->status;
+    float *const states = stream(h, h->tried);
+    h->results[h->tried++] = divergence;
+    return gather(h, states, error) ? error->status : organ_layer_run(h->forward, h->loaded, &h->judged, states, NULL, error);
+}
+
+organ_status organ_layers_heal_judge_rest(organ_layers_heal *h, size_t layer, double *divergence, organ_error *error)
+{
+    if (gather(h, stream(h, 0), error) != ORGAN_OK)
+        return error->status;
+    h->results[0] = divergence;
+    h->tried = 1;
+    return settle(h, layer, error);
+}
+
+organ_status organ_layers_heal_judge_final(organ_layers_heal *h, double times, double *divergence, organ_error *error)
+{
+    organ_variants_scale(h->variants, times);
+    organ_layers_heal_judge_rest(h, h->is.layers, divergence, error);
+    organ_variants_scale(h->variants, 1);
+    return error->status;
+}
