@@ -2,15 +2,14 @@
 # SPDX-License-Identifier: MIT
 # Measures what each method of prune and each scheme of quantize costs on trained models, and draws it.
 #   docs/make_quality.sh [--draw] [MODEL...]
-# Models: fixtures/tiny-qwen2 and fixtures/tiny-moe if none is named. DIR is calibrated on DIR/calibration.txt and scored on fixtures/tiny-qwen2/heldout.txt,
-# X.gguf on X.calibration.txt and X.heldout.txt beside it. Each run of the tables below is made, scored against its donor on the text that calibrates nothing,
+# Models: those of docs/quality_kit.sh if none is named. DIR is calibrated on DIR/calibration.txt and scored on DIR/heldout.txt, or on those of the first model of
+# its set, X.gguf on X.calibration.txt and X.heldout.txt beside it. Each run of the tables below is made, scored against its donor on the text that calibrates nothing,
 # and becomes a line of docs/quality.tsv, which is where it is looked up the next time: what has its line already is not run again; delete lines to
 # measure them anew. Then docs/quality.svg is drawn and the tables of docs/quality.md are written; --draw does only that. Needs jq and gnuplot, and for
 # all lines about 25 minutes of two cores.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-lines=docs/quality.tsv
-levels=(30 50 60 70 80)
+lines=${LINES_FILE:-docs/quality.tsv}
 . docs/quality_kit.sh
 
 # name | verb and options. LEVEL runs through the levels; CALIBRATED names the text and how it is cut.
@@ -72,9 +71,11 @@ measure_all() {
     done
 }
 
+both_sets() { { prunings; quantisations; } | cut -d '|' -f 1 | side_by_side "50 70 -"; }
+
 # Rise of the perplexity by method and level, and what fewer bits cost, as Markdown, in the order of the lists above.
 table() {
-    { prunings; quantisations; blocks; } | cut -d '|' -f 1 | awk -F'\t' -v base="$1" -v levels="${levels[*]}" '
+    { prunings; quantisations; blocks; } | cut -d '|' -f 1 | awk -F'\t' -v base="$1" -v levels="$(awk -F'\t' -v base="$1" '$1 == base && $3 != "-" { print $3 }' "$lines" | sort -nu | tr '\n' ' ')" '
         FILENAME == "-" { order[++n] = $1; next }
         $1 == base { bytes[$2, $3] = $4; rise[$2, $3] = $6; kl[$2, $3] = $7; if ($3 == "-") schemes[$2]; else methods[$2] }
         END {
@@ -122,7 +123,7 @@ draw() {
 }
 [[ -e $lines ]] || : >"$lines"
 if [[ ${1:-} != --draw ]]; then
-    (($#)) || set -- fixtures/tiny-qwen2 fixtures/tiny-moe
+    (($#)) || set -- "${first_set[@]}" "${second_set[@]}"
     measure_all "$@"
 fi
 put_tables docs/quality.md table

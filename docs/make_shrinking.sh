@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: MIT
 # Measures what it costs to cut experts, blocks and widths out of trained models, and draws it beside quantisation.
 #   docs/make_shrinking.sh [--draw | --speed PYTHON] [MODEL...]
-# Models: fixtures/tiny-qwen2 and fixtures/tiny-moe if none is named. Each run of the tables below is made, scored against its donor on the held-out text, and
+# Models: those of docs/quality_kit.sh if none is named. Each run of the tables below is made, scored against its donor on the held-out text, and
 # becomes a line of docs/shrinking.tsv, which is where it is looked up the next time; delete lines to measure them anew. --speed makes the outputs
 # and measures them in llama.cpp by bench/llama_speed.py with this Python, whose packages that script names: docs/shrinking_speed.tsv. Then docs/shrinking.svg is drawn and the
 # tables of docs/shrinking.md are written; --draw does only that. Needs jq and gnuplot.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-lines=docs/shrinking.tsv
+lines=${LINES_FILE:-docs/shrinking.tsv}
 speeds=docs/shrinking_speed.tsv
 . docs/quality_kit.sh
 
@@ -76,6 +76,8 @@ table() {
           printf "| %s | %s %% | %.2f MB | %+.2f %% | %.4f | %s | %s |\n", $2, $3, $4 / 1e6, $6, $7, prompt[key], generation[key] }' "$speeds" "$lines"
 }
 
+both_sets() { ways | cut -d '|' -f 2 | side_by_side "75 67 50 25"; }
+
 # KL by bytes: a line for each way, and those of quantisation alone, a panel for a model.
 draw() {
     local bases base corner shades=(888888 bbbbbb 9467bd 56b4e9 000000 d62728 e69f00 009e73 0072b2 8c564b cc79a7 17becf 7b3f00 b8a000)
@@ -109,7 +111,7 @@ case ${1:-} in
 --draw) only_draw=yes && shift ;;
 --speed) python=$2 && shift 2 ;;
 esac
-(($#)) || set -- fixtures/tiny-qwen2 fixtures/tiny-moe
+(($#)) || set -- "${first_set[@]}" "${second_set[@]}"
 for model in "$@"; do
     [[ -z $only_draw ]] || break
     describe "$model"

@@ -5,13 +5,22 @@ organ=$PWD/build/organ
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-# What belongs to a model: its name, its texts, the GGUF of the same weights and the imatrix where there are such.
+# Two sets of models: the methods were developed on the first one, and met the second one when they were done.
+first_set=(fixtures/tiny-qwen2 fixtures/tiny-moe)
+second_set=(fixtures/tiny-llama fixtures/tiny-qwen2moe)
+
+# What belongs to a model: its name, its texts and how much of them is scored, the levels of its prunings, the GGUF of the same weights and the imatrix
+# where there are such. A model without texts of its own shares those of the model that leads its set.
 describe() {
-    model=$1 base=$(basename "$1" .gguf)
+    local texts=$1
+    model=$1 base=$(basename "$1" .gguf) levels=(30 50 60 70 80) scored=
+    [[ " ${second_set[*]} " != *" $model "* ]] || { levels=(50 70) scored="--max-tokens 20000" && texts=${second_set[0]}; }
+    [[ " ${first_set[*]} " != *" $model "* ]] || texts=${first_set[0]}
     if [[ $model == *.gguf ]]; then
         calibration=${model%.gguf}.calibration.txt heldout=${model%.gguf}.heldout.txt gguf=$model imatrix=${model%.gguf}.imatrix.gguf
     else
-        calibration=$model/calibration.txt heldout=fixtures/tiny-qwen2/heldout.txt
+        calibration=$model/calibration.txt heldout=$texts/heldout.txt
+        [[ -e $calibration ]] || calibration=$texts/calibration.txt
         gguf=$model-gguf/$base-BF16-00001-of-00002.gguf imatrix=$(dirname "$model")/imatrix/$base.gguf
     fi
 }
@@ -40,23 +49,55 @@ measure() {
     command=${command//IMATRIX/$imatrix}
     echo "$base: ${command//$scratch\//}"
     run_steps "$from" "$out" "$command"
-    "$organ" evaluate "$from" "$out" --text "$heldout" --context 256 --json --quiet |
+    # shellcheck disable=SC2086 # $scored is words
+    "$organ" evaluate "$from" "$out" --text "$heldout" --context 256 $scored --json --quiet |
         jq -r --arg base "$base" --arg name "$name" --arg level "$level" '.models[1]
             | [$base, $name, $level, .model.bytes, .figures.perplexity, (.comparison.ratio - 1) * 100, .comparison.kl_divergence] | @tsv' >>"$lines"
     rm -rf "$out" "$scratch"/out.*
 }
 
-# put_tables PAGE TABLE: for each model the function TABLE prints what stands between <!-- MODEL --> and <!-- /MODEL --> of the page.
+# put_table PAGE NAME COMMAND...: what the command prints comes to stand between <!-- NAME --> and <!-- /NAME --> of the page.
+put_table() {
+    local page=$1 name=$2
+    shift 2
+    "$@" >"$scratch/table"
+    awk -v name="$name" -v table="$scratch/table" '
+        $0 == "<!-- /" name " -->" { inside = 0 }
+        !inside { print }
+        $0 == "<!-- " name " -->" { inside = 1; while ((getline line < table) > 0) print line }' "$page" >"$scratch/page"
+    cp "$scratch/page" "$page"
+}
+
+# put_tables PAGE TABLE: the same of each model by the function TABLE, and of both sets by the function both_sets.
 put_tables() {
     local base
     for base in $(cut -f1 "$lines" | awk '!seen[$0]++'); do
-        "$2" "$base" >"$scratch/table"
-        awk -v name="$base" -v table="$scratch/table" '
-            $0 == "<!-- /" name " -->" { inside = 0 }
-            !inside { print }
-            $0 == "<!-- " name " -->" { inside = 1; while ((getline line < table) > 0) print line }' "$1" >"$scratch/page"
-        cp "$scratch/page" "$1"
+        put_table "$1" "$base" "$2" "$base"
     done
+    put_table "$1" "both sets" both_sets
+}
+
+# side_by_side LEVELS < NAMES: the rise of the perplexity by name and level (or "-", which all have that have no level), a column for each model of the two sets.
+# Only what was measured on a model of each set has a line.
+side_by_side() {
+    awk -F'\t' -v models="${first_set[*]##*/} ${second_set[*]##*/}" -v first="${#first_set[@]}" -v levels="$1" '
+        FILENAME == "-" { names[++n] = $1; next }
+        { rise[$2, $3, $1] = sprintf("%.2f (%.4f)", $6, $7); known[$2, $3, $1] }
+        END {
+            m = split(models, model, " "); l = split(levels, level, " ")
+            printf "| |"; for (k = 1; k <= m; k++) printf " %s%s |", model[k], (k > first ? ", unseen" : "")
+            printf "\n|---|"; for (k = 1; k <= m; k++) printf "--:|"
+            print ""
+            for (j = 1; j <= n; j++) for (v = 1; v <= l; v++) {
+                old = new = 0; row = "| " names[j] (level[v] == "-" ? "" : ", " level[v] " %") " |"
+                for (k = 1; k <= m; k++) {
+                    key = names[j] SUBSEP level[v] SUBSEP model[k]
+                    if (key in known) { if (k > first) new = 1; else old = 1 }
+                    row = row (key in known ? " " rise[key] " |" : " |")
+                }
+                if (old && new) print row
+            }
+        }' - "$lines"
 }
 
 # panel MODEL PROGRAM: the lines of the model go into files of $scratch, a series each, which "names" lists.
