@@ -13,8 +13,8 @@
 #define SEARCHED "search.done"
 /* What the heal came to. */
 #define HEALED                                                                                                                             \
-    "{heal.lower?what is left was " NATS("heal.kl_before") " nats a token from the whole model before and is " NATS("heal.kl") " after"     \
-    "|no solution was nearer to the whole model than the " NATS("heal.kl_before") " nats a token without it: the weights stay}"
+    "{heal.lower?what is left was " NATS("heal.kl_before") " nats a token from the whole model before and is " NATS("heal.kl")             \
+    " after|no solution was nearer to the whole model than the " NATS("heal.kl_before") " nats a token without it: the weights stay}"
 
 static const organ_item merits[] = {{NULL, "of {layers_before:count} blocks {dry_run?would stay|stayed}", "{layers_after:count}"},
                                     {SEARCHED, "nats a token from the whole model, on the text of the search", NATS("search.divergence")},
@@ -72,7 +72,8 @@ static const organ_block blocks[] = {
         "Healed on {heal.calibration.tokens:count} tokens of {heal.calibration.text.name}: {heal.parts:size} parts of the blocks around "
         "the gaps were solved for anew{heal.done?. On {heal.judged_tokens:count} tokens that nothing was fitted to, " HEALED "}."),
     TABLE(ON_ALL, "heal.parts", "heal.parts", FIELDS(parts),
-          .caption = "How far what is left is from the whole model after each part, on windows that nothing was fitted to", .most = EVERY_TENSOR, .what = "parts"),
+          .caption = "How far what is left is from the whole model after each part, on windows that nothing was fitted to",
+          .most = EVERY_TENSOR, .what = "parts"),
     SECTION(ON_FILES, NULL, "Settings"),
     TABLE(ON_ALL, NULL, "settings", FIELDS(settings), .caption = "What changed in the configuration", .most = EVERY_TENSOR,
           .what = "settings"),

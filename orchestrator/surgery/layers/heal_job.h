@@ -87,8 +87,6 @@ heal_use organ_layers_heal_use(const organ_layers_heal *heal, size_t chunk, size
 organ_status organ_layers_heal_solve(organ_layers_heal *heal, organ_error *error);
 /* ---- heal_judge.c ---- */
 
-/* Of so many windows one is judged. */
-size_t organ_layers_heal_stride(const organ_layers_heal *heal);
 /* Lists the judged windows. */
 organ_status organ_layers_heal_take_judged(organ_layers_heal *heal, organ_error *error);
 uint64_t organ_layers_heal_judge_memory(const organ_layers_heal *heal, size_t together);

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define JUDGED_TOKENS ((size_t)4096) /* enough to rank solutions, whose logits differ on the same tokens */
-
 static size_t floats_of(const organ_layers_heal *h)
 {
     return h->judged.begin[h->judged.count] * (size_t)organ_forward_describe(h->forward)->hidden;
@@ -17,15 +15,6 @@ static size_t floats_of(const organ_layers_heal *h)
 static float *stream(const organ_layers_heal *h, size_t k) { return organ_variants_room(h->variants) + k * floats_of(h); }
 
 /* ---- opening ---- */
-
-size_t organ_layers_heal_stride(const organ_layers_heal *h)
-{
-    const size_t tokens = h->windows.count * h->is.walk.context;
-    const size_t stride = (tokens + JUDGED_TOKENS - 1) / JUDGED_TOKENS;
-    const size_t most = h->windows.count < stride ? h->windows.count : stride; /* one window at least */
-    const size_t least = h->windows.count < HEAL_MANY ? HEAL_HELD : 2 * HEAL_HELD;
-    return most > least ? most : least;
-}
 
 organ_status organ_layers_heal_take_judged(organ_layers_heal *h, organ_error *error)
 {

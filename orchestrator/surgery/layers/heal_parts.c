@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define JUDGED_TOKENS ((size_t)4096) /* at most: enough to rank solutions, whose logits differ on the same tokens */
+
 static const struct {
     const char *name;
     organ_role roles[3];
@@ -115,13 +117,29 @@ void organ_layers_heal_part_release(heal_part *part)
 
 size_t organ_layers_heal_chunk_tokens(const organ_layers_heal *h) { return h->chunks.together * h->is.walk.context; }
 
+/* ---- windows ---- */
+
+static size_t stride_of(const organ_layers_heal *h)
+{
+    const size_t tokens = h->windows.count * h->is.walk.context;
+    const size_t stride = (tokens + JUDGED_TOKENS - 1) / JUDGED_TOKENS;
+    const size_t most = h->windows.count < stride ? h->windows.count : stride; /* one window at least */
+    const size_t least = h->windows.count < HEAL_MANY ? HEAL_HELD : 2 * HEAL_HELD;
+    return most > least ? most : least;
+}
+
 /* Windows 3, 7, 11, ... are held back (of a long text fewer), and 1, 17, 33, ... of all. */
 heal_use organ_layers_heal_use_of(const organ_layers_heal *h, size_t window)
 {
-    const size_t stride = organ_layers_heal_stride(h);
+    const size_t stride = stride_of(h);
     if (window % stride == stride - 1)
         return HEAL_CHOICES;
     return window % HEAL_APART == 1 ? HEAL_NORM : HEAL_BLOCKS;
+}
+
+heal_use organ_layers_heal_use(const organ_layers_heal *h, size_t chunk, size_t window)
+{
+    return organ_layers_heal_use_of(h, chunk * h->chunks.together + window);
 }
 
 organ_ridge_shape organ_layers_heal_shape(const organ_layers_heal *h, const heal_part *part)

@@ -162,11 +162,6 @@ static organ_status hear_outputs(organ_layers_heal *h, size_t chunk, size_t toke
     return ORGAN_OK;
 }
 
-heal_use organ_layers_heal_use(const organ_layers_heal *h, size_t chunk, size_t window)
-{
-    return organ_layers_heal_use_of(h, chunk * h->chunks.together + window);
-}
-
 static organ_status hear_chunk(organ_layers_heal *h, size_t chunk, organ_error *error)
 {
     const size_t windows = organ_along_chunk_windows(&h->chunks, chunk), context = h->is.walk.context;
