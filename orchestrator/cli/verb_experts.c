@@ -10,10 +10,10 @@ static const organ_option experts_options[] = {
            .required = true),
     TEXT("keep", "N|P%", experts.keep, "how many experts of each layer stay, or which share of them", .required = true),
     INPUT("calibration", "TEXT", experts.calibration, "measure the experts along this text"),
-    CHOICE("score", "loss|reap|sum|frequency", experts.score,
-           "what an expert is worth: what the layer's output loses without it, the rest routed anew; the mean or sum of gate times output; "
-           "how many tokens it gets",
-           .fallback = "loss"),
+    CHOICE("score", "sum|loss|reap|frequency", experts.score,
+           "what an expert is worth: the sum of gate times output over its tokens; what the layer's output loses without it, the rest "
+           "routed anew; the mean in place of the sum; how many tokens it gets; with --per-layer global it is the loss",
+           .fallback = "sum"),
     CHOICE("per-layer", "uniform|global", experts.per_layer,
            "as many experts of each layer, which is what can be loaded, or one budget for all", .fallback = "uniform"),
     INPUT("scores", "FILE", experts.scores,
@@ -33,10 +33,11 @@ const organ_verb organ_experts_verb = {
     .about = "Makes a smaller model: of each layer's routed experts only so many stay. Router rows, correction biases and config.json or "
              "key-values become those of the smaller model; the bytes of what stays, packed types with their scales included, are copied "
              "as they are.\n"
-             "Which experts stay is measured along a text, layer by layer within --memory, on the model as it is, packed or not. The score "
-             "loss lets one expert after the other go, each time the one without which the layer's output changes least when its tokens "
-             "are routed to the others; reap, sum and frequency rank experts by themselves. --scores keeps what was measured: another "
-             "--keep or --score then takes no walk along the text, and a measurement that was interrupted goes on after its last layer.\n"
+             "Which experts stay is measured along a text, layer by layer within --memory, on the model as it is, packed or not. The scores "
+             "sum, reap and frequency rank experts by themselves. The loss lets one expert after the other go, each time the one without "
+             "which the layer's output changes least when its tokens are routed to the others; it takes several times the time of the "
+             "sum, and all other scores are measured with it. --scores keeps what was measured: another --keep or --score then takes no "
+             "walk along the text (but for a loss that was not measured), and a measurement that was interrupted goes on after its last layer.\n"
              "--heal solves the down projections of each layer's kept experts anew together along the text, layer by layer, and leaves a "
              "layer as it is where that does not help on every fourth window, which is held back. Packed weights other than blocks of "
              "GGUF cannot take other values and are refused.\n"
@@ -48,7 +49,7 @@ const organ_verb organ_experts_verb = {
     OPERANDS(OPERAND("MODEL", MODEL, experts.model, "the model to cut; it is only read, never changed")),
     GROUPS(GROUP("Options", experts_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ experts MODEL -o OUT --keep 50% --calibration TEXT --scores scores.json",
-              "Half of the experts of each layer, by what the layers lose; the scores are kept."},
+              "Half of the experts of each layer; the scores are kept."},
              {"organ experts MODEL -o SMALLER --keep 25% --scores scores.json", "A quarter of them, without another walk along the text."},
              {"organ experts model.gguf -o small.gguf --keep 64 --score reap --scores FILE", "By another score, of a GGUF model."},
              {"organ experts MODEL -o OUT --keep 50% --calibration TEXT --dry-run",

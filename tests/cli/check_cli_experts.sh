@@ -10,7 +10,7 @@ ends 0 help experts
 matches help/help_experts ../out
 
 # ---- measured once, cut more than once ----
-ends 0 experts tiny-moe -o half --keep 50% "${along[@]}" --scores scores.json --quiet
+ends 0 experts tiny-moe --score loss -o half --keep 50% "${along[@]}" --scores scores.json --quiet
 matches experts/experts_half ../out
 matches experts/EXPERTS_REPORT half/organ/EXPERTS_REPORT.md
 judge "no page beside the report" grep -q "</html>" half/organ/EXPERTS_REPORT.html
@@ -21,11 +21,16 @@ judge "tokenizer.json did not come along" cmp -s tiny-moe/tokenizer.json half/to
 judge "the scores are not those of the report" test "$(jq -c .layers scores.json)" = "$(jq -c .scores.layers half/organ/experts.json)"
 ends 0 inspect half
 prints "No problems found"
-ends 0 experts tiny-moe -o again --keep 8 --scores scores.json --quiet
+ends 0 experts tiny-moe --score loss -o again --keep 8 --scores scores.json --quiet
 judge "other bytes by a file of scores" cmp -s half/model.safetensors again/model.safetensors
-ends 0 experts tiny-moe -o third --keep 8 --scores half/organ/experts.json --quiet
+ends 0 experts tiny-moe --score loss -o third --keep 8 --scores half/organ/experts.json --quiet
 judge "other bytes by the scores of a report" cmp -s half/model.safetensors third/model.safetensors
 rm -r again third
+ends 0 experts tiny-moe -o default --keep 8 "${along[@]}" --json --quiet
+judge "the default score is not the sum" test "$(jq -r .parameters.score ../out)" = sum
+ends 0 experts tiny-moe -o sum --keep 8 --score sum --scores scores.json --quiet
+judge "the default keeps other experts than the sum" cmp -s default/model.safetensors sum/model.safetensors
+rm -r default sum
 ends 0 experts tiny-moe -o reap --keep 4 --score reap --scores scores.json --json
 judge "the document has another schema" test "$(jq -r .schema ../out)" = organ.experts/1
 judge "not four experts are kept" test "$(jq -c '[.layers[].kept_experts | length] | unique' ../out)" = '[4]'
@@ -45,24 +50,24 @@ prints "It does NOT hold: 1 problem."
 rm -r changed
 
 # ---- what is only told ----
-ends 0 experts tiny-moe -o dry --keep 50% "${along[@]}" --dry-run --quiet
+ends 0 experts tiny-moe --score loss -o dry --keep 50% "${along[@]}" --dry-run --quiet
 matches experts/experts_dry ../out
 judge "a dry run wrote something" test ! -e dry
-ends 0 experts tiny-moe -o dry --keep 50% --scores scores.json --dry-run --json
+ends 0 experts tiny-moe --score loss -o dry --keep 50% --scores scores.json --dry-run --json
 judge "a dry run with scores does not tell which stay" test "$(jq -c .layers[0].kept_experts ../out)" = "$(jq -c .layers[0].kept_experts half/organ/experts.json)"
 
 # ---- interrupted and resumed ----
-interrupted INT resumed experts tiny-moe -o resumed --keep 50% --scores scores.json --threads 1
+interrupted INT resumed experts tiny-moe --score loss -o resumed --keep 50% --scores scores.json --threads 1
 judge "SIGINT ends it with $code instead of 130" test $code -eq 130
 judge "a half model is under the final name" test ! -e resumed
-refused 2 "--resume continues it, --force starts over" experts tiny-moe -o resumed --keep 50% --scores scores.json
-ends 2 experts tiny-moe -o resumed --keep 25% --scores scores.json --resume
+refused 2 "--resume continues it, --force starts over" experts tiny-moe --score loss -o resumed --keep 50% --scores scores.json
+ends 2 experts tiny-moe --score loss -o resumed --keep 25% --scores scores.json --resume
 says "the unfinished run cannot be continued: its parameters was"
-ends 0 experts tiny-moe -o resumed --keep 50% --scores scores.json --resume
+ends 0 experts tiny-moe --score loss -o resumed --keep 50% --scores scores.json --resume
 says "tensors are done and intact"
 judge "a resumed run differs from a whole one" cmp -s half/model.safetensors resumed/model.safetensors
 judge "something hidden was left behind" test -z "$(find . -name '.?*')"
-ends 0 experts tiny-moe -o resumed --keep 50% --scores scores.json --force --quiet
+ends 0 experts tiny-moe --score loss -o resumed --keep 50% --scores scores.json --force --quiet
 
 # ---- killed while it measured ----
 # The first layer's scores are kept beside the output; without --scores too the run goes on after it, and what comes out is the same.
@@ -81,32 +86,32 @@ killed_measuring() { # experts MODEL -o OUT ARGUMENT...
     done
 }
 long=(--calibration tiny-moe/calibration.txt --samples 48 --context 128)
-ends 0 experts tiny-moe -o whole --keep 50% "${long[@]}" --scores long.json --quiet
-kept=.late.organ-scores.json killed_measuring experts tiny-moe -o late --keep 50% "${long[@]}" --threads 1
+ends 0 experts tiny-moe --score loss -o whole --keep 50% "${long[@]}" --scores long.json --quiet
+kept=.late.organ-scores.json killed_measuring experts tiny-moe --score loss -o late --keep 50% "${long[@]}" --threads 1
 judge "no scores are kept beside the output" test -s .late.organ-scores.json
 judge "something is under the final name" test ! -e late
 refused 2 "late.organ-scores.json: is of a run that was interrupted while it measured; --resume continues it, --force starts over" \
-    experts tiny-moe -o late --keep 50% "${long[@]}"
+    experts tiny-moe --score loss -o late --keep 50% "${long[@]}"
 refused 2 "has the scores of another run, which is unfinished: its samples is 48, here it is 8; --samples 48 --context 128 go on with it, --force without --resume measures anew" \
-    experts tiny-moe -o late --keep 50% "${along[@]}" --resume
+    experts tiny-moe --score loss -o late --keep 50% "${along[@]}" --resume
 judge "--resume is offered to what it was refused to" test "$(grep -c resume ../err)" = 1
-ends 0 experts tiny-moe -o late --keep 50% "${long[@]}" --resume
+ends 0 experts tiny-moe --score loss -o late --keep 50% "${long[@]}" --resume
 says "layers are measured already"
 judge "a measurement that went on gives other bytes" cmp -s whole/model.safetensors late/model.safetensors
 judge "other scores" test "$(jq -c .scores.layers late/organ/experts.json)" = "$(jq -c .layers long.json)"
 judge "something hidden was left behind" test -z "$(find . -name '.?*')"
 rm long.json
-kept=long.json killed_measuring experts tiny-moe -o file --keep 50% "${long[@]}" --scores long.json --threads 1
-ends 0 experts tiny-moe -o file --keep 50% "${long[@]}" --scores long.json
+kept=long.json killed_measuring experts tiny-moe --score loss -o file --keep 50% "${long[@]}" --scores long.json --threads 1
+ends 0 experts tiny-moe --score loss -o file --keep 50% "${long[@]}" --scores long.json
 judge "a file that went on gives other bytes" cmp -s whole/model.safetensors file/model.safetensors
 rm -r late file
 
 # ---- one budget, which is a plan ----
-ends 0 experts tiny-moe -o plan --keep 6 --scores scores.json --per-layer global --dry-run --json
+ends 0 experts tiny-moe --score loss -o plan --keep 6 --scores scores.json --per-layer global --dry-run --json
 judge "the plan keeps another number in all" test "$(jq '[.losses[].keep] | add' ../out)" = 24
 judge "the plan is even" test "$(jq -c '[.losses[].keep] | unique | length > 1' ../out)" = true
 judge "a plan that nothing could load names experts" test "$(jq -c .layers ../out)" = '[]'
-ends 0 experts tiny-moe -o plan --keep 6 --scores scores.json --per-layer global --dry-run
+ends 0 experts tiny-moe --score loss -o plan --keep 6 --scores scores.json --per-layer global --dry-run
 matches experts/experts_plan ../out
 
 # ---- beside an expert for all tokens ----
@@ -167,34 +172,34 @@ done
 rm -r groups fewer healed lower found flat body narrow lean thin coded
 
 # ---- refused ----
-refused 2 "is enough" experts tiny-moe -o no --keep 50% "${long[@]}" --memory 8M
-refused 2 "nothing is measured" experts tiny-moe -o no --keep 50% --scores scores.json --scratch .
+refused 2 "is enough" experts tiny-moe --score loss -o no --keep 50% "${long[@]}" --memory 8M
+refused 2 "nothing is measured" experts tiny-moe --score loss -o no --keep 50% --scores scores.json --scratch .
 jq -c '.model = "0123456789abcdef"' scores.json >other.json
 jq -c '.layers[1] = null' scores.json >part.json
 jq -c '.layers[0].loss |= map(0)' scores.json >uneven.json
 mkdir taken && echo x >taken/x
 refused 2 "-o OUT is missing" experts tiny-moe
-refused 2 "--keep N|P% is missing" experts tiny-moe -o no --scores scores.json
-refused 2 "--calibration TEXT, or what was measured, --scores FILE" experts tiny-moe -o no --keep 50%
-refused 2 "--keep many: is neither a number of experts nor a share" experts tiny-moe -o no --keep many --scores scores.json
-refused 2 "--keep 16: each layer has 16 experts: nothing would be cut" experts tiny-moe -o no --keep 16 --scores scores.json
-refused 2 "--keep 3: 4 experts work on each token" experts tiny-moe -o no --keep 3 --scores scores.json
-refused 2 "--keep 16: each layer has 16 experts" experts tiny-moe -o no --keep 16 "${long[@]}"
-refused 2 "--keep 1e30: is neither" experts tiny-moe -o no --keep 1e30 --scores scores.json
-refused 2 "--keep 8.5: is neither" experts tiny-moe -o no --keep 8.5 --scores scores.json
+refused 2 "--keep N|P% is missing" experts tiny-moe --score loss -o no --scores scores.json
+refused 2 "--calibration TEXT, or what was measured, --scores FILE" experts tiny-moe --score loss -o no --keep 50%
+refused 2 "--keep many: is neither a number of experts nor a share" experts tiny-moe --score loss -o no --keep many --scores scores.json
+refused 2 "--keep 16: each layer has 16 experts: nothing would be cut" experts tiny-moe --score loss -o no --keep 16 --scores scores.json
+refused 2 "--keep 3: 4 experts work on each token" experts tiny-moe --score loss -o no --keep 3 --scores scores.json
+refused 2 "--keep 16: each layer has 16 experts" experts tiny-moe --score loss -o no --keep 16 "${long[@]}"
+refused 2 "--keep 1e30: is neither" experts tiny-moe --score loss -o no --keep 1e30 --scores scores.json
+refused 2 "--keep 8.5: is neither" experts tiny-moe --score loss -o no --keep 8.5 --scores scores.json
 refused 2 "config.json and the keys of GGUF have one number of experts for all layers" \
-    experts tiny-moe -o no --keep 10 --scores uneven.json --per-layer global
-refused 2 "must be one of loss, reap, sum, frequency" experts tiny-moe -o no --keep 50% --scores scores.json --score best
-refused 2 "other.json: has the scores of another run: its model is" experts tiny-moe -o no --keep 50% --scores other.json
-refused 2 "part.json: has not the scores of all layers: --calibration TEXT --samples 8 --context 64 measures the others" experts tiny-moe -o no --keep 50% --scores part.json
-refused 2 "none.json: has not the scores of all layers: --calibration TEXT measures the others" experts tiny-moe -o no --keep 50% --scores none.json
+    experts tiny-moe --score loss -o no --keep 10 --scores uneven.json --per-layer global
+refused 2 "must be one of sum, loss, reap, frequency" experts tiny-moe -o no --keep 50% --scores scores.json --score best
+refused 2 "other.json: has the scores of another run: its model is" experts tiny-moe --score loss -o no --keep 50% --scores other.json
+refused 2 "part.json: has not the scores of all layers: --calibration TEXT --samples 8 --context 64 measures the others" experts tiny-moe --score loss -o no --keep 50% --scores part.json
+refused 2 "none.json: has not the scores of all layers: --calibration TEXT measures the others" experts tiny-moe --score loss -o no --keep 50% --scores none.json
 refused 2 "part.json: has the scores of another run, which is unfinished: its context is 64, here it is 32; --samples 8 --context 64 go on with it, another name for --scores measures anew" \
-    experts tiny-moe -o no --keep 50% --scores part.json --calibration tiny-moe/calibration.txt --samples 8 --context 32
-refused 3 "config.json: its schema is ''" experts tiny-moe -o no --keep 50% --scores tiny-moe/config.json
+    experts tiny-moe --score loss -o no --keep 50% --scores part.json --calibration tiny-moe/calibration.txt --samples 8 --context 32
+refused 3 "config.json: its schema is ''" experts tiny-moe --score loss -o no --keep 50% --scores tiny-moe/config.json
 refused 2 "has no experts" experts tiny-qwen2 -o no --keep 50% --scores scores.json
-refused 2 "taken" experts tiny-moe -o taken --keep 50% --scores scores.json
-refused 2 "tiny-moe" experts tiny-moe -o tiny-moe --keep 50% --scores scores.json --force
-refused 2 "name a directory" experts tiny-moe -o no.safetensors --keep 50% --scores scores.json
+refused 2 "taken" experts tiny-moe --score loss -o taken --keep 50% --scores scores.json
+refused 2 "tiny-moe" experts tiny-moe --score loss -o tiny-moe --keep 50% --scores scores.json --force
+refused 2 "name a directory" experts tiny-moe --score loss -o no.safetensors --keep 50% --scores scores.json
 refused 4 "nothing" experts nothing -o no --keep 50% --scores scores.json
 
 finish

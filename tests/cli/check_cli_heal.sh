@@ -6,8 +6,8 @@
 ln -s "$(dirname "$model")/tiny-moe" tiny-moe
 along=(--calibration tiny-moe/calibration.txt --samples 16 --context 64 --scores scores.json)
 
-ends 0 experts tiny-moe -o plain --keep 50% "${along[@]}" --quiet
-ends 0 experts tiny-moe -o healed --keep 50% "${along[@]}" --heal --quiet
+ends 0 experts tiny-moe --score loss -o plain --keep 50% "${along[@]}" --quiet
+ends 0 experts tiny-moe --score loss -o healed --keep 50% "${along[@]}" --heal --quiet
 matches experts/heal ../out
 matches experts/HEAL_REPORT healed/organ/EXPERTS_REPORT.md
 judge "no picture of what layers miss" grep -q "What each layer misses, before and after its heal" healed/organ/EXPERTS_REPORT.html
@@ -21,30 +21,30 @@ plain=$(perplexity_of plain)
 judge "heals nothing on another text: $plain" test "$(jq -n "$plain > 1.02 * $(perplexity_of healed)")" = true
 
 # ---- interrupted and resumed ----
-interrupted KILL resumed experts tiny-moe -o resumed --keep 50% "${along[@]}" --heal --threads 1
+interrupted KILL resumed experts tiny-moe --score loss -o resumed --keep 50% "${along[@]}" --heal --threads 1
 judge "a half model is under the final name" test ! -e resumed
-ends 2 experts tiny-moe -o resumed --keep 50% "${along[@]}" --resume
+ends 2 experts tiny-moe --score loss -o resumed --keep 50% "${along[@]}" --resume
 says "the unfinished run cannot be continued"
-ends 0 experts tiny-moe -o resumed --keep 50% "${along[@]}" --heal --resume
+ends 0 experts tiny-moe --score loss -o resumed --keep 50% "${along[@]}" --heal --resume
 judge "a resumed run differs from a whole one" cmp -s healed/model.safetensors resumed/model.safetensors
 judge "the report of a resumed run differs" test "$(jq -c .heal healed/organ/experts.json)" = "$(jq -c .heal resumed/organ/experts.json)"
-ends 0 experts tiny-moe -o scratched --keep 50% "${along[@]}" --heal --scratch . --memory 96M --quiet
+ends 0 experts tiny-moe --score loss -o scratched --keep 50% "${along[@]}" --heal --scratch . --memory 96M --quiet
 judge "--scratch and --memory change bytes" cmp -s healed/model.safetensors scratched/model.safetensors
 
 # ---- told and refused before anything is measured ----
-ends 0 experts tiny-moe -o dry --keep 50% "${along[@]}" --heal --dry-run --json
+ends 0 experts tiny-moe --score loss -o dry --keep 50% "${along[@]}" --heal --dry-run --json
 judge "a dry run does not say what memory the heal takes" test "$(jq '.heal_memory_enough > 0' ../out)" = true
-refused 2 "--heal needs a text to heal along" experts tiny-moe -o no --keep 50% --scores scores.json --heal
+refused 2 "--heal needs a text to heal along" experts tiny-moe --score loss -o no --keep 50% --scores scores.json --heal
 refused 2 "--heal takes at least 4 windows (--samples)" \
-    experts tiny-moe -o no --keep 50% --calibration tiny-moe/calibration.txt --samples 3 --context 64 --heal
-refused 2 "and what healing it takes; --memory" experts tiny-moe -o no --keep 50% "${along[@]}" --heal --memory 16M
+    experts tiny-moe --score loss -o no --keep 50% --calibration tiny-moe/calibration.txt --samples 3 --context 64 --heal
+refused 2 "and what healing it takes; --memory" experts tiny-moe --score loss -o no --keep 50% "${along[@]}" --heal --memory 16M
 ends 0 quantize tiny-moe -o packed --scheme fp8-channel --quiet
 refused 2 "down_proj.weight' is F8_E4M3: --heal cannot give it other values" \
     experts packed -o no --keep 50% --calibration tiny-moe/calibration.txt --samples 4 --context 64 --heal
 
 # ---- by several processes ----
 need_launcher
-ranks 3 0 experts tiny-moe -o ranked --keep 50% "${along[@]}" --heal --quiet
+ranks 3 0 experts tiny-moe --score loss -o ranked --keep 50% "${along[@]}" --heal --quiet
 judge "three processes make other bytes" cmp -s healed/model.safetensors ranked/model.safetensors
 judge "three processes tell something else" test "$(jq -c .heal healed/organ/experts.json)" = "$(jq -c .heal ranked/organ/experts.json)"
 

@@ -21,7 +21,7 @@ in_part || same 5.gguf quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.g
 in_part || same 6 prune "${model%/*}/tiny-moe" --method wanda -s 50 --calibration tiny-qwen2/calibration.txt --samples 24 --context 128 # three chunks
 # Hidden states of each rank in a file of its own; the file of a rank without windows is empty.
 same 9 prune tiny-qwen2 --method physarum-v2 -s 50 --calibration tiny-qwen2/calibration.txt --samples 24 --context 64 --targets '*.0.*.[kv]_proj.weight' --scratch .
-same 10 experts "${model%/*}/tiny-moe" --keep 50% --calibration tiny-qwen2/calibration.txt --samples 11 --context 96 # two chunks
+same 10 experts "${model%/*}/tiny-moe" --score loss --keep 50% --calibration tiny-qwen2/calibration.txt --samples 11 --context 96 # two chunks
 in_part || same 17 width "${model%/*}/tiny-moe" --ffn 75% --multiple-of 8 --heads 1 --calibration tiny-qwen2/calibration.txt --samples 11 --context 96
 
 # Blocks and widths: sets of blocks are shared, healing is done by each alike.
