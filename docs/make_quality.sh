@@ -85,7 +85,7 @@ table() {
             print ""
             for (j = 1; j <= n; j++) if (order[j] in methods) {
                 printf "| %s |", order[j]
-                for (k = 1; k <= m; k++) printf " %.2f (%.4f) |", rise[order[j], level[k]], kl[order[j], level[k]]
+                for (k = 1; k <= m; k++) if ((order[j], level[k]) in kl) printf " %.2f (%.4f) |", rise[order[j], level[k]], kl[order[j], level[k]]; else printf " |"
                 print ""
             }
             printf "\n| scheme | tensors | perplexity | KL |\n|---|--:|--:|--:|\n"
