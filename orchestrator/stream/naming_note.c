@@ -4,6 +4,7 @@
 #include "formats/base/file_calls.h"
 #include "formats/base/input_file.h"
 #include "formats/base/memory_watch.h"
+#include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/machine/take_name.h"
@@ -14,6 +15,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +34,7 @@ static void read_line(const char *line, size_t length, organ_naming_note *note, 
         note->nodes[note->count] = (uint64_t)json_integer_value(json_array_get(nodes, note->count));
     note->there = note->count > 0;
     note->force = json_is_true(json_object_get(json, "force"));
+    note->choice = json_is_true(json_object_get(json, "choice"));
     json_decref(json);
 }
 
@@ -57,16 +60,26 @@ organ_status organ_naming_note_read(const char *path, organ_naming_note *note, o
 
 int organ_naming_note_append(int at, const char *name, bool make, const organ_naming_note *note)
 {
-    char line[64 + ORGAN_NAMING_MOST * 24];
+    char line[96 + ORGAN_NAMING_MOST * 24];
     int length = snprintf(line, sizeof line, "{\"finished\":[");
     for (size_t k = 0; k < note->count; k++)
         length += snprintf(line + length, sizeof line - (size_t)length, "%s%" PRIu64, k ? "," : "", note->nodes[k]);
-    length += snprintf(line + length, sizeof line - (size_t)length, "],\"force\":%s}\n", note->force ? "true" : "false");
+    length += snprintf(line + length, sizeof line - (size_t)length, "],\"force\":%s,\"choice\":%s}\n", note->force ? "true" : "false",
+                       note->choice ? "true" : "false");
     const int fd = organ_open_at(at, name, O_WRONLY | O_APPEND | O_NOFOLLOW | (make ? O_CREAT | O_TRUNC : 0), 0666);
     if (fd < 0)
         return errno;
     const int fault = organ_write_all(fd, line, (size_t)length) || organ_sync_file(fd) ? errno : 0;
     return close(fd) && errno != EINTR && !fault ? errno : fault;
+}
+
+int organ_naming_remove_choice(const char *final)
+{
+    char path[PATH_MAX];
+    const char *const name = organ_path_name(final);
+    if (snprintf(path, sizeof path, "%.*s.%s" ORGAN_CHOICE_ENDING ".organ-partial", (int)(name - final), final, name) >= (int)sizeof path)
+        return ENAMETOOLONG;
+    return organ_remove_tree(path) && errno != ENOENT ? errno : 0;
 }
 
 /* ---- what a killed run left to do ---- */
@@ -161,6 +174,9 @@ static organ_status settle_named(const organ_naming_place *p, const organ_naming
     struct stat info;
     if (lstat(p->partial, &info) == 0)
         S_ISDIR(final->st_mode) ? settle_directory(p, error) : settle_files(p, note, error);
+    const int fault = !error->status && note->choice ? organ_naming_remove_choice(p->final) : 0;
+    if (fault)
+        organ_fail_errno(error, fault, "%s" ORGAN_CHOICE_ENDING ": cannot be removed", p->final);
     if (!error->status && unlink(p->note) && errno != ENOENT)
         organ_fail_errno(error, errno, "%s: cannot be removed", p->note);
     return error->status;

@@ -120,7 +120,7 @@ static organ_status move_journal(const organ_publish *publish, const char *journ
  * the first rank they are not gone on with. */
 static organ_status note_whole(const organ_publish *publish, const char *const *names, const char *journal, organ_error *error)
 {
-    organ_naming_note note = {.force = publish->force};
+    organ_naming_note note = {.force = publish->force, .choice = publish->choice};
     struct stat info;
     for (size_t r = 1; journal && r < publish->writers && !error->status; r++) {
         char name[64];
@@ -146,7 +146,8 @@ static organ_status note_whole(const organ_publish *publish, const char *const *
 static void end_note(const organ_publish *publish, const char *journal, organ_error *error)
 {
     struct stat info;
-    const bool kept = publish->stage != ORGAN_OUTPUT_NAMED, rest = !kept && lstat(publish->partial, &info) == 0;
+    const bool kept = publish->stage != ORGAN_OUTPUT_NAMED;
+    const bool rest = !kept && (lstat(publish->partial, &info) == 0 || (publish->choice && organ_naming_remove_choice(publish->final)));
     if (!rest && (!kept || !journal) && unlink(publish->note) && errno != ENOENT && !error->status)
         organ_fail_errno(error, errno, "%.300s is whole and has its name, but %.300s cannot be removed", publish->final, publish->note);
 }

@@ -29,6 +29,7 @@ typedef struct organ_publish {
     const char *like; /* for organ_check_replaceable; the caller's */
     bool empty;       /* there was an empty directory at `final`: it may go */
     organ_publish_stage stage;
+    bool choice;    /* naming_note.h */
     size_t writers; /* processes that write the output together; 0: one */
 } organ_publish;
 

@@ -200,6 +200,7 @@ static organ_status remake(organ_cut_run *run, json_t **report, organ_error *err
                               .dry_run = cut->dry_run,
                               .evaluate = cut->evaluate,
                               .most = cut->most,
+                              .choice = cut->choice,
                               .pieces = run->pieces,
                               .piece_count = run->piece_count,
                               .units = run->units,

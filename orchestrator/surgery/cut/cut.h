@@ -38,6 +38,7 @@ typedef struct organ_cut_out {
     const char *path;
     bool resume, force, dry_run;
     uint64_t most;
+    bool choice; /* as in organ_output */
     const organ_experiment_options *evaluate;
     const organ_progress *progress;
     const organ_engine *engine;

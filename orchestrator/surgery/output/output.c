@@ -113,6 +113,7 @@ static organ_status grow(organ_output *output, bool resume, organ_error *error)
     const organ_publish_way way = {.resume = resume, .force = !output->journal || output->force, .journal = output->journal};
     organ_publish_begin(output->path, output->like, way, &output->publish, error);
     output->publish.force = output->force;
+    output->publish.choice = output->choice;
     return error->status;
 }
 

@@ -23,6 +23,7 @@ typedef struct organ_output {
     const char *like; /* directory from which files are copied that are no part of the model; NULL: none */
     bool single;      /* one file, not a directory */
     bool force;
+    bool choice; /* what was chosen for it grows as the output PATH.organ-choice, of no use when this one has its name */
     /* A run that can be continued. NULL: none, and all below is not used. The caller closes it after the end. */
     organ_run_journal *journal;
     bool resume;                         /* continue the run that an earlier one left */

@@ -349,6 +349,7 @@ static organ_unit_output output_of_remake(const organ_remake *m)
                                           .single = !m->directory && organ_output_is_file(m->path),
                                           .like = organ_output_like(m->model),
                                           .force = m->force,
+                                          .choice = m->choice,
                                           .resume = m->resume,
                                           .ranks = m->engine->ranks},
                                .dry_run = m->dry_run,

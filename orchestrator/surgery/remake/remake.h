@@ -23,6 +23,7 @@ typedef struct organ_remake {
     organ_cuts *cuts;     /* which are cut like this, and unit k is stretch k; NULL with `rows`, which need not know it */
     bool along;           /* all of these by ranks that walk along a text: organ_run_unit. Without `replaced`: */
     uint64_t most;        /* new shards of so many bytes */
+    bool choice;          /* as in organ_output */
     organ_shard_piece *pieces;
     size_t piece_count;
     organ_run_unit *units; /* of the pieces, in their order */

@@ -148,7 +148,7 @@ static organ_status name_place(organ_width_job *job, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;
     const char *const output = job->options->output;
-    c->place = organ_format("%.*s.organ-choice", (int)organ_path_length(output), output);
+    c->place = organ_format("%.*s" ORGAN_CHOICE_ENDING, (int)organ_path_length(output), output);
     return c->place ? ORGAN_OK : organ_fail_memory(error, output);
 }
 

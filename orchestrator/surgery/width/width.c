@@ -54,6 +54,7 @@ static organ_status cut(organ_width_job *job, bool dry, json_t **report, organ_e
                           ORGAN_REMAKE_ASKED(o),
                           ORGAN_REMAKE_BY(job),
                           .most = o->most,
+                          .choice = true,
                           .definition = "width/1",
                           .schema = "organ.width/1",
                           .name = "width.json",
