@@ -213,12 +213,23 @@ static bool goes_on_from(const sweep *s, const char *directory, bool told, char 
 
 bool goes_on(const sweep *s, const char *directory, char text[LEAVINGS_TEXT]) { return goes_on_from(s, directory, false, text); }
 
+static bool is_all_there(const sweep *s, const char *directory, outcome *o)
+{
+    const char *odd;
+    look_at_work(s, directory, &o->left);
+    return is_within(&s->right, &o->left, &odd);
+}
+
 bool finishes(const sweep *s, const char *directory, int status, int kind, char text[LEAVINGS_TEXT])
 {
     outcome *const o = calloc(1, sizeof *o);
     if (!o)
         give_up("memory");
     o->directory = directory;
+    if (s->again && is_all_there(s, directory, o)) { /* its input is gone: there is nothing to do again */
+        free(o);
+        return true;
+    }
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
         status = run_there(s, directory, -1, 0, kind == KILLED_THEN_FORCED ? FORCE : kind == KILLED_THEN_RESUMED ? RESUME : NO_OPTION);
     find_outcome(s, o, status);
