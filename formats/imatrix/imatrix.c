@@ -217,14 +217,35 @@ static organ_status check_fit(const organ_imatrix_state *s, const organ_imatrix_
     return ORGAN_OK;
 }
 
+/* Whether the sums of one matrix differ: older files of llama.cpp have the same number in all columns of an expert without tokens. */
+static organ_status differs(const organ_imatrix_state *s, const organ_imatrix_place *place, uint64_t features, bool *differ,
+                            organ_error *error)
+{
+    const uint64_t bytes = features * sizeof(float);
+    float *const sums = malloc((size_t)bytes);
+    if (!sums)
+        return organ_fail_memory(error, place->entry->name);
+    organ_imatrix_read(&s->view, sums, bytes, s->places[place->entry - s->entries].sums + place->matrix * bytes, error);
+    *differ = false;
+    for (uint64_t j = 1; j < features && !error->status; j++)
+        *differ |= sums[j] != sums[0];
+    free(sums);
+    return error->status;
+}
+
 organ_status organ_imatrix_reached(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor, uint64_t features,
                                    bool *reached, organ_error *error)
 {
     const organ_imatrix_state *const s = state_of(imatrix);
     float stored = 1;
-    if (check_fit(s, place, tensor, features, error) == ORGAN_OK && place->entry->counts > 1)
+    *reached = true;
+    if (check_fit(s, place, tensor, features, error) != ORGAN_OK)
+        return error->status;
+    if (s->old)
+        return place->matrices > 1 && features > 1 ? differs(s, place, features, reached, error) : ORGAN_OK;
+    if (place->entry->counts > 1)
         read_stored(s, place, &stored, error);
-    *reached = s->old || stored != 0;
+    *reached = stored != 0;
     return error->status;
 }
 

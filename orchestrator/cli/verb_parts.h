@@ -54,6 +54,10 @@
     INPUT("scratch", "DIR", of.scratch, \
           "keep the hidden states of the windows in a file in DIR, best on a local disk, in place of --memory")
 
+#define ALL_EXPERTS(of) \
+    FLAG("all-experts", of.all_experts, \
+         "calibrate every expert on all tokens of its layer, not on those that the router sends to it; layers still run as the router chooses")
+
 /* What the products of a forward pass are computed with. */
 #define COMPUTE(member, ...) \
     TEXT("compute", "KIND", member, __VA_ARGS__, .choices = "exact|split|bf16")

@@ -61,7 +61,7 @@ static const organ_option quantize_options[] = {
 
 static const organ_option gptq_options[] = {
     INPUT("calibration", "FILE", quantize.calibration, "the text to go by; not one that is scored afterwards"),
-    WINDOWS_ALONG(quantize),
+    WINDOWS_ALONG(quantize), ALL_EXPERTS(quantize),
     FLAG("no-resolve", quantize.no_resolve, "leave scales and codes as GPTQ has them")};
 
 static const organ_option width_options[] = {

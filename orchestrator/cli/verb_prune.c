@@ -25,7 +25,7 @@ static const organ_option calibration_options[] = {
           "the text to go by, for all methods but physarum-v1 and magnitude; not one that is scored afterwards"),
     INPUT("imatrix", "FILE", calibrated.imatrix,
           "an importance matrix of llama.cpp to go by instead, for wanda and physarum-v2, which then does not compensate"),
-    WINDOWS_ALONG(calibrated),
+    WINDOWS_ALONG(calibrated), ALL_EXPERTS(calibrated),
     TEXT("pattern", "N:M", calibrated.pattern,
          "of each M neighbours in a row N are kept: 2:4, 4:8, 1:4, 6:8, 8:16, any with M up to 16; instead of --sparsity; "
          "not for physarum-v1"),

@@ -96,11 +96,13 @@ static organ_status add_expert(job *j, size_t expert, unsigned which, const floa
     return organ_forward_products_add(&g->products, x + row * linear.in, &linear, y + row * out, j->begin[expert + 1] - row, error);
 }
 
+static bool is_listened(const forward_group *g, size_t expert) { return g->layer->listened && g->layer->listened[expert]; }
+
 static organ_status tap_expert(const job *j, size_t expert, unsigned which, const float *x, size_t in, organ_error *error)
 {
     const forward_group *g = j->group;
     const forward_view *views = g->layer->plan->experts + 3 * expert;
-    if (which == 1 && views[1].slot == views[0].slot)
+    if ((which == 1 && views[1].slot == views[0].slot) || is_listened(g, expert))
         return ORGAN_OK;
     const size_t row = j->begin[expert];
     return organ_forward_tap(g, views[which], g->routed[expert], j->begin[expert + 1] - row, in, x + row * in, error);
@@ -181,6 +183,45 @@ static organ_status run_experts(job *j, organ_error *error)
     return share_rows(j, j->tokens, ORGAN_SHARE_NUMBER * (double)(c->experts_used * c->hidden), sum_token, error);
 }
 
+/* act(gate) * up of some rows, to `inner`. */
+static organ_status run_inner(forward_group *g, const forward_view *views, const float *x, size_t rows, float *inner, float *up,
+                              organ_error *error)
+{
+    const size_t width = (size_t)g->forward->config.expert_intermediate;
+    const forward_linear gate = organ_forward_linear_of(g->layer, views[0], width),
+                         upper = organ_forward_linear_of(g->layer, views[1], width);
+    if (organ_forward_products_add(&g->products, x, &gate, inner, rows, error) ||
+        organ_forward_products_add(&g->products, x, &upper, up, rows, error) ||
+        organ_forward_products_run(&g->products, g->forward, g->scratch, error))
+        return error->status;
+    return organ_forward_gate_all(g, inner, up, rows, width, error);
+}
+
+/* ---- experts that all tokens are told of ---- */
+
+/* Works in the rows of the routed tokens, which are at least as many and are of no use any more. */
+static organ_status listen_to(job *j, size_t expert, organ_error *error)
+{
+    forward_group *const g = j->group;
+    const forward_view *const views = g->layer->plan->experts + 3 * expert;
+    const size_t hidden = (size_t)g->forward->config.hidden, inner = (size_t)g->forward->config.expert_intermediate;
+    const size_t first = g->first + j->first;
+    if (organ_forward_tap(g, views[0], first, j->tokens, hidden, j->normed, error) ||
+        (views[1].slot != views[0].slot && organ_forward_tap(g, views[1], first, j->tokens, hidden, j->normed, error)) ||
+        run_inner(g, views, j->normed, j->tokens, j->gate, j->up, error))
+        return error->status;
+    return organ_forward_tap(g, views[2], first, j->tokens, inner, j->gate, error);
+}
+
+static organ_status listen_to_all(job *j, organ_error *error)
+{
+    const forward_group *const g = j->group;
+    for (size_t e = 0; g->tap && e < g->forward->config.experts && !error->status; e++)
+        if (is_listened(g, e))
+            listen_to(j, e, error);
+    return error->status;
+}
+
 /* ---- the expert for all tokens ---- */
 
 typedef struct shared_job {
@@ -243,7 +284,8 @@ organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens
     j.weight_of = calloc(rows, sizeof *j.weight_of);
     if (!j.choices || !j.place || !j.begin || !j.token_of || !j.weight_of)
         organ_fail_errno(error, ENOMEM, "cannot allocate the routing of %zu tokens", tokens);
-    else if (route_tokens(&j, error) == ORGAN_OK && run_experts(&j, error) == ORGAN_OK && c->shared_intermediate)
+    else if (route_tokens(&j, error) == ORGAN_OK && run_experts(&j, error) == ORGAN_OK && listen_to_all(&j, error) == ORGAN_OK &&
+             c->shared_intermediate)
         run_shared(g, first, tokens, normed, out, room, error);
     free(j.choices);
     free(j.place);
@@ -251,20 +293,6 @@ organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens
     free(j.token_of);
     free(j.weight_of);
     return error->status;
-}
-
-/* act(gate) * up of some rows, to `inner`. */
-static organ_status run_inner(forward_group *g, const forward_view *views, const float *x, size_t rows, float *inner, float *up,
-                              organ_error *error)
-{
-    const size_t width = (size_t)g->forward->config.expert_intermediate;
-    const forward_linear gate = organ_forward_linear_of(g->layer, views[0], width),
-                         upper = organ_forward_linear_of(g->layer, views[1], width);
-    if (organ_forward_products_add(&g->products, x, &gate, inner, rows, error) ||
-        organ_forward_products_add(&g->products, x, &upper, up, rows, error) ||
-        organ_forward_products_run(&g->products, g->forward, g->scratch, error))
-        return error->status;
-    return organ_forward_gate_all(g, inner, up, rows, width, error);
 }
 
 static organ_status run_expert(forward_group *g, const forward_view *views, const float *x, size_t count, float *inner, float *out,

@@ -149,6 +149,8 @@ void organ_layer_tap_router(organ_layer *layer, void *context, organ_routed *rou
 
 void organ_layer_weigh(organ_layer *layer, bool weigh) { layer->weigh = weigh; }
 
+void organ_layer_listen(organ_layer *layer, const bool *experts) { layer->listened = experts; }
+
 unsigned organ_forward_least_experts(const organ_forward_config *c)
 {
     if (c->router_groups < 2)

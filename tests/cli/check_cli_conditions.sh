@@ -26,7 +26,12 @@ document matrix 0 prune tiny-qwen2 -o matrix --method physarum-v2 --imatrix "${m
 divided=(prune tiny-qwen2 --method wanda -s 50 --targets '*.v_proj.weight' "${text[@]}" --allocate global --allocate-tokens 64 --allocate-layers 3 --rounds 1)
 document divided 0 "${divided[@]}" -o divided --allocation curves.json
 document divided_dry 0 "${divided[@]}" -o divided_dry --allocation curves.json --dry-run
-in_view divided divided_dry plain dry solved sparse matrix
+# Most experts have too few tokens; then each has all of them.
+few=(prune "${model%/*}/tiny-moe" --method wanda -s 50 --calibration tiny-qwen2/calibration.txt --samples 1 --context 12)
+document few 0 "${few[@]}" -o few
+document every 0 "${few[@]}" -o every --all-experts
+jq '.imatrix.fallback = input.calibration.fallback' matrix.json few.json >uncounted.json
+in_view divided divided_dry plain dry solved sparse matrix few every uncounted
 
 document exact 0 audit tiny-qwen2 plain
 document changed 1 audit tiny-qwen2 sparse

@@ -19,6 +19,9 @@ same 3 prune tiny-qwen2 --method physarum-v3 -s 60 --effort 0.3 --then int4-grou
 same 4 quantize tiny-qwen2 --scheme int4-group32 --method gptq "${text[@]}" --targets '*.[23].*_proj.weight'
 in_part || same 5.gguf quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --scheme q4_0 --method gptq "${text[@]}"
 in_part || same 6 prune "${model%/*}/tiny-moe" --method wanda -s 50 --calibration tiny-qwen2/calibration.txt --samples 24 --context 128 # three chunks
+# An expert that gets the tokens of all ranks; three chunks.
+make_never never
+same 19 prune never --method sparsegpt -s 50 --calibration tiny-qwen2/calibration.txt --samples 11 --context 96 --targets '*.1.mlp.experts.[57].*'
 # Hidden states of each rank in a file of its own; the file of a rank without windows is empty.
 same 9 prune tiny-qwen2 --method physarum-v2 -s 50 --calibration tiny-qwen2/calibration.txt --samples 24 --context 64 --targets '*.0.*.[kv]_proj.weight' --scratch .
 same 10 experts "${model%/*}/tiny-moe" --score loss --keep 50% --calibration tiny-qwen2/calibration.txt --samples 11 --context 96 # two chunks

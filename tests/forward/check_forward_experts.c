@@ -157,6 +157,77 @@ START_TEST(what_a_tap_hears_gives_the_layer_again)
 }
 END_TEST
 
+/* What taps get for an expert that is listened to, and for one that is not: tokens of the three matrices, and the values. */
+typedef struct listening {
+    const bench *b;
+    unsigned expert;
+    size_t tokens[3], plain;
+    float *inputs, *inner;
+} listening;
+
+static organ_status listen(void *context, const char *tensor, size_t first, size_t tokens, size_t features, const float *inputs,
+                           organ_error *error)
+{
+    static const char *const ends[] = {"gate_proj.weight", "up_proj.weight", "down_proj.weight"};
+    listening *const l = context;
+    char name[200];
+    (void)error;
+    for (unsigned k = 0; k < 3; k++) {
+        snprintf(name, sizeof name, "model.layers.1.mlp.experts.%u.%s", l->expert, ends[k]);
+        if (strcmp(tensor, name) != 0)
+            continue;
+        ck_assert_uint_eq(first, l->tokens[k]);
+        memcpy((k == 2 ? l->inner : l->inputs) + first * features, inputs, tokens * features * sizeof *inputs);
+        l->tokens[k] += tokens;
+        return ORGAN_OK;
+    }
+    l->plain += strstr(tensor, ".experts.") && strstr(tensor, "down_proj") ? tokens : 0;
+    return ORGAN_OK;
+}
+
+/* Taps of an expert that is listened to get all tokens and what the expert makes of them; those of the others and the layer's output are as
+ * without. */
+START_TEST(experts_are_listened_to)
+{
+    for (unsigned expert = 0; expert < EXPERTS; expert += 3) {
+        bench b;
+        organ_error error = {0};
+        bool listened[EXPERTS] = {false};
+        set_up(&b, "fixtures/forward/qwen3moe", 2, NULL);
+        const size_t floats = b.tokens * b.width, inner = (size_t)organ_forward_describe(b.s.forward)->expert_intermediate;
+        hearing h = {.width = b.width, .normed = malloc(floats * sizeof(float)), .logits = malloc(b.tokens * EXPERTS * sizeof(float))};
+        listening l = {
+            .b = &b, .expert = expert, .inputs = malloc(floats * sizeof(float)), .inner = malloc(b.tokens * inner * sizeof(float))};
+        float *const before = malloc(floats * sizeof *before), *const made = malloc(b.tokens * inner * sizeof *made);
+        memcpy(before, b.hidden, floats * sizeof *before);
+        const organ_tap tap = {&l, listen};
+        ck_assert_int_eq(organ_layer_run(b.s.forward, b.layer, &b.windows, before, &tap, &error), ORGAN_OK);
+        const size_t routed = l.tokens[2], plain = l.plain;
+        ck_assert_uint_lt(routed, b.tokens);
+        memset(l.tokens, 0, sizeof l.tokens);
+        l.plain = 0;
+        listened[expert] = true;
+        organ_layer_listen(b.layer, listened);
+        organ_layer_tap_router(b.layer, &h, hear);
+        ck_assert_msg(organ_layer_run(b.s.forward, b.layer, &b.windows, b.hidden, &tap, &error) == ORGAN_OK, "%s", error.message);
+        for (unsigned k = 0; k < 3; k++)
+            ck_assert_uint_eq(l.tokens[k], b.tokens);
+        ck_assert_uint_eq(l.plain, plain);
+        ck_assert_mem_eq(b.hidden, before, floats * sizeof *before);
+        ck_assert_mem_eq(l.inputs, h.normed, floats * sizeof *l.inputs);
+        ck_assert_int_eq(organ_layer_expert(b.s.forward, b.layer, expert, h.normed, b.tokens, made, NULL, &error), ORGAN_OK);
+        ck_assert_mem_eq(l.inner, made, b.tokens * inner * sizeof *made);
+        free(h.normed);
+        free(h.logits);
+        free(l.inputs);
+        free(l.inner);
+        free(before);
+        free(made);
+        tear_down(&b);
+    }
+}
+END_TEST
+
 /* What is inside of an expert, with its output and without: a down projection by hand. */
 START_TEST(the_inside_of_an_expert_is_told)
 {
@@ -443,9 +514,9 @@ Suite *forward_experts_suite(void)
 {
     const suite_case cases[] = {
         {"experts",
-         {what_a_tap_hears_gives_the_layer_again, the_inside_of_an_expert_is_told, a_layer_of_kept_experts_is_that_of_a_smaller_model,
-          ties_go_to_the_lower_number, too_few_kept_are_refused, a_logistic_router_corrects_and_takes_groups, groups_stay_even,
-          a_layer_without_experts_has_none}},
+         {what_a_tap_hears_gives_the_layer_again, experts_are_listened_to, the_inside_of_an_expert_is_told,
+          a_layer_of_kept_experts_is_that_of_a_smaller_model, ties_go_to_the_lower_number, too_few_kept_are_refused,
+          a_logistic_router_corrects_and_takes_groups, groups_stay_even, a_layer_without_experts_has_none}},
     };
     return suite_of("forward_experts", cases, sizeof cases / sizeof *cases, scratch_make, scratch_remove);
 }

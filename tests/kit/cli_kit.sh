@@ -44,6 +44,16 @@ ends() {
     if ((code == $1)); then good; else bad "ends with $code instead of $1" ../err; fi
 }
 
+# make_never DIRECTORY: fixtures/tiny-moe with an expert that the router never chooses. In layer 1, experts 0 to 3 get the router's row of expert 5:
+# of equal ones the lower numbers are chosen, four of them.
+make_never() {
+    local shard offset row=$((192 * 2)) e
+    cp -rL "${model%/*}/tiny-moe" "$1" && chmod -R u+w "$1"
+    read -r shard offset < <("$organ" inspect "$1" --tensors --json --match model.layers.1.mlp.gate.weight | jq -r '.tensors[0] | "\(.file) \(.offset)"')
+    dd if="$1/$shard" of=../row bs=1 skip=$((offset + 5 * row)) count=$row status=none
+    for e in 0 1 2 3; do dd if=../row of="$1/$shard" bs=1 seek=$((offset + e * row)) conv=notrunc status=none; done
+}
+
 # says TEXT: on stderr; prints TEXT: on stdout.
 says() { if grep -qF -- "$1" ../err; then good; else bad "stderr does not say '$1'" ../err; fi; }
 prints() { if grep -qF -- "$1" ../out; then good; else bad "stdout does not have '$1'" ../out; fi; }

@@ -236,6 +236,15 @@ static const organ_block quantize_blocks[] = {
     SAY(ON_ALL, "sparsity_allocation.asked",
         "The budget was {sparsity_allocation.asked}: codes of what is kept, scales and a bit a weight that says what is kept. Here zeros "
         "have codes."),
+    SAY(ON_ALL, "calibration.all_experts", "Every expert was calibrated on all tokens of its layer (--all-experts)."),
+    SAY(ON_TERMINAL, "calibration.fallback",
+        "Experts that fewer than 8 calibration tokens reached: {calibration.fallback.experts} ({calibration.fallback.names.0}"
+        "{calibration.fallback.names>1?; {calibration.fallback.names.1}}{calibration.fallback.names>2?; more in the report}). They were "
+        "calibrated on all tokens of their layer."),
+    SAY(ON_FILES, "calibration.fallback",
+        "Experts that fewer than 8 calibration tokens reached: {calibration.fallback.experts} ({calibration.fallback.names:join}). They "
+        "were "
+        "calibrated on all tokens of their layer."),
     SAY(ON_ALL, "calibration.block_diagonal_tensors",
         "{calibration.block_diagonal_tensors:count} tensors were quantised by second moments in blocks of 256 inputs: --memory did not "
         "hold them whole."),

@@ -42,6 +42,11 @@ static const organ_item inputs[] = {
     {CALIBRATED, "Windows", "{calibration.samples} of {calibration.context} tokens, {calibration.windows}; {calibration.bos}"},
     {CALIBRATED, "Calibrated on", "{calibration.streams}"},
     {CALIBRATED, "Tensors whose inputs were taken in blocks of 256", "{calibration.block_diagonal_tensors}"},
+    {CALIBRATED "&" CALIBRATED ".all_experts", "Tokens of an expert", "all tokens of its layer (--all-experts)"},
+    {CALIBRATED "&" CALIBRATED ".fallback", "Experts calibrated on all tokens of their layer, since fewer than 8 reached them",
+     "{calibration.fallback.experts}: {calibration.fallback.names:join}"},
+    {BY_IMATRIX "&" BY_IMATRIX ".fallback", "Experts that no token of its texts reached",
+     "{imatrix.fallback.experts}: {imatrix.fallback.names:join}"},
     {BY_IMATRIX, "Imatrix", "{imatrix.name} ({imatrix.format}), {imatrix.bytes} bytes, XXH3 {imatrix.xxh3}, {imatrix.entries} entries"},
     {BY_IMATRIX, "Its texts, as its maker named them", "{imatrix.datasets?{imatrix.datasets:join}|none}"},
     {BY_IMATRIX, "Its chunks",
@@ -69,7 +74,11 @@ static const organ_item counts[] = {{NULL, "Tensors pruned", "{per_tensor.tensor
 
 /* ---- calibration, layers, the run ---- */
 
-static const organ_block imatrix[] = {SAY(ON_TERMINAL, NULL,
+#define FALLBACK "{fallback.names.0}{fallback.names>1?; {fallback.names.1}}{fallback.names>2?; more in the report}"
+static const organ_block imatrix[] = {SAY(ON_TERMINAL, "fallback",
+                                          "Experts that no token of its texts reached: {fallback.experts} (" FALLBACK
+                                          "). Gate and up go by the inputs of the layer's other experts, columns of down count alike."),
+                                      SAY(ON_TERMINAL, NULL,
                                           "By an imatrix: no contribution, no compensation; {name} (XXH3 {xxh3}), {entries} entries, "
                                           "{chunks?{chunks} chunk{chunks:s}{chunk_size? of {chunk_size} tokens}|chunks unknown}, made with "
                                           "{datasets?{datasets.0}{datasets>1? and {datasets:-1} more}|a text that it does not name}.")};
@@ -132,6 +141,10 @@ static const organ_block blocks[] = {
         ON_TERMINAL, DONE, "calibration",
         BLOCKS(
             SAY(ON_TERMINAL, NULL, "Calibrated by {/parameters.method}: {text.name}, {samples} windows of {context} tokens."),
+            SAY(ON_TERMINAL, "all_experts", "Every expert was calibrated on all tokens of its layer (--all-experts)."),
+            SAY(ON_TERMINAL, "fallback",
+                "Experts that fewer than 8 of the tokens reached: {fallback.experts} (" FALLBACK
+                "). They were calibrated on all tokens of their layer."),
             SAY(ON_TERMINAL, "block_diagonal_tensors",
                 "Of {block_diagonal_tensors} tensors the inputs did not fit --memory whole: taken in blocks of 256, which prunes worse."))),
     PART_IF(ON_TERMINAL, DONE, "imatrix", BLOCKS_OF(imatrix)),

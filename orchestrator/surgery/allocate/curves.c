@@ -365,6 +365,7 @@ organ_status organ_curves_open(const organ_curves_options *options, const organ_
         return organ_fail_memory(error, model->path);
     *c = (organ_curves){.options = *options, .engine = engine, .progress = progress, .allocation = allocation, .work = work};
     c->options.walk.streams = ORGAN_ALONG_DONOR;
+    c->options.walk.reruns = true;
     c->walk_work = (organ_along_work){.context = c,
                                       .memory = work_memory,
                                       .done = is_known,

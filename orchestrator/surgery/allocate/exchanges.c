@@ -46,10 +46,7 @@ struct organ_exchanges {
 };
 
 /* The rank that carries the stream of a pair; that of the model as given is carried by all. */
-static uint32_t owner_of(const organ_exchanges *x, size_t k)
-{
-    return (uint32_t)(k * organ_ranks_count(x->engine->ranks) / x->pair_count);
-}
+static uint32_t owner_of(const organ_exchanges *x, size_t k) { return (uint32_t)(k * organ_ranks_count(x->engine->ranks) / x->pair_count); }
 
 static bool is_own(const organ_exchanges *x, size_t k) { return owner_of(x, k) == organ_ranks_rank(x->engine->ranks); }
 
@@ -379,6 +376,7 @@ organ_status organ_exchanges_open(const organ_exchanges_options *options, const 
                            .pooled = organ_pooled_create(allocation->count, AS_GIVEN, targets, of, engine->kernels),
                            .best = calloc(allocation->count + 1, sizeof *x->best)};
     x->options.walk.streams = ORGAN_ALONG_DONOR;
+    x->options.walk.reruns = true;
     x->walk_work = (organ_along_work){
         .context = x, .memory = work_memory, .change = change, .grouped = true, .alike = true, .enter = enter, .leave = carry_layer};
     if (!x->pooled || !x->best)

@@ -101,8 +101,11 @@ static organ_along_chunks chunks_of(const organ_along_options *o, const organ_fo
 
 static bool two_streams(const organ_along_options *o) { return o->streams == ORGAN_ALONG_BOTH; }
 
-/* Whether a stream is listened to on copies. */
-static bool copied(const organ_along_options *o) { return o->streams != ORGAN_ALONG_DONOR; }
+/* Whether a layer runs on copies of the states. */
+static bool copied(const organ_along_options *o, const organ_forward *forward)
+{
+    return o->streams != ORGAN_ALONG_DONOR || (o->reruns && organ_forward_describe(forward)->experts > 0);
+}
 
 /* Of chunks 0, step, 2 step and so on. What of the text itself is in memory is next to nothing beside its states, unless those are
  * elsewhere. */
@@ -111,7 +114,7 @@ static uint64_t states_memory(const organ_along_options *o, const organ_forward 
     organ_along_chunks chunks = chunks_of(o, forward);
     const uint64_t tokens = (uint64_t)o->samples * o->context * sizeof(uint32_t);
     chunks.step = step;
-    return organ_along_states_memory(&chunks, copied(o), scratch) +
+    return organ_along_states_memory(&chunks, copied(o, forward), scratch) +
            (two_streams(o) ? organ_along_states_memory(&chunks, false, scratch) : 0) + (scratch ? tokens : 0);
 }
 
@@ -203,7 +206,7 @@ static organ_status open_states(organ_along_text *along, organ_error *error)
 {
     const organ_along_options *const o = along->options;
     const uint64_t bytes = organ_along_states_bytes(&along->chunks) * (two_streams(o) ? 2 : 1);
-    organ_along_states_open(&along->chunks, copied(o), o->scratch, &along->states, error);
+    organ_along_states_open(&along->chunks, copied(o, along->facts.forward), o->scratch, &along->states, error);
     if (two_streams(o) && !error->status)
         organ_along_states_open(&along->chunks, false, o->scratch, &along->donor_states, error);
     return error->status || !o->scratch ? error->status
@@ -335,5 +338,5 @@ json_t *organ_along_json(const organ_along_text *along, const char *streams)
                         SET_TEXT("windows", "evenly spread from the first token of the text to the last, without overlap"),
                         SET_TEXT("bos", facts->adds_bos && facts->bos >= 0 ? "BOS in place of the first token of every window"
                                                                            : "no BOS: the model's tokenizer puts none before a text"),
-                        SET_TEXT("streams", streams));
+                        SET_TEXT("streams", streams), SET_IF(o->all_experts, "all_experts", json_true()));
 }

@@ -22,7 +22,7 @@
 typedef enum organ_along_streams {
     ORGAN_ALONG_CHANGED, /* those it sees behind what is changed already */
     ORGAN_ALONG_BOTH,    /* those, and in place of each the one that it has in the donor (experts: the former alone) */
-    ORGAN_ALONG_DONOR    /* those of the donor: no change is carried on. Each layer runs once */
+    ORGAN_ALONG_DONOR    /* those of the donor: no change is carried on. Each layer runs once, unless `reruns` */
 } organ_along_streams;
 
 typedef struct organ_along_options {
@@ -38,8 +38,14 @@ typedef struct organ_along_options {
     size_t reserve;      /* tokens that the windows must leave for organ_along_rest_cut; 0: none */
     organ_along_streams streams;
     bool moments_only; /* stability and contribution are not wanted: they are 1, and `seed` has no meaning */
-    uint64_t seed;     /* of the noise that stability is taken with */
+    bool reruns; /* ORGAN_ALONG_DONOR: a layer with experts may run twice (ORGAN_ALONG_LEAST_TOKENS), on a copy of a chunk of the states */
+    bool all_experts; /* every expert is calibrated on all tokens; what the layers give stays what the router chose */
+    uint64_t seed;    /* of the noise that stability is taken with */
 } organ_along_options;
+
+/* An expert that fewer tokens are routed to is calibrated on all tokens of its layer, as if the router had sent them to it: too few show
+ * which inputs go together. The layer is run a second time for such experts, which takes no more memory. */
+#define ORGAN_ALONG_LEAST_TOKENS 8
 
 typedef struct organ_along_text organ_along_text;
 
@@ -65,7 +71,8 @@ typedef struct organ_along_matrix {
     uint64_t spare; /* and bytes of --memory that may be kept until then, whatever the number of threads */
     /* Ranks that change it together, each its rows, so that all have all of it; NULL: this one does alone. */
     struct organ_ranks *ranks;
-    bool own; /* this rank puts it into the output */
+    bool own;      /* this rank puts it into the output */
+    bool fallback; /* an expert that fewer than ORGAN_ALONG_LEAST_TOKENS tokens were routed to: its inputs are those of all tokens */
 } organ_along_matrix;
 
 /* What the caller does. All functions are called on the thread that walks, layer by layer. The inputs of all matrices of a layer
@@ -131,9 +138,8 @@ organ_status organ_along_open(organ_along_options *options, const organ_model *m
                               organ_along_text **along, organ_error *error);
 void organ_along_close(organ_along_text *along); /* NULL is allowed */
 
-/* Goes through all layers up to the last that has a target, once. What a function of the caller returned ends it. ORGAN_BAD_INPUT for an
- * expert that no token was routed to (not with `mixtures`); ORGAN_USAGE for a target in none of the layers or that is no linear layer of
- * the forward pass; ORGAN_INTERRUPTED. The hidden states are freed. */
+/* Goes through all layers up to the last that has a target, once. What a function of the caller returned ends it. ORGAN_USAGE for a target
+ * in none of the layers or that is no linear layer of the forward pass; ORGAN_INTERRUPTED. The hidden states are freed. */
 organ_status organ_along_run(organ_along_text *along, organ_error *error);
 
 /* ---- what of the text calibrates nothing ---- */
@@ -180,6 +186,17 @@ uint64_t organ_along_enough(const organ_along_text *along);
 json_t *organ_along_json(const organ_along_text *along, const char *streams);
 
 /* ---- rows as the file has them ---- */
+
+/* Adds the expert that matrix `matrix` of the tensor is to *experts, a sorted array of numbers that is made when the first one comes. The
+ * other function does so if matrix->fallback. */
+void organ_along_note_expert(json_t **experts, const organ_tensor *tensor, uint64_t matrix);
+void organ_along_note_fallback(json_t **experts, const organ_along_matrix *matrix);
+
+/* The tensor of row k of a caller's table, and its array of experts or NULL. */
+typedef const json_t *organ_along_fallback_row(const void *context, size_t k, const organ_tensor **tensor);
+/* "fallback" of a document: which experts were calibrated on all tokens of their layer. {"experts": how many, "layers": [{"layer",
+ * "experts": [numbers]}], "names": ["layer 2: 5, 7"]}. NULL if there are none, or without memory. */
+json_t *organ_along_fallback_json(organ_along_fallback_row *row, const void *context, size_t count);
 
 /* Rows of a head where the file has them in another order than the forward pass: Q and K of GGUF files of the llama kind. 0: the same. */
 uint64_t organ_along_turned_rows(const organ_along_text *along, const organ_tensor *tensor);

@@ -19,7 +19,7 @@ static bool two_streams(const gathering *g) { return g->along->options->streams 
 size_t organ_along_unit_named(const gathering *g, const char *name)
 {
     for (size_t k = 0; k < g->unit_count; k++)
-        if (g->units[k].pass == g->pass && strcmp(g->units[k].name, name) == 0)
+        if (g->units[k].pass == g->pass && (!g->again || g->units[k].fallback) && strcmp(g->units[k].name, name) == 0)
             return k;
     return SIZE_MAX;
 }
@@ -104,6 +104,7 @@ organ_status organ_along_hear(void *context, const char *tensor, size_t first, s
     group *const own = index == SIZE_MAX ? NULL : listener(g, index, features, inputs, error);
     if (!own)
         return error->status;
+    own->tokens += tokens;
     if (!own->kept)
         return organ_calibration_add(own->calibration, inputs, NULL, tokens, error);
     memcpy(own->kept + first * features, inputs, tokens * features * sizeof *inputs);
@@ -221,7 +222,7 @@ organ_status organ_along_gathering_open(const organ_along_text *along, organ_lay
     *g = (gathering){.along = along, .layer = layer, .loaded = loaded, .last = SIZE_MAX};
     const size_t count = count_units(g);
     g->units = calloc(count + 1, sizeof *g->units);
-    g->groups = calloc(count + 1, sizeof *g->groups);
+    g->groups = calloc(2 * count + 1, sizeof *g->groups); /* units that fall back open a second one */
     if (!g->units || !g->groups)
         return organ_fail_errno(error, ENOMEM, "%zu matrices of layer %d", count, (int)layer);
     for (size_t k = 0; k < along->targets->count; k++)
@@ -237,6 +238,7 @@ static void forget_groups(gathering *g)
         free(g->groups[k].kept);
     }
     g->group_count = 0;
+    g->again = false;
 }
 
 void organ_along_gathering_next(gathering *g)
@@ -253,19 +255,61 @@ void organ_along_gathering_close(gathering *g)
     free(g->units);
 }
 
+/* ---- experts that too few tokens were routed to ---- */
+
+static size_t expert_of(const gathering *g, const unit *u)
+{
+    const int32_t own = g->along->targets->tensors[u->target]->anatomy.expert;
+    return own >= 0 ? (size_t)own : (size_t)u->matrix;
+}
+
+organ_status organ_along_every_expert(const gathering *g, bool **listened, organ_error *error)
+{
+    const unsigned experts = organ_layer_experts(g->loaded);
+    *listened = experts ? malloc(experts * sizeof **listened) : NULL;
+    if (*listened)
+        memset(*listened, true, experts * sizeof **listened);
+    return experts && !*listened ? organ_fail_memory(error, g->along->model->path) : ORGAN_OK;
+}
+
+static bool is_unreached(const gathering *g, const unit *u)
+{
+    return u->expert && !u->done && u->pass == g->pass && !is_mixed(g, u) &&
+           (u->group == SIZE_MAX || g->groups[u->group].tokens < ORGAN_ALONG_LEAST_TOKENS);
+}
+
+organ_status organ_along_find_unreached(gathering *g, bool **listened, organ_error *error)
+{
+    const unsigned experts = organ_layer_experts(g->loaded);
+    *listened = NULL;
+    for (size_t k = 0; k < g->unit_count && !error->status; k++) {
+        unit *const u = &g->units[k];
+        if (!is_unreached(g, u) || expert_of(g, u) >= experts)
+            continue;
+        if (!*listened && !(*listened = calloc(experts, sizeof **listened)))
+            return organ_fail_memory(error, g->along->model->path);
+        (*listened)[expert_of(g, u)] = true;
+        u->fallback = true;
+    }
+    for (size_t k = 0; k < g->unit_count; k++) {
+        unit *const u = &g->units[k];
+        if (u->fallback && u->group != SIZE_MAX) {
+            organ_calibration_destroy(g->groups[u->group].calibration);
+            g->groups[u->group].calibration = NULL;
+            u->group = SIZE_MAX;
+        }
+    }
+    g->again = *listened != NULL;
+    return error->status;
+}
+
 /* A matrix that no inputs have come to. */
 static organ_status check_heard(const gathering *g, organ_error *error)
 {
     const organ_along_options *const o = g->along->options;
     for (size_t k = 0; k < g->unit_count; k++)
-        if (g->units[k].pass != g->pass || g->units[k].group != SIZE_MAX || is_mixed(g, &g->units[k]))
-            continue;
-        else if (g->units[k].expert)
-            return organ_fail(
-                error, ORGAN_BAD_INPUT,
-                "tensor '%s': no token of the calibration was routed to this expert; more --samples or another text may reach it",
-                g->units[k].name);
-        else
+        if (g->units[k].pass == g->pass && g->units[k].group == SIZE_MAX && !is_mixed(g, &g->units[k]) &&
+            !(g->units[k].expert && g->units[k].done))
             return organ_fail(error, ORGAN_USAGE, "tensor '%s' is no linear layer of the forward pass: '%s' cannot %s it", g->units[k].name,
                               o->method, o->verb);
     return error->status;
@@ -276,7 +320,8 @@ static organ_status complete_sums(const gathering *g, organ_error *error)
     if (organ_ranks_agree(g->along->engine->ranks, "the inputs of a layer are known", error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; k < g->group_count; k++)
-        organ_calibration_complete(g->groups[k].calibration, error);
+        if (g->groups[k].calibration)
+            organ_calibration_complete(g->groups[k].calibration, error);
     return error->status;
 }
 
@@ -287,6 +332,8 @@ organ_status organ_along_gathering_finish(gathering *g, organ_error *error)
         return error->status;
     g->spare = g->along->moments_memory;
     for (size_t k = 0; k < g->group_count && !error->status; k++) {
+        if (!g->groups[k].calibration)
+            continue;
         const unit *const leader = &g->units[g->groups[k].leader];
         const uint64_t taken = moments_of(g, leader, leader->whole);
         g->spare = taken < g->spare ? g->spare - taken : 0;

@@ -39,7 +39,8 @@ typedef struct organ_along_group {
     bool alone;          /* calibrated with its leader's weights: no other unit may join */
     organ_engine engine; /* its memory says whether the moments are one block */
     organ_calibration *calibration;
-    float *kept; /* inputs of a chunk in the changed stream; NULL with one stream */
+    float *kept;     /* inputs of a chunk in the changed stream; NULL with one stream */
+    uint64_t tokens; /* in the changed stream */
 } organ_along_group;
 
 typedef struct organ_along_unit {
@@ -50,6 +51,7 @@ typedef struct organ_along_unit {
     bool expert;    /* the streams may route other tokens to it: one stream */
     bool whole;     /* there is memory for its second moments as one block */
     bool done;      /* by an earlier run */
+    bool fallback;  /* an expert that too few tokens were routed to: it is calibrated on all tokens of the layer */
     size_t pass;    /* the run of the layer in which its inputs are gathered */
     uint32_t owner; /* else the rank that changes it, or, where all ranks change it together, */
     bool common;    /* puts it into the output */
@@ -82,6 +84,7 @@ typedef struct organ_along_gathering {
     size_t group_count;
     size_t pass, passes;     /* the one that is gathered; how many there are */
     uint64_t spare;          /* bytes for second moments that nothing takes */
+    bool again;              /* only units with `fallback` are gathered */
     size_t last;             /* unit that was told last in this run, SIZE_MAX: none */
     const float *last_input; /* and its inputs */
     organ_along_record record;
@@ -111,6 +114,12 @@ organ_tap organ_along_tap(organ_along_gathering *gathering, bool donor);
 organ_status organ_along_hear_all(organ_along_gathering *gathering, organ_error *error);
 organ_status organ_along_record_open(organ_along_gathering *gathering, organ_error *error);
 void organ_along_record_close(organ_along_record *record);
+/* Once the routed tokens were heard: marks the units of experts that fewer than ORGAN_ALONG_LEAST_TOKENS were routed to, and forgets what
+ * was heard of them. *listened gets a flag for each expert of the layer, to be freed by the caller; NULL: all have enough. ORGAN_IO without
+ * memory. */
+organ_status organ_along_find_unreached(organ_along_gathering *gathering, bool **listened, organ_error *error);
+/* Flags of all experts of the layer, to be freed; NULL with ORGAN_OK if it has none. */
+organ_status organ_along_every_expert(const organ_along_gathering *gathering, bool **listened, organ_error *error);
 /* All was heard. */
 organ_status organ_along_gathering_finish(organ_along_gathering *gathering, organ_error *error);
 

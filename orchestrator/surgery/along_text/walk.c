@@ -88,6 +88,39 @@ static organ_status gather(organ_along_gathering *g, const organ_along_layer *la
     return for_chunks(&(pass){.along = g->along, .layer = layer, .gathering = g}, gather_chunk, error);
 }
 
+/* The stream again, on a copy, for the units that had too few tokens. */
+static organ_status gather_again(const pass *p, size_t chunk, organ_error *error)
+{
+    const organ_along_text *const along = p->along;
+    const organ_tap tap = organ_along_tap(p->gathering, false);
+    const organ_windows windows = chunk_at(along, chunk);
+    float *const copy = organ_along_states_copy(along->states, chunk, error);
+    organ_along_hear_again(p->gathering);
+    return copy ? organ_layer_run(along->facts.forward, p->layer->loaded, &windows, copy, &tap, error) : error->status;
+}
+
+/* Gathers the inputs of the routed tokens, or with --all-experts those of all tokens for every expert; then, for experts that too few
+ * tokens were routed to, those of all. */
+static organ_status gather_experts(organ_along_gathering *g, const organ_along_layer *layer, organ_error *error)
+{
+    const pass again = {.along = g->along, .layer = layer, .gathering = g};
+    bool *listened = NULL;
+    if (g->along->options->all_experts && organ_along_every_expert(g, &listened, error) != ORGAN_OK)
+        return error->status;
+    organ_layer_listen(layer->loaded, listened);
+    gather(g, layer, error);
+    free(listened);
+    listened = NULL;
+    organ_layer_listen(layer->loaded, NULL);
+    if (!error->status && organ_along_find_unreached(g, &listened, error) == ORGAN_OK && listened) {
+        organ_layer_listen(layer->loaded, listened);
+        for_chunks(&again, gather_again, error);
+        organ_layer_listen(layer->loaded, NULL);
+    }
+    free(listened);
+    return error->status;
+}
+
 /* Each rank its chunk of those that follow one another, or none where there are no more. */
 static organ_status compare_chunk(const pass *p, size_t chunk, organ_error *error)
 {
@@ -169,6 +202,7 @@ static organ_status change_unit(const organ_along_gathering *g, const organ_alon
                                        .after = heard ? count_after(g, u) : 0,
                                        .spare = g->spare,
                                        .ranks = u->common ? g->along->engine->ranks : NULL,
+                                       .fallback = u->fallback,
                                        .own = u->owner == organ_ranks_rank(g->along->engine->ranks)};
     uint64_t rows = 0, cols = 0;
     organ_factor held;
@@ -186,6 +220,15 @@ static organ_status change_unit(const organ_along_gathering *g, const organ_alon
     return error->status;
 }
 
+/* The stream must not go on before it is known that every expert has tokens. */
+static bool has_experts(const organ_along_gathering *g)
+{
+    for (size_t k = 0; k < g->unit_count; k++)
+        if (g->units[k].expert)
+            return true;
+    return false;
+}
+
 /* Of what an earlier run has done nothing but the weights is needed: they are read back. A donor that is alone goes on in any case. */
 static organ_status hear_layer(organ_along_gathering *g, const organ_along_layer *layer, organ_error *error)
 {
@@ -197,10 +240,11 @@ static organ_status hear_layer(organ_along_gathering *g, const organ_along_layer
         return carry(along, layer, along->donor_states, NULL, error);
     if (!done)
         organ_along_record_open(g, error);
-    if (along->options->streams == ORGAN_ALONG_DONOR)
-        carry(along, layer, along->states, done ? NULL : g, error);
-    else if (!done)
-        gather(g, layer, error);
+    const bool donor = along->options->streams == ORGAN_ALONG_DONOR, apart = !donor || (along->options->reruns && has_experts(g));
+    if (!done && apart)
+        gather_experts(g, layer, error);
+    if (donor && !error->status)
+        carry(along, layer, along->states, done || apart ? NULL : g, error);
     organ_along_record_close(&g->record);
     return done || error->status ? error->status : organ_along_gathering_finish(g, error);
 }

@@ -159,7 +159,8 @@ static json_t *identity_of(const organ_prune_allocation *a, const char *text)
                         SET_TEXT("method", a->job->definition), SET_FLAG("compensate", !a->wish.no_compensate),
                         SET_REAL("effort", c->effort), SET_COUNT("seed", c->seed), SET_TEXT("text", text), SET_COUNT("samples", c->samples),
                         SET_COUNT("context", c->context), SET_COUNT("allocate_tokens", organ_allocate_tokens(&c->allocate)),
-                        SET_COUNT("allocate_layers", organ_allocate_layers(&c->allocate)));
+                        SET_COUNT("allocate_layers", organ_allocate_layers(&c->allocate)),
+                        SET_IF(c->all_experts, "all_experts", json_true()));
 }
 
 static organ_along_options walk_of(const organ_prune_allocation *a)
@@ -173,6 +174,7 @@ static organ_along_options walk_of(const organ_prune_allocation *a)
                                  .verb = "prune",
                                  .doing = "measuring divergences with",
                                  .reserve = organ_allocate_reserve(&c->allocate),
+                                 .all_experts = c->all_experts,
                                  .seed = c->seed};
 }
 

@@ -93,6 +93,8 @@ static organ_status refuse_text(const organ_prune_calibrated_options *c, organ_e
         return no_use("--samples", c->method, error);
     if (c->scratch)
         return no_use("--scratch", c->method, error);
+    if (c->all_experts)
+        return no_use("--all-experts", c->method, error);
     return c->context != 512 ? no_use("--context", c->method, error) : ORGAN_OK;
 }
 
@@ -113,6 +115,8 @@ static organ_status check_imatrix(const organ_calibrated_job *job, organ_error *
         return organ_fail(error, ORGAN_USAGE, with, "--samples", "windows");
     if (c->scratch)
         return organ_fail(error, ORGAN_USAGE, with, "--scratch", "windows");
+    if (c->all_experts)
+        return organ_fail(error, ORGAN_USAGE, with, "--all-experts", "tokens to send to experts");
     if (c->context != 512)
         return organ_fail(error, ORGAN_USAGE, with, "--context", "windows");
     if (c->effort != 1)
@@ -201,6 +205,7 @@ static organ_status open_text(organ_calibrated_job *job, organ_error *error)
                                       .streams = job->two_streams ? ORGAN_ALONG_BOTH : ORGAN_ALONG_CHANGED,
                                       .moments_only = !job->method->noise,
                                       .reserve = organ_allocate_reserve(&c->allocate),
+                                      .all_experts = c->all_experts,
                                       .seed = c->seed};
     job->work = (organ_along_work){.context = job,
                                    .memory = organ_calibrated_matrix_memory,
@@ -289,6 +294,8 @@ static void close_calibrated(void *context)
     organ_prune_allocation_close(job->allocation);
     organ_along_close(job->along);
     organ_prune_share_end(&job->shared);
+    for (size_t k = 0; job->parts && k < job->base.targets.count; k++)
+        json_decref(job->parts[k].fallback);
     free(job->parts);
     organ_imatrix_close(job->imatrix);
     organ_prune_job_close(&job->base);

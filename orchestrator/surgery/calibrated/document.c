@@ -47,6 +47,21 @@ static json_t *calibration_json(const organ_calibrated_job *job)
     return told;
 }
 
+static const json_t *fallback_row(const void *context, size_t k, const organ_tensor **tensor)
+{
+    const organ_calibrated_job *const job = context;
+    *tensor = job->base.targets.tensors[k];
+    return job->parts[k].fallback;
+}
+
+/* With what the run has found. */
+static json_t *with_fallback(const organ_calibrated_job *job, json_t *told)
+{
+    json_t *const fallback = json_is_object(told) ? organ_along_fallback_json(fallback_row, job, job->base.targets.count) : NULL;
+    ORGAN_ADD(told, SET_IF(fallback, "fallback", fallback));
+    return told;
+}
+
 static json_t *imatrix_json(const organ_calibrated_job *job)
 {
     const organ_imatrix *const m = job->imatrix;
@@ -71,8 +86,8 @@ int organ_calibrated_amend(const organ_prune_job *base, json_t *document)
     json_object_del(json_object_get(document, "coverage"), "tiles");
     ORGAN_ADD(definitions,
               SET_TEXT("compensated", "a target weight that is not zero in the output and not the donor's; counted among the kept"));
-    ORGAN_ADD(document, SET("not_in_this_report", not_told_json(job)), SET("calibration", calibration_json(job)),
-              SET("imatrix", imatrix_json(job)), SET_IF(divided, "allocation", organ_prune_allocation_json(divided)),
+    ORGAN_ADD(document, SET("not_in_this_report", not_told_json(job)), SET("calibration", with_fallback(job, calibration_json(job))),
+              SET("imatrix", with_fallback(job, imatrix_json(job))), SET_IF(divided, "allocation", organ_prune_allocation_json(divided)),
               SET_FLAG("compensates", job->compensates), SET_COUNT("compensated", changed), SET("run", run));
     return 0;
 }
@@ -85,12 +100,14 @@ int organ_calibrated_amend_line(const organ_prune_job *base, const organ_prune_p
     json_object_del(line, "gain");
     const bool flow = job->method->flows, text = job->needs_text;
     const char *const count = job->imatrix && strcmp(job->imatrix->format, "GGUF") != 0 ? "calibration_chunks" : "calibration_tokens";
-    ORGAN_ADD(
-        line, SET_COUNT("compensated", told->compensated), SET_IF(text, "calibration_tokens", json_integer((json_int_t)told->tokens)),
-        SET_IF(text, "block_diagonal", json_boolean(told->block_diagonal)), SET_IF(job->imatrix, "imatrix_entry", json_string(told->entry)),
-        SET_IF(job->imatrix, count, json_integer((json_int_t)told->tokens)), SET_IF(flow, "stages", json_integer((json_int_t)told->stages)),
-        SET_IF(job->method->products, "products", json_integer((json_int_t)told->products)),
-        SET_IF(flow, "natural_sparsity", told->natural > 0 ? json_real(told->natural) : json_null()));
+    ORGAN_ADD(line, SET_COUNT("compensated", told->compensated), SET_IF(text, "calibration_tokens", json_integer((json_int_t)told->tokens)),
+              SET_IF(text, "block_diagonal", json_boolean(told->block_diagonal)),
+              SET_IF(told->fallback, "fallback_experts", json_incref(told->fallback)),
+              SET_IF(job->imatrix, "imatrix_entry", json_string(told->entry)),
+              SET_IF(job->imatrix, count, json_integer((json_int_t)told->tokens)),
+              SET_IF(flow, "stages", json_integer((json_int_t)told->stages)),
+              SET_IF(job->method->products, "products", json_integer((json_int_t)told->products)),
+              SET_IF(flow, "natural_sparsity", told->natural > 0 ? json_real(told->natural) : json_null()));
     return 0;
 }
 
@@ -113,6 +130,8 @@ void organ_calibrated_recall(organ_prune_job *base, const organ_prune_part *part
     told->compensated = count_of(line, "compensated");
     told->tokens = count_of(line, json_object_get(line, "calibration_tokens") ? "calibration_tokens" : "calibration_chunks");
     told->block_diagonal = json_is_true(json_object_get(line, "block_diagonal"));
+    json_decref(told->fallback);
+    told->fallback = json_incref(json_object_get(line, "fallback_experts"));
     told->stages = (unsigned)count_of(line, "stages");
     told->products = (unsigned)count_of(line, "products");
     told->natural = json_real_value(json_object_get(line, "natural_sparsity"));

@@ -20,6 +20,7 @@ typedef struct organ_calibrated_part {
     uint64_t experts;  /* of its kind in its layer, where it is one of them: 0, or for an imatrix */
     const char *entry; /* of the imatrix */
     bool block_diagonal;
+    json_t *fallback; /* numbers of experts that were calibrated on all tokens; NULL: none */
 } organ_calibrated_part;
 
 typedef struct organ_calibrated_method {

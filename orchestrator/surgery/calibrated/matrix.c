@@ -126,6 +126,8 @@ organ_status organ_calibrated_matrix(void *context, const organ_along_matrix *ma
     organ_prune_matrix_report report;
     if (organ_calibrated_prune(job, matrix, organ_calibrated_wish(job, x.part), weights, keep, &report, error) == ORGAN_OK && matrix->own)
         organ_calibrated_note(job, x.part, matrix->calibration, &report);
+    if (!error->status && matrix->own)
+        organ_along_note_fallback(&job->parts[x.part].fallback, matrix);
     free(keep);
     if (error->status || !matrix->own ||
         organ_along_strips(job->along, part->tensor, matrix->matrix, weights, &x, store_strip, error) != ORGAN_OK)

@@ -116,7 +116,8 @@ organ_status organ_prune_then(organ_calibrated_job *job, json_t **report, organ_
                                           .calibration = c->calibration,
                                           .samples = c->samples,
                                           .context = c->context,
-                                          .scratch = c->scratch};
+                                          .scratch = c->scratch,
+                                          .all_experts = c->all_experts};
     const organ_quantize_pruning pruning = {.context = job,
                                             .method = c->method,
                                             .streams = job->two_streams ? ORGAN_ALONG_BOTH : ORGAN_ALONG_CHANGED,

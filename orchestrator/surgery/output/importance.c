@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/output/importance.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <xxhash.h>
@@ -58,8 +59,33 @@ static organ_status check_axes(const organ_model *model, const organ_tensor *ten
                       tensor->name, (unsigned long long)m.count, (unsigned long long)m.rows, (unsigned long long)m.cols);
 }
 
+/* Over the tokens of all experts that some reached: gate and up of all experts see states of the same layer. Leaves ones if there is none.
+ */
+static organ_status average_norms(const organ_imatrix *imatrix, organ_imatrix_place place, const char *tensor, uint64_t cols, float *norms,
+                                  organ_error *error)
+{
+    float *const own = malloc((size_t)cols * sizeof *own);
+    double *const sums = calloc((size_t)cols, sizeof *sums), count, all = 0;
+    bool reached;
+    if (!own || !sums)
+        organ_fail_memory(error, tensor);
+    for (place.matrix = 0; place.matrix < place.matrices && !error->status; place.matrix++) {
+        if (organ_imatrix_reached(imatrix, &place, tensor, cols, &reached, error) || !reached ||
+            organ_imatrix_norms(imatrix, &place, tensor, cols, own, &count, error))
+            continue;
+        for (uint64_t j = 0; j < cols; j++)
+            sums[j] += (double)own[j] * (double)own[j] * count;
+        all += count;
+    }
+    for (uint64_t j = 0; j < cols && all > 0 && !error->status; j++)
+        norms[j] = (float)sqrt(sums[j] / all);
+    free(own);
+    free(sums);
+    return error->status;
+}
+
 organ_status organ_importance_norms(const organ_imatrix *imatrix, const organ_model *model, const organ_tensor *tensor, uint64_t matrix,
-                                    uint64_t experts, bool neutral, float *norms, double *count, const char **entry, organ_error *error)
+                                    uint64_t experts, float *norms, double *count, const char **entry, organ_error *error)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
     const bool single = tensor->anatomy.expert >= 0;
@@ -69,13 +95,13 @@ organ_status organ_importance_norms(const organ_imatrix *imatrix, const organ_mo
         organ_imatrix_find(imatrix, tensor->name, &tensor->anatomy, expert, single ? experts : m.count, &place, error))
         return error->status;
     *entry = place.entry->name;
-    bool reached = true;
-    if (neutral && organ_imatrix_reached(imatrix, &place, tensor->name, m.cols, &reached, error))
+    bool reached;
+    if (organ_imatrix_reached(imatrix, &place, tensor->name, m.cols, &reached, error))
         return error->status;
     if (reached)
         return organ_imatrix_norms(imatrix, &place, tensor->name, m.cols, norms, count, error);
     *count = 0;
     for (uint64_t j = 0; j < m.cols; j++)
         norms[j] = 1;
-    return ORGAN_OK;
+    return tensor->anatomy.role == ORGAN_ROLE_DOWN ? ORGAN_OK : average_norms(imatrix, place, tensor->name, m.cols, norms, error);
 }

@@ -19,10 +19,11 @@ uint64_t organ_experts_beside(const organ_model *model, const organ_tensor *tens
 organ_status organ_importance_digest(const organ_imatrix *imatrix, char digest[17], organ_error *error);
 
 /* organ_imatrix_norms of the matrix-th of the tensor's matrices, which becomes as many numbers as it has columns. `experts`: what
- * organ_experts_beside said. *entry becomes the name of the entry, of the imatrix. With `neutral` an expert that no token reached has norms
- * of 1 and a count of 0, and is no error. Errors also as of organ_imatrix_find, and
- * ORGAN_BAD_INPUT for stacks whose axes cannot be told. */
+ * organ_experts_beside said. *entry becomes the name of the entry, of the imatrix. An expert that no token reached gets a count of 0; its
+ * gate and up get the norms of all tokens of the entry's other experts together, since all experts of a layer see its states, and its down
+ * gets norms of 1 (so does everything if no expert was reached): columns of different experts have nothing in common. Errors also as of
+ * organ_imatrix_find, and ORGAN_BAD_INPUT for stacks whose axes cannot be told. */
 organ_status organ_importance_norms(const organ_imatrix *imatrix, const organ_model *model, const organ_tensor *tensor, uint64_t matrix,
-                                    uint64_t experts, bool neutral, float *norms, double *count, const char **entry, organ_error *error);
+                                    uint64_t experts, float *norms, double *count, const char **entry, organ_error *error);
 
 #endif

@@ -31,6 +31,7 @@ static organ_status check_method(const organ_quantize_options *o, organ_error *e
                    {o->samples && o->samples != 128, "--samples"},
                    {o->context && o->context != 512, "--context"},
                    {o->scratch != NULL, "--scratch"},
+                   {o->all_experts, "--all-experts"},
                    {o->no_resolve, "--no-resolve"}};
     for (size_t k = 0; k < sizeof useless / sizeof *useless; k++)
         if (useless[k].given)
@@ -228,6 +229,8 @@ static void close_quantize(void *context)
     free(job->scheme_of);
     free(job->pieces);
     free(job->units);
+    for (size_t k = 0; k < job->part_count; k++)
+        json_decref(job->parts[k].fallback);
     free(job->parts);
     free(job->left);
     organ_targets_free(&job->targets);

@@ -28,6 +28,7 @@ typedef struct organ_quantize_options {
     bool no_resolve;                          /* gptq: scales and codes stay as GPTQ has them */
     organ_allocate_options allocate;          /* of mixed widths, which have no way */
     bool one_width;                           /* then what servers hold as one matrix gets one width */
+    bool all_experts;                         /* gptq: calibrate every expert on all tokens of its layer */
 } organ_quantize_options;
 
 /* Writes the model anew with the targets quantised by the greatest magnitude of each block, channel, group or tensor, to the nearest code;

@@ -206,6 +206,7 @@ static organ_status quantise(storing *s, const organ_along_matrix *matrix, float
     s->part->gptq_loss = m.gptq_loss;
     s->part->loss = m.loss;
     s->part->tokens = job->inputs.tokens;
+    organ_along_note_fallback(&s->part->fallback, matrix);
     s->part->block_diagonal = job->inputs.block < job->inputs.features;
     memcpy(weights, values, s->rows * s->cols * sizeof *weights);
     return organ_unit_run_finish(job->run, s->part->unit, organ_quantize_results(s->part), error);
@@ -267,6 +268,7 @@ static organ_status open_walk(organ_quantize_job *job, const organ_targets *targ
                                       .samples = o->samples,
                                       .context = o->context,
                                       .scratch = o->scratch,
+                                      .all_experts = o->all_experts,
                                       .method = pruning ? pruning->method : o->method,
                                       .verb = pruning ? "prune" : "quantise",
                                       .doing = pruning ? "pruning" : "quantising",

@@ -85,7 +85,8 @@ static json_t *part_json(const void *context, size_t k)
                      SET_COUNT("bytes_after", bytes_after(job, part)), SET_IF(job->widths, "scheme", json_string(part->scheme->name)),
                      SET("relative_error", error_json(job, part->error_squares, part->squares)),
                      SET_IF(job->along, "calibration_tokens", json_integer((json_int_t)part->tokens)),
-                     SET_IF(job->along, "block_diagonal", json_boolean(part->block_diagonal)));
+                     SET_IF(job->along, "block_diagonal", json_boolean(part->block_diagonal)),
+                     SET_IF(part->fallback, "fallback_experts", json_incref(part->fallback)));
     return organ_json_joined(organ_json_joined(told, pruned_json(job, part->masked, part->zeros, part->weight->elements)),
                              output_json(job, part->energy, part->gptq_loss, part->loss));
 }
@@ -163,6 +164,13 @@ json_t *organ_quantize_parameters(void *context)
                         SET_IF(job->widths, "allocation", organ_quantize_widths_parameters(o)), SET_COUNT("max_shard_bytes", o->most));
 }
 
+static const json_t *fallback_row(const void *context, size_t k, const organ_tensor **tensor)
+{
+    const organ_quantize_job *const job = context;
+    *tensor = job->parts[k].weight->codes;
+    return job->parts[k].fallback;
+}
+
 static json_t *calibration_json(const organ_quantize_job *job)
 {
     size_t block_diagonal = 0;
@@ -172,7 +180,8 @@ static json_t *calibration_json(const organ_quantize_job *job)
                                                       : job->pruning->streams == ORGAN_ALONG_BOTH
                                                           ? "inputs behind pruned and quantised layers and in the donor"
                                                           : "inputs behind pruned and quantised layers");
-    ORGAN_ADD(told, SET_COUNT("block_diagonal_tensors", block_diagonal));
+    json_t *const fallback = organ_along_fallback_json(fallback_row, job, job->part_count);
+    ORGAN_ADD(told, SET_COUNT("block_diagonal_tensors", block_diagonal), SET_IF(fallback, "fallback", fallback));
     return told;
 }
 

@@ -135,8 +135,7 @@ static organ_status find_entry(organ_gguf_job *job, organ_gguf_part *part, organ
         return organ_fail_memory(error, tensor->name);
     part->experts = organ_experts_beside(job->model, tensor, known);
     for (uint64_t k = 0; k < matrices && !error->status; k++)
-        if (organ_importance_norms(job->imatrix, job->model, tensor, k, part->experts, true, norms, &count, &part->entry, error) ==
-            ORGAN_OK)
+        if (organ_importance_norms(job->imatrix, job->model, tensor, k, part->experts, norms, &count, &part->entry, error) == ORGAN_OK)
             part->unreached += count == 0;
     free(norms);
     return error->status;
@@ -256,6 +255,8 @@ static void close_quantize(void *context)
     organ_gguf_writer_destroy(job->writer);
     free(job->pieces);
     free(job->units);
+    for (size_t k = 0; k < job->part_count; k++)
+        json_decref(job->parts[k].fallback);
     free(job->parts);
     free(job->left);
     organ_imatrix_close(job->imatrix);

@@ -131,13 +131,14 @@ static organ_status forget_inputs(void *context, const organ_along_layer *layer,
 }
 
 /* A unit is done with the last matrix of its stack; which one that is depends on which of them see the same inputs. */
-static organ_status finish(const storing *s, const organ_gptq *m, organ_error *error)
+static organ_status finish(const storing *s, const organ_along_matrix *matrix, const organ_gptq *m, organ_error *error)
 {
     organ_gguf_job *const job = s->job;
     organ_gguf_part *const part = s->part;
     const uint64_t count = organ_weight_matrices(&part->weight).count;
     part->tokens = part->made && part->tokens < job->inputs.tokens ? part->tokens : job->inputs.tokens;
     part->block_diagonal |= job->inputs.block < job->inputs.features;
+    organ_along_note_fallback(&part->fallback, matrix);
     part->energy += m->energy;
     part->gptq_loss += m->gptq_loss;
     part->output_loss += m->loss;
@@ -164,7 +165,7 @@ static organ_status quantise(storing *s, const organ_along_matrix *matrix, float
         return organ_gguf_refuse_values(s->part, error);
     if (organ_gptq_run(&s->job->inputs, &m, error) != ORGAN_OK || store(s, matrix->own, weights, error) != ORGAN_OK)
         return error->status;
-    return matrix->own ? finish(s, &m, error) : ORGAN_OK;
+    return matrix->own ? finish(s, matrix, &m, error) : ORGAN_OK;
 }
 
 static organ_status change(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
@@ -187,6 +188,7 @@ organ_status organ_gguf_open_text(organ_gguf_job *job, organ_error *error)
                                       .samples = o->samples,
                                       .context = o->context,
                                       .scratch = o->scratch,
+                                      .all_experts = o->all_experts,
                                       .method = o->method,
                                       .verb = "quantise",
                                       .doing = "quantising",

@@ -109,7 +109,8 @@ static json_t *part_json(const void *context, size_t k)
                      SET_IF(job->imatrix, "imatrix_entry", part->entry ? json_string(part->entry) : json_null()),
                      SET_IF(job->imatrix, "unreached_experts", json_integer((json_int_t)part->unreached)),
                      SET_IF(by_text, "calibration_tokens", json_integer((json_int_t)part->tokens)),
-                     SET_IF(by_text, "block_diagonal", json_boolean(part->block_diagonal)));
+                     SET_IF(by_text, "block_diagonal", json_boolean(part->block_diagonal)),
+                     SET_IF(part->fallback, "fallback_experts", json_incref(part->fallback)));
     return organ_json_joined(told, output_json(job, part->energy, part->gptq_loss, part->output_loss));
 }
 
@@ -162,7 +163,8 @@ static json_t *definitions_json(const organ_gguf_job *job)
         SET_IF(job->imatrix, "weighted_error",
                json_string("The same with each column times the root of its weight; over tensors with an entry.")),
         SET_IF(job->imatrix, "unreached_experts",
-               json_string("Matrices of experts that no token of the imatrix's text reached: their columns weigh alike.")),
+               json_string("Matrices of experts that no token of the imatrix's text reached: gate and up are weighed by the inputs of the "
+                           "layer's other experts, columns of down weigh alike.")),
         SET_IF(
             job->along, "output_error",
             json_string("The root of tr(E H E^T) / tr(W H W^T), E = W - what the blocks mean, H the damped second moments of the inputs: "
@@ -180,7 +182,8 @@ json_t *organ_gguf_results(const organ_gguf_part *part)
     if (part->by_text)
         ORGAN_ADD(told, SET("energy", organ_exact_json(part->energy)), SET("gptq_loss", organ_exact_json(part->gptq_loss)),
                   SET("loss", organ_exact_json(part->output_loss)), SET_COUNT("tokens", part->tokens),
-                  SET_FLAG("block_diagonal", part->block_diagonal));
+                  SET_FLAG("block_diagonal", part->block_diagonal),
+                  SET_IF(part->fallback, "fallback_experts", json_incref(part->fallback)));
     return told;
 }
 
@@ -200,6 +203,8 @@ bool organ_gguf_recall(void *context, size_t at, const json_t *results)
         known = known && (!known_sums[k].there || organ_exact_value(json_object_get(results, known_sums[k].name), known_sums[k].value));
     part->tokens = (uint64_t)json_integer_value(json_object_get(results, "tokens"));
     part->block_diagonal = json_is_true(json_object_get(results, "block_diagonal"));
+    json_decref(part->fallback);
+    part->fallback = json_incref(json_object_get(results, "fallback_experts"));
     return known;
 }
 
@@ -213,13 +218,21 @@ json_t *organ_gguf_parameters(void *context)
                         SET_IF(job->along, "context", json_integer((json_int_t)o->context)), SET_BYTES_OF("targets", o->targets));
 }
 
+static const json_t *fallback_row(const void *context, size_t k, const organ_tensor **tensor)
+{
+    const organ_gguf_job *const job = context;
+    *tensor = job->parts[k].weight.codes;
+    return job->parts[k].fallback;
+}
+
 static json_t *calibration_json(const organ_gguf_job *job)
 {
     size_t block_diagonal = 0;
     for (size_t k = 0; k < job->part_count; k++)
         block_diagonal += job->parts[k].block_diagonal;
     json_t *const told = organ_along_json(job->along, "inputs behind quantised layers");
-    ORGAN_ADD(told, SET_COUNT("block_diagonal_tensors", block_diagonal));
+    json_t *const fallback = organ_along_fallback_json(fallback_row, job, job->part_count);
+    ORGAN_ADD(told, SET_COUNT("block_diagonal_tensors", block_diagonal), SET_IF(fallback, "fallback", fallback));
     return told;
 }
 

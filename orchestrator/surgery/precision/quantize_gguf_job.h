@@ -54,6 +54,7 @@ typedef struct organ_gguf_part {
     double energy, gptq_loss, output_loss; /* as in organ_gptq */
     uint64_t tokens;                       /* of a stack those of the matrix with the fewest */
     bool block_diagonal;
+    json_t *fallback; /* numbers of experts that were calibrated on all tokens; NULL: none */
 } organ_gguf_part;
 
 /* A target that stays as it is. */

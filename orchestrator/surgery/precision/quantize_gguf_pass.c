@@ -56,7 +56,7 @@ organ_status organ_gguf_weigh(const organ_gguf_job *job, const organ_gguf_part *
 {
     double count;
     const char *entry;
-    if (organ_importance_norms(job->imatrix, job->model, part->weight.codes, matrix, part->experts, true, roots, &count, &entry, error) ==
+    if (organ_importance_norms(job->imatrix, job->model, part->weight.codes, matrix, part->experts, roots, &count, &entry, error) ==
         ORGAN_OK)
         make_weights(weights, roots, (size_t)part->cols);
     return error->status;

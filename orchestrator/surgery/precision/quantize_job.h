@@ -32,6 +32,7 @@ typedef struct organ_quantize_part {
     double energy, gptq_loss, loss;
     uint64_t tokens;
     bool block_diagonal;
+    json_t *fallback;       /* its number, if it is an expert that was calibrated on all tokens; NULL: not */
     uint64_t masked, zeros; /* of a pruning: weights that it has left out; codes that mean 0, these among them */
 } organ_quantize_part;
 

@@ -238,12 +238,13 @@ static organ_status identify(organ_quantize_widths *w, organ_error *error)
     char fingerprint[17];
     if (organ_model_fingerprint(w->job->model, fingerprint, error) != ORGAN_OK)
         return error->status;
-    w->identity = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("model", fingerprint),
-                               SET_TEXT("method", o->no_resolve ? "gptq/1" : "gptq-resolved/1"),
-                               SET_TEXT("text", organ_along_describe(organ_curves_walk(w->walk))->digest), SET_COUNT("samples", o->samples),
-                               SET_COUNT("context", o->context), SET_FLAG("one_width", o->one_width),
-                               SET_COUNT("allocate_tokens", organ_allocate_tokens(&o->allocate)),
-                               SET_COUNT("allocate_layers", organ_allocate_layers(&o->allocate)));
+    w->identity =
+        ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("model", fingerprint),
+                     SET_TEXT("method", o->no_resolve ? "gptq/1" : "gptq-resolved/1"),
+                     SET_TEXT("text", organ_along_describe(organ_curves_walk(w->walk))->digest), SET_COUNT("samples", o->samples),
+                     SET_COUNT("context", o->context), SET_FLAG("one_width", o->one_width),
+                     SET_COUNT("allocate_tokens", organ_allocate_tokens(&o->allocate)),
+                     SET_COUNT("allocate_layers", organ_allocate_layers(&o->allocate)), SET_IF(o->all_experts, "all_experts", json_true()));
     return w->identity ? ORGAN_OK : organ_fail_memory(error, o->model);
 }
 
@@ -253,6 +254,7 @@ static organ_along_options walk_of(const organ_quantize_options *o)
                                  .samples = o->samples,
                                  .context = o->context,
                                  .scratch = o->scratch,
+                                 .all_experts = o->all_experts,
                                  .method = "--allocate",
                                  .verb = "quantise",
                                  .doing = "measuring divergences with",

@@ -92,13 +92,25 @@ START_TEST(full_disk_and_what_goes_on)
 }
 END_TEST
 
-START_TEST(what_cannot_be_is_refused)
+/* Of one token only the experts that work on it see anything: all are calibrated on all tokens, stacks of them in one tensor, too. */
+START_TEST(experts_that_no_token_reaches)
 {
     convert_way way = way_of("q4_0", text);
     way.samples = way.context = 1;
     way.targets = "blk.0.*_exps.*";
-    convert_refused(way, ORGAN_BAD_INPUT, "no token of the calibration was routed to this expert");
-    way = way_of("q4_0", text);
+    must_convert("out.gguf", way);
+    const json_t *const fallback = json_object_get(json_object_get(convert_report, "calibration"), "fallback");
+    ck_assert_int_gt(json_integer_value(json_object_get(fallback, "experts")), 2);
+    const json_t *const layer = json_array_get(json_object_get(fallback, "layers"), 0);
+    ck_assert_int_eq(json_integer_value(json_object_get(layer, "layer")), 0);
+    ck_assert_int_eq((json_int_t)json_array_size(json_object_get(layer, "experts")),
+                     json_integer_value(json_object_get(fallback, "experts")));
+}
+END_TEST
+
+START_TEST(what_cannot_be_is_refused)
+{
+    convert_way way = way_of("q4_0", text);
     way.memory = (uint64_t)1 << 20;
     convert_refused(way, ORGAN_USAGE, "is enough");
     way = way_of("q4_0", text);
@@ -111,7 +123,7 @@ END_TEST
 
 int main(void)
 {
-    const suite_case cases[] = {{"stacks", {stacks_and_what_goes_by_no_text}},
+    const suite_case cases[] = {{"stacks", {stacks_and_what_goes_by_no_text, experts_that_no_token_reaches}},
                                 {"faults", {full_disk_and_what_goes_on, what_cannot_be_is_refused}}};
     return run_suites((Suite *const[]){suite_of("gguf_text", cases, sizeof cases / sizeof *cases, setup, convert_teardown), NULL});
 }
