@@ -56,7 +56,8 @@
 
 #define ALL_EXPERTS(of) \
     FLAG("all-experts", of.all_experts, \
-         "calibrate every expert on all tokens of its layer, not on those that the router sends to it; layers still run as the router chooses")
+         "calibrate every expert on all tokens of its layer, not on those that the router sends to it; layers run as the router " \
+         "chooses")
 
 /* What the products of a forward pass are computed with. */
 #define COMPUTE(member, ...) \
