@@ -30,6 +30,7 @@ static const organ_block blocks[] = {
     SAY(ON_TERMINAL, NULL,
         "Coverage: {coverage.processed_elements:count} of {coverage.target_elements:count} target weights "
         "({coverage.percent:percent}) compared."),
+    MATRICES(""),
     SAY(ON_TERMINAL, NULL, "Zero before: {zero_before:count}, not counted as killed."),
     SAY(ON_TERMINAL, COMPENSATED, "Changed: {compensated:count} (compensated), counted among the kept."),
     SAY(ON_TERMINAL, NULL, NOT_TARGETS),

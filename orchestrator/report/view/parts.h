@@ -26,6 +26,19 @@
     FIELD_TEXT("where", "where", 0), FIELD_TEXT("setting", "key", ORGAN_FIELD_CODE), FIELD_WORDS("before", "{before}", 0),                 \
         FIELD_WORDS("after", "{after}", 0)
 
+/* How many of the model's matrices are targets, and the kinds of those that are not. `if_` ends with '&' or is empty. Documents of older
+ * versions do not have it. */
+#define LEFT_CAPTION .caption = "Matrices that are no targets"
+#define MATRICES(if_)                                                                                                                      \
+    SAY(ON_ALL, if_ "matrices",                                                                                                            \
+        "Matrices: the targets are {matrices.percent:percent} of the {matrices.elements:count} weights in matrices of linear layers."),    \
+        WARN(ON_ALL, if_ "matrices.few",                                                                                                   \
+             "Only {matrices.percent:percent} of the weights in matrices are targets. The others have names that organ does not take by "  \
+             "default, or --targets leaves them out. The largest kind is {matrices.left.0.name}."),                                        \
+        TABLE(ON_FILES, if_ "matrices.left", "matrices.left", FIELDS(organ_left_matrix_fields), LEFT_CAPTION),                             \
+        TABLE(ON_TERMINAL, if_ "matrices.few", "matrices.left", FIELDS(organ_left_matrix_fields), LEFT_CAPTION)
+extern const organ_field organ_left_matrix_fields[4];
+
 /* Of a list on a terminal so many lines, and what stands behind them. */
 #define SHOWN    20
 #define AND_MORE "and {more} more, all of them with --json"

@@ -67,6 +67,7 @@ static const organ_item counts[] = {{NULL, "Tensors pruned", "{per_tensor.tensor
                                     {"coverage.tiles", "Tiles", "{coverage.tiles:count}"},
                                     {"compensates", "Kept weights that were changed to compensate", "{compensated:count}"},
                                     {NULL, "Coverage: seen of target weights", "{coverage.percent:percent}"},
+                                    {"matrices", "Targets, of the weights in matrices of linear layers", "{matrices.percent:percent}"},
                                     {NULL, "Mean of the tensors' killed percents (each of its own elements)", "{per_tensor.mean:percent}"},
                                     {NULL, "Least of them", "{per_tensor.min:percent}"},
                                     {NULL, "Greatest of them", "{per_tensor.max:percent}"}};
@@ -137,6 +138,7 @@ static const organ_block blocks[] = {
     SAY(ON_TERMINAL, DONE,
         "Coverage: {coverage.processed_elements:count} of {coverage.target_elements:count} target weights "
         "({coverage.percent:percent}){coverage.tiles?, in {coverage.tiles:count} tiles}."),
+    MATRICES(""),
     PART_IF(
         ON_TERMINAL, DONE, "calibration",
         BLOCKS(

@@ -18,6 +18,9 @@ const organ_field organ_projection_fields[8] = {FIELD_TEXT("projection", "name",
                                                 FIELD_PERCENT("percent", "percent")};
 const organ_field organ_total_fields[4] = {FIELD_TEXT("denominator", "name", 0), FIELD_COUNT("killed", "killed"),
                                            FIELD_COUNT("of", "elements"), FIELD_PERCENT("percent", "percent")};
+const organ_field organ_left_matrix_fields[4] = {FIELD_TEXT("kind", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                                 FIELD_COUNT("tensors", "tensors"), FIELD_COUNT("weights", "elements"),
+                                                 FIELD_PERCENT("of all", "percent")};
 const organ_field organ_sparse_layer_fields[5] = {FIELD_WORDS("layer", "{label}", 0), FIELD_COUNT("n", "tensors"),
                                                   FIELD_COUNT("killed", "killed"), FIELD_COUNT("of", "elements"),
                                                   FIELD_PERCENT("percent", "percent")};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/output/matrices.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
 
@@ -205,7 +206,8 @@ json_t *organ_quantize_document(void *context, const organ_unit_output *made)
     ORGAN_ADD(totals, SET_COUNT("total_size", organ_resharding_total(made->plan)));
     return ORGAN_OBJECT(
         SET("totals", totals), SET_COUNT("clipped_blocks", job->partial),
-        SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)), SET("roles", organ_anatomy_rows_json(role_json, job)),
+        SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
+        SET("matrices", organ_matrices_json(job->model, job->targets.chosen)), SET("roles", organ_anatomy_rows_json(role_json, job)),
         SET("left_alone", organ_json_rows(job->left_count, left_json, job->left)), SET("files", organ_resharding_files_json(made->plan)),
         SET("tensors", organ_json_rows(job->part_count, part_json, job)), SET("definitions", definitions_json(job)),
         SET_IF(job->along, "calibration", calibration_json(job)),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/path.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/output/matrices.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/precision/quantize_gguf_job.h"
 
@@ -255,7 +256,8 @@ json_t *organ_gguf_document(void *context, const organ_unit_output *made)
     ORGAN_ADD(totals, SET_COUNT("total_size", organ_resharding_total(made->plan)));
     return ORGAN_OBJECT(
         SET("imatrix", imatrix_json(job)), SET("totals", totals), SET_COUNT("clipped_blocks", 0),
-        SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)), SET("roles", organ_anatomy_rows_json(role_json, job)),
+        SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
+        SET("matrices", organ_matrices_json(job->model, job->targets.chosen)), SET("roles", organ_anatomy_rows_json(role_json, job)),
         SET("types", organ_json_rows(ORGAN_DTYPE_COUNT, type_json, job)),
         SET("left_alone", organ_json_rows(job->left_count, left_json, job->left)), SET("files", organ_resharding_files_json(made->plan)),
         SET("tensors", organ_json_rows(job->part_count, part_json, job)), SET("definitions", definitions_json(job)),

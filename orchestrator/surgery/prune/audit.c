@@ -6,6 +6,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/ranks/ranks.h"
+#include "orchestrator/surgery/output/matrices.h"
 #include "orchestrator/surgery/output/errata.h"
 #include "orchestrator/surgery/output/experiment.h"
 #include "orchestrator/surgery/output/operation.h"
@@ -322,6 +323,7 @@ static int add_counts(json_t *document, const audit *a)
     size_t count;
     organ_tally *rows = tally_rows(a, false, true, &count), *plain = tally_rows(a, false, false, &count);
     const int failed = !rows || !plain || organ_tally_add(document, a->donor, rows, count) ||
+                       json_object_set_new(document, "matrices", organ_matrices_json(a->donor, a->targets.chosen)) ||
                        json_object_set_new(document, "tensors", organ_tally_tensors(plain, count, true)) ||
                        (a->tile_map && json_object_set(document, "tile_map", a->tile_map));
     free(rows);

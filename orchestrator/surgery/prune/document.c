@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/prune/job.h"
 
 #include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/surgery/output/matrices.h"
 #include "orchestrator/surgery/output/errata.h"
 #include "orchestrator/surgery/output/experiment.h"
 
@@ -139,6 +140,7 @@ static int add_counts(json_t *document, const organ_prune_job *job)
 {
     organ_tally *rows = organ_prune_tally(job);
     const int failed = !rows || organ_tally_add(document, job->donor, rows, job->targets.count) || add_coverage_tiles(document, job) ||
+                       json_object_set_new(document, "matrices", organ_matrices_json(job->donor, job->targets.chosen)) ||
                        json_object_set_new(document, "tensors", organ_tally_tensors(rows, job->targets.count, false)) ||
                        (job->tile_map && json_object_set(document, "tile_map", job->tile_map)) ||
                        (job->magnitudes && json_object_set(document, "magnitudes", job->magnitudes));

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/output/matrices.h"
+
+#include "formats/weights/weights.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/output/tally.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FEW 95.0 /* percent: below it a report warns */
+
+/* ---- which weights are matrices ---- */
+
+/* Parts of names that weights outside of linear layers have: embeddings of tokens and positions, convolutions, states of Mamba (A_log,
+ * ssm_a). */
+static const char *const parts_of_others[] = {"embed", "embd", "conv", "norm", "rope", "rotary", "A_log"};
+static const char *const words_of_others[] = {"wte", "wpe", "emb", "bias", "ssm_a", "ssm_d", "relative_attention_bias", "lm_head"};
+
+static bool has_word(const char *name, const char *word)
+{
+    const size_t length = strlen(word);
+    for (const char *at = strstr(name, word); at; at = strstr(at + 1, word))
+        if ((at == name || at[-1] == '.') && (at[length] == '.' || at[length] == 0))
+            return true;
+    return false;
+}
+
+static bool is_named_otherwise(const char *name)
+{
+    for (size_t k = 0; k < sizeof parts_of_others / sizeof *parts_of_others; k++)
+        if (strstr(name, parts_of_others[k]))
+            return true;
+    for (size_t k = 0; k < sizeof words_of_others / sizeof *words_of_others; k++)
+        if (has_word(name, words_of_others[k]))
+            return true;
+    return false;
+}
+
+bool organ_is_matrix(const char *name, const organ_anatomy *anatomy, unsigned rank, const uint64_t *shape)
+{
+    if (rank < 2 || rank > 3 || shape[rank - 1] < 2 || shape[rank - 2] < 2 || shape[0] == 0)
+        return false;
+    switch (anatomy->role) {
+    case ORGAN_ROLE_EMBED:
+    case ORGAN_ROLE_OUTPUT:
+    case ORGAN_ROLE_NORM:
+    case ORGAN_ROLE_BIAS:
+    case ORGAN_ROLE_COMPANION:
+        return false;
+    case ORGAN_ROLE_OTHER:
+        return !is_named_otherwise(name);
+    default:
+        return true;
+    }
+}
+
+/* ---- kinds ---- */
+
+/* Matrices whose names differ in numbers alone. */
+typedef struct kind {
+    char name[160];
+    uint64_t tensors, elements;
+} kind;
+
+typedef struct kinds {
+    kind *list;
+    size_t count, room;
+    uint64_t tensors, elements, target_tensors, target_elements;
+    bool failed;
+} kinds;
+
+/* Without ".weight", each word of digits as N. */
+static void fold_name(const char *name, char out[160])
+{
+    const size_t length = strlen(name), end = length > 7 && strcmp(name + length - 7, ".weight") == 0 ? length - 7 : length;
+    size_t used = 0;
+    for (size_t k = 0; k < end && used + 1 < 160;) {
+        const size_t digits = strspn(name + k, "0123456789");
+        const bool word = digits > 0 && (k == 0 || name[k - 1] == '.') && (k + digits == end || name[k + digits] == '.');
+        out[used++] = word ? 'N' : name[k];
+        k += word ? digits : 1;
+    }
+    out[used] = 0;
+}
+
+/* Models have few kinds. */
+static void add_left(kinds *all, const char *name, uint64_t elements)
+{
+    char folded[160];
+    size_t k = 0;
+    fold_name(name, folded);
+    while (k < all->count && strcmp(all->list[k].name, folded) != 0)
+        k++;
+    if (k == all->count) {
+        if (all->count == all->room) {
+            const size_t room = 2 * all->room + 16;
+            kind *const more = realloc(all->list, room * sizeof *more);
+            all->failed |= !more;
+            if (!more)
+                return;
+            all->list = more;
+            all->room = room;
+        }
+        all->list[all->count] = (kind){.tensors = 0};
+        strcpy(all->list[all->count++].name, folded);
+    }
+    all->list[k].tensors++;
+    all->list[k].elements += elements;
+}
+
+static void count_weight(kinds *all, const organ_weight *w, bool target)
+{
+    if (!target && !organ_is_matrix(w->name, &w->anatomy, w->rank, w->shape))
+        return;
+    all->tensors++;
+    all->elements += w->elements;
+    all->target_tensors += target;
+    all->target_elements += target ? w->elements : 0;
+    if (!target)
+        add_left(all, w->name, w->elements);
+}
+
+/* Most elements first, then by name. */
+static int by_elements(const void *a, const void *b)
+{
+    const kind *const x = a, *const y = b;
+    return x->elements != y->elements ? (x->elements < y->elements) - (x->elements > y->elements) : strcmp(x->name, y->name);
+}
+
+static json_t *left_json(const void *context, size_t k)
+{
+    const kinds *const all = context;
+    const kind *const one = &all->list[k];
+    return ORGAN_OBJECT(SET_BYTES("name", one->name), SET_COUNT("tensors", one->tensors), SET_COUNT("elements", one->elements),
+                        SET_REAL("percent", organ_percent(one->elements, all->elements)));
+}
+
+/* Weights as the model means them; where they cannot be told, its tensors. */
+static void count_weights(kinds *all, const organ_model *model, const bool *chosen)
+{
+    organ_error fault = {0};
+    organ_weights *weights = NULL;
+    if (organ_weights_find(model, &weights, &fault) == ORGAN_OK)
+        for (size_t k = 0; k < weights->count; k++)
+            count_weight(all, &weights->weights[k], chosen[weights->weights[k].codes - model->tensors]);
+    else
+        for (size_t t = 0; t < model->tensor_count; t++) {
+            const organ_weight plain = organ_weight_plain(&model->tensors[t]);
+            count_weight(all, &plain, chosen[t]);
+        }
+    organ_weights_free(weights);
+}
+
+json_t *organ_matrices_json(const organ_model *model, const bool *chosen)
+{
+    kinds all = {0};
+    count_weights(&all, model, chosen);
+    if (all.count)
+        qsort(all.list, all.count, sizeof *all.list, by_elements);
+    const double percent = organ_percent(all.target_elements, all.elements);
+    json_t *const told = all.failed
+                             ? NULL
+                             : ORGAN_OBJECT(SET_COUNT("tensors", all.tensors), SET_COUNT("elements", all.elements),
+                                            SET_COUNT("target_tensors", all.target_tensors),
+                                            SET_COUNT("target_elements", all.target_elements), SET_REAL("percent", percent),
+                                            SET_FLAG("few", percent < FEW), SET("left", organ_json_rows(all.count, left_json, &all)));
+    free(all.list);
+    return told;
+}

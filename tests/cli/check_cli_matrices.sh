@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# The share of a model's matrices that are targets, and the kinds that are not: names of architectures that organ does not know, every verb with targets.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+ln -s "$(dirname "$model")/tiny-moe" tiny-moe
+
+# Names and shapes as Nemotron-H, Qwen3.5, StarCoder2 and DeepSeek have them, 64 values wide. Weights that are in no linear layer do not count.
+plain="model.embed_tokens.weight F32 64,64 16384
+lm_head.weight F32 64,64 16384
+model.layers.0.input_layernorm.weight F32 64 256
+model.layers.0.mixer.conv1d.weight F32 64,1,4 1024
+model.layers.0.mixer.A_log F32 64,16 4096
+model.layers.0.mlp.gate_proj.bias F32 64 256
+transformer.wpe.weight F32 64,64 16384
+model.layers.0.rel.relative_attention_bias.weight F32 32,8 1024"
+targets="model.layers.0.self_attn.q_proj.weight F32 64,64 16384
+model.layers.1.self_attn.q_proj.weight F32 64,64 16384"
+others="model.layers.0.mixer.in_proj.weight F32 128,64 32768
+model.layers.1.mixer.in_proj.weight F32 128,64 32768
+model.layers.0.mlp.c_fc.weight F32 64,64 16384
+model.layers.0.linear_attn.out_proj.weight F32 64,64 16384
+model.layers.0.self_attn.kv_b_proj.weight F32 32,64 8192
+model.layers.0.moe.experts.fused F32 2,64,64 32768
+model.layers.0.moe.experts.0.w9.weight F32 16,64 4096
+model.layers.0.moe.experts.1.w9.weight F32 16,64 4096
+model.layers.1.moe.experts.0.w9.weight F32 16,64 4096"
+
+# make NAME LINES: a safetensors model of values that are all 1.
+make() {
+    local header='' offset=0 name dtype shape bytes length
+    mkdir "$1"
+    while read -r name dtype shape bytes; do
+        header+=",\"$name\":{\"dtype\":\"$dtype\",\"shape\":[$shape],\"data_offsets\":[$offset,$((offset + bytes))]}"
+        offset=$((offset + bytes))
+    done <<<"$2"
+    header="{${header:1}}"
+    length=$(printf '%016x' ${#header})
+    {
+        for k in 14 12 10 8 6 4 2 0; do printf "\\x${length:k:2}"; done
+        printf '%s' "$header"
+        head -c "$offset" /dev/zero | tr '\0' '?'
+    } >"$1/model.safetensors"
+    echo '{"architectures":["X"],"model_type":"x"}' >"$1/config.json"
+}
+make unknown "$plain
+$targets
+$others"
+make known "$plain
+$targets"
+
+kinds='[{"name": "model.layers.N.mixer.in_proj", "tensors": 2, "elements": 16384, "percent": 35.555556},
+ {"name": "model.layers.N.moe.experts.fused", "tensors": 1, "elements": 8192, "percent": 17.777778},
+ {"name": "model.layers.N.linear_attn.out_proj", "tensors": 1, "elements": 4096, "percent": 8.888889},
+ {"name": "model.layers.N.mlp.c_fc", "tensors": 1, "elements": 4096, "percent": 8.888889},
+ {"name": "model.layers.N.moe.experts.N.w9", "tensors": 3, "elements": 3072, "percent": 6.666667},
+ {"name": "model.layers.N.self_attn.kv_b_proj", "tensors": 1, "elements": 2048, "percent": 4.444444}]'
+# The sums of the kinds above and of the two targets of 4,096.
+expected="{tensors: 11, elements: 46080, target_tensors: 2, target_elements: 8192, percent: 17.777778, few: true, left: $kinds}"
+warning="Only 17.78 % of the weights in matrices are targets."
+
+for how in "prune unknown -o pruned --iterations 2" "quantize unknown -o codes --scheme int8-channel"; do
+    # shellcheck disable=SC2086 # words
+    ends 0 $how --quiet
+    prints "Matrices: the targets are 17.78 % of the 46,080 weights in matrices of linear"
+    prints "$warning"
+    prints "model.layers.N.moe.experts.N.w9"
+done
+ends 0 audit unknown pruned --quiet
+prints "$warning"
+ends 0 audit unknown pruned --json --quiet
+cp ../out audit.json
+for document in pruned/organ/prune.json audit.json codes/organ/quantize.json; do
+    judge "$document: other matrices" jq -e "(.matrices | .left |= map(.)) == $expected" "$document"
+done
+for report in pruned/organ/REPORT codes/organ/QUANTIZE_REPORT; do
+    judge "$report.md does not warn" grep -qF "$warning" $report.md
+    judge "$report.md does not list the kinds" grep -q 'in_proj.*35.56' $report.md
+    judge "$report.html does not warn" grep -qF "$warning" $report.html
+done
+
+# Nothing is left, or little: the share stands there, and no warning.
+ends 0 prune known -o all --iterations 2 --quiet
+prints "Matrices: the targets are 100.00 % of the 8,192 weights in matrices of linear"
+judge "a warning about nothing" bash -c '! grep -q WARNING ../out'
+ends 0 prune tiny-moe -o moe --iterations 2 --quiet
+judge "a warning about routers" bash -c '! grep -q WARNING ../out'
+judge "the routers are not listed" jq -e '.matrices.left == [{name: "model.layers.N.mlp.gate", tensors: 4, elements: 12288, percent: .matrices.left[0].percent}]' moe/organ/prune.json
+# Targets that are named are counted, an embedding too.
+ends 0 prune known -o some --iterations 2 --targets '*embed_tokens*,*.0.*q_proj*' --quiet
+judge "named targets are not counted" jq -e '.matrices | .elements == 12288 and .target_elements == 8192 and .target_tensors == 2' some/organ/prune.json
+finish
