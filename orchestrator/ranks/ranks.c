@@ -467,6 +467,7 @@ void organ_ranks_leave(organ_ranks *ranks)
      * they meet again before the first of them leaves. */
     char *const all = ranks->joined && !ranks->lost ? malloc(ranks->count) : NULL;
     const bool here_all = all && ranks->wire.gather(&here, 1, all, organ_ranks_pause, why) == 0;
+    organ_watch_let_first_speak(ranks);
     organ_watch_hush(ranks);
     organ_pulse_end(ranks);
     const bool ends = here_all && ranks->wire.gather(&here, 1, all, organ_ranks_pause, why) == 0;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ROOM 4096
 
@@ -31,6 +32,8 @@ static struct {
     char note[ORGAN_WIRE_NOTE];
 } letters[64]; /* under the lock */
 static size_t letters_sent;
+unsigned first_speaks_for;
+static unsigned have_left; /* atomic */
 static pthread_mutex_t letters_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static int open_wire(int *rank, int *count, char *why)
@@ -156,7 +159,12 @@ static void *be_rank(void *context)
         t->part(ranks, &t->error);
         organ_ranks_settle(ranks, "the end", &t->error);
     }
+    if (t->rank == 0)
+        usleep(first_speaks_for);
     organ_ranks_leave(ranks);
+    t->left = __atomic_add_fetch(&have_left, 1, __ATOMIC_RELAXED);
+    for (size_t r = 1; r < playing && t->rank == 0 && t->error.status; r++)
+        organ_stop_ask(&players[r].stop); /* as a launcher does when a process has failed */
     return NULL;
 }
 
@@ -170,6 +178,7 @@ void play(size_t count, void (*part)(organ_ranks *ranks, organ_error *error))
     memset(stops_sent, 0, sizeof stops_sent);
     memset(beaten, 0, sizeof beaten);
     letters_sent = 0;
+    have_left = 0;
     for (size_t r = 0; r < count; r++) {
         players[r] = (rank_thread){.rank = r, .part = part};
         ck_assert_int_eq(pthread_create(&players[r].thread, NULL, be_rank, &players[r]), 0);

@@ -357,6 +357,18 @@ START_TEST(a_silent_rank_is_named)
 }
 END_TEST
 
+/* A launcher ends all ranks when one has ended with an error: the first has said by then whom it misses. */
+START_TEST(the_first_rank_says_who_is_missed)
+{
+    first_speaks_for = 300000;
+    play_watches(2);
+    first_speaks_for = 0;
+    for (int r = 1; r < RANKS; r++)
+        ck_assert_msg(r == 2 || players[r].left > players[0].left, "rank %d left as number %u, the first as number %u", r, players[r].left,
+                      players[0].left);
+}
+END_TEST
+
 static void never_silent(organ_ranks *ranks, organ_error *error)
 {
     (void)ranks, (void)error;
@@ -541,7 +553,7 @@ int main(void)
         {"faults",
          {a_fault_is_overcome_by_all, a_fault_of_one_is_that_of_all, a_fault_of_all_names_no_rank, a_fault_comes_before_interruptions,
           ranks_that_part_ways_notice, ranks_that_are_out_of_reach_end, ranks_that_beat_are_not_lost, a_silent_rank_is_named,
-          silence_is_seconds, another_library_is_noticed, one_process_needs_nobody}},
+          the_first_rank_says_who_is_missed, silence_is_seconds, another_library_is_noticed, one_process_needs_nobody}},
         {"dealing",
          {parts_are_dealt_by_size, shares_differ_by_less_than_a_part, rows_are_cut_at_steps, rows_of_all_reach_all,
           launchers_are_known_by_their_variables}}};
