@@ -81,8 +81,7 @@ static void open_server(void)
                                          .timeout = 10,
                                          .models_here = true,
                                          .quiet = true,
-                                         .verbs = organ_all_verbs.verbs,
-                                         .verb_count = organ_all_verbs.count};
+                                         .verbs = &organ_all_verbs};
     fuzz_require(organ_server_open(&options, areas, &server, &error) == ORGAN_OK, error.message);
 }
 

@@ -33,14 +33,6 @@ static const organ_verb *refuse_second(const organ_verb_table *table, const char
     return NULL;
 }
 
-const char *organ_verb_section_at(const organ_verb_table *table, const organ_verb *verb)
-{
-    for (size_t k = 0; k < table->section_count; k++)
-        if (table->sections[k].first == verb)
-            return table->sections[k].title;
-    return NULL;
-}
-
 /* The verb of two words that ends with this one: "merge" suggests "lora merge". */
 static const char *with_second(const organ_verb_table *table, const char *word)
 {

@@ -7,8 +7,7 @@ static organ_status run_serve(void *context, organ_error *error)
     organ_call *const call = context;
     call->serve.quiet = call->quiet;
     call->serve.stop = call->stop;
-    call->serve.verbs = call->table->verbs;
-    call->serve.verb_count = call->table->count;
+    call->serve.verbs = call->table;
     return organ_serve(&call->serve, error);
 }
 

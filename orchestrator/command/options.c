@@ -243,6 +243,14 @@ static organ_status store_value(const organ_verb *verb, const organ_option *opti
 
 /* ---- finding options ---- */
 
+const char *organ_verb_section_at(const organ_verb_table *table, const organ_verb *verb)
+{
+    for (size_t k = 0; k < table->section_count; k++)
+        if (table->sections[k].first == verb)
+            return table->sections[k].title;
+    return NULL;
+}
+
 const organ_option *organ_verb_option_at(const organ_verb *verb, size_t k)
 {
     for (size_t g = 0; g < verb->group_count; k -= verb->groups[g++].count)

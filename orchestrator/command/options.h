@@ -91,6 +91,24 @@ typedef struct organ_verb {
     organ_status (*run)(void *call, organ_error *error);
 } organ_verb;
 
+#define ORGAN_MOST_VERBS 64
+
+/* The list of verbs in parts, each of which begins at a verb and ends where the next one begins. */
+typedef struct organ_verb_section {
+    const char *title;
+    const organ_verb *first;
+} organ_verb_section;
+
+typedef struct organ_verb_table {
+    const organ_verb *const *verbs; /* by section */
+    size_t count;                   /* at most ORGAN_MOST_VERBS */
+    const organ_verb_section *sections;
+    size_t section_count;
+} organ_verb_table;
+
+/* The title of the section that begins at this verb, or NULL. */
+const char *organ_verb_section_at(const organ_verb_table *table, const organ_verb *verb);
+
 /* Reads argv[0 .. argc), the words after the verb, into `values`, a struct whose members the verb's offsets name. Options and operands may
  * be mixed; "--name value", "--name=value", "-o value", "-ovalue"; "--" ends the options; the last of repeated options counts. *help
  * becomes true if

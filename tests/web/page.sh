@@ -112,6 +112,21 @@ test_anatomy() {
     no_errors "anatomy"
 }
 
+test_operations() {
+    go /verbs
+    await_here 'a[href^="#/verbs/experts"]'
+    expect "the sections of organ help" "$(js_text 'return [...document.querySelectorAll("main h2")].map(h => h.textContent).join(",")')" \
+        "$("$top/build/organ" help | sed -n 's/^\([A-Z].*\):$/\1/p' | grep -vx Serve | paste -sd ,)"
+    expect "the section of experts" "$(js_text 'return document.querySelector("a[href^=\"#/verbs/experts\"]").closest("section").querySelector("h2").textContent')" \
+        "Make smaller"
+    whole_shot "$pictures/operations.png"
+    go /models/tiny-qwen2
+    await_here '.actions a'
+    expect "what a model is offered first" "$(js_text 'return [...document.querySelectorAll(".actions a")].slice(0, 3).map(a => a.textContent).join(",")')" \
+        Prune,Quantize,Experts
+    no_errors "operations"
+}
+
 test_form() {
     go "/models/tiny-qwen2"
     await_here 'a[href^="#/verbs/prune"]'
@@ -295,6 +310,15 @@ each_view() {
 }
 narrow() {
     expect "$1 scrolls to the side at 400 px" "$(js 'return innerWidth === 400 && document.documentElement.scrollWidth <= 400')" true
+    # The letters of one word stand on one line.
+    expect "$1 breaks a word at 400 px" "$(js_text 'const walk = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT), range = document.createRange(), broken = [];
+        for (let node; (node = walk.nextNode());)
+            for (const word of node.data.matchAll(/[A-Za-z0-9]+/g)) {
+                range.setStart(node, word.index);
+                range.setEnd(node, word.index + word[0].length);
+                if (new Set([...range.getClientRects()].map(r => r.top)).size > 1) broken.push(word[0]);
+            }
+        return broken.join(" ")')" ""
 }
 contrasts() {
     js "document.querySelectorAll('details').forEach(d => { d.open = true; })" >"$web_scratch/null"
@@ -364,7 +388,7 @@ test_token() {
 serve 0
 browser_begin
 screen 1200 1000
-for test in ${WEB_TESTS:-opening anatomy form dry_run progress pairs jobs check keyboard looks restart token}; do
+for test in ${WEB_TESTS:-opening anatomy operations form dry_run progress pairs jobs check keyboard looks restart token}; do
     before=$web_failed
     "test_$test"
     ((web_failed > before)) && printf '    in %s\n' "$test"

@@ -28,8 +28,7 @@ typedef struct organ_serve_options {
     bool models_here; /* models are read by this process, not by a confined one: for fuzzing, which looks at one process */
     unsigned timeout; /* seconds in which a request must have arrived, and that a connection may be idle */
     bool quiet;       /* no line for each request */
-    const organ_verb *const *verbs;
-    size_t verb_count;
+    const organ_verb_table *verbs; /* what can be done; those that can be jobs are served */
     const organ_stop *stop;
 } organ_serve_options;
 

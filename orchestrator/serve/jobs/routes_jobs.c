@@ -66,7 +66,7 @@ static void post_job(const organ_http_request *request, organ_http_reply *reply)
     organ_error error = {0};
     if (!body)
         return;
-    const unsigned refused = organ_job_words_read(app->options->verbs, app->options->verb_count, app->jail, body, &words, &faults);
+    const unsigned refused = organ_job_words_read(app->options->verbs->verbs, app->options->verbs->count, app->jail, body, &words, &faults);
     json_decref(body);
     if (refused) {
         refuse_faults(reply, refused, faults);
@@ -206,14 +206,14 @@ static void get_log(const organ_http_request *request, organ_http_reply *reply)
 static void get_verbs(const organ_http_request *request, organ_http_reply *reply)
 {
     const organ_app *const app = organ_http_app(request);
-    organ_http_reply_json(reply, 200, json_pack("{s:o}", "verbs", organ_verb_list(app->options->verbs, app->options->verb_count)));
+    organ_http_reply_json(reply, 200, json_pack("{s:o}", "verbs", organ_verb_list(app->options->verbs)));
 }
 
 static void get_verb(const organ_http_request *request, organ_http_reply *reply)
 {
     const organ_app *const app = organ_http_app(request);
     const char *const name = organ_http_parameter(request, "verb");
-    const organ_verb *const verb = organ_job_verb(app->options->verbs, app->options->verb_count, name);
+    const organ_verb *const verb = organ_job_verb(app->options->verbs->verbs, app->options->verbs->count, name);
     if (verb)
         organ_http_reply_json(reply, 200, organ_verb_describe(verb));
     else
@@ -225,8 +225,8 @@ static void get_verb(const organ_http_request *request, organ_http_reply *reply)
 static organ_status start_jobs(organ_app *app, organ_error *error)
 {
     const organ_jobs_setup setup = {.jail = app->jail,
-                                    .verbs = app->options->verbs,
-                                    .verb_count = app->options->verb_count,
+                                    .verbs = app->options->verbs->verbs,
+                                    .verb_count = app->options->verbs->count,
                                     .limit = app->options->jobs ? app->options->jobs : 1,
                                     .kept = KEPT_JOBS,
                                     .output = app->options->job_output,

@@ -170,12 +170,19 @@ static json_t *describe_in_brief(const organ_verb *verb)
                      organ_verb_option(verb, "resume") != NULL, "dry_run", organ_verb_option(verb, "dry-run") != NULL);
 }
 
-json_t *organ_verb_list(const organ_verb *const *verbs, size_t count)
+json_t *organ_verb_list(const organ_verb_table *table)
 {
     json_t *const list = json_array();
-    for (size_t k = 0; list && k < count; k++)
-        if (organ_verb_is_job(verbs[k]))
-            json_array_append_new(list, describe_in_brief(verbs[k]));
+    const char *section = "";
+    for (size_t k = 0; list && k < table->count; k++) {
+        const char *const title = organ_verb_section_at(table, table->verbs[k]);
+        section = title ? title : section;
+        if (!organ_verb_is_job(table->verbs[k]))
+            continue;
+        json_t *const verb = describe_in_brief(table->verbs[k]);
+        ORGAN_ADD(verb, SET_TEXT("section", section));
+        json_array_append_new(list, verb);
+    }
     return list;
 }
 

@@ -22,10 +22,11 @@ const char *organ_operand_key(const organ_operand *operand, char key[64]);
 /* The operand as an option of that name. */
 organ_option organ_job_operand(const organ_operand *operand, char key[64]);
 
-/* {"name", "summary", "resumable", "dry_run"} of every verb that can be a job. NULL without memory. */
-json_t *organ_verb_list(const organ_verb *const *verbs, size_t count);
+/* {"name", "summary", "resumable", "dry_run", "section"} of every verb that can be a job, in the order of the table; "section" is the title
+ * under which `organ help` has the verb. NULL without memory. */
+json_t *organ_verb_list(const organ_verb_table *table);
 
-/* The same with "about", "exits", "operands", "groups" of options, "examples" and "schema", the JSON Schema of "arguments". */
+/* The first four of these, "about", "exits", "operands", "groups" of options, "examples" and "schema", the JSON Schema of "arguments". */
 json_t *organ_verb_describe(const organ_verb *verb);
 
 /* The JSON Schema of {"verb": ..., "arguments": ...} for this verb. */

@@ -102,7 +102,7 @@ static void handle_open_api(const organ_http_request *request, organ_http_reply 
 {
     const organ_app *const app = organ_http_app(request);
     organ_error error = {0};
-    json_t *const document = organ_open_api(app->options->verbs, app->options->verb_count, &error);
+    json_t *const document = organ_open_api(app->options->verbs->verbs, app->options->verbs->count, &error);
     if (document)
         organ_http_reply_json(reply, 200, document);
     else

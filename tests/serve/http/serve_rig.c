@@ -107,8 +107,7 @@ void serve_begin(organ_serve_options options)
     options.models_here = getenv("EMULATED") != NULL; /* an emulator cannot start the program as another process */
     options.timeout = options.timeout ? options.timeout : 10;
     options.quiet = true;
-    options.verbs = organ_all_verbs.verbs;
-    options.verb_count = organ_all_verbs.count;
+    options.verbs = &organ_all_verbs;
     ck_assert_msg(organ_server_open(&options, organ_areas, &server, &error) == ORGAN_OK, "%s", error.message);
     __atomic_store_n(&ending, 0, __ATOMIC_RELEASE);
     ck_assert_int_eq(pthread_create(&ticker, NULL, tick, NULL), 0);

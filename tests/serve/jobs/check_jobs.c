@@ -288,8 +288,21 @@ END_TEST
 
 START_TEST(verbs_describe_themselves)
 {
-    json_t *const list = organ_verb_list(organ_all_verbs.verbs, organ_all_verbs.count);
+    json_t *const list = organ_verb_list(&organ_all_verbs);
     ck_assert_uint_ge(json_array_size(list), 20);
+    /* The sections are those of the help, in its order. */
+    size_t at = 0;
+    for (size_t k = 0; k < json_array_size(list); k++) {
+        const char *const section = organ_json_text(json_array_get(list, k), "section");
+        const char *const name = organ_json_text(json_array_get(list, k), "name");
+        while (at < organ_all_verbs.section_count && strcmp(organ_all_verbs.sections[at].title, section) != 0)
+            at++;
+        ck_assert_msg(at < organ_all_verbs.section_count, "%s: '%s'", name, section);
+        if (strcmp(name, "experts") == 0 || strcmp(name, "width") == 0)
+            ck_assert_str_eq(section, "Make smaller");
+        if (strcmp(name, "quantize") == 0)
+            ck_assert_str_eq(section, "Precision");
+    }
     for (size_t v = 0; v < organ_all_verbs.count; v++) {
         if (!organ_verb_is_job(organ_all_verbs.verbs[v]))
             continue;

@@ -28,8 +28,17 @@ export function draw(tag, about, ...children) {
 export function put(element, ...children) {
     for (const child of children.flat(3)) {
         if (child === null || child === undefined || child === false) continue;
-        element.append(child instanceof Node ? child : String(child));
+        element.append(...(child instanceof Node ? [child] : breakable(element, String(child))));
     }
+}
+
+// Where a long name may go on in the next line: behind a dot, a slash or an underscore, and before a capital ("Qwen2For|CausalLM"). Not in numbers.
+const JOINTS = /(?<=[A-Za-z][^\s._\/]*[._\/]+)(?=[A-Za-z\d])|(?<=[a-z\d]{3})(?=[A-Z][a-z]{2})/;
+const SHORT = 12;
+
+function breakable(element, text) {
+    if (text.length <= SHORT || !(element instanceof HTMLElement) || element instanceof HTMLOptionElement) return [text];
+    return text.split(JOINTS).flatMap((part, k) => k ? [document.createElement("wbr"), part] : [part]);
 }
 
 // Puts the children in the place of what was there.

@@ -9,7 +9,7 @@ import { ask, pathOf } from "./wire.js";
 import { bytes, count } from "./words.js";
 
 // What most people want of a model; the rest is under "More".
-const FIRST = ["prune", "measure", "autopsy", "inspect"];
+const FIRST = ["prune", "quantize", "experts", "measure", "autopsy", "inspect"];
 
 function facts(model) {
     const entries = [["Architecture", model.architecture], ["Format", model.format], ["Type", model.dtypes && model.dtypes.join(", ")],
