@@ -91,16 +91,15 @@ cp -rL "${model%/*}/precision/gptq-v1-4" zoo/groups && chmod -R u+w zoo/groups &
 run inspect zoo/groups --tensors --json
 offset=$(jq '[.tensors[] | select(.name | endswith("g_idx"))][0].offset' ../out)
 printf '\xff\xff\xff\x7f' | dd of=zoo/groups/model.safetensors bs=1 seek="$offset" conv=notrunc status=none
-# Without the seconds of each model.
-untimed() { jq 'del(.run, .models[].seconds?, .models[].measure_seconds?)' "$1"; }
-states() { jq 'del(.models[].dissection.seconds, .models[].dissection.measure_seconds)' "$1"; }
+# All that depends on the run stands in "run".
+unrun() { jq 'del(.run)' "$1"; }
 ends 1 fleet zoo -o fleet1 --quiet
 for n in 2 3; do
     ranks $n 1 fleet zoo -o fleet$n --quiet
     for file in dissection_report.json z_report_complete.json; do
-        judge "$n ranks tell something else in $file" cmp <(untimed fleet1/$file) <(untimed fleet$n/$file)
+        judge "$n ranks tell something else in $file" cmp <(unrun fleet1/$file) <(unrun fleet$n/$file)
     done
-    judge "$n ranks leave another state" cmp <(states fleet1/fleet.json) <(states fleet$n/fleet.json)
+    judge "$n ranks leave another state" cmp fleet1/fleet.json fleet$n/fleet.json
     judge "$n ranks take models apart in another way" diff <(holds fleet1/organs) <(holds fleet$n/organs)
 done
 judge "the broken models are not told of" test "$(jq -c '[.models[] | select(.status == "failed").name]' fleet3/dissection_report.json)" = \

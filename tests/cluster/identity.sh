@@ -12,7 +12,7 @@ divide=(--allocate global --allocate-tokens 64 --allocate-layers 2)
 scored=(--text tiny-qwen2/heldout.txt --context 64 --max-tokens 600)
 
 # Times of each model are in the document of a fleet.
-tells() { sed "s,some\([0-9]\),one\1,g" "$1" | jq 'del(.run) | del(.. | objects | .seconds, .measure_seconds)'; }
+tells() { sed "s,some\([0-9]\),one\1,g" "$1" | jq 'del(.run)'; }
 # row same|looked ARGS...: the check of that name, which leaves a line.
 row() {
     local before=$failed words made=one${2%.gguf}

@@ -74,7 +74,7 @@ static uint64_t digest_of_text(char *text)
 /* They stand in the object "run" of a report, and as "seconds" of its parts. */
 static void drop_times(json_t *json)
 {
-    static const char *const names[] = {"run", "seconds", "measure_seconds", "bytes_per_second"};
+    static const char *const names[] = {"run", "seconds", "bytes_per_second"};
     const char *key;
     size_t k;
     json_t *value;

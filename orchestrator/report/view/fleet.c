@@ -53,11 +53,27 @@ static json_t *experiments_of(const json_t *groups)
     return rows;
 }
 
+/* The models, with what this run took to take each apart. */
+static json_t *timed_models(const json_t *report)
+{
+    json_t *const models = json_deep_copy(json_object_get(report, "models")), *const seconds = json_object();
+    const json_t *const times = json_object_get(json_object_get(report, "run"), "models");
+    for (size_t k = 0; k < json_array_size(times); k++)
+        json_object_set(seconds, organ_json_text(json_array_get(times, k), "name"), json_object_get(json_array_get(times, k), "seconds"));
+    for (size_t k = 0; k < json_array_size(models); k++) {
+        json_t *const model = json_array_get(models, k);
+        json_object_set(model, "seconds", json_object_get(seconds, organ_json_text(model, "name")));
+    }
+    json_decref(seconds);
+    return models;
+}
+
 static json_t *fleet_of(const json_t *report)
 {
     json_t *const made = json_copy((json_t *)(uintptr_t)report);
     if (made)
         ORGAN_ADD(made, SET_COUNT("found", organ_json_count(report, "totals.models") + organ_json_count(report, "totals.others")),
+                  SET_IF(json_object_get(report, "models"), "models", timed_models(report)),
                   SET("anatomies", anatomies_of(json_object_get(report, "models"))),
                   SET("experiments", experiments_of(json_object_get(report, "prunings"))));
     return made;
@@ -70,7 +86,7 @@ static const organ_field models[] = {FIELD_TEXT("model", "name", ORGAN_FIELD_SHO
                                      FIELD_WORDS("architecture", "{status=ok?{model.architecture}|{status?failed| }}", ORGAN_FIELD_LEFT),
                                      FIELD_WORDS("size", "{status=ok?{model.bytes:bytes}|{status?-|{bytes:bytes}}}", 0),
                                      FIELD_WORDS("tensors", "{status=ok?{model.tensors:count}|{status?-|{tensors:count}}}", 0),
-                                     FIELD_WORDS("dissected", "{status=ok&folder?{seconds:time}|{status?-}}", 0),
+                                     FIELD_WORDS("dissected", "{status=ok&folder?{seconds?{seconds:time}|unchanged}|{status?-}}", 0),
                                      FIELD_WORDS("theta mean", "{status?{theta_mean:.2f}}", 0)};
 static const organ_field page_models[] = {FIELD_TEXT("model", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                           FIELD_WORDS("architecture", "{status=ok?{model.architecture}|failed}", ORGAN_FIELD_LEFT),
@@ -78,7 +94,7 @@ static const organ_field page_models[] = {FIELD_TEXT("model", "name", ORGAN_FIEL
                                           FIELD_WORDS("tensors", "{status=ok?{model.tensors:count}|-}", 0),
                                           FIELD_WORDS("mean theta", "{theta_mean>-1?{theta_mean:.2f}°|-}", 0)};
 static const organ_field times[] = {FIELD_TEXT("model", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
-                                    FIELD_WORDS("taken apart in", "{folder?{seconds:time}|-}", 0),
+                                    FIELD_WORDS("taken apart in", "{seconds?{seconds:time}|-}", 0),
                                     FIELD_WORDS("measured in", "{measure_seconds:time}", 0)};
 static const organ_field others[] = {OTHERS_FIELDS};
 static const organ_field pruned[] = {FIELD_TEXT("model", "name", ORGAN_FIELD_SHORTENS), FIELD_COUNT("killed", "target.killed"),
@@ -152,8 +168,8 @@ static const organ_block blocks[] = {
     SECTION(ON_PAGE, "measure", "Definitions"),
     EACH(ON_PAGE, "measure.definitions", BLOCKS(SAY(ON_PAGE, NULL, "{.}"))),
     PAGE_ENDING,
-    TABLE_WHERE(ON_PAGE, NULL, "models", "status=ok", FIELDS(times),
-                .caption = "How long each model took when it was done; unchanged ones are not done again."),
+    TABLE(ON_PAGE, "run.models", "run.models", FIELDS(times),
+          .caption = "How long each model took that this run has done; unchanged ones are not done again."),
     SAY(ON_TERMINAL, NULL, "Unchanged since the last run: {run.unchanged} of {found}."),
     SAY(ON_TERMINAL, NULL, "Time: {run.seconds:time}."),
     LINES(NULL, "\nReports: {run.output}/Z_MEASURE_REPORT.html and .md, z_report_complete.json, dissection_report.json\n"),

@@ -36,6 +36,7 @@ typedef struct fleet {
     organ_fleet_list list;
     json_t *before;                /* what the last run did that need not be done again: name -> {"identity", "dissection", "measure"} */
     json_t *state;                 /* the same of this run */
+    json_t *times;                 /* name -> {"name", "seconds", "measure_seconds"} of the models that this run has done */
     size_t failed, reused, others; /* the latter: what is no model */
 } fleet;
 
@@ -150,9 +151,12 @@ static json_t *work_on(const fleet *f, const organ_fleet_member *member, json_t 
         if ((!extract || dissect(f, member, folder, &extracting, error) == ORGAN_OK) &&
             measure_member(f, model, z, &measuring, error) == ORGAN_OK)
             dissection = ORGAN_OBJECT(SET_TEXT("status", "ok"), SET("model", organ_model_json(model)), SET("organs", groups_json(model)),
-                                      SET_TEXT("folder", extract ? folder : ""), SET("error", json_null()),
-                                      SET_REAL("seconds", organ_milliseconds(extracting)),
-                                      SET_REAL("measure_seconds", organ_milliseconds(measuring)));
+                                      SET_TEXT("folder", extract ? folder : ""), SET("error", json_null()));
+        if (dissection && json_object_set_new(f->times, member->name,
+                                              ORGAN_OBJECT(SET_BYTES("name", member->name),
+                                                           SET_IF(extract, "seconds", json_real(organ_milliseconds(extracting))),
+                                                           SET_REAL("measure_seconds", organ_milliseconds(measuring)))))
+            organ_fail_memory(error, member->name);
         if (dissection)
             json_object_set_new(dissection, "pruning", organ_fleet_pruning(model));
     }
@@ -171,10 +175,12 @@ static bool is_of_model(const organ_error *fault)
     return fault->status == ORGAN_BAD_INPUT || fault->status == ORGAN_IO || fault->status == ORGAN_USAGE;
 }
 
-/* What an earlier version of this program did not look for. */
-static void add_pruning(const organ_fleet_member *member, json_t *entry)
+/* What an earlier version of this program did not look for, and without what it took down of time, which "run" has. */
+static void renew_entry(const organ_fleet_member *member, json_t *entry)
 {
     json_t *const dissection = json_object_get(entry, "dissection");
+    json_object_del(dissection, "seconds");
+    json_object_del(dissection, "measure_seconds");
     organ_error ignored = {0};
     organ_model *model = NULL;
     if (!json_object_get(dissection, "pruning") && organ_model_open(member->path, &model, &ignored) == ORGAN_OK)
@@ -188,7 +194,7 @@ static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_
     char identity[17];
     if (entry) {
         f->reused++;
-        add_pruning(member, entry);
+        renew_entry(member, entry);
         organ_progress_note(f->progress, "%s: unchanged", member->name);
     } else {
         organ_error fault = {0};
@@ -232,7 +238,13 @@ static json_t *other_json(const void *context, size_t k)
 /* What is no model, in the order of names: {"name", "kind", "bytes"}. */
 static json_t *others_json(const fleet *f) { return organ_json_rows(f->list.count, other_json, f); }
 
-/* dissection_report.json: the members in the order of their names. */
+static json_t *times_json(const void *context, size_t k)
+{
+    const fleet *const f = context;
+    return json_incref(json_object_get(f->times, f->list.members[k].name));
+}
+
+/* dissection_report.json: the members in the order of their names. What depends on the run alone stands in "run". */
 static json_t *dissection_report(const fleet *f, double seconds)
 {
     json_t *models = json_array();
@@ -256,7 +268,8 @@ static json_t *dissection_report(const fleet *f, double seconds)
                                    SET_COUNT("failed", f->failed), SET_COUNT("bytes", bytes), SET_COUNT("tensors", tensors))),
         SET("run", ORGAN_OBJECT(SET_BYTES("directory", f->options->directory), SET_BYTES("output", f->options->output),
                                 SET_FLAG("extracted", !f->options->no_extract), SET_COUNT("unchanged", f->reused),
-                                SET_REAL("seconds", organ_milliseconds(seconds)), SET_ENGINE(f->engine))));
+                                SET_REAL("seconds", organ_milliseconds(seconds)),
+                                SET("models", organ_json_rows(f->list.count, times_json, f)), SET_ENGINE(f->engine))));
 }
 
 static json_t *z_report(const fleet *f)
@@ -423,12 +436,18 @@ static void close_fleet(void *context)
     fleet *const f = context;
     json_decref(f->before);
     json_decref(f->state);
+    json_decref(f->times);
     organ_fleet_free(&f->list);
 }
 
 organ_status organ_fleet(const organ_fleet_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
                          organ_error *error)
 {
-    fleet f = {.options = options, .engine = engine, .progress = progress, .ranks = engine->ranks, .state = json_object()};
+    fleet f = {.options = options,
+               .engine = engine,
+               .progress = progress,
+               .ranks = engine->ranks,
+               .state = json_object(),
+               .times = json_object()};
     return organ_operation_run(&(organ_operation){options->directory, &f, dissect_all, close_fleet, false}, report, error);
 }
