@@ -66,7 +66,7 @@ host_boot() {
         while :; do sleep 1000 & wait; done" >>"$scratch/$1.log" 2>&1 </dev/null &
     keeper[$1]=$!
     disown
-    for ((k = 0; k < 100; k++)); do
+    for ((k = 0; k < 3000; k++)); do
         init[$1]=$(tr -d ' ' <"/proc/${keeper[$1]}/task/${keeper[$1]}/children" 2>/dev/null)
         [[ -n ${init[$1]} ]] && on "$1" ssh -F "$scratch/ssh/config" "$1" true 2>/dev/null && return 0
         sleep 0.1
@@ -128,19 +128,42 @@ kill_rank() { kill -KILL "$(rank_process "$1")"; }
 living() { [[ -n $(rank_process 0) || -n $(rank_process 1) ]]; }
 
 lines() { cat .new.organ-partial/organ/journal*.jsonl 2>/dev/null | wc -l; }
-# broken WHAT N SECONDS COMMAND...: by N ranks, and once some tensors are done the command is run. The run has to end within the seconds,
-# with an error, with nothing under the name of the output and something to go on with.
+# to_rank SIGNAL RANK...
+to_rank() {
+    local rank
+    for rank in "${@:2}"; do kill -"$1" "$(rank_process "$rank")" 2>/dev/null; done
+}
+
+# caught: some tensors of the run $runner are done and not all; its three ranks are stopped.
+caught() {
+    local k
+    for ((k = 0; k < 30000; k++)); do { (($(lines) > begun + 2)) || ! kill -0 "$runner" 2>/dev/null; } && break || sleep 0.02; done
+    to_rank STOP 0 1 2
+    [[ ! -e new && -n $(rank_process 0) ]]
+}
+
+# broken WHAT N COMMAND...: by N ranks, three of them, and once some tensors are done the command is run. The ranks are stopped meanwhile, so that
+# none comes to its end before; a run that was over already is begun anew. The run has to end, with an error, with nothing under the name of the
+# output and something to go on with. The limit is there for runs that hang, however much else the machine does.
 broken() {
-    local k runner begun
+    local runner begun tries limit=600
     here=$1
-    begun=$(lines)
-    ORGAN_SILENCE=5 by_all "$2" "${slowly[@]}" --threads 1 -o new --resume &
-    runner=$!
-    for ((k = 0; k < 1500; k++)); do (($(lines) > begun + 2)) && break || sleep 0.02; done
-    judge "the run does not begin" test "$(lines)" -gt $((begun + 2))
+    for tries in {1..10}; do
+        begun=$(lines)
+        ORGAN_SILENCE=5 by_all "$2" "${slowly[@]}" --threads 1 -o new --resume &
+        runner=$!
+        if caught; then break; fi
+        to_rank CONT 0 1 2
+        wait $runner
+        echo "$here: try $tries, the run was over"
+        rm -rf new .new.organ-partial
+    done
+    judge "the run does not begin" test -d .new.organ-partial
+    "${@:3}"
+    to_rank CONT 0 1
+    [[ $3 == host_signal ]] || to_rank CONT 2
     begun=$SECONDS
-    "${@:4}"
-    while kill -0 $runner 2>/dev/null && ((SECONDS - begun < $3)); do
+    while kill -0 $runner 2>/dev/null && ((SECONDS - begun < limit)); do
         # A launcher that waits for its daemon on a host that is not there any more: the user ends it.
         if [[ -n ${stubborn:-} ]] && ! living; then
             sleep 2
@@ -150,7 +173,7 @@ broken() {
     done
     echo "$here: ended after $((SECONDS - begun)) s"
     if kill -0 $runner 2>/dev/null; then
-        bad "it has not ended after $3 s" err
+        bad "it has not ended after $limit s" err
         pkill -KILL -x 'organ|mpirun|mpirun.openmpi|mpiexec.hydra|orted|srun|hydra_pmi_proxy'
     else
         good

@@ -15,7 +15,7 @@ organ=$scratch/mpich/organ
 launch() { mpirun.mpich "$@"; }
 same_runs 3
 alone slow "${slowly[@]}"
-broken "a rank is killed" 3 20 kill_rank 2
+broken "a rank is killed" 3 kill_rank 2
 resumed 2
 
 # ---- the launcher of another library ----

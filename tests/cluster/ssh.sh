@@ -21,18 +21,18 @@ judge "not each rank has the host of its own" test "$(launch -n 3 "$organ" topol
 
 # ---- faults in the middle of a run ----
 here="one process" && alone slow "${slowly[@]}"
-broken "a rank is killed" 3 20 kill_rank 2
+broken "a rank is killed" 3 kill_rank 2
 says 'signal 9 (Killed)'
 resumed 2
-broken "a host dies" 3 20 host_die h3
+broken "a host dies" 3 host_die h3
 host_boot h3 || bad "h3 does not start again"
 resumed 4
 # Its kernel answers, so that mpirun waits for the daemon: Ctrl-C ends it.
-stubborn=mpirun.openmpi broken "a host hangs" 3 40 host_signal h3 STOP
+stubborn=mpirun.openmpi broken "a host hangs" 3 host_signal h3 STOP
 says 'organ: rank 2 of 3 (h3) has not been heard of for 5 s'
 host_signal h3 CONT
 resumed 3
-broken "a link is cut" 3 40 ip link set to-h3 down
+broken "a link is cut" 3 ip link set to-h3 down
 judge "the host is not named" grep -qE '(lost communication with a remote daemon|rank 2 of 3 .h3. has not been heard of)' err
 ip link set to-h3 up
 resumed 1
