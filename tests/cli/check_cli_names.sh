@@ -10,7 +10,7 @@ race() {
     local put=$1 wanted=$2 runner
     shift 2
     here="organ $* (raced)"
-    grows() { compgen -G '.*.organ-partial' >/dev/null || is_over; }
+    grows() { compgen -G "${growing:-.*.organ-partial}" >/dev/null || is_over; }
     hold "$@"
     await grows
     "$put"
@@ -64,8 +64,22 @@ rm -r o .o.organ-partial
 mkdir o
 ends 0 prune tiny-qwen2 -o o --quiet
 
-# ---- a page that cannot be written at the end: what the run made is told ----
+# A name that is taken while the text is gone along, before anything of the output is there: the same code, and what was measured is used again.
+ln -s "$model/../tiny-moe" tiny-moe
 rm -r o
+early=(--calibration tiny-qwen2/calibration.txt --samples 8 --context 64 --threads 1)
+for words in "width tiny-qwen2 -o o --ffn 75% --multiple-of 8" "experts tiny-moe -o o --keep 50%"; do
+    read -ra words <<<"$words"
+    growing='.o.*' race put_thesis 4 "${words[@]}" "${early[@]}"
+    says "the name of the output was free when the run began: o exists"
+    judge "the thesis is lost" test "$(cat o/thesis.txt)" = thesis
+    rm -r o
+    ends 0 "${words[@]}" "${early[@]}" --resume --quiet
+    rm -r o
+    judge "something hidden was left behind" test -z "$(find . -name '.?*')"
+done
+
+# ---- a page that cannot be written at the end: what the run made is told ----
 mkdir pages
 take_pages() { rm -r pages; }
 race take_pages 4 prune tiny-qwen2 -o o --html pages/o.html --iterations 200

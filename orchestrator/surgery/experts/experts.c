@@ -200,7 +200,9 @@ static organ_status work(void *context, json_t **report, organ_error *error)
     if (take_layers(job, error) == ORGAN_OK && foresee_heal(job, error) == ORGAN_OK && organ_experts_know(job, error) == ORGAN_OK) {
         choose(job);
         /* Nothing is written by scores of which a part found no memory. */
-        if (open_heal(job, error) == ORGAN_OK && organ_memory_work_check(job->model->path, error) == ORGAN_OK)
+        const organ_experts_options *const o = job->options;
+        if (open_heal(job, error) == ORGAN_OK && organ_memory_work_check(job->model->path, error) == ORGAN_OK &&
+            organ_output_still_free(o->output, organ_output_like(job->model), o->force, error) == ORGAN_OK)
             cut(job, report, error);
     }
     organ_experts_forget(job, error->status);

@@ -9,6 +9,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/transfer.h"
 
+#include <errno.h>
 #include <libgen.h>
 #include <limits.h>
 #include <math.h>
@@ -99,6 +100,17 @@ const char *organ_output_like(const organ_model *model) { return model->whole_di
 organ_status organ_output_check(const char *path, const char *like, bool force, organ_error *error)
 {
     return organ_publish_check(path, like, force, error);
+}
+
+organ_status organ_output_still_free(const char *path, const char *like, bool force, organ_error *error)
+{
+    if (organ_output_check(path, like, force, error) != ORGAN_USAGE)
+        return error->status;
+    const organ_error found = *error;
+    *error = (organ_error){0};
+    organ_fail(error, ORGAN_IO, "the name of the output was free when the run began: %s", found.message);
+    error->errnum = EEXIST;
+    return error->status;
 }
 
 void organ_output_remove_report(const char *path)

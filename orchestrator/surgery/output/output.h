@@ -48,6 +48,10 @@ const char *organ_output_name(const organ_output *output);
 /* ORGAN_USAGE if the output would be `model`, lie in it or swallow it. */
 organ_status organ_output_spares(const char *path, const organ_model *model, organ_error *error);
 
+/* organ_output_check again after a first phase that took its time, when the name was free as the run began. ORGAN_IO where that says
+ * ORGAN_USAGE: the command was right, and somebody else has taken the name meanwhile. */
+organ_status organ_output_still_free(const char *path, const char *like, bool force, organ_error *error);
+
 /* For reports that go into a directory which may be there and have other files. ORGAN_USAGE if it is the directory of `input`, a path, or
  * lies in the model that this names. */
 organ_status organ_output_check_apart(const char *directory, const char *input, organ_error *error);

@@ -87,7 +87,8 @@ static organ_status narrow(void *context, json_t **report, organ_error *error)
     if (o->dry_run)
         return cut(job, true, report, error);
     if (try_cut(job, error) || organ_width_choices_begin(job, error) || organ_width_choose(job, error) ||
-        organ_model_unchanged(job->model, error))
+        organ_model_unchanged(job->model, error) ||
+        organ_output_still_free(o->output, organ_output_like(job->model), o->force, error))
         return organ_width_choices_end(job, false, error);
     /* Where another run stands in the way of the output, no later one could go on with what was chosen. */
     cut(job, false, report, error);
