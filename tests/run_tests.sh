@@ -235,7 +235,7 @@ sanitize() {
     # where they are named.
     # What is left out has its sources in other suites: gptq, gptq_blocks, physarum_v2, prune_calibrated, along_ranks, html, perplexity, evaluation, html_models,
     # and memory_verbs for each verb; the help of each verb is in the suite of the verb. Of dots only the test is sanitized.
-    local long="dots|cli_conditions|cli_evaluate|cli_perplexity|names|cli_same_bits|cli_memory|cli_ranks_text|cli_gptq|cli_prune_then|cli_ranks|cli_ranks_more|html_quality|cli_allocate|cli_help|kill_verbs|power_verbs"
+    local long="dots|cli_conditions|cli_evaluate|cli_perplexity|names|cli_same_bits|cli_memory|cli_ranks_text|cli_gptq|cli_prune_then|cli_ranks|cli_ranks_more|html_quality|cli_allocate|cli_help|kill_verbs|peak_memory|power_verbs"
     if [[ $1 == whole ]]; then vectors="-fno-sanitize=undefined -O2" long= environment+=" WHOLE=yes"; fi
     # What is not sanitized of the tables is copied from build/, where that is up to date.
     local tables=

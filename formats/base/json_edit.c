@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/json_edit.h"
 
+#include "formats/base/json_dump.h"
 #include "formats/base/json_text.h"
 #include "formats/base/text_buffer.h"
 
@@ -145,7 +146,7 @@ static organ_json_span indent_of(const organ_json_text *text, organ_json_span sp
 static char *value_as_text(const organ_json_text *text, organ_json_span indent, const json_t *value, size_t *length)
 {
     const bool lines = memchr(text->bytes + indent.begin, '\n', indent.end - indent.begin) != NULL;
-    char *const plain = json_dumps(value, JSON_ENCODE_ANY | (lines ? JSON_INDENT(2) : 0));
+    char *const plain = organ_json_dump(value, JSON_ENCODE_ANY | (lines ? JSON_INDENT(2) : 0));
     organ_error ignored = {0};
     organ_text buffer;
     char *out = NULL;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/memory_watch.h"
 
+#include "formats/base/json_spool.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,7 +40,7 @@ static void *watched_malloc(size_t bytes)
 {
     if (reading.on && refusals != reading.before)
         return from_reserve(bytes);
-    void *const memory = make_below(bytes);
+    void *const spooled = organ_json_spool_take(bytes), *const memory = spooled ? spooled : make_below(bytes);
     if (memory)
         return memory;
     refusals++;
@@ -48,7 +50,7 @@ static void *watched_malloc(size_t bytes)
 static void watched_free(void *memory)
 {
     const uintptr_t at = (uintptr_t)memory, reserve = (uintptr_t)reading.reserve;
-    if (at < reserve || at >= reserve + RESERVE)
+    if ((at < reserve || at >= reserve + RESERVE) && !organ_json_spool_give_back(memory))
         free_below(memory);
 }
 

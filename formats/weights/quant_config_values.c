@@ -2,6 +2,8 @@
  * Single values of quantisation settings, each checked when it is read. */
 #include "formats/weights/quant_config_parts.h"
 
+#include "formats/base/json_dump.h"
+
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +13,7 @@
 
 void organ_quant_fail_value(const organ_quant_scope *at, const char *key, const json_t *value, const char *expected)
 {
-    char *const text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    char *const text = organ_json_dump(value, JSON_COMPACT | JSON_ENCODE_ANY);
     organ_fail(at->error, ORGAN_BAD_INPUT, "%s: %.300s%s%s is %.100s, not %s", at->config->file, at->path, *at->path ? "." : "", key,
                text ? text : "?", expected);
     free(text);

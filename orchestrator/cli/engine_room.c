@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/cli/engine_room.h"
 
+#include "formats/base/json_spool.h"
 #include "formats/base/memory_watch.h"
 #include "orchestrator/cli/html_file.h"
 #include "orchestrator/report/text/document.h"
@@ -8,6 +9,7 @@
 #include "orchestrator/report/view/views.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* The page is written before the report is shown; if that fails, the report is shown all the same. */
 static void write_html_page(const organ_call *call, const json_t *report, organ_error *fault)
@@ -70,6 +72,16 @@ static organ_status open_engine(const organ_call *call, const organ_progress *pr
     return ORGAN_OK;
 }
 
+/* A document in the heap takes memory beyond --memory. */
+static void note_unspooled(const organ_progress *progress)
+{
+    const char *folder;
+    const int fault = organ_json_spool_fault(&folder);
+    if (fault)
+        organ_progress_note(progress, "the rows of the report took memory beside --memory: no file in %s (%s); TMPDIR names another folder",
+                            folder, strerror(fault));
+}
+
 static organ_status run_with(const organ_call *call, bool with_engine, organ_work *work, organ_error *error)
 {
     const organ_experiment_options *const e = &call->evaluation;
@@ -86,7 +98,9 @@ static organ_status run_with(const organ_call *call, bool with_engine, organ_wor
     const organ_progress shown = organ_terminal_progress(&terminal), *const progress = organ_ranks_progress(call->ranks, &shown);
     if (with_engine && open_engine(call, progress, &engine, error) != ORGAN_OK)
         return error->status;
+    organ_json_spool_use();
     work(call, engine, progress, &report, error);
+    note_unspooled(progress);
     organ_engine_destroy(engine);
     if (report && organ_ranks_first(call->ranks))
         show_report(call, report, error);

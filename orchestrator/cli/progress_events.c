@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/cli/progress_events.h"
 
+#include "formats/base/json_dump.h"
 #include "orchestrator/report/text/document.h"
 
 #include <jansson.h>
@@ -20,7 +21,7 @@ static const char *status_name(organ_status status)
 /* One write, so that lines of two programs on one pipe do not mix. Without memory the line is left out. */
 static void put_event_line(FILE *out, json_t *event)
 {
-    char *const line = event ? json_dumps(event, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
+    char *const line = event ? organ_json_dump(event, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
     if (line)
         fprintf(out, "%s\n", line);
     fflush(out);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/cli/sbom.h"
 
+#include "formats/base/json_dump.h"
 #include "formats/base/library.h"
 #include "formats/base/text_buffer.h"
 #include "kernels/math_library.h"
@@ -199,7 +200,7 @@ static organ_status put_time(char text[VERSION_ROOM], organ_error *error)
 /* A name that no other document has: it ends with a digest of what is in this one and when it was made, written as a UUID of version 8. */
 static json_t *name_of_space(const json_t *packages, const char *created)
 {
-    char *const text = packages ? json_dumps(packages, JSON_COMPACT) : NULL;
+    char *const text = packages ? organ_json_dump(packages, JSON_COMPACT) : NULL;
     if (!text)
         return NULL;
     const XXH128_hash_t digest = XXH3_128bits_withSeed(text, strlen(text), XXH3_64bits(created, strlen(created)));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * config.json as transformers 4 and 5 write it. */
 #include "formats/base/json_text.h"
+#include "formats/base/json_dump.h"
 #include "orchestrator/forward/families.h"
 
 #include <errno.h>
@@ -24,7 +25,7 @@ static const json_t *member(const json_t *object, const char *key)
 
 static void refuse_member(const source *s, const char *key, const json_t *value, const char *expected)
 {
-    char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+    char *text = organ_json_dump(value, JSON_ENCODE_ANY | JSON_COMPACT);
     organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is %.120s, not %s", s->label, key, text ? text : "?", expected);
     free(text);
 }

@@ -2,6 +2,7 @@
 #include "orchestrator/stream/journal.h"
 
 #include "formats/base/file_calls.h"
+#include "formats/base/json_dump.h"
 #include "formats/base/memory_watch.h"
 
 #include <errno.h>
@@ -71,7 +72,7 @@ organ_status organ_journal_open(const char *path, organ_journal *journal, json_t
 
 organ_status organ_journal_append(const organ_journal *journal, const json_t *line, organ_error *error)
 {
-    char *text = organ_memory_work_check(journal->path, error) == ORGAN_OK ? json_dumps(line, JSON_COMPACT) : NULL;
+    char *text = organ_memory_work_check(journal->path, error) == ORGAN_OK ? organ_json_dump(line, JSON_COMPACT) : NULL;
     if (!text)
         return organ_fail_errno(error, ENOMEM, "%s: cannot write a line", journal->path);
     const size_t length = strlen(text);

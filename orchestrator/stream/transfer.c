@@ -18,7 +18,7 @@
 #include <xxhash.h>
 
 #define THREADS 4
-#define STEP    ((size_t)8 << 20)  /* read, hashed and written at once */
+#define STEP    ((size_t)4 << 20)  /* read, hashed and written at once */
 #define CONVERT ((size_t)1 << 18)  /* elements converted at once: whole blocks of every type */
 #define AHEAD   ((size_t)64 << 20) /* of what has been written, the system is told to read so far */
 

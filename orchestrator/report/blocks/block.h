@@ -55,7 +55,7 @@ typedef struct organ_table_of {
     const char *total, *total_row; /* the name of the last row, words, and the path of what stands in it; NULL: none */
     const char *sums, *sums_name;  /* rows below the line, before that one: their path, and the member that is their first field */
     const char *caption;           /* on a page; NULL: none */
-    size_t most;                   /* rows of a page, which says how many `what` ("tensors") there are; 0: all */
+    size_t most; /* rows on a page and in a Markdown file; if there are more, a sentence below says how many `what` ("tensors"). 0: all */
     const char *what;
 } organ_table_of;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Charts of rows, whose words and members a view names. */
 #include "orchestrator/machine/quantity.h"
+#include "formats/base/json_spool.h"
 #include "orchestrator/report/blocks/layer_map.h"
 #include "orchestrator/report/blocks/place.h"
 #include "orchestrator/report/text/document.h"
@@ -19,7 +20,7 @@ static void spread_bar(organ_ranking_bar *bar, const organ_bars_of *look, const 
     bar->low = INFINITY;
     bar->high = -INFINITY;
     for (size_t k = 0; k < json_array_size(rows); k++) {
-        const json_t *const row = json_array_get(rows, k);
+        const json_t *const row = organ_json_row_at(rows, k);
         const double value = organ_block_number(row, look->values[0], look->factor);
         if (strcmp(organ_json_text(row, look->name), bar->name) != 0 || !isfinite(value))
             continue;
@@ -135,7 +136,7 @@ static organ_ranking_bar *make_bars(organ_walk *walk, const organ_bars_of *look,
     const json_t *const spread = look->spread ? organ_scope_at(&walk->scope, look->spread) : NULL;
     organ_ranking_bar *const bars = calloc(json_array_size(rows) + 1, sizeof *bars);
     for (size_t k = 0; bars && k < json_array_size(rows); k++) {
-        const json_t *const row = json_array_get(rows, k);
+        const json_t *const row = organ_json_row_at(rows, k);
         const char *const name = name_of(walk, look, row);
         if (!name) {
             free_words(look, bars, *count);
@@ -161,7 +162,7 @@ void organ_bars_put(organ_walk *walk, const organ_block *block)
     if (bars && look->ascending)
         qsort(bars, count, sizeof *bars, by_value);
     put_bars(walk, look, bars, bars ? count : 0);
-    json_decref(rows);
+    organ_json_release_rows(rows);
 }
 
 /* ---- maps ---- */
@@ -174,7 +175,7 @@ static organ_layer_map *map_of(const organ_map_of *look, const json_t *rows, con
     map->fold = look->weight || look->mean ? ORGAN_FOLD_MEAN : look->least ? ORGAN_FOLD_LEAST : ORGAN_FOLD_MOST;
     map->as_met = look->inside;
     for (size_t k = 0; k < json_array_size(rows); k++) {
-        const json_t *const row = json_array_get(rows, k);
+        const json_t *const row = organ_json_row_at(rows, k);
         const double weight = look->weight ? organ_json_number(row, look->weight) : 1;
         const double value = organ_block_number(row, look->value, look->factor);
         if (organ_row_layer(row) < 0 && (look->inside || look->layers))
@@ -184,7 +185,7 @@ static organ_layer_map *map_of(const organ_map_of *look, const json_t *rows, con
             organ_layer_map_mark(map, organ_row_layer(row), organ_json_text(row, look->role));
     }
     for (size_t k = 0; k < json_array_size(marks); k++)
-        organ_layer_map_mark(map, organ_row_layer(json_array_get(marks, k)), organ_json_text(json_array_get(marks, k), look->role));
+        organ_layer_map_mark(map, organ_row_layer(organ_json_row_at(marks, k)), organ_json_text(organ_json_row_at(marks, k), look->role));
     organ_layer_map_settle(map);
     return map;
 }
@@ -234,6 +235,6 @@ void organ_map_put(organ_walk *walk, const organ_block *block)
     if (!map || map->failed || is_seen(look, map))
         organ_block_chart(walk, organ_layer_map_svg(map, &words), look->caption);
     organ_layer_map_destroy(map);
-    json_decref(rows);
+    organ_json_release_rows(rows);
     free(title);
 }

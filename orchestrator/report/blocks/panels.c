@@ -28,10 +28,10 @@ static organ_layer_map *map_over(const json_t *places, const json_t *rows, const
     map->fold = ORGAN_FOLD_MOST;
     map->as_met = true;
     for (size_t k = 0; k < json_array_size(places); k++) {
-        const json_t *const place = json_array_get(places, k);
+        const json_t *const place = organ_json_row_at(places, k);
         if (organ_row_layer(place) >= 0 && *organ_json_text(place, role))
             organ_layer_map_add(map, organ_row_layer(place), organ_json_text(place, role),
-                                factor * organ_json_number(json_array_get(rows, k), value), 1);
+                                factor * organ_json_number(organ_json_row_at(rows, k), value), 1);
     }
     organ_layer_map_settle(map);
     if (!map->failed)

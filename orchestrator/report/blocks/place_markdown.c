@@ -57,7 +57,7 @@ static void markdown_list(organ_walk *walk, const organ_block *block, const json
     fprintf(walk->out, "> **%s.**\n>\n", block->words);
     for (size_t k = 0; k < json_array_size(rows); k++) {
         fputs("> - ", walk->out);
-        organ_markdown_text(walk->out, organ_json_text(json_array_get(rows, k), ""), false);
+        organ_markdown_text(walk->out, organ_json_text(organ_json_row_at(rows, k), ""), false);
         fputc('\n', walk->out);
     }
 }

@@ -45,7 +45,7 @@ static void terminal_list(organ_walk *walk, const organ_block *block, const json
         return;
     fprintf(walk->out, "  %s:\n", block->words);
     for (size_t k = 0; k < json_array_size(rows); k++)
-        organ_text_say(walk->out, walk->page, "  - ", "%s", organ_json_text(json_array_get(rows, k), ""));
+        organ_text_say(walk->out, walk->page, "  - ", "%s", organ_json_text(organ_json_row_at(rows, k), ""));
     fputc('\n', walk->out);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Grids, curves and points of rows, whose words and members a view names. */
 #include "orchestrator/report/blocks/layer_map.h"
+#include "formats/base/json_spool.h"
 #include "orchestrator/report/blocks/place.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/report_text.h"
@@ -18,7 +19,7 @@ static size_t members_of(const organ_grid_of *look, const json_t *rows, const ch
     for (size_t c = 0; look->members[c]; c++) {
         bool any = false;
         for (size_t k = 0; k < json_array_size(rows) && !any; k++)
-            any = isfinite(organ_json_number(json_array_get(rows, k), look->members[c]));
+            any = isfinite(organ_json_number(organ_json_row_at(rows, k), look->members[c]));
         if (any)
             used[count++] = look->members[c];
     }
@@ -31,7 +32,7 @@ static size_t columns_of(const organ_grid_of *look, const json_t *rows, const ch
     if (look->members)
         return members_of(look, rows, used);
     for (size_t k = 0; k < json_array_size(rows); k++) {
-        const size_t own = json_array_size(organ_json_at(json_array_get(rows, k), look->values));
+        const size_t own = json_array_size(organ_json_at(organ_json_row_at(rows, k), look->values));
         most = own > most ? own : most;
     }
     return most;
@@ -41,7 +42,7 @@ static double grid_value(const organ_grid_of *look, const json_t *row, const cha
 {
     if (look->members)
         return organ_block_number(row, used[column], look->factor);
-    const json_t *const value = json_array_get(organ_json_at(row, look->values), column);
+    const json_t *const value = organ_json_row_at(organ_json_at(row, look->values), column);
     return json_is_number(value) ? (look->factor != 0 ? look->factor : 1) * json_number_value(value) : NAN;
 }
 
@@ -56,9 +57,9 @@ void organ_grid_put(organ_walk *walk, const organ_block *block)
     const char **const names = calloc(count + 1, sizeof *names);
     char *svg = NULL;
     for (size_t k = 0; values && names && k < count; k++) {
-        names[k] = organ_json_text(json_array_get(rows, k), look->name);
+        names[k] = organ_json_text(organ_json_row_at(rows, k), look->name);
         for (size_t c = 0; c < columns; c++)
-            values[k * columns + c] = grid_value(look, json_array_get(rows, k), used, c);
+            values[k * columns + c] = grid_value(look, organ_json_row_at(rows, k), used, c);
     }
     organ_heat_map whole = look->look;
     whole.rows = count;
@@ -74,7 +75,7 @@ void organ_grid_put(organ_walk *walk, const organ_block *block)
     organ_block_chart(walk, svg, look->caption);
     free(values);
     free(names);
-    json_decref(rows);
+    organ_json_release_rows(rows);
 }
 
 /* ---- curves ---- */
@@ -87,7 +88,7 @@ static organ_layer_map *lines_of(const organ_curves_of *look, const json_t *rows
         return NULL;
     map->as_met = !look->name;
     for (size_t k = 0; k < json_array_size(rows); k++) {
-        const json_t *const row = json_array_get(rows, k);
+        const json_t *const row = organ_json_row_at(rows, k);
         if (organ_row_layer(row) >= 0 && look->name)
             organ_layer_map_add(map, organ_row_layer(row), organ_json_text(row, look->name),
                                 organ_block_number(row, look->value, look->factor), 1);
@@ -102,7 +103,7 @@ static organ_layer_map *lines_of(const organ_curves_of *look, const json_t *rows
 static bool is_shown(const organ_walk *walk, const organ_curves_of *look, const json_t *rows, const char *name)
 {
     for (size_t k = 0; look->only && k < json_array_size(rows); k++) {
-        const json_t *const row = json_array_get(rows, k);
+        const json_t *const row = organ_json_row_at(rows, k);
         if (strcmp(organ_json_text(row, look->name), name) == 0)
             if (organ_scope_holds(&(organ_scope){walk->scope.report, row}, look->only))
                 return true;
@@ -139,7 +140,7 @@ void organ_curves_put(organ_walk *walk, const organ_block *block)
     if (count > 0 || !map || map->failed)
         organ_block_chart(walk, svg, look->caption);
     organ_layer_map_destroy(map);
-    json_decref(rows);
+    organ_json_release_rows(rows);
 }
 
 /* ---- points ---- */
@@ -177,7 +178,7 @@ void organ_points_put(organ_walk *walk, const organ_block *block)
     whole.subtitle = subtitle;
     whole.kind_count = 1;
     for (size_t k = 0; points && k < count; k++) {
-        const json_t *const row = json_array_get(rows, k);
+        const json_t *const row = organ_json_row_at(rows, k);
         points[k] = (organ_point){.x = organ_block_number(row, look->x, look->x_factor),
                                   .y = organ_json_number(row, look->y),
                                   .kind = kind_of(look, row),
@@ -193,5 +194,5 @@ void organ_points_put(organ_walk *walk, const organ_block *block)
     organ_block_chart(walk, svg, look->caption);
     free(points);
     free(subtitle);
-    json_decref(rows);
+    organ_json_release_rows(rows);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/blocks/rows.h"
 
+#include "formats/base/json_spool.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/text/report_text.h"
 
@@ -23,17 +24,17 @@ json_t *organ_rows_alike(const json_t *report, const json_t *rows, const char *w
     json_t *const kept = json_array(), *const known = json_object();
     bool whole = true;
     for (size_t k = 0; k < json_array_size(rows) && whole; k++) {
-        const organ_scope scope = {report, json_array_get(rows, k)};
+        const organ_scope scope = {report, organ_json_row_at(rows, k)};
         if (!organ_scope_holds(&scope, where))
             continue;
         char *const kind = organ_words_text(&scope, same, ORGAN_WORDS_PAGE);
-        whole = kind && take_alike(kept, known, kind, json_array_get(rows, k));
+        whole = kind && take_alike(kept, known, kind, organ_json_row_at(rows, k));
         free(kind);
     }
     json_decref(known);
     if (whole)
         return kept;
-    json_decref(kept);
+    organ_json_release_rows(kept);
     return NULL;
 }
 
@@ -42,12 +43,12 @@ json_t *organ_rows_met(const json_t *report, const json_t *rows, const char *whe
     json_t *const kept = json_array();
     const char *before = "";
     for (size_t k = 0; k < json_array_size(rows); k++) {
-        json_t *const row = json_array_get(rows, k);
+        json_t *const row = organ_json_row_at(rows, k);
         if (!organ_scope_holds(&(organ_scope){report, row}, where) || (new &&strcmp(organ_json_text(row, new), before) == 0))
             continue;
         before = new ? organ_json_text(row, new) : before;
         if (json_array_append(kept, row) != 0) {
-            json_decref(kept);
+            organ_json_release_rows(kept);
             return NULL;
         }
     }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/blocks/walk.h"
 
+#include "formats/base/json_spool.h"
 #include "formats/base/memory_watch.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/blocks/place.h"
@@ -43,14 +44,29 @@ static void put_made(organ_walk *walk, organ_table *table, const char *caption)
     free(text);
 }
 
+/* Below a table on a page or in a Markdown file that does not have all rows. */
+static void say_cut(organ_walk *walk, size_t most, size_t count, const char *what)
+{
+    static const char said[] = "The table shows the first %s of %s %s; the report as JSON has all.";
+    char shown[32], all[32];
+    organ_count_text(most, shown);
+    organ_count_text(count, all);
+    if (walk->html) {
+        organ_html_paragraph(walk->html, said, shown, all, what);
+        return;
+    }
+    fputc('\n', walk->out);
+    fprintf(walk->out, said, shown, all, what);
+    fputc('\n', walk->out);
+}
+
 static void put_table(organ_walk *walk, const organ_block *block)
 {
     const organ_table_of *const look = block->table;
     json_t *const rows = organ_block_rows(walk, block);
-    const size_t most = walk->html && look->most ? look->most : SIZE_MAX;
+    const size_t most = walk->place->form != ORGAN_WORDS_TERMINAL && look->most ? look->most : SIZE_MAX;
     char *const total = look->total ? organ_words_text(&walk->scope, look->total, ORGAN_WORDS_PAGE) : NULL; /* a table escapes its cells */
     organ_field fields[ORGAN_FIELDS_MOST];
-    char shown[32], all[32];
     size_t count = 0;
     for (size_t k = 0; k < look->count && count < ORGAN_FIELDS_MOST; k++)
         if (organ_scope_holds(&(organ_scope){walk->scope.report, walk->scope.report}, look->fields[k].when))
@@ -65,10 +81,9 @@ static void put_table(organ_walk *walk, const organ_block *block)
     if (total)
         organ_field_row(table, fields, count, total, organ_scope_at(&walk->scope, look->total_row));
     put_made(walk, table, look->caption);
-    if (walk->html && look->what && json_array_size(rows) > most)
-        organ_html_paragraph(walk->html, "The table shows the first %s of %s %s; the report as JSON has all.",
-                             organ_count_text(most, shown), organ_count_text(json_array_size(rows), all), look->what);
-    json_decref(rows);
+    if (look->what && json_array_size(rows) > most)
+        say_cut(walk, most, json_array_size(rows), look->what);
+    organ_json_release_rows(rows);
     free(total);
 }
 
@@ -78,7 +93,7 @@ static size_t value_rows(const organ_walk *walk, const organ_items_of *look, con
     const json_t *const of = look->of ? organ_scope_at(&walk->scope, look->of) : NULL;
     const size_t count = json_array_size(of) < ITEM_COLUMNS ? json_array_size(of) : ITEM_COLUMNS;
     for (size_t k = 0; k < count; k++)
-        rows[k] = json_array_get(of, k);
+        rows[k] = organ_json_row_at(of, k);
     if (look->of)
         return count;
     rows[0] = walk->scope.row;
@@ -93,7 +108,7 @@ static void list_rows(organ_table *table, const char *list, const json_t *const 
         most = json_array_size(organ_json_at(rows[k], list)) > most ? json_array_size(organ_json_at(rows[k], list)) : most;
     for (size_t at = 0; at < most; at++)
         for (size_t k = 0; k < count; k++)
-            organ_table_cell(table, "%s", organ_json_text(json_array_get(organ_json_at(rows[k], list), at), ""));
+            organ_table_cell(table, "%s", organ_json_text(organ_json_row_at(organ_json_at(rows[k], list), at), ""));
 }
 
 static void put_items(organ_walk *walk, const organ_block *block)
@@ -186,10 +201,10 @@ static void walk_each(organ_walk *walk, const organ_block *block)
     json_t *const rows = organ_block_rows(walk, block);
     const size_t all = json_array_size(rows), shown = block->most && block->most < all ? block->most : all;
     for (size_t k = 0; k < shown; k++)
-        walk_row(walk, block, json_array_get(rows, k));
+        walk_row(walk, block, organ_json_row_at(rows, k));
     if (block->rest && shown < all)
         say_rest(walk, block, all);
-    json_decref(rows);
+    organ_json_release_rows(rows);
 }
 
 static void walk_together(organ_walk *walk, const organ_block *block)
@@ -200,7 +215,7 @@ static void walk_together(organ_walk *walk, const organ_block *block)
     else if (json_array_size(rows) > 0)
         walk_row(walk, block, row);
     json_decref(row);
-    json_decref(rows);
+    organ_json_release_rows(rows);
 }
 
 static void put_list(organ_walk *walk, const organ_block *block)

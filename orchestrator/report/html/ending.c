@@ -50,7 +50,7 @@ static void value_cell(organ_table *table, const char *key, const json_t *value)
             put_value(text.out, key, value);
         for (size_t k = 0; k < json_array_size(value); k++) {
             fputs(k ? ", " : "", text.out);
-            put_value(text.out, key, json_array_get(value, k));
+            put_value(text.out, key, organ_json_row_at(value, k));
         }
         organ_text_finish(&text, &whole, &error);
     }
@@ -70,10 +70,10 @@ static void name_cell(organ_table *table, const char *before, const char *key)
 static bool says_nothing(const json_t *value)
 {
     const size_t count = json_array_size(value);
-    return json_is_array(value) && (count == 0 || (count > MOST_NUMBERS && json_is_number(json_array_get(value, 0))));
+    return json_is_array(value) && (count == 0 || (count > MOST_NUMBERS && json_is_number(organ_json_row_at(value, 0))));
 }
 
-static bool is_list_of_objects(const json_t *value) { return json_is_object(json_array_get(value, 0)); }
+static bool is_list_of_objects(const json_t *value) { return json_is_object(organ_json_row_at(value, 0)); }
 
 /* The plain members of `object`, and those of objects inside it. */
 static void member_rows(organ_table *table, const char *before, const json_t *object)
@@ -98,7 +98,7 @@ static void put_list(organ_html *html, const char *name, const json_t *list)
     size_t count = 0;
     const char *key;
     json_t *value;
-    json_object_foreach(json_array_get(list, 0), key, value)
+    json_object_foreach(organ_json_row_at(list, 0), key, value)
     {
         if (count < MOST_COLUMNS)
             columns[count++] = (organ_column){key, json_is_number(value) ? ORGAN_RIGHT : ORGAN_LEFT, false, false};
@@ -106,7 +106,7 @@ static void put_list(organ_html *html, const char *name, const json_t *list)
     organ_table *const table = organ_table_create(columns, count);
     for (size_t k = 0; count && k < json_array_size(list); k++)
         for (size_t c = 0; c < count; c++)
-            value_cell(table, columns[c].title, json_object_get(json_array_get(list, k), columns[c].title));
+            value_cell(table, columns[c].title, json_object_get(organ_json_row_at(list, k), columns[c].title));
     organ_html_table(html, table, name);
 }
 

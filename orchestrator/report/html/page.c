@@ -135,7 +135,7 @@ void organ_html_list(organ_html *html, const json_t *sentences)
         return;
     fputs("<ul>\n", html->body.out);
     for (size_t k = 0; k < json_array_size(sentences); k++)
-        put_between(html->body.out, "<li>", organ_json_text(json_array_get(sentences, k), ""), "</li>\n");
+        put_between(html->body.out, "<li>", organ_json_text(organ_json_row_at(sentences, k), ""), "</li>\n");
     fputs("</ul>\n", html->body.out);
 }
 
@@ -246,7 +246,7 @@ void organ_html_checks(organ_html *html, const json_t *checks)
           "</thead>\n<tbody>\n",
           out);
     for (size_t k = 0; k < json_array_size(checks); k++) {
-        const json_t *const check = json_array_get(checks, k);
+        const json_t *const check = organ_json_row_at(checks, k);
         put_between(out, "<tr><th scope=\"row\">", organ_json_text(check, "check"),
                     json_is_true(json_object_get(check, "ok")) ? "</th><td class=\"yes\">\u2713 holds</td><td>"
                                                                : "</th><td class=\"no\">\u2717 FAILED</td><td>");

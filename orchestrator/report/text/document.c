@@ -2,6 +2,7 @@
 #include "orchestrator/report/text/document.h"
 
 #include "formats/base/file_calls.h"
+#include "formats/base/json_spool.h"
 #include "formats/base/memory_watch.h"
 #include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
@@ -19,6 +20,13 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+json_t *organ_json_row_at(const json_t *rows, size_t k)
+{
+    json_t *const row = json_array_get(rows, k);
+    organ_json_spool_visit(row);
+    return row;
+}
 
 /* ---- printing ---- */
 
@@ -44,7 +52,7 @@ static bool print_scalar(const json_t *value, FILE *out)
 static bool all_numbers(const json_t *array)
 {
     for (size_t k = 0; k < json_array_size(array); k++)
-        if (!json_is_number(json_array_get(array, k)))
+        if (!json_is_number(organ_json_row_at(array, k)))
             return false;
     return true;
 }
@@ -67,7 +75,7 @@ static bool print_array(const json_t *array, FILE *out, int indent)
     for (size_t k = 0; k < json_array_size(array) && whole; k++) {
         fputs(k == 0 ? "" : flat && indent >= 0 ? ", " : ",", out);
         new_line(out, inner);
-        whole = print_value(json_array_get(array, k), out, inner);
+        whole = print_value(organ_json_row_at(array, k), out, inner);
     }
     new_line(out, flat ? -1 : indent);
     fputc(']', out);
@@ -225,32 +233,61 @@ static organ_status close_draft(draft *d, organ_status status, organ_error *erro
     return status ? status : error->status;
 }
 
-/* Not by stdio: what a write leaves that is interrupted, it does not write again. */
-static organ_status write_file(const char *path, const char *text, size_t size, organ_error *error)
+/* A file that is written in pieces, and the errno of the first that failed. */
+typedef struct draft_stream {
+    int fd, fault;
+} draft_stream;
+
+/* organ_write_all repeats a write that a signal ended; stdio alone would lose what that left. 0 sets the error flag of the stream. */
+static ssize_t write_piece(void *cookie, const char *bytes, size_t count)
+{
+    draft_stream *const s = cookie;
+    if (!s->fault && organ_write_all(s->fd, bytes, count))
+        s->fault = errno;
+    return s->fault ? 0 : (ssize_t)count;
+}
+
+static organ_status print_into(draft *d, organ_printer *print, const void *context, organ_error *error)
+{
+    char buffer[16 << 10];
+    draft_stream s = {.fd = d->fd};
+    FILE *const out = fopencookie(&s, "w", (cookie_io_functions_t){.write = write_piece});
+    if (!out)
+        return organ_fail(error, ORGAN_IO, "%s: no memory", d->path);
+    setvbuf(out, buffer, _IOFBF, sizeof buffer);
+    print(context, out, error);
+    const bool lost = fclose(out) != 0;
+    if (s.fault)
+        return organ_fail_errno(error, s.fault, "%s: cannot be written", d->path);
+    return lost && !error->status ? organ_fail(error, ORGAN_IO, "%s: no memory", d->path) : error->status;
+}
+
+organ_status organ_printed_write(const char *path, organ_printer *print, const void *context, organ_error *error)
 {
     draft d;
     if (organ_memory_work_check(path, error) != ORGAN_OK || open_draft(&d, path, error) != ORGAN_OK)
         return error->status;
-    const bool written = organ_write_all(d.fd, text, size) == 0 && organ_sync_file(d.fd) == 0;
-    return close_draft(&d, written ? ORGAN_OK : organ_fail_errno(error, errno, "%s: cannot be written", path), error);
+    if (print_into(&d, print, context, error) == ORGAN_OK && organ_sync_file(d.fd))
+        organ_fail_errno(error, errno, "%s: cannot be written", path);
+    return close_draft(&d, error->status, error);
 }
+
+static organ_status print_json(const void *document, FILE *out, organ_error *error) { return organ_document_print(document, out, error); }
 
 organ_status organ_document_write(const char *path, const json_t *document, organ_error *error)
 {
-    organ_text buffer;
-    char *text = NULL;
-    if (organ_memory_work_check(path, error) != ORGAN_OK || organ_text_open(&buffer, error) != ORGAN_OK)
-        return error->status;
-    organ_document_print(document, buffer.out, error);
-    if (organ_text_end(&buffer, &text, error) == ORGAN_OK)
-        write_file(path, text, strlen(text), error);
-    free(text);
+    return organ_printed_write(path, print_json, document, error);
+}
+
+static organ_status print_text(const void *text, FILE *out, organ_error *error)
+{
+    fputs(text, out);
     return error->status;
 }
 
 organ_status organ_text_write(const char *path, const char *text, organ_error *error)
 {
-    return write_file(path, text, strlen(text), error);
+    return organ_printed_write(path, print_text, text, error);
 }
 
 /* ---- reading what surgery made ---- */
@@ -271,7 +308,7 @@ bool organ_json_has_something(const json_t *value)
 static const json_t *first_at(const json_t *array, const char *path)
 {
     for (size_t k = 0; k < json_array_size(array); k++) {
-        const json_t *const value = organ_json_at(json_array_get(array, k), path);
+        const json_t *const value = organ_json_at(organ_json_row_at(array, k), path);
         if (organ_json_has_something(value))
             return value;
     }
@@ -284,7 +321,7 @@ static const json_t *element_called(const json_t *array, const char *name)
     const char *key;
     json_t *value;
     for (size_t k = 0; k < json_array_size(array); k++)
-        json_object_foreach(json_array_get(array, k), key, value)
+        json_object_foreach(organ_json_row_at(array, k), key, value)
         {
             if (json_is_string(value) && strcmp(json_string_value(value), name) == 0)
                 return json_array_get(array, k);
@@ -294,6 +331,7 @@ static const json_t *element_called(const json_t *array, const char *name)
 
 const json_t *organ_json_at(const json_t *at, const char *path)
 {
+    organ_json_spool_visit(at);
     while (at && *path) {
         char key[128];
         const size_t length = strcspn(path, ".");
@@ -304,7 +342,7 @@ const json_t *organ_json_at(const json_t *at, const char *path)
         else if (strcmp(key, "*") == 0)
             return first_at(at, path);
         else
-            at = *key == '@' ? element_called(at, key + 1) : json_array_get(at, strtoul(key, NULL, 10));
+            at = *key == '@' ? element_called(at, key + 1) : organ_json_row_at(at, strtoul(key, NULL, 10));
     }
     return at;
 }

@@ -33,7 +33,7 @@ void organ_field_row(organ_table *table, const organ_field *fields, size_t count
 void organ_field_rows(organ_table *table, const organ_field *fields, size_t count, const char *key, const json_t *rows)
 {
     for (size_t k = 0; k < json_array_size(rows); k++) {
-        const json_t *const row = json_array_get(rows, k);
+        const json_t *const row = organ_json_row_at(rows, k);
         organ_field_row(table, fields, count, organ_json_text(row, key), row);
     }
 }
@@ -58,7 +58,7 @@ organ_table *organ_field_table(const organ_field *fields, size_t count, const js
     for (size_t k = 0; k < json_array_size(rows) && k < most; k++) {
         char number[24];
         snprintf(number, sizeof number, "%zu", k + 1);
-        organ_field_row(table, fields, count, is_number ? number : NULL, json_array_get(rows, k));
+        organ_field_row(table, fields, count, is_number ? number : NULL, organ_json_row_at(rows, k));
     }
     return table;
 }

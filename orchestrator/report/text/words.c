@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/text/words.h"
 
+#include "formats/base/json_spool.h"
 #include "formats/base/memory_watch.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/shell_word.h"
@@ -80,6 +81,7 @@ static bool holds_until(const organ_scope *scope, const char *condition, size_t 
 
 bool organ_scope_holds(const organ_scope *scope, const char *condition)
 {
+    organ_json_spool_visit(scope->row);
     return !condition || holds_until(scope, condition, strlen(condition));
 }
 
@@ -112,7 +114,7 @@ static void put_joined(FILE *out, const json_t *array, const char *between, orga
 {
     for (size_t k = 0; k < json_array_size(array); k++) {
         fputs(k ? between : "", out);
-        put_plain(out, json_array_get(array, k), false, form);
+        put_plain(out, organ_json_row_at(array, k), false, form);
     }
 }
 
@@ -220,7 +222,7 @@ static double sum_of(const json_t *rows, const char *key)
 {
     double sum = 0;
     for (size_t k = 0; k < json_array_size(rows); k++)
-        sum += organ_json_amount(organ_json_at(json_array_get(rows, k), key));
+        sum += organ_json_amount(organ_json_at(organ_json_row_at(rows, k), key));
     return sum;
 }
 

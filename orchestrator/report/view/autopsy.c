@@ -31,7 +31,7 @@ static const json_t *limits_of(const json_t *report, const json_t *row, bool exp
 
 static double std_limit(const json_t *limits, size_t end)
 {
-    const json_t *const limit = json_array_get(json_object_get(limits, "std"), end);
+    const json_t *const limit = organ_json_row_at(json_object_get(limits, "std"), end);
     return json_is_number(limit) ? json_number_value(limit) : NAN;
 }
 
@@ -43,8 +43,8 @@ static double usual(const json_t *report, const json_t *row, size_t end)
 {
     const json_t *const schemes = json_object_get(report, "schemes");
     for (size_t k = 0; k < json_array_size(schemes); k++) {
-        const json_t *const scheme = json_array_get(schemes, k);
-        const json_t *const limit = json_array_get(json_object_get(scheme, "usual_error_percent"), end);
+        const json_t *const scheme = organ_json_row_at(schemes, k);
+        const json_t *const limit = organ_json_row_at(json_object_get(scheme, "usual_error_percent"), end);
         if (strcmp(organ_json_text(scheme, "stored"), organ_json_text(row, "stored")) == 0 && json_is_number(limit))
             return json_number_value(limit);
     }
@@ -93,7 +93,7 @@ static json_t *places_of(const json_t *report, bool matrices, const json_t *name
     const json_t *const tensors = json_object_get(report, "tensors");
     json_t *const places = json_array();
     for (size_t k = 0; k < json_array_size(tensors); k++) {
-        const json_t *const row = json_array_get(tensors, k), *const layer = json_object_get(row, "layer");
+        const json_t *const row = organ_json_row_at(tensors, k), *const layer = json_object_get(row, "layer");
         if (json_is_integer(layer) && json_integer_value(layer) >= 0 && *organ_json_text(row, "role") &&
             (!matrices || json_array_size(json_object_get(row, "shape")) > 1) &&
             (!names || json_object_get(names, organ_json_text(row, "name"))))
@@ -106,7 +106,7 @@ static json_t *places_of(const json_t *report, bool matrices, const json_t *name
 static bool has_near(const json_t *places, const char *value, const char *limit, bool upper)
 {
     for (size_t k = 0; k < json_array_size(places); k++) {
-        const json_t *const row = json_array_get(places, k);
+        const json_t *const row = organ_json_row_at(places, k);
         const double x = organ_json_number(row, value), end = limit ? organ_json_number(row, limit) : NAN;
         if (limit ? x > 0 && end > 0 && (upper ? x > end / 5 : x < end * 5) : isfinite(x))
             return true;
@@ -125,7 +125,7 @@ static json_t *unexpected_of(const json_t *roles)
 {
     char text[400] = "";
     for (size_t k = 0; k < json_array_size(roles); k++) {
-        const json_t *const row = json_array_get(roles, k);
+        const json_t *const row = organ_json_row_at(roles, k);
         const unsigned long long count = organ_json_count(row, "outside_expected");
         const size_t used = strlen(text);
         if (count > 0 && used < 360)
@@ -138,7 +138,7 @@ static unsigned long long sum_of(const json_t *roles)
 {
     unsigned long long sum = 0;
     for (size_t k = 0; k < json_array_size(roles); k++)
-        sum += organ_json_count(json_array_get(roles, k), "outside_expected");
+        sum += organ_json_count(organ_json_row_at(roles, k), "outside_expected");
     return sum;
 }
 
@@ -163,7 +163,7 @@ static unsigned long long hidden_of(const json_t *senses)
 {
     unsigned long long hidden = 0;
     for (size_t k = MOST_SHOWN; k < json_array_size(senses); k++)
-        hidden += organ_json_count(json_array_get(senses, k), "count");
+        hidden += organ_json_count(organ_json_row_at(senses, k), "count");
     return hidden;
 }
 
@@ -175,7 +175,7 @@ static json_t *autopsy_of(const json_t *report)
     json_t *const senses = organ_rows_alike(report, json_object_get(report, "remarks"), UNUSUAL, SENSE "\n{kind=note|kind=unread?{value}}"),
                   *const matrices = places_of(report, true, NULL);
     for (size_t k = 0; k < json_array_size(findings); k++)
-        json_object_set_new(names, organ_json_text(json_array_get(findings, k), "tensor"), json_true());
+        json_object_set_new(names, organ_json_text(organ_json_row_at(findings, k), "tensor"), json_true());
     if (made)
         ORGAN_ADD(made, SET_COUNT("hidden", hidden_of(senses)), SET("senses", senses),
                   SET("causes", organ_rows_alike(report, findings, UNUSUAL, SENSE)),

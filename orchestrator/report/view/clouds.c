@@ -11,7 +11,7 @@
 enum { MOST_KINDS = 24 };
 
 static const json_t *models_of(const json_t *report) { return organ_json_at(report, "models"); }
-static const json_t *model_at(const json_t *report, size_t m) { return json_array_get(models_of(report), m); }
+static const json_t *model_at(const json_t *report, size_t m) { return organ_json_row_at(models_of(report), m); }
 
 /* The kind of a model: its experiment where that has a name, else its method. */
 static const char *kind_name(const json_t *model)

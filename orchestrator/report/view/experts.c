@@ -91,7 +91,7 @@ static json_t *flags_of(const json_t *layer)
     const size_t experts = (size_t)json_integer_value(json_object_get(layer, "experts"));
     json_t *const flags = json_array();
     for (size_t e = 0, at = 0; e < experts; e++) {
-        const bool stays = !json_is_array(kept) || json_integer_value(json_array_get(kept, at)) == (json_int_t)e;
+        const bool stays = !json_is_array(kept) || json_integer_value(organ_json_row_at(kept, at)) == (json_int_t)e;
         at += stays;
         json_array_append_new(flags, json_integer(stays));
     }
@@ -103,7 +103,7 @@ static json_t *with_flags(const json_t *report)
     json_t *const made = json_copy((json_t *)report), *const rows = json_array(), *const shown = json_array();
     const json_t *const all = json_object_get(report, "layers");
     for (size_t l = 0; l < json_array_size(all); l++) {
-        const json_t *const layer = json_array_get(all, l);
+        const json_t *const layer = organ_json_row_at(all, l);
         char name[32];
         if (json_is_null(json_object_get(layer, "becomes")))
             continue;

@@ -26,9 +26,9 @@ static json_t *anatomies_of(const json_t *models)
     bool any[PARTS] = {false};
     for (size_t k = 0; k < json_array_size(models); k++)
         for (size_t p = 0; p < PARTS; p++)
-            any[p] |= bytes_of(json_array_get(models, k), p) > 0;
+            any[p] |= bytes_of(organ_json_row_at(models, k), p) > 0;
     for (size_t k = 0; k < json_array_size(models); k++) {
-        const json_t *const model = json_array_get(models, k);
+        const json_t *const model = organ_json_row_at(models, k);
         double sum = 0;
         for (size_t p = 0; p < PARTS; p++)
             sum += bytes_of(model, p);
@@ -46,7 +46,7 @@ static json_t *experiments_of(const json_t *groups)
 {
     json_t *const rows = json_array();
     for (size_t k = 0; k < json_array_size(groups); k++) {
-        const json_t *const group = json_array_get(groups, k);
+        const json_t *const group = organ_json_row_at(groups, k);
         json_array_append_new(rows, ORGAN_OBJECT(SET_COUNT("number", k + 1), SET_HELD("words", json_object_get(group, "words")),
                                                  SET_HELD("models", json_object_get(group, "models"))));
     }

@@ -12,7 +12,7 @@
 /* Of a group how many bytes stayed of the target, and how many the source gave. */
 static json_t *part_row(const void *context, size_t k)
 {
-    const json_t *const row = json_array_get(context, k);
+    const json_t *const row = organ_json_row_at(context, k);
     const double grafted = organ_json_number(row, "grafted.bytes"), all = organ_json_number(row, "output.bytes");
     return ORGAN_OBJECT(SET_HELD("group", json_object_get(row, "group")), SET_REAL_OF("stayed", all > grafted, all - grafted),
                         SET_REAL_OF("grafted", grafted > 0, grafted));

@@ -92,9 +92,9 @@ static json_t *checks_of(const json_t *report)
     if (json_array_size(problems) == 0)
         json_array_append_new(checks, check_of(true, none));
     for (size_t k = 0; k < json_array_size(problems); k++)
-        json_array_append_new(checks, check_of(false, json_array_get(problems, k)));
+        json_array_append_new(checks, check_of(false, organ_json_row_at(problems, k)));
     for (size_t k = 0; k < json_array_size(warnings); k++)
-        json_array_append_new(checks, check_of(true, json_array_get(warnings, k)));
+        json_array_append_new(checks, check_of(true, organ_json_row_at(warnings, k)));
     json_decref(none);
     return checks;
 }

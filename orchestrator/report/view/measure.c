@@ -152,7 +152,7 @@ static json_t *means_of(const json_t *model)
     for (size_t m = 0; m < 3; m++) {
         maps[m] = organ_layer_map_create();
         for (size_t k = 0; k < json_array_size(all); k++) {
-            const json_t *const row = json_array_get(all, k), *const layer = json_object_get(row, "layer");
+            const json_t *const row = organ_json_row_at(all, k), *const layer = json_object_get(row, "layer");
             organ_layer_map_add(maps[m], json_is_integer(layer) ? json_integer_value(layer) : -1, organ_json_text(row, "role"),
                                 organ_json_number(row, keys[m]), 1);
         }
@@ -291,8 +291,8 @@ static json_t *cells_counted(const json_t *report)
     const json_t *const models = json_object_get(report, "models");
     size_t cells = 0;
     for (size_t k = 0; k < json_array_size(models); k++)
-        cells += json_array_size(json_object_get(json_array_get(models, k), "layers")) *
-                 json_array_size(json_object_get(json_array_get(models, k), "roles"));
+        cells += json_array_size(json_object_get(organ_json_row_at(models, k), "layers")) *
+                 json_array_size(json_object_get(organ_json_row_at(models, k), "roles"));
     return ORGAN_OBJECT(SET_HELD("models", models), SET_FLAG("many_cells", cells > MOST_CELLS));
 }
 

@@ -50,7 +50,7 @@ static const organ_field kin_fields[] = {FIELD_TEXT("model", "model", ORGAN_FIEL
 
 /* ---- what the models are to each other ---- */
 
-static const char *name_of(const json_t *models, size_t k) { return organ_json_text(json_array_get(models, k), "model.name"); }
+static const char *name_of(const json_t *models, size_t k) { return organ_json_text(organ_json_row_at(models, k), "model.name"); }
 
 static json_t *kin_row(const json_t *models, size_t model, const char *what, size_t of, size_t shared, size_t tensors)
 {
@@ -77,7 +77,7 @@ static json_t *depths_of(const json_t *model)
     const json_t *const layers = json_object_get(model, "layers");
     json_t *const thetas = json_array();
     for (size_t k = 0; k < json_array_size(layers); k++) {
-        const json_t *const row = json_array_get(layers, k);
+        const json_t *const row = organ_json_row_at(layers, k);
         const unsigned long long layer = organ_json_count(row, "layer");
         if (layer >= MOST)
             continue;
@@ -91,7 +91,7 @@ static json_t *depths_of(const json_t *model)
 /* What charts show of a model. */
 static json_t *model_row(const json_t *models, const organ_kin *own, size_t model)
 {
-    const json_t *const entry = json_array_get(models, model);
+    const json_t *const entry = organ_json_row_at(models, model);
     const bool chimera = own->body != ORGAN_KIN_NONE;
     json_t *const row = ORGAN_OBJECT(
         SET_TEXT("name", name_of(models, model)), SET_TEXT("kind", chimera ? "chimera" : "model"),
@@ -115,7 +115,7 @@ static void ends_of(const json_t *models, const char *key, double ends[2])
     ends[0] = INFINITY;
     ends[1] = 0;
     for (size_t k = 0; k < json_array_size(models); k++) {
-        const double value = organ_json_number(json_array_get(models, k), key);
+        const double value = organ_json_number(organ_json_row_at(models, k), key);
         ends[0] = value > 0 ? fmin(ends[0], value) : ends[0];
         ends[1] = fmax(ends[1], value);
     }
@@ -129,7 +129,7 @@ static json_t *fleet_of(const json_t *models, const organ_kin *kin, const size_t
     for (size_t k = 0; k < json_array_size(models); k++) {
         json_array_append_new(ordered, model_row(models, &kin[order[k]], order[k]));
         if (k < ORGAN_KIN_MOST)
-            json_array_append(shown, json_array_get(ordered, k));
+            json_array_append(shown, organ_json_row_at(ordered, k));
         json_array_append_new(points, model_row(models, &kin[k], k));
         add_kin(rows, models, &kin[order[k]], order[k]);
     }

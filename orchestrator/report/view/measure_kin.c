@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/view/measure_kin.h"
 
+#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/report_text.h"
 
 #include <errno.h>
@@ -65,9 +66,9 @@ static size_t take_prints(const json_t *models, size_t most, print *prints)
 {
     size_t count = 0;
     for (size_t m = 0; m < most; m++) {
-        const json_t *const tensors = json_object_get(json_array_get(models, m), "per_tensor");
+        const json_t *const tensors = json_object_get(organ_json_row_at(models, m), "per_tensor");
         for (size_t t = 0; t < json_array_size(tensors); t++)
-            count += take_print(json_array_get(tensors, t), m, &prints[count]);
+            count += take_print(organ_json_row_at(tensors, t), m, &prints[count]);
     }
     return count;
 }
@@ -178,7 +179,7 @@ organ_status organ_measure_kin(const json_t *models, organ_kin *kin, size_t *ord
     const size_t count = json_array_size(models), most = count < ORGAN_KIN_MOST ? count : ORGAN_KIN_MOST;
     size_t room = 1;
     for (size_t m = 0; m < most; m++)
-        room += json_array_size(json_object_get(json_array_get(models, m), "per_tensor"));
+        room += json_array_size(json_object_get(organ_json_row_at(models, m), "per_tensor"));
     print *const prints = calloc(room, sizeof *prints);
     if (!prints)
         return organ_fail_errno(error, ENOMEM, "the tensors of %zu models", count);

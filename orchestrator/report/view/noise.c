@@ -71,7 +71,7 @@ static json_t *extreme_of(const json_t *modules, const char *key, const char *wh
 {
     const json_t *best = NULL;
     for (size_t k = 0; k < json_array_size(modules); k++) {
-        const json_t *const row = json_array_get(modules, k), *const this = json_object_get(row, "this");
+        const json_t *const row = organ_json_row_at(modules, k), *const this = json_object_get(row, "this");
         if (isfinite(size_of(this, key)) && (!best || size_of(this, key) > size_of(json_object_get(best, "this"), key)))
             best = row;
     }
@@ -87,7 +87,7 @@ static json_t *modules_of_noise(const json_t *report, size_t n)
     const json_t *const modules = organ_json_at(report, "modules");
     json_t *const rows = json_array();
     for (size_t k = 0; k < json_array_size(modules); k++) {
-        json_t *const row = json_copy(json_array_get(modules, k)), *const this = json_array_get(organ_json_at(row, "noise"), n);
+        json_t *const row = json_copy(organ_json_row_at(modules, k)), *const this = organ_json_row_at(organ_json_at(row, "noise"), n);
         ORGAN_ADD(row, SET_IF(this, "this", json_incref(this)));
         json_array_append_new(rows, row);
     }
@@ -100,7 +100,7 @@ static json_t *noises_of(const json_t *report)
     const json_t *const found = organ_json_at(report, "noises");
     json_t *const noises = json_array();
     for (size_t n = 0; n < json_array_size(found); n++) {
-        json_t *const noise = json_copy(json_array_get(found, n)), *const modules = modules_of_noise(report, n);
+        json_t *const noise = json_copy(organ_json_row_at(found, n)), *const modules = modules_of_noise(report, n);
         ORGAN_ADD(noise,
                   SET("extremes", json_pack("[o, o, o]", extreme_of(modules, "cosine", "Largest cosine"),
                                             extreme_of(modules, "ratio", "Most noise for its adapter"),

@@ -68,7 +68,7 @@ const organ_view organ_extract_view = {
 
 static json_t *changed_row(const void *context, size_t k)
 {
-    const char *const name = organ_json_text(json_array_get(context, k), "");
+    const char *const name = organ_json_text(organ_json_row_at(context, k), "");
     return ORGAN_OBJECT(SET_TEXT("tensor", name), SET_TEXT("role", organ_role_describe(organ_anatomy_of(name).role)->name));
 }
 

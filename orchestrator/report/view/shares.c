@@ -18,7 +18,7 @@ static size_t roles_of(const json_t *modules, const char *roles[MOST_ROLES])
 {
     size_t count = 0;
     for (size_t k = 0; k < json_array_size(modules) && count < MOST_ROLES; k++) {
-        const char *const role = role_of(json_array_get(modules, k));
+        const char *const role = role_of(organ_json_row_at(modules, k));
         size_t known = 0;
         while (known < count && strcmp(roles[known], role) != 0)
             known++;
@@ -67,8 +67,8 @@ static json_t *fold_role(const json_t *modules, const char *role, const organ_sh
 {
     share_fold f = {.least = INFINITY, .most = -INFINITY};
     for (size_t k = 0; k < json_array_size(modules); k++)
-        if (!role || strcmp(role_of(json_array_get(modules, k)), role) == 0)
-            fold_module(&f, json_array_get(modules, k), of);
+        if (!role || strcmp(role_of(organ_json_row_at(modules, k)), role) == 0)
+            fold_module(&f, organ_json_row_at(modules, k), of);
     return ORGAN_OBJECT(SET_TEXT("role", role ? role : ""), SET_COUNT("modules", f.modules), SET_COUNT("elements", f.elements),
                         SET_COUNT("rank_from", f.rank.from), SET_COUNT("rank_to", f.rank.to), SET_COUNT("before_from", f.before.from),
                         SET_COUNT("before_to", f.before.to), SET_REAL_OF("share", true, f.kept / f.energy),
@@ -104,7 +104,7 @@ static size_t longest_spectrum(const json_t *modules, const organ_share_of *of)
 {
     size_t ranks = 0;
     for (size_t k = 0; k < json_array_size(modules) && of->spectrum; k++) {
-        const size_t here = json_array_size(json_object_get(json_array_get(modules, k), of->spectrum));
+        const size_t here = json_array_size(json_object_get(organ_json_row_at(modules, k), of->spectrum));
         ranks = here > ranks ? here : ranks;
     }
     return ranks;
@@ -119,7 +119,7 @@ static void add_module(const curves *c, const organ_share_of *of, const json_t *
     if (!json_is_array(spectrum) || !(energy > 0))
         return;
     for (size_t k = 0; k < c->ranks; k++) {
-        const double sigma = json_number_value(json_array_get(spectrum, k));
+        const double sigma = json_number_value(organ_json_row_at(spectrum, k));
         sum += sigma * sigma;
         const double share = 100 * fmin(sum / energy, 1);
         double *const least = &curve(c, role, LEAST)[k], *const most = &curve(c, role, MOST)[k];
@@ -135,7 +135,7 @@ static void fill_role(curves *c, const json_t *modules, const organ_share_of *of
     for (size_t k = 0; k < c->ranks; k++)
         curve(c, role, LEAST)[k] = curve(c, role, MOST)[k] = NAN;
     for (size_t k = 0; k < json_array_size(modules); k++) {
-        const json_t *const row = json_array_get(modules, k);
+        const json_t *const row = organ_json_row_at(modules, k);
         const double norm = organ_json_number(row, of->norm);
         if (strcmp(role_of(row), c->roles[role]) != 0)
             continue;

@@ -36,7 +36,7 @@ static char *draw_line(organ_chart look, const json_t *rows, const char *const m
         return NULL;
     for (size_t k = 0; k < count; k++) {
         for (size_t m = 0; m < 4; m++)
-            numbers[m * count + k] = organ_json_number(json_array_get(rows, k), members[m]);
+            numbers[m * count + k] = organ_json_number(organ_json_row_at(rows, k), members[m]);
         reference[k] = level;
     }
     look.panels = &(const organ_chart_panel){
@@ -104,7 +104,7 @@ static char *draw_tiles(const json_t *map)
                                             ORGAN_WORDS_PAGE);
     char *svg = NULL;
     for (size_t k = 0; values && k < rows * cols; k++) {
-        const double weights = tile_weights(map, k / cols, k % cols), count = json_number_value(json_array_get(killed, k));
+        const double weights = tile_weights(map, k / cols, k % cols), count = json_number_value(organ_json_row_at(killed, k));
         values[k] = weights > 0 ? 100 * count / weights : (double)NAN;
     }
     const organ_heat_map tiles = {.title = "Killed weights by tile of one tensor",

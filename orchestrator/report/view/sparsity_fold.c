@@ -25,7 +25,7 @@ static json_t *spread_of_all(const json_t *report)
     if (own)
         return copy_of(own);
     for (size_t k = 0; k < json_array_size(projections); k++) {
-        const json_t *const row = json_array_get(projections, k);
+        const json_t *const row = organ_json_row_at(projections, k);
         const unsigned long long count = organ_json_count(row, "tensors");
         mean += organ_json_real(row, "mean") * (double)count;
         tensors += count;
@@ -54,7 +54,7 @@ static json_t *bar_row(const void *context, size_t k)
 {
     const json_t *const report = context, *const projections = json_object_get(report, "projections");
     const bool all = k == json_array_size(projections);
-    json_t *const bar = copy_of(all ? organ_json_at(report, "totals.target") : json_array_get(projections, k));
+    json_t *const bar = copy_of(all ? organ_json_at(report, "totals.target") : organ_json_row_at(projections, k));
     ORGAN_ADD(bar,
               SET_REAL("of_full", percent_of((double)organ_json_count(bar, "killed"), organ_json_real(report, "totals.full.elements"))),
               SET_IF(all, "name", json_string("all targets")));
@@ -76,17 +76,17 @@ static void spread_layers(const json_t *report, size_t count, double *low, doubl
     for (size_t k = 0; k < count; k++)
         low[k] = high[k] = NAN;
     for (size_t t = 0; t < json_array_size(tensors); t++) {
-        const json_t *const row = json_array_get(tensors, t);
+        const json_t *const row = organ_json_row_at(tensors, t);
         const double percent = organ_json_real(row, "percent"), layer = layer_number(row);
         size_t from = 0, to = count;
         while (from < to) {
             const size_t middle = (from + to) / 2;
-            if (layer_number(json_array_get(layers, middle)) < layer)
+            if (layer_number(organ_json_row_at(layers, middle)) < layer)
                 from = middle + 1;
             else
                 to = middle;
         }
-        if (from < count && isfinite(layer) && layer_number(json_array_get(layers, from)) == layer) {
+        if (from < count && isfinite(layer) && layer_number(organ_json_row_at(layers, from)) == layer) {
             low[from] = fmin(low[from], percent);
             high[from] = fmax(high[from], percent);
         }
@@ -116,7 +116,7 @@ static json_t *layers_of(const json_t *report)
     if (low)
         spread_layers(report, count, low, low + count);
     for (size_t k = 0; low && k < count; k++)
-        json_array_append_new(rows, layer_row(json_array_get(layers, k), low[k], low[count + k]));
+        json_array_append_new(rows, layer_row(organ_json_row_at(layers, k), low[k], low[count + k]));
     free(low);
     return rows;
 }
@@ -148,7 +148,7 @@ static json_t *first_by(const json_t *rows, double mean, size_t most, bool as_li
     ranked *const list = calloc(count + 1, sizeof *list);
     json_t *const first = list ? json_array() : NULL;
     for (size_t k = 0; list && k < count; k++) {
-        const double percent = organ_json_real(json_array_get(rows, k), "percent");
+        const double percent = organ_json_real(organ_json_row_at(rows, k), "percent");
         list[k] = (ranked){k, as_listed ? fabs(percent - mean) : percent};
     }
     if (list)
@@ -156,7 +156,7 @@ static json_t *first_by(const json_t *rows, double mean, size_t most, bool as_li
     if (list && as_listed)
         qsort(list, shown, sizeof *list, by_row);
     for (size_t k = 0; list && k < shown; k++)
-        json_array_append(first, json_array_get(rows, list[k].row));
+        json_array_append(first, organ_json_row_at(rows, list[k].row));
     free(list);
     return first;
 }
@@ -178,15 +178,15 @@ static json_t *bin_row(const void *context, size_t k)
     const json_t *const m = context, *const all = json_object_get(m, "count"), *const killed = json_object_get(m, "killed");
     const double weights = organ_json_real(m, "weights"), per_octave = organ_json_real(m, "per_octave");
     size_t from = 0, to = json_array_size(all);
-    while (from < to && json_integer_value(json_array_get(all, from)) == 0)
+    while (from < to && json_integer_value(organ_json_row_at(all, from)) == 0)
         from++;
-    while (to > from && json_integer_value(json_array_get(all, to - 1)) == 0)
+    while (to > from && json_integer_value(organ_json_row_at(all, to - 1)) == 0)
         to--;
     if (k < from || k >= to || !(weights > 0) || !(per_octave > 0))
         return NULL;
     return ORGAN_OBJECT(SET_REAL("place", organ_json_real(m, "from_log2") + ((double)k + 0.5) / per_octave),
-                        SET_REAL("all", percent_of((double)json_integer_value(json_array_get(all, k)), weights)),
-                        SET_REAL("killed", percent_of((double)json_integer_value(json_array_get(killed, k)), weights)),
+                        SET_REAL("all", percent_of((double)json_integer_value(organ_json_row_at(all, k)), weights)),
+                        SET_REAL("killed", percent_of((double)json_integer_value(organ_json_row_at(killed, k)), weights)),
                         SET_COUNT("nothing", 0));
 }
 
@@ -200,7 +200,7 @@ json_t *organ_sparsity_fold(const json_t *report)
     json_t *const fold =
         ORGAN_OBJECT(SET("all", all_targets(report)), SET("totals", organ_json_rows(2, total_row, report)),
                      SET("bars", organ_json_rows(json_array_size(projections) + 1, bar_row, report)), SET("layers", layers),
-                     SET("densest", densest), SET_HELD("sparsest", json_array_get(densest, json_array_size(densest) - 1)),
+                     SET("densest", densest), SET_HELD("sparsest", organ_json_row_at(densest, json_array_size(densest) - 1)),
                      SET("tensors", first_by(tensors_of(report), organ_json_real(report, "per_tensor.mean"), MOST_TENSORS, true)),
                      SET("bins", organ_json_rows(json_array_size(json_object_get(magnitudes, "count")), bin_row, magnitudes)),
                      SET("tiles", tiles_of(report)), SET_FLAG("alike", spread < 0.005),

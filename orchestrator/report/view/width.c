@@ -94,7 +94,7 @@ static json_t *rows_of_experts(const json_t *report)
     json_t *const rows = json_array();
     json_int_t before = -1;
     for (size_t k = 0; k < json_array_size(all); k++) {
-        const json_t *const row = json_array_get(all, k);
+        const json_t *const row = organ_json_row_at(all, k);
         const json_int_t layer = json_integer_value(json_object_get(row, "layer"));
         char name[32];
         if (!json_is_integer(json_object_get(row, "expert")))
@@ -103,7 +103,7 @@ static json_t *rows_of_experts(const json_t *report)
         if (layer != before)
             json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("name", name), SET("lost", json_array())));
         before = layer;
-        const json_t *const made = json_array_get(rows, json_array_size(rows) - 1);
+        const json_t *const made = organ_json_row_at(rows, json_array_size(rows) - 1);
         json_t *const lost = json_object_get(made, "lost");
         const size_t expert = (size_t)json_integer_value(json_object_get(row, "expert"));
         while (json_array_size(lost) <= expert && json_array_append_new(lost, json_null()) == 0)

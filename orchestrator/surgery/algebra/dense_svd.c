@@ -51,6 +51,12 @@ static void copy_out(const double *from, size_t n, float *to)
         to[k] = (float)from[k];
 }
 
+uint64_t organ_dense_svd_bytes(size_t rows, size_t cols, size_t wanted)
+{
+    const uint64_t longer = rows > cols ? rows : cols, shorter = rows > cols ? cols : rows;
+    return sizeof(double) * (shorter * (longer + shorter + 1 + wanted + ORGAN_EIGEN_ROOM) + wanted * longer + 5);
+}
+
 bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, size_t cols, size_t wanted, float *u, float *sigma,
                      float *v)
 {

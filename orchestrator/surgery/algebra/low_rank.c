@@ -43,6 +43,29 @@ static organ_status run_whole(organ_strips *strips, size_t rank, organ_svd *svd,
 
 /* ---- by whichever way ---- */
 
+/* What is sought of a matrix, and how. */
+typedef struct search {
+    size_t rank, oversampling;
+    bool whole;
+} search;
+
+static search search_of(uint64_t rows, uint64_t cols, const organ_low_rank_options *options)
+{
+    const size_t least = (size_t)(rows < cols ? rows : cols), rank = organ_lesser(options->rank, least);
+    const size_t oversampling = rank / 4 > 16 ? rank / 4 : 16;
+    return (search){rank, oversampling, options->exact || (rank + oversampling) * 2 > least};
+}
+
+uint64_t organ_low_rank_bytes(uint64_t rows, uint64_t cols, const organ_low_rank_options *options, const organ_engine *engine)
+{
+    const search s = search_of(rows, cols, options);
+    const uint64_t svd = sizeof(float) * s.rank * (rows + cols + 1);
+    if (s.whole)
+        return svd + sizeof(float) * rows * cols + organ_dense_svd_bytes((size_t)rows, (size_t)cols, s.rank);
+    return svd + organ_krylov_bytes(rows, cols, s.rank, s.oversampling, engine);
+}
+
+/* For callers that have not counted it in organ_rows.beside_bytes. */
 static organ_status check_exact(const organ_strips *strips, organ_error *error)
 {
     const organ_rows *matrix = organ_strips_matrix(strips);
@@ -69,15 +92,14 @@ static void summarise(organ_svd *svd, const organ_strips *strips)
 organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *options, organ_svd *svd, organ_error *error)
 {
     const organ_rows *matrix = organ_strips_matrix(strips);
-    const size_t least = (size_t)(matrix->rows < matrix->cols ? matrix->rows : matrix->cols), rank = organ_lesser(options->rank, least);
-    const size_t oversampling = rank / 4 > 16 ? rank / 4 : 16;
+    const search s = search_of(matrix->rows, matrix->cols, options);
     *svd = (organ_svd){0};
     if (options->exact && check_exact(strips, error))
         return error->status;
-    if (options->exact || (rank + oversampling) * 2 > least)
-        run_whole(strips, rank, svd, error);
+    if (s.whole)
+        run_whole(strips, s.rank, svd, error);
     else
-        organ_krylov(strips, rank, oversampling, options->seed, svd, error);
+        organ_krylov(strips, s.rank, s.oversampling, options->seed, svd, error);
     if (error->status)
         organ_svd_free(svd);
     else
@@ -126,6 +148,11 @@ static void measure_strip(void *context, const organ_strip *strip, size_t worker
         }
     }
     r->sums[strip->index] = sum;
+}
+
+uint64_t organ_residual_bytes(const organ_engine *engine)
+{
+    return organ_workers_count(engine->workers) * (ORGAN_STRIP_ROWS + 1) * PANEL * sizeof(float) + organ_products_scratch(engine);
 }
 
 organ_status organ_residual(organ_strips *strips, const float *b, const float *a, size_t rank, double *rest, organ_error *error)

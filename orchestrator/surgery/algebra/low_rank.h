@@ -41,6 +41,10 @@ typedef struct organ_low_rank_options {
  * ORGAN_USAGE where `exact` does not fit the memory; errors as of organ_strips_run; ORGAN_IO without memory. Then *svd is empty. */
 organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *options, organ_svd *svd, organ_error *error);
 
+/* Bytes that organ_low_rank takes beside the strips, those of *svd included, and organ_residual beside the strips and its factors. */
+uint64_t organ_low_rank_bytes(uint64_t rows, uint64_t cols, const organ_low_rank_options *options, const organ_engine *engine);
+uint64_t organ_residual_bytes(const organ_engine *engine);
+
 /* ||W - U diag(sigma) V^T|| / ||W|| as the energies tell it: sqrt(1 - captured / energy). What is below about 0.01 of it is rounding of
  * FP32, which organ_residual measures. 0 for a matrix of zeros. */
 double organ_svd_residual(const organ_svd *svd);

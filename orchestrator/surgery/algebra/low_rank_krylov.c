@@ -326,13 +326,31 @@ static bool take_memory(krylov *y)
            y->room;
 }
 
+static void size_krylov(krylov *y, uint64_t rows, uint64_t cols, size_t rank, size_t oversampling)
+{
+    y->m = (size_t)rows;
+    y->n = (size_t)cols;
+    y->rank = rank;
+    y->l = rank + oversampling;
+    y->b = (y->l + 1) / 2;
+    y->most = organ_lesser(3 * y->l, organ_lesser(y->m, y->n) - y->b); /* one more block must be orthogonal to all of them */
+}
+
+/* The sum of what take_memory takes. */
+uint64_t organ_krylov_bytes(uint64_t rows, uint64_t cols, size_t rank, size_t oversampling, const organ_engine *engine)
+{
+    krylov y = {0};
+    size_krylov(&y, rows, cols, rank, oversampling);
+    const uint64_t n = y.n, most = y.most, l = y.l, b = y.b, workers = organ_workers_count(engine->workers);
+    return sizeof(float) * (n * (most + b) + y.m * l + most * (most + b + l) + workers * PANEL * l) + organ_products_scratch(engine) +
+           sizeof(double) * most * (most + 1 + l + ORGAN_EIGEN_ROOM);
+}
+
 organ_status organ_krylov(organ_strips *strips, size_t rank, size_t oversampling, uint64_t seed, organ_svd *svd, organ_error *error)
 {
     const organ_rows *matrix = organ_strips_matrix(strips);
-    krylov y = {
-        .strips = strips, .m = (size_t)matrix->rows, .n = (size_t)matrix->cols, .rank = rank, .l = rank + oversampling, .seed = seed};
-    y.b = (y.l + 1) / 2;
-    y.most = organ_lesser(3 * y.l, organ_lesser(y.m, y.n) - y.b); /* one more block must be orthogonal to all of them */
+    krylov y = {.strips = strips, .seed = seed};
+    size_krylov(&y, matrix->rows, matrix->cols, rank, oversampling);
     if (!take_memory(&y))
         krylov_no_memory(&y, error);
     else {

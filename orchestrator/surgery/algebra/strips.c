@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/algebra/strips.h"
 
+#include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/floats.h"
@@ -41,23 +42,29 @@ double organ_sum_of_squares(const float *values, size_t n)
 
 /* ---- opening ---- */
 
-static size_t strip_bytes(const organ_strips *s) { return ORGAN_STRIP_ROWS * (size_t)s->matrix->cols * sizeof(float); }
+static uint64_t strip_of(const organ_rows *matrix) { return ORGAN_STRIP_ROWS * matrix->cols * sizeof(float); }
+static size_t strip_bytes(const organ_strips *s) { return (size_t)strip_of(s->matrix); }
+
+uint64_t organ_strips_least(const organ_rows *matrix)
+{
+    return matrix->beside_bytes + organ_to_line(matrix->scratch_bytes) + strip_of(matrix);
+}
 
 /* How many strips and readers the memory has room for: scratch takes half of it at most, unless one reader's is more. */
 static organ_status divide(organ_strips *s, bool hold, organ_error *error)
 {
-    const uint64_t memory = s->engine->memory, strip = strip_bytes(s);
+    const uint64_t given = s->engine->memory, least = organ_strips_least(s->matrix), strip = strip_bytes(s);
     const size_t workers = organ_workers_count(s->engine->workers);
+    if (given < least)
+        return organ_memory_refuse(error, given, least, "%s", s->matrix->name);
+    const uint64_t memory = given - s->matrix->beside_bytes;
     s->readers = workers;
     if (s->scratch_bytes > 0)
-        s->readers = organ_lesser(workers, (size_t)(memory / 2 / s->scratch_bytes));
+        s->readers = organ_lesser(workers, (size_t)((memory - strip) / 2 / s->scratch_bytes));
     s->readers = s->readers ? s->readers : 1;
-    const uint64_t scratch = (uint64_t)s->readers * s->scratch_bytes, left = memory > scratch ? memory - scratch : 0;
+    const uint64_t left = memory - (uint64_t)s->readers * s->scratch_bytes;
     s->held = hold && left / strip >= s->count;
     s->room = organ_lesser(s->count, (size_t)(left / strip));
-    if (s->room == 0)
-        return organ_fail(error, ORGAN_USAGE, "%s: %zu rows of it take %llu bytes, and %llu to read them; memory is %llu", s->matrix->name,
-                          ORGAN_STRIP_ROWS, (unsigned long long)strip, (unsigned long long)s->scratch_bytes, (unsigned long long)memory);
     return ORGAN_OK;
 }
 

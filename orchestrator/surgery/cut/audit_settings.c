@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/json_text.h"
+#include "formats/base/json_dump.h"
 #include "orchestrator/surgery/cut/audit_job.h"
 #include "orchestrator/surgery/output/leftovers.h"
 
@@ -19,8 +20,8 @@ static void judge_member(organ_cut_audit *a, const char *inside, const char *key
         json_object_foreach((json_t *)found, name, value) if (!json_object_get(wanted, name)) judge_member(a, key, name, NULL, value);
         return;
     }
-    char *const is = found ? json_dumps(found, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
-    char *const should = wanted ? json_dumps(wanted, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+    char *const is = found ? organ_json_dump(found, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+    char *const should = wanted ? organ_json_dump(wanted, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
     organ_problem_add(&a->problems, "config.json of %s: %s%s%s is %.150s, not %.150s", a->copy->path, inside, *inside ? "." : "", key,
                       is ? is : "absent", should ? should : "absent");
     free(is);

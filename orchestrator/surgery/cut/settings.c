@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/cut/settings.h"
 
+#include "formats/base/json_dump.h"
 #include "orchestrator/report/text/members.h"
 
 #include <inttypes.h>
@@ -29,7 +30,7 @@ void organ_cut_set(const organ_cut_config *c, const char *key, json_t *value)
 
 void organ_cut_refuse(const organ_cut_config *c, const char *key, const char *why)
 {
-    char *const text = json_dumps(json_object_get(c->object, key), JSON_ENCODE_ANY | JSON_COMPACT);
+    char *const text = organ_json_dump(json_object_get(c->object, key), JSON_ENCODE_ANY | JSON_COMPACT);
     organ_fail(c->error, ORGAN_BAD_INPUT, "%s: %s is %.120s: %s", c->edit->label, key, text ? text : "absent", why);
     free(text);
 }

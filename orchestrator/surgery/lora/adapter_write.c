@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/lora/adapter_write.h"
 
+#include "formats/base/json_dump.h"
 #include "formats/base/memory_watch.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/members.h"
@@ -296,7 +297,7 @@ static organ_status read_lists(const organ_adapter_writer *w, const organ_gather
 static organ_status unite(organ_adapter_writer *w, organ_error *error)
 {
     const size_t ranks = organ_ranks_count(w->output.ranks);
-    char *const text = json_dumps(w->told, JSON_COMPACT);
+    char *const text = organ_json_dump(w->told, JSON_COMPACT);
     json_t **const lists = calloc(ranks, sizeof *lists);
     organ_gathered all = {0};
     told *tensors = NULL;
@@ -319,7 +320,7 @@ static organ_status unite(organ_adapter_writer *w, organ_error *error)
 
 static organ_status write_header(organ_adapter_writer *w, organ_error *error)
 {
-    char *const text = json_dumps(w->header, JSON_COMPACT);
+    char *const text = organ_json_dump(w->header, JSON_COMPACT);
     const size_t length = text ? strlen(text) : 0;
     unsigned char *const bytes = text && length <= w->room ? malloc(8 + w->room) : NULL;
     if (text && length > w->room)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/lora/extract_job.h"
 
+#include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/surgery/output/selection.h"
 #include "orchestrator/surgery/output/targets.h"
 #include "orchestrator/surgery/output/operation.h"
@@ -215,13 +216,24 @@ static void close_extraction(void *context)
     organ_model_close(job->tuned);
 }
 
+/* Before the adapter is begun. What comparing the other weights needs is named together with what the modules need. */
+static organ_status check_memory(organ_lora_job *job, organ_error *error)
+{
+    organ_error compared = {0};
+    if (organ_lora_check_memory(job, error) == ORGAN_OK || job->options->dry_run || !organ_memory_named(error))
+        return error->status;
+    organ_lora_compare(job, &compared);
+    return organ_memory_refuse_both(error, &compared);
+}
+
 static organ_status extract(void *context, json_t **report, organ_error *error)
 {
     organ_lora_job *const job = context;
-    if (check_options(job, error) || open_both(job, error) || organ_lora_plan(job, error))
+    if (check_options(job, error) || open_both(job, error) || organ_lora_plan(job, error) ||
+        (!job->options->dry_run && deal_parts(job, error)) || check_memory(job, error))
         return error->status;
     if (!job->options->dry_run)
-        return deal_parts(job, error) ? error->status : make_adapter(job, report, error);
+        return make_adapter(job, report, error);
     *report = organ_lora_extract_document(job);
     return ORGAN_OK;
 }

@@ -55,6 +55,9 @@ typedef struct organ_lora_job {
 /* Fills modules and others. */
 organ_status organ_lora_plan(organ_lora_job *job, organ_error *error);
 
+/* ORGAN_USAGE if a module does not fit the memory; the message names how much is enough for all of them. */
+organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error);
+
 /* Whether it changed, or cannot be told not to have. */
 bool organ_lora_other_changed(const organ_lora_other *other);
 

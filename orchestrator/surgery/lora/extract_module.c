@@ -2,6 +2,7 @@
  * One linear layer: its change read strip by strip, decomposed, cut to its rank and written. */
 #include "orchestrator/surgery/lora/extract_job.h"
 
+#include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/stream/weight_reader.h"
@@ -116,9 +117,24 @@ static organ_status keep_factors(organ_lora_job *job, organ_lora_module *m, orga
     return error->status;
 }
 
+static organ_low_rank_options options_of(const organ_lora_job *job)
+{
+    return (organ_low_rank_options){.rank = job->options->rank, .seed = job->options->seed, .exact = job->options->exact};
+}
+
+/* The singular vectors are in memory with what finds them, then with the factors. */
+static uint64_t bytes_beside(const organ_lora_job *job, uint64_t rows, uint64_t cols)
+{
+    const organ_low_rank_options options = options_of(job);
+    const uint64_t rank = organ_lesser(options.rank, (size_t)organ_lesser((size_t)rows, (size_t)cols));
+    const uint64_t vectors = sizeof(float) * rank * (rows + cols + 1);
+    const uint64_t found = organ_low_rank_bytes(rows, cols, &options, job->engine);
+    return organ_larger(found, 2 * vectors + organ_residual_bytes(job->engine));
+}
+
 static organ_status decompose(organ_lora_job *job, organ_lora_module *m, const organ_rows *rows, organ_error *error)
 {
-    const organ_low_rank_options options = {.rank = job->options->rank, .seed = job->options->seed, .exact = job->options->exact};
+    const organ_low_rank_options options = options_of(job);
     organ_strips *strips = NULL;
     organ_svd svd = {0};
     if (organ_strips_open(rows, job->engine, !job->options->exact, &strips, error) == ORGAN_OK &&
@@ -133,39 +149,69 @@ static organ_status decompose(organ_lora_job *job, organ_lora_module *m, const o
     return error->status;
 }
 
-static organ_status open_readers(organ_lora_job *job, organ_lora_module *m, change *c, organ_error *error)
+static organ_status open_readers(organ_lora_job *job, const organ_lora_module *m, change *c, bool notes, organ_error *error)
 {
     char note[256];
     if (organ_weight_reader_open(job->tuned, m->tuned, job->engine->kernels, note, &c->tuned, error))
         return error->status;
-    organ_lora_note(job, note);
+    if (notes)
+        organ_lora_note(job, note);
     if (organ_weight_reader_open(job->base, m->base, job->engine->kernels, note, &c->base, error))
         return error->status;
-    organ_lora_note(job, note);
+    if (notes)
+        organ_lora_note(job, note);
     return ORGAN_OK;
+}
+
+/* The rows of the difference that `c`, whose readers are open, reads. */
+static organ_rows rows_of(const organ_lora_job *job, const organ_lora_module *m, change *c, const char *name)
+{
+    c->cols = (size_t)m->base->shape[1];
+    c->base_bytes = organ_to_line(ORGAN_STRIP_ROWS * c->cols * sizeof(float));
+    const size_t rest =
+        organ_larger(organ_weight_reader_scratch(c->tuned, ORGAN_STRIP_ROWS), organ_weight_reader_scratch(c->base, ORGAN_STRIP_ROWS));
+    return (organ_rows){.rows = m->base->shape[0],
+                        .cols = m->base->shape[1],
+                        .name = name,
+                        .scratch_bytes = c->base_bytes + rest,
+                        .beside_bytes = bytes_beside(job, m->base->shape[0], m->base->shape[1]),
+                        .context = c,
+                        .read = read_change};
+}
+
+organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error)
+{
+    const organ_lora_module *largest = NULL;
+    uint64_t least = 0;
+    for (size_t k = 0; k < job->module_count && !error->status; k++) {
+        const organ_lora_module *const m = &job->modules[k];
+        change c = {0};
+        if (open_readers(job, m, &c, false, error) == ORGAN_OK) {
+            const organ_rows rows = rows_of(job, m, &c, m->name);
+            largest = organ_strips_least(&rows) > least ? m : largest;
+            least = organ_larger(least, organ_strips_least(&rows));
+        }
+        organ_weight_reader_close(c.tuned);
+        organ_weight_reader_close(c.base);
+    }
+    if (error->status || least <= job->engine->memory)
+        return error->status;
+    return organ_memory_refuse(error, job->engine->memory, least, "the factors of %.200s in %s", largest->name, job->tuned->path);
 }
 
 organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *m, organ_error *error)
 {
     const double started = organ_seconds_now();
     const size_t strips = (size_t)((m->base->shape[0] + ORGAN_STRIP_ROWS - 1) / ORGAN_STRIP_ROWS);
-    change c = {.cols = (size_t)m->base->shape[1], .norms = calloc(strips, sizeof *c.norms)};
+    change c = {.norms = calloc(strips, sizeof *c.norms)};
     char name[600];
     job->saying = &m->note;
     organ_adapter_writer_turn(job->writer, m->turn);
     snprintf(name, sizeof name, "%.200s less %.200s: tensor '%.150s'", job->tuned->path, job->base->path, m->tuned->name);
     if (!c.norms)
         organ_fail_memory(error, name);
-    else if (open_readers(job, m, &c, error) == ORGAN_OK) {
-        c.base_bytes = organ_to_line(ORGAN_STRIP_ROWS * c.cols * sizeof(float));
-        const size_t rest =
-            organ_larger(organ_weight_reader_scratch(c.tuned, ORGAN_STRIP_ROWS), organ_weight_reader_scratch(c.base, ORGAN_STRIP_ROWS));
-        const organ_rows rows = {.rows = m->base->shape[0],
-                                 .cols = m->base->shape[1],
-                                 .name = name,
-                                 .scratch_bytes = c.base_bytes + rest,
-                                 .context = &c,
-                                 .read = read_change};
+    else if (open_readers(job, m, &c, true, error) == ORGAN_OK) {
+        const organ_rows rows = rows_of(job, m, &c, name);
         decompose(job, m, &rows, error);
         for (size_t k = 0; k < strips; k++)
             m->norm += c.norms[k];

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/measure/fleet_state.h"
 
 #include "formats/base/file_calls.h"
+#include "formats/base/json_dump.h"
 #include "formats/base/memory_watch.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/members.h"
@@ -73,7 +74,7 @@ static bool holds(const char *output, bool no_extract, const organ_fleet_member 
 /* What the first rank has found is known to all. */
 static organ_status share_known(organ_ranks *ranks, json_t **known, organ_error *error)
 {
-    char *const text = organ_ranks_first(ranks) && *known ? json_dumps(*known, JSON_COMPACT) : NULL;
+    char *const text = organ_ranks_first(ranks) && *known ? organ_json_dump(*known, JSON_COMPACT) : NULL;
     organ_gathered all = {0};
     bool no_memory = false;
     json_error_t fault;

@@ -89,6 +89,8 @@ organ_status organ_cuts_make(const organ_tensor *const *tensors, size_t count, u
         made = cut_tensor(cuts, &room, t, rows);
     if (!made)
         return organ_fail_memory(error, "the stretches of large tensors");
+    organ_cut *const less = realloc(cuts->list, (cuts->count + 1) * sizeof *less);
+    cuts->list = less ? less : cuts->list;
     cuts->first[count] = cuts->count;
     for (size_t k = 0; k < cuts->count; k++) /* the list does not move any more */
         if (!organ_cuts_is_whole(cuts, k))

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/output/kept.h"
 
+#include "formats/base/json_dump.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static void show(const json_t *value, char words[ORGAN_KEPT_SHOWN + 1])
 {
-    char *const text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    char *const text = organ_json_dump(value, JSON_COMPACT | JSON_ENCODE_ANY);
     snprintf(words, ORGAN_KEPT_SHOWN + 1, "%s", text ? text : "missing");
     free(text);
 }

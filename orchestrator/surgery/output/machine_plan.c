@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/output/machine_plan.h"
 
+#include "formats/base/json_dump.h"
 #include "formats/base/memory_watch.h"
 #include "orchestrator/machine/topology.h"
 #include "orchestrator/ranks/ranks.h"
@@ -139,7 +140,7 @@ static organ_status add_ranks(json_t *report, const plan *p, organ_ranks *ranks,
     json_error_t fault;
     bool no_memory = false;
     json_t *const mine = rank_json(p, ranks), *const rows = json_array();
-    char *const text = mine ? json_dumps(mine, JSON_COMPACT) : NULL;
+    char *const text = mine ? organ_json_dump(mine, JSON_COMPACT) : NULL;
     if (!text || !rows)
         organ_fail_memory(error, "the plan of the ranks");
     organ_ranks_gather(ranks, "the plans are made", text, text ? strlen(text) : 0, &all, error);

@@ -3,6 +3,7 @@
 
 #include "formats/base/arena.h"
 #include "formats/base/input_file.h"
+#include "formats/base/json_dump.h"
 #include "formats/base/name_table.h"
 #include "formats/base/text_buffer.h"
 #include "formats/model/organ_directory.h"
@@ -108,7 +109,7 @@ static int by_place(const void *a, const void *b, void *context)
 organ_status organ_piece_entry(FILE *out, const organ_shard_piece *piece, uint64_t begin, organ_error *error)
 {
     json_t *const name = json_string(piece->name);
-    char *const quoted = name ? json_dumps(name, JSON_ENCODE_ANY) : NULL;
+    char *const quoted = name ? organ_json_dump(name, JSON_ENCODE_ANY) : NULL;
     json_decref(name);
     if (!quoted)
         return organ_fail_memory(error, piece->name);
@@ -192,7 +193,7 @@ static organ_status write_index(organ_resharding *r, organ_error *error)
             resharding_no_memory(r, error);
     if (map && !error->status)
         document = ORGAN_OBJECT(SET("metadata", ORGAN_OBJECT(SET_COUNT("total_size", r->total))), SET("weight_map", json_incref(map)));
-    r->index = document ? json_dumps(document, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
+    r->index = document ? organ_json_dump(document, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
     json_decref(document);
     json_decref(map);
     if (!r->index)

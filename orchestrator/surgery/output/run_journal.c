@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/output/run_journal.h"
 
 #include "formats/base/file_calls.h"
+#include "formats/base/json_dump.h"
 #include "formats/base/memory_watch.h"
 #include "formats/base/path.h"
 #include "orchestrator/report/text/members.h"
@@ -119,7 +120,7 @@ organ_status organ_run_journal_share(const organ_publish *publish, organ_run_jou
     const bool first = organ_ranks_first(ranks);
     if (!ranks)
         return error->status;
-    char *const lines = first && !error->status ? json_dumps(journal->lines, JSON_COMPACT) : NULL;
+    char *const lines = first && !error->status ? organ_json_dump(journal->lines, JSON_COMPACT) : NULL;
     if (first && !lines && !error->status)
         organ_fail_memory(error, journal->path);
     organ_ranks_gather(ranks, "the journal is begun", lines, lines ? strlen(lines) : 0, &all, error);

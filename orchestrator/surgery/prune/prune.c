@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/prune/job.h"
 
-#include "formats/base/text_buffer.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
@@ -287,20 +286,14 @@ static void fold_units(organ_prune_job *job)
     }
 }
 
-static organ_status write_lines(const organ_prune_job *job, const char *path, organ_error *error)
+static organ_status print_lines(const void *context, FILE *out, organ_error *error)
 {
-    organ_text buffer;
-    char *text = NULL;
-    if (organ_text_open(&buffer, error) != ORGAN_OK)
-        return error->status;
+    const organ_prune_job *const job = context;
     for (size_t k = 0; k < job->targets.count && !error->status; k++) {
         json_t *line = organ_prune_line(job, &job->parts[k]);
-        organ_document_line(line, buffer.out, error);
+        organ_document_line(line, out, error);
         json_decref(line);
     }
-    if (organ_text_end(&buffer, &text, error) == ORGAN_OK)
-        organ_text_write(path, text, error);
-    free(text);
     return error->status;
 }
 
@@ -309,11 +302,13 @@ static organ_status check_copy(void *context, const char *to, const char *path, 
     organ_prune_job *const job = context;
     char *lines = NULL;
     fold_units(job);
+    free(job->units); /* the copy is opened beside the donor: room for its header */
+    job->units = NULL;
     if (organ_prune_check_copy(job, path, error) || !organ_ranks_first(job->engine->ranks))
         return error->status;
     if (asprintf(&lines, "%s/organ/prune.jsonl", to) < 0)
         return organ_fail_memory(error, to);
-    write_lines(job, lines, error);
+    organ_printed_write(lines, print_lines, job, error);
     free(lines);
     return error->status;
 }

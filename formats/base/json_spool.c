@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/base/json_spool.h"
+
+#include "formats/base/file_calls.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum {
+    IN_HEAP = 16384, /* pieces of JSON that stay in the heap: less than 2 MB */
+    GRAIN = 16,
+    LARGEST = 4096, /* larger pieces are tables of arrays and texts: they stay in the heap */
+    PAGE = 4096,
+    VISITS = 256, /* changes from one page to another between two returns of pages; the system maps up to 16 pages at each */
+    MAPS = 20
+};
+#define FIRST_MAP ((size_t)64 << 20) /* bytes of the first mapping; each further one has twice those of the one before */
+#define STEP      ((size_t)4 << 20)  /* the file grows by so many bytes */
+
+typedef struct piece {
+    struct piece *next; /* of the same size, free as well */
+} piece;
+
+static struct {
+    atomic_bool on;
+    atomic_long heap;      /* pieces that are in the heap */
+    atomic_uint visits;    /* since pages were returned last */
+    atomic_uintptr_t page; /* that was visited last */
+    pthread_mutex_t lock;
+    int fd, fault;
+    char *maps[MAPS];
+    _Atomic unsigned count; /* of maps */
+    size_t used, granted;   /* of the last map: bytes given out, bytes that have room in the file */
+    off_t file;             /* bytes of the file before the last map */
+    piece *free[LARGEST / GRAIN + 1];
+} spool = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1};
+
+static const char *folder_of_spool(void)
+{
+    const char *const named = getenv("TMPDIR");
+    return named && *named ? named : "/var/tmp";
+}
+
+void organ_json_spool_use(void) { atomic_store(&spool.on, true); }
+
+int organ_json_spool_fault(const char **folder)
+{
+    *folder = folder_of_spool();
+    return spool.fault;
+}
+
+static size_t map_bytes(unsigned k) { return FIRST_MAP << k; }
+
+static bool fail(int reason)
+{
+    spool.fault = reason;
+    return false;
+}
+
+static bool open_file(void)
+{
+    char path[4096];
+    spool.fd = organ_open(folder_of_spool(), O_TMPFILE | O_EXCL | O_RDWR, 0600);
+    if (spool.fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
+        return spool.fd >= 0 || fail(errno);
+    if (snprintf(path, sizeof path, "%s/.organ-report-XXXXXX", folder_of_spool()) >= (int)sizeof path)
+        return fail(ENAMETOOLONG);
+    if ((spool.fd = mkostemp(path, O_CLOEXEC)) < 0)
+        return fail(errno);
+    unlink(path);
+    return true;
+}
+
+/* The file has room for what is mapped before it is used: a page without one would end the process with SIGBUS. */
+static bool grow_file(void)
+{
+    int reason;
+    do
+        reason = posix_fallocate(spool.fd, spool.file + (off_t)spool.granted, (off_t)STEP);
+    while (reason == EINTR);
+    spool.granted += reason ? 0 : STEP;
+    return !reason || fail(reason);
+}
+
+static bool map_more(void)
+{
+    const unsigned k = spool.count;
+    if (k == MAPS || (spool.fd < 0 && !open_file()))
+        return false;
+    const off_t at = k ? spool.file + (off_t)map_bytes(k - 1) : 0;
+    if (k == 0)
+        malloc_trim(0); /* what the work before the document freed goes back to the system */
+    char *const map = mmap(NULL, map_bytes(k), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, spool.fd, at);
+    if (map == MAP_FAILED)
+        return fail(errno);
+    madvise(map, map_bytes(k), MADV_DONTFORK);
+    madvise(map, map_bytes(k), MADV_RANDOM); /* pages that are read ahead would be mapped as well, many at a time */
+    madvise(map, map_bytes(k), MADV_NOHUGEPAGE);
+    spool.maps[k] = map;
+    spool.file = at;
+    spool.used = spool.granted = 0;
+    atomic_store(&spool.count, k + 1);
+    return true;
+}
+
+static void *take_new(size_t bytes)
+{
+    if ((!spool.count || spool.used + bytes > map_bytes(spool.count - 1)) && !map_more())
+        return NULL;
+    if (spool.used + bytes > spool.granted && !grow_file())
+        return NULL;
+    char *const memory = spool.maps[spool.count - 1] + spool.used;
+    spool.used += bytes;
+    return memory;
+}
+
+static size_t grains(size_t bytes) { return bytes ? (bytes + GRAIN - 1) / GRAIN : 1; }
+
+/* In front of each piece stands how many grains it has. */
+static void *take_locked(size_t bytes)
+{
+    const size_t size = grains(bytes);
+    piece *const old = spool.free[size];
+    if (old) {
+        spool.free[size] = old->next;
+        return old;
+    }
+    char *const fresh = spool.fault ? NULL : take_new((size + 1) * GRAIN);
+    if (fresh)
+        *(size_t *)(void *)fresh = size;
+    return fresh ? fresh + GRAIN : NULL;
+}
+
+void *organ_json_spool_take(size_t bytes)
+{
+    if (!atomic_load_explicit(&spool.on, memory_order_relaxed))
+        return NULL;
+    void *memory = NULL;
+    if (bytes <= LARGEST - GRAIN && atomic_load_explicit(&spool.heap, memory_order_relaxed) >= IN_HEAP) {
+        pthread_mutex_lock(&spool.lock);
+        memory = take_locked(bytes);
+        pthread_mutex_unlock(&spool.lock);
+    }
+    if (memory)
+        organ_json_spool_visit(memory);
+    else
+        atomic_fetch_add_explicit(&spool.heap, 1, memory_order_relaxed);
+    return memory;
+}
+
+static bool is_mine(const char *memory)
+{
+    for (unsigned k = 0; k < atomic_load_explicit(&spool.count, memory_order_acquire); k++)
+        if ((uintptr_t)memory - (uintptr_t)spool.maps[k] < map_bytes(k))
+            return true;
+    return false;
+}
+
+bool organ_json_spool_give_back(void *memory)
+{
+    if (!memory || !is_mine(memory)) {
+        if (memory && atomic_load_explicit(&spool.on, memory_order_relaxed))
+            atomic_fetch_sub_explicit(&spool.heap, 1, memory_order_relaxed);
+        return false;
+    }
+    piece *const old = memory;
+    const size_t size = *(const size_t *)(const void *)((const char *)memory - GRAIN);
+    pthread_mutex_lock(&spool.lock);
+    old->next = spool.free[size];
+    spool.free[size] = old;
+    pthread_mutex_unlock(&spool.lock);
+    organ_json_spool_visit(memory);
+    return true;
+}
+
+void organ_json_spool_visit(const void *memory)
+{
+    const uintptr_t page = (uintptr_t)memory / PAGE;
+    if (!atomic_load_explicit(&spool.count, memory_order_relaxed) || atomic_load_explicit(&spool.page, memory_order_relaxed) == page)
+        return;
+    atomic_store_explicit(&spool.page, page, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&spool.visits, 1, memory_order_relaxed) < VISITS)
+        return;
+    atomic_store_explicit(&spool.visits, 0, memory_order_relaxed);
+    pthread_mutex_lock(&spool.lock);
+    for (unsigned k = 0; k < spool.count; k++)
+        madvise(spool.maps[k], k + 1 < spool.count ? map_bytes(k) : spool.granted, MADV_DONTNEED);
+    pthread_mutex_unlock(&spool.lock);
+}
+
+void organ_json_release_rows(json_t *rows)
+{
+    for (size_t k = json_array_size(rows); rows && rows->refcount == 1 && k-- > 0;) {
+        organ_json_spool_visit(json_array_get(rows, k));
+        json_array_remove(rows, k);
+    }
+    json_decref(rows);
+}
