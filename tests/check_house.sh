@@ -123,7 +123,7 @@ surgery/precision output algebra along_text trial remake allocate
 surgery/layers output algebra along_text trial remake allocate cut
 surgery/lora output algebra trial remake precision
 surgery/orthogonality output algebra lora
-surgery/health output algebra
+surgery/health output algebra trial
 surgery/untrusted output
 surgery/experts output algebra along_text trial remake cut
 surgery/width output algebra along_text trial remake cut

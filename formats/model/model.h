@@ -28,6 +28,7 @@ typedef struct organ_model {
     const struct organ_manifest *manifest; /* of an organ directory (formats/model/organ_directory.h), else NULL */
     const char *index;                     /* name of the index file relative to `directory`, NULL if there is none */
     bool whole_directory;                  /* `path` names the directory, not a single file in it */
+    float scale_times;                     /* 0, or set by the caller: readers of packed weights multiply every scale by it */
     organ_hf_config config;
     size_t file_count, tensor_count;
     const organ_model_file *files; /* in the order of their names */

@@ -37,6 +37,9 @@ static organ_status run_autopsy(void *context, organ_error *error)
 
 static const organ_option options[] = {
     INPUT("ranges", "FILE", autopsy.ranges, "other ranges, by role, group or default: what --print-ranges prints, changed"),
+    INPUT("text", "FILE", autopsy.text,
+          "find out whether all scales are wrong by one factor: predict the first 512 tokens of this text with the scales at "
+          "1/4, 1/2, 1, 2 and 4 times their size. Right scales predict it best at 1. Takes five forward passes"),
     FLAG("print-ranges", print_ranges, "print the ranges that are used without --ranges, as such a file, and do nothing else"),
     TEXT("match", "GLOB", autopsy.match, "look only at weights whose name matches, for example '*.mlp.*'"),
     FLAG("tensors", tensors, "list every tensor with its numbers"),

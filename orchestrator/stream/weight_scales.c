@@ -44,6 +44,9 @@ void organ_weight_widen(const organ_weight_reader *r, const organ_tensor *tensor
             floats[k] = organ_e4m3_to_f32(bytes[k]);
     else
         organ_widen(r->kernels, tensor->dtype, elements, floats, n);
+    const float times = tensor == r->weight->scale || tensor == r->weight->bias ? r->model->scale_times : 0;
+    for (size_t k = 0; times > 0 && k < n; k++)
+        floats[k] *= times;
 }
 
 organ_status organ_weight_grid_make(const organ_weight_reader *r, const organ_tensor *tensor, weight_grid *grid, organ_error *error)

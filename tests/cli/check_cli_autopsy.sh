@@ -55,6 +55,36 @@ prints "which is gptq_v2: read as gptq_v2."
 COLUMNS=300 ends 1 autopsy precision/fp8-ue8m0 --quiet
 prints "Its scales are too large"
 
+# ---- wrong scales: found by a text, named by the original ----
+cp -rL tiny-qwen2 plain && chmod -R u+w plain
+ends 0 quantize plain -o scaled --scheme fp8-block128 --quiet
+COLUMNS=300 ends 0 autopsy scaled --quiet
+prints "Not tested: whether all scales of the model are wrong by one factor. --text FILE tests that"
+ends 0 autopsy scaled --quiet --text tiny-qwen2/heldout.txt -o reports
+prints "all scales times  perplexity  nats a token"
+judge "no scale test in the report" grep -q "all scales times" reports/AUTOPSY_REPORT.md
+judge "no scale test in the page" grep -q "all scales times" reports/AUTOPSY_REPORT.html
+# A whole power of two in FP32 is one step of the exponent: the bytes of each scale_inv, doubled in place.
+double_scales() {
+    local file=$1/model.safetensors header from to
+    header=$(od -An -tu8 -N8 "$file" | tr -d ' ')
+    while read -r from to; do
+        tail -c +$((9 + header + from)) "$file" | head -c $((to - from)) | od -An -v -tu4 -w4 |
+            awk '{ x = $1 + 8388608; printf "%c%c%c%c", x % 256, int(x / 256) % 256, int(x / 65536) % 256, int(x / 16777216) }' >../bytes
+        dd if=../bytes of="$file" bs=1M oflag=seek_bytes seek=$((8 + header + from)) conv=notrunc status=none
+    done < <(head -c $((8 + header)) "$file" | tail -c "$header" | tr '}' '\n' |
+        sed -n 's/.*_scale_inv".*"data_offsets":\[\([0-9]*\),\([0-9]*\)\].*/\1 \2/p')
+}
+LC_ALL=C double_scales scaled
+COLUMNS=300 ends 1 autopsy scaled --quiet --text tiny-qwen2/heldout.txt -o reports
+prints "FINDING  *: all scales wrong by one factor: with all scales 1/2 times as large perplexity is"
+judge "no finding in the report" grep -q "all scales wrong by one factor" reports/AUTOPSY_REPORT.md
+judge "no finding in the page" grep -q "all scales wrong by one factor" reports/AUTOPSY_REPORT.html
+COLUMNS=300 ends 1 autopsy scaled plain --quiet
+prints "scales wrong by one factor: all its scales are 2 times what they should be; relative error 100 percent"
+refused 2 "no weight of tiny-qwen2 has scales beside its codes" autopsy tiny-qwen2 --text tiny-qwen2/heldout.txt
+rm -r plain scaled reports
+
 # ---- a sick one: the end of one shard was never written, and some of the last is noise ----
 mkdir sick
 cp -r tiny-qwen2/* sick

@@ -226,6 +226,9 @@ static const organ_field limits[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_CODE
 static const organ_field marks[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE), FIELD_TEXT("what", "what", 0),
                                     FIELD_TEXT("value", "value", 0), FIELD_TEXT("healthy", "range", ORGAN_FIELD_MAYBE)};
 static const organ_field causes[] = {FIELD_TEXT("what", "what", 0), FIELD_TEXT("what usually causes it", "cause", 0)};
+static const organ_field trials[] = {FIELD_TEXT("all scales times", "scales", 0), FIELD_MAYBE_GENERAL("perplexity", "perplexity", 4),
+                                     FIELD_MAYBE_GENERAL("nats a token", "nll_difference", 3),
+                                     FIELD_MAYBE_GENERAL("+-", "nll_difference_error", 2)};
 static const organ_field strays[] = {FIELD_TEXT("tensor of no weight", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                      FIELD_TEXT("why", "why", 0)};
 
@@ -364,6 +367,8 @@ static const organ_block blocks[] = {
     GAP("schemes"),
     TABLE(ON_TEXT, NULL, "roles", FIELDS(roles)),
     TABLE(ON_TENSORS, NULL, "tensors", FIELDS(tensors)),
+    TABLE(ON_ALL, "scale_test", "scale_test.trials", FIELDS(trials),
+          .caption = "How well the text is predicted with all scales times a factor"),
     PART(ON_ALL, ".", BLOCKS_OF(findings)),
     PART(ON_PAGE, ".", BLOCKS_OF(charts)),
     PART(ON_ALL, ".", BLOCKS_OF(remarks)),

@@ -53,6 +53,11 @@ static organ_status open_models(organ_autopsy_job *job, organ_error *error)
     if (organ_model_open_with(o->model, o->access, &job->model, error) || organ_weights_find(job->model, &job->weights, error) ||
         choose_weights(job, error))
         return error->status;
+    if (o->text && !organ_autopsy_has_scales(job))
+        return organ_fail(error, ORGAN_USAGE,
+                          "--text '%s': no weight of %s has scales beside its codes, so that there is nothing to test; compare it with its "
+                          "original instead",
+                          o->text, o->model);
     if (!o->other)
         return ORGAN_OK;
     if (organ_model_open_with(o->other, o->access, &job->other, error) || organ_weights_find(job->other, &job->other_weights, error))
@@ -80,6 +85,20 @@ static uint64_t bytes_of(const organ_autopsy_job *job)
     return bytes;
 }
 
+/* Scales are judged one weight at a time against the other model; what that explains is not judged without it again. */
+static organ_status judge(organ_autopsy_job *job, organ_error *error)
+{
+    for (size_t k = 0; k < job->count && !error->status; k++) {
+        const bool sick = organ_autopsy_judge(job, &job->vitals[k]);
+        bool named = false;
+        if (organ_autopsy_judge_against(job, &job->vitals[k], &named, error) != ORGAN_OK || named)
+            continue;
+        if (organ_autopsy_judge_grid(job, &job->vitals[k], error) == ORGAN_OK)
+            organ_autopsy_judge_distance(job, &job->vitals[k], sick);
+    }
+    return error->status ? error->status : organ_autopsy_judge_scales(job, error);
+}
+
 static organ_status examine(organ_autopsy_job *job, organ_error *error)
 {
     const organ_scan_progress progress = {advance, job};
@@ -91,12 +110,7 @@ static organ_status examine(organ_autopsy_job *job, organ_error *error)
     organ_progress_end(job->progress);
     if (!error->status && organ_model_unchanged(job->model, error) == ORGAN_OK && job->other)
         organ_model_unchanged(job->other, error);
-    for (size_t k = 0; k < job->count && !error->status; k++) {
-        const bool sick = organ_autopsy_judge(job, &job->vitals[k]);
-        if (organ_autopsy_judge_order(job, &job->vitals[k], error) == ORGAN_OK)
-            organ_autopsy_judge_distance(job, &job->vitals[k], sick);
-    }
-    return error->status ? error->status : organ_autopsy_judge_factors(job, error);
+    return error->status ? error->status : judge(job, error);
 }
 
 static json_t *run_json(const organ_autopsy_job *job)
@@ -136,6 +150,8 @@ static void close_autopsy(void *context)
     json_decref(job->findings);
     json_decref(job->remarks);
     json_decref(job->only_in_other);
+    json_decref(job->scale_test);
+    organ_autopsy_scales_free(job);
     organ_weights_free(job->weights);
     organ_weights_free(job->other_weights);
     organ_model_close(job->model);
@@ -148,7 +164,8 @@ static organ_status look_into(void *context, json_t **report, organ_error *error
     const organ_autopsy_options *const o = job->options;
     organ_report_folder folder = {o->output, {"autopsy.json", "AUTOPSY_REPORT.md"}, job->engine->ranks, false};
     if (organ_report_folder_check(&folder, (const char *const[]){o->model, o->other}, 2, error) == ORGAN_OK &&
-        open_models(job, error) == ORGAN_OK && organ_report_folder_make(&folder, error) == ORGAN_OK && examine(job, error) == ORGAN_OK)
+        open_models(job, error) == ORGAN_OK && organ_report_folder_make(&folder, error) == ORGAN_OK && examine(job, error) == ORGAN_OK &&
+        (!o->text || organ_autopsy_judge_text(job, error) == ORGAN_OK))
         tell_findings(job, &folder, report, error);
     if (error->status != ORGAN_OK && error->status != ORGAN_CHECK_FAILED)
         organ_report_folder_abandon(&folder);

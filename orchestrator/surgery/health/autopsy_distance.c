@@ -100,6 +100,12 @@ organ_usual_error organ_usual_error_of(const organ_weight *weight)
     }
 }
 
+organ_usual_error organ_usual_error_between(const organ_weight *one, const organ_weight *other)
+{
+    const organ_usual_error a = organ_usual_error_of(one), b = organ_usual_error_of(other);
+    return a.most >= b.most ? a : b;
+}
+
 /* ---- verdicts ---- */
 
 /* What a large difference looks like. */
@@ -128,8 +134,7 @@ void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_vitals *v,
     if (!v->other || v->unread)
         return;
     const organ_distance_view d = organ_distance_seen(&v->distance);
-    const organ_usual_error a = organ_usual_error_of(v->weight), b = organ_usual_error_of(v->other);
-    const organ_usual_error usual = a.most >= b.most ? a : b;
+    const organ_usual_error usual = organ_usual_error_between(v->weight, v->other);
     const bool far = !(d.relative <= fmax(FAR, usual.most)) && v->distance.pairs > 0;
     char range[160];
     snprintf(range, sizeof range, "usual for %s: %.3g to %.3g percent; more than %.3g is a finding", usual.what, 100 * usual.least,

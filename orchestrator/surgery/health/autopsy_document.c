@@ -156,6 +156,9 @@ static json_t *stray_json(const void *strays, size_t k)
 static json_t *notes_json(const organ_autopsy_job *job)
 {
     json_t *const notes = organ_json_texts(job->weights->note_count, (const char *const *)job->weights->notes);
+    if (organ_autopsy_has_scales(job) && !job->other && !job->options->text)
+        json_array_append_new(notes, json_string("Not tested: whether all scales of the model are wrong by one factor. --text FILE tests "
+                                                 "that, and so does the original as OTHER."));
     for (size_t k = 0; k < job->model->problem_count; k++)
         json_array_append_new(notes, organ_document_string(job->model->problems[k]));
     for (size_t k = 0; k < job->model->warning_count; k++)
@@ -163,7 +166,7 @@ static json_t *notes_json(const organ_autopsy_job *job)
     return notes;
 }
 
-static json_t *definitions_json(void)
+static json_t *definitions_json(const organ_autopsy_job *job)
 {
     return ORGAN_OBJECT(
         SET_TEXT("std", "Standard deviation of all finite values of the tensor, dequantised to FP32 (not of a sample)."),
@@ -172,6 +175,10 @@ static json_t *definitions_json(void)
         SET_TEXT("dead rows and columns", "Rows and columns of nothing but zeros; in a stack of matrices those of each matrix."),
         SET_TEXT("relative error",
                  "Frobenius norm of the difference over that of the other model's weight, pairs that are not finite left out."),
+        SET_IF(
+            job->scale_test, "scale test",
+            json_string("Perplexity of the first tokens of the text (at most 512, in windows of 256) with all scales of the model times a "
+                        "factor; the difference in nats a token from the scales as stored, with its standard error over tokens.")),
         SET_TEXT("finding", "A number beyond the wider ranges, or a pattern that healthy weights do not have. A remark is outside of what "
                             "is expected (of std by more than 2.5 percent), or worth knowing, and no fault."));
 }
@@ -186,6 +193,7 @@ json_t *organ_autopsy_document(organ_autopsy_job *job)
         SET_COUNT("weights", job->count), SET_COUNT("packed", job->weights->packed), SET("findings", json_incref(job->findings)),
         SET("remarks", json_incref(job->remarks)), SET("roles", organ_anatomy_rows_json(role_json, job)), SET("schemes", schemes_json(job)),
         SET("notes", notes_json(job)), SET("strays", organ_json_rows(job->weights->stray_count, stray_json, job->weights->strays)),
-        SET_IF(job->other, "only_in_other", json_incref(job->only_in_other)), SET("tensors", organ_json_rows(job->count, tensor_json, job)),
-        SET("ranges", organ_ranges_json(&job->ranges)), SET("definitions", definitions_json()));
+        SET_IF(job->other, "only_in_other", json_incref(job->only_in_other)),
+        SET_IF(job->scale_test, "scale_test", json_incref(job->scale_test)), SET("tensors", organ_json_rows(job->count, tensor_json, job)),
+        SET("ranges", organ_ranges_json(&job->ranges)), SET("definitions", definitions_json(job)));
 }

@@ -7,6 +7,8 @@
 #include "orchestrator/surgery/health/autopsy_ranges.h"
 #include "orchestrator/surgery/health/autopsy_scan.h"
 
+typedef struct organ_scale_pool organ_scale_pool; /* what is kept from weight to weight: autopsy_scales.h */
+
 typedef struct organ_autopsy_job {
     const organ_autopsy_options *options;
     const organ_engine *engine;
@@ -19,20 +21,37 @@ typedef struct organ_autopsy_job {
     organ_vitals *vitals;
     json_t *findings, *remarks; /* arrays of {"tensor", "role", "kind", "what", "value", "range", "cause", "command"} */
     json_t *only_in_other;      /* names */
+    json_t *scale_test;         /* of organ_autopsy_judge_text, or NULL */
+    organ_scale_pool *pool;     /* of organ_autopsy_judge_grid, or NULL */
     bool broken;                /* memory ran out on the way */
 } organ_autopsy_job;
 
 /* Adds what is to be said of one weight. Whether there was a finding. */
 bool organ_autopsy_judge(organ_autopsy_job *job, const organ_vitals *v);
 
-/* Whether the grid of its scales is transposed. Reads some rows again. */
-organ_status organ_autopsy_judge_order(organ_autopsy_job *job, const organ_vitals *v, organ_error *error);
-
-/* Of all weights: whether the scales of one are wrong by a factor, judged by the layers beside it. */
-organ_status organ_autopsy_judge_factors(organ_autopsy_job *job, organ_error *error);
-
-/* The same of its distance from its counterpart; `sick`: a finding has been told that explains it. */
+/* Adds what is to be said of its distance from its counterpart; `sick`: a finding has been told that explains it. */
 void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_vitals *v, bool sick);
+
+/* What is wrong with scales, by the original: if the weight is farther from its counterpart than is usual, reads blocks of both and finds
+ * the factor of least squares between them. If these factors explain the distance, adds a finding that names the fault and sets *named.
+ * ORGAN_IO, ORGAN_BAD_INPUT. */
+organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_vitals *v, bool *named, organ_error *error);
+
+/* Reads some rows of the weight again and judges the order of its scales and their digits without the original. */
+organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_vitals *v, organ_error *error);
+
+/* Judges scales by all weights together: after the last call of organ_autopsy_judge_grid. */
+organ_status organ_autopsy_judge_scales(organ_autopsy_job *job, organ_error *error);
+
+void organ_autopsy_scales_free(organ_autopsy_job *job);
+
+/* Whether a weight of the model has scales of its own. */
+bool organ_autopsy_has_scales(const organ_autopsy_job *job);
+
+/* Scores the first tokens of job->options->text with all scales at 1, 1/4, 1/2, 2 and 4 times their size, keeps that as job->scale_test and
+ * adds a finding if the text is predicted better at one of the others. ORGAN_USAGE: job->engine->memory is too small. ORGAN_BAD_INPUT: no
+ * known tokenizer or architecture, or a text that is too short. ORGAN_IO, ORGAN_INTERRUPTED. */
+organ_status organ_autopsy_judge_text(organ_autopsy_job *job, organ_error *error);
 
 /* Finds the counterparts of job->vitals, by name or, of GGUF and Hugging Face, by the name in the other format; says which weights of
  * either have none. */
@@ -50,6 +69,8 @@ typedef struct organ_usual_error {
     const char *what;
 } organ_usual_error;
 organ_usual_error organ_usual_error_of(const organ_weight *weight);
+/* The larger one of two weights that are compared. */
+organ_usual_error organ_usual_error_between(const organ_weight *a, const organ_weight *b);
 
 /* What a remark or a finding is made of. */
 typedef struct organ_verdict {

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/surgery/health/autopsy_rig.h"
 
+#include "orchestrator/surgery/precision/quantize.h"
 #include "tests/kit/samples.h"
 
+#include <fcntl.h>
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 json_t *autopsy_result;
 
@@ -62,6 +66,59 @@ uint16_t *rig_bf16(const float *values, size_t n)
     return words;
 }
 
+void rig_quantise(const char *model, const char *scheme)
+{
+    const organ_quantize_options options = {
+        .model = model, .output = scratch_path("q"), .scheme = scheme, .most = (uint64_t)1 << 30, .force = true};
+    run_engine room;
+    organ_error error = {0};
+    json_t *report = NULL;
+    run_engine_open(&room, (run_way){.memory = 128 << 20});
+    ck_assert_msg(organ_quantize_model(&options, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
+    json_decref(report);
+    run_engine_close(&room);
+}
+
+/* As FP32 values and back: scales are F32 or BF16. */
+static void edit_values(const organ_model *model, const organ_tensor *tensor, void (*edit)(float *values, size_t rows, size_t cols))
+{
+    organ_error error = {0};
+    const size_t n = tensor->elements, rows = tensor->shape[0];
+    void *const bytes = malloc(tensor->bytes);
+    float *const values = malloc(n * sizeof *values);
+    ck_assert(bytes && values && (tensor->dtype == ORGAN_F32 || tensor->dtype == ORGAN_BF16));
+    ck_assert_int_eq(organ_model_read(model, tensor->file, bytes, tensor->bytes, tensor->offset, &error), ORGAN_OK);
+    if (tensor->dtype == ORGAN_F32)
+        memcpy(values, bytes, tensor->bytes);
+    else
+        organ_kernels_scalar->bf16_to_f32(bytes, values, n);
+    edit(values, rows, n / rows);
+    if (tensor->dtype == ORGAN_F32)
+        memcpy(bytes, values, tensor->bytes);
+    else
+        organ_kernels_scalar->f32_to_bf16(values, bytes, n);
+    const int fd = open(model->files[tensor->file].path, O_WRONLY | O_CLOEXEC);
+    ck_assert_int_eq(pwrite(fd, bytes, tensor->bytes, (off_t)tensor->offset), (ssize_t)tensor->bytes);
+    close(fd);
+    free(bytes);
+    free(values);
+}
+
+void rig_edit(const char *pattern, void (*edit)(float *values, size_t rows, size_t cols))
+{
+    organ_model *model;
+    organ_error error = {0};
+    size_t edited = 0;
+    ck_assert_msg(organ_model_open(scratch_path("q"), &model, &error) == ORGAN_OK, "%s", error.message);
+    for (size_t k = 0; k < model->tensor_count; k++)
+        if (fnmatch(pattern, model->tensors[k].name, 0) == 0) {
+            edit_values(model, &model->tensors[k], edit);
+            edited++;
+        }
+    organ_model_close(model);
+    ck_assert_msg(edited > 0, "%s", pattern);
+}
+
 void autopsy_setup(void)
 {
     fault_clear();
@@ -79,7 +136,8 @@ void autopsy_teardown(void)
 organ_status autopsy(const char *model, autopsy_way w, organ_error *error)
 {
     run_engine room;
-    const organ_autopsy_options options = {.model = model, .other = w.other, .ranges = w.ranges, .match = w.match, .output = w.output};
+    const organ_autopsy_options options = {
+        .model = model, .other = w.other, .ranges = w.ranges, .match = w.match, .output = w.output, .text = w.text};
     *error = (organ_error){0};
     json_decref(autopsy_result);
     autopsy_result = NULL;

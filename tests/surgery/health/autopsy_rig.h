@@ -22,12 +22,17 @@ float *rig_normal(uint64_t seed, size_t n, float std);
 /* The same rounded to BF16, to be freed with the values. */
 uint16_t *rig_bf16(const float *values, size_t n);
 
+/* Quantises a model to the directory q of the scratch directory. */
+void rig_quantise(const char *model, const char *scheme);
+/* Changes, in that model, each tensor whose name matches the shell pattern. `rows` is the first dimension. */
+void rig_edit(const char *pattern, void (*edit)(float *values, size_t rows, size_t cols));
+
 typedef struct autopsy_way {
     const char *isa;
     unsigned threads;
     uint64_t memory;
     organ_stop *stop;
-    const char *other, *ranges, *match, *output;
+    const char *other, *ranges, *match, *output, *text;
 } autopsy_way;
 
 extern json_t *autopsy_result; /* of the last run that gave one */
@@ -48,5 +53,6 @@ const json_t *numbers_of(const char *tensor);
 
 Suite *autopsy_faults_suite(void);
 Suite *autopsy_packed_suite(void);
+Suite *autopsy_scales_suite(void);
 
 #endif

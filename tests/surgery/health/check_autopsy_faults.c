@@ -174,7 +174,8 @@ START_TEST(causes_of_distance)
     static const struct {
         float factor;
         const char *found, *says;
-    } rows[] = {{1, "", NULL}, {3, "far", "another size"}, {-1, "far", "opposite direction"}, {0, "far", "One of the two is zero"}};
+    } rows[] = {
+        {1, "", NULL}, {3, "scale_factor", "applied twice"}, {-1, "far", "opposite direction"}, {0, "far", "One of the two is zero"}};
     float other[N];
     organ_error error;
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
@@ -188,7 +189,7 @@ START_TEST(causes_of_distance)
         ck_assert_str_eq(found(Q), "");
         ck_assert_double_eq(relative(Q), 0);
         if (rows[k].says)
-            ck_assert_ptr_nonnull(strstr(json_string_value(json_object_get(finding_of(UP, "far"), "cause")), rows[k].says));
+            ck_assert_ptr_nonnull(strstr(json_string_value(json_object_get(finding_of(UP, rows[k].found), "cause")), rows[k].says));
     }
 }
 END_TEST

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Quantised models, right and with the mistakes that are made with them: scales left out, of the whole tensor, of other blocks, blocks of
  * the wrong size, nibbles in the wrong order. */
-#include "orchestrator/surgery/precision/quantize.h"
 #include "tests/surgery/health/autopsy_rig.h"
 #include "tests/kit/samples.h"
 
@@ -36,20 +35,7 @@ static void make_donor(void)
     free(w);
 }
 
-static void quantise_model(const char *model, const char *scheme)
-{
-    const organ_quantize_options options = {
-        .model = model, .output = scratch_path("q"), .scheme = scheme, .most = (uint64_t)1 << 30, .force = true};
-    run_engine room;
-    organ_error error = {0};
-    json_t *report = NULL;
-    run_engine_open(&room, (run_way){.memory = 128 << 20});
-    ck_assert_msg(organ_quantize_model(&options, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
-    json_decref(report);
-    run_engine_close(&room);
-}
-
-static void quantise(const char *scheme) { quantise_model(scratch_path("donor"), scheme); }
+static void quantise(const char *scheme) { rig_quantise(scratch_path("donor"), scheme); }
 
 static void setup(void)
 {
@@ -265,7 +251,7 @@ START_TEST(a_trained_model_is_healthy_in_every_scheme)
     static const char *const schemes[] = {"fp8-block128", "fp8-channel", "fp8-tensor", "int4-group32"};
     organ_error error;
     for (size_t k = 0; k < sizeof schemes / sizeof *schemes; k++) {
-        quantise_model(TRAINED, schemes[k]);
+        rig_quantise(TRAINED, schemes[k]);
         ck_assert_msg(look(false, &error) == ORGAN_OK, "%s: %s", schemes[k], error.message);
     }
 }
@@ -326,7 +312,7 @@ START_TEST(scales_are_held_against_their_neighbours)
     char scale[80];
     organ_error error;
     snprintf(scale, sizeof scale, "%s_scale_inv", slips[_i].weight);
-    quantise_model(TRAINED, "fp8-block128");
+    rig_quantise(TRAINED, "fp8-block128");
     edit_tensor(scale, slips[_i].edit);
     ck_assert_int_eq(look(false, &error), ORGAN_CHECK_FAILED);
     ck_assert_str_eq(found(slips[_i].weight), slips[_i].kind);

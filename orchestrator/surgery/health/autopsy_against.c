@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/health/autopsy_blocks.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ABOUT      1.5  /* times the largest usual error, which may be left once each block is divided by its factor */
+#define OFF        0.05 /* of ln factor: less is what rounding leaves */
+#define EXPLAINED  0.5  /* of the scatter of factors, which a better order must at least take away */
+#define MOST_LINES 4    /* rows of blocks that are named */
+
+/* The factors of a weight: ln of the least-squares factor of each block, NAN where either is zero. */
+typedef struct factors {
+    const organ_blocks *blocks;
+    double *ln;           /* rows x cols */
+    double *room;         /* twice as many */
+    double before, after; /* relative error, and what is left of it with each block divided by its factor */
+    double middle;        /* median of ln */
+} factors;
+
+static size_t count_of(const factors *f) { return f->blocks->rows * f->blocks->cols; }
+
+/* false where no block can be compared. */
+static bool find_factors(factors *f)
+{
+    double off = 0, other = 0, left = 0, scaled = 0;
+    size_t used = 0;
+    for (size_t k = 0; k < count_of(f); k++) {
+        const organ_block_sums *const s = &f->blocks->sums[k];
+        const double factor = s->other > 0 ? s->product / s->other : 0;
+        off += s->own - 2 * s->product + s->other;
+        other += s->other;
+        left += s->own - factor * s->product;
+        scaled += factor * s->product;
+        f->ln[k] = factor > 0 ? log(factor) : (double)NAN;
+        if (factor > 0)
+            f->room[used++] = f->ln[k];
+    }
+    f->before = sqrt(off / other);
+    f->after = sqrt(left / scaled);
+    f->middle = used ? organ_autopsy_median(f->room, used) : (double)NAN;
+    return used > 0 && isfinite(f->before) && isfinite(f->after);
+}
+
+/* Blocks whose ln factor is not `about`. */
+static size_t off_blocks(const factors *f, double about)
+{
+    size_t off = 0;
+    for (size_t k = 0; k < count_of(f); k++)
+        off += !(fabs(f->ln[k] - about) <= OFF);
+    return off;
+}
+
+/* ---- names ---- */
+
+/* "all scales are 2.00 times as large" */
+static bool name_factor(const factors *f, bool scaled, char *value, size_t size)
+{
+    if (fabs(f->middle) <= OFF || 20 * off_blocks(f, f->middle) > count_of(f))
+        return false;
+    snprintf(value, size, "all its %s are %.3g times what they should be", scaled ? "scales" : "values", exp(f->middle));
+    return true;
+}
+
+/* Root mean square of what an order leaves of the ln factors of its range; *without: of the factors themselves. */
+static double left_by_order(const factors *f, organ_order order, double *without)
+{
+    organ_order_range range;
+    double left = 0, all = 0;
+    size_t n = 0;
+    if (!f->blocks->scales || !organ_order_fits(f->blocks, order, &range))
+        return INFINITY;
+    for (size_t r = range.row; r < range.row_end; r++)
+        for (size_t c = range.col; c < range.col_end; c++) {
+            const size_t k = r * f->blocks->cols + c;
+            const double expected =
+                log((double)f->blocks->scales[k]) - log((double)f->blocks->scales[organ_order_index(f->blocks, order, r, c)]);
+            if (!isfinite(f->ln[k]))
+                continue;
+            left += (f->ln[k] - expected) * (f->ln[k] - expected);
+            all += f->ln[k] * f->ln[k];
+            n++;
+        }
+    *without = n ? sqrt(all / (double)n) : 0;
+    return n ? sqrt(left / (double)n) : INFINITY;
+}
+
+static bool name_order(const factors *f, char *value, size_t size)
+{
+    organ_order best = ORGAN_ORDER_COUNT;
+    double least = INFINITY, without = 0, all = 0;
+    for (organ_order order = 0; order < ORGAN_ORDER_COUNT; order++) {
+        const double left = left_by_order(f, order, &without);
+        if (left < EXPLAINED * without && left < least) {
+            best = order;
+            least = left;
+            all = without;
+        }
+    }
+    if (best == ORGAN_ORDER_COUNT)
+        return false;
+    snprintf(value, size,
+             "%s: the factor between both scatters by %.3g percent from block to block, and by %.2g percent with them put back",
+             organ_order_text(best), 100 * all, 100 * least);
+    return true;
+}
+
+/* The factor that a row (or column) of blocks has alike; NAN if its blocks differ. */
+static double line_factor(const factors *f, bool row, size_t line)
+{
+    const size_t count = row ? f->blocks->cols : f->blocks->rows, step = row ? 1 : f->blocks->cols;
+    const double *const first = f->ln + (row ? line * f->blocks->cols : line);
+    size_t off = 0;
+    for (size_t k = 0; k < count; k++)
+        f->room[k] = isfinite(first[k * step]) ? first[k * step] : 0;
+    const double middle = organ_autopsy_median(f->room, count);
+    for (size_t k = 0; k < count; k++)
+        off += !(fabs(first[k * step] - middle) <= OFF);
+    return 4 * off <= count ? middle : (double)NAN;
+}
+
+/* "row 3 of blocks (rows 384 to 511) has scales 4.00 times ..."; true if such rows explain all blocks that are off. */
+static bool name_lines(const factors *f, bool row, char *value, size_t size)
+{
+    const size_t lines = row ? f->blocks->rows : f->blocks->cols, each = row ? f->blocks->cols : f->blocks->rows;
+    const uint64_t width = row ? f->blocks->height : f->blocks->width;
+    size_t found = 0, explained = 0, used = 0;
+    for (size_t line = 0; line < lines; line++) {
+        const double ln = line_factor(f, row, line);
+        if (!(fabs(ln) > OFF))
+            continue;
+        explained += each;
+        if (found++ < MOST_LINES && used < size)
+            used += (size_t)snprintf(value + used, size - used, "%s%s %zu of blocks (from %s %llu on): scales %.3g times",
+                                     found > 1 ? "; " : "", row ? "row" : "column", line, row ? "row" : "column",
+                                     (unsigned long long)(line * width), exp(ln));
+    }
+    if (found > MOST_LINES && used < size)
+        snprintf(value + used, size - used, "; and %zu more", found - MOST_LINES);
+    return found > 0 && 2 * found <= lines && 10 * off_blocks(f, 0) <= 11 * explained;
+}
+
+static void name_some(const factors *f, char *value, size_t size)
+{
+    double least = INFINITY, most = -INFINITY;
+    for (size_t k = 0; k < count_of(f); k++)
+        if (fabs(f->ln[k]) > OFF) {
+            least = fmin(least, f->ln[k]);
+            most = fmax(most, f->ln[k]);
+        }
+    snprintf(value, size, "the scales of %zu of %zu blocks are %.3g to %.3g times what they should be", off_blocks(f, 0), count_of(f),
+             exp(least), exp(most));
+}
+
+/* ---- the verdict ---- */
+
+static void tell_scales(organ_autopsy_job *job, const organ_vitals *v, const factors *f)
+{
+    static const organ_verdict verdicts[] = {
+        {"scale_factor", "scales wrong by one factor", "factors of 1 between both, in each block",
+         "A global scale that was left out or applied twice, the scales of another tensor, or scales multiplied after they were computed.",
+         true},
+        {"scale_order", "scales in the wrong order", "factors of 1 between both, in each block",
+         "Each block has the scale of another one: the grid was written in another order than it is read, or a row or column of it was "
+         "inserted, dropped or padded.",
+         true},
+        {"scale_row", "some rows or columns of blocks have wrong scales", "factors of 1 between both, in each block",
+         "These scales were overwritten or converted apart from the others.", true},
+        {"scales", "some blocks have wrong scales", "factors of 1 between both, in each block",
+         "Codes are right and scales are not: scales of other blocks, of another tensor, or of another block size.", true}};
+    char value[256];
+    const organ_verdict *const verdict = name_factor(f, v->weight->scale != NULL, value, sizeof value) ? &verdicts[0]
+                                         : name_order(f, value, sizeof value)                          ? &verdicts[1]
+                                         : name_lines(f, true, value, sizeof value) || name_lines(f, false, value, sizeof value)
+                                             ? &verdicts[2]
+                                             : &verdicts[3];
+    if (verdict == &verdicts[3])
+        name_some(f, value, sizeof value);
+    organ_autopsy_tell(job, true, v->weight, verdict, "%s; relative error %.3g percent, %.3g percent with each block divided by its factor",
+                       value, 100 * f->before, 100 * f->after);
+}
+
+organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_vitals *v, bool *named, organ_error *error)
+{
+    organ_blocks blocks = {0};
+    factors f = {.blocks = &blocks};
+    if (!v->other || v->unread || v->moments.nan + v->moments.inf > 0 || v->distance.skipped > 0 || v->moments.zero == v->moments.n)
+        return ORGAN_OK;
+    const organ_usual_error usual = organ_usual_error_between(v->weight, v->other);
+    const double most = usual.most;
+    if (!(organ_distance_seen(&v->distance).relative > most) || organ_blocks_read(job, v, true, &blocks, error) != ORGAN_OK ||
+        blocks.rows == 0) {
+        organ_blocks_free(&blocks);
+        return error->status;
+    }
+    f.ln = calloc(3 * count_of(&f), sizeof *f.ln);
+    f.room = f.ln ? f.ln + count_of(&f) : NULL;
+    if (!f.ln)
+        organ_fail_errno(error, ENOMEM, "tensor '%s'", v->weight->name);
+    else if (find_factors(&f) && f.before > most && f.after <= ABOUT * most && 2 * f.after < f.before) {
+        tell_scales(job, v, &f);
+        *named = true;
+    }
+    free(f.ln);
+    organ_blocks_free(&blocks);
+    return error->status;
+}

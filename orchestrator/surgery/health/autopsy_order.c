@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MIT
+ * Scales that stand at the wrong block, and rows of blocks whose scales are off by a factor, without the original.
+ *
+ * An absmax scale is the block's largest value over the largest code. The largest of many values scatters more from block to block than
+ * their rms does: by 6 to 10 percent where the rms of neighbouring blocks differs by 1 percent. Codes therefore vary inversely to their own
+ * scales, and values (code times scale) have blocks of nearly the same rms. With the scales of other blocks they have not, and with the
+ * scales put back they have again. */
+#include "orchestrator/surgery/health/autopsy_blocks.h"
+#include "orchestrator/surgery/health/autopsy_scales.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CHANCE      1e-4 /* of a verdict on one weight, if codes and scales had nothing to do with each other */
+#define LEAST_GAIN  1.25 /* in mean square */
+#define SUSPECT     1e-2 /* the same, where the other weights of the model bear the verdict out: */
+#define FAR_OFF     16   /* times the median of all weights, in mean square, with the scales as stored, */
+#define CURED       4    /* and with the scales put back */
+#define POOLED      5    /* standard deviations of the evidence of all weights together */
+#define FEW_WEIGHTS 3
+#define FEW_RESTS   8
+#define EDGE_ROWS   16 /* rows of values, from which on a row of blocks is judged as one */
+#define ROW_FACTOR  2  /* between a row of blocks and the others */
+#define ROW_BEYOND  8  /* times what rows of blocks of the role usually differ by */
+#define ROW_SPREAD  0.01
+
+/* ---- order ---- */
+
+/* Mean square of a table without the means of its rows and of its columns (`both`), or without its mean. */
+static double residue(double *table, size_t rows, size_t cols, bool both)
+{
+    double sum = 0, all = 0;
+    for (size_t k = 0; k < rows * cols; k++)
+        all += table[k] / (double)(rows * cols);
+    for (size_t r = 0; r < rows; r++) {
+        double mean = both ? 0 : all;
+        for (size_t c = 0; both && c < cols; c++)
+            mean += table[r * cols + c] / (double)cols;
+        for (size_t c = 0; c < cols; c++)
+            table[r * cols + c] -= mean;
+    }
+    for (size_t c = 0; c < cols; c++) {
+        double mean = 0;
+        for (size_t r = 0; both && r < rows; r++)
+            mean += table[r * cols + c] / (double)rows;
+        for (size_t r = 0; r < rows; r++)
+            sum += (table[r * cols + c] - mean) * (table[r * cols + c] - mean);
+    }
+    return sum / (double)(rows * cols);
+}
+
+/* An upper bound of ln P(F > ratio) of the F distribution with `freedom` degrees of freedom on both sides, from the series of the
+ * incomplete beta function; ratio > 1. */
+static double ln_chance(double ratio, double freedom)
+{
+    const double a = freedom / 2, y = 1 / (1 + ratio);
+    return a * log(y * (1 - y)) - log(a) - (2 * lgamma(a) - lgamma(2 * a)) - log(1 - 2 * y);
+}
+
+/* Variance of a ln F of that distribution, times a^2 for a = freedom / 2: by the first terms of the trigamma function, never too small. */
+static double evidence_variance(double freedom)
+{
+    const double a = freedom / 2;
+    return 2 * a * a * (1 / a + 1 / (2 * a * a) + 1 / (6 * a * a * a));
+}
+
+/* What is left of ln rms of blocks, in mean square, with the scales as stored and put back; freedom 0: it cannot be judged. */
+typedef struct order_fit {
+    double own, moved, freedom;
+} order_fit;
+
+/* A transposed grid of 2 x 2 has other means of rows and columns but the same rest, so that there the means are left in. */
+static order_fit fit_order(const organ_blocks *b, organ_order order, double *room)
+{
+    organ_order_range range;
+    if (!organ_order_fits(b, order, &range))
+        return (order_fit){0};
+    const size_t rows = range.row_end - range.row, cols = range.col_end - range.col;
+    const bool square = order == ORGAN_ORDER_TRANSPOSED && rows == 2 && cols == 2, both = rows > 1 && cols > 1 && !square;
+    double *const stored = room, *const moved = room + rows * cols;
+    size_t n = 0;
+    for (size_t r = range.row; r < range.row_end; r++)
+        for (size_t c = range.col; c < range.col_end; c++, n++) {
+            const size_t k = r * b->cols + c;
+            stored[n] = organ_block_spread(&b->sums[k]);
+            moved[n] = stored[n] - log((double)b->scales[k]) + log((double)b->scales[organ_order_index(b, order, r, c)]);
+            if (!isfinite(stored[n]))
+                return (order_fit){0};
+        }
+    const order_fit fit = {residue(stored, rows, cols, both), residue(moved, rows, cols, both),
+                           square ? 1
+                           : both ? (double)((rows - 1) * (cols - 1))
+                                  : (double)(rows * cols - 1)};
+    return fit.own > 0 && fit.moved > 0 ? fit : (order_fit){0};
+}
+
+static void tell_order(organ_autopsy_job *job, const organ_weight *weight, organ_order order, const char *value)
+{
+    const bool turned = order == ORGAN_ORDER_TRANSPOSED;
+    const organ_verdict verdict = {"scale_order", "scales in the wrong order", "blocks whose rms differs less than with another order",
+                                   turned ? "The grid of scales was written column by column and is read row by row, or the reverse. "
+                                            "Transpose it in the file, or convert the original again."
+                                          : "The scales belong to the neighbouring blocks: a row or column was inserted, dropped or "
+                                            "padded when they were written. Move them back, or convert the original again.",
+                                   true};
+    organ_autopsy_tell(job, true, weight, &verdict, "%s: %s", organ_order_text(order), value);
+}
+
+static void pool_order(organ_order_pool *p, const organ_weight *weight, const order_fit *fit)
+{
+    p->weights++;
+    p->evidence += fit->freedom / 2 * log(fit->own / fit->moved);
+    p->variance += evidence_variance(fit->freedom);
+    p->better += fit->own > fit->moved;
+    if (fit->own > fit->moved && !p->first)
+        p->first = weight;
+}
+
+static void tell_gain(organ_autopsy_job *job, const organ_weight *weight, organ_order order, double own, double moved)
+{
+    char value[96];
+    snprintf(value, sizeof value, "put back, the rms of its blocks would differ %.1f times less", sqrt(own / moved));
+    tell_order(job, weight, order, value);
+}
+
+static organ_status suspect_order(organ_scale_pool *pool, const organ_weight *weight, organ_order order, const order_fit *fit,
+                                  organ_error *error)
+{
+    organ_order_suspect *const more = realloc(pool->suspects, (pool->suspect_count + 1) * sizeof *more);
+    if (!more)
+        return organ_fail_errno(error, ENOMEM, "tensor '%s'", weight->name);
+    pool->suspects = more;
+    pool->suspects[pool->suspect_count++] = (organ_order_suspect){weight, order, fit->own, fit->moved};
+    return ORGAN_OK;
+}
+
+/* The order under which least is left. Where chance is not ruled out by this weight alone, it waits for the others. */
+static organ_status judge_order(organ_autopsy_job *job, organ_scale_pool *pool, const organ_weight *weight, const organ_blocks *b,
+                                double *room, organ_error *error)
+{
+    organ_order best = ORGAN_ORDER_COUNT;
+    order_fit least = {0};
+    for (organ_order order = 0; order < ORGAN_ORDER_COUNT; order++) {
+        const order_fit fit = fit_order(b, order, room);
+        if (fit.freedom == 0)
+            continue;
+        pool_order(&pool->orders[order], weight, &fit);
+        if (fit.own > fit.moved && (best == ORGAN_ORDER_COUNT || fit.own / fit.moved > least.own / least.moved)) {
+            best = order;
+            least = fit;
+        }
+    }
+    const double gain = best == ORGAN_ORDER_COUNT ? 0 : least.own / least.moved;
+    if (gain <= fmax(LEAST_GAIN, 1 + 9 / sqrt((double)(b->rows * b->cols))))
+        return ORGAN_OK;
+    const double chance = ln_chance(gain, least.freedom);
+    if (chance >= log(CHANCE))
+        return chance < log(SUSPECT) ? suspect_order(pool, weight, best, &least, error) : ORGAN_OK;
+    pool->orders[best].told++;
+    tell_gain(job, weight, best, least.own, least.moved);
+    return ORGAN_OK;
+}
+
+/* Keeps what is left of the blocks as they are, for comparison. */
+static organ_status note_rest(organ_scale_pool *pool, const organ_weight *weight, const organ_blocks *b, double *room, organ_error *error)
+{
+    if (b->rows < 3 || b->cols < 3 || b->height < EDGE_ROWS)
+        return ORGAN_OK;
+    for (size_t k = 0; k < b->rows * b->cols; k++)
+        room[k] = organ_block_spread(&b->sums[k]);
+    const double rest = residue(room, b->rows, b->cols, true);
+    double *const more = isfinite(rest) ? realloc(pool->rests, (pool->rest_count + 1) * sizeof *more) : pool->rests;
+    if (!more && isfinite(rest))
+        return organ_fail_errno(error, ENOMEM, "tensor '%s'", weight->name);
+    pool->rests = more;
+    if (isfinite(rest))
+        pool->rests[pool->rest_count++] = rest;
+    return ORGAN_OK;
+}
+
+static void judge_suspects(organ_autopsy_job *job, organ_scale_pool *pool)
+{
+    if (pool->rest_count < FEW_RESTS)
+        return;
+    const double usual = organ_autopsy_median(pool->rests, pool->rest_count);
+    for (size_t k = 0; k < pool->suspect_count; k++) {
+        const organ_order_suspect *const s = &pool->suspects[k];
+        if (s->own <= FAR_OFF * usual || s->moved >= CURED * usual)
+            continue;
+        pool->orders[s->order].told++;
+        tell_gain(job, s->weight, s->order, s->own, s->moved);
+    }
+}
+
+/* Grids too small to be judged one by one: the same order in all of them. */
+static void judge_pooled_order(organ_autopsy_job *job, const organ_scale_pool *pool)
+{
+    for (organ_order order = 0; order < ORGAN_ORDER_COUNT; order++) {
+        const organ_order_pool *const p = &pool->orders[order];
+        char value[96];
+        snprintf(value, sizeof value, "put back, the rms of blocks would differ less in %zu of %zu weights", p->better, p->weights);
+        if (p->weights >= FEW_WEIGHTS && p->told == 0 && 4 * p->better >= 3 * p->weights && p->evidence > POOLED * sqrt(p->variance))
+            tell_order(job, p->first, order, value);
+    }
+}
+
+/* ---- one row of blocks ---- */
+
+/* The row of blocks that is furthest from the median of all, by how much (ln), and by how much (median of the size) rows differ. */
+static size_t odd_row(const organ_blocks *b, double *room, double *off, double *usual)
+{
+    size_t odd = 0;
+    memcpy(room, b->lines, b->rows * sizeof *room);
+    const double middle = organ_autopsy_median(room, b->rows);
+    *off = 0;
+    for (size_t r = 0; r < b->rows; r++) {
+        room[r] = fabs(b->lines[r] - middle);
+        if (room[r] > fabs(*off)) {
+            odd = r;
+            *off = b->lines[r] - middle;
+        }
+    }
+    *usual = organ_autopsy_median(room, b->rows);
+    return odd;
+}
+
+/* Keeps what judge_rows needs once all weights of the role were read. */
+static organ_status note_rows(organ_scale_pool *pool, const organ_vitals *v, const organ_blocks *b, double *room, organ_error *error)
+{
+    const organ_role role = v->weight->anatomy.role;
+    double off, usual;
+    if (b->height < EDGE_ROWS || b->rows < 3)
+        return ORGAN_OK;
+    const size_t row = odd_row(b, room, &off, &usual);
+    if (!isfinite(off) || !isfinite(usual))
+        return ORGAN_OK;
+    pool->row_usual[role] += usual;
+    pool->row_weights[role]++;
+    if (fabs(off) <= log(ROW_FACTOR))
+        return ORGAN_OK;
+    organ_odd_row *const odd = realloc(pool->odd, (pool->odd_count + 1) * sizeof *odd);
+    if (!odd)
+        return organ_fail_errno(error, ENOMEM, "tensor '%s'", v->weight->name);
+    pool->odd = odd;
+    pool->odd[pool->odd_count++] = (organ_odd_row){v->weight, row, b->height, off, usual};
+    return ORGAN_OK;
+}
+
+static void judge_rows(organ_autopsy_job *job, const organ_scale_pool *pool)
+{
+    static const organ_verdict verdict = {
+        "scale_row", "one row of blocks has wrong scales", "rows of blocks with values of about the same size",
+        "The scales of this row of blocks are too large or too small by one factor, for all rows of values "
+        "in it differ from the others alike: a row of scales was overwritten or converted apart.",
+        true};
+    for (size_t k = 0; k < pool->odd_count; k++) {
+        const organ_odd_row *const o = &pool->odd[k];
+        const organ_role role = o->weight->anatomy.role;
+        const double usual = fmax(fmax(o->usual, pool->row_usual[role] / (double)pool->row_weights[role]) * 1.4826, ROW_SPREAD);
+        if (fabs(o->off) > ROW_BEYOND * usual)
+            organ_autopsy_tell(job, true, o->weight, &verdict, "row %zu of blocks (rows %llu to %llu) has %.3g times the rms of the others",
+                               o->row, (unsigned long long)(o->row * o->height), (unsigned long long)((o->row + 1) * o->height - 1),
+                               exp(o->off));
+    }
+}
+
+/* ---- all of them ---- */
+
+organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_vitals *v, organ_error *error)
+{
+    organ_blocks blocks = {0};
+    double *room = NULL;
+    if (v->unread || v->moments.nan + v->moments.inf > 0 || v->moments.zero == v->moments.n || !v->weight->scale ||
+        v->weight->scale->elements < 2)
+        return ORGAN_OK;
+    if (!job->pool && !(job->pool = calloc(1, sizeof *job->pool)))
+        return organ_fail_memory(error, job->options->model);
+    if (organ_blocks_read(job, v, false, &blocks, error) == ORGAN_OK && blocks.scales) {
+        if (!(room = calloc(2 * blocks.rows * blocks.cols, sizeof *room)))
+            organ_fail_errno(error, ENOMEM, "tensor '%s'", v->weight->name);
+        else if (note_rows(job->pool, v, &blocks, room, error) == ORGAN_OK &&
+                 note_rest(job->pool, v->weight, &blocks, room, error) == ORGAN_OK &&
+                 judge_order(job, job->pool, v->weight, &blocks, room, error) == ORGAN_OK)
+            organ_autopsy_judge_digits(job, v, &blocks);
+    }
+    free(room);
+    organ_blocks_free(&blocks);
+    return error->status;
+}
+
+organ_status organ_autopsy_judge_scales(organ_autopsy_job *job, organ_error *error)
+{
+    if (job->pool) {
+        judge_rows(job, job->pool);
+        judge_suspects(job, job->pool);
+        judge_pooled_order(job, job->pool);
+    }
+    return organ_autopsy_judge_factors(job, error);
+}
+
+void organ_autopsy_scales_free(organ_autopsy_job *job)
+{
+    if (!job->pool)
+        return;
+    free(job->pool->odd);
+    free(job->pool->suspects);
+    free(job->pool->rests);
+    free(job->pool);
+    job->pool = NULL;
+}
