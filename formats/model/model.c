@@ -461,6 +461,7 @@ organ_status organ_model_is_here(const organ_model *model, const char *doing, or
 {
     if (model->file_count == 0 || !model->files[0].remote)
         return ORGAN_OK;
-    return organ_fail(error, ORGAN_USAGE, "%s: a model behind a URL can be inspected and measured, but not %s: download it first",
+    return organ_fail(error, ORGAN_USAGE,
+                      "%s: a model behind a URL can be read, as by inspect, measure, autopsy and perplexity, but not %s: download it first",
                       model->path, doing);
 }

@@ -10,6 +10,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -118,8 +119,33 @@ static organ_status list_directory(organ_model_place *place, contents *found, or
     return error->status;
 }
 
+/* The first names in the folder "snapshots" of an entry of the Hugging Face cache, with commas between. "" if there is no such folder. */
+static void name_snapshots(const organ_model_place *place, char *names, size_t size)
+{
+    enum { MOST = 4 };
+    char path[4096];
+    size_t count = 0, used = 0;
+    *names = '\0';
+    if ((size_t)snprintf(path, sizeof path, "%s/snapshots", place->directory) >= sizeof path)
+        return;
+    DIR *const folder = organ_open_folder(path);
+    for (const struct dirent *entry; folder && (entry = readdir(folder));)
+        if (entry->d_name[0] != '.' && count++ < MOST && used < size)
+            used += (size_t)snprintf(names + used, size - used, "%ssnapshots/%.200s", count > 1 ? ", " : "", entry->d_name);
+    if (count > MOST && used < size)
+        snprintf(names + used, size - used, " and %zu more", count - MOST);
+    if (folder)
+        closedir(folder);
+}
+
 static organ_status fail_empty(const organ_model_place *place, const contents *found, organ_error *error)
 {
+    char snapshots[1024];
+    name_snapshots(place, snapshots, sizeof snapshots);
+    if (*snapshots)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: no model here; it is an entry of the Hugging Face cache, whose models are %s: name one of these",
+                          place->directory, snapshots);
     if (found->other_index)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: holds no " ORGAN_INDEX_NAME " nor " ORGAN_SINGLE_NAME ", but %s: name that file",
                           place->directory, found->other_index);

@@ -355,7 +355,8 @@ organ_status organ_tokenizer_from_json(const organ_model *model, organ_tokenizer
     char *bytes = NULL;
     organ_model_load(model, r.text.label, FILE_LIMIT, &bytes, &r.text.length, error);
     if (!error->status && !bytes)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: there is no tokenizer.json", model->path);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: there is no tokenizer.json: copy it from the original model into this directory",
+                          model->path);
     r.text.bytes = bytes;
     if (!error->status)
         r.top = read_members(&r, (organ_json_span){0, r.text.length}, NULL, top_names, TOP_SMALL, TOP_COUNT, top);

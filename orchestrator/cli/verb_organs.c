@@ -30,7 +30,8 @@ const organ_verb organ_extract_verb = {
              "DIR is itself a model: inspect, measure, purify and graft work on it. A run that is interrupted leaves no half DIR; --resume "
              "goes on with it.",
     OPERANDS(OPERAND("MODEL", MODEL, extract.model,
-                     "the model to take apart: a .gguf file (of a split one any part), a directory, a .safetensors file")),
+                     "the model to take apart: a .gguf file (of a split one any part), a directory, a .safetensors file; behind a URL one "
+                     "file")),
     GROUPS(GROUP("Options", extract_options), RANKS_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ extract model.gguf -o organs", "Takes a model apart: organs/organs/blk_0_ffn_gate.bin and so on."},
              {"organ extract model-00001-of-00013.gguf -o organs", "The same with a model in 13 files."},
@@ -63,7 +64,8 @@ const organ_verb organ_assemble_verb = {
              "model in several files becomes one where OUT ends in .gguf or .safetensors. A .bin file that was changed, its length kept, "
              "is taken as it is and named in the report. Everything that the manifest and the headers claim is checked before. "
              "A run that is interrupted leaves no half model; --resume goes on with it.",
-    OPERANDS(OPERAND("DIR", MODEL, assemble.directory, "an organ directory; or a model in several files, to make one of them")),
+    OPERANDS(OPERAND("DIR", MODEL, assemble.directory,
+                     "an organ directory; or a model in several files, to make one of them; behind a URL one file")),
     GROUPS(GROUP("Options", assemble_options), RANKS_GROUP, REACH_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ assemble organs -o model.gguf", "One file; where nothing was changed it is the donor, byte for byte."},
              {"organ assemble organs -o model", "A directory with the donor's files, its tokenizer and configuration."},

@@ -2,6 +2,9 @@
  * dequantize and quantize: what weights are stored in. */
 #include "orchestrator/cli/verb_parts.h"
 
+#include <string.h>
+#include <strings.h>
+
 /* Tables are laid out by hand. */
 /* clang-format off */
 
@@ -44,11 +47,43 @@ const organ_verb organ_dequantize_verb = {
 
 /* ---- quantize ---- */
 
+/* Names that llama.cpp has for its files: kinds of mixes, and types that this program reads and does not write. */
+static const char *explain_scheme(const char *typed)
+{
+    static const struct {
+        const char *prefix, *text;
+        bool whole; /* nothing may follow the prefix */
+    } names[] = {
+        {"q4_k", "did you mean 'q4_k'? It makes Q4_K with an output head of Q6_K; llama.cpp's _S and _M mix types of more tensors", false},
+        {"q5_k", "did you mean 'q5_k'? It makes Q5_K with an output head of Q6_K; llama.cpp's _S and _M mix types of more tensors", false},
+        {"q6_k", "did you mean 'q6_k'?", false},
+        {"q8_0", "did you mean 'q8_0'?", false},
+        {"q4_0", "did you mean 'q4_0'?", false},
+        {"q4_1", "did you mean 'q4_1'?", false},
+        {"q5_0", "did you mean 'q5_0'?", false},
+        {"q5_1", "did you mean 'q5_1'?", false},
+        {"iq4", "organ writes no IQ types; q4_k has about as many bits", false},
+        {"iq", "organ writes no IQ types; the smallest GGUF scheme is q4_0", false},
+        {"q2_k", "organ writes no GGUF types of 2 bits; the smallest GGUF scheme is q4_0", false},
+        {"q3_k", "organ writes no GGUF types of 3 bits; the smallest GGUF scheme is q4_0", false},
+        {"tq", "organ writes no ternary types; the smallest GGUF scheme is q4_0", false},
+        {"f16", "organ quantize makes codes; organ dequantize makes a model of BF16, F16 or F32", false},
+        {"bf16", "organ quantize makes codes; organ dequantize makes a model of BF16, F16 or F32", false},
+        {"fp8", "the FP8 schemes are fp8-block128, fp8-channel and fp8-tensor", true},
+        {"int8", "the INT8 schemes are int8-channel, int8-group128, int8-group64 and int8-group32", true},
+        {"int4", "the INT4 schemes are int4-group128, int4-group64 and int4-group32", true},
+    };
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
+        if ((names[k].whole ? strcasecmp(typed, names[k].prefix) : strncasecmp(typed, names[k].prefix, strlen(names[k].prefix))) == 0)
+            return names[k].text;
+    return NULL;
+}
+
 static const organ_option quantize_options[] = {
     OUTPUT("OUT", quantize.output, "the directory to make; of a GGUF model: X.gguf; it appears when it is whole", .required = true),
     TEXT("scheme", "SCHEME", quantize.scheme,
          "what the projections become",
-         .letter = 's', .required = true,
+         .letter = 's', .required = true, .explain = explain_scheme,
          .choices = "fp8-block128|fp8-tensor|fp8-channel|int8-channel|int8-group128|int8-group64|int8-group32|int4-group128|int4-group64|"
                     "int4-group32|int3-group128|int3-group64|int3-group32|int2-group128|int2-group64|int2-group32|mixed|"
                     "q4_0|q4_1|q5_0|q5_1|q8_0|q4_k|q5_k|q6_k"),

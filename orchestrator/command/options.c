@@ -173,7 +173,10 @@ static organ_status refuse_choice(const organ_verb *verb, const organ_option *op
     for (; count < MOST_CHOICES && organ_option_choice(option, count, choices[count]); count++)
         names[count] = choices[count];
     snprintf(typed, sizeof typed, "%.*s", (int)(length < sizeof typed ? length : sizeof typed - 1), text);
-    if (length > 3) /* "f64" is near to "f16" and means another */
+    const char *const why = option->explain ? option->explain(typed) : NULL;
+    if (why)
+        snprintf(hint, sizeof hint, "; %s", why);
+    else if (length > 3) /* "f64" is near to "f16" and means another */
         organ_nearest_hint(typed, names, count, "", hint);
     organ_option_allows(option, allowed, sizeof allowed);
     return organ_fail(error, ORGAN_USAGE, "%s: --%s %s '%.*s', but must be %s%s", verb->name, option->name, option->several ? "has" : "is",

@@ -39,14 +39,15 @@ typedef struct organ_option {
     organ_range range;          /* of counts, reals and bytes */
     bool after_from, before_to; /* the bound of the range itself is not allowed */
     bool required;
-    const char *fallback; /* the value if it is not given, as one would write it; NULL: the member is left alone */
-    const char *help;     /* begins in lower case, no full stop */
-    size_t offset;        /* of the member */
-    organ_names names;    /* of texts and words */
-    const char *choices;  /* of texts: all that are allowed, "fft|haar"; NULL: any. Held to by organ_options_parse */
-    bool several;         /* of choices: more than one may be given, separated by commas */
-    unsigned takes;       /* of words: how many follow each time the option is given; 0: one */
-    bool percent;         /* of reals: the value may end in '%', and must if it is above 0 and below 1: 0.5 is nearly always a fraction */
+    const char *fallback;                      /* the value if it is not given, as one would write it; NULL: the member is left alone */
+    const char *help;                          /* begins in lower case, no full stop */
+    size_t offset;                             /* of the member */
+    organ_names names;                         /* of texts and words */
+    const char *choices;                       /* of texts: all that are allowed, "fft|haar"; NULL: any. Held to by organ_options_parse */
+    const char *(*explain)(const char *typed); /* of choices: what to use instead of a name that is none of them, or NULL; may be NULL */
+    bool several;                              /* of choices: more than one may be given, separated by commas */
+    unsigned takes;                            /* of words: how many follow each time the option is given; 0: one */
+    bool percent; /* of reals: the value may end in '%', and must if it is above 0 and below 1: 0.5 is nearly always a fraction */
 } organ_option;
 
 /* Options that help shows under one title. */
@@ -140,7 +141,7 @@ void organ_option_range(const organ_option *option, char *out, size_t size);
 const char *organ_nearest(const char *typed, const char *const *names, size_t count);
 
 /* The same for the end of a message: "; did you mean '--beta'?", `before` being "--"; "" if none is near. */
-#define ORGAN_HINT_ROOM 96
+#define ORGAN_HINT_ROOM 200
 const char *organ_nearest_hint(const char *typed, const char *const *names, size_t count, const char *before, char hint[ORGAN_HINT_ROOM]);
 
 #endif

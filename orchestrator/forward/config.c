@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,6 +36,19 @@ const forward_family *organ_forward_family_named(const char *architecture, bool 
             return &families[k];
     }
     return NULL;
+}
+
+organ_status organ_forward_family_refuse(const char *label, const char *architecture, bool gguf, organ_error *error)
+{
+    char known[512] = "";
+    size_t used = 0;
+    for (size_t k = 0; k < sizeof families / sizeof *families; k++) {
+        const char *const name = gguf ? families[k].gguf : families[k].architecture;
+        if (name && used < sizeof known)
+            used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", name);
+    }
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: architecture '%.100s' is not supported by the forward pass, which knows %s", label,
+                      *architecture ? architecture : "(none)", known);
 }
 
 bool organ_forward_config_pattern(organ_forward_config *config, unsigned pattern)

@@ -222,8 +222,7 @@ organ_status organ_forward_config_gguf(const organ_model *model, organ_forward_c
     const char *name = model->config.model_type;
     const forward_family *family = organ_forward_family_named(name, true);
     if (!family)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: architecture '%s' is not supported by the forward pass", model->path,
-                          *name ? name : "(none)");
+        return organ_forward_family_refuse(model->path, name, true, error);
     const source s = {model->path, name, model->gguf, error};
     return read_gguf_config(&s, model, family, config);
 }

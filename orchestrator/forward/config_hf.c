@@ -397,7 +397,7 @@ organ_status organ_forward_config_hf(const organ_model *model, organ_forward_con
     const forward_family *family = organ_forward_family_named(name, false);
     json_t *root = NULL;
     if (!family)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: architecture '%s' is not supported by the forward pass", label, *name ? name : "(none)");
+        organ_forward_family_refuse(label, name, false, error);
     organ_hf_config_tidy(bytes, length);
     const organ_json_text text = {label, bytes, length};
     if (family && organ_json_parse(&text, (organ_json_span){0, length}, NULL, &root, error) == ORGAN_OK) {

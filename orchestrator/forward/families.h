@@ -45,6 +45,9 @@ typedef struct forward_family {
 /* NULL if it is not known. */
 const forward_family *organ_forward_family_named(const char *architecture, bool gguf);
 
+/* Fails with ORGAN_BAD_INPUT; the message lists the architectures that are supported in this format. `label` names the file. */
+organ_status organ_forward_family_refuse(const char *label, const char *architecture, bool gguf, organ_error *error);
+
 /* What both readers end with: sizes that must fit each other. `label` names the file. */
 organ_status organ_forward_config_check(const char *label, organ_forward_config *config, organ_error *error);
 

@@ -128,6 +128,13 @@ ends 0 generate tiny-qwen2 --prompt "In the beginning" -n 12 --json --quiet --th
 matches generate/generate_json ../out
 
 # ---- refusals ----
+mkdir strange
+ln -s "$PWD"/tiny-qwen2/* strange
+rm strange/config.json
+sed 's/Qwen2ForCausalLM/KlingonForCausalLM/' tiny-qwen2/config.json >strange/config.json
+refused 3 "architecture 'KlingonForCausalLM' is not supported by the forward pass, which knows LlamaForCausalLM, MistralForCausalLM, MixtralForCausalLM, Qwen2ForCausalLM," \
+    perplexity strange --text $text
+rm -r strange
 refused 2 "--text" perplexity tiny-qwen2
 refused 2 "MODEL" perplexity
 refused 2 "PRUNED" evaluate tiny-qwen2 --text $text

@@ -165,7 +165,8 @@ refused 3 "is quantised already (compressed-tensors)" quantize int4-group32 -o n
 refused 2 "is GGUF" quantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o no -s fp8-tensor
 refused 2 "name a directory" quantize tiny-qwen2 -o no.safetensors -s fp8-tensor
 refused 2 "taken" quantize tiny-qwen2 -o taken -s fp8-tensor
-refused 3 "smaller groups may fit" quantize tiny-qwen2 -o no -s int4-group128
+refused 3 "groups of 64 fit" quantize tiny-qwen2 -o no -s int4-group128 --targets '*.q_proj.weight'
+refused 3 "groups of 32 fit" quantize tiny-qwen2 -o no -s int4-group128 --targets '*.down_proj.weight'
 refused 4 "nothing" quantize nothing -o no -s fp8-tensor
 
 finish

@@ -12,6 +12,11 @@ for scheme in q4_0 q4_1 q5_0 q5_1 q8_0 q4_k q5_k q6_k; do
     ends 0 quantize $plain -o $scheme.gguf --scheme $scheme
     matches quantize/gguf_$scheme ../out
     grep -v '^\[' ../err >../notes
+    # No row of the model is whole blocks of 256: a file asked for as Q4_K has no tensor in it.
+    case $scheme in
+    q4_k | q5_k | q6_k) says "no tensor becomes ${scheme^^}, which needs rows of whole blocks of 256" ;;
+    *) judge "$scheme warns of other types" test "$(grep -c 'no tensor becomes' ../err)" = 0 ;;
+    esac
     ends 0 inspect $scheme.gguf
     prints "No problems found"
     ends 0 dequantize $scheme.gguf -o back.gguf --quiet
@@ -64,7 +69,16 @@ judge "a resumed run differs from a whole one" cmp -s weighed.gguf resumed.gguf
 judge "something hidden was left behind" test -z "$(find . -name '.?*')"
 
 # ---- refused ----
-refused 2 "is not GGUF, but q4_k is a scheme of GGUF models" quantize tiny-qwen2 -o no.gguf -s q4_k
+refused 2 "is not GGUF, but q4_k is a scheme of GGUF models: convert the model first (llama.cpp's convert_hf_to_gguf.py" quantize tiny-qwen2 -o no.gguf -s q4_k
+for name in q4_K_M Q4_K_M Q4_K_S Q4_K; do
+    refused 2 "did you mean 'q4_k'? It makes Q4_K" quantize $plain -o no.gguf -s $name
+done
+refused 2 "did you mean 'q5_k'?" quantize $plain -o no.gguf -s Q5_K_S
+refused 2 "did you mean 'q8_0'?" quantize $plain -o no.gguf -s Q8_0
+refused 2 "organ writes no IQ types; q4_k has about as many bits" quantize $plain -o no.gguf -s IQ4_XS
+refused 2 "organ writes no GGUF types of 3 bits" quantize $plain -o no.gguf -s Q3_K_M
+refused 2 "the FP8 schemes are fp8-block128" quantize tiny-qwen2 -o no -s fp8
+refused 2 "did you mean 'fp8-block128'?" quantize tiny-qwen2 -o no -s fp8-blok128
 refused 2 "is GGUF, but int4-group32 is a scheme of safetensors models; those of GGUF: q4_0, q4_1," quantize $plain -o no -s int4-group32
 refused 2 "the output of a GGUF model is one file: name a .gguf" quantize $plain -o no -s q4_k
 refused 2 "--imatrix has no meaning with scheme fp8-tensor" quantize tiny-qwen2 -o no -s fp8-tensor --imatrix $new

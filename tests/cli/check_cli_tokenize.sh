@@ -58,7 +58,16 @@ refused 4 "nowhere" tokenize nowhere --text text
 refused 3 "is a directory" tokenize tiny-qwen2 --text tiny-qwen2
 mkdir bare
 cp tiny-qwen2/model-00001-of-00003.safetensors bare/model.safetensors
-refused 3 "there is no tokenizer.json" tokenize bare --text text
+refused 3 "there is no tokenizer.json: copy it from the original model into this directory" tokenize bare --text text
+truncate -s 1073741825 long.txt # has no blocks on the disk
+refused 3 "long.txt: has 1073741825 bytes, and texts of at most 1 GiB are read: give a part of it (head -c 1G long.txt)" \
+    tokenize tiny-qwen2 --text long.txt
+rm long.txt
+# The root of an entry of the Hugging Face cache names its snapshots.
+mkdir -p models--a--b/snapshots/0123abc models--a--b/blobs models--a--b/refs
+refused 3 "models--a--b: no model here; it is an entry of the Hugging Face cache, whose models are snapshots/0123abc: name one of these" \
+    tokenize models--a--b --text text
+rm -r models--a--b
 echo '{"model":{"type":"Unigram","vocab":[["a",0.0]]}}' >bare/tokenizer.json
 refused 3 "tokenizer.json: a model of type 'Unigram' is not supported, only BPE" tokenize bare --text text
 head -c 20000 tiny-qwen2/tokenizer.json >bare/tokenizer.json

@@ -33,7 +33,7 @@ static void teardown(void)
     scratch_remove();
 }
 
-/* @: the URL of the model; ^: a directory that can be made. */
+/* @: the URL of the file of the model; #: that of its index; ^: a directory that can be made. */
 static const struct {
     const char *verb, *words;
 } calls[] = {
@@ -70,11 +70,9 @@ static int run(const char *name, const char *words, const char *header)
     char text[1000] = "", *argv[MOST_WORDS], *rest = NULL;
     int argc = 0;
     for (const char *c = words; *c; c++)
-        snprintf(text + strlen(text), sizeof text - strlen(text), "%.*s",
-                 *c == '@'   ? 200
-                 : *c == '^' ? 200
-                             : 1,
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%.*s", strchr("@#^", *c) ? 200 : 1,
                  *c == '@'   ? http_url(server, "model-00001-of-00001.safetensors")
+                 : *c == '#' ? http_url(server, "model.safetensors.index.json")
                  : *c == '^' ? scratch_path("made")
                              : c);
     for (char *word = strtok_r(text, " ", &rest); word && argc < MOST_WORDS - 2; word = strtok_r(NULL, " ", &rest))
@@ -128,8 +126,23 @@ START_TEST(every_verb_has_the_patience)
 }
 END_TEST
 
+/* What help lists works on a file behind a URL; of a whole model behind one, which cannot be listed, no copy is made. */
+START_TEST(copies_of_whole_models_are_refused)
+{
+    static const struct {
+        const char *verb, *words;
+        int code;
+    } rows[] = {{"extract", "@ -o ^1", 0},  {"assemble", "@ -o ^2", 0}, {"extract", "# -o ^3", 2},
+                {"assemble", "# -o ^4", 2}, {"inspect", "#", 0},        {"measure", "#", 0}};
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+        const int code = run(rows[k].verb, rows[k].words, "--header=X-Token: t");
+        ck_assert_msg(code == rows[k].code, "%s %s: %d", rows[k].verb, rows[k].words, code);
+    }
+}
+END_TEST
+
 Suite *http_verbs_suite(void)
 {
-    const suite_case cases[] = {{"verbs", {every_verb_sends_the_headers, every_verb_has_the_patience}}};
+    const suite_case cases[] = {{"verbs", {every_verb_sends_the_headers, every_verb_has_the_patience, copies_of_whole_models_are_refused}}};
     return suite_of("http verbs", cases, sizeof cases / sizeof *cases, setup, teardown);
 }

@@ -7,6 +7,15 @@
 
 #include <stdlib.h>
 
+organ_status organ_text_check_size(const char *path, organ_error *error)
+{
+    struct stat info;
+    if (stat(path, &info) != 0 || !S_ISREG(info.st_mode) || (uint64_t)info.st_size <= ORGAN_TEXT_LIMIT)
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: has %lld bytes, and texts of at most 1 GiB are read: give a part of it (head -c 1G %s)",
+                      path, (long long)info.st_size, path);
+}
+
 organ_status organ_text_load(organ_text *text, const char *path, uint64_t memory, organ_error *error)
 {
     struct stat info;
@@ -16,6 +25,8 @@ organ_status organ_text_load(organ_text *text, const char *path, uint64_t memory
         return organ_memory_refuse(error, memory, organ_text_memory(text), "the %zu bytes of %s and their tokens", text->size,
                                    organ_path_name(path));
     }
+    if (organ_text_check_size(path, error) != ORGAN_OK)
+        return error->status;
     return organ_input_load(path, path, ORGAN_TEXT_LIMIT, &text->bytes, &text->size, error);
 }
 

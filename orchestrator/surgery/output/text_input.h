@@ -8,6 +8,9 @@
 
 #define ORGAN_TEXT_LIMIT ((size_t)1 << 30) /* bytes of the longest text that is read */
 
+/* ORGAN_BAD_INPUT, with what to do, for a regular file of more than that; other errors are left to the call that opens it. */
+organ_status organ_text_check_size(const char *path, organ_error *error);
+
 typedef struct organ_text {
     const char *path;
     uint64_t memory; /* that text and ids may take */

@@ -205,7 +205,12 @@ static organ_status open_floats(organ_gguf_job *job, organ_error *error)
     if (organ_model_open(o->model, &job->model, error) || organ_model_is_here(job->model, "quantised", error))
         return error->status;
     if (!job->model->gguf)
-        return organ_fail(error, ORGAN_USAGE, "%s: is not GGUF, but %s is a scheme of GGUF models", job->model->path, o->scheme);
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "%s: is not GGUF, but %s is a scheme of GGUF models: convert the model first (llama.cpp's convert_hf_to_gguf.py "
+            "%s --outtype bf16 --outfile X.gguf) and quantise X.gguf; of safetensors models int4-group32 has about 4.5 bits a "
+            "weight, int8-channel 8",
+            job->model->path, o->scheme, job->model->path);
     if (organ_targets_select(job->model, o->targets, &job->targets, error) || plan_pieces(job, error) || open_imatrix(job, error) ||
         (o->calibration && organ_gguf_open_text(job, error)))
         return error->status;
@@ -214,13 +219,17 @@ static organ_status open_floats(organ_gguf_job *job, organ_error *error)
 
 static void tell_before(const organ_gguf_job *job)
 {
-    size_t others = 0;
+    size_t others = 0, as_asked = 0;
     const organ_gguf_part *first = NULL;
     for (size_t k = 0; k < job->part_count; k++) {
         others += job->parts[k].falls_back;
+        as_asked += job->parts[k].dtype == job->scheme->dtype;
         first = job->parts[k].falls_back && !first ? &job->parts[k] : first;
     }
     organ_progress_warn(job->progress, job->model);
+    if (as_asked == 0 && job->part_count > 0)
+        organ_progress_note(job->progress, "no tensor becomes %s, which needs rows of whole blocks of 256: this is a file of other types",
+                            organ_dtype_describe(job->scheme->dtype)->name);
     if (first)
         organ_progress_note(job->progress, "%zu tensor%s rows that are no whole blocks of 256: %s becomes %s; the report lists all", others,
                             others == 1 ? " has" : "s have", first->weight.name, organ_dtype_describe(first->dtype)->name);

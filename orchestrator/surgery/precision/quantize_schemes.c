@@ -43,7 +43,10 @@ const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_t
     if (tensor->anatomy.role == ORGAN_ROLE_EMBED)
         return "embeddings are looked up, not multiplied: no server loads them in this scheme.";
     if (job->scheme->grid.scale_of == ORGAN_SCALE_GROUP && tensor->shape[1] % job->scheme->grid.size)
-        return "its columns are not a whole number of groups; smaller groups may fit.";
+        return job->scheme->grid.size > 64 && tensor->shape[1] % 64 == 0 ? "its columns are not a whole number of groups; groups of 64 fit."
+               : job->scheme->grid.size > 32 && tensor->shape[1] % 32 == 0
+                   ? "its columns are not a whole number of groups; groups of 32 fit."
+                   : "its columns are not a whole number of groups, nor of smaller ones; int8-channel and the FP8 schemes need no groups.";
     return NULL;
 }
 

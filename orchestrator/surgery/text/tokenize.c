@@ -126,7 +126,7 @@ static organ_status tokenize(void *context, json_t **report, organ_error *error)
         return error->status;
     if (strcmp(o->text, "-") == 0)
         read_stdin(t->stop, &t->text, &t->bytes, error);
-    else
+    else if (organ_text_check_size(o->text, error) == ORGAN_OK)
         organ_input_load(o->text, o->text, ORGAN_TEXT_LIMIT, &t->text, &t->bytes, error);
     if (error->status || check_stop(t->stop, error) ||
         organ_tokenizer_encode(t->tokenizer, t->text, t->bytes, o->special, &t->ids, &count, error) || check_stop(t->stop, error))
