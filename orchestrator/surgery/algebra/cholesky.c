@@ -5,6 +5,7 @@
 
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/product.h"
+#include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/floats.h"
 #include "orchestrator/surgery/algebra/multiply.h"
 
@@ -178,5 +179,60 @@ bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *
     void *const parts[] = {x.square, x.inverse, x.factor, x.panel, x.scratch, x.products};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
         free(parts[k]);
+    return done;
+}
+
+/* ---- the whole inverse ---- */
+
+typedef struct mirroring {
+    float *h;
+    size_t n;
+} mirroring;
+
+/* Rows of one BLOCK: below the diagonal they get what stands above it. */
+static void mirror_rows(void *context, size_t index, size_t worker)
+{
+    const mirroring *const m = context;
+    const size_t first = index * BLOCK, end = organ_lesser(first + BLOCK, m->n);
+    (void)worker;
+    for (size_t from = 0; from < end; from += BLOCK)
+        for (size_t i = first; i < end; i++)
+            for (size_t j = from; j < organ_lesser(from + BLOCK, i); j++)
+                m->h[i * m->n + j] = m->h[j * m->n + i];
+}
+
+/* U^T U above the diagonal, from the last BLOCK of rows to the first: none needs a row of U behind its own. */
+static void square_factor(const organ_engine *engine, float *h, size_t n, float *panel, void *scratch)
+{
+    for (size_t b = (n + BLOCK - 1) / BLOCK; b-- > 0;) {
+        const size_t first = b * BLOCK, rows = organ_lesser(BLOCK, n - first), right = n - first;
+        const organ_product own = {.m = rows,
+                                   .n = right,
+                                   .k = first + rows,
+                                   .a = organ_by_columns(h + first, n),
+                                   .b = organ_by_columns(h + first, n),
+                                   .c = panel,
+                                   .c_stride = right};
+        organ_products_run(engine, NULL, &own, 1, scratch);
+        for (size_t i = 0; i < rows; i++)
+            memcpy(h + (first + i) * n + first, panel + i * right, right * sizeof *h);
+    }
+}
+
+bool organ_inverse(const organ_engine *engine, float *h, size_t n, bool *definite)
+{
+    if (!organ_inverse_factor(engine, h, n, definite))
+        return false;
+    if (!*definite)
+        return true;
+    float *const panel = organ_floats(n, BLOCK);
+    void *const scratch = aligned_alloc(64, organ_products_scratch(engine));
+    const bool done = panel && scratch;
+    if (done) {
+        square_factor(engine, h, n, panel, scratch);
+        organ_share(engine, NULL, (n + BLOCK - 1) / BLOCK, mirror_rows, &(mirroring){h, n});
+    }
+    free(panel);
+    free(scratch);
     return done;
 }

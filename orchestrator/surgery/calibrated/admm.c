@@ -4,11 +4,9 @@
 #include "orchestrator/surgery/calibrated/admm.h"
 
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/stream/product.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/cholesky.h"
 #include "orchestrator/surgery/algebra/floats.h"
-#include "orchestrator/surgery/algebra/multiply.h"
 #include "orchestrator/surgery/calibrated/score_edge.h"
 
 #include <errno.h>
@@ -18,22 +16,19 @@
 
 #define ROWS_A_GO ((size_t)64)
 #define TOGETHER  ((size_t)1024) /* rows that go through a product together: a multiple of ROWS_A_GO */
-#define COLUMNS   ((size_t)128)  /* of a factor that one product takes, so that little of its empty half is multiplied */
 
 struct organ_admm {
     const organ_engine *engine;
     organ_admm_problem problem;
     size_t cols;
     float *root, *z;
-    float *own;          /* room for a factor that nothing else has; NULL: not needed yet */
-    const float *factor; /* U with (H + rho)^-1 = U^T U, blocks as H has them */
+    float *own;           /* room for a factor that nothing else has; NULL: not needed yet */
+    const float *inverse; /* of H + rho, blocks as H has them */
     float relaxed;
     float rho, used;    /* of the factor; 0: none yet. Of Z */
     size_t from, count; /* rows that are together, and for them: */
     float *a, *b;
     uint8_t *keep; /* of the iteration that runs */
-    organ_product *products;
-    void *scratch;
     /* The largest: */
     organ_score_edge edge;
     unsigned digit;
@@ -76,16 +71,14 @@ void organ_admm_factors_release(organ_admm_factors *factors)
 
 static bool take_memory(organ_admm *s)
 {
-    const size_t n = s->cols, block = s->problem.h.block, rows = s->problem.rows;
+    const size_t n = s->cols, rows = s->problem.rows;
     s->root = organ_floats(n, 1);
     s->z = organ_floats(rows, n);
     s->a = organ_floats(organ_lesser(rows, TOGETHER), n);
     s->b = organ_floats(organ_lesser(rows, TOGETHER), n);
-    s->products = calloc(n / COLUMNS + n / block + 2, sizeof *s->products);
-    s->scratch = aligned_alloc(64, organ_products_scratch(s->engine));
     s->counts = malloc(organ_workers_count(s->engine->workers) * ORGAN_EDGE_DIGIT * sizeof *s->counts);
     s->equals = malloc(strips_of(rows) * sizeof *s->equals);
-    return s->root && s->z && s->a && s->b && s->products && s->scratch && s->counts && s->equals;
+    return s->root && s->z && s->a && s->b && s->counts && s->equals;
 }
 
 uint64_t organ_admm_memory(uint64_t rows, uint64_t cols)
@@ -116,7 +109,7 @@ void organ_admm_destroy(organ_admm *s)
 {
     if (!s)
         return;
-    void *const parts[] = {s->root, s->z, s->own, s->a, s->b, s->products, s->scratch, s->counts, s->equals};
+    void *const parts[] = {s->root, s->z, s->own, s->a, s->b, s->counts, s->equals};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
         free(parts[k]);
     free(s);
@@ -144,7 +137,7 @@ static organ_status make_factor(const organ_admm *s, float rho, float *made, org
         memcpy(factor, s->problem.values + start * block, width * width * sizeof *factor);
         for (size_t j = 0; j < width; j++)
             factor[j * (width + 1)] += rho;
-        if (!organ_inverse_factor(s->engine, factor, width, &definite))
+        if (!organ_inverse(s->engine, factor, width, &definite))
             return organ_fail_memory(error, s->problem.name);
         if (!definite)
             return organ_fail(error, ORGAN_BAD_INPUT,
@@ -160,7 +153,7 @@ static organ_status factorise(organ_admm *s, float rho, organ_error *error)
     s->rho = rho;
     for (size_t k = 0; shared && k < shared->count; k++)
         if (shared->rho[k] == rho) {
-            s->factor = shared->values[k];
+            s->inverse = shared->values[k];
             return ORGAN_OK;
         }
     float *const made = room_for_factor(s);
@@ -168,33 +161,10 @@ static organ_status factorise(organ_admm *s, float rho, organ_error *error)
         return organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", s->problem.name, s->problem.rows, s->cols);
     if (make_factor(s, rho, made, error) != ORGAN_OK)
         return error->status;
-    s->factor = made;
+    s->inverse = made;
     if (shared && made != s->own)
         shared->rho[shared->count++] = rho;
     return ORGAN_OK;
-}
-
-/* to = from U^T, or from U: column blocks of the factor, each with what is not empty of it. */
-static void multiply(const organ_admm *s, bool transposed, const float *from, float *to)
-{
-    const size_t n = s->cols, block = s->problem.h.block;
-    size_t count = 0;
-    for (size_t start = 0; start < n; start += block) {
-        const size_t width = organ_lesser(block, n - start);
-        const float *const u = s->factor + start * block;
-        for (size_t j = 0; j < width; j += COLUMNS) {
-            const size_t some = organ_lesser(COLUMNS, width - j);
-            s->products[count++] =
-                (organ_product){.m = s->count,
-                                .n = some,
-                                .k = transposed ? width - j : j + some,
-                                .a = organ_by_rows(from + start + (transposed ? j : 0), n),
-                                .b = transposed ? organ_by_rows(u + j * (width + 1), width) : organ_by_columns(u + j, width),
-                                .c = to + start + j,
-                                .c_stride = n};
-        }
-    }
-    organ_products_run(s->engine, NULL, s->products, count, s->scratch);
 }
 
 /* T + rho D - U */
@@ -239,7 +209,7 @@ static void take_rows(void *context, size_t index, size_t worker)
     const size_t own = index * ROWS_A_GO * s->cols, at = s->from * s->cols + own,
                  n = organ_lesser(ROWS_A_GO, s->count - index * ROWS_A_GO) * s->cols;
     float *restrict const z = s->z + at, ratio = s->used / s->rho, relaxed = s->relaxed, rest = 1.0f - relaxed;
-    const float *restrict const v = s->a + own;
+    const float *restrict const v = s->b + own;
     const uint8_t *restrict const keep = s->keep + at;
     for (size_t k = 0; k < n; k++)
         z[k] = relaxed * v[k] + (keep[k] ? rest : ratio) * z[k];
@@ -338,6 +308,12 @@ static void settle_masks(organ_admm *s)
         keep_largest(s);
 }
 
+static void clear_killed(organ_admm *s, const uint8_t *keep)
+{
+    for (size_t k = 0; k < s->problem.rows * s->cols; k++)
+        s->z[k] = keep[k] ? s->z[k] : 0.0f;
+}
+
 void organ_admm_begin(organ_admm *s, const float *weights, bool given, uint8_t *keep)
 {
     const size_t n = s->problem.rows * s->cols;
@@ -348,8 +324,7 @@ void organ_admm_begin(organ_admm *s, const float *weights, bool given, uint8_t *
         organ_share(s->engine, NULL, strips_of(s->problem.rows), weigh_strip, s);
         settle_masks(s);
     }
-    for (size_t k = 0; k < n; k++)
-        s->z[k] = keep[k] ? s->z[k] : 0.0f;
+    clear_killed(s, keep);
 }
 
 organ_status organ_admm_step(organ_admm *s, double rho, double relaxed, uint8_t *keep, organ_error *error)
@@ -358,14 +333,15 @@ organ_status organ_admm_step(organ_admm *s, double rho, double relaxed, uint8_t 
     if (s->rho != (float)rho && factorise(s, (float)rho, error) != ORGAN_OK)
         return error->status;
     s->used = s->used > 0 ? s->used : s->rho;
+    const organ_block_matrix inverse = {s->cols, s->problem.h.block, s->inverse};
     begin_masks(s, keep);
     for (s->from = 0; s->from < s->problem.rows; s->from += TOGETHER) {
         if (organ_stop_asked(s->engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", s->problem.name);
         s->count = organ_lesser(TOGETHER, s->problem.rows - s->from);
         organ_share(s->engine, NULL, strips_of(s->count), aim_rows, s);
-        multiply(s, true, s->a, s->b);
-        multiply(s, false, s->b, s->a);
+        if (organ_block_multiply(s->engine, &inverse, s->a, s->count, s->b, error))
+            return error->status;
         organ_share(s->engine, NULL, strips_of(s->count), take_rows, s);
     }
     s->used = s->rho;
@@ -421,17 +397,26 @@ static organ_status solve_together(organ_admm *s, unsigned steps, organ_error *e
     return ORGAN_OK;
 }
 
+static void unscale(const organ_admm *s, float *weights)
+{
+    for (size_t k = 0; k < s->problem.rows * s->cols; k++)
+        weights[k] = s->z[k] / s->root[k % s->cols];
+}
+
+void organ_admm_give(organ_admm *s, const uint8_t *keep, float *weights)
+{
+    clear_killed(s, keep);
+    unscale(s, weights);
+}
+
 organ_status organ_admm_finish(organ_admm *s, const uint8_t *keep, unsigned steps, float *weights, organ_error *error)
 {
-    const size_t n = s->problem.rows * s->cols;
-    for (size_t k = 0; k < n; k++)
-        s->z[k] = keep[k] ? s->z[k] : 0.0f;
+    clear_killed(s, keep);
     s->keep = (uint8_t *)keep;
     for (s->from = 0; s->from < s->problem.rows && !error->status; s->from += TOGETHER) {
         s->count = organ_lesser(TOGETHER, s->problem.rows - s->from);
         solve_together(s, steps, error);
     }
-    for (size_t k = 0; k < n; k++)
-        weights[k] = s->z[k] / s->root[k % s->cols];
+    unscale(s, weights);
     return error->status;
 }

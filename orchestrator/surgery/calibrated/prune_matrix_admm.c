@@ -12,12 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PHASES      3
-#define ITERATIONS  8 /* of a phase, at an effort of 1 */
-#define RELAXED     1.3
-#define FINAL_STEPS 2
+#define PHASES     3
+#define ITERATIONS 5 /* of a phase, at an effort of 1 */
+#define RELAXED    1.6
 
-static const double phases[PHASES] = {0.2, 0.37, 0.7}; /* rho */
+static const double phases[PHASES] = {0.2, 0.4, 0.8}; /* rho */
 
 /* ALPS, as its authors' program has them */
 #define ALPS_DAMPING     0.01
@@ -154,7 +153,7 @@ organ_status organ_prune_by_flow_and_admm(organ_matrix_job *job, organ_error *er
         for (unsigned k = 0; k < PHASES * iterations && !error->status; k++)
             step(&s, phases[k / iterations], RELAXED, error);
         if (!error->status)
-            finish(&s, FINAL_STEPS, error);
+            organ_admm_give(s.admm, job->keep, job->weights);
     }
     close_solving(&s);
     return error->status;

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #define TOGETHER ((size_t)32)
+#define TABLES   ((size_t)4)
+#define MANY     ((size_t)1 << 14) /* scores that are worth TABLES tables; a multiple of TABLES */
 
 static uint32_t bits_of(float score)
 {
@@ -12,14 +14,51 @@ static uint32_t bits_of(float score)
     return bits & 0x7fffffff;
 }
 
-static const unsigned shifts[ORGAN_EDGE_DIGITS] = {22, 11, 0};
+/* The first digit takes as many bits as it can: few scores share it with the edge, and the others are passed over from then on. The second
+ * repeats a bit of it. */
+static const unsigned shifts[ORGAN_EDGE_DIGITS] = {20, 10, 0};
+
+/* Neighbours often have the same digit: with several tables in turn an addition does not wait for the one before. */
+static void count_first(const float *scores, size_t n, uint64_t counts[ORGAN_EDGE_DIGIT])
+{
+    uint32_t some[TABLES][ORGAN_EDGE_DIGIT] = {{0}};
+    for (size_t k = 0; k < n; k += TABLES)
+        for (size_t t = 0; t < TABLES; t++)
+            some[t][bits_of(scores[k + t]) >> shifts[0]]++;
+    for (size_t t = 0; t < TABLES; t++)
+        for (size_t b = 0; b < ORGAN_EDGE_DIGIT; b++)
+            counts[b] += some[t][b];
+}
+
+/* Which of TOGETHER scores agree with what is known, a byte each. */
+static void find_alike(uint32_t known, uint32_t wanted, const float *restrict scores, uint8_t *restrict alike)
+{
+    for (size_t k = 0; k < TOGETHER; k++)
+        alike[k] = (bits_of(scores[k]) & known) == wanted;
+}
+
+static void count_one(const organ_score_edge *e, unsigned digit, float score, uint64_t counts[ORGAN_EDGE_DIGIT])
+{
+    const uint32_t bits = bits_of(score);
+    counts[bits >> shifts[digit] & (ORGAN_EDGE_DIGIT - 1)] += (bits & e->known) == e->bits;
+}
 
 void organ_edge_count(const organ_score_edge *e, unsigned digit, const float *scores, size_t n, uint64_t counts[ORGAN_EDGE_DIGIT])
 {
-    for (size_t k = 0; k < n; k++) {
-        const uint32_t bits = bits_of(scores[k]);
-        counts[bits >> shifts[digit] & (ORGAN_EDGE_DIGIT - 1)] += (bits & e->known) == e->bits;
+    size_t k = 0;
+    for (; digit == 0 && n - k >= MANY; k += MANY)
+        count_first(scores + k, MANY, counts);
+    for (; digit > 0 && k + TOGETHER <= n; k += TOGETHER) {
+        uint8_t alike[TOGETHER];
+        uint64_t words[TOGETHER / sizeof(uint64_t)];
+        find_alike(e->known, e->bits, scores + k, alike);
+        memcpy(words, alike, sizeof words);
+        for (size_t w = 0; w < TOGETHER / sizeof *words; w++)
+            for (; words[w]; words[w] &= words[w] - 1)
+                count_one(e, digit, scores[k + w * sizeof *words + (size_t)__builtin_ctzll(words[w]) / 8], counts);
     }
+    for (; k < n; k++)
+        count_one(e, digit, scores[k], counts);
 }
 
 void organ_edge_settle(organ_score_edge *e, unsigned digit, const uint64_t counts[ORGAN_EDGE_DIGIT], uint64_t rank)
