@@ -80,7 +80,7 @@ const organ_verb organ_prune_verb = {
              "--memory must hold the hidden states of the calibration windows and one layer; --scratch DIR keeps the hidden states "
              "in a file without a name, which the system removes when the run ends. A text with fewer windows than --samples is used "
              "whole.\n"
-             "--allocate global divides one budget over all targets, with every method: each is pruned alone at five levels, the "
+             "--allocate global divides one budget over all targets, with every method: each is pruned alone at two levels, the "
              "divergence from the donor is measured on tokens of the calibration text that calibrate nothing, and the budget is spent "
              "where it costs least. --allocation keeps these measurements for the next budget.\n"
              "--then int4-group128 (or another scheme of quantize) stores what is left in few bits on the way: each matrix is pruned, "

@@ -13,12 +13,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define ORGAN_ALLOCATION_DEFINITION "allocate/1"
+#define ORGAN_ALLOCATION_DEFINITION "allocate/2"
 #define ORGAN_ALLOCATION_SCHEMA     "organ.allocation/1"
 #define ORGAN_ALLOCATION_LEVELS     8 /* at most */
-#define ORGAN_SPARSITY_LEVELS       5
+#define ORGAN_SPARSITY_LEVELS       2
 
-/* The sparsities at which curves of a pruning are measured: 0.40, 0.55, 0.70, 0.82, 0.92. */
+/* The sparsities at which curves of a pruning are measured: 0.50 and 0.80. */
 extern const double organ_sparsity_levels[ORGAN_SPARSITY_LEVELS];
 
 #define ORGAN_ALLOCATION_LEAST 0.20 /* no tensor gets a lower sparsity than this, */
@@ -29,6 +29,13 @@ extern const double organ_sparsity_levels[ORGAN_SPARSITY_LEVELS];
  * columns, without it for those of the widest groups that the tensor has. */
 #define ORGAN_WIDTH_LEVELS 8
 extern const double organ_width_levels[ORGAN_WIDTH_LEVELS];
+/* Those that are measured: 2 and 4 bits in the widest groups. */
+extern const bool organ_width_measured[ORGAN_WIDTH_LEVELS];
+
+/* Sets the costs of the other widths. A cost is a power of the largest code (3, 7, 15, 255 steps), the power being that between the two
+ * measured widths, at least 1: errors of codes are as large as a step, and a divergence goes by their square. In groups of 32 it is
+ * less by the square of the ratio of the largest of 32 normal weights to the largest of `group` (32, 64 or 128), both as expected. */
+void organ_width_derive(double cost[ORGAN_WIDTH_LEVELS], size_t group);
 
 /* ---- what is asked ---- */
 
@@ -69,14 +76,15 @@ typedef struct organ_allocation_tensor {
 typedef struct organ_allocation {
     const double *levels; /* what the costs of a curve are of: sparsities ascending, bits a weight */
     size_t level_count;
+    const bool *measured; /* which levels a walk measures; the costs of the others follow from these. NULL: all of them */
     size_t count;
     organ_allocation_tensor *tensors;
     double budget;             /* of all elements, 0 .. 1 */
     double cost, uniform_cost; /* sums of the curves as divided, and with the budget for every tensor */
 } organ_allocation;
 
-/* Nats a token by the curve: between levels its logarithm is linear in the sparsity, below the lowest it falls to a fiftieth at 0, beyond
- * the highest it stays. */
+/* Nats a token by the curve: between two levels, and beyond the last on either side, a power of the share that the least weights, so many
+ * of normal ones, have in the sum of all squares. The power is at least a half, so no curve falls. 0 at a sparsity of 0. */
 double organ_allocation_cost(const organ_allocation *allocation, const organ_allocation_tensor *tensor, double sparsity);
 
 /* Divides `budget` (0.20 .. 0.95) over the tensors, whose curves over sparsities are known: the sum of costs is least among sparsities of

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TOKENS      3072u
+#define TOKENS      1024u
 #define LAYERS      16u
 #define MOST_ROUNDS 1000u
 

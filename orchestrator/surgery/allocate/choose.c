@@ -4,9 +4,29 @@
  * pairs of tensors are exchanged, since what the last steps leave of the budget is not always theirs to use. */
 #include "orchestrator/surgery/allocate/allocate.h"
 
+#include <math.h>
+
 #define MOST_PASSES 20
+#define NARROWER    0.8173518555267973 /* square of E max of 32 over E max of 64 normal magnitudes */
+#define NARROWEST   0.6890210736860123 /* of 32 over 128 */
+#define LEAST_POWER 1.0
+#define LEAST_COST  1e-12
 
 const double organ_width_levels[ORGAN_WIDTH_LEVELS] = {2, 2.5, 3, 3.5, 4, 4.5, 8, 8.5};
+const bool organ_width_measured[ORGAN_WIDTH_LEVELS] = {[0] = true, [4] = true};
+
+void organ_width_derive(double cost[ORGAN_WIDTH_LEVELS], size_t group)
+{
+    const double two = log(fmax(cost[0], LEAST_COST)), four = log(fmax(cost[4], LEAST_COST)),
+                 power = fmax(LEAST_POWER, (two - four) / log(15.0 / 3)),
+                 narrow = group <= 32   ? 1
+                          : group <= 64 ? NARROWER
+                                        : NARROWEST;
+    for (size_t l = 0; l < ORGAN_WIDTH_LEVELS; l++) {
+        const double steps = exp2(floor(organ_width_levels[l])) - 1, from = steps < 15 ? two : four, begun = steps < 15 ? 3 : 15;
+        cost[l] = exp(from - power * log(steps / begun)) * (l % 2 ? narrow : 1);
+    }
+}
 
 static double cost_at(const organ_allocation *a, size_t tensor, size_t level)
 {

@@ -234,6 +234,8 @@ static void take_curve(organ_curves *c, const measured_curve *m, bool own, organ
     organ_allocation_tensor *const t = &c->allocation->tensors[m->tensor];
     char remark[64];
     memcpy(t->cost, m->cost, sizeof t->cost);
+    if (c->work->derive)
+        c->work->derive(c->work->context, m->tensor);
     t->known = true;
     snprintf(remark, sizeof remark, "KL %.3g to %.3g", t->cost[0], t->cost[c->allocation->level_count - 1]);
     if (own)
@@ -277,6 +279,16 @@ static organ_status settle(void *context, const organ_along_layer *layer, organ_
     return error->status;
 }
 
+static bool is_measured(const organ_curves *c, size_t level) { return !c->allocation->measured || c->allocation->measured[level]; }
+
+static size_t measured_levels(const organ_curves *c)
+{
+    size_t count = 0;
+    for (size_t l = 0; l < c->allocation->level_count; l++)
+        count += is_measured(c, l);
+    return count;
+}
+
 /* One matrix that is a tensor of the allocation by itself. */
 static organ_status vary_alone(organ_curves *c, const organ_along_matrix *m, const float *weights, organ_allocation_tensor *t,
                                organ_error *error)
@@ -286,6 +298,8 @@ static organ_status vary_alone(organ_curves *c, const organ_along_matrix *m, con
     if (!made)
         return organ_fail_memory(error, m->name);
     for (size_t l = 0; l < c->allocation->level_count && !error->status; l++) {
+        if (!is_measured(c, l))
+            continue;
         memcpy(made, weights, bytes);
         if (c->work->make(c->work->context, m, l, made, error) != ORGAN_OK)
             break;
@@ -333,7 +347,8 @@ static organ_status vary_pooled(organ_curves *c, const organ_along_matrix *m, si
     if (there < organ_pooled_matrices(c->pooled, tensor) || make_all(c, tensor, NULL, error) != ORGAN_OK)
         return error->status;
     for (size_t l = 0; l < c->allocation->level_count && !error->status; l++)
-        if (make_all(c, tensor, &l, error) == ORGAN_OK && organ_variants_add(c->variants, m->layer->loaded, &t->cost[l], error) == ORGAN_OK)
+        if (is_measured(c, l) && make_all(c, tensor, &l, error) == ORGAN_OK &&
+            organ_variants_add(c->variants, m->layer->loaded, &t->cost[l], error) == ORGAN_OK)
             organ_pooled_write(c->pooled, tensor, DONOR, m->layer->loaded, error);
     organ_pooled_let_go(c->pooled, tensor);
     return error->status;
@@ -419,7 +434,7 @@ organ_status organ_curves_run(organ_curves *c, organ_error *error)
         c->begun = organ_seconds_now();
         if (organ_ranks_first(c->engine->ranks))
             organ_progress_note(c->progress, "allocation: %zu tensors at %zu levels, each measured on %zu tokens", unknown,
-                                c->allocation->level_count, c->rest.windows.begin[c->rest.windows.count]);
+                                measured_levels(c), c->rest.windows.begin[c->rest.windows.count]);
         organ_progress_begin(c->progress, "measuring curves", 0, unknown);
         organ_along_run(c->along, error);
         organ_progress_end(c->progress);

@@ -9,26 +9,41 @@
 
 #define STEPS       150 /* of 0.005 from the least sparsity to the most */
 #define LEAST_COST  1e-12
-#define SHARE_AT_0  0.02 /* of the cost at the lowest level */
+#define LEAST_POWER 0.5 /* of the least weights' share that a cost goes by: all tensors can be given less */
+#define ROOT_STEPS  16  /* of Newton's method: enough for every sparsity up to ORGAN_ALLOCATION_MOST */
 #define LEAST_PRICE 1e-15
 #define MOST_PRICE  1e9
 #define BISECTIONS  120
 
-const double organ_sparsity_levels[ORGAN_SPARSITY_LEVELS] = {0.40, 0.55, 0.70, 0.82, 0.92};
+const double organ_sparsity_levels[ORGAN_SPARSITY_LEVELS] = {0.50, 0.80};
 
 static double at_least(double cost) { return cost > LEAST_COST ? cost : LEAST_COST; }
 
+/* ln of the share that the s N least of N normal weights have in the sum of all squares: s - 2 t p(t), where p is the density and t the
+ * quantile of (1 + s) / 2. The error function is concave, so Newton's method from a value below t stays below it. */
+static double weight_of_least(double s)
+{
+    const double pi = 3.14159265358979323846;
+    double t = s * sqrt(pi / 2);
+    for (size_t k = 0; k < ROOT_STEPS; k++)
+        t += (s - erf(t / sqrt(2))) * sqrt(pi / 2) * exp(t * t / 2);
+    return log(s - 2 * t * exp(-t * t / 2) / sqrt(2 * pi));
+}
+
 double organ_allocation_cost(const organ_allocation *a, const organ_allocation_tensor *tensor, double sparsity)
 {
-    double from = 0, below = log(at_least(tensor->cost[0]) * SHARE_AT_0);
-    for (size_t k = 0; k < a->level_count; k++) {
-        const double to = a->levels[k], above = log(at_least(tensor->cost[k]));
-        if (sparsity <= to)
-            return exp(below + (above - below) * (sparsity - from) / (to - from));
+    double cost = log(at_least(tensor->cost[0])), power = LEAST_POWER, from = weight_of_least(a->levels[0]);
+    if (sparsity <= 0)
+        return 0;
+    for (size_t k = 1; k < a->level_count; k++) {
+        const double to = weight_of_least(a->levels[k]);
+        power = fmax(LEAST_POWER, (log(at_least(tensor->cost[k])) - cost) / (to - from));
+        if (k + 1 == a->level_count || sparsity <= a->levels[k])
+            break;
+        cost += power * (to - from);
         from = to;
-        below = above;
     }
-    return exp(below);
+    return exp(cost + power * (weight_of_least(sparsity) - from));
 }
 
 static double step_at(size_t k) { return ORGAN_ALLOCATION_LEAST + (ORGAN_ALLOCATION_MOST - ORGAN_ALLOCATION_LEAST) * (double)k / STEPS; }

@@ -106,6 +106,12 @@ static organ_status make(void *context, const organ_along_matrix *m, size_t leve
     return error->status;
 }
 
+static void derive(void *context, size_t tensor)
+{
+    organ_quantize_widths *const w = context;
+    organ_width_derive(w->curves.tensors[tensor].cost, w->joined[w->in[tensor]].group);
+}
+
 /* As it is, too. */
 static organ_status make_given(void *context, const organ_along_matrix *m, double given, float *weights, organ_error *error)
 {
@@ -269,7 +275,8 @@ static organ_status open_walk(organ_quantize_widths *w, organ_error *error)
         .walk = walk_of(o), .tokens = organ_allocate_tokens(&o->allocate), .layers = organ_allocate_layers(&o->allocate)};
     w->curves.levels = organ_width_levels;
     w->curves.level_count = ORGAN_WIDTH_LEVELS;
-    w->work = (organ_curves_work){.context = w, .make = make, .memory = memory, .found = found};
+    w->curves.measured = organ_width_measured;
+    w->work = (organ_curves_work){.context = w, .make = make, .memory = memory, .derive = derive, .found = found};
     if (organ_curves_open(&options, w->job->model, &w->held, &w->curves, w->of, &w->work, w->job->engine, w->job->progress, &w->walk,
                           error))
         return error->status;

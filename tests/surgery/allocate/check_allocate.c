@@ -53,7 +53,7 @@ static json_t *read_golden(organ_allocation *a)
     json_t *const golden = json_load_file("fixtures/allocation/golden.json", 0, NULL);
     ck_assert_ptr_nonnull(golden);
     const json_t *const curves = json_object_get(golden, "curves"), *const sizes = json_object_get(golden, "sizes");
-    *a = (organ_allocation){.levels = organ_sparsity_levels, .level_count = 5, .count = json_array_size(curves)};
+    *a = (organ_allocation){.levels = organ_sparsity_levels, .level_count = ORGAN_SPARSITY_LEVELS, .count = json_array_size(curves)};
     a->tensors = calloc(a->count, sizeof *a->tensors);
     for (size_t t = 0; t < a->count; t++) {
         a->tensors[t].elements = (uint64_t)json_integer_value(json_array_get(sizes, t));
@@ -118,10 +118,10 @@ END_TEST
 START_TEST(tensors_that_are_alike_get_the_same)
 {
     organ_allocation_tensor tensors[3];
-    organ_allocation a = {.levels = organ_sparsity_levels, .level_count = 5, .count = 3, .tensors = tensors};
+    organ_allocation a = {.levels = organ_sparsity_levels, .level_count = ORGAN_SPARSITY_LEVELS, .count = 3, .tensors = tensors};
     static const double budgets[] = {0.20, 0.5, 0.95};
     for (size_t t = 0; t < 3; t++)
-        tensors[t] = (organ_allocation_tensor){.elements = 1000, .cost = {1e-4, 4e-4, 2e-3, 1e-2, 5e-2}, .known = true};
+        tensors[t] = (organ_allocation_tensor){.elements = 1000, .cost = {4e-4, 1e-2}, .known = true};
     for (size_t k = 0; k < 3; k++) {
         ck_assert(organ_allocation_divide(&a, budgets[k], 1));
         for (size_t t = 0; t < 3; t++)
@@ -141,9 +141,9 @@ START_TEST(layers_between_are_filled_in)
     for (size_t t = 0; t < a.count; t++) {
         const organ_allocation_tensor *const own = &a.tensors[t];
         const size_t role = t % 2, before = (size_t)own->layer / 4 * 8 + role, after = before + 8 < a.count ? before + 8 : before;
-        const double at = own->layer % 4 / 4.0, low = a.tensors[before].cost[2], high = a.tensors[after].cost[2];
+        const double at = own->layer % 4 / 4.0, low = a.tensors[before].cost[1], high = a.tensors[after].cost[1];
         ck_assert(own->known && own->between == (own->layer % 4 != 0));
-        ck_assert_double_eq_tol(log(own->cost[2]), log(low) + at * (log(high) - log(low)), 1e-9);
+        ck_assert_double_eq_tol(log(own->cost[1]), log(low) + at * (log(high) - log(low)), 1e-9);
     }
     a.tensors[1].role = "v_proj";
     a.tensors[1].known = false;
@@ -229,16 +229,16 @@ static const struct defect {
     {"\"0123\"", "\"4567\"", ORGAN_USAGE, "its text is \"4567\", here it is \"0123\""},
     {"\"text\"", "\"test\"", ORGAN_USAGE, "its text is missing"},
     {"\"tokens\": 64", "\"tokens\": 65", ORGAN_USAGE, "its tokens is 65, here it is 64"},
-    {"0.40000000000000002", "0.41", ORGAN_BAD_INPUT, "its levels are not the 5"},
-    {"\"levels\"", "\"level\"", ORGAN_BAD_INPUT, "its levels are not the 5"},
+    {"0.5", "0.51", ORGAN_BAD_INPUT, "its levels are not the 2"},
+    {"\"levels\"", "\"level\"", ORGAN_BAD_INPUT, "its levels are not the 2"},
     {"\"tensors\"", "\"tensor\"", ORGAN_USAGE, "has 0 tensors, not the 18"},
     {"layers.1.up", "layers.1.down", ORGAN_USAGE, "tensors[2].name is 'layers.1.down'"},
     {"\"elements\": 1000", "\"elements\": 999", ORGAN_BAD_INPUT, "tensors[0].elements is 999"},
     {"\"elements\": 1000", "\"elements\": \"1000\"", ORGAN_BAD_INPUT, "tensors[0].elements is 0"},
-    {"\"cost\": [", "\"cost\": [1, ", ORGAN_BAD_INPUT, "tensors[0].cost is not 5 numbers"},
-    {"\"cost\": [", "\"cost\": [-", ORGAN_BAD_INPUT, "tensors[0].cost is not 5 numbers"},
-    {"\"cost\": [", "\"cost\": [1e9, ", ORGAN_BAD_INPUT, "tensors[0].cost is not 5 numbers"},
-    {"\"cost\": [", "\"cast\": [", ORGAN_BAD_INPUT, "tensors[0].cost is not 5 numbers"},
+    {"\"cost\": [", "\"cost\": [1, ", ORGAN_BAD_INPUT, "tensors[0].cost is not 2 numbers"},
+    {"\"cost\": [", "\"cost\": [-", ORGAN_BAD_INPUT, "tensors[0].cost is not 2 numbers"},
+    {"\"cost\": [", "\"cost\": [1e9, ", ORGAN_BAD_INPUT, "tensors[0].cost is not 2 numbers"},
+    {"\"cost\": [", "\"cast\": [", ORGAN_BAD_INPUT, "tensors[0].cost is not 2 numbers"},
     {"\"name\": ", "\"name\": 3, \"nome\": ", ORGAN_USAGE, "tensors[0].name is ''"},
 };
 
@@ -270,7 +270,8 @@ END_TEST
 void rig_allocation(organ_allocation *a)
 {
     char name[40];
-    *a = (organ_allocation){.levels = organ_sparsity_levels, .level_count = 5, .count = 18, .tensors = calloc(18, sizeof *a->tensors)};
+    *a = (organ_allocation){
+        .levels = organ_sparsity_levels, .level_count = ORGAN_SPARSITY_LEVELS, .count = 18, .tensors = calloc(18, sizeof *a->tensors)};
     for (size_t t = 0; t < a->count; t++) {
         organ_allocation_tensor *const own = &a->tensors[t];
         snprintf(name, sizeof name, "layers.%zu.%s", t / 2, t % 2 ? "gate" : "up");
@@ -282,6 +283,38 @@ void rig_allocation(organ_allocation *a)
 }
 
 /* ---- widths ---- */
+
+/* Each measured level is a walk of every tensor through the layers behind it: more of them make an allocation that much slower. */
+START_TEST(two_levels_are_measured)
+{
+    size_t widths = 0;
+    for (size_t l = 0; l < ORGAN_WIDTH_LEVELS; l++)
+        widths += organ_width_measured[l];
+    ck_assert_uint_eq(widths, 2);
+    ck_assert_uint_eq(ORGAN_SPARSITY_LEVELS, 2);
+    ck_assert_uint_le(organ_allocate_tokens(&(organ_allocate_options){.tokens = 0}), 1024);
+}
+END_TEST
+
+/* Errors that go exactly by the square of a step give back all widths; narrow groups cost less, and no tensor's curve rises. */
+START_TEST(other_widths_follow_from_two)
+{
+    double cost[ORGAN_WIDTH_LEVELS] = {1.0 / (3 * 3), [4] = 1.0 / (15 * 15)}, flat[ORGAN_WIDTH_LEVELS] = {1e-3, [4] = 2e-3};
+    organ_width_derive(cost, 128);
+    ck_assert_double_eq_tol(cost[0], 1.0 / 9, 1e-15);
+    ck_assert_double_eq_tol(cost[2], 1.0 / 49, 1e-12);
+    ck_assert_double_eq_tol(cost[4], 1.0 / 225, 1e-15);
+    ck_assert_double_eq_tol(cost[6], 1.0 / 65025, 1e-12);
+    for (size_t l = 0; l < ORGAN_WIDTH_LEVELS; l += 2)
+        ck_assert_double_eq_tol(cost[l + 1] / cost[l], 0.689, 1e-3);
+    organ_width_derive(cost, 64);
+    ck_assert_double_eq_tol(cost[5] / cost[4], 0.817, 1e-3);
+    organ_width_derive(flat, 32);
+    for (size_t l = 0; l < ORGAN_WIDTH_LEVELS; l += 2)
+        ck_assert_double_eq(flat[l + 1], flat[l]);
+    ck_assert(flat[2] < flat[0] && flat[6] < flat[4]);
+}
+END_TEST
 
 enum { CHOSEN = 4, LEVELS = 3 };
 
@@ -346,6 +379,8 @@ static Suite *allocate_suite(void)
     tcase_add_test(division, tensors_that_are_alike_get_the_same);
     tcase_add_test(division, layers_between_are_filled_in);
     tcase_add_test(division, widths_are_chosen_within_the_budget);
+    tcase_add_test(division, two_levels_are_measured);
+    tcase_add_test(division, other_widths_follow_from_two);
     tcase_add_checked_fixture(file, scratch_make, scratch_remove);
     tcase_add_test(file, a_file_is_read_back_bit_for_bit);
     tcase_add_test(file, a_file_without_all_curves_gives_those_that_it_has);
