@@ -19,11 +19,11 @@ typedef struct organ_prune_part {
     const organ_tensor *tensor;
     size_t target; /* which of the targets */
     double gain;   /* a float's value; 0: to be searched for */
-    bool searched; /* the next round of the search goes through it */
-    bool done;     /* its bytes are in the output */
     uint64_t tiles;
     organ_prune_counts counts;
     char xxh3[17]; /* of its bytes in the output */
+    bool searched; /* the next round of the search goes through it */
+    bool done;     /* its bytes are in the output */
 } organ_prune_part;
 
 /* How far a shard is: wall time between its first and its last band in this run. */

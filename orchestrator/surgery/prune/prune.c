@@ -7,6 +7,7 @@
 #include "orchestrator/surgery/output/experiment.h"
 #include "orchestrator/surgery/output/operation.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -304,6 +305,7 @@ static organ_status check_copy(void *context, const char *to, const char *path, 
     fold_units(job);
     free(job->units); /* the copy is opened beside the donor: room for its header */
     job->units = NULL;
+    malloc_trim(0); /* what was freed in the middle of the heap goes back to the system */
     if (organ_prune_check_copy(job, path, error) || !organ_ranks_first(job->engine->ranks))
         return error->status;
     if (asprintf(&lines, "%s/organ/prune.jsonl", to) < 0)
