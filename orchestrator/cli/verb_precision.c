@@ -101,7 +101,7 @@ static const organ_option gptq_options[] = {
 
 static const organ_option width_options[] = {
     ALLOCATION_OF(quantize.allocate, "3.5bpw, 9GB"), ALLOCATION_ROUNDS(quantize.allocate), ALLOCATION_TOKENS(quantize.allocate),
-    FLAG("one-width", quantize.one_width, "the same for q, k and v, for gate and up, and for all of a layer's routed experts")};
+    FLAG("one-width", quantize.one_width, "the same for q, k and v, and for gate and up, of a layer")};
 
 RUN(quantize, organ_quantize_model, quantize)
 
@@ -115,6 +115,9 @@ const organ_verb organ_quantize_verb = {
              "DeepSeek-V3 and Qwen3-FP8 have it (weight_scale_inv), the others as compressed-tensors does (float-quantized "
              "and, of int8-channel, int-quantized, with activations quantised per token when the model runs; pack-quantized, "
              "symmetric, with activations as they are; codes of 3 bits lie dense).\n"
+             "If a group does not divide the rows of a tensor, the tensor gets groups of 64 or 32 columns; the run and the report name it. "
+             "All routed experts of a model get one scheme, since loaders hold them as one tensor: the widest group that divides all of "
+             "their rows. If none does, quantize writes nothing and names the width (exit code 3).\n"
              "A GGUF model of F32, F16 or BF16, in one file or several, takes the schemes q4_0, q4_1, q5_0, q5_1, q8_0, q4_k, q5_k, q6_k "
              "and becomes one file that llama.cpp reads. Scales are searched for so that the squares of what is lost are least, with "
              "--imatrix each weighed by the mean square of the input that it meets. The embeddings of tokens get the scheme too, and "
@@ -132,12 +135,12 @@ const organ_verb organ_quantize_verb = {
              "bits, in groups of 32 and of 128 (64 where its columns are no whole groups of that), the divergence of the whole model "
              "from MODEL is measured on a part of the text that calibrates nothing, and --budget (bits a weight of the targets with "
              "their scales, or bytes of all tensors) is spent where it spares most; a target may stay as it is. All routed experts of "
-             "a layer and projection get the same. Servers that hold q, k and v, gate and up, or all projections of the experts as one "
-             "matrix (vLLM) load a model only where these are alike: --one-width sees to it. --allocation keeps these measurements "
-             "for the next budget, or for --resume; a dry run makes them too.\n"
+             "the model get the same. Servers that hold q, k and v or gate and up as one matrix (vLLM) load a model only if these are "
+             "alike: --one-width sees to it. --allocation keeps these measurements for the next budget, or for --resume; a dry run makes "
+             "them too.\n"
              "OUT/organ/QUANTIZE_REPORT.md (and .html) and quantize.json tell how much each tensor and each kind of projection "
-             "has lost: the norm of the difference over the norm of the weights, and by a text the same of the outputs. A "
-             "target that the scheme cannot hold stays as it is, is named in quantization_config as one to be left alone, and "
+             "has lost: the norm of the difference over the norm of the weights, and by a text the same of the outputs. Any "
+             "other target that the scheme cannot hold stays as it is, is named in quantization_config as one to be left alone, and "
              "in the report with the reason. A run that is interrupted leaves no half model; --resume goes on with it.\n"
              ORGAN_EVALUATION_ABOUT("MODEL") " Activations are not quantised in that.",
     OPERANDS(OPERAND("MODEL", MODEL, quantize.model, "the model to quantise; it is only read, never changed")),
@@ -152,6 +155,7 @@ const organ_verb organ_quantize_verb = {
              {"organ quantize F16.gguf -o Q4_K.gguf -s q4_k --method gptq --calibration TEXT", "GGUF by a text, for llama.cpp."},
              {"organ quantize MODEL -o OUT --scheme fp8-channel --targets '*.mlp.*'", "Only the feed-forward, a scale for every row."}),
     .exits = "0 done; 2 wrong usage, OUT exists, the text is too short or --memory too little for it; 3 the model is malformed, quantised "
-             "already, changed meanwhile, or has weights that are NaN or infinite; 4 the disk is full or refuses; 130 interrupted (to be "
+             "already, changed meanwhile, or has weights that are NaN or infinite, or no group of the scheme divides the width of its "
+             "experts; 4 the disk is full or refuses; 130 interrupted (to be "
              "resumed)" ORGAN_EVALUATION_EXITS ".",
     .run = run_quantize};

@@ -96,6 +96,19 @@ judge "q, k and v have not the same" test "$(layer_schemes 0 | wc -l) $(layer_sc
 judge "all layers got one scheme" test "$(layer_schemes 0)" != "$(layer_schemes 3)"
 refused 2 "--one-width has no meaning without --allocate global" quantize tiny-qwen2 -o no -s int4-group32 "${short[@]}" --one-width
 refused 2 "has the curves of another run: its one_width" "${mixed[@]}" "${some[@]}" -o no --budget 4bpw --allocation mixed.curves --one-width
+# Routed experts are one choice: transformers reads one scheme for all of them.
+if ! sampled; then
+    ln -s "$(dirname "$model")/tiny-moe" tiny-moe
+    of_moe=(tiny-moe "${short[@]:2}" --targets '*.layers.0.*_proj.weight')
+    ends 0 quantize "${of_moe[@]}" --method gptq -o mixed-experts -s mixed --allocate global --allocate-tokens 64 --budget 3.8bpw --json
+    judge "experts have several schemes" test "$(jq -r '.tensors[] | select(.tensor | contains(".experts.")) | .scheme' ../out | sort -u | wc -l)" = 1
+    judge "all tensors have one scheme" test "$(jq -r '.tensors[].scheme' ../out | sort -u | wc -l)" -gt 1
+    judge "the division costs more than one width" below "$(number cost ../out)" "$(number uniform_cost ../out)"
+    ends 0 quantize "${of_moe[@]}" --method gptq -o regrouped -s int4-group64 --json
+    judge "experts and attention have other groups than 32 and 64" test "$(jq -r '.tensors[].scheme' ../out | sort | uniq -c | xargs)" = "48 int4-group32 4 int4-group64"
+    ends 0 prune "${of_moe[@]}" -o pruned --method sparsegpt --sparsity 50 --then int4-group64 --json
+    judge "pruned experts have other groups" test "$(jq -r '.tensors[].scheme' ../out | sort | uniq -c | xargs)" = "48 int4-group32 4 int4-group64"
+fi
 exchanging=("${mixed[@]}" --targets '*.[03].self_attn.*_proj.weight' --allocation exchanging.curves)
 ends 0 "${exchanging[@]}" -o mixed-rounds --budget 3bpw --rounds 3 --json
 judge "no exchange is tried" test "$(number tried ../out)" -gt 0

@@ -128,6 +128,7 @@ static const organ_field tensors[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD
                                       FIELD_COUNT("after", "bytes_after"),
                                       FIELD_IF("totals.sparsity", "sparsity", "sparsity", "percent", 0),
                                       FIELD_IF("allocation", "scheme", "scheme", NULL, 0),
+                                      FIELD_IF("totals.regrouped", "scheme", "scheme", NULL, 0),
                                       FIELD_WORDS("relative error", "{relative_error:%.4f}", 0),
                                       FIELD_IF("calibration", "outputs, GPTQ", "gptq_output_error", "%.4f", 0),
                                       FIELD_IF("calibration", "outputs", "output_error", "%.4f", 0)};
@@ -251,8 +252,12 @@ static const organ_block quantize_blocks[] = {
         "hold them whole."),
     PLAIN,
     SAY(ON_ALL, "clipped_blocks",
-        "{clipped_blocks} {clipped_blocks=1?tensor has|tensors have} rows or columns that are no whole blocks of 128. Servers that follow "
-        "DeepSeek-V3 clip such blocks; transformers without a GPU refuses them."),
+        "{clipped_blocks} {clipped_blocks=1?tensor has|tensors have} rows or columns that are not whole blocks of 128. Servers that follow "
+        "DeepSeek-V3 clip such blocks. transformers without a GPU may reject the "
+        "model, or give such tensors wrong values without an error."),
+    SAY(ON_ALL, "totals.regrouped",
+        "{totals.regrouped:count} {totals.regrouped=1?tensor has|tensors have} groups of 64 or 32 columns, since the group of "
+        "{parameters.scheme} does not divide {totals.regrouped=1?its|their} rows."),
     TABLE(ON_PAGE, NULL, "roles", FIELDS(roles), .total = "all quantised", .total_row = "totals", .caption = "Quantised tensors by role"),
     TABLE(ON_PAGE, "types", "types", FIELDS(block_types), .total = "all quantised", .total_row = "totals",
           .caption = "Quantised tensors by the type they got"),

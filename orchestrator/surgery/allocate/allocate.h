@@ -95,7 +95,8 @@ bool organ_allocation_divide(organ_allocation *allocation, double budget, double
 
 /* Chooses a width for each tensor, whose curves over widths are known: `sizes` has what a tensor takes at each level and, last, as it is,
  * which costs nothing. The sum of the costs is least for one price of a bit while the sum of sizes is within the budget, which the lowest
- * levels together must be; what that leaves goes to steps that fit, and exchanges between two tensors end it. chosen[t] is a level, or
+ * levels together must be; what that leaves goes to steps that fit, and exchanges between two tensors end it. If that costs more than the
+ * greatest level that all can have, the same starts from that level, so the cost is never above *uniform's. chosen[t] is a level, or
  * level_count: as it is. *uniform is the greatest that all of them can have. The sum of the sizes. */
 double organ_allocation_choose(organ_allocation *allocation, const double *sizes, double budget, size_t *chosen, size_t *uniform);
 

@@ -108,12 +108,13 @@ static void exchange_pairs(const organ_allocation *a, const double *sizes, doubl
     }
 }
 
-double organ_allocation_choose(organ_allocation *a, const double *sizes, double budget, size_t *chosen, size_t *uniform)
+/* Raises levels by the best steps that fit, then exchanges pairs. Returns what is left of the budget. */
+static double improve(const organ_allocation *a, const double *sizes, double budget, size_t *chosen)
 {
-    double spent = all_at(a, sizes, 0);
+    double spent = 0;
     size_t t, level;
     for (size_t k = 0; k < a->count; k++)
-        chosen[k] = 0;
+        spent += sizes[k * (a->level_count + 1) + chosen[k]];
     while (best_step(a, sizes, budget - spent, chosen, &t, &level)) {
         const double *const own = sizes + t * (a->level_count + 1);
         spent += own[level] - own[chosen[t]];
@@ -121,13 +122,37 @@ double organ_allocation_choose(organ_allocation *a, const double *sizes, double 
     }
     double left = budget - spent;
     exchange_pairs(a, sizes, &left, chosen);
+    return left;
+}
+
+static void give_all(const organ_allocation *a, size_t level, size_t *chosen)
+{
+    for (size_t k = 0; k < a->count; k++)
+        chosen[k] = level;
+}
+
+static double cost_of(const organ_allocation *a, const size_t *chosen)
+{
+    double cost = 0;
+    for (size_t k = 0; k < a->count; k++)
+        cost += cost_at(a, k, chosen[k]);
+    return cost;
+}
+
+double organ_allocation_choose(organ_allocation *a, const double *sizes, double budget, size_t *chosen, size_t *uniform)
+{
     *uniform = 0;
     for (size_t l = 1; l <= a->level_count; l++)
         *uniform = all_at(a, sizes, l) <= budget ? l : *uniform;
-    a->cost = a->uniform_cost = 0;
-    for (size_t k = 0; k < a->count; k++) {
-        a->cost += cost_at(a, k, chosen[k]);
+    a->uniform_cost = 0;
+    for (size_t k = 0; k < a->count; k++)
         a->uniform_cost += cost_at(a, k, *uniform);
+    give_all(a, 0, chosen);
+    double left = improve(a, sizes, budget, chosen);
+    if (cost_of(a, chosen) > a->uniform_cost) { /* small tensors took what a step of a large one needs: all experts are one choice */
+        give_all(a, *uniform, chosen);
+        left = improve(a, sizes, budget, chosen);
     }
+    a->cost = cost_of(a, chosen);
     return budget - left;
 }

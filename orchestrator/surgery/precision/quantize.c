@@ -122,6 +122,7 @@ static organ_status take_target(organ_quantize_job *job, const organ_weight *wei
     organ_quantize_part *const part = &job->parts[job->part_count++];
     *part = (organ_quantize_part){.weight = weight, .scheme = scheme, .rows = weight->shape[0], .cols = weight->shape[1]};
     const unsigned rank = shape_scales(scheme, part);
+    job->regrouped += scheme != job->scheme && !job->widths;
     if (scheme->grid.scale_of == ORGAN_SCALE_BLOCK && (part->rows % scheme->grid.size != 0 || part->cols % scheme->grid.size != 0))
         job->partial++;
     const char *const codes = scheme->packed ? name_beside(job, weight->name, "weight_packed") : weight->name;
@@ -151,7 +152,7 @@ static void keep_tensor(organ_quantize_job *job, const organ_tensor *tensor)
 /* What a tensor becomes; NULL: what it is. */
 static const organ_quantize_scheme *scheme_of(const organ_quantize_job *job, const organ_tensor *tensor)
 {
-    return job->scheme_of ? job->scheme_of[tensor - job->model->tensors] : job->scheme;
+    return job->scheme_of[tensor - job->model->tensors];
 }
 
 static organ_status plan_pieces(organ_quantize_job *job, organ_error *error)
@@ -194,7 +195,7 @@ static organ_status open_plain(organ_quantize_job *job, organ_error *error)
 {
     if (organ_model_open(job->options->model, &job->model, error) || organ_model_is_here(job->model, "quantised", error) ||
         organ_weights_find(job->model, &job->weights, error) || check_model(job, error) ||
-        organ_targets_select(job->model, job->options->targets, &job->targets, error))
+        organ_targets_select(job->model, job->options->targets, &job->targets, error) || organ_quantize_forms(job, error))
         return error->status;
     if (organ_quantize_is_mixed(job->scheme) && organ_quantize_widths_find(job, error) != ORGAN_OK)
         return error->status;
@@ -205,9 +206,7 @@ static organ_status open_plain(organ_quantize_job *job, organ_error *error)
 
 static void tell_before(const organ_quantize_job *job)
 {
-    if (job->partial)
-        organ_progress_note(job->progress, "%zu tensor%s rows or columns that are not whole blocks; not every loader takes that",
-                            job->partial, job->partial == 1 ? " has" : "s have");
+    organ_quantize_tell_loaders(job);
     if (job->left_count)
         organ_progress_note(job->progress, "%zu of the targets stay%s as %s: %s is the first; the report lists all and why",
                             job->left_count, job->left_count == 1 ? "s" : "", job->left_count == 1 ? "it is" : "they are",

@@ -123,7 +123,8 @@ static uint64_t matrix_memory(void *context, const organ_along_text *along, cons
 {
     const organ_quantize_job *const job = context;
     const organ_matrices m = organ_tensor_matrices(tensor);
-    const uint64_t codes = organ_gptq_memory(&job->scheme->grid, m.rows, m.cols), stored = storing_memory(job->scheme, m.rows, m.cols);
+    const organ_quantize_scheme *const scheme = job->scheme_of[tensor - job->model->tensors];
+    const uint64_t codes = organ_gptq_memory(&scheme->grid, m.rows, m.cols), stored = storing_memory(scheme, m.rows, m.cols);
     const uint64_t weights = m.rows * m.cols;
     (void)along;
     if (!job->pruning)

@@ -48,13 +48,23 @@ static json_t *arguments_json(int bits, const char *type, const char *strategy, 
                         SET_TEXT("type", type));
 }
 
-/* The modules that have codes of that scheme, in file order. */
+/* All routed experts that are quantised have one scheme, and loaders look for it by this pattern: transformers takes the scheme of the
+ * experts from the first group with a pattern that contains "experts". */
+static const char experts_pattern[] = "re:.*\\.experts\\.[0-9]+\\..*";
+
+/* The modules that have codes of that scheme, in file order; the routed experts as one pattern, unless other routed experts stay plain. */
 static json_t *modules_json(const organ_quantize_job *job, const organ_quantize_scheme *scheme)
 {
+    const bool pattern = organ_quantize_plain_experts(job) == 0;
     json_t *const rows = json_array();
-    for (size_t k = 0; k < job->part_count; k++)
-        if (job->parts[k].scheme == scheme)
-            json_array_append_new(rows, module_json(job->parts[k].weight->codes));
+    bool named = false;
+    for (size_t k = 0; k < job->part_count; k++) {
+        const organ_tensor *const tensor = job->parts[k].weight->codes;
+        const bool expert = pattern && organ_quantize_is_routed(tensor);
+        if (job->parts[k].scheme == scheme && !(expert && named))
+            json_array_append_new(rows, expert ? json_string(experts_pattern) : module_json(tensor));
+        named = named || (expert && job->parts[k].scheme == scheme);
+    }
     return rows;
 }
 
@@ -109,7 +119,7 @@ static json_t *one_group_json(const organ_quantize_scheme *s)
 static json_t *compressed_json(const organ_quantize_job *job)
 {
     const organ_quantize_scheme *const s = job->scheme;
-    return ORGAN_OBJECT(SET("config_groups", organ_quantize_is_mixed(s) ? schemes_json(job) : one_group_json(s)),
+    return ORGAN_OBJECT(SET("config_groups", organ_quantize_several(job) ? schemes_json(job) : one_group_json(s)),
                         SET_TEXT("format", s->packed      ? "pack-quantized"
                                            : s->grid.bits ? "int-quantized"
                                                           : "float-quantized"),

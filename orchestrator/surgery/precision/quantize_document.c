@@ -80,14 +80,14 @@ static json_t *part_json(const void *context, size_t k)
     const organ_quantize_job *const job = context;
     const organ_quantize_part *const part = &job->parts[k];
     const organ_tensor *const tensor = part->weight->codes;
-    json_t *const told =
-        ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_PLACE(&tensor->anatomy), SET_DTYPE("dtype", tensor->dtype),
-                     SET("shape", organ_shape_json(tensor)), SET_COUNT("bytes_before", tensor->bytes),
-                     SET_COUNT("bytes_after", bytes_after(job, part)), SET_IF(job->widths, "scheme", json_string(part->scheme->name)),
-                     SET("relative_error", error_json(job, part->error_squares, part->squares)),
-                     SET_IF(job->along, "calibration_tokens", json_integer((json_int_t)part->tokens)),
-                     SET_IF(job->along, "block_diagonal", json_boolean(part->block_diagonal)),
-                     SET_IF(part->fallback, "fallback_experts", json_incref(part->fallback)));
+    json_t *const told = ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_PLACE(&tensor->anatomy), SET_DTYPE("dtype", tensor->dtype),
+                                      SET("shape", organ_shape_json(tensor)), SET_COUNT("bytes_before", tensor->bytes),
+                                      SET_COUNT("bytes_after", bytes_after(job, part)),
+                                      SET_IF(organ_quantize_several(job), "scheme", json_string(part->scheme->name)),
+                                      SET("relative_error", error_json(job, part->error_squares, part->squares)),
+                                      SET_IF(job->along, "calibration_tokens", json_integer((json_int_t)part->tokens)),
+                                      SET_IF(job->along, "block_diagonal", json_boolean(part->block_diagonal)),
+                                      SET_IF(part->fallback, "fallback_experts", json_incref(part->fallback)));
     return organ_json_joined(organ_json_joined(told, pruned_json(job, part->masked, part->zeros, part->weight->elements)),
                              output_json(job, part->energy, part->gptq_loss, part->loss));
 }
@@ -203,6 +203,7 @@ json_t *organ_quantize_document(void *context, const organ_unit_output *made)
     for (size_t k = 0; k < job->part_count; k++)
         add_part(&all, job, &job->parts[k]);
     json_t *const totals = sums_json(job, &all);
+    ORGAN_ADD(totals, SET_IF(job->regrouped, "regrouped", json_integer((json_int_t)job->regrouped)));
     ORGAN_ADD(totals, SET_COUNT("total_size", organ_resharding_total(made->plan)));
     return ORGAN_OBJECT(
         SET("totals", totals), SET_COUNT("clipped_blocks", job->partial),

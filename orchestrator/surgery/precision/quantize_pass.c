@@ -43,7 +43,7 @@ static bench bench_of(const organ_quantize_job *job, const organ_weight_strip *s
                .kernels = job->engine->kernels,
                .cols = strip->cols,
                .groups = (size_t)part->groups,
-               .group = organ_grid_group(&job->scheme->grid, strip->cols),
+               .group = organ_grid_group(&part->scheme->grid, strip->cols),
                .codes = scratch,
                .pending_room = pending_room((size_t)part->groups)};
     unsigned char *at = b.codes + organ_to_line(b.cols);
@@ -53,8 +53,8 @@ static bench bench_of(const organ_quantize_job *job, const organ_weight_strip *s
     at += organ_to_line(b.groups * 4);
     b.pending = at;
     b.put = at + b.pending_room;
-    const uint64_t row = job->scheme->grid.scale_of == ORGAN_SCALE_BLOCK ? strip->first / job->scheme->grid.size : strip->first;
-    b.pending_at = row * part->groups * organ_quantize_scale_bytes(job->scheme);
+    const uint64_t row = part->scheme->grid.scale_of == ORGAN_SCALE_BLOCK ? strip->first / part->scheme->grid.size : strip->first;
+    b.pending_at = row * part->groups * organ_quantize_scale_bytes(part->scheme);
     return b;
 }
 
@@ -72,17 +72,17 @@ static organ_status put_pending(bench *b, organ_error *error)
 /* A scale as it is stored, and its value then: codes are made with that one. */
 static float settle_scale(const bench *b, float greatest, unsigned char *stored)
 {
-    const float scale = organ_grid_scale(&b->job->scheme->grid, b->kernels, greatest);
-    organ_quantize_store_scales(b->job->scheme, b->kernels, &scale, 1, stored);
+    const float scale = organ_grid_scale(&b->part->scheme->grid, b->kernels, greatest);
+    organ_quantize_store_scales(b->part->scheme, b->kernels, &scale, 1, stored);
     return scale;
 }
 
 /* The scales of a band of rows, from the greatest magnitude in each group of its columns. */
 static organ_status make_scales(bench *b, const float *values, size_t rows, organ_error *error)
 {
-    const size_t size = organ_quantize_scale_bytes(b->job->scheme);
+    const size_t size = organ_quantize_scale_bytes(b->part->scheme);
     unsigned char stored[4];
-    if (b->job->scheme->grid.scale_of == ORGAN_SCALE_TENSOR) {
+    if (b->part->scheme->grid.scale_of == ORGAN_SCALE_TENSOR) {
         b->scales[0] = settle_scale(b, b->part->greatest, stored);
         return ORGAN_OK;
     }
@@ -106,7 +106,7 @@ static organ_status make_scales(bench *b, const float *values, size_t rows, orga
 /* Codes of one row, and what its values lose by them. NaN where the row has a value that is not finite. */
 static void make_row(const bench *b, const float *values, loss *sums)
 {
-    organ_quantize_row(b->job->scheme, b->kernels, values, b->scales, b->cols, b->codes, b->back);
+    organ_quantize_row(b->part->scheme, b->kernels, values, b->scales, b->cols, b->codes, b->back);
     organ_quantize_lose(b->kernels, values, b->back, b->cols, sums);
 }
 
@@ -115,8 +115,9 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
 {
     const organ_quantize_job *const job = context;
     bench b = bench_of(job, strip, scratch);
-    const size_t row = organ_quantize_row_bytes(job->scheme, b.cols);
-    const size_t band = job->scheme->grid.scale_of == ORGAN_SCALE_BLOCK ? job->scheme->grid.size : 1;
+    const size_t row = organ_quantize_row_bytes(b.part->scheme, b.cols);
+    const organ_grid *const grid = &b.part->scheme->grid;
+    const size_t band = grid->scale_of == ORGAN_SCALE_BLOCK ? grid->size : 1;
     float *const values = strip->values;
     loss *const sums = result;
     for (size_t r = 0; r < strip->rows; r++) {

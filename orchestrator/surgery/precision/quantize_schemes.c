@@ -2,6 +2,7 @@
  * The schemes of safetensors models, and what none of them can hold. */
 #include "orchestrator/surgery/precision/quantize_job.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const organ_quantize_scheme schemes[] = {
@@ -32,7 +33,21 @@ static bool ends_in_weight(const char *name)
     return length > 7 && strcmp(name + length - 7, ".weight") == 0;
 }
 
-const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_tensor *tensor)
+const organ_quantize_scheme *organ_quantize_scheme_fitting(const organ_quantize_scheme *asked, uint64_t cols)
+{
+    const organ_grid *const grid = &asked->grid;
+    char name[32];
+    if (grid->scale_of != ORGAN_SCALE_GROUP || cols % grid->size == 0)
+        return asked;
+    for (size_t size = grid->size / 2; size >= ORGAN_LEAST_GROUP; size /= 2)
+        if (cols % size == 0) {
+            snprintf(name, sizeof name, "int%u-group%zu", grid->bits, size);
+            return organ_quantize_scheme_named(name);
+        }
+    return NULL;
+}
+
+const char *organ_quantize_kind_obstacle(const organ_tensor *tensor)
 {
     if (tensor->rank != 2)
         return "it is a stack of matrices, for which the scheme has no layout that is generally loaded.";
@@ -42,12 +57,15 @@ const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_t
         return "its type is none of BF16, F16 and F32.";
     if (tensor->anatomy.role == ORGAN_ROLE_EMBED)
         return "embeddings are looked up, not multiplied: no server loads them in this scheme.";
-    if (job->scheme->grid.scale_of == ORGAN_SCALE_GROUP && tensor->shape[1] % job->scheme->grid.size)
-        return job->scheme->grid.size > 64 && tensor->shape[1] % 64 == 0 ? "its columns are not a whole number of groups; groups of 64 fit."
-               : job->scheme->grid.size > 32 && tensor->shape[1] % 32 == 0
-                   ? "its columns are not a whole number of groups; groups of 32 fit."
-                   : "its columns are not a whole number of groups, nor of smaller ones; int8-channel and the FP8 schemes need no groups.";
     return NULL;
+}
+
+const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_tensor *tensor)
+{
+    const char *const kind = organ_quantize_kind_obstacle(tensor);
+    if (kind || organ_quantize_scheme_fitting(job->scheme, tensor->shape[1]))
+        return kind;
+    return "its columns are not a whole number of groups of 32, the smallest; int8-channel and the FP8 schemes need no groups.";
 }
 
 organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error)

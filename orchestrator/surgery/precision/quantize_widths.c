@@ -153,25 +153,32 @@ static organ_status list_tensors(organ_quantize_widths *w, organ_error *error)
     return ORGAN_OK;
 }
 
-/* Servers hold q, k and v as one matrix, gate and up as one, and all projections of the routed experts of a layer together. */
+static bool are_routed(const organ_anatomy *a, const organ_anatomy *b)
+{
+    return a->experts == ORGAN_EXPERTS_ROUTED && b->experts == ORGAN_EXPERTS_ROUTED;
+}
+
+/* Servers hold q, k and v as one matrix, and gate and up as one; transformers reads one scheme for all routed experts of a model. */
 static bool is_joined(const organ_anatomy *a, const organ_anatomy *b)
 {
     static const organ_role with[ORGAN_ROLE_COUNT] = {
         [ORGAN_ROLE_Q] = ORGAN_ROLE_Q,       [ORGAN_ROLE_K] = ORGAN_ROLE_Q,     [ORGAN_ROLE_V] = ORGAN_ROLE_Q,
         [ORGAN_ROLE_GATE] = ORGAN_ROLE_GATE, [ORGAN_ROLE_UP] = ORGAN_ROLE_GATE,
     };
+    if (are_routed(a, b))
+        return true;
     if (a->layer < 0 || a->layer != b->layer || a->experts != b->experts)
         return false;
-    return a->experts == ORGAN_EXPERTS_ROUTED || (with[a->role] && with[a->role] == with[b->role]);
+    return with[a->role] && with[a->role] == with[b->role];
 }
 
 static void join(organ_quantize_widths *w, size_t target)
 {
     const organ_tensor *const t = w->held.tensors[target];
     const size_t group = t->shape[1] % 128 == 0 ? 128 : t->shape[1] % 64 == 0 ? 64 : NARROW;
-    const bool one_width = w->job->options->one_width;
+    bool (*const with)(const organ_anatomy *, const organ_anatomy *) = w->job->options->one_width ? is_joined : are_routed;
     size_t c = 0;
-    while (c < w->choices.count && w->joined[c].curve != w->of[target] && !(one_width && is_joined(w->joined[c].first, &t->anatomy)))
+    while (c < w->choices.count && w->joined[c].curve != w->of[target] && !with(w->joined[c].first, &t->anatomy))
         c++;
     if (c == w->choices.count) {
         w->joined[c] = (organ_quantize_joined){.first = &t->anatomy, .curve = w->of[target], .group = group};
@@ -307,9 +314,13 @@ static double exchange_bits(const organ_quantize_widths *w, size_t down, size_t 
     return to == from || becomes == was ? INFINITY : change_of(w, down, from, to) + change_of(w, up, was, becomes);
 }
 
+/* Routed experts are one choice over several layers, and an exchange changes at most two layers: they keep what they have. */
 static bool propose(void *context, size_t one, size_t other, organ_exchange *made)
 {
+    const organ_quantize_widths *const w = context;
     organ_exchange turned;
+    if (w->joined[one].first->experts == ORGAN_EXPERTS_ROUTED || w->joined[other].first->experts == ORGAN_EXPERTS_ROUTED)
+        return false;
     const double first = exchange_bits(context, one, other, made), second = exchange_bits(context, other, one, &turned);
     if (second < first)
         *made = turned;
@@ -436,8 +447,7 @@ static organ_status check_output(const organ_quantize_job *job, organ_error *err
 organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *error)
 {
     organ_quantize_widths *const w = job->widths = calloc(1, sizeof *w);
-    job->scheme_of = calloc(job->model->tensor_count + 1, sizeof *job->scheme_of);
-    if (!w || !job->scheme_of)
+    if (!w)
         return organ_fail_memory(error, job->options->model);
     w->job = job;
     if (check_output(job, error) || list_tensors(w, error) || w->held.count == 0 || find_sizes(w, error) || find_budget(w, error) ||

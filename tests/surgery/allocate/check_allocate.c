@@ -368,6 +368,27 @@ START_TEST(widths_are_chosen_within_the_budget)
 }
 END_TEST
 
+/* Small tensors offer more for each bit, and together they would take what one step of the large tensor needs. */
+START_TEST(a_large_tensor_is_not_crowded_out)
+{
+    static const double elements[CHOSEN] = {1000, 30, 30, 30}, bits[LEVELS + 1] = {2, 3, 4, 16};
+    double sizes[CHOSEN * (LEVELS + 1)];
+    size_t chosen[CHOSEN], uniform;
+    organ_allocation a = {
+        .levels = organ_width_levels, .level_count = LEVELS, .count = CHOSEN, .tensors = calloc(CHOSEN, sizeof *a.tensors)};
+    for (size_t t = 0; t < CHOSEN; t++)
+        for (size_t l = 0; l <= LEVELS; l++) {
+            sizes[t * (LEVELS + 1) + l] = elements[t] * bits[l];
+            a.tensors[t].cost[l] = (t == 0 ? 10.0 : 1.5) * pow(4, -(double)l);
+        }
+    ck_assert_double_eq(organ_allocation_choose(&a, sizes, 3 * 1090, chosen, &uniform), 3 * 1090);
+    ck_assert_uint_eq(uniform, 1);
+    ck_assert_uint_eq(chosen[0], 1);
+    ck_assert_double_le(a.cost, a.uniform_cost);
+    organ_allocation_release(&a);
+}
+END_TEST
+
 static Suite *allocate_suite(void)
 {
     Suite *const suite = suite_create("allocate");
@@ -381,6 +402,7 @@ static Suite *allocate_suite(void)
     tcase_add_test(division, widths_are_chosen_within_the_budget);
     tcase_add_test(division, two_levels_are_measured);
     tcase_add_test(division, other_widths_follow_from_two);
+    tcase_add_test(division, a_large_tensor_is_not_crowded_out);
     tcase_add_checked_fixture(file, scratch_make, scratch_remove);
     tcase_add_test(file, a_file_is_read_back_bit_for_bit);
     tcase_add_test(file, a_file_without_all_curves_gives_those_that_it_has);

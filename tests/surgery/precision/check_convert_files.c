@@ -421,7 +421,7 @@ START_TEST(wrong_usage)
         {{0}, "full", "exists", ORGAN_USAGE},
         {{.scheme = "fp8-tensor", .memory = 1000}, "no", "--memory", ORGAN_USAGE},
         {{.scheme = "fp8-tensor", .model = scratch_path("packed")}, "no", "quantised already", ORGAN_BAD_INPUT},
-        {{.scheme = "int4-group128"}, "no", "whole number of groups", ORGAN_BAD_INPUT},
+        {{.scheme = "int4-group128", .targets = "*.down_proj.weight"}, "no", "whole number of groups of 32", ORGAN_BAD_INPUT},
         {{.model = scratch_path("packed"), .memory = 1000}, "no", "--memory", ORGAN_USAGE},
         {{.model = scratch_path("nothing")}, "no", "nothing", ORGAN_IO},
     };

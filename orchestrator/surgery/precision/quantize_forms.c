@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT
+ * Chooses the scheme of each target. Loaders hold the routed experts of a layer as one or two stacked tensors, and transformers reads one
+ * scheme for the experts of all layers: routed experts get one scheme, or the run is refused before anything is written. */
+#include "orchestrator/surgery/precision/quantize_job.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The routed experts of a model. */
+typedef struct experts {
+    uint64_t step;   /* greatest common divisor of the lengths of their rows, of those that are targets and can be packed */
+    int32_t *layers; /* of these, ascending */
+    size_t count;
+} experts;
+
+bool organ_quantize_is_routed(const organ_tensor *tensor)
+{
+    return tensor->anatomy.experts == ORGAN_EXPERTS_ROUTED && organ_role_describe(tensor->anatomy.role)->projection;
+}
+
+static const organ_tensor *tensor_at(const organ_quantize_job *job, size_t k) { return job->weights->weights[k].codes; }
+
+static bool is_chosen(const organ_quantize_job *job, const organ_tensor *tensor)
+{
+    return job->targets.chosen[tensor - job->model->tensors];
+}
+
+static bool is_packable(const organ_quantize_job *job, const organ_tensor *tensor)
+{
+    return is_chosen(job, tensor) && !organ_quantize_kind_obstacle(tensor);
+}
+
+static uint64_t common_divisor(uint64_t a, uint64_t b)
+{
+    while (b) {
+        const uint64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+static int by_number(const void *a, const void *b)
+{
+    const int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+    return (x > y) - (x < y);
+}
+
+static organ_status list_experts(const organ_quantize_job *job, experts *found, organ_error *error)
+{
+    if (!(found->layers = calloc(job->weights->count + 1, sizeof *found->layers)))
+        return organ_fail_memory(error, job->options->model);
+    for (size_t k = 0; k < job->weights->count; k++) {
+        const organ_tensor *const t = tensor_at(job, k);
+        if (!organ_quantize_is_routed(t) || !is_packable(job, t))
+            continue;
+        found->step = common_divisor(found->step, t->shape[1]);
+        found->layers[found->count++] = t->anatomy.layer;
+    }
+    qsort(found->layers, found->count, sizeof *found->layers, by_number);
+    return ORGAN_OK;
+}
+
+/* ORGAN_USAGE if --targets takes some of a layer's experts and not others; ORGAN_BAD_INPUT if the scheme cannot hold one of them. */
+static organ_status check_whole_layers(organ_quantize_job *job, const experts *found, organ_error *error)
+{
+    for (size_t k = 0; k < job->weights->count; k++) {
+        const organ_tensor *const t = tensor_at(job, k);
+        if (!organ_quantize_is_routed(t) || is_packable(job, t))
+            continue;
+        if (!bsearch(&t->anatomy.layer, found->layers, found->count, sizeof *found->layers, by_number))
+            continue;
+        if (!is_chosen(job, t))
+            return organ_fail(error, ORGAN_USAGE,
+                              "--targets takes some experts of layer %d, but not '%s': loaders hold the routed experts of a layer as one "
+                              "tensor, so take all of their projections or none",
+                              (int)t->anatomy.layer, t->name);
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "tensor '%s': %s Loaders hold the routed experts of layer %d as one tensor, and the others can be quantised: "
+                          "leave all experts out with --targets",
+                          t->name, organ_quantize_kind_obstacle(t), (int)t->anatomy.layer);
+    }
+    return ORGAN_OK;
+}
+
+static organ_status refuse_width(const organ_quantize_job *job, organ_error *error)
+{
+    const organ_tensor *odd = NULL;
+    for (size_t k = 0; k < job->weights->count && !odd; k++) {
+        const organ_tensor *const t = tensor_at(job, k);
+        odd = organ_quantize_is_routed(t) && is_packable(job, t) && t->shape[1] % ORGAN_LEAST_GROUP ? t : NULL;
+    }
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "%s: cannot be quantised as %s: the rows of expert tensor '%s' have %llu values, which is not a multiple of %d, the "
+                      "smallest group, and loaders need one scheme for all routed experts; fp8-channel and fp8-tensor take any width",
+                      job->model->path, job->scheme->name, odd->name, (unsigned long long)odd->shape[1], ORGAN_LEAST_GROUP);
+}
+
+static organ_status find_experts_scheme(organ_quantize_job *job, const organ_quantize_scheme **scheme, organ_error *error)
+{
+    experts found = {0};
+    if (list_experts(job, &found, error) == ORGAN_OK)
+        check_whole_layers(job, &found, error);
+    free(found.layers);
+    if (error->status || !found.count)
+        return error->status;
+    *scheme = organ_quantize_scheme_fitting(job->scheme, found.step);
+    return *scheme ? ORGAN_OK : refuse_width(job, error);
+}
+
+organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error)
+{
+    const organ_quantize_scheme *of_experts = NULL;
+    job->scheme_of = calloc(job->model->tensor_count + 1, sizeof *job->scheme_of);
+    if (!job->scheme_of)
+        return organ_fail_memory(error, job->options->model);
+    if (find_experts_scheme(job, &of_experts, error) != ORGAN_OK)
+        return error->status;
+    for (size_t k = 0; k < job->weights->count; k++) {
+        const organ_tensor *const t = tensor_at(job, k);
+        if (is_packable(job, t))
+            job->scheme_of[t - job->model->tensors] =
+                organ_quantize_is_routed(t) ? of_experts : organ_quantize_scheme_fitting(job->scheme, t->shape[1]);
+    }
+    return ORGAN_OK;
+}
+
+static size_t packed_experts(const organ_quantize_job *job)
+{
+    size_t count = 0;
+    for (size_t k = 0; k < job->part_count; k++)
+        count += organ_quantize_is_routed(job->parts[k].weight->codes);
+    return count;
+}
+
+size_t organ_quantize_plain_experts(const organ_quantize_job *job)
+{
+    size_t count = 0;
+    for (size_t k = 0; k < job->weights->count; k++)
+        count += organ_quantize_is_routed(tensor_at(job, k)) && tensor_at(job, k)->rank == 2;
+    return count - packed_experts(job);
+}
+
+bool organ_quantize_several(const organ_quantize_job *job) { return job->widths || job->regrouped; }
+
+/* ---- what a run says of loaders ---- */
+
+static void tell_regrouped(const organ_quantize_job *job)
+{
+    const organ_quantize_part *first = NULL;
+    for (size_t k = 0; k < job->part_count && !first; k++)
+        first = job->parts[k].scheme != job->scheme ? &job->parts[k] : NULL;
+    organ_progress_note(
+        job->progress, "%zu tensor%s a smaller group than %zu, which does not divide the rows: %s is stored as %s; the report lists all",
+        job->regrouped, job->regrouped == 1 ? " has" : "s have", job->scheme->grid.size, first->weight->name, first->scheme->name);
+}
+
+static void tell_clipped(const organ_quantize_job *job)
+{
+    const organ_quantize_part *first = NULL;
+    const uint64_t size = job->scheme->grid.size;
+    for (size_t k = 0; k < job->part_count && !first; k++)
+        first = job->parts[k].rows % size || job->parts[k].cols % size ? &job->parts[k] : NULL;
+    organ_progress_note(
+        job->progress,
+        "%zu tensor%s rows or columns that are not whole blocks of %llu: %s (%llu x %llu) is the first. transformers without "
+        "a GPU may reject them, or give them wrong values without an error; fp8-channel has no such limit",
+        job->partial, job->partial == 1 ? " has" : "s have", (unsigned long long)size, first->weight->name, (unsigned long long)first->rows,
+        (unsigned long long)first->cols);
+}
+
+/* What transformers 5.23 with compressed-tensors 0.20 was found not to open. */
+static void tell_experts(const organ_quantize_job *job)
+{
+    const organ_grid *const grid = &job->scheme->grid;
+    const size_t plain = organ_quantize_plain_experts(job);
+    if (packed_experts(job) && grid->scale_of == ORGAN_SCALE_CHANNEL && grid->bits)
+        organ_progress_note(job->progress,
+                            "transformers (5.23) does not open a mixture of experts as %s; it opens fp8-channel and schemes with groups",
+                            job->scheme->name);
+    if (plain && job->scheme->packed)
+        organ_progress_note(
+            job->progress,
+            "%zu matrices of experts stay plain: transformers (5.23) opens a mixture as %s only if all its experts are quantised", plain,
+            job->scheme->name);
+}
+
+void organ_quantize_tell_loaders(const organ_quantize_job *job)
+{
+    if (job->regrouped)
+        tell_regrouped(job);
+    if (job->partial)
+        tell_clipped(job);
+    tell_experts(job);
+}
