@@ -31,11 +31,11 @@ def perplexity_here(organ, directory):
     return json.loads(done.stdout)["models"][0]["figures"]["perplexity"]
 
 
-def perplexity_there(model, ids):
+def perplexity_there(model, ids, context=CONTEXT):
     lost = scored = 0
     with torch.no_grad():
-        for first in range(0, len(ids), CONTEXT):
-            window = torch.tensor([ids[first:first + CONTEXT]])
+        for first in range(0, len(ids), context):
+            window = torch.tensor([ids[first:first + context]])
             logits = model(window).logits[0, :-1].double()
             lost += torch.nn.functional.cross_entropy(logits, window[0, 1:], reduction="sum").item()
             scored += window.shape[1] - 1

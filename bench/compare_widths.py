@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 
+import compare_loading
 import compressed_tensors
 import safetensors.torch
 import torch
@@ -107,14 +108,8 @@ def scored_there(directory):
     for module in model.modules():
         if hasattr(module, "quantization_scheme"):
             module.quantization_scheme.input_activations = None
-    lost = scored = 0
-    with torch.no_grad():
-        for first in range(0, len(ids), CONTEXT):
-            window = torch.tensor([ids[first:first + CONTEXT]])
-            logits = model(window).logits[0, :-1].double()
-            lost += torch.nn.functional.cross_entropy(logits, window[0, 1:], reduction="sum").item()
-            scored += window.shape[1] - 1
-    return lost / scored, "; ".join(f"{what}: {sorted(map(str, names))[0]} and {len(names) - 1} more" for what, names in found.items() if names)
+    nats = math.log(compare_loading.perplexity_there(model, ids, CONTEXT))
+    return nats, "; ".join(f"{what}: {sorted(map(str, names))[0]} and {len(names) - 1} more" for what, names in found.items() if names)
 
 
 def widen_scales(directory):
