@@ -4,6 +4,7 @@
 #include "formats/base/json_spool.h"
 #include "formats/base/memory_watch.h"
 #include "orchestrator/cli/html_file.h"
+#include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/view/html_report.h"
 #include "orchestrator/report/view/views.h"
@@ -61,11 +62,13 @@ const organ_kernels *organ_kernels_for_tiles(const organ_engine *engine)
 
 static organ_status open_engine(const organ_call *call, const organ_progress *progress, organ_engine **engine, organ_error *error)
 {
+    const double began = organ_seconds_now();
     const organ_kernels *const kernels = organ_kernels_wanted(error);
     if (!kernels || organ_engine_create(kernels, call->threads, call->memory, engine, error) != ORGAN_OK)
         return error->status;
     (*engine)->stop = call->stop;
     (*engine)->ranks = call->ranks;
+    (*engine)->began = began;
     const size_t count = organ_workers_count((*engine)->workers), pinned = organ_workers_pinned((*engine)->workers);
     if (pinned < count)
         organ_progress_note(progress, "%zu of %zu threads could not be pinned to their cores; this may cost speed", count - pinned, count);

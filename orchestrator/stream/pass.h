@@ -22,6 +22,7 @@ typedef struct organ_engine {
     organ_compute compute;        /* of the products of a forward pass; exact unless said otherwise (stream/compute.h) */
     const organ_dots *dots;       /* by what, where that is not exact */
     struct organ_ranks *ranks;    /* the processes of this run (room ranks); NULL: it is one */
+    double began;                 /* organ_seconds_now() when the run began, for "seconds" of reports; 0: when its output was begun */
 } organ_engine;
 
 /* Runs the pass. ORGAN_OK when every band was retired; ORGAN_USAGE if the memory does not hold two bands and the workers' scratch; ORGAN_IO

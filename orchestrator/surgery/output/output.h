@@ -91,7 +91,10 @@ organ_status organ_output_end(organ_output *output, organ_error *error);
 /* {"output", "seconds", "bytes_per_second"} for the "run" of a report, and "resumed" of one with a journal. */
 json_t *organ_output_run(const organ_output *output, uint64_t bytes);
 
-/* The same with "model", "threads", "cpu_isa" and "single_file": of an operation that makes one model of another. NULL without memory. */
+/* Seconds from the begin of the run (engine->began) until all of the output was on the disk. */
+double organ_output_seconds(const organ_output *output, const organ_engine *engine);
+
+/* The same of the whole run, with "model", "threads", "cpu_isa" and "single_file": of an operation that makes one model of another. NULL without memory. */
 json_t *organ_output_run_on(const organ_output *output, uint64_t bytes, const char *model, const organ_engine *engine);
 
 #endif

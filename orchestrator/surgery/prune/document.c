@@ -100,7 +100,7 @@ static json_t *shard_json(const organ_prune_job *job, size_t f, uint64_t *killed
 static json_t *run_json(const organ_prune_job *job, const organ_output *output)
 {
     const organ_engine *const engine = job->engine;
-    const double seconds = output->seconds;
+    const double seconds = organ_output_seconds(output, engine);
     char started[32] = "", host[256] = "";
     struct tm utc;
     gmtime_r(&job->started_at, &utc);
