@@ -114,6 +114,11 @@ head -c 6000 $text >../little.txt
 ends 0 prune tiny-qwen2 -o new --calibration ../little.txt --context 64 -s 50 --dry-run --json
 says '25 windows of 64 are used, not 128 (--samples)'
 judge "a calibration text does not make physarum-v3 the method" test "$(jq -r '[.parameters.method, .calibration.samples] | join(" ")' ../out)" = "physarum-v3 25"
+enough=$(jq .calibration.memory_enough ../out) plenty=$(jq .calibration.memory_good ../out)
+judge "a dry run does not say how much memory is enough, and how much is good" test "$enough" -gt 8388608 -a "$plenty" -gt "$enough"
+ends 0 prune tiny-qwen2 -o least --calibration ../little.txt --context 64 -s 50 --memory "$enough" --targets '*.0.mlp.*' --quiet
+ends 0 prune tiny-qwen2 -o good --calibration ../little.txt --context 64 -s 50 --memory "$plenty" --targets '*.0.mlp.*' --quiet --json
+judge "the memory that a dry run calls good leaves second moments in blocks" test "$(jq .calibration.block_diagonal_tensors ../out)" = 0
 refused 2 'which is 0 windows of 4096 (--context), and at least 1 is needed' "${v2[@]}" --calibration ../little.txt --context 4096
 refused 2 '--memory 8M is too little for the hidden states of 100 windows (--samples) of 512 tokens (--context)' "${v2[@]}" --calibration $text --samples 100 --memory 8M
 refused 2 "tensor 'model.embed_tokens.weight' is in none of the 4 layers" "${v2[@]}" "${short[@]}" --targets '*embed_tokens*'

@@ -263,6 +263,7 @@ static const char *const rare[] = {"organ.autopsy/1 dry_run", /* asked for by wo
 static const char *const evaluated[] = {"comparison",
                                         "compute",
                                         "compute_isa",
+                                        "evaluation.comparison",
                                         "evaluation.experiment.style",
                                         "experiment.compute",
                                         "experiment.compute_isa",

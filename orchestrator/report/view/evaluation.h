@@ -8,6 +8,14 @@
 enum { ORGAN_EVALUATION_BLOCKS = 13 };
 extern const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS];
 
+/* Cards of what the surgery cost, the first of a page. */
+#define EVALUATION_MERITS                                                                                                                  \
+    {"evaluation.comparison", "perplexity, which was {evaluation.before.figures.perplexity:figure}",                                       \
+     "{evaluation.after.figures.perplexity:figure}"},                                                                                      \
+    {                                                                                                                                      \
+        "evaluation.comparison", "KL divergence from the donor, nats a token", "{evaluation.comparison.kl_divergence:figure}"              \
+    }
+
 /* The member "evaluation", where there is one; its section on a page and in a file, an empty line before it on a terminal. */
 #define EVALUATION_ON(where) PART(where, "evaluation", BLOCKS_OF(organ_evaluation_blocks))
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 static const organ_item merits[] = {
+    EVALUATION_MERITS,
     {NULL, "of {experts_before:count} experts {dry_run?would stay|stayed} in each layer", "{experts_after:count}"},
     {NULL, "before", "{bytes_before:bytes}"},
     {NULL, "{dry_run?they would become|after}", "{bytes_after:bytes}"}};

@@ -7,16 +7,20 @@
 /* What the search came to. */
 #define FOUND                                                                                                                              \
     "Found on {search.tokens:count} tokens of {search.text.name}: {search.judged:count} sets of blocks were judged in {search.rounds} "    \
-    "round{search.rounds:s}; the blocks of least influence are " NATS("search.start_divergence") " nats a token from the whole model, "    \
-    "those that went " NATS("search.divergence") ". "                                                                                      \
-    "{search.whole?These are all sets there are.|{search.settled?No exchange of one block is nearer.|More --rounds would have gone on.}}"
+    "round{search.rounds:s}; the blocks of least influence are " NATS(                                                                     \
+        "search.start_divergence") " nats a token from the whole model, "                                                                  \
+                                   "those that went " NATS(                                                                                \
+                                       "search.divergence") ". "                                                                           \
+                                                            "{search.whole?These are all sets there are.|{search.settled?No exchange of "  \
+                                                            "one block is nearer.|More --rounds would have gone on.}}"
 #define SEARCHED "search.done"
 /* What the heal came to. */
 #define HEALED                                                                                                                             \
     "{heal.lower?what is left was " NATS("heal.kl_before") " nats a token from the whole model before and is " NATS("heal.kl")             \
     " after|no solution was nearer to the whole model than the " NATS("heal.kl_before") " nats a token without it: the weights stay}"
 
-static const organ_item merits[] = {{NULL, "of {layers_before:count} blocks {dry_run?would stay|stayed}", "{layers_after:count}"},
+static const organ_item merits[] = {EVALUATION_MERITS,
+                                    {NULL, "of {layers_before:count} blocks {dry_run?would stay|stayed}", "{layers_after:count}"},
                                     {SEARCHED, "nats a token from the whole model, on the text of the search", NATS("search.divergence")},
                                     {NULL, "before", "{bytes_before:bytes}"},
                                     {NULL, "{dry_run?they would become|after}", "{bytes_after:bytes}"}};

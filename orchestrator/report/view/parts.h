@@ -11,6 +11,9 @@
     "{dry_run?Dry run, nothing was written: |" done " }{" model ":model}\n{dry_run?would go into |into }{run.output}"
 
 /* The end of one: how long it took, and where the report stands, which of a single file is beside it. */
+#define MEMORY_LINE                                                                                                                        \
+    SAY(ON_TERMINAL, "calibration.memory_enough",                                                                                          \
+        "The text takes --memory {calibration.memory_enough:bytes} or more; from {calibration.memory_good:bytes} on more changes nothing.")
 #define TIME_WORDS(what)  "Time: {run.seconds:time}, {run.bytes_per_second:bytes}/s" what "."
 #define TIME_LINE(what)   SAY(ON_TERMINAL, "!dry_run", TIME_WORDS(what))
 #define REPORT_LINE(name) LINES("!dry_run", "\nReport:  {run.single_file?{run.output:stem}|{run.output}/organ/}" name " (and .html)\n")

@@ -123,9 +123,19 @@ static const organ_field page_fields[] = {
     FIELD_IF("experiment.style=lm-eval", "per word", "figures.word_perplexity", ".4f", ORGAN_FIELD_MAYBE),
     FIELD_IF("experiment.style=lm-eval", "per byte", "figures.byte_perplexity", ".6f", ORGAN_FIELD_MAYBE)};
 
+#define COST_OF(k)                                                                                                                         \
+    {"models." k ".comparison", "difference in perplexity: {models." k ".model.name}", "{models." k ".comparison.difference:+~measured}"}, \
+    {                                                                                                                                      \
+        "models." k ".comparison", "KL divergence, nats a token: {models." k ".model.name}",                                               \
+            "{models." k ".comparison.kl_divergence:figure}"                                                                               \
+    }
+
+/* More outputs than three are in the charts and the table only. */
 static const organ_item evaluation_merits[] = {
+    COST_OF("1"),
+    COST_OF("2"),
+    COST_OF("3"),
     {NULL, "perplexity of the donor{models.0.figures.perplexity:~deviation}", "{models.0.figures.perplexity:figure}"},
-    {NULL, "bits per byte{models.0.figures.bits_per_byte:~deviation}", "{models.0.figures.bits_per_byte:figure}"},
     {NULL, "tokens scored", "{experiment.tokens_scored:count}"}};
 
 static const organ_block evaluation_blocks[] = {

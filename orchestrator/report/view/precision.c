@@ -108,7 +108,8 @@ const organ_view organ_dequantize_view = {
 
 /* ---- quantize ---- */
 
-static const organ_item quantize_merits[] = {{NULL, "relative error of all together", "{totals.relative_error:%.4f}"},
+static const organ_item quantize_merits[] = {EVALUATION_MERITS,
+                                             {NULL, "relative error of all together", "{totals.relative_error:%.4f}"},
                                              {NULL, "{dry_run?tensors to quantise|tensors quantised}", "{totals.tensors:count}"},
                                              SIZE_MERITS};
 
@@ -272,6 +273,8 @@ static const organ_block quantize_blocks[] = {
     TABLE(ON_FILES, "!types", "tensors", FIELDS(tensors), .most = EVERY_TENSOR, .what = "tensors", .caption = "Every quantised tensor"),
     TABLE(ON_FILES, "types", "tensors", FIELDS(block_tensors), .most = EVERY_TENSOR, .what = "tensors",
           .caption = "Every quantised tensor"),
+    SAY(ON_TERMINAL, "dry_run", "The output would take {totals.total_size:bytes} of tensors."),
+    MEMORY_LINE,
     EVALUATION_ON(ON_TEXT),
     GAP("!dry_run"),
     TIME_LINE(" of output"),

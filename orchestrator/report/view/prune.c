@@ -8,7 +8,7 @@
 #define LAYER_OF(at) "{" at ".name} ({" at ".percent:percent} of its {" at ".elements:count} target weights)"
 #define DONE         "!dry_run"
 
-static const organ_item merits[] = {SPARSITY_MERITS};
+static const organ_item merits[] = {EVALUATION_MERITS, SPARSITY_MERITS};
 
 /* ---- inputs and counts ---- */
 
@@ -124,13 +124,16 @@ static const organ_block blocks[] = {
           "{dry_run?Dry run, nothing was written: |Pruned }{donor:model}\n{run.output?{dry_run?would go into |into }{run.output}\n}\n"),
     HEADING("Surgery report: {donor.name}, {parameters.method}"),
     MERITS(DONE, merits),
-    CAUTIONS(ON_FILES, NULL, "errata", "Read this first"),
+    EVALUATION_ON(ON_FILES),
+    CAUTIONS(ON_FILES, NULL, "errata", "Read with these numbers"),
 
     SECTION(ON_PAGE, "dry_run", "What would be pruned"),
     TABLE(ON_TERMINAL | ON_PAGE, "dry_run", "projections", FIELDS(plan), .total = "all targets", .total_row = "fold.all",
           .caption = "Target tensors by projection"),
     SAY(ON_TERMINAL, "dry_run", "The targets are {fold.target_percent:percent} of the model's {totals.full.elements:count} weights."),
     SAY(ON_TERMINAL, "dry_run", "Copied as they are: {untouched.tensors:count} tensors, {untouched.bytes:bytes}."),
+    SAY(ON_TERMINAL, "dry_run", "The output would take as many bytes as the donor: {donor.bytes:bytes} of tensors."),
+    MEMORY_LINE,
 
     PROJECTIONS(ON_TERMINAL, DONE),
     TOTALS(ON_TERMINAL, DONE),
@@ -178,10 +181,8 @@ static const organ_block blocks[] = {
         "elements."),
     PROJECTIONS(ON_MARKDOWN, NULL),
     PART_IF(ON_MARKDOWN, "layers", "fold", BLOCKS_OF(layers)),
-    EVALUATION_ON(ON_PAGE),
     SECTION(ON_FILES, DONE, "Output integrity"),
     CHECKS(ON_FILES, DONE, "integrity"),
-    EVALUATION_ON(ON_MARKDOWN),
     DEFINITIONS,
     SECTION(ON_MARKDOWN, NULL, "What is not in this report"),
     EACH(ON_MARKDOWN, "not_in_this_report", BLOCKS_OF(items)),

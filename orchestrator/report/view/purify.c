@@ -9,6 +9,7 @@
 #define NO_EVIDENCE "A higher theta is no evidence of a better model."
 
 static const organ_item merits[] = {
+    EVALUATION_MERITS,
     {"dry_run", "tensors would be purified; nothing was written", "{totals.tensors}"},
     {"!dry_run", "of their energy was removed", "{totals.energy_removed_percent:percent}"},
     {"!dry_run", "tensors were purified", "{totals.tensors}"},

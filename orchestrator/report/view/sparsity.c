@@ -137,16 +137,21 @@ static char *draw_tiles(const json_t *map)
                  .value_label = "killed, percent of the weights of that projection in that layer"},                                        \
         .role = "module", .value = "percent", .weight = "elements",                                                                        \
         .caption =                                                                                                                         \
-            "{fold.alike?All target tensors are pruned equally densely.|How densely each projection of each layer is pruned. The scale "   \
-            "spans from the least to the most: small differences show, so read the numbers, too.}")
+            "How densely each projection of each layer is pruned. The scale spans from the least to the most: small differences show, so " \
+            "read the numbers, too.")
 
 const organ_block organ_sparsity_blocks[ORGAN_SPARSITY_BLOCKS] = {
     SECTION(ON_PAGE, NULL, "Killed weights"),
     TOTALS(ON_PAGE, NULL),
-    SPARSITY_MAP("tensors&!tensors.*.expert", NULL),
-    SPARSITY_MAP("tensors.*.expert", "several tensors in one place (experts) are one cell: all their killed weights of all their weights"),
+    SAY(ON_PAGE, "fold.alike",
+        "Every target tensor has the same share of killed weights, {totals.target.percent:percent}, so this page has no charts by layer or "
+        "by "
+        "projection. The charts below show which weights of a tensor were killed."),
+    SPARSITY_MAP("tensors&!fold.alike&!tensors.*.expert", NULL),
+    SPARSITY_MAP("!fold.alike&tensors.*.expert",
+                 "several tensors in one place (experts) are one cell: all their killed weights of all their weights"),
     SECTION(ON_PAGE, NULL, "By projection"),
-    BARS(NULL, "fold.bars",
+    BARS("!fold.alike", "fold.bars",
          .look = {.title = "Killed weights by projection",
                   .subtitle = "the thin line spans the projection's tensors, from the least pruned to the most",
                   .description = "For every projection two bars: killed weights in percent of its own weights, and in percent of all "
@@ -159,9 +164,9 @@ const organ_block organ_sparsity_blocks[ORGAN_SPARSITY_BLOCKS] = {
          .caption = "Each projection over both denominators: its own weights, which are targets, and the whole model. The first says how "
                     "densely it is pruned, the second how much of the model went with it."),
     PROJECTIONS(ON_PAGE, NULL),
-    SECTION(ON_PAGE, "layers", "By layer"),
+    SECTION(ON_PAGE, "layers&!fold.alike", "By layer"),
     FIGURE("layers&!fold.alike", draw_layers, "Whether layers differ. The axis does not begin at zero."),
-    TABLE(ON_PAGE, "layers", "fold.layers", FIELDS(organ_sparse_layer_fields),
+    TABLE(ON_PAGE, "layers&!fold.alike", "fold.layers", FIELDS(organ_sparse_layer_fields),
           .caption = "Killed weights by layer, in percent of the layer's target weights")};
 
 const organ_block organ_magnitude_blocks[ORGAN_MAGNITUDE_BLOCKS] = {

@@ -30,7 +30,7 @@ extern const organ_field organ_projection_fields[8], organ_total_fields[4], orga
 #define TOTALS(where, if_) TABLE(where, if_, "fold.totals", FIELDS(organ_total_fields), .caption = "Killed weights over both denominators")
 
 /* On a page: killed weights by projection and by layer; the magnitudes of what was killed; one tensor, and all. */
-enum { ORGAN_SPARSITY_BLOCKS = 10, ORGAN_MAGNITUDE_BLOCKS = 3, ORGAN_SPARSE_TENSOR_BLOCKS = 4 };
+enum { ORGAN_SPARSITY_BLOCKS = 11, ORGAN_MAGNITUDE_BLOCKS = 3, ORGAN_SPARSE_TENSOR_BLOCKS = 4 };
 extern const organ_block organ_sparsity_blocks[ORGAN_SPARSITY_BLOCKS], organ_magnitude_blocks[ORGAN_MAGNITUDE_BLOCKS],
     organ_sparse_tensor_blocks[ORGAN_SPARSE_TENSOR_BLOCKS];
 #define SPARSITY(if_)       PART_IF(ON_PAGE, if_, ".", BLOCKS_OF(organ_sparsity_blocks))

@@ -20,6 +20,7 @@
     "{calibration.tokens} tokens of {calibration.text.name}"
 
 static const organ_item merits[] = {
+    EVALUATION_MERITS,
     {NULL, "{dry_run?would be left|are left} of {bytes_before:bytes}", "{bytes_after:bytes}"},
     {NULL, "parameters, which were {elements_before:count}", "{elements_after:count}"},
     {"!dry_run&ffn", "of the output of a feed-forward is lost, on average", "{ffn.lost_percent:percent}"},

@@ -189,6 +189,37 @@ uint64_t organ_along_enough(const organ_along_text *along)
     return work > along->text_memory ? work : along->text_memory;
 }
 
+/* Second moments of a layer's targets as whole matrices, each target with moments of its own; of the layer with most. */
+static uint64_t whole_moments(const organ_along_text *along)
+{
+    const organ_targets *const targets = along->targets;
+    uint64_t most = 0;
+    for (size_t k = 0; k < targets->count;) {
+        uint64_t sum = 0;
+        const int32_t layer = targets->tensors[k]->anatomy.layer;
+        for (; k < targets->count && targets->tensors[k]->anatomy.layer == layer; k++) {
+            const organ_matrices m = organ_tensor_matrices(targets->tensors[k]);
+            const bool expert = m.count > 1 || targets->tensors[k]->anatomy.expert >= 0;
+            if (!expert || !along->work->mixtures)
+                sum += m.count * organ_calibration_memory(m.cols, m.rows, two_streams(along->options) && !expert, true);
+        }
+        most = sum > most ? sum : most;
+    }
+    return most;
+}
+
+/* A sixteenth of the memory is set aside for threads (organ_forward_spare). */
+uint64_t organ_along_good(const organ_along_text *along)
+{
+    const uint64_t moments = whole_moments(along);
+    return organ_along_enough(along) + moments + moments / 15 + 1;
+}
+
+void organ_along_add_memory(json_t *calibration, const organ_along_text *along)
+{
+    ORGAN_ADD(calibration, SET_COUNT("memory_enough", organ_along_enough(along)), SET_COUNT("memory_good", organ_along_good(along)));
+}
+
 static organ_status refuse_memory(const organ_along_text *along, organ_error *error)
 {
     const organ_along_options *const o = along->options;

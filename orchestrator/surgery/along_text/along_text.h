@@ -181,6 +181,10 @@ const organ_along_chunks *organ_along_chunks_of(const organ_along_text *along);
 uint64_t organ_along_spare(const organ_along_text *along);
 /* The least --memory that is enough for this walk. */
 uint64_t organ_along_enough(const organ_along_text *along);
+/* The --memory from which all second moments are whole matrices: an upper bound, and more than this changes nothing. */
+uint64_t organ_along_good(const organ_along_text *along);
+/* Adds both, in bytes, to the "calibration" of a dry run: "memory_enough" and "memory_good". */
+void organ_along_add_memory(json_t *calibration, const organ_along_text *along);
 
 /* "calibration" of a document: text, tokenizer, windows; `streams` in words. NULL without memory. */
 json_t *organ_along_json(const organ_along_text *along, const char *streams);

@@ -94,7 +94,8 @@ json_t *organ_output_run(const organ_output *output, uint64_t bytes);
 /* Seconds from the begin of the run (engine->began) until all of the output was on the disk. */
 double organ_output_seconds(const organ_output *output, const organ_engine *engine);
 
-/* The same of the whole run, with "model", "threads", "cpu_isa" and "single_file": of an operation that makes one model of another. NULL without memory. */
+/* The same for the whole run of an operation that makes one model of another, with "model", "threads", "cpu_isa" and "single_file". NULL
+ * without memory. */
 json_t *organ_output_run_on(const organ_output *output, uint64_t bytes, const char *model, const organ_engine *engine);
 
 #endif
