@@ -52,14 +52,16 @@ static void cut_seconds(char *line)
         }
 }
 
-/* Times and speeds stand below "## Run" of a text, and in lines that speak of them; which kernels are the quickest is measured; what a
- * fleet need not do again is another number when it goes on. */
+/* Cuts the section "Run" of a Markdown file or a page, where times and the models that this run measured stand, and leaves out lines with
+ * times and speeds, with the kernels that were measured to be the quickest, and with the number of models that a fleet did not repeat. */
 static uint64_t digest_of_text(char *text)
 {
-    char *const run = strstr(text, "\n## Run");
+    char *const run = strstr(text, "\n## Run"), *const section = strstr(text, "-run\">Run</h2>");
     uint64_t digest = 0;
     if (run)
         run[1] = '\0';
+    if (section)
+        *section = '\0';
     for (char *line = text, *rest = NULL; (line = strtok_r(line, "\n", &rest)); line = NULL) {
         if (strstr(line, "Time") || strstr(line, "B/s") || strstr(line, "tokens/s") || strstr(line, "seconds") ||
             strstr(line, "per second") || strstr(line, ">started<") || strstr(line, ">resumed<") || strstr(line, ">cpu isa<") ||
