@@ -5,7 +5,7 @@
 
 #include <jansson.h>
 
-/* json_dumps into memory that free takes back, whatever the allocation functions of jansson are. NULL if memory ran out. */
+/* Like json_dumps, but returns memory that the caller releases with free, for any allocation functions of jansson. NULL without memory. */
 char *organ_json_dump(const json_t *json, size_t flags);
 
 #endif

@@ -14,24 +14,25 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Lets documents grow into a file in the folder TMPDIR, or /var/tmp if that variable is not set. The file is made when it is needed first.
- * For programs that leave jansson's allocation functions at malloc and free, and free what json_dumps returns by the function that
- * json_get_alloc_funcs names. */
+/* Lets documents grow into a file in the folder TMPDIR, or /var/tmp if that variable is not set. The spool creates the file when it first
+ * needs it. The program must leave jansson's allocation functions at malloc and free, and must release the result of json_dumps with the
+ * function that json_get_alloc_funcs returns. */
 void organ_json_spool_use(void);
 
-/* If the file could not be made or grown, documents took the heap: the reason as an errno value, and *folder is where the file should be.
- * 0 otherwise. */
+/* Returns the errno with which the file could not be created or extended, and sets *folder to the folder of the file; documents are on the
+ * heap then. Returns 0 if there was no such error. */
 int organ_json_spool_fault(const char **folder);
 
-/* For memory_watch.c. `bytes` bytes aligned to 16, or NULL if they are to come from the heap. */
+/* For memory_watch.c. Returns `bytes` bytes aligned to 16, or NULL if the caller is to allocate them on the heap. */
 void *organ_json_spool_take(size_t bytes);
-/* False if `memory` is not from the spool: then it is the caller's to free. */
+/* Returns false if `memory` is not from the spool; the caller then frees it. */
 bool organ_json_spool_give_back(void *memory);
 
-/* Called by functions that read documents without allocating, with the row that they come to. */
+/* Functions that read documents without allocating call this with each row before they read it. */
 void organ_json_spool_visit(const void *memory);
 
-/* json_decref of an array whose rows other arrays hold as well: jansson alone would touch all of them at once. NULL is allowed. */
+/* Like json_decref, for an array whose rows other arrays refer to as well: json_decref alone would touch the pages of all rows at once.
+ * NULL is allowed. */
 void organ_json_release_rows(json_t *rows);
 
 #endif

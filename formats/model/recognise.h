@@ -16,8 +16,8 @@
     "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n"       \
     "<meta name=\"referrer\" content=\"no-referrer\">\n<meta http-equiv=\"Content-Security-Policy\" "
 
-/* ORGAN_OK if --force may replace `path`: it is nothing, an empty directory, an empty, .safetensors or .gguf file, a report of this
- * program, or a directory in which every file is proven to come from an input or from this program:
+/* Returns ORGAN_OK if --force may replace `path`: nothing exists there, or it is an empty directory, an empty, .safetensors or .gguf file,
+ * a report of this program, or a directory in which every file is proven to come from an input or from this program:
  *
  *   - a record (recognise_lists.h), or the manifest of an organ directory, lists it with the size and the digest that it has;
  *   - without either, the only index lists it, or a report in organ/ does, or there is such a report and it is the file with weights or the
@@ -25,9 +25,9 @@
  *   - it is a report of this program;
  *   - `like` (a directory or NULL), or the input that such a report names, has the same bytes at the same place.
  *
- * Links are never followed to a directory. ORGAN_USAGE names the first other entry in byte order: any other file or folder with a file in
- * it, a socket or device, another file system; also of a symbolic link at `path`. At most a million entries are looked at. ORGAN_IO where
- * something cannot be read. */
+ * The check never follows a link to a directory and reads at most a million entries. Returns ORGAN_USAGE for any other file, folder with a
+ * file in it, socket, device or mount point, with the first such entry in byte order in the message, and for a symbolic link at `path`.
+ * Returns ORGAN_IO if a file or directory cannot be read. */
 organ_status organ_check_replaceable(const char *path, const char *like, organ_error *error);
 
 /* ORGAN_OK if `path` is nothing, an empty file or a report of this program; else ORGAN_USAGE. A symbolic link is none of these. */

@@ -39,14 +39,14 @@ typedef struct organ_option {
     organ_range range;          /* of counts, reals and bytes */
     bool after_from, before_to; /* the bound of the range itself is not allowed */
     bool required;
-    const char *fallback;                      /* the value if it is not given, as one would write it; NULL: the member is left alone */
+    const char *fallback;                      /* the default, as written on a command line; NULL: the parser leaves the member unchanged */
     const char *help;                          /* begins in lower case, no full stop */
     size_t offset;                             /* of the member */
     organ_names names;                         /* of texts and words */
-    const char *choices;                       /* of texts: all that are allowed, "fft|haar"; NULL: any. Held to by organ_options_parse */
-    const char *(*explain)(const char *typed); /* of choices: what to use instead of a name that is none of them, or NULL; may be NULL */
+    const char *choices;                       /* of texts: the allowed values, "fft|haar", which organ_options_parse enforces; NULL: any */
+    const char *(*explain)(const char *typed); /* of choices: returns advice for a value that is not allowed, or NULL; may be NULL */
     bool several;                              /* of choices: more than one may be given, separated by commas */
-    unsigned takes;                            /* of words: how many follow each time the option is given; 0: one */
+    unsigned takes;                            /* of words: the number of words after each use of the option; 0: one */
     bool percent; /* of reals: the value may end in '%', and must if it is above 0 and below 1: 0.5 is nearly always a fraction */
 } organ_option;
 

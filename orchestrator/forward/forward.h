@@ -109,9 +109,9 @@ void organ_layer_tap_router(organ_layer *layer, void *context, organ_routed *rou
  * expert's output by. */
 void organ_layer_weigh(organ_layer *layer, bool weigh);
 
-/* From the next run on, taps get the inputs of all tokens for the experts with a flag, as if the router had sent every token to them (never
- * times weights), instead of those of the routed tokens. What the layer gives does not change. `experts` has a flag for each expert and
- * must outlive the runs; NULL: no expert. An expert costs what it costs for as many tokens as there are. */
+/* From the next run on, the taps of an expert with a flag get the inputs of all tokens instead of those of the routed tokens, as if the
+ * router had sent every token to the expert (never times router weights). The output of the layer does not change. `experts` has a flag for
+ * each expert and must outlive the runs; NULL: no expert. The run then computes each flagged expert once more, on all tokens. */
 void organ_layer_listen(organ_layer *layer, const bool *experts);
 
 /* From now on the layer runs as that of a model that has the kept experts alone (a flag for each; NULL: all). ORGAN_USAGE where these are

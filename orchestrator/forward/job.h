@@ -125,7 +125,7 @@ struct organ_layer {
     bool windowed;
     bool *kept;           /* a flag for each expert; NULL: all */
     bool weigh;           /* inputs of experts' down projections are told times the weights of the tokens */
-    const bool *listened; /* a flag for each expert whose taps are told the inputs of all tokens; NULL: none */
+    const bool *listened; /* a flag for each expert whose taps get the inputs of all tokens; NULL: none */
     organ_routed *routed; /* hears of the router, with its context; NULL: nobody does */
     void *routed_context;
     unsigned char *values;

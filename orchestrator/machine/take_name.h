@@ -27,18 +27,17 @@ typedef enum organ_naming {
     ORGAN_NAME_REFUSED     /* by the system: *fault */
 } organ_naming;
 
-/* Gives `grown`, which is whole and synchronised, the name `final`, and never replaces anything but what gives way; `like` is for
- * organ_check_replaceable. ORGAN_NAME_GIVEN with ORGAN_IO: what had the name was changed since the run began, and is kept under
- * another name that the message tells. */
+/* Renames `grown`, which is complete and synchronised, to `final`. Replaces an existing file only as `way` allows; `like` is passed to
+ * organ_check_replaceable. Returns ORGAN_NAME_GIVEN with ORGAN_IO in *error if the file that had the name was changed since the run began:
+ * organ_give_name keeps that file under another name, which the message contains. */
 organ_naming organ_give_name(const char *grown, const char *final, organ_giving_way way, const char *like, int *fault, organ_error *error);
 
-/* What stands at `grown` was to be replaced by `final`, but it is not what it was when the run began (`why`): it gets a name beside that,
- * and ORGAN_IO tells which. */
+/* For a file or directory that `final` replaced, now at `grown`, and that was changed since the run began (`why`): renames it to a free
+ * name next to `final`. Sets ORGAN_IO with that name in the message. */
 void organ_keep_former(const char *grown, const char *final, const char *why, organ_error *error);
 
-/* The command that takes what is kept as `grown`, by a name beside `final` that nothing has, as a shell takes it, and then removes `note`
- * (or NULL). NULL without memory. It is made before the name is asked for, since the message that has it must not fail when memory runs
- * out. */
+/* Returns a shell command that renames `grown` to a free name next to `final` and then removes `note` (or NULL); NULL without memory.
+ * Callers make the command before they rename, so that the error message, which contains it, needs no memory. */
 char *organ_take_command(const char *grown, const char *final, const char *note);
 
 /* ORGAN_IO for ORGAN_NAME_TAKEN or ORGAN_NAME_REFUSED, with the command of organ_take_command. Allocates nothing. */

@@ -49,7 +49,8 @@ void organ_ranks_overcome(organ_ranks *ranks);
 const char *organ_ranks_said(const organ_ranks *ranks, const organ_error *error);
 
 /* The last call. Waits until all ranks are here: a launcher kills those that still run when one has ended with an error, and the first has
- * to tell of it before. Where the first has told this rank which one it misses, this rank waits at most 10 s for the launcher to end it. */
+ * to tell of it before. If the first rank has sent this rank the number of a rank that no longer answers, this rank waits at most 10 s for
+ * the launcher to end it. */
 void organ_ranks_leave(organ_ranks *ranks);
 
 size_t organ_ranks_rank(const organ_ranks *ranks);  /* 0: the first */

@@ -68,8 +68,9 @@ void organ_pulse_forget(organ_ranks *ranks); /* notes that were not shown */
 organ_status organ_watch_start(organ_ranks *ranks, organ_error *error);
 void organ_watch_turn(organ_ranks *ranks, unsigned nap); /* what it does each time it wakes */
 void organ_watch_hush(organ_ranks *ranks);
-/* Where the first rank has told this one whom it misses, it says so to the user, and a launcher ends all ranks once one has ended with an
- * error: waits for the signal of the launcher, twice the seconds of silence but at most 10 s. */
+/* Gives the first rank time to print its error before this rank ends, since a launcher ends all ranks when one ends with an error. If the
+ * first rank has sent this rank the number of a rank that no longer answers, waits for the launcher's signal for twice the allowed seconds
+ * of silence, at most 10 s. Otherwise returns at once. */
 void organ_watch_let_first_speak(organ_ranks *ranks);
 void organ_watch_end(organ_ranks *ranks);
 

@@ -15,8 +15,8 @@ typedef struct organ_file_list {
 } organ_file_list;
 
 /* All regular files below `directory` (links to files are followed as files; links to directories, sockets and devices are left out),
- * except the names in `skip`, unfinished outputs (".*.organ-partial"), notes of finished ones (".*.organ-finished") and the mark of one
- * that grows (ORGAN_GROWING_MARK). ORGAN_IO where a directory cannot be read or a link leads nowhere. */
+ * except the names in `skip`, unfinished outputs (".*.organ-partial"), notes of finished outputs (".*.organ-finished") and the mark of an
+ * unfinished output (ORGAN_GROWING_MARK). ORGAN_IO if a directory cannot be read or a link leads nowhere. */
 organ_status organ_list_files(const char *directory, const char *const *skip, size_t skip_count, organ_file_list *list, organ_error *error);
 void organ_list_free(organ_file_list *list);
 

@@ -41,8 +41,8 @@ organ_status organ_model_copy_finish(organ_model_copy *copy, organ_error *error)
 /* Stops the copying thread if it still runs, closes and frees. NULL is allowed. */
 void organ_model_copy_end(organ_model_copy *copy);
 
-/* The other files a copy of this model would take along. ORGAN_USAGE for a model behind a URL of more than one file: they cannot be listed.
- */
+/* Lists the other files that a copy of this model includes. ORGAN_USAGE for a model of more than one file behind a URL: HTTP cannot list
+ * them. */
 organ_status organ_model_other_files(const organ_model *donor, organ_file_list *list, organ_error *error);
 
 #endif

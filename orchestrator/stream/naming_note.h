@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * The note ".NAME.organ-finished" beside an output: written when all of the output is on the disk, before its mark goes, and removed when
- * it has its name. A run that finds one finishes what a killed run had begun to name.
+ * The note ".NAME.organ-finished" next to an output. A run writes the note when all of the output is on the disk, before it removes the
+ * mark (ORGAN_GROWING_MARK), and removes the note when the output has its name. A run that finds a note finishes the renaming that a killed
+ * run began.
  *
- * The note is the journal of the run, if that had one, with one line more: {"finished": [NUMBER, ...], "force": BOOLEAN, "choice":
- * BOOLEAN}, the inodes of the output's directory or of each of its files, by which they are told from what had their names before. */
+ * The note is the journal of the run, if the run had one, followed by one line: {"finished": [NUMBER, ...], "force": BOOLEAN, "choice":
+ * BOOLEAN}. The numbers are the inodes of the output's directory or of each of its files; they distinguish the output from older files with
+ * the same names. */
 #ifndef ORGAN_NAMING_NOTE_H
 #define ORGAN_NAMING_NOTE_H
 
@@ -15,36 +17,37 @@
 
 #define ORGAN_NAMING_MOST 4 /* files of one output: a model and its reports */
 
-/* What a run has chosen so far may grow as an output of this name beside its own. */
+/* A run may keep the choices that it has made so far in a second unfinished output, whose name ends with this. */
 #define ORGAN_CHOICE_ENDING ".organ-choice"
 
 typedef struct organ_naming_note {
-    bool there;   /* there is one, and it is whole */
-    bool journal; /* it begins with the journal of the run */
-    bool force;   /* what had the names may be replaced as organ_check_replaceable says */
-    bool choice;  /* what was chosen for the output goes when that has its name */
+    bool there;   /* the note exists and its last line is complete */
+    bool journal; /* the note begins with the journal of the run */
+    bool force;   /* existing files may be replaced if organ_check_replaceable accepts them */
+    bool choice;  /* remove the output of choices (ORGAN_CHOICE_ENDING) when this output has its name */
     size_t count;
-    uint64_t nodes[ORGAN_NAMING_MOST]; /* the first is that of the directory, or of the model */
+    uint64_t nodes[ORGAN_NAMING_MOST]; /* inodes: first that of the directory, or of the model's file */
 } organ_naming_note;
 
-/* ORGAN_IO where it cannot be read; no note is no error. */
+/* Reads the note at `path`. Returns ORGAN_OK with note->there false if there is none; ORGAN_IO if the note cannot be read. */
 organ_status organ_naming_note_read(const char *path, organ_naming_note *note, organ_error *error);
 
-/* Appends the line to the file `name` of the open directory `at` (or AT_FDCWD), which `make` makes, and synchronises it. Allocates nothing.
- * 0, or an errno. */
+/* Appends the last line of the note to the file `name` in the open directory `at` (or AT_FDCWD) and synchronises the file; `make` creates
+ * it or empties it first. Allocates nothing. Returns 0 or an errno. */
 int organ_naming_note_append(int at, const char *name, bool make, const organ_naming_note *note);
 
-/* Where an output is, and where it grows. */
+/* The paths of an output: its name, the directory in which it grows, the directory of both, the note. */
 typedef struct organ_naming_place {
     const char *final, *partial, *parent, *note;
     const char *like; /* for organ_check_replaceable */
 } organ_naming_place;
 
-/* Removes what was chosen for the output at `final`. 0, or an errno. */
+/* Removes the output of choices of the output `final`, if there is one. Returns 0 or an errno. */
 int organ_naming_remove_choice(const char *final);
 
-/* Where a run was killed after `final` had got its name: gives the reports beside it theirs, removes what had the names before, and the
- * note. Does nothing where there is no such note or another process writes the output. ORGAN_IO. */
+/* Finishes the work of a run that was killed after `final` got its name: renames the reports next to it, removes the files that had these
+ * names before, then the note. Does nothing if there is no such note or if another process writes the output. Returns ORGAN_IO if a file
+ * cannot be renamed or removed. */
 organ_status organ_naming_settle(const organ_naming_place *place, organ_error *error);
 
 #endif

@@ -24,27 +24,33 @@ typedef struct organ_publish {
     char *parent;     /* directory of both */
     int lock;         /* of the partial directory: one writer at a time */
     bool resumed;     /* the partial directory was there before and is continued */
-    bool whole;       /* and was finished, but for its name */
-    bool force;       /* what has the name may be replaced if organ_check_replaceable lets it go */
-    const char *like; /* for organ_check_replaceable; the caller's */
-    bool empty;       /* there was an empty directory at `final`: it may go */
+    bool whole;       /* and all of the output is in it: only its name is missing */
+    bool force;       /* replace an existing output if organ_check_replaceable accepts it */
+    const char *like; /* argument of organ_check_replaceable; belongs to the caller */
+    bool empty;       /* `final` is an empty directory that may be removed */
     organ_publish_stage stage;
     bool choice;    /* naming_note.h */
     size_t writers; /* processes that write the output together; 0: one */
 } organ_publish;
 
-/* Makes or takes over the partial directory and locks it. Where an earlier run was killed when all was written, what that run left is
- * continued also without `resume`, to get its name; without a journal it is begun again. `final` may be an empty directory. ORGAN_USAGE
- * where `final` exists and is not empty (unless `force`, and organ_check_replaceable lets go what is there, with the same `like`), where an
- * unfinished run is found (unless `resume` continues it or `force` starts over), where a finished one is kept that could not get this name,
- * or another process writes it; ORGAN_IO where it cannot be made. */
+/* Creates the partial directory, or reopens the one of an interrupted run, and locks it. An empty directory at `final` is allowed. If an
+ * earlier run was killed after it wrote all of the output, organ_publish_begin continues that output even without `resume`, so that it gets
+ * its name; without a journal the output is begun again.
+ *
+ * Returns ORGAN_USAGE if
+ *   - `final` exists and is not empty, unless `force` is set and organ_check_replaceable accepts it with the same `like`;
+ *   - it finds an unfinished run, unless `resume` continues that run or `force` discards it;
+ *   - it finds a finished output that could not get this name;
+ *   - another process holds the lock.
+ * Returns ORGAN_IO if the directory cannot be created. */
 typedef struct organ_publish_way {
     bool resume, force;
-    bool journal; /* the caller can go on with what has a journal */
+    bool journal; /* the caller can continue an output that has a journal */
 } organ_publish_way;
 organ_status organ_publish_begin(const char *final, const char *like, organ_publish_way way, organ_publish *publish, organ_error *error);
 
-/* Sets the paths of *publish, which is zeroed but for its lock, -1: `final` from `path` as the user wrote it, and those beside it. */
+/* Sets the paths of *publish: `final` from `path` as the user wrote it, and the others next to `final`. The caller has zeroed *publish and
+ * set its lock to -1. */
 organ_status organ_publish_split(const char *path, organ_publish *publish, organ_error *error);
 
 /* For another process that writes into what this one has begun: `token`, any text, is kept with what grows. */
@@ -56,8 +62,8 @@ organ_status organ_publish_attend(const char *final, const char *token, organ_pu
 organ_status organ_publish_sign(const organ_publish *publish, size_t rank, organ_error *error);
 organ_status organ_publish_verify(const organ_publish *publish, size_t count, organ_error *error);
 
-/* ORGAN_USAGE if organ_publish_begin would refuse `final` because of what is there. Writes nothing, but finishes the naming of an output
- * that had got its name when its run was killed (organ_naming_settle). */
+/* Returns ORGAN_USAGE if organ_publish_begin would reject `final` because of an existing file or directory. Changes files only to finish
+ * the renaming of an output whose run was killed after it got its name (organ_naming_settle). */
 organ_status organ_publish_check(const char *final, const char *like, bool force, organ_error *error);
 
 /* Removes what an earlier run has finished for `final` without getting that name, for who can make it again. What is unfinished stays.
@@ -79,8 +85,8 @@ organ_status organ_publish_commit(organ_publish *publish, const char *journal, o
  * `journal` as above. */
 organ_status organ_publish_commit_files(organ_publish *publish, const char *const *names, const char *journal, organ_error *error);
 
-/* After organ_publish_begin has found a finished output (publish->whole) that is of another run: it stays as it was found. ORGAN_USAGE says
- * how to take it. */
+/* For a finished output (publish->whole) of another run that organ_publish_begin has found: leaves it unchanged. Returns ORGAN_USAGE, with
+ * the command that renames the output in the message. */
 organ_status organ_publish_keep(organ_publish *publish, const char *journal, organ_error *error);
 
 /* Removes what has grown so far, unless it is whole. */

@@ -18,7 +18,7 @@ typedef struct organ_stop {
 /* Safe in a signal handler. */
 static inline void organ_stop_ask(organ_stop *stop) { __atomic_store_n(&stop->asked, 1, __ATOMIC_RELAXED); }
 
-/* What was asked before counts no more. */
+/* Clears an earlier request to stop. */
 static inline void organ_stop_forget(organ_stop *stop) { __atomic_store_n(&stop->asked, 0, __ATOMIC_RELAXED); }
 
 /* NULL never asks. */

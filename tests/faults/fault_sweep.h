@@ -11,7 +11,7 @@
 enum { TEXT = LEAVINGS_TEXT, SECONDS = 120, KINDS = 15, REMOVES = 0x8000 };
 
 enum what { MEMORY, DISK, DONOR, POWER, KILLS };
-enum option { NO_OPTION, RESUME, FORCE };                      /* said beside the words of the command */
+enum option { NO_OPTION, RESUME, FORCE };                      /* added to the words of the command */
 enum { KILLED = 11, KILLED_THEN_FORCED, KILLED_THEN_RESUMED }; /* kinds of fail_calls.c */
 
 /* One run: which event fails, and how. Of the power: how many records are left, and the seed. */
@@ -54,9 +54,9 @@ const char *fault_of(const sweep *s, const char *directory, int status, const pi
 /* Whether what is left holds nothing under its name that is not whole, and the same command, or the one with --resume, makes what is right
  * of it, now that nothing fails. What is whole already it refuses to replace. Else `text` says what is wrong. */
 bool goes_on(const sweep *s, const char *directory, char text[LEAVINGS_TEXT]);
-/* The same after a run that ended with `status`, by a kill, and nothing else is left: by the same command, with --resume where that asks
- * for it or the kind says so, or with --force. A run that was not killed had fewer calls, by another order of its threads, and must be
- * right. */
+/* The same after a run that was killed and ended with `status`: runs the same command again, with --resume if its message asks for that or
+ * the kind says so, or with --force, and checks that no other file is left. A run that was not killed had fewer calls, because its threads
+ * ran in another order, and must have succeeded. */
 bool finishes(const sweep *s, const char *directory, int status, int kind, char text[LEAVINGS_TEXT]);
 
 #endif

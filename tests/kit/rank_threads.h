@@ -14,7 +14,7 @@ typedef struct rank_thread {
     void (*part)(organ_ranks *ranks, organ_error *error);
     organ_error error; /* what it has ended with */
     organ_stop stop;
-    unsigned left; /* 1: it was the first to leave */
+    unsigned left; /* the order in which the ranks left; 1: the first */
     pthread_t thread;
 } rank_thread;
 
@@ -25,7 +25,7 @@ extern bool wire_broken;                  /* the wire carries nothing */
 extern int silent_rank;                   /* its beats do not arrive; -1: all do */
 extern unsigned wires_cut;                /* so many ranks have cut theirs */
 extern size_t ranks_seen;                 /* not 0: the wire says that there are so many */
-extern unsigned first_speaks_for;         /* microseconds that the first rank takes to say how the run has ended */
+extern unsigned first_speaks_for;         /* microseconds that the first rank needs to print how the run ended */
 
 /* Each of `count` ranks joins, plays the part and settles. */
 void play(size_t count, void (*part)(organ_ranks *ranks, organ_error *error));

@@ -8,7 +8,7 @@
 
 #include <jansson.h>
 
-/* SHA-256 of the script of every page, as a Content-Security-Policy has it: what anyone else might put into a page does not run. */
+/* SHA-256 of the script that every page contains, in the form of a Content-Security-Policy: browsers run no other script in a page. */
 extern const char organ_html_script_hash[];
 
 typedef struct organ_html organ_html;

@@ -29,12 +29,13 @@ json_t *organ_document_string(const char *s);
 organ_status organ_document_write(const char *path, const json_t *document, organ_error *error);
 organ_status organ_text_write(const char *path, const char *text, organ_error *error);
 
-/* The same for what `print` writes to `out` from `context`; its text is never in memory as a whole. Errors of `out` stay in its error flag.
- */
+/* The same for the text that `print` writes to `out` from `context`; the whole text is never in memory. The caller checks the error flag of
+ * `out`. */
 typedef organ_status organ_printer(const void *context, FILE *out, organ_error *error);
 organ_status organ_printed_write(const char *path, organ_printer *print, const void *context, organ_error *error);
 
-/* json_array_get for rows of a report, which may lie in a file (formats/base/json_spool.h). Code that walks over rows uses this. */
+/* json_array_get for rows of a report, which may be stored in a file (formats/base/json_spool.h). Code that iterates over rows uses this.
+ */
 json_t *organ_json_row_at(const json_t *rows, size_t k);
 
 /* The value at a path of keys: organ_json_at(report, "totals.target.killed"). Of an array a number is an element, "*" the first element

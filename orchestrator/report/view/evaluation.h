@@ -8,7 +8,7 @@
 enum { ORGAN_EVALUATION_BLOCKS = 13 };
 extern const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS];
 
-/* Cards of what the surgery cost, the first of a page. */
+/* Adds cards with the loss that the evaluation measured. They are the first cards of a page. */
 #define EVALUATION_MERITS                                                                                                                  \
     {"evaluation.comparison", "perplexity, which was {evaluation.before.figures.perplexity:figure}",                                       \
      "{evaluation.after.figures.perplexity:figure}"},                                                                                      \

@@ -29,8 +29,8 @@
     FIELD_TEXT("where", "where", 0), FIELD_TEXT("setting", "key", ORGAN_FIELD_CODE), FIELD_WORDS("before", "{before}", 0),                 \
         FIELD_WORDS("after", "{after}", 0)
 
-/* How many of the model's matrices are targets, and the kinds of those that are not. `if_` ends with '&' or is empty. Documents of older
- * versions do not have it. */
+/* Adds the share of the model's matrices that are targets, and the kinds of the other matrices. `if_` ends with '&' or is empty. Documents
+ * of older versions have no "matrices". */
 #define LEFT_CAPTION .caption = "Matrices that are no targets"
 #define MATRICES(if_)                                                                                                                      \
     SAY(ON_ALL, if_ "matrices",                                                                                                            \

@@ -79,8 +79,8 @@ void organ_http_reply_header(organ_http_reply *reply, const char *name, const ch
 bool organ_http_has_tag(const organ_http_request *request, const char *tag);
 /* Instead of the server's Content-Security-Policy, which is "default-src 'none'; frame-ancestors 'none'; ...". Static text. */
 void organ_http_reply_policy(organ_http_reply *reply, const char *content_security_policy);
-/* The policy of a report of this program: only the script that all reports have runs, in a sandbox, without this server's name, its cookie
- * and any network. The page shows reports in a frame. */
+/* Sets the Content-Security-Policy of a report of this program: a sandbox in which only the script of organ's reports runs, without this
+ * server's origin, its cookie and any network. The page of the server shows reports in a frame. */
 void organ_http_reply_as_report(organ_http_reply *reply);
 
 /* A reply whose end is not known yet, as server-sent events are. No thread waits for it: `read` writes at most `room` bytes that are there
@@ -103,9 +103,10 @@ organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *t
 /* The reply says that a token is wrong: it is delayed for addresses that sent many wrong ones. */
 void organ_http_reply_wrong_token(organ_http_reply *reply);
 
-/* The request has shown a token, whose name the audit log gets, or the server wants none (""): its connection gives way to no other. */
+/* Marks the connection of a request with a valid token, or of any request if the server needs no token (""): the server never closes it to
+ * make room. The audit log gets the token's name. */
 void organ_http_done_by(const organ_http_request *request, const char *token_name);
-/* For the audit log: which job the request is about. */
+/* Sets the job that the audit log lists for this request. */
 void organ_http_about_job(const organ_http_request *request, const char *id);
 
 /* No reply yet, for a handler of a route that waits: it is called again when one of the areas has news (organ_http_recall), and `seconds`

@@ -25,10 +25,10 @@ typedef struct organ_serve_options {
     uint64_t shelf;                  /* bytes of memory for what is known of models */
     uint64_t model_memory;           /* that reading one model may take */
     unsigned model_seconds;
-    bool models_here; /* models are read by this process, not by a confined one: for fuzzing, which looks at one process */
-    unsigned timeout; /* seconds in which a request must have arrived, and that a connection may be idle */
-    bool quiet;       /* no line for each request */
-    const organ_verb_table *verbs; /* what can be done; those that can be jobs are served */
+    bool models_here;              /* models are read by this process, not by a confined one: for fuzzing, which looks at one process */
+    unsigned timeout;              /* seconds in which a request must have arrived, and that a connection may be idle */
+    bool quiet;                    /* no line for each request */
+    const organ_verb_table *verbs; /* all verbs; the server offers those that can be jobs */
     const organ_stop *stop;
 } organ_serve_options;
 

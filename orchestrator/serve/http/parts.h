@@ -46,7 +46,7 @@ struct organ_http_request {
     bool asked;     /* for the reply, once already */
     bool delayed;   /* its reply is there, but waits */
     bool counted;   /* among those being answered */
-    bool admitted;  /* it has shown a token, or the server wants none */
+    bool admitted;  /* the request has a valid token, or the server needs none */
     struct MHD_Connection *connection;
     organ_request_state state;
     struct timespec began;

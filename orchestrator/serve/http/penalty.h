@@ -8,9 +8,9 @@ typedef struct organ_penalty organ_penalty;
 organ_penalty *organ_penalty_create(void); /* NULL without memory */
 void organ_penalty_destroy(organ_penalty *penalty);
 
-/* A wrong token from this address: seconds until it is to be answered. Addresses of one network are counted together. The first three cost
- * nothing, then 0.25 s, and twice as much each time up to 8 s. After five minutes without a wrong one all is forgiven. Networks that share
- * a place of the table share the delay. */
+/* Counts a wrong token from this address and returns the seconds to wait before the answer. Addresses of one network share a count. The
+ * first three wrong tokens have no delay, the fourth 0.25 s, each further one twice the delay before it, up to 8 s. Five minutes without a
+ * wrong token reset the count. Networks that share a slot of the table share the delay. */
 #define ORGAN_PENALTY_MOST_SECONDS 8.0
 double organ_penalty_add(organ_penalty *penalty, const char *peer);
 

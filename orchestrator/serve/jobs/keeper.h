@@ -37,8 +37,8 @@ void organ_jobs_close(organ_jobs *jobs);
 /* All of these may be called from any thread. They give an HTTP status and what it is about: a view as organ_job_view makes it, for the
  * caller to release, or a message. 500 without memory or where the disk refuses. */
 
-/* 201; 409 if it wants a path that a job that is queued or running has, or would replace ("force") what none of the finished jobs has made;
- * 429 if too many wait. Takes what `words` has, whatever comes. */
+/* Adds a job: 201; 409 if the job needs a path of a queued or running job, or if its "force" would replace an output that none of the
+ * finished jobs has made; 429 if too many jobs wait. Takes ownership of the contents of `words`, also after an error. */
 unsigned organ_jobs_add(organ_jobs *jobs, organ_job_words *words, json_t **view, organ_error *error);
 /* Does something with one job, while nothing else is done with any; 404 if there is none such. */
 typedef unsigned organ_job_action(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error);

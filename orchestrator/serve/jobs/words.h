@@ -13,7 +13,7 @@ typedef struct organ_job_words {
     json_t *arguments; /* as they were given */
     json_t *argv;      /* ["organ", "prune", "--output=out", "--json", "--progress=json", "--", "donor"]; paths are relative to the root */
     json_t *reads, *writes; /* those paths, as other jobs' paths are compared with them */
-    json_t *made;           /* those of `writes` where nothing is yet */
+    json_t *made;           /* the paths of `writes` that did not exist before the job */
     char *command;          /* the same for a shell at the root, without what only machines need */
     bool resumes;           /* the verb has --resume */
 } organ_job_words;

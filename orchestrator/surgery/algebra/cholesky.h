@@ -12,7 +12,7 @@ bool organ_inverse_factor(const organ_engine *engine, float *h, size_t n, bool *
 /* Bytes that this takes for n columns, at most; what a worker has for itself comes on top. */
 uint64_t organ_inverse_factor_memory(uint64_t n);
 
-/* H^-1 in the place of H, whole and symmetric to the last bit; memory, *definite and the result as of organ_inverse_factor. */
+/* Replaces H by H^-1: both triangles, symmetric to the last bit. Memory, *definite and the result are those of organ_inverse_factor. */
 bool organ_inverse(const organ_engine *engine, float *h, size_t n, bool *definite);
 
 /* The diagonal of A^-1 to `diagonal`, in FP64: of A (n x n row by row) what is on and below the diagonal is read, and destroyed; `room` is

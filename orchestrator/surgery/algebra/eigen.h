@@ -18,7 +18,7 @@ bool organ_symmetric_eigen(const organ_kernels *kernels, double *a, size_t n, si
 bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, size_t cols, size_t wanted, float *u, float *sigma,
                      float *v);
 
-/* Bytes that it allocates. */
+/* Bytes that organ_dense_svd allocates. */
 uint64_t organ_dense_svd_bytes(size_t rows, size_t cols, size_t wanted);
 
 #endif

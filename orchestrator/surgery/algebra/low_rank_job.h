@@ -8,7 +8,7 @@
 /* Takes the memory of a decomposition. false if there is none; what was taken is freed by organ_svd_free. */
 bool organ_svd_make(organ_svd *svd, size_t rows, size_t cols, size_t rank);
 
-/* Bytes that it takes beside the strips and *svd. */
+/* Bytes that organ_krylov allocates in addition to the strips and *svd. */
 uint64_t organ_krylov_bytes(uint64_t rows, uint64_t cols, size_t rank, size_t oversampling, const organ_engine *engine);
 
 /* The iteration of organ_low_rank, for matrices with at least 2 l rows and columns, l = rank + oversampling. */

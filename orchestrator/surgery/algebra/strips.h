@@ -12,8 +12,8 @@
 typedef struct organ_rows {
     uint64_t rows, cols;   /* not 0 */
     const char *name;      /* of the matrix, for messages: "FILE: tensor 'x'" */
-    size_t scratch_bytes;  /* that reading a strip takes */
-    uint64_t beside_bytes; /* that the caller takes beside the strips while they are open: they get what is left of the engine's memory */
+    size_t scratch_bytes;  /* scratch memory of `read` for one strip */
+    uint64_t beside_bytes; /* allocated by the caller while the strips are open; the strips get the rest of the engine's memory */
     void *context;
     /* Rows [first, first + rows) to `values`, one behind the other. Any thread; the same values each time. */
     organ_status (*read)(void *context, uint64_t first, size_t rows, float *values, void *scratch, organ_error *error);
@@ -27,11 +27,11 @@ typedef struct organ_strip {
 
 typedef struct organ_strips organ_strips;
 
-/* The least memory with which organ_strips_open does not refuse. */
+/* The least engine memory with which organ_strips_open succeeds. */
 uint64_t organ_strips_least(const organ_rows *matrix);
 
-/* `hold`: the matrix may be kept. ORGAN_USAGE if the memory has no room for one strip: the message names how much is enough; ORGAN_IO
- * without memory. All arguments must outlive the strips. *strips is NULL on error. */
+/* `hold`: keep the matrix in memory if it fits. ORGAN_USAGE if the engine's memory has no room for one strip, with the amount that is
+ * enough in the message; ORGAN_IO if an allocation fails. All arguments must outlive the strips. *strips is NULL on error. */
 organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *engine, bool hold, organ_strips **strips, organ_error *error);
 void organ_strips_close(organ_strips *strips); /* NULL is allowed */
 

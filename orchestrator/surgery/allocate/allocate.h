@@ -29,12 +29,13 @@ extern const double organ_sparsity_levels[ORGAN_SPARSITY_LEVELS];
  * columns, without it for those of the widest groups that the tensor has. */
 #define ORGAN_WIDTH_LEVELS 8
 extern const double organ_width_levels[ORGAN_WIDTH_LEVELS];
-/* Those that are measured: 2 and 4 bits in the widest groups. */
+/* The widths that a walk measures: 2 and 4 bits in the widest groups. */
 extern const bool organ_width_measured[ORGAN_WIDTH_LEVELS];
 
-/* Sets the costs of the other widths. A cost is a power of the largest code (3, 7, 15, 255 steps), the power being that between the two
- * measured widths, at least 1: errors of codes are as large as a step, and a divergence goes by their square. In groups of 32 it is
- * less by the square of the ratio of the largest of 32 normal weights to the largest of `group` (32, 64 or 128), both as expected. */
+/* Sets the costs of the other widths. A cost is proportional to a power of the largest code (3, 7, 15, 255 steps). The power is fitted to
+ * the two measured widths and is at least 1: rounding errors are proportional to a step, and the divergence to their square. The cost in
+ * groups of 32 is the cost in groups of `group` (32, 64 or 128) times the square of the ratio of the expected largest magnitude of 32
+ * normal weights to that of `group` normal weights. */
 void organ_width_derive(double cost[ORGAN_WIDTH_LEVELS], size_t group);
 
 /* ---- what is asked ---- */
@@ -45,7 +46,7 @@ organ_status organ_allocate_check(const organ_allocate_options *options, organ_e
 unsigned organ_allocate_tokens(const organ_allocate_options *options);
 unsigned organ_allocate_layers(const organ_allocate_options *options);
 double organ_allocate_way(const organ_allocate_options *options);
-/* Tokens that the windows of the calibration text must leave: organ_allocate_tokens with --allocate, else 0. */
+/* Tokens of the calibration text that no window may cover: organ_allocate_tokens with --allocate, else 0. */
 size_t organ_allocate_reserve(const organ_allocate_options *options);
 
 /* ---- the budget ---- */
@@ -76,15 +77,16 @@ typedef struct organ_allocation_tensor {
 typedef struct organ_allocation {
     const double *levels; /* what the costs of a curve are of: sparsities ascending, bits a weight */
     size_t level_count;
-    const bool *measured; /* which levels a walk measures; the costs of the others follow from these. NULL: all of them */
+    const bool *measured; /* the levels that a walk measures; the costs of the others are derived from these. NULL: all levels */
     size_t count;
     organ_allocation_tensor *tensors;
     double budget;             /* of all elements, 0 .. 1 */
     double cost, uniform_cost; /* sums of the curves as divided, and with the budget for every tensor */
 } organ_allocation;
 
-/* Nats a token by the curve: between two levels, and beyond the last on either side, a power of the share that the least weights, so many
- * of normal ones, have in the sum of all squares. The power is at least a half, so no curve falls. 0 at a sparsity of 0. */
+/* Returns the cost of a sparsity by the curve, in nats a token; 0 at a sparsity of 0. Between two levels, and beyond the first and the
+ * last, the cost is proportional to a power of F(sparsity): the share of the sum of all squares that this fraction of the smallest of
+ * normally distributed weights has. The power is at least a half, so no curve falls. */
 double organ_allocation_cost(const organ_allocation *allocation, const organ_allocation_tensor *tensor, double sparsity);
 
 /* Divides `budget` (0.20 .. 0.95) over the tensors, whose curves over sparsities are known: the sum of costs is least among sparsities of
@@ -95,9 +97,10 @@ bool organ_allocation_divide(organ_allocation *allocation, double budget, double
 
 /* Chooses a width for each tensor, whose curves over widths are known: `sizes` has what a tensor takes at each level and, last, as it is,
  * which costs nothing. The sum of the costs is least for one price of a bit while the sum of sizes is within the budget, which the lowest
- * levels together must be; what that leaves goes to steps that fit, and exchanges between two tensors end it. If that costs more than the
- * greatest level that all can have, the same starts from that level, so the cost is never above *uniform's. chosen[t] is a level, or
- * level_count: as it is. *uniform is the greatest that all of them can have. The sum of the sizes. */
+ * levels together must be; steps that fit use the rest of the budget, and exchanges between pairs of tensors end the search. If the result
+ * costs more than the greatest level that all tensors can have, the search runs again from that level, so the cost is never above that of
+ * *uniform. chosen[t] is a level, or level_count for an unchanged tensor. *uniform is the greatest that all of them can have. The sum of
+ * the sizes. */
 double organ_allocation_choose(organ_allocation *allocation, const double *sizes, double budget, size_t *chosen, size_t *uniform);
 
 /* Curves of tensors that were not measured: the logarithm of each level lies on the line through the nearest measured layers before and

@@ -12,7 +12,7 @@ typedef struct organ_allocate_options {
     const char *budget;   /* "50%", "3.5bpw", "9GB"; NULL: as the verb says otherwise */
     const char *file;     /* where curves are kept: read if it is there, else written; NULL: nowhere */
     unsigned rounds;      /* of exchanges between pairs of tensors, 0 .. 1000 */
-    unsigned tokens;      /* that divergences are measured on, 64 .. 16777216; 0: 1024 */
+    unsigned tokens;      /* number of tokens on which divergences are measured, 64 .. 16777216; 0: 1024 */
     unsigned layers;      /* at most so many layers are measured, 2 .. 16384; 0: 16 */
     double way;           /* from uniform to least cost, 0 .. 1; negative: 0.8 */
 } organ_allocate_options;

@@ -16,7 +16,7 @@ typedef struct organ_curves_work {
     uint64_t (*memory)(void *context, const organ_tensor *tensor);
     /* The matrices of a layer are done: what was computed of their calibrations is of no use any more. NULL: nothing. */
     void (*forget)(void *context);
-    /* Sets the costs that are not measured of a tensor of the allocation. NULL: all are measured. */
+    /* Derives the unmeasured costs of a tensor from the measured ones. NULL: all costs are measured. */
     void (*derive)(void *context, size_t tensor);
     /* A curve was measured. NULL: nothing. */
     organ_status (*found)(void *context, const organ_allocation_tensor *tensor, organ_error *error);

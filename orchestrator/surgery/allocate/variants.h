@@ -37,7 +37,7 @@ float *organ_variants_room(organ_variants *variants);
 /* The same divergence of `count` streams of hidden states behind the last layer, tokens x hidden one behind the other; at most `together`.
  */
 organ_status organ_variants_judge(organ_variants *variants, const float *states, size_t count, double *divergence, organ_error *error);
-/* From now on organ_variants_judge takes the logits of every stream, not the donor's, times this number: 1 at first. */
+/* From now on organ_variants_judge multiplies the logits of every stream except the donor's by this number (1 at first). */
 void organ_variants_scale(organ_variants *variants, double times);
 
 #endif

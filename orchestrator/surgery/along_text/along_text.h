@@ -22,12 +22,12 @@
 typedef enum organ_along_streams {
     ORGAN_ALONG_CHANGED, /* those it sees behind what is changed already */
     ORGAN_ALONG_BOTH,    /* those, and in place of each the one that it has in the donor (experts: the former alone) */
-    ORGAN_ALONG_DONOR    /* those of the donor: no change is carried on. Each layer runs once, unless `reruns` */
+    ORGAN_ALONG_DONOR    /* those of the donor: changes do not reach later layers. Each layer runs once, unless `reruns` */
 } organ_along_streams;
 
 typedef struct organ_along_options {
     const char *text;    /* path of a text file */
-    unsigned samples;    /* windows to cut, evenly spread, without overlap. organ_along_open lowers it to what the text has room for */
+    unsigned samples;    /* windows to cut, evenly spread, without overlap; organ_along_open lowers the number if the text is too short */
     unsigned context;    /* tokens of a window */
     const char *scratch; /* a directory for the hidden states; NULL: they are in memory */
     const char *method;  /* for messages: "physarum-v2", */
@@ -39,12 +39,13 @@ typedef struct organ_along_options {
     organ_along_streams streams;
     bool moments_only; /* stability and contribution are not wanted: they are 1, and `seed` has no meaning */
     bool reruns; /* ORGAN_ALONG_DONOR: a layer with experts may run twice (ORGAN_ALONG_LEAST_TOKENS), on a copy of a chunk of the states */
-    bool all_experts; /* every expert is calibrated on all tokens; what the layers give stays what the router chose */
-    uint64_t seed;    /* of the noise that stability is taken with */
+    bool all_experts; /* calibrate every expert on all tokens; the output of a layer still comes from the routed experts */
+    uint64_t seed;    /* of the noise with which stability is measured */
 } organ_along_options;
 
-/* An expert that fewer tokens are routed to is calibrated on all tokens of its layer, as if the router had sent them to it: too few show
- * which inputs go together. The layer is run a second time for such experts, which takes no more memory. */
+/* An expert that gets fewer routed tokens than this is calibrated on all tokens of its layer, as if the router had sent them to it: fewer
+ * tokens do not determine how the expert's inputs correlate. The walk runs the layer a second time for such experts, without more memory.
+ */
 #define ORGAN_ALONG_LEAST_TOKENS 8
 
 typedef struct organ_along_text organ_along_text;
@@ -72,7 +73,7 @@ typedef struct organ_along_matrix {
     /* Ranks that change it together, each its rows, so that all have all of it; NULL: this one does alone. */
     struct organ_ranks *ranks;
     bool own;      /* this rank puts it into the output */
-    bool fallback; /* an expert that fewer than ORGAN_ALONG_LEAST_TOKENS tokens were routed to: its inputs are those of all tokens */
+    bool fallback; /* an expert with fewer than ORGAN_ALONG_LEAST_TOKENS routed tokens: its inputs are those of all tokens */
 } organ_along_matrix;
 
 /* What the caller does. All functions are called on the thread that walks, layer by layer. The inputs of all matrices of a layer
@@ -127,19 +128,20 @@ typedef struct organ_along_work {
 organ_status organ_along_check(unsigned samples, unsigned context, organ_error *error);
 
 /* Reads the text, cuts its windows, opens tokenizer and forward pass and takes the hidden states; without `work` (targets may be NULL then)
- * none are taken, and nothing can be run: for a caller that carries the windows by itself. All arguments must outlive it. To be
- * closed whatever it returns; *along may be NULL then. A text that has fewer windows than options->samples, or fewer that leave
- * options->reserve tokens, lowers options->samples, and a note says so. ORGAN_USAGE if not even options->least windows fit, and for memory
- * that does not hold hidden states, a layer and the work on a matrix: the least that is enough is named. ORGAN_IO where the scratch
- * directory has no room for hidden states or lets nothing be made in it. ORGAN_BAD_INPUT for a text without tokens, a model without
- * tokenizer or of an architecture that is not known. */
+ * none are taken, and nothing can be run: for a caller that runs the windows through the model itself. All arguments must outlive *along.
+ * The caller closes *along also after an error; it may be NULL then. If the text has too few tokens for options->samples windows and
+ * options->reserve further tokens, organ_along_open lowers options->samples and prints a note. ORGAN_USAGE if not even options->least
+ * windows fit, and if --memory does not hold hidden states, a layer and the work on a matrix, with the least amount that is enough in the
+ * message. ORGAN_IO if the scratch directory has no room for hidden states or no file can be created in it. ORGAN_BAD_INPUT for a text
+ * without tokens, a model without tokenizer or an unknown architecture. */
 organ_status organ_along_open(organ_along_options *options, const organ_model *model, const organ_targets *targets,
                               const organ_along_work *work, const organ_engine *engine, const organ_progress *progress,
                               organ_along_text **along, organ_error *error);
 void organ_along_close(organ_along_text *along); /* NULL is allowed */
 
-/* Goes through all layers up to the last that has a target, once. What a function of the caller returned ends it. ORGAN_USAGE for a target
- * in none of the layers or that is no linear layer of the forward pass; ORGAN_INTERRUPTED. The hidden states are freed. */
+/* Runs all layers up to the last one with a target, once, and frees the hidden states. An error that a function of the caller returns ends
+ * the walk; organ_along_run returns that error. ORGAN_USAGE for a target that belongs to no layer or is not a linear layer of the forward
+ * pass; ORGAN_INTERRUPTED. */
 organ_status organ_along_run(organ_along_text *along, organ_error *error);
 
 /* ---- what of the text calibrates nothing ---- */
@@ -181,9 +183,9 @@ const organ_along_chunks *organ_along_chunks_of(const organ_along_text *along);
 uint64_t organ_along_spare(const organ_along_text *along);
 /* The least --memory that is enough for this walk. */
 uint64_t organ_along_enough(const organ_along_text *along);
-/* The --memory from which all second moments are whole matrices: an upper bound, and more than this changes nothing. */
+/* An upper bound of the --memory with which all second moments are whole matrices; more memory does not change the result. */
 uint64_t organ_along_good(const organ_along_text *along);
-/* Adds both, in bytes, to the "calibration" of a dry run: "memory_enough" and "memory_good". */
+/* Adds organ_along_enough and organ_along_good, in bytes, to the "calibration" of a dry run: "memory_enough" and "memory_good". */
 void organ_along_add_memory(json_t *calibration, const organ_along_text *along);
 
 /* "calibration" of a document: text, tokenizer, windows; `streams` in words. NULL without memory. */
@@ -191,15 +193,15 @@ json_t *organ_along_json(const organ_along_text *along, const char *streams);
 
 /* ---- rows as the file has them ---- */
 
-/* Adds the expert that matrix `matrix` of the tensor is to *experts, a sorted array of numbers that is made when the first one comes. The
- * other function does so if matrix->fallback. */
+/* organ_along_note_expert adds the number of the expert whose weights are matrix `matrix` of the tensor to *experts, a sorted array; it
+ * creates the array for the first expert. organ_along_note_fallback does the same if matrix->fallback is set. */
 void organ_along_note_expert(json_t **experts, const organ_tensor *tensor, uint64_t matrix);
 void organ_along_note_fallback(json_t **experts, const organ_along_matrix *matrix);
 
-/* The tensor of row k of a caller's table, and its array of experts or NULL. */
+/* A function of the caller: sets *tensor to the tensor of row k of a table and returns the row's array of experts or NULL. */
 typedef const json_t *organ_along_fallback_row(const void *context, size_t k, const organ_tensor **tensor);
-/* "fallback" of a document: which experts were calibrated on all tokens of their layer. {"experts": how many, "layers": [{"layer",
- * "experts": [numbers]}], "names": ["layer 2: 5, 7"]}. NULL if there are none, or without memory. */
+/* Returns "fallback" of a document, the experts that were calibrated on all tokens of their layer: {"experts": how many, "layers":
+ * [{"layer", "experts": [numbers]}], "names": ["layer 2: 5, 7"]}. NULL if there are none, or without memory. */
 json_t *organ_along_fallback_json(organ_along_fallback_row *row, const void *context, size_t count);
 
 /* Rows of a head where the file has them in another order than the forward pass: Q and K of GGUF files of the llama kind. 0: the same. */

@@ -9,7 +9,7 @@
 #include "orchestrator/surgery/along_text/states.h"
 
 struct organ_along_text {
-    organ_along_options *options; /* the caller's; `samples` is lowered to what the text has room for */
+    organ_along_options *options; /* belongs to the caller; organ_along_open lowers `samples` if the text is too short */
     const organ_model *model;
     const organ_targets *targets;
     const organ_along_work *work;
@@ -26,7 +26,7 @@ struct organ_along_text {
     uint64_t moments_memory;          /* that the calibrations of a layer may take together */
 };
 
-/* Whether the windows leave `tokens` tokens for organ_along_rest_cut. */
+/* Returns whether at least `tokens` tokens lie between the windows, for organ_along_rest_cut. */
 bool organ_along_rest_has(const organ_along_text *along, size_t tokens);
 
 /* The token of the text that a window of the walk begins with. */
@@ -39,8 +39,8 @@ typedef struct organ_along_group {
     bool alone;          /* calibrated with its leader's weights: no other unit may join */
     organ_engine engine; /* its memory says whether the moments are one block */
     organ_calibration *calibration;
-    float *kept;     /* inputs of a chunk in the changed stream; NULL with one stream */
-    uint64_t tokens; /* in the changed stream */
+    float *kept;     /* inputs of a chunk in the changed stream; NULL if there is one stream only */
+    uint64_t tokens; /* number of tokens gathered in the changed stream */
 } organ_along_group;
 
 typedef struct organ_along_unit {
@@ -51,7 +51,7 @@ typedef struct organ_along_unit {
     bool expert;    /* the streams may route other tokens to it: one stream */
     bool whole;     /* there is memory for its second moments as one block */
     bool done;      /* by an earlier run */
-    bool fallback;  /* an expert that too few tokens were routed to: it is calibrated on all tokens of the layer */
+    bool fallback;  /* an expert with too few routed tokens: it is calibrated on all tokens of the layer */
     size_t pass;    /* the run of the layer in which its inputs are gathered */
     uint32_t owner; /* else the rank that changes it, or, where all ranks change it together, */
     bool common;    /* puts it into the output */
@@ -114,11 +114,12 @@ organ_tap organ_along_tap(organ_along_gathering *gathering, bool donor);
 organ_status organ_along_hear_all(organ_along_gathering *gathering, organ_error *error);
 organ_status organ_along_record_open(organ_along_gathering *gathering, organ_error *error);
 void organ_along_record_close(organ_along_record *record);
-/* Once the routed tokens were heard: marks the units of experts that fewer than ORGAN_ALONG_LEAST_TOKENS were routed to, and forgets what
- * was heard of them. *listened gets a flag for each expert of the layer, to be freed by the caller; NULL: all have enough. ORGAN_IO without
- * memory. */
+/* Called after the inputs of all routed tokens were gathered: marks the units of experts with fewer than ORGAN_ALONG_LEAST_TOKENS of these
+ * tokens and discards their calibration. Sets *listened to a flag for each expert of the layer, which the caller frees, or to NULL if all
+ * experts have enough tokens. ORGAN_IO without memory. */
 organ_status organ_along_find_unreached(organ_along_gathering *gathering, bool **listened, organ_error *error);
-/* Flags of all experts of the layer, to be freed; NULL with ORGAN_OK if it has none. */
+/* Sets *listened to flags that are true for all experts of the layer, which the caller frees; NULL with ORGAN_OK if the layer has no
+ * experts. */
 organ_status organ_along_every_expert(const organ_along_gathering *gathering, bool **listened, organ_error *error);
 /* All was heard. */
 organ_status organ_along_gathering_finish(organ_along_gathering *gathering, organ_error *error);

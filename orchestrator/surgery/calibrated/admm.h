@@ -48,7 +48,7 @@ void organ_admm_begin(organ_admm *admm, const float *weights, bool given, uint8_
  * stopped. */
 organ_status organ_admm_step(organ_admm *admm, double rho, double relaxed, uint8_t *keep, organ_error *error);
 
-/* The weights that keep leaves: D as the last iteration has made it. The last that may be asked. */
+/* Writes the weights that `keep` keeps: D of the last iteration. No other call on *admm may follow, except its release. */
 void organ_admm_give(organ_admm *admm, const uint8_t *keep, float *weights);
 
 /* The weights that keep leaves, moved by so many steps of conjugate gradients towards their least squares. The last that may be asked. */

@@ -15,13 +15,14 @@ typedef struct organ_autopsy_options {
     const char *match;                /* a shell pattern on names of weights, NULL: all */
     const char *output;               /* a directory for autopsy.json and AUTOPSY_REPORT.md, made if need be; NULL: no files */
     const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
-    const char *text;                 /* a file: find one factor of all scales by how well the model predicts it; NULL: do not */
+    const char *text; /* path of a text: find one wrong factor of all scales by the model's perplexity on it; NULL: skip this test */
 } organ_autopsy_options;
 
 /* Reads every weight once, whatever it is packed in, and makes the report of schema organ.autopsy/1. The same report, but for its "run",
  * with any number of threads, any memory and on every ISA of one machine. ORGAN_CHECK_FAILED, with the report, where there are findings;
- * remarks alone are healthy. ORGAN_USAGE (the pattern matches nothing; a text for a model without scales; the ranges are malformed:
- * ORGAN_BAD_INPUT), and what opening and reading models can return; *report is NULL then. The caller releases *report. */
+ * remarks alone are healthy. Errors: ORGAN_USAGE if the pattern matches no weight, or for a text with a model without scales;
+ * ORGAN_BAD_INPUT if the file of ranges is malformed; the errors of opening and reading models. *report is NULL after an error. The caller
+ * releases *report. */
 organ_status organ_autopsy(const organ_autopsy_options *options, const organ_engine *engine, const organ_progress *progress,
                            json_t **report, organ_error *error);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The blocks of a weight: the sums of squares of some of their values, and the scales that are stored for them. A second reading of a part
- * of the weight, small enough to run on one thread. */
+ * Reads the blocks of a weight: for each block the sums of squares of some of its values, and its stored scale. This is a second pass over
+ * a part of the weight, small enough for one thread. */
 #ifndef ORGAN_AUTOPSY_BLOCKS_H
 #define ORGAN_AUTOPSY_BLOCKS_H
 
@@ -12,9 +12,10 @@ typedef struct organ_block_sums {
     uint64_t n;
 } organ_block_sums;
 
-/* The grid of a weight's scales from its first row on. A weight without scales gets blocks of 128 x 128, which most FP8 models have. */
+/* The grid of a weight's scales, from the first row of blocks on. A weight without scales gets blocks of 128 x 128, which most FP8 models
+ * have. */
 typedef struct organ_blocks {
-    size_t rows, cols;      /* of blocks that were read; 0: the weight has no such grid, and all pointers are NULL */
+    size_t rows, cols;      /* of the blocks read; 0: the weight has no such grid, and all pointers are NULL */
     uint64_t height, width; /* values in a block, before clipping at the edges */
     bool whole;             /* all blocks of the weight were read */
     organ_block_sums *sums; /* rows x cols */
@@ -32,7 +33,7 @@ double organ_block_spread(const organ_block_sums *sums);
 /* The median of `count` >= 1 values, which are sorted. */
 double organ_autopsy_median(double *values, size_t count);
 
-/* ---- scales that stand at the wrong block ---- */
+/* ---- scales stored in the wrong order ---- */
 
 typedef enum organ_order {
     ORGAN_ORDER_TRANSPOSED, /* written column by column, read row by row */
@@ -43,18 +44,19 @@ typedef enum organ_order {
     ORGAN_ORDER_COUNT
 } organ_order;
 
-/* How a finding names it: "the grid of scales is transposed". */
+/* The text of a finding: "the grid of scales is transposed". */
 const char *organ_order_text(organ_order order);
 
-/* The blocks [row, row_end) x [col, col_end) whose right scale is stored somewhere if the scales stand in that order. */
+/* The blocks [row, row_end) x [col, col_end) whose correct scale is still in the grid if the scales are stored in that order. */
 typedef struct organ_order_range {
     size_t row, row_end, col, col_end;
 } organ_order_range;
 
-/* false: the grid is too small for it, or (transposed) was not read whole. */
+/* Sets *range for this order. Returns false if the grid is too small for the order or, for the transposed order, was not read completely.
+ */
 bool organ_order_fits(const organ_blocks *blocks, organ_order order, organ_order_range *range);
 
-/* The index of the stored scale that belongs to a block of that range. */
+/* Returns the index, in blocks->scales, of the correct scale of a block of that range. */
 size_t organ_order_index(const organ_blocks *blocks, organ_order order, size_t row, size_t col);
 
 #endif

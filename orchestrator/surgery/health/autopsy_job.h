@@ -7,7 +7,7 @@
 #include "orchestrator/surgery/health/autopsy_ranges.h"
 #include "orchestrator/surgery/health/autopsy_scan.h"
 
-typedef struct organ_scale_pool organ_scale_pool; /* what is kept from weight to weight: autopsy_scales.h */
+typedef struct organ_scale_pool organ_scale_pool; /* evidence collected over all weights: autopsy_scales.h */
 
 typedef struct organ_autopsy_job {
     const organ_autopsy_options *options;
@@ -29,28 +29,28 @@ typedef struct organ_autopsy_job {
 /* Adds what is to be said of one weight. Whether there was a finding. */
 bool organ_autopsy_judge(organ_autopsy_job *job, const organ_vitals *v);
 
-/* Adds what is to be said of its distance from its counterpart; `sick`: a finding has been told that explains it. */
+/* Adds a finding or remark about the distance of the weight from its counterpart. `sick`: another finding already explains the distance. */
 void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_vitals *v, bool sick);
 
-/* What is wrong with scales, by the original: if the weight is farther from its counterpart than is usual, reads blocks of both and finds
- * the factor of least squares between them. If these factors explain the distance, adds a finding that names the fault and sets *named.
- * ORGAN_IO, ORGAN_BAD_INPUT. */
+/* Compares the scales with the original. If the weight is farther from its counterpart than is usual, reads the blocks of both and computes
+ * the least-squares factor between each pair of blocks. If these factors explain the distance, adds a finding that names the fault and sets
+ * *named. ORGAN_IO, ORGAN_BAD_INPUT. */
 organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_vitals *v, bool *named, organ_error *error);
 
 /* Reads some rows of the weight again and judges the order of its scales and their digits without the original. */
 organ_status organ_autopsy_judge_grid(organ_autopsy_job *job, const organ_vitals *v, organ_error *error);
 
-/* Judges scales by all weights together: after the last call of organ_autopsy_judge_grid. */
+/* Judges the scales of each weight by those of all weights. The caller calls it after the last call of organ_autopsy_judge_grid. */
 organ_status organ_autopsy_judge_scales(organ_autopsy_job *job, organ_error *error);
 
 void organ_autopsy_scales_free(organ_autopsy_job *job);
 
-/* Whether a weight of the model has scales of its own. */
+/* Returns whether at least one weight of the model has scales. */
 bool organ_autopsy_has_scales(const organ_autopsy_job *job);
 
-/* Scores the first tokens of job->options->text with all scales at 1, 1/4, 1/2, 2 and 4 times their size, keeps that as job->scale_test and
- * adds a finding if the text is predicted better at one of the others. ORGAN_USAGE: job->engine->memory is too small. ORGAN_BAD_INPUT: no
- * known tokenizer or architecture, or a text that is too short. ORGAN_IO, ORGAN_INTERRUPTED. */
+/* Scores the first tokens of job->options->text with all scales multiplied by 1, 1/4, 1/2, 2 and 4. Stores the scores in job->scale_test
+ * and adds a finding if a factor other than 1 gives a clearly better score. ORGAN_USAGE if job->engine->memory is too small;
+ * ORGAN_BAD_INPUT if the tokenizer or architecture is unknown or the text is too short; ORGAN_IO, ORGAN_INTERRUPTED. */
 organ_status organ_autopsy_judge_text(organ_autopsy_job *job, organ_error *error);
 
 /* Finds the counterparts of job->vitals, by name or, of GGUF and Hugging Face, by the name in the other format; says which weights of
@@ -69,7 +69,7 @@ typedef struct organ_usual_error {
     const char *what;
 } organ_usual_error;
 organ_usual_error organ_usual_error_of(const organ_weight *weight);
-/* The larger one of two weights that are compared. */
+/* Returns the larger of the usual errors of two weights that are compared. */
 organ_usual_error organ_usual_error_between(const organ_weight *a, const organ_weight *b);
 
 /* What a remark or a finding is made of. */

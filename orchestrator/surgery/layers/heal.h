@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What is left of a model around the gaps, solved anew for the hidden states that the whole model has: along a text, block by block, in
- * least squares with a ridge. Windows that nothing is fitted to judge every solution by the divergence of the whole model: only what lowers
- * it is taken. */
+ * Refits the blocks around dropped blocks, so that the smaller model's hidden states approximate those of the whole model: block by block
+ * on a calibration text, by least squares with a ridge. Held-out windows judge every solution by the KL divergence of the smaller model
+ * from the whole one: a solution that does not lower it is discarded. */
 #ifndef ORGAN_LAYERS_HEAL_H
 #define ORGAN_LAYERS_HEAL_H
 
@@ -24,7 +24,7 @@ typedef struct organ_layers_solved {
     organ_layers_kind kind;
     double times;         /* of the final norm: what it is taken times; else 0 */
     double lambda, step;  /* what was chosen, and how much of the solution was taken; step 0: nothing was better, the weights stay */
-    double before, after; /* KL divergence of what is left of the model from the donor on the judged windows, nats a token */
+    double before, after; /* KL divergence of the smaller model from the donor on the held-out windows, nats a token */
 } organ_layers_solved;
 
 typedef struct organ_layers_healing {
@@ -53,7 +53,7 @@ bool organ_layers_heal_recall(organ_layers_heal *heal, const organ_tensor *tenso
 
 const organ_along_text *organ_layers_heal_text(const organ_layers_heal *heal);
 const organ_layers_solved *organ_layers_heal_solved(const organ_layers_heal *heal, size_t *count);
-/* Tokens of the judged windows, and the divergences there before and after the heal. */
+/* The number of tokens in the held-out windows, and the KL divergences on them before and after the heal. */
 typedef struct organ_layers_judged {
     size_t tokens;
     double before, after;

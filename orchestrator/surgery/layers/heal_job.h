@@ -9,10 +9,10 @@
 #include "orchestrator/surgery/along_text/states.h"
 #include "orchestrator/surgery/layers/heal.h"
 
-#define HEAL_HELD     ((size_t)4)  /* of so many windows one at most is held back, to choose by */
-#define HEAL_MANY     ((size_t)32) /* of so many windows and more, half as many are held back */
-#define HEAL_APART    ((size_t)16) /* one of so many no block is solved by, nor chosen: the final norm has it for itself */
-#define HEAL_TOGETHER ((size_t)6)  /* solutions that are judged at a time, at most */
+#define HEAL_HELD     ((size_t)4)  /* at most one window of this many is held out to choose solutions */
+#define HEAL_MANY     ((size_t)32) /* from this many windows on, half of that share is held out */
+#define HEAL_APART    ((size_t)16) /* one window of this many is used only to fit the final norm */
+#define HEAL_TOGETHER ((size_t)6)  /* the most solutions that are judged at a time */
 
 typedef enum heal_use { HEAL_BLOCKS, HEAL_CHOICES, HEAL_NORM, HEAL_USES } heal_use;
 
@@ -42,14 +42,14 @@ struct organ_layers_heal {
     organ_layers_solved *known; /* of each kind of each block, and of the final norm: solved by now, or by an earlier run */
     organ_layers_solved *solved;
     size_t solved_count;
-    /* Of the judge: */
+    /* heal_judge.c: */
     uint32_t *judged_tokens;
     size_t *judged_begin;
-    organ_windows judged; /* those of HEAL_CHOICES */
+    organ_windows judged; /* the held-out windows (HEAL_CHOICES) */
     organ_variants *variants;
-    size_t together, tried;         /* streams that there is room for, and that are under way */
-    double *results[HEAL_TOGETHER]; /* where the divergences of these go */
-    double before, divergence;      /* from the donor: of what is left without any heal, and as it is by now */
+    size_t together, tried;         /* streams that fit the memory, and streams in use */
+    double *results[HEAL_TOGETHER]; /* where the divergences of the streams in use are stored */
+    double before, divergence;      /* KL from the donor: of the smaller model before the heal, and with the solutions taken so far */
     /* Of the part that is worked on: */
     int32_t layer;
     organ_layers_kind kind;
@@ -81,24 +81,24 @@ uint64_t organ_layers_heal_memory(const organ_layers_heal *heal, const heal_part
 
 /* The windows of a chunk, and what one of these is for. */
 organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *heal, size_t chunk);
-heal_use organ_layers_heal_use_of(const organ_layers_heal *heal, size_t window); /* of all */
+heal_use organ_layers_heal_use_of(const organ_layers_heal *heal, size_t window); /* `window`: number in the whole text */
 heal_use organ_layers_heal_use(const organ_layers_heal *heal, size_t chunk, size_t window);
 /* Hears all chunks, solves, and puts what became of heal->part into the layer and the output. */
 organ_status organ_layers_heal_solve(organ_layers_heal *heal, organ_error *error);
 /* ---- heal_judge.c ---- */
 
-/* Lists the judged windows. */
+/* Lists the held-out windows (HEAL_CHOICES). */
 organ_status organ_layers_heal_take_judged(organ_layers_heal *heal, organ_error *error);
 uint64_t organ_layers_heal_judge_memory(const organ_layers_heal *heal, size_t together);
-/* Takes the judged windows through the donor. organ_variants_close ends it. */
+/* Runs the held-out windows through the donor. The caller releases heal->variants with organ_variants_close. */
 organ_status organ_layers_heal_judge_open(organ_layers_heal *heal, organ_error *error);
-/* Adds heal->loaded as it is to what is judged. *divergence becomes the mean KL divergence over the judged tokens of the model with this
- * block, in nats, at the latest with organ_layers_heal_settle. */
+/* Judges heal->loaded with its present weights. Sets *divergence to the mean KL divergence of the model with this block over the held-out
+ * tokens, in nats, at the latest when organ_layers_heal_settle returns. */
 organ_status organ_layers_heal_try(organ_layers_heal *heal, double *divergence, organ_error *error);
 organ_status organ_layers_heal_settle(organ_layers_heal *heal, organ_error *error);
-/* The same of the donor's kept blocks from `layer` on, which the stream has reached. */
+/* Judges the donor's kept blocks from `layer` on, where the stream has arrived. */
 organ_status organ_layers_heal_judge_rest(organ_layers_heal *heal, size_t layer, double *divergence, organ_error *error);
-/* Behind the last block: with the final norm taken times this number. */
+/* After the last block: judges the final norm multiplied by `times`. */
 organ_status organ_layers_heal_judge_final(organ_layers_heal *heal, double times, double *divergence, organ_error *error);
 
 /* The same of the final norm, when both streams are behind the last block. */

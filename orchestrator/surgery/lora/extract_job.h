@@ -55,7 +55,7 @@ typedef struct organ_lora_job {
 /* Fills modules and others. */
 organ_status organ_lora_plan(organ_lora_job *job, organ_error *error);
 
-/* ORGAN_USAGE if a module does not fit the memory; the message names how much is enough for all of them. */
+/* ORGAN_USAGE if a module does not fit the memory; the message contains the amount that is enough for all modules. */
 organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error);
 
 /* Whether it changed, or cannot be told not to have. */

@@ -23,7 +23,7 @@ typedef struct organ_output {
     const char *like; /* directory from which files are copied that are no part of the model; NULL: none */
     bool single;      /* one file, not a directory */
     bool force;
-    bool choice; /* what was chosen for it grows as the output PATH.organ-choice, of no use when this one has its name */
+    bool choice; /* the run keeps its choices in the unfinished output PATH.organ-choice, which is removed when this output has its name */
     /* A run that can be continued. NULL: none, and all below is not used. The caller closes it after the end. */
     organ_run_journal *journal;
     bool resume;                         /* continue the run that an earlier one left */
@@ -48,8 +48,8 @@ const char *organ_output_name(const organ_output *output);
 /* ORGAN_USAGE if the output would be `model`, lie in it or swallow it. */
 organ_status organ_output_spares(const char *path, const organ_model *model, organ_error *error);
 
-/* organ_output_check again after a first phase that took its time, when the name was free as the run began. ORGAN_IO where that says
- * ORGAN_USAGE: the command was right, and somebody else has taken the name meanwhile. */
+/* Repeats organ_output_check after a long first phase, for a name that was free when the run began. Returns ORGAN_IO where
+ * organ_output_check returns ORGAN_USAGE: the command was correct, and another process has taken the name meanwhile. */
 organ_status organ_output_still_free(const char *path, const char *like, bool force, organ_error *error);
 
 /* For reports that go into a directory which may be there and have other files. ORGAN_USAGE if it is the directory of `input`, a path, or
@@ -91,10 +91,10 @@ organ_status organ_output_end(organ_output *output, organ_error *error);
 /* {"output", "seconds", "bytes_per_second"} for the "run" of a report, and "resumed" of one with a journal. */
 json_t *organ_output_run(const organ_output *output, uint64_t bytes);
 
-/* Seconds from the begin of the run (engine->began) until all of the output was on the disk. */
+/* Seconds from the start of the run (engine->began) until all of the output was on the disk. */
 double organ_output_seconds(const organ_output *output, const organ_engine *engine);
 
-/* The same for the whole run of an operation that makes one model of another, with "model", "threads", "cpu_isa" and "single_file". NULL
+/* The same for the whole run of an operation that makes one model from another, with "model", "threads", "cpu_isa" and "single_file". NULL
  * without memory. */
 json_t *organ_output_run_on(const organ_output *output, uint64_t bytes, const char *model, const organ_engine *engine);
 

@@ -8,7 +8,8 @@
 
 #define ORGAN_TEXT_LIMIT ((size_t)1 << 30) /* bytes of the longest text that is read */
 
-/* ORGAN_BAD_INPUT, with what to do, for a regular file of more than that; other errors are left to the call that opens it. */
+/* Returns ORGAN_BAD_INPUT, with advice in the message, for a regular file above that size. Returns ORGAN_OK for a file that cannot be
+ * examined: the call that opens it reports the error. */
 organ_status organ_text_check_size(const char *path, organ_error *error);
 
 typedef struct organ_text {

@@ -34,19 +34,20 @@ typedef struct organ_quantize_options {
 /* Writes the model anew with the targets quantised by the greatest magnitude of each block, channel, group or tensor, to the nearest code;
  * with gptq each code makes up for what those before it lose on the inputs that a text makes, layer by layer, behind what is quantised
  * already, then scales and codes are solved for again; all other tensors keep their type and bytes. A target whose rows are not whole
- * groups gets groups of 64 or 32 columns. All routed experts get one scheme; if no group fits them the model is refused. Other targets that
- * the scheme cannot hold (stacks of experts, rows that are not whole groups of 32, types other than BF16, F16 and F32) stay as they are and
- * are listed. Of a GGUF model scales are searched for, with the weights of the imatrix if there is one, those of embeddings and head with
- * gptq as well, and the output is one file. The error that was made is measured on the way. Of mixed widths what each target alone costs
- * with 2, 3, 4 and 8 bits is measured on the text before, also in a dry run, and again in one that is continued, unless `allocate.file`
- * keeps it; a target may stay as it is, and all routed experts get the same. *report is schema organ.quantize/1
- * and lies with a QUANTIZE_REPORT.md in the output's organ/ folder; the caller releases it; NULL on error. A run that ends with
- * ORGAN_INTERRUPTED or ORGAN_IO after some of the tensors leaves them in .NAME.organ- partial, and `resume` continues it to the same bytes;
- * after another error nothing is left of the output. Errors: ORGAN_USAGE (also for a model that is quantised already, or of the other
- * format), ORGAN_BAD_INPUT (model or imatrix is malformed or was changed, no group divides the width of the routed experts, the imatrix has
- * no entry for a target, or a target has values that are NaN or infinite), ORGAN_IO, ORGAN_INTERRUPTED. With gptq also those of
- * organ_along_open and organ_along_run, and a continued run has the same --memory. With `evaluate` also those of organ_perplexity: before
- * anything is written where they can be known; an output that is whole stays, *report is set and says why it was not scored. */
+ * groups gets groups of 64 or 32 columns. All routed experts get one scheme; if no group fits them, the model is rejected. Other targets
+ * that the scheme cannot represent (stacks of experts, rows that are not whole groups of 32, types other than BF16, F16 and F32) stay
+ * unchanged, and the report lists them. For a GGUF model organ searches for the scales, weighted by the imatrix if there is one (with gptq
+ * those of embeddings and head too), and writes one file. The report contains the quantisation error of each target. For mixed widths organ
+ * first measures on the text the cost of each target at 2 and 4 bits and derives the cost of other widths, also in a dry run; a continued
+ * run measures again unless `allocate.file` has the curves. A target may stay unchanged, and all routed experts get one width. *report is
+ * schema organ.quantize/1 and lies with a QUANTIZE_REPORT.md in the output's organ/ folder; the caller releases it; NULL on error. A run
+ * that ends with ORGAN_INTERRUPTED or ORGAN_IO after some of the tensors leaves them in .NAME.organ- partial, and `resume` continues it to
+ * the same bytes; after another error nothing is left of the output. Errors: ORGAN_USAGE (also for a model that is quantised already, or of
+ * the other format), ORGAN_BAD_INPUT (model or imatrix is malformed or was changed, no group divides the width of the routed experts, the
+ * imatrix has no entry for a target, or a target has values that are NaN or infinite), ORGAN_IO, ORGAN_INTERRUPTED. With gptq also the
+ * errors of organ_along_open and organ_along_run, and a continued run must have the same --memory. With `evaluate` also the errors of
+ * organ_perplexity, before any output is written if organ can detect them then; after a later error the finished output stays, and *report
+ * is set and contains the reason why it has no score. */
 organ_status organ_quantize_model(const organ_quantize_options *options, const organ_engine *engine, const organ_progress *progress,
                                   json_t **report, organ_error *error);
 

@@ -34,7 +34,7 @@ typedef struct organ_quantize_part {
     double energy, gptq_loss, loss;
     uint64_t tokens;
     bool block_diagonal;
-    json_t *fallback;       /* its number, if it is an expert that was calibrated on all tokens; NULL: not */
+    json_t *fallback;       /* the number of an expert that was calibrated on all tokens; NULL: not such an expert */
     uint64_t masked, zeros; /* of a pruning: weights that it has left out; codes that mean 0, these among them */
 } organ_quantize_part;
 
@@ -56,15 +56,15 @@ typedef struct organ_quantize_job {
     organ_weights *weights;
     organ_targets targets;
     organ_quantize_widths *widths;           /* of a mixed scheme; NULL: all targets have the same */
-    const organ_quantize_scheme **scheme_of; /* of each tensor of the model; NULL: it stays as it is */
+    const organ_quantize_scheme **scheme_of; /* of each tensor of the model; NULL: the tensor stays unchanged */
     organ_shard_piece *pieces;
     size_t piece_count;
     organ_run_unit *units; /* item: the part */
     size_t unit_count;
     organ_quantize_part *parts;
     size_t part_count;
-    size_t regrouped; /* parts with a smaller group than that of the job's scheme; 0 for mixed widths */
-    size_t partial;   /* parts with blocks clipped at their edges: DeepSeek's and vLLM's code reads them, that of transformers does not */
+    size_t regrouped; /* number of parts with a smaller group than the job's scheme; 0 for mixed widths */
+    size_t partial; /* number of parts with blocks clipped at their edges, which DeepSeek's code and vLLM read and transformers does not */
     organ_quantize_left *left;
     size_t left_count;
     organ_arena arena; /* names of new tensors */
@@ -90,23 +90,24 @@ organ_status organ_quantize_put_shape(organ_quantize_job *job, const organ_quant
 bool organ_quantize_is_mixed(const organ_quantize_scheme *scheme);
 /* NULL: there is none of that name. */
 const organ_quantize_scheme *organ_quantize_scheme_named(const char *name);
-/* The scheme asked for if `cols` is a multiple of its group, else the same bits with the widest smaller group that divides `cols`; NULL if
- * there is none. Schemes without groups fit all widths. */
+/* Returns `scheme` if `cols` is a multiple of its group, else the scheme with the same bits and the widest smaller group that divides
+ * `cols`; NULL if there is none. Schemes without groups fit all widths. */
 const organ_quantize_scheme *organ_quantize_scheme_fitting(const organ_quantize_scheme *asked, uint64_t cols);
-/* Why no scheme can hold the tensor, whatever its width; NULL if schemes can. */
+/* Returns the reason why no scheme can represent the tensor, for any width; NULL if schemes can. */
 const char *organ_quantize_kind_obstacle(const organ_tensor *tensor);
-/* A projection of a routed expert, or a stack of them. */
+/* Returns whether the tensor is a projection of a routed expert, or a stack of such projections. */
 bool organ_quantize_is_routed(const organ_tensor *tensor);
-/* Matrices of routed experts that stay plain, stacks excepted. The parts are known. */
+/* Counts the matrices of routed experts, except stacks, that stay plain. The caller has listed the parts before. */
 size_t organ_quantize_plain_experts(const organ_quantize_job *job);
-/* Whether the parts have other schemes than job->scheme. */
+/* Returns whether parts have schemes other than job->scheme. */
 bool organ_quantize_several(const organ_quantize_job *job);
-/* Fills job->scheme_of. ORGAN_USAGE if --targets takes only some of the routed experts of a layer; ORGAN_BAD_INPUT if no single scheme fits
- * the routed experts. */
+/* Fills job->scheme_of. ORGAN_USAGE if --targets matches only some of the routed experts of a layer; ORGAN_BAD_INPUT if no single scheme
+ * fits the routed experts. */
 organ_status organ_quantize_forms(organ_quantize_job *job, organ_error *error);
-/* Notes for the terminal: tensors with smaller groups than asked for, and what loaders do not open. The parts are known. */
+/* Prints notes on the terminal: tensors with smaller groups than the scheme's, and features that loaders do not support. The caller has
+ * listed the parts before. */
 void organ_quantize_tell_loaders(const organ_quantize_job *job);
-/* The same for one target, its width included; NULL if the scheme can hold it. */
+/* The same for one target and its width; NULL if the scheme can represent it. */
 const char *organ_quantize_obstacle(const organ_quantize_job *job, const organ_tensor *tensor);
 
 /* ---- mixed widths ---- */

@@ -64,14 +64,15 @@ void expect_answer(const char *line, const char *headers, const char *body, int 
 /* The JSON of a 200, to be released. */
 json_t *expect_json(const char *line);
 
-/* A connection to it that stays open; the second one from this address of loopback, such as "127.1.2.3". */
+/* Opens a connection to the server; serve_connect_from does so from this loopback address, such as "127.1.2.3". */
 int serve_connect(void);
 int serve_connect_from(const char *address);
 
-/* GET /healthz on a connection from this address, which stays open in *fd: the status of the answer, 0 where the connection is closed. */
+/* Sends GET /healthz on a connection from this address, which stays open in *fd. Returns the status of the answer, 0 if the server closed
+ * the connection. */
 int serve_status_on(const char *address, int *fd);
-int serve_status_from(const char *address); /* on one that is closed then */
-/* That answers 200 in the end: connections that a client has closed count until the server comes to them. */
+int serve_status_from(const char *address); /* the same, and closes the connection */
+/* Repeats the request until the answer is 200: a connection that a client has closed counts until the server removes it. */
 void serve_is_reached(void);
 
 #endif
