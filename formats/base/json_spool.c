@@ -19,21 +19,21 @@ enum {
     GRAIN = 16,
     LARGEST = 4096, /* larger pieces are tables of arrays and texts: they stay in the heap */
     PAGE = 4096,
-    VISITS = 256, /* changes from one page to another between two returns of pages; the system maps up to 16 pages at each */
+    VISITS = 256, /* visits of another page between two returns of pages; the system maps up to 16 pages at each visit */
     MAPS = 20
 };
-#define FIRST_MAP ((size_t)64 << 20) /* bytes of the first mapping; each further one has twice those of the one before */
-#define STEP      ((size_t)4 << 20)  /* the file grows by so many bytes */
+#define FIRST_MAP ((size_t)64 << 20) /* bytes of the first mapping; each further mapping is twice as large as the one before */
+#define STEP      ((size_t)4 << 20)  /* bytes by which the file grows at a time */
 
 typedef struct piece {
-    struct piece *next; /* of the same size, free as well */
+    struct piece *next; /* the next free piece of the same size */
 } piece;
 
 static struct {
     atomic_bool on;
-    atomic_long heap;      /* pieces that are in the heap */
-    atomic_uint visits;    /* since pages were returned last */
-    atomic_uintptr_t page; /* that was visited last */
+    atomic_long heap;      /* number of pieces in the heap */
+    atomic_uint visits;    /* number of visits since pages were last returned */
+    atomic_uintptr_t page; /* the page visited last */
     pthread_mutex_t lock;
     int fd, fault;
     char *maps[MAPS];
@@ -79,7 +79,7 @@ static bool open_file(void)
     return true;
 }
 
-/* The file has room for what is mapped before it is used: a page without one would end the process with SIGBUS. */
+/* Extends the file before a page of the mapping is used: a write to a page beyond the end of the file ends the process with SIGBUS. */
 static bool grow_file(void)
 {
     int reason;
@@ -97,12 +97,12 @@ static bool map_more(void)
         return false;
     const off_t at = k ? spool.file + (off_t)map_bytes(k - 1) : 0;
     if (k == 0)
-        malloc_trim(0); /* what the work before the document freed goes back to the system */
+        malloc_trim(0); /* return memory that earlier work has freed to the system */
     char *const map = mmap(NULL, map_bytes(k), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, spool.fd, at);
     if (map == MAP_FAILED)
         return fail(errno);
     madvise(map, map_bytes(k), MADV_DONTFORK);
-    madvise(map, map_bytes(k), MADV_RANDOM); /* pages that are read ahead would be mapped as well, many at a time */
+    madvise(map, map_bytes(k), MADV_RANDOM); /* without this the system maps the pages that it reads ahead too, many at a time */
     madvise(map, map_bytes(k), MADV_NOHUGEPAGE);
     spool.maps[k] = map;
     spool.file = at;
@@ -124,7 +124,7 @@ static void *take_new(size_t bytes)
 
 static size_t grains(size_t bytes) { return bytes ? (bytes + GRAIN - 1) / GRAIN : 1; }
 
-/* In front of each piece stands how many grains it has. */
+/* A header before each piece has the piece's number of grains. */
 static void *take_locked(size_t bytes)
 {
     const size_t size = grains(bytes);

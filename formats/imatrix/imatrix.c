@@ -217,7 +217,8 @@ static organ_status check_fit(const organ_imatrix_state *s, const organ_imatrix_
     return ORGAN_OK;
 }
 
-/* Whether the sums of one matrix differ: older files of llama.cpp have the same number in all columns of an expert without tokens. */
+/* Returns whether the columns of one matrix have different sums: older files of llama.cpp have the same number in all columns of an expert
+ * without tokens. */
 static organ_status differs(const organ_imatrix_state *s, const organ_imatrix_place *place, uint64_t features, bool *differ,
                             organ_error *error)
 {

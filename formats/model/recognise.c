@@ -26,11 +26,11 @@ typedef enum place { ROOT, REPORTS, PARTS, ELSEWHERE } place;
 
 typedef struct walk {
     const char *root;
-    const char *like[2]; /* have the same other files; NULL: nothing does */
+    const char *like[2]; /* directories whose files may be in the output too; NULL: none */
     organ_written written;
     size_t entries;
     dev_t device;
-    char stranger[PATH_MAX + 128]; /* the first one, and why it is one */
+    char stranger[PATH_MAX + 128]; /* the first file that must not be replaced, and the reason */
     organ_error *error;
 } walk;
 
@@ -63,7 +63,7 @@ static int open_one(const walk *w, int at, const char *name)
     return fd;
 }
 
-/* The file lies in that directory with the same bytes; an organ directory has in files/ what lies beside a model. */
+/* Returns whether the directory has the same file with the same bytes. An organ directory keeps the files next to a model in files/. */
 static bool is_in(const walk *w, const char *like, int fd, const char *path)
 {
     static const char folder[] = ORGAN_FILES_FOLDER "/";
@@ -89,14 +89,14 @@ static bool is_stranger(walk *w, const char *path, const char *why)
     return false;
 }
 
-/* A list that has only the name of a file with weights means one that has weights. */
+/* If a list has only the name of a file with weights, the file must contain weights. */
 static bool is_listed(walk *w, int at, const char *name, const char *path, int fd, bool *changed)
 {
     const bool weights = organ_ends_with(name, ".gguf") || organ_ends_with(name, ".safetensors");
     return organ_written_has(&w->written, path, fd, changed, w->error) && (!weights || organ_is_weights_at(at, name, w->error));
 }
 
-/* Whether it may go: else the walk is over. */
+/* Returns whether --force may replace the file; false ends the walk. */
 static bool is_ours(walk *w, int at, const char *name, const char *path, place where)
 {
     bool changed = false, ours = where == PARTS && json_object_get(w->written.parts, path);

@@ -22,7 +22,7 @@
 #define STEP         ((size_t)1 << 16)
 #define INDEX        ".safetensors.index.json"
 
-/* NULL where there is none, or with an error where there is no memory for it. */
+/* Returns NULL if there is no such file, or with an error if memory ran out. */
 static json_t *load_json(const char *directory, const char *name, organ_error *error)
 {
     char path[PATH_MAX], *bytes = NULL;
@@ -48,7 +48,7 @@ static void list_file(organ_written *w, const char *path, json_t *as)
         json_decref(as);
 }
 
-/* "organ.NAME/1" of a document; NULL for what is none. */
+/* Returns "organ.NAME/1" of a document of organ; NULL for other JSON. */
 static const char *schema_of(const json_t *document)
 {
     const char *const schema = json_string_value(json_object_get(document, "schema"));
@@ -57,7 +57,7 @@ static const char *schema_of(const json_t *document)
 
 /* ---- a manifest, the record ---- */
 
-/* Every text in it that could be the path of a file in a folder. */
+/* Lists every text in the value that could be the path of a file in a folder. */
 static void collect_paths(const json_t *json, json_t *paths, int depth)
 {
     const char *key;
@@ -91,7 +91,7 @@ static void read_manifest(organ_written *w, const char *directory, organ_error *
     json_decref(manifest);
 }
 
-/* Whether there is one. */
+/* Returns whether there is a record. */
 static bool read_record(organ_written *w, const char *directory, organ_error *error)
 {
     json_t *const record = load_json(directory, ORGAN_RECORD, error);
@@ -103,9 +103,9 @@ static bool read_record(organ_written *w, const char *directory, organ_error *er
     return found;
 }
 
-/* ---- an index: of one model; two in a directory are of two, of which none was asked for ---- */
+/* ---- an index: if a directory has two, they belong to two models, and neither is used ---- */
 
-/* Names of the entries that end so, as keys of an object. NULL without memory. */
+/* Returns the names of the entries with this ending, as keys of an object. NULL without memory. */
 static json_t *names_ending(const char *directory, const char *folder, const char *ending, organ_error *error)
 {
     char path[PATH_MAX];
@@ -139,7 +139,7 @@ static void read_index(organ_written *w, const char *directory, organ_error *err
 
 /* ---- reports of versions that left no record ---- */
 
-/* The texts of an array, or the "name" of each of its objects. */
+/* Lists the texts of an array, or the "name" of each of its objects. */
 static void list_names(organ_written *w, const json_t *array)
 {
     size_t k;
@@ -151,7 +151,7 @@ static void list_names(organ_written *w, const json_t *array)
     }
 }
 
-/* The files with weights of an output that no list names: as many as the input had, or the one that has the usual name. */
+/* Lists the files with weights of an output without a list: as many files as the input had, or the one with the usual name. */
 static void list_weights(organ_written *w, const char *directory, size_t of_input, organ_error *error)
 {
     static const char *const usual[] = {"model.safetensors", "adapter_model.safetensors"}, *const endings[] = {".gguf", ".safetensors"};
@@ -199,7 +199,7 @@ static void read_reports(organ_written *w, const char *directory, organ_error *e
     json_decref(names);
 }
 
-/* What is put together again of an organ directory has the files of the model that was taken apart. */
+/* A model that `assemble` makes of an organ directory has the files of the original model. */
 static void read_sources(organ_written *w, const char *like, organ_error *error)
 {
     json_t *const manifest = like && organ_directory_is(like) ? load_json(like, ORGAN_MANIFEST, error) : NULL, *source;
@@ -216,7 +216,7 @@ organ_status organ_written_read(const char *directory, const char *like, organ_w
     const bool recorded = read_record(w, directory, error);
     if (!error->status)
         read_manifest(w, directory, error);
-    if (!error->status && !recorded && !w->apart) /* else what is not in those lists came later */
+    if (!error->status && !recorded && !w->apart) /* if there is a record or manifest, a file that it does not list was added later */
         read_index(w, directory, error);
     if (!error->status && !recorded && !w->apart)
         read_reports(w, directory, error);

@@ -12,7 +12,7 @@ typedef struct block {
     unsigned bits;
 } block;
 
-/* Link-local addresses, where most clouds keep their metadata, and where others do. */
+/* Link-local addresses, at which most clouds serve their metadata, and the metadata addresses of other clouds. */
 static const block links[] = {
     {0xa9fe0000, 16}, /* link-local */
     {0x646464c8, 32}, /* 100.100.100.200: Alibaba Cloud */
@@ -20,7 +20,7 @@ static const block links[] = {
     {0xc00000c0, 32}, /* 192.0.0.192: Oracle Cloud */
 };
 
-/* RFC 6890 and its successors: what else is not reachable globally. */
+/* The other addresses that are not globally reachable: RFC 6890 and its successors. */
 static const block blocks[] = {
     {0x00000000, 8},  /* this network */
     {0x0a000000, 8},  /* private */

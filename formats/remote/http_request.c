@@ -38,8 +38,8 @@ typedef struct hop {
     size_t header_bytes, dropped, capacity;
     char header[64];   /* the name of the last one */
     bool headers_over; /* the body has begun */
-    bool redirected;   /* a server sent it here */
-    bool guarded;      /* and a public one */
+    bool redirected;   /* the request follows a redirect */
+    bool guarded;      /* a server with a public address has sent a redirect */
     bool is_public;    /* the server that is connected to */
     double started;
 } hop;
@@ -238,7 +238,7 @@ static int on_progress(void *context, curl_off_t a, curl_off_t b, curl_off_t c, 
 
 /* ---- who is connected to ---- */
 
-/* Whether a redirect must not lead there: then the answer says why. */
+/* Returns whether a redirect to this address is forbidden; if so, sets the answer's fault. */
 static bool refuses(hop *h, organ_reach reach)
 {
     const bool link = h->redirected && reach == ORGAN_REACH_LINK, inside = h->guarded && reach != ORGAN_REACH_PUBLIC;
@@ -270,12 +270,12 @@ static int on_connected(void *context, char *peer, char *own, int peer_port, int
     h->is_public = reach == ORGAN_REACH_PUBLIC;
     if (refuses(h, reach))
         return CURL_PREREQFUNC_ABORT;
-    h->answer->fault[0] = '\0'; /* of other addresses of the same name */
+    h->answer->fault[0] = '\0'; /* clear the fault of an earlier address of the same host name */
     h->answer->hopeless = false;
     return CURL_PREREQFUNC_OK;
 }
 
-/* Whom the address that the URL spells out reaches: a name may reach anybody. */
+/* Classifies a numeric address, or localhost, in the URL; any other host name counts as public. */
 static organ_reach reach_of_url(const char *url)
 {
     char *host = NULL;
@@ -377,7 +377,8 @@ static void give_up(organ_http_answer *answer, const char *fault)
     snprintf(answer->fault, sizeof answer->fault, "%s", fault);
 }
 
-/* `redirected`: a server has sent us there; `from_public`: one of those that were asked is public. Returns whether the server asked is. */
+/* `redirected`: the request follows a redirect; `from_public`: a server before it has a public address. Returns whether this server has a
+ * public address. */
 static bool ask_one(organ_http_line *line, const organ_http_request *request, const char *url, bool redirected, bool from_public,
                     organ_http_answer *answer)
 {

@@ -95,8 +95,8 @@ static const char *const trunks[] = {"model", "language_model", "transformer", "
 /* Words that a layer number follows. */
 static const char *const ladders[] = {"layers", "h", "blocks", "blk"};
 
-/* How the names of layers begin in architectures whose modules are not in the table: GPT-NeoX, OPT, BERT and its kin. A layer number
- * follows. The layer of such a tensor is known, its role is ORGAN_ROLE_OTHER. */
+/* Prefixes of layer names in architectures whose modules are not in the table: GPT-NeoX, OPT, BERT and its relatives. A layer number
+ * follows the prefix. Such a tensor gets that layer and the role ORGAN_ROLE_OTHER. */
 static const char *const foreign_layers[] = {"gpt_neox.layers.",       "model.decoder.layers.",  "decoder.layers.",
                                              "encoder.layer.",         "bert.encoder.layer.",    "roberta.encoder.layer.",
                                              "electra.encoder.layer.", "deberta.encoder.layer.", "distilbert.transformer.layer."};
@@ -183,7 +183,7 @@ static void find_expert(parts *p)
     }
 }
 
-/* Sets the layer of a name that begins as one of foreign_layers. */
+/* Sets the layer of a name with one of the prefixes in foreign_layers. */
 static void find_foreign_layer(parts *p, const char *name)
 {
     for (size_t k = 0; k < sizeof foreign_layers / sizeof *foreign_layers && !p->has_layer; k++) {

@@ -75,7 +75,7 @@ static organ_status open_engine(const organ_call *call, const organ_progress *pr
     return ORGAN_OK;
 }
 
-/* A document in the heap takes memory beyond --memory. */
+/* Warns that a document in the heap needs memory beyond --memory. */
 static void note_unspooled(const organ_progress *progress)
 {
     const char *folder;

@@ -47,12 +47,12 @@ const organ_verb organ_dequantize_verb = {
 
 /* ---- quantize ---- */
 
-/* Names that llama.cpp has for its files: kinds of mixes, and types that this program reads and does not write. */
+/* Names of llama.cpp's file types: mixes, and types that this program reads but does not write. */
 static const char *explain_scheme(const char *typed)
 {
     static const struct {
         const char *prefix, *text;
-        bool whole; /* nothing may follow the prefix */
+        bool whole; /* the name must be exactly the prefix */
     } names[] = {
         {"q4_k", "did you mean 'q4_k'? It makes Q4_K with an output head of Q6_K; llama.cpp's _S and _M mix types of more tensors", false},
         {"q5_k", "did you mean 'q5_k'? It makes Q5_K with an output head of Q6_K; llama.cpp's _S and _M mix types of more tensors", false},

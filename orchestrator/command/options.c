@@ -176,7 +176,7 @@ static organ_status refuse_choice(const organ_verb *verb, const organ_option *op
     const char *const why = option->explain ? option->explain(typed) : NULL;
     if (why)
         snprintf(hint, sizeof hint, "; %s", why);
-    else if (length > 3) /* "f64" is near to "f16" and means another */
+    else if (length > 3) /* a short name such as "f64" is close to "f16" but means another type */
         organ_nearest_hint(typed, names, count, "", hint);
     organ_option_allows(option, allowed, sizeof allowed);
     return organ_fail(error, ORGAN_USAGE, "%s: --%s %s '%.*s', but must be %s%s", verb->name, option->name, option->several ? "has" : "is",
@@ -194,7 +194,7 @@ static organ_status check_choices(const organ_verb *verb, const organ_option *op
     }
 }
 
-/* Copies a percentage without its '%'. ORGAN_USAGE for a value between 0 and 1 without one. */
+/* Copies a percentage without its '%'. ORGAN_USAGE for a value between 0 and 1 without '%'. */
 static organ_status read_percent(const organ_verb *verb, const organ_option *option, const char *text, char number[LONGEST_NUMBER],
                                  organ_error *error)
 {

@@ -197,9 +197,9 @@ static organ_status run_inner(forward_group *g, const forward_view *views, const
     return organ_forward_gate_all(g, inner, up, rows, width, error);
 }
 
-/* ---- experts that all tokens are told of ---- */
+/* ---- experts whose taps get all tokens ---- */
 
-/* Works in the rows of the routed tokens, which are at least as many and are of no use any more. */
+/* Uses the buffers of the routed tokens, which have at least as many rows and are no longer needed. */
 static organ_status listen_to(job *j, size_t expert, organ_error *error)
 {
     forward_group *const g = j->group;

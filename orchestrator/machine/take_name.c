@@ -95,10 +95,10 @@ static void print_word(FILE *out, const char *path)
     organ_shell_word(out, path);
 }
 
-/* "mv -n FROM TO", as a shell takes it, and " && rm -f NOTE" where a message has room for that. */
+/* Returns "mv -n FROM TO", quoted for a shell, and " && rm -f NOTE" if a message has room for that. */
 static char *move_command(const char *from, const char *to, const char *note)
 {
-    const size_t room = 4 * (strlen(from) + strlen(to) + (note ? strlen(note) : 0)) + 64; /* a character takes four at most */
+    const size_t room = 4 * (strlen(from) + strlen(to) + (note ? strlen(note) : 0)) + 64; /* a quoted character needs at most four bytes */
     char *const text = calloc(room, 1);
     FILE *const out = text ? fmemopen(text, room, "w") : NULL;
     if (!out) {

@@ -107,7 +107,7 @@ void organ_watch_let_first_speak(organ_ranks *ranks)
     const unsigned most = 10, seconds = 2 * ranks->watch.seconds < most ? 2 * ranks->watch.seconds : most;
     if (ranks->rank == 0 || __atomic_load_n(&ranks->watch.silent, __ATOMIC_ACQUIRE) <= 0)
         return;
-    organ_stop_forget(ranks->stop); /* asked here: from now on a signal asks, with which the launcher ends this process */
+    organ_stop_forget(ranks->stop); /* clear this rank's own request to stop; the next request is the launcher's signal */
     pthread_mutex_lock(&ranks->watch.lock);
     for (unsigned nap = 0; nap < seconds * NAPS_A_SECOND && !organ_stop_wished(ranks->stop); nap++)
         organ_condition_wait(&ranks->watch.woken, &ranks->watch.lock);

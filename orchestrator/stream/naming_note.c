@@ -82,9 +82,10 @@ int organ_naming_remove_choice(const char *final)
     return organ_remove_tree(path) && errno != ENOENT ? errno : 0;
 }
 
-/* ---- what a killed run left to do ---- */
+/* ---- finishing the work of a killed run ---- */
 
-/* What had the name of an output stands at `path`: it goes, unless it has become something else, and is kept beside `final` then. */
+/* Removes the file or directory at `path`, which had the output's name before. If it was changed meanwhile, keeps it under a free name next
+ * to `final` and sets an error. */
 static organ_status remove_former(const char *path, const char *final, const char *like, organ_error *error)
 {
     organ_error why = {0};
@@ -121,7 +122,8 @@ static bool is_noted(const organ_naming_note *note, const struct stat *info)
     return found;
 }
 
-/* One file of the directory in which a model of one file has grown: a report that is to get its name, or what had one. */
+/* Settles one file of the partial directory of a single-file output: renames a report to its name, or removes the file that had the name
+ * before. */
 static organ_status settle_file(const organ_naming_place *p, const organ_naming_note *note, const char *name, organ_error *error)
 {
     char *const grown = organ_format("%s/%s", p->partial, name), *const final = organ_format("%s/%s", p->parent, name);
@@ -168,7 +170,7 @@ static organ_status settle_files(const organ_naming_place *p, const organ_naming
     return error->status;
 }
 
-/* Of a whole note; the output has its name. */
+/* For a complete note and an output that has its name: finishes the rest and removes the note. */
 static organ_status settle_named(const organ_naming_place *p, const organ_naming_note *note, const struct stat *final, organ_error *error)
 {
     struct stat info;
@@ -190,7 +192,7 @@ organ_status organ_naming_settle(const organ_naming_place *p, organ_error *error
         return error->status;
     const bool grows = lstat(p->partial, &info) == 0, named = lstat(p->final, &final) == 0 && note.there && final.st_ino == note.nodes[0];
     if (!grows && !named)
-        unlink(p->note); /* the output was taken from where it had grown */
+        unlink(p->note); /* the user has moved the finished output away */
     if (!named)
         return ORGAN_OK;
     const int fd = grows ? organ_open(p->partial, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0) : -1;

@@ -100,7 +100,7 @@ static organ_status remove_mark(organ_publish *publish, organ_error *error)
     return error->status;
 }
 
-/* Where reports are in it, it stays. */
+/* The folder stays if it contains reports. */
 static organ_status remove_journal_folder(const organ_publish *publish, organ_error *error)
 {
     if (unlinkat(publish->lock, ORGAN_JOURNAL_FOLDER, AT_REMOVEDIR) && organ_cannot_tell(errno))
@@ -108,7 +108,7 @@ static organ_status remove_journal_folder(const organ_publish *publish, organ_er
     return error->status;
 }
 
-/* The journal becomes the note, or the note the journal. */
+/* Renames the journal to the note, or the note to the journal. */
 static organ_status move_journal(const organ_publish *publish, const char *journal, bool back, organ_error *error)
 {
     const bool moved = back ? renameat(AT_FDCWD, publish->note, publish->lock, journal) == 0
@@ -116,8 +116,8 @@ static organ_status move_journal(const organ_publish *publish, const char *journ
     return moved ? ORGAN_OK : organ_fail_errno(error, errno, "%s: cannot be moved", publish->note);
 }
 
-/* The output is on the disk. `names` are its files, or NULL: it is the directory. The journals of the other ranks go first: without that of
- * the first rank they are not gone on with. */
+/* Writes the note once the output is on the disk. `names` are the files of the output; NULL: the output is the directory. Removes the
+ * journals of the other ranks first: a later run does not use them without the first rank's journal. */
 static organ_status note_whole(const organ_publish *publish, const char *const *names, const char *journal, organ_error *error)
 {
     organ_naming_note note = {.force = publish->force, .choice = publish->choice};
@@ -141,8 +141,8 @@ static organ_status note_whole(const organ_publish *publish, const char *const *
     return move_journal(publish, journal, false, error) ? error->status : remove_journal_folder(publish, error);
 }
 
-/* A finished output that is kept without its name keeps its note if that has a journal: by it the same command goes on. So does one whose
- * run could not remove what had the name before: the next run does. */
+/* A finished output without its name keeps its note if the note has a journal, so that the same command can continue. The note also stays
+ * if the run could not remove the file that had the name before: the next run removes that file. */
 static void end_note(const organ_publish *publish, const char *journal, organ_error *error)
 {
     struct stat info;
@@ -158,7 +158,7 @@ static bool is_there(const organ_publish *publish, const char *name)
     return fstatat(publish->lock, name, &info, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/* One file, which grows in the partial directory. */
+/* Returns whether the output is a single file, which grows in the partial directory. */
 static bool is_single(const organ_publish *publish)
 {
     return organ_ends_with(publish->final, ".gguf") || organ_ends_with(publish->final, ".safetensors");
@@ -201,7 +201,7 @@ static organ_status fail_kept(const organ_publish *publish, organ_error *error)
     return error->status;
 }
 
-/* Whether what is left is what the note tells of: it is whole, and has only no name. */
+/* Returns whether the partial directory contains the finished output of the note (the same inode), which has not got its name yet. */
 static bool is_whole(const organ_publish *publish, const organ_naming_note *note)
 {
     struct stat info;
@@ -209,7 +209,7 @@ static bool is_whole(const organ_publish *publish, const organ_naming_note *note
     return note->there && fstatat(publish->lock, name, &info, AT_SYMLINK_NOFOLLOW) == 0 && info.st_ino == note->nodes[0];
 }
 
-/* Becomes an unfinished run again, in which everything is done. */
+/* Turns the finished output back into an unfinished run whose journal lists all tensors as done. */
 static organ_status bring_back(organ_publish *publish, organ_error *error)
 {
     if (mkdirat(publish->lock, ORGAN_JOURNAL_FOLDER, 0777) && errno != EEXIST)
@@ -271,7 +271,7 @@ static organ_status settle_killed(const organ_publish *publish, organ_error *err
     return organ_naming_settle(&place, error);
 }
 
-/* The path of a split one has no slash at its end: after that a symbolic link would be followed. */
+/* publish->final has no slash at its end: with a slash lstat would follow a symbolic link. */
 static organ_status check_place(const organ_publish *publish, organ_error *error)
 {
     struct stat info;
@@ -349,8 +349,8 @@ static void free_plan(naming_plan *plan)
     free(plan->command);
 }
 
-/* For a file of the partial directory, or for all of that if `name` is NULL; the path `final`, or if it is NULL `name` in its parent.
- * `note` is what stays if the name is refused, or NULL. */
+/* Plans to rename a file of the partial directory, or the whole directory if `name` is NULL, to `final`, or if `final` is NULL to `name` in
+ * the parent. `note` is the note that stays if the renaming fails, or NULL. */
 static organ_status plan_name(const organ_publish *publish, const char *name, const char *final, const char *note, naming_plan *plan,
                               organ_error *error)
 {
@@ -382,7 +382,7 @@ static organ_status fail_unsynchronised(const organ_publish *publish, const char
                             publish->final, path);
 }
 
-/* A run that is killed while it removes a directory leaves it marked: the rest may go. */
+/* Marks a directory before its removal: if the run is killed meanwhile, the next run may remove the rest. */
 static void mark_former(const char *former)
 {
     const int folder = organ_open(former, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
@@ -461,7 +461,7 @@ organ_status organ_publish_commit_files(organ_publish *publish, const char *cons
     for (; !error->status && names[count]; count++)
         plan_name(publish, names[count], count == 0 ? publish->final : NULL, NULL, &plans[count], error);
     if (!error->status)
-        note_whole(publish, names, journal, error); /* what is whole is not to be taken for an unfinished run */
+        note_whole(publish, names, journal, error); /* a later run must not take the finished output for an unfinished one */
     if (!error->status)
         remove_mark(publish, error);
     if (!error->status && publish->empty)

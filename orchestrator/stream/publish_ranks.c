@@ -42,8 +42,8 @@ organ_status organ_publish_attend(const char *final, const char *token, organ_pu
     return ORGAN_OK;
 }
 
-/* Behind the token, which has less than SIGNS bytes, one behind the other: in the way in which ranges of an output lie in pages of a file.
- */
+/* The marks follow the token, which has less than SIGNS bytes, one after the other, so that several marks share a page of the file as
+ * ranges of an output do. */
 #define SIGNS ((off_t)64)
 #define SIGN  24
 

@@ -22,7 +22,7 @@ static void peer_of(struct MHD_Connection *connection, char *text, size_t size)
         inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)address)->sin_addr, text, (socklen_t)size);
 }
 
-/* Seconds that a connection has for a request: few until it has shown a token. */
+/* Returns the seconds that a connection has for a request: few until it has sent a valid token. */
 static unsigned patience(const organ_server *server, bool admitted)
 {
     enum { MOST_BEFORE_TOKEN = 5 };
@@ -352,7 +352,7 @@ void organ_http_on_end(void *context, struct MHD_Connection *connection, void **
     organ_watched_hold(request->watched, NULL);
     if (whole)
         part_from_silent(connection);
-    admit_connection(request); /* by a login */
+    admit_connection(request); /* the request is a login */
     const bool admitted = organ_watched_admitted(request->watched);
     /* The library closes idle connections; this deadline is for a next request that begins and does not end. */
     set_request_deadline(request, (admitted ? 2 : 1) * patience(server, admitted));

@@ -58,7 +58,7 @@ static void recall_requests(organ_desk *desk, bool all)
     pthread_mutex_lock(&desk->lock);
     desk->recalls += all;
     for (organ_http_request **at = &desk->parked, *request; (request = *at);) {
-        const bool left = request->delayed && organ_watched_is_cut(request->watched); /* others want its place */
+        const bool left = request->delayed && organ_watched_is_cut(request->watched); /* the watch has closed the connection to make room */
         const bool due = organ_http_waited(request) >= request->reply.later || desk->dismissed || left;
         if (!due && (request->delayed || !all)) {
             at = &request->next;

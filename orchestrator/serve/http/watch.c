@@ -12,7 +12,8 @@
 #include <sys/socket.h>
 #include <time.h>
 
-/* An eighth of the places is for clients that come while the others are taken. A tick looks for ends at so many connections at most. */
+/* An eighth of the places is reserved for clients that connect while the others are taken. A tick checks at most LOOKS connections for a
+ * close. */
 enum { DOOR = 8, LOOKS = 1024 };
 
 struct organ_watched {
@@ -29,7 +30,7 @@ struct organ_watched {
 
 struct organ_watch {
     pthread_mutex_t lock;
-    TAILQ_HEAD(, organ_watched) all; /* the oldest first */
+    TAILQ_HEAD(, organ_watched) all; /* oldest first */
     size_t count, most, share, added, ticks;
     uint64_t displaced;
 };
@@ -68,7 +69,7 @@ static void cut_off(organ_watched *watched)
     shutdown(watched->fd, SHUT_RDWR);
 }
 
-/* Ends connections for the new one where it makes too many. Those that were shut down leave their places at once and do not count. */
+/* Shuts down connections if the new one makes too many. A connection that was shut down frees its place at once and does not count. */
 static void make_room(organ_watch *watch, const organ_watched *new)
 {
     organ_watched *w, *oldest = NULL, *oldest_near = NULL;
@@ -191,9 +192,9 @@ size_t organ_watch_most_of_one(organ_watch *watch)
     return most;
 }
 
-/* The library reads from a connection when the system reports a change. Where the last bytes and the end came together there is no further
- * change, and the connection would wait for its deadline. Closing the direction that has ended is such a change. A client that waits for
- * its reply and has closed its side loses nothing by that. */
+/* libmicrohttpd reads from a connection when the system reports a change. If the last bytes and the client's close arrive together, the
+ * system reports no further change, and the connection waits for its deadline. This function shuts down the receiving direction, which is
+ * such a change. A client that has closed its sending side still receives its reply. */
 static void wake_if_ended(const organ_watched *watched)
 {
     char byte;

@@ -202,8 +202,8 @@ static bool made_by_a_job(const organ_jobs *jobs, const char *path)
     return false;
 }
 
-/* Whether the job would replace what no job of this server has made: a token that may run is none that may delete models. What it replaces
- * counts as made by it. */
+/* Returns whether the job would replace an output that no job of this server has made: a token for running jobs must not allow a client to
+ * delete models. An output that the job replaces counts as made by the job. */
 static bool replaces_others(const organ_jobs *jobs, const organ_job_words *words, organ_error *error)
 {
     const bool forces = json_is_true(json_object_get(words->arguments, "force"));

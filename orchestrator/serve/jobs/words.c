@@ -78,7 +78,8 @@ static const char *plain_text(reader *r, const char *field, const json_t *value)
     return NULL;
 }
 
-/* A place for an output: one in the folder of a model would change that model. Notes the places that are free. */
+/* Checks the path of an output: an output in the folder of a model would change that model. Collects the paths at which nothing exists yet.
+ */
 static void check_output(reader *r, const char *field, const char *path)
 {
     organ_error ignored = {0};
