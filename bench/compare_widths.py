@@ -124,8 +124,9 @@ def quantise(organ, model, scheme, directory):
     """What organ did, or why it refused."""
     spread = ["--method", "gptq", "--allocate", "global", "--budget", "4.5bpw", "--allocate-tokens", "512", "--calibration", CALIBRATION,
               "--samples", "16", "--context", "128"]
-    done = subprocess.run([organ, "quantize", model, "-o", directory, "--scheme", scheme, *(spread if scheme == "mixed" else []), "--force",
-                           "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    shutil.rmtree(directory, ignore_errors=True)
+    done = subprocess.run([organ, "quantize", model, "-o", directory, "--scheme", scheme, *(spread if scheme == "mixed" else []), "--json"],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode:
         return None, done.stderr.strip().splitlines()[-1].removeprefix("organ: ").replace(model, "MODEL"), False
     report = json.loads(done.stdout)
