@@ -158,7 +158,8 @@ ends 0 layers groups -o body --drop 3, --quiet
 cp tiny-moe/tokenizer*.json body
 ends 0 width body -o narrow --heads 1 "${along[@]}" --quiet
 ends 0 prune body -o thin --method wanda -s 50 "${along[@]}" --quiet
-ends 0 quantize body -o coded -s int4-group32 --method gptq "${along[@]}" --quiet
+refused 3 "have 24 values, which is not a multiple of 32" quantize body -o coded -s int4-group32 --method gptq "${along[@]}"
+ends 0 quantize body -o coded -s fp8-channel --method gptq "${along[@]}" --quiet
 ends 0 audit body narrow --compensated --quiet
 ends 0 width body -o lean --ffn 50% --multiple-of 4 "${along[@]}" --quiet
 prints "24 of 48 of the shared one"

@@ -239,9 +239,11 @@ void condition_paths_meet(json_t *paths, const organ_view *view, const json_t *r
 /* What is there where something happened that the documents of these tests do not tell of: "schema path". */
 static const char *const rare[] = {"organ.autopsy/1 dry_run", /* asked for by words that several views share */
                                    "organ.autopsy/1 known",
+                                   "organ.autopsy/1 scale_test",
                                    "organ.dequantize/1 dropped",
                                    "organ.evaluate/1 experiment.name",
                                    "organ.evaluate/1 models.*.experiment.name",
+                                   "organ.evaluate/1 models.3.comparison",
                                    "organ.inspect/1 dropped",
                                    "organ.lora_sanitize/1 modules.*.sigma.1",
                                    "organ.measure/1 models.0.seed",
@@ -252,11 +254,13 @@ static const char *const rare[] = {"organ.autopsy/1 dry_run", /* asked for by wo
                                    "organ.quantize/1 calibration.all_experts",
                                    "organ.quantize/1 calibration.fallback",
                                    "organ.quantize/1 calibration.fallback.names",
+                                   "organ.quantize/1 calibration.memory_enough",
                                    "organ.quantize/1 dropped",
                                    "organ.quantize/1 known",
                                    "organ.quantize/1 parameters.pruning",
                                    "organ.quantize/1 sparsity_allocation",
                                    "organ.quantize/1 sparsity_allocation.asked",
+                                   "organ.quantize/1 totals.regrouped",
                                    "organ.quantize/1 totals.sparsity",
                                    "organ.tokenize/1 ids"};
 /* Of "evaluation", which the documents of operations have with --evaluate alone. */

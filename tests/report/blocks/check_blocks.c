@@ -247,8 +247,8 @@ START_TEST(a_view_is_written_as_markdown)
     ck_assert_str_eq(
         text,
         "# Test of a_b\\*\n\n## Rows\n\nThere are 2.\n\n"
-        "| role    |     n |  twice |\n|---------|------:|-------:|\n| `q`     |     3 |     33 |\n| `k`     |     4 |     44 |\n"
-        "| **all** | **7** | **77** |\n\n"
+        "| role    |     n |  twice |\n|---------|------:|-------:|\n| `q`     |     3 |     33 |\n"
+        "| **all** | **7** | **77** |\n\nThe table shows the first 1 of 2 rows; the report as JSON has all.\n\n"
         "- `q` of a_b\\*\n\n> **Warning.** Mind a_b\\*.\n\n    organ d.1/OUT.gguf\n\n"
         "| item       | value     |\n|------------|-----------|\n| name       | a_b\\*     |\n| count of 1 | 1,450,103 |\n\n"
         "Part 2.\n\nTwice 4 of a_b\\*.\n\nk is odd.\n\nq is .\n\nq is .\n\nAnd 1 of 2 are not among 1.\n\n"
