@@ -33,7 +33,7 @@ static const organ_calibrated_method methods[] = {
      .two_streams = true,
      .products = true,
      .effort = true},
-    {.name = "alps", .method = ORGAN_PRUNE_ALPS, .version = 1, .compensates = true, .products = true},
+    {.name = "alps", .method = ORGAN_PRUNE_ALPS, .version = 2, .compensates = true, .products = true},
     {.name = "magnitude", .method = ORGAN_PRUNE_MAGNITUDE, .version = 1},
     {.name = "wanda", .method = ORGAN_PRUNE_WANDA, .version = 1, .by_imatrix = true},
     {.name = "sparsegpt", .method = ORGAN_PRUNE_SPARSEGPT, .version = 1, .compensates = true}};
