@@ -29,13 +29,17 @@ static void append_visible(organ_error *error, const char *text)
     }
 }
 
+/* As errnum of an error with ORGAN_OK: `message` is the beginning that organ_error_output_whole wrote. */
+enum { WHOLE_OUTPUT = -1 };
+
 static void begin_message(organ_error *error, organ_status status, const char *format, va_list args)
 {
     char text[sizeof error->message];
     vsnprintf(text, sizeof text, format, args);
+    if (error->errnum != WHOLE_OUTPUT || (status != ORGAN_IO && status != ORGAN_INTERRUPTED))
+        error->message[0] = '\0';
     error->status = status;
     error->errnum = strstr(format, "no memory") ? ENOMEM : 0;
-    error->message[0] = '\0';
     append_visible(error, text);
 }
 
@@ -66,3 +70,15 @@ organ_status organ_fail_errno(organ_error *error, int errnum, const char *format
 }
 
 organ_status organ_fail_memory(organ_error *error, const char *what) { return organ_fail_errno(error, ENOMEM, "%s", what); }
+
+void organ_error_output_whole(organ_error *error, const char *path)
+{
+    char shown[sizeof error->message / 2];
+    if (error->status != ORGAN_OK || error->errnum == WHOLE_OUTPUT)
+        return;
+    snprintf(shown, sizeof shown, "%s", path);
+    error->message[0] = '\0';
+    append_visible(error, shown);
+    append_visible(error, " is whole, but a later step failed: ");
+    error->errnum = WHOLE_OUTPUT;
+}

@@ -38,6 +38,11 @@ organ_status organ_fail_memory(organ_error *error, const char *what);
 /* The same for a failed system call: appends ": " and the text of `errnum`. Status is ORGAN_IO. */
 organ_status organ_fail_errno(organ_error *error, int errnum, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* Records that a run has written the whole output `path`, which has its name. If `error` then receives a fault with ORGAN_IO or
+ * ORGAN_INTERRUPTED, its message begins with "PATH is whole, but a later step failed: ". Until then the status stays ORGAN_OK, and message
+ * and errnum are for organ_fail alone. Does nothing if `error` is set or already records an output. */
+void organ_error_output_whole(organ_error *error, const char *path);
+
 ORGAN_API_END
 
 #endif

@@ -12,6 +12,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Puts `fault` in the place of a failed check, or into an error without a fault, which may record a whole output. */
+static void put_fault(const organ_error *fault, organ_error *error)
+{
+    if (error->status != ORGAN_OK)
+        *error = *fault;
+    organ_fail(error, fault->status, "%s", fault->message);
+    error->errnum = fault->errnum;
+}
+
 /* The page is written before the report is shown; if that fails, the report is shown all the same. */
 static void write_html_page(const organ_call *call, const json_t *report, organ_error *fault)
 {
@@ -29,11 +38,13 @@ static void show_report(const organ_call *call, const json_t *report, organ_erro
     organ_error fault = {0}, unwritten = {0};
     char *text = NULL;
     if (organ_memory_work_check("the report", &fault) != ORGAN_OK) {
-        *error = fault;
+        put_fault(&fault, error);
         return;
     }
     if (call->html)
         write_html_page(call, report, &unwritten);
+    if (call->html && unwritten.status == ORGAN_OK)
+        organ_error_output_whole(error, call->html);
     if (call->json)
         organ_document_print(report, stdout, &fault);
     else if ((call->tensors ? organ_report_tensors : organ_report_terminal)(report, &page, &text, &fault) == ORGAN_OK &&
@@ -41,7 +52,7 @@ static void show_report(const organ_call *call, const json_t *report, organ_erro
         organ_text_fold(stdout, text, &page);
     free(text);
     if (fault.status != ORGAN_OK || unwritten.status != ORGAN_OK)
-        *error = fault.status != ORGAN_OK ? fault : unwritten;
+        put_fault(fault.status != ORGAN_OK ? &fault : &unwritten, error);
 }
 
 const organ_kernels *organ_kernels_wanted(organ_error *error)

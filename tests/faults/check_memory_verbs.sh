@@ -93,6 +93,10 @@ sweep_memory 3 quantize-gptq quantize "$model" --method gptq --scheme int4-group
 sweep_memory 3 quantize-gguf-gptq quantize "$gguf" --method gptq --scheme q4_0 "${along[@]}" --targets 'blk.[02].attn_[kv].weight,blk.1.ffn_up.weight' -o q.gguf
 sweep_memory 3 prune-imatrix prune "$model" --method wanda --sparsity 20 --imatrix "$fixtures/imatrix/tiny-qwen2.gguf" "${t1[@]}" -o p
 sweep_memory 8 fleet
+# The last allocations: the output has its name, and the message must contain that. With MEMORY_RUNS they are among the others.
+if [[ -z $FAULT_RUNS ]]; then
+    for verb in prune extract lora-merge quantize-gguf measure audit evaluate fleet; do sweep_memory last:60:6 $verb; done
+fi
 
 # ---- memory that runs out in earnest, where hwloc finds the cores ----
 # It runs only where it is named: with some sizes a library's constructor ends the program before main, from run to run others.

@@ -292,6 +292,8 @@ static void judge_memory(const sweep *s, const outcome *o, char text[TEXT])
         snprintf(text, TEXT, "ended with %d: %.900s", o->code, message_in(o->said));
     else if (!strcasestr(o->said, "memory"))
         snprintf(text, TEXT, "does not say that memory is the reason: %.900s", message_in(o->said));
+    else if (o->complete && !o->unchanged && !strstr(o->said, "is whole"))
+        snprintf(text, TEXT, "does not say that the output is whole: %.900s", message_in(o->said));
     else if (!o->unchanged && !o->same && !(s->resumable && strstr(o->said, "--resume")) && !s->keeps && !s->again)
         snprintf(text, TEXT, "ended with 4 and left '%s'", o->odd ? o->odd : o->left.count ? o->left.file[0].name : "");
 }

@@ -176,17 +176,18 @@ static void pick_last(sweep *s, long count)
     s->picked = s->paths = picked;
 }
 
-/* all, paths, last:COUNT, or COUNT:TURN, which are so many of the paths, others with each turn. */
+/* all; paths; COUNT:TURN, so many of the paths, others with each turn; last:EVENTS, or last:EVENTS:COUNT:TURN, so many of those. */
 static void choose(sweep *s)
 {
-    if (strncmp(s->runs, "last:", 5) == 0) {
-        pick_last(s, strtol(s->runs + 5, NULL, 10));
-        return;
-    }
-    char *end;
-    const long some = strtol(s->runs, &end, 10), turn = *end == ':' ? strtol(end + 1, NULL, 10) : 0;
-    if (strcmp(s->runs, "all") != 0 && s->what != POWER)
+    const bool last = strncmp(s->runs, "last:", 5) == 0;
+    char *end = (char *)s->runs;
+    if (last)
+        pick_last(s, strtol(s->runs + 5, &end, 10));
+    else if (strcmp(s->runs, "all") != 0 && s->what != POWER)
         pick_paths(s);
+    if (last && *end != ':')
+        return;
+    const long some = strtol(end + last, &end, 10), turn = *end == ':' ? strtol(end + 1, NULL, 10) : 0;
     if (some <= 0 || some >= s->picked)
         return;
     const long step = s->picked / some;
@@ -327,7 +328,7 @@ static long sweep_all(sweep *s)
 
 static int usage(void)
 {
-    fputs("usage: fault_sweep memory|disk|donor|power|kills PRELOAD DIRECTORY all|paths|last:COUNT|COUNT:TURN JOBS "
+    fputs("usage: fault_sweep memory|disk|donor|power|kills PRELOAD DIRECTORY all|paths|last:EVENTS[:COUNT:TURN]|COUNT:TURN JOBS "
           "[--resumable|--keeps|--again] [--each] "
           "[--tells] [--finds] [--forced]\n"
           "                   [--from BEGIN] [--donor NAME] -- COMMAND ...\n"

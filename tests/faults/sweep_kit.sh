@@ -99,7 +99,7 @@ sweep() {
     [[ $name == fleet ]] && leaves+=(--keeps) # the next run takes what is done from it
     [[ -n $asan && $count != paths && $count != last:* ]] && count=$((count / 8 + 1))
     [[ -n $asan && $count == paths ]] && count=8
-    [[ $count == paths || $count == last:* ]] || count=$count:${FAULT_TURN:-0}
+    [[ $count == paths || $count =~ ^last:[0-9]+$ ]] || count=$count:${FAULT_TURN:-0}
     here="organ ${words[*]}"
     (
         [[ -n $asan && $what != memory ]] && export ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0

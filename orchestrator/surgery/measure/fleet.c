@@ -409,9 +409,11 @@ static organ_status tell_fleet(const fleet *f, json_t *report, organ_error *erro
 {
     if (report && organ_fleet_tell_prunings(report))
         organ_fail_memory(error, f->options->output);
-    if (organ_ranks_agree(f->ranks, "the fleet is told of", error) || (organ_ranks_first(f->ranks) && write_reports(f, report, error)) ||
-        !f->failed)
+    if (organ_ranks_agree(f->ranks, "the fleet is told of", error) || (organ_ranks_first(f->ranks) && write_reports(f, report, error)))
         return error->status;
+    organ_error_output_whole(error, f->options->output);
+    if (!f->failed)
+        return ORGAN_OK;
     return organ_fail(error, ORGAN_CHECK_FAILED, "%zu of %zu models under %s could not be dissected and measured", f->failed,
                       f->list.count - f->others, f->options->directory);
 }

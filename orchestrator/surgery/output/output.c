@@ -203,6 +203,7 @@ organ_status organ_output_end(organ_output *output, organ_error *error)
             organ_publish_commit_files(&output->publish, names, journal, error);
         else
             organ_publish_commit(&output->publish, journal, error);
+        organ_error_output_whole(error, output->path);
     }
     if (output->journal)
         output->journal->resumed_by = output->resumed_by;

@@ -165,7 +165,9 @@ organ_status organ_report_folder_write(const organ_report_folder *folder, const 
 {
     if (folder->path)
         organ_ranks_agree(folder->ranks, "the report is made", error);
-    return is_wanted(folder) && !error->status ? write_into(folder->path, &folder->files, report, error) : error->status;
+    if (is_wanted(folder) && !error->status && write_into(folder->path, &folder->files, report, error) == ORGAN_OK)
+        organ_error_output_whole(error, folder->path);
+    return error->status;
 }
 
 static organ_status remove_report(const char *path, organ_error *error)

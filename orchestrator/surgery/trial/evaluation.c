@@ -87,6 +87,7 @@ organ_status organ_evaluation_end(const organ_evaluation *e, organ_error *error)
 {
     if (!e->fault.status)
         return ORGAN_OK;
+    *error = (organ_error){0}; /* without the beginning of organ_error_output_whole: this message contains the same */
     return organ_fail(error, e->fault.status, "%s is whole, but it could not be evaluated: %s", e->output, e->fault.message);
 }
 

@@ -70,6 +70,27 @@ START_TEST(long_messages_are_cut)
 }
 END_TEST
 
+START_TEST(faults_after_a_whole_output_name_it)
+{
+    organ_error error = {0};
+    organ_error_output_whole(&error, "out");
+    organ_error_output_whole(&error, "page.html"); /* the first one stays */
+    ck_assert_int_eq(error.status, ORGAN_OK);
+    organ_fail_memory(&error, "the report");
+    ck_assert_str_eq(error.message, "out is whole, but a later step failed: the report: Cannot allocate memory");
+    ck_assert_int_eq(error.errnum, ENOMEM);
+    organ_error_output_whole(&error, "other");
+    ck_assert_str_eq(error.message, "out is whole, but a later step failed: the report: Cannot allocate memory");
+    error = (organ_error){0};
+    organ_error_output_whole(&error, "out");
+    organ_fail(&error, ORGAN_CHECK_FAILED, "2 findings"); /* the run did what it was asked for */
+    ck_assert_str_eq(error.message, "2 findings");
+    error = (organ_error){.status = ORGAN_OK, .message = "left over"};
+    organ_fail(&error, ORGAN_IO, "fault");
+    ck_assert_str_eq(error.message, "fault");
+}
+END_TEST
+
 START_TEST(dtypes)
 {
     for (int k = 0; k < ORGAN_DTYPE_COUNT; k++) {
@@ -157,6 +178,7 @@ Suite *status_suite(void)
     tcase_add_test(all, first_fault_is_kept);
     tcase_add_loop_test(all, message_is_printable, 0, COUNT(shown));
     tcase_add_test(all, long_messages_are_cut);
+    tcase_add_test(all, faults_after_a_whole_output_name_it);
     tcase_add_test(all, dtypes);
     tcase_add_test(all, names_are_found);
     tcase_add_test(all, arena);
