@@ -25,7 +25,7 @@ model.layers.0.moe.experts.0.w9.weight F32 16,64 4096
 model.layers.0.moe.experts.1.w9.weight F32 16,64 4096
 model.layers.1.moe.experts.0.w9.weight F32 16,64 4096"
 
-# make NAME LINES: a safetensors model of values that are all 1.
+# make NAME LINES [BYTE]: a safetensors model of values whose bytes are all '?': 0.747, or BYTE.
 make() {
     local header='' offset=0 name dtype shape bytes length
     mkdir "$1"
@@ -38,7 +38,7 @@ make() {
     {
         for k in 14 12 10 8 6 4 2 0; do printf "\\x${length:k:2}"; done
         printf '%s' "$header"
-        head -c "$offset" /dev/zero | tr '\0' '?'
+        head -c "$offset" /dev/zero | tr '\0' "${3:-?}"
     } >"$1/model.safetensors"
     echo '{"architectures":["X"],"model_type":"x"}' >"$1/config.json"
 }
@@ -47,6 +47,9 @@ $targets
 $others"
 make known "$plain
 $targets"
+make tuned "$plain
+$targets
+$others" '>'
 
 kinds='[{"name": "model.layers.N.mixer.in_proj", "tensors": 2, "elements": 16384, "percent": 35.555556},
  {"name": "model.layers.N.moe.experts.fused", "tensors": 1, "elements": 8192, "percent": 17.777778},
@@ -88,4 +91,60 @@ judge "the routers are not listed" jq -e '.matrices.left == [{name: "model.layer
 # Targets that are named are counted, an embedding too.
 ends 0 prune known -o some --iterations 2 --targets '*embed_tokens*,*.0.*q_proj*' --quiet
 judge "named targets are not counted" jq -e '.matrices | .elements == 12288 and .target_elements == 8192 and .target_tensors == 2' some/organ/prune.json
+
+# Verbs without --targets: what each works on of the same model. The roles of --type skeleton have kv_b_proj besides.
+counts() {
+    local document=$1 of=$2 wanted=$3 kinds=$4
+    judge "$document: other matrices" jq -e "($of | .left |= map(.name)) | [.target_elements, .elements, .few, .left] == [$wanted, 46080, true, $kinds]" "$document" >../judged
+}
+told() {
+    judge "does not print the share" grep -qF "Matrices: $1 17.78 % of the 46,080 weights" <(tr -s '\n ' '  ' <../out)
+    prints "model.layers.N.moe.experts.N.w9"
+}
+all_kinds=$(jq -c 'map(.name)' <<<"$kinds")
+ends 0 purify unknown -o purified --method haar --quiet
+told "the purified ones are"
+prints "Only 17.78 % of the weights in matrices are purified."
+counts purified/organ/purify.json .matrices 8192 "$all_kinds"
+ends 0 measure unknown --type skeleton -o measured --quiet
+prints "model.layers.N.moe.experts.N.w9"
+counts measured/z_report.json '.models[0].matrices' 10240 "$(jq -c 'del(.[-1])' <<<"$all_kinds")"
+ends 0 measure unknown --quiet
+prints "Matrices: the measured ones are 100.00 % of the 46,080 weights in matrices of"
+ends 1 autopsy unknown --match '*q_proj*' -o examined --quiet
+told "the examined ones are"
+counts examined/autopsy.json .matrices 8192 "$all_kinds"
+ends 0 dequantize codes -o plainer --quiet
+told "the packed ones are"
+counts plainer/organ/dequantize.json .matrices 8192 "$all_kinds"
+ends 0 dequantize known -o same --quiet
+judge "a share of packed matrices where none is" bash -c '! grep -q Matrices: ../out'
+ends 0 lora extract --base unknown --tuned tuned -o adapter -r 2 --quiet
+told "the adapter has factors for"
+prints "Only 17.78 % of the weights in matrices are in the adapter."
+counts adapter/organ/lora_extract.json .matrices 8192 "$all_kinds"
+ends 0 lora merge --base unknown --adapter adapter -o merged --quiet
+told "those that the adapter changes are"
+counts merged/organ/lora_merge.json .matrices 8192 "$all_kinds"
+ends 0 orthogonality unknown codes adapter -o noise --quiet
+told "the compared ones are"
+counts noise/orthogonality.json .matrices 8192 "$all_kinds"
+ends 0 quantize tuned -o tuned_codes --scheme int8-channel --quiet
+ends 0 orthogonality --pair unknown codes --pair tuned tuned_codes -o pairs --quiet
+told "the compared ones are"
+counts pairs/noise_pairs.json .matrices 8192 "$all_kinds"
+for report in purified/organ/PURIFY_REPORT measured/Z_MEASURE_REPORT examined/AUTOPSY_REPORT plainer/organ/DEQUANTIZE_REPORT adapter/organ/LORA_REPORT \
+    merged/organ/LORA_MERGE_REPORT noise/ORTHOGONALITY_REPORT pairs/NOISE_PAIRS_REPORT; do
+    for page in $report.md $report.html; do
+        judge "$page does not tell the share" grep -q '\(17.78\|22.22\) % of the 46,080 weights' "$page"
+        judge "$page does not list the kinds" grep -qF 'N.mixer.in_proj' "$page"
+    done
+done
+
+# Names that differ in more than numbers: a thousand kinds, and one of all others.
+lines=$targets
+for ((k = 0; k < 1100; k++)); do lines+=$'\n'"x$k.q$k.weight F32 2,2 16"; done
+make names "$lines"
+ends 0 measure names --type skeleton --json --quiet
+judge "kinds beyond a thousand" jq -e '.models[0].matrices.left | length == 1001 and .[0] == {name: "other names", tensors: 100, elements: 400, percent: .[0].percent}' ../out
 finish

@@ -187,7 +187,7 @@ static json_t *autopsy_of(const json_t *report)
                   SET_IF(has_near(matrices, "std", "sick_most", true), "nears_most", json_incref(matrices)),
                   SET_IF(has_near(matrices, "std", "sick_least", false), "nears_least", json_incref(matrices)),
                   SET_IF(has_near(matrices, "size", "sick_size", true), "nears_size", json_incref(matrices)),
-                  SET_FLAG("compared", has_near(matrices, "error", NULL, false)), SET("matrices", matrices));
+                  SET_FLAG("compared", has_near(matrices, "error", NULL, false)), SET("in_layers", matrices));
     json_decref(names);
     return made;
 }
@@ -287,7 +287,7 @@ static const organ_panels_of spread = {
              .log_y = true,
              .band_name = "expected"},
     .role = "role",
-    .series = {{"std", "matrices", "std", 0, false},
+    .series = {{"std", "in_layers", "std", 0, false},
                {"healthy: at most", "nears_most", "sick_most", 0, true},
                {"healthy: at least", "nears_least", "sick_least", 0, true}},
     .edges = {"std_least", "std_most"},
@@ -302,7 +302,7 @@ static const organ_panels_of sizes = {
              .log_y = true,
              .band_name = "expected: up to here"},
     .role = "role",
-    .series = {{"max |w|", "matrices", "size", 1, false}, {"healthy: at most", "nears_size", "sick_size", 0, true}},
+    .series = {{"max |w|", "in_layers", "size", 1, false}, {"healthy: at most", "nears_size", "sick_size", 0, true}},
     .edges = {NULL, "size_most"},
     .caption = "The upper edge of the band is the largest magnitude that is expected of the role."};
 static const organ_panels_of distances = {
@@ -313,7 +313,7 @@ static const organ_panels_of distances = {
              .y_label = "relative error, %",
              .band_name = "usual for how it is stored"},
     .role = "role",
-    .series = {{"relative error", "matrices", "error", 0, false}},
+    .series = {{"relative error", "in_layers", "error", 0, false}},
     .edges = {"usual_least", "usual_most"},
     .caption = "More than 50 percent is a finding: it is another weight, or codes were misread."};
 
@@ -331,8 +331,8 @@ static const organ_block charts[] = {
         .role = "role", .value = "strain", .marks = "sick", .inside = true,
         .caption = "Outlined weights have findings. Above 1 a weight is outside of what is expected of its role, which alone is no fault: "
                    "small models have wider weights, large ones narrower."),
-    PANELS("matrices", &spread),
-    PANELS("matrices", &sizes),
+    PANELS("in_layers", &spread),
+    PANELS("in_layers", &sizes),
     SECTION(ON_PAGE, "compared", "Beside the other model"),
     EACH_IF(ON_PAGE, "compared", "schemes", BLOCKS_OF(scheme)),
     PANELS("compared", &distances),
@@ -366,6 +366,8 @@ static const organ_block blocks[] = {
     EACH(ON_TERMINAL, "schemes", BLOCKS_OF(scheme)),
     GAP("schemes"),
     TABLE(ON_TEXT, NULL, "roles", FIELDS(roles)),
+    MATRICES_SHARE("", "the examined ones are"),
+    MATRICES_LEFT("", "not examined"),
     TABLE(ON_TENSORS, NULL, "tensors", FIELDS(tensors)),
     TABLE(ON_ALL, "scale_test", "scale_test.trials", FIELDS(trials),
           .caption = "How well the text is predicted with all scales times a factor"),

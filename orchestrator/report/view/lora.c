@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * organ.lora_extract/1 */
+#include "orchestrator/report/view/parts.h"
 #include "orchestrator/report/view/shares.h"
 #include "orchestrator/report/view/views.h"
 
@@ -74,6 +75,10 @@ static const organ_block blocks[] = {
     RANK_MAP("!dry_run"),
     SECTION(ON_PAGE, NULL, "Projections"),
     TABLE(ON_ALL, NULL, "roles", FIELDS(projections), .total = "all", .total_row = "totals", .caption = "Modules by projection"),
+    MATRICES_SHARE("", "the adapter has factors for"),
+    MATRICES_FEW("!parameters.modules&", "in the adapter",
+                 "The others are stacks of experts, or have names that organ does not take by default."),
+    MATRICES_LEFT("", "not in the adapter"),
     SECTION(ON_FILES, "!dry_run", "Modules"),
     TABLE(ON_FILES, "!dry_run", "modules", FIELDS(modules), .most = EVERY_MODULE, .what = "modules", .caption = MEANING),
     SAY(ON_TERMINAL | ON_PAGE, "totals.unchanged", "Unchanged, without factors: {totals.unchanged} linear layers."),

@@ -90,6 +90,8 @@ static const organ_block reasons[] = {SAY_AFTER(ON_TERMINAL, NULL, "  no theta  
                                       ITEM(ON_MARKDOWN, NULL, "No theta: {name:code}, {reason}."),
                                       SAY(ON_PAGE, NULL, "No theta: {name}, {reason}.")};
 
+static const organ_block matrices[] = {MATRICES_SHARE("", "the measured ones are"), MATRICES_LEFT("", "not measured")};
+
 static const organ_block text_blocks[] = {
     LINES(NULL, "Z-measure of {model:model}\n\n"),
     SAY(ON_MARKDOWN, NULL, "## {model.name}"),
@@ -102,6 +104,7 @@ static const organ_block text_blocks[] = {
     TABLE(ON_TENSORS, "per_tensor", "per_tensor", FIELDS(tensors)),
     LINES(NULL, "  " RATINGS "\n"),
     SAY(ON_MARKDOWN, NULL, RATINGS),
+    PART(ON_TEXT, ".", BLOCKS_OF(matrices)),
     EACH_IF(ON_TEXT, NULL, "per_tensor", BLOCKS_OF(reasons), .where = "reason", .most = MOST_SAID),
     GAP("seed"),
     SAY(ON_MARKDOWN, "seed", "### The older measure beside it"),
@@ -247,6 +250,7 @@ static const organ_block page_blocks[] = {
     WELLS_TABLE(ON_PAGE, MOST_WELLS),
     SECTION(ON_PAGE, NULL, "Tensors"),
     SAY(ON_PAGE, NULL, RATINGS),
+    PART(ON_PAGE, ".", BLOCKS_OF(matrices)),
     TABLE(ON_PAGE, NULL, "per_tensor", FIELDS(tensors), .most = EVERY_TENSOR, .what = "tensors",
           .caption = "Theta in degrees with its stars, the three indicators, the change of information per doubling of scale, distinct "
                      "values."),
@@ -265,6 +269,7 @@ static const organ_block section_blocks[] = {
     SECTION(ON_PAGE, NULL, "{model.name}"),
     SAY(ON_PAGE, NULL, "Measured: {model:model}."),
     SAY(ON_PAGE, NULL, RATINGS),
+    PART(ON_PAGE, ".", BLOCKS_OF(matrices)),
 };
 static const organ_block section_rest[] = {ROLES_TABLE(ON_PAGE, "Theta in degrees by role, then by part of the model."),
                                            WELLS_TABLE(ON_PAGE, MOST_WELLS_OF_MANY)};

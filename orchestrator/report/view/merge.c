@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * organ.lora_merge/1 */
+#include "orchestrator/report/view/parts.h"
 #include "orchestrator/report/view/shares.h"
 #include "orchestrator/report/view/views.h"
 
@@ -74,6 +75,8 @@ static const organ_block blocks[] = {
     SAY(ON_PAGE, "!scale=1", "The change was scaled by {scale}."),
     MADE(ON_TEXT, "!unplaced", arrived_roles, BLOCKS_OF(roles_table)),
     TABLE(ON_MARKDOWN, "!unplaced", "modules", FIELDS(modules)),
+    MATRICES_SHARE("!unplaced&", "those that the adapter changes are"),
+    MATRICES_LEFT("!unplaced&", "not in the adapter"),
     EACH_IF(ON_ALL, "!unplaced", "replaced", BLOCKS(SAY(ON_ALL, NULL, "Replaced: {tensor}, which the adapter brings whole."))),
     SAY(ON_ALL, "!unplaced&totals.dequantised", "Dequantised: {totals.dequantised} packed weights; the output is a plain model."),
     SAY(ON_ALL, "!unplaced&not_understood", "Copied without being understood: {not_understood:size} tensors, in the report."),

@@ -4,6 +4,7 @@
 
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/text/report_text.h"
+#include "orchestrator/report/view/parts.h"
 #include "orchestrator/report/view/views.h"
 
 #include <math.h>
@@ -205,6 +206,8 @@ static const organ_block blocks[] = {
     PANELS(NULL, &leakages),
     MADE(ON_ALL, NULL, noises_of, BLOCKS(EACH(ON_ALL, "noises", BLOCKS_OF(noise)))),
     PART(ON_ALL, "agreement", BLOCKS_OF(agreement)),
+    MATRICES_SHARE("", "the compared ones are"),
+    MATRICES_LEFT("", "not compared"),
     GAP(NULL),
     SAY(ON_TERMINAL, NULL, "chance: standard deviation of the cosine of random matrices. expected: leakage of noise without direction."),
     SAY(ON_TERMINAL, NULL, "Time: {run.seconds:time} for {run.bytes_read:bytes}."),

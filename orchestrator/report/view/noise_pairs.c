@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * organ.noise_pairs/1 */
 #include "orchestrator/report/view/noise.h"
+#include "orchestrator/report/view/parts.h"
 #include "orchestrator/report/view/views.h"
 
 #define LEGEND                                                                                                                             \
@@ -107,6 +108,8 @@ static const organ_block blocks[] = {
     TABLE(ON_ALL, NULL, "projections", FIELDS(change_by_projection), .total = "all", .total_row = "total",
           .caption = "Beside the change, by projection"),
     EACH(ON_TERMINAL, "verdict.sentences", BLOCKS_OF(sentence)),
+    MATRICES_SHARE("", "the compared ones are"),
+    MATRICES_LEFT("", "not compared"),
     SECTION(ON_MARKDOWN, NULL, "By layer"),
     TABLE(ON_FILES, NULL, "layers", FIELDS(noises_by_layer), .total = "all", .total_row = "total",
           .caption = "The noises beside each other, by layer"),

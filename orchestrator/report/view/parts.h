@@ -13,7 +13,8 @@
 /* The end of one: how long it took, and where the report stands, which of a single file is beside it. */
 #define MEMORY_LINE                                                                                                                        \
     SAY(ON_TERMINAL, "calibration.memory_enough",                                                                                          \
-        "The text takes --memory {calibration.memory_enough:bytes} or more; from {calibration.memory_good:bytes} on more changes nothing.")
+        "The text takes --memory {calibration.memory_enough:bytes} or more; from {calibration.memory_good:bytes} on more changes "         \
+        "nothing.")
 #define TIME_WORDS(what)  "Time: {run.seconds:time}, {run.bytes_per_second:bytes}/s" what "."
 #define TIME_LINE(what)   SAY(ON_TERMINAL, "!dry_run", TIME_WORDS(what))
 #define REPORT_LINE(name) LINES("!dry_run", "\nReport:  {run.single_file?{run.output:stem}|{run.output}/organ/}" name " (and .html)\n")
@@ -29,17 +30,24 @@
     FIELD_TEXT("where", "where", 0), FIELD_TEXT("setting", "key", ORGAN_FIELD_CODE), FIELD_WORDS("before", "{before}", 0),                 \
         FIELD_WORDS("after", "{after}", 0)
 
-/* Adds the share of the model's matrices that are targets, and the kinds of the other matrices. `if_` ends with '&' or is empty. Documents
- * of older versions have no "matrices". */
-#define LEFT_CAPTION .caption = "Matrices that are no targets"
+/* Add the share of the model's matrices that a verb works on, a warning if it is small, and the kinds of the other matrices. `if_` ends
+ * with
+ * '&' or is empty. `are` begins the sentence ("the targets are"), `what` and `other` name the matrices worked on and the others ("targets",
+ * "no targets"), `why` is a sentence about the others. Documents of older versions have no "matrices". */
+#define MATRICES_SHARE(if_, are)                                                                                                           \
+    SAY(ON_ALL, if_ "matrices.elements",                                                                                                   \
+        "Matrices: " are " {matrices.percent:percent} of the {matrices.elements:count} weights in matrices of linear layers.")
+#define MATRICES_FEW(if_, what, why)                                                                                                       \
+    WARN(ON_ALL, if_ "matrices.few",                                                                                                       \
+         "Only {matrices.percent:percent} of the weights in matrices are " what ". " why " The largest kind is {matrices.left.0.name}.")
+#define MATRICES_LEFT(if_, other)                                                                                                          \
+    TABLE(ON_FILES, if_ "matrices.left", "matrices.left", FIELDS(organ_left_matrix_fields), .caption = "Matrices that are " other),        \
+        TABLE(ON_TERMINAL, if_ "matrices.few", "matrices.left", FIELDS(organ_left_matrix_fields), .most = SHOWN, .what = "kinds",          \
+              .caption = "Matrices that are " other)
 #define MATRICES(if_)                                                                                                                      \
-    SAY(ON_ALL, if_ "matrices",                                                                                                            \
-        "Matrices: the targets are {matrices.percent:percent} of the {matrices.elements:count} weights in matrices of linear layers."),    \
-        WARN(ON_ALL, if_ "matrices.few",                                                                                                   \
-             "Only {matrices.percent:percent} of the weights in matrices are targets. The others have names that organ does not take by "  \
-             "default, or --targets leaves them out. The largest kind is {matrices.left.0.name}."),                                        \
-        TABLE(ON_FILES, if_ "matrices.left", "matrices.left", FIELDS(organ_left_matrix_fields), LEFT_CAPTION),                             \
-        TABLE(ON_TERMINAL, if_ "matrices.few", "matrices.left", FIELDS(organ_left_matrix_fields), LEFT_CAPTION)
+    MATRICES_SHARE(if_, "the targets are"),                                                                                                \
+        MATRICES_FEW(if_, "targets", "The others have names that organ does not take by default, or --targets leaves them out."),          \
+        MATRICES_LEFT(if_, "no targets")
 extern const organ_field organ_left_matrix_fields[4];
 
 /* Of a list on a terminal so many lines, and what stands behind them. */

@@ -72,6 +72,8 @@ static const organ_block dequantize_blocks[] = {
     SAY(ON_TERMINAL, "!schemes", "No tensor is packed: the model is plain already, and is only written anew."),
     SAY(ON_MARKDOWN, "!schemes", "No tensor is packed: the model was plain already."),
     PLAIN,
+    MATRICES_SHARE("schemes&", "the packed ones are"),
+    MATRICES_LEFT("schemes&", "not packed, or stay so"),
     SECTION(ON_MARKDOWN, "notes", "Notes"),
     EACH(ON_FILES, "notes", BLOCKS(ITEM(ON_MARKDOWN, NULL, "{.}"), SAY(ON_PAGE, NULL, "{.}"))),
     SAY(ON_PAGE, "!schemes", "No tensor is packed: the model was plain already."),

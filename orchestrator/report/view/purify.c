@@ -63,6 +63,10 @@ static const organ_block blocks[] = {
          .caption = "Theta says how far values are from noise, not how good a model is: a filter that destroys a model can raise it."),
     TABLE(ON_ALL, NULL, "roles", FIELDS(roles), .total = "all purified", .total_row = "totals",
           .caption = "{dry_run?What would be purified.|Energy removed as a share of what was there, and the mean theta in degrees.}"),
+    MATRICES_SHARE("", "the {dry_run?targets|purified ones} are"),
+    MATRICES_FEW("!parameters.type&!parameters.layers&", "{dry_run?targets|purified}",
+                 "The others have names that organ does not take by default, or types that cannot be written."),
+    MATRICES_LEFT("", "not purified"),
     SAY(ON_TERMINAL, "left_alone",
         "Left alone: {left_alone:size} tensor{left_alone:s} of types that cannot be written, "
         "{left_alone=1?that is|the first} {left_alone.0.tensor}."),

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/health/autopsy_job.h"
 
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/output/matrices.h"
 #include "orchestrator/surgery/output/tally.h"
 
 #include <math.h>
@@ -146,6 +147,12 @@ static json_t *schemes_json(const organ_autopsy_job *job)
 
 /* ---- the document ---- */
 
+static const organ_weight *examined(const void *context, size_t k)
+{
+    const organ_vitals *const v = &((const organ_autopsy_job *)context)->vitals[k];
+    return v->unread ? NULL : v->weight;
+}
+
 static json_t *stray_json(const void *strays, size_t k)
 {
     const organ_stray *const stray = (const organ_stray *)strays + k;
@@ -191,8 +198,9 @@ json_t *organ_autopsy_document(organ_autopsy_job *job)
         SET_HEAD("organ.autopsy/1", "autopsy/1"), SET("model", organ_model_json(job->model)),
         SET("other", job->other ? organ_model_json(job->other) : json_null()), SET_FLAG("healthy", json_array_size(job->findings) == 0),
         SET_COUNT("weights", job->count), SET_COUNT("packed", job->weights->packed), SET("findings", json_incref(job->findings)),
-        SET("remarks", json_incref(job->remarks)), SET("roles", organ_anatomy_rows_json(role_json, job)), SET("schemes", schemes_json(job)),
-        SET("notes", notes_json(job)), SET("strays", organ_json_rows(job->weights->stray_count, stray_json, job->weights->strays)),
+        SET("remarks", json_incref(job->remarks)), SET("matrices", organ_matrices_among(job->weights, job->count, examined, job)),
+        SET("roles", organ_anatomy_rows_json(role_json, job)), SET("schemes", schemes_json(job)), SET("notes", notes_json(job)),
+        SET("strays", organ_json_rows(job->weights->stray_count, stray_json, job->weights->strays)),
         SET_IF(job->other, "only_in_other", json_incref(job->only_in_other)),
         SET_IF(job->scale_test, "scale_test", json_incref(job->scale_test)), SET("tensors", organ_json_rows(job->count, tensor_json, job)),
         SET("ranges", organ_ranges_json(&job->ranges)), SET("definitions", definitions_json(job)));

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/output/matrices.h"
 #include "orchestrator/surgery/output/tally.h"
 
 #include <math.h>
@@ -83,6 +84,8 @@ static json_t *module_json(const void *context, size_t k)
     ORGAN_ADD(row, SET_COUNT("passes", m->passes), SET("spectrum", organ_json_reals(m->rank, m->spectrum)));
     return row;
 }
+
+static const organ_weight *with_factors(const void *job, size_t k) { return ((const organ_lora_job *)job)->modules[k].tuned; }
 
 /* ---- the rest ---- */
 
@@ -221,8 +224,9 @@ json_t *organ_lora_extract_document(const organ_lora_job *job)
     return ORGAN_OBJECT(
         SET_HEAD("organ.lora_extract/1", "lora-extract/1"), SET_FLAG("dry_run", is_dry(job)), SET("method", method_json(job)),
         SET("base", organ_model_json(job->base)), SET("tuned", organ_model_json(job->tuned)), SET("parameters", parameters_json(job)),
-        SET("adapter", adapter_json(job, &all)), SET("totals", totals), SET("warnings", warnings_json(job, &all)),
-        SET("notes", organ_json_texts(job->note_count, (const char *const *)job->notes)),
+        SET("adapter", adapter_json(job, &all)), SET("totals", totals),
+        SET("matrices", organ_matrices_among(job->tuned_weights, job->module_count, with_factors, job)),
+        SET("warnings", warnings_json(job, &all)), SET("notes", organ_json_texts(job->note_count, (const char *const *)job->notes)),
         SET("roles", organ_anatomy_rows_json(role_json, job)), SET("modules", organ_json_rows(job->module_count, module_json, job)),
         SET("not_extracted", others), SET("definitions", definitions_json()), SET("run", run_json(job)));
 }

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/lora/merge_job.h"
 
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/output/matrices.h"
 #include "orchestrator/surgery/output/tally.h"
 
 #include <math.h>
@@ -82,6 +83,12 @@ static json_t *totals_json(const organ_merge_job *job)
                         SET_REAL("rounding_error", organ_ratio(sqrt(all.miss), sqrt(all.delta))), SET_COUNT("erased", erased));
 }
 
+static const organ_weight *changed(const void *context, size_t k)
+{
+    const organ_merge_job *const job = context;
+    return &job->weights->weights[job->parts[k].weight];
+}
+
 static json_t *definitions_json(void)
 {
     return ORGAN_OBJECT(
@@ -107,5 +114,6 @@ json_t *organ_merge_document(void *context, const organ_unit_output *made)
                         SET("not_understood", organ_json_rows(job->weights->stray_count, not_understood_json, job)),
                         SET("output", ORGAN_OBJECT(SET_COUNT("files", made ? organ_resharding_files(made->plan) : 0),
                                                    SET_COUNT("bytes", made ? organ_resharding_bytes(made->plan) : 0))),
-                        SET("totals", totals_json(job)), SET("definitions", definitions_json()), SET("run", run));
+                        SET("totals", totals_json(job)), SET("matrices", organ_matrices_among(job->weights, job->part_count, changed, job)),
+                        SET("definitions", definitions_json()), SET("run", run));
 }

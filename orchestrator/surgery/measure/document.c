@@ -5,6 +5,7 @@
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
+#include "orchestrator/surgery/output/matrices.h"
 #include "orchestrator/surgery/output/tally.h"
 
 #include <math.h>
@@ -175,11 +176,19 @@ static json_t *model_json(const organ_measured *m)
                              ORGAN_OBJECT(SET_COUNT("elements", elements), SET_COUNT("companions", m->subjects->companions)));
 }
 
+static const organ_weight *subject_at(const void *context, size_t t, bool *target)
+{
+    const organ_measured *const m = context;
+    *target = m->z[t].done;
+    return m->subjects->of[t];
+}
+
 json_t *organ_measure_model_json(const organ_measured *m)
 {
     const fold all = fold_of(m, -1, -1, -1);
     json_t *const rest =
-        ORGAN_OBJECT(SET("ratings", ratings_json(m)), SET("groups", organ_json_rows(ORGAN_GROUP_OTHER + 1, group_json, m)),
+        ORGAN_OBJECT(SET("matrices", organ_matrices_each(m->model->tensor_count, subject_at, m)), SET("ratings", ratings_json(m)),
+                     SET("groups", organ_json_rows(ORGAN_GROUP_OTHER + 1, group_json, m)),
                      SET("roles", organ_anatomy_rows_json(role_json, m)), SET("layers", layers_json(m)),
                      SET("wells", organ_measure_wells(m)), SET("per_tensor", organ_json_rows(m->model->tensor_count, tensor_json, m)));
     return organ_json_joined(fold_json("model", model_json(m), &all), rest);

@@ -4,6 +4,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/orthogonality/chance.h"
 #include "orchestrator/surgery/orthogonality/job.h"
+#include "orchestrator/surgery/output/matrices.h"
 #include "orchestrator/surgery/output/tally.h"
 
 #include <math.h>
@@ -227,12 +228,15 @@ static json_t *run_json(const organ_orthogonality_job *job)
                         SET_TEXT("cpu_isa", job->engine->kernels->isa));
 }
 
+static const organ_weight *compared(const void *job, size_t k) { return ((const organ_orthogonality_job *)job)->modules[k].clean; }
+
 json_t *organ_orthogonality_document(const organ_orthogonality_job *job)
 {
     return ORGAN_OBJECT(SET_HEAD("organ.orthogonality/1", "orthogonality/1"), SET("clean", organ_model_json(job->clean)),
                         SET("adapter", adapter_json(job)), SET("parameters", parameters_json(job)),
                         SET("noises", organ_json_rows(job->noises, noise_json, job)),
                         SET("agreement", job->noises > 1 ? comparison_json(job, AGREEMENT) : json_null()),
+                        SET("matrices", organ_matrices_among(job->clean_weights, job->count, compared, job)),
                         SET("modules", organ_json_rows(job->count, module_json, job)), SET("definitions", definitions_json()),
                         SET("thresholds", thresholds_json()), SET("run", run_json(job)));
 }

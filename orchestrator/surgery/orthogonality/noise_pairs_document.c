@@ -3,6 +3,7 @@
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
+#include "orchestrator/surgery/output/matrices.h"
 #include "orchestrator/surgery/output/tally.h"
 
 #include <math.h>
@@ -247,6 +248,8 @@ static json_t *verdict_json(const organ_pairs_job *job)
     return organ_pairs_verdict(&all, 0, job->change);
 }
 
+static const organ_weight *compared(const void *job, size_t k) { return ((const organ_pairs_job *)job)->modules[k].weight[ORGAN_CLEAN_A]; }
+
 json_t *organ_pairs_document(const organ_pairs_job *job)
 {
     const organ_noise_pairs_options *const o = job->options;
@@ -255,6 +258,7 @@ json_t *organ_pairs_document(const organ_pairs_job *job)
         SET_HEAD("organ.noise_pairs/1", "noise-pairs/1"), SET("pairs", organ_json_rows(2, pair_json, job)), SET("change", change_json(job)),
         SET("parameters", ORGAN_OBJECT(SET_COUNT("draws", o->draws), SET_COUNT("seed", o->seed), SET_BYTES_OF("modules", o->modules))),
         SET("verdict", verdict_json(job)), SET("total", fold_json(json_object(), &all)),
+        SET("matrices", organ_matrices_among(job->weights[ORGAN_CLEAN_A], job->count, compared, job)),
         SET("projections", organ_json_rows(ORGAN_ROLE_COUNT, projection_json, job)), SET("layers", layers_json(job, false)),
         SET("places", layers_json(job, true)), SET("modules", organ_json_rows(job->count, module_json, job)),
         SET("definitions", definitions_json()), SET("thresholds", thresholds_json()), SET("run", run_json(job)));

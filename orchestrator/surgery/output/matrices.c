@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/output/matrices.h"
 
-#include "formats/weights/weights.h"
+#include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/tally.h"
 
@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FEW 95.0 /* percent: below it a report warns */
+#define FEW        95.0 /* percent: below it a report warns */
+#define MOST_KINDS 1000
 
 /* ---- which weights are matrices ---- */
 
@@ -85,7 +86,7 @@ static void fold_name(const char *name, char out[160])
     out[used] = 0;
 }
 
-/* Models have few kinds. */
+/* Models have few kinds. A file whose names are all different must take neither memory nor time for each pair of names. */
 static void add_left(kinds *all, const char *name, uint64_t elements)
 {
     char folded[160];
@@ -93,6 +94,11 @@ static void add_left(kinds *all, const char *name, uint64_t elements)
     fold_name(name, folded);
     while (k < all->count && strcmp(all->list[k].name, folded) != 0)
         k++;
+    if (k == all->count && k >= MOST_KINDS) {
+        strcpy(folded, "other names");
+        for (k = 0; k < all->count && strcmp(all->list[k].name, folded) != 0;)
+            k++;
+    }
     if (k == all->count) {
         if (all->count == all->room) {
             const size_t room = 2 * all->room + 16;
@@ -112,7 +118,7 @@ static void add_left(kinds *all, const char *name, uint64_t elements)
 
 static void count_weight(kinds *all, const organ_weight *w, bool target)
 {
-    if (!target && !organ_is_matrix(w->name, &w->anatomy, w->rank, w->shape))
+    if (target ? w->rank < 2 : !organ_is_matrix(w->name, &w->anatomy, w->rank, w->shape))
         return;
     all->tensors++;
     all->elements += w->elements;
@@ -153,19 +159,67 @@ static void count_weights(kinds *all, const organ_model *model, const bool *chos
     organ_weights_free(weights);
 }
 
+/* Frees the list. */
+static json_t *kinds_json(kinds *all)
+{
+    if (all->count)
+        qsort(all->list, all->count, sizeof *all->list, by_elements);
+    const double percent = organ_percent(all->target_elements, all->elements);
+    json_t *const told =
+        all->failed ? NULL
+                    : ORGAN_OBJECT(SET_COUNT("tensors", all->tensors), SET_COUNT("elements", all->elements),
+                                   SET_COUNT("target_tensors", all->target_tensors), SET_COUNT("target_elements", all->target_elements),
+                                   SET_REAL("percent", percent), SET_FLAG("few", all->elements > 0 && percent < FEW),
+                                   SET("left", organ_json_rows(all->count, left_json, all)));
+    free(all->list);
+    return told;
+}
+
 json_t *organ_matrices_json(const organ_model *model, const bool *chosen)
 {
     kinds all = {0};
     count_weights(&all, model, chosen);
-    if (all.count)
-        qsort(all.list, all.count, sizeof *all.list, by_elements);
-    const double percent = organ_percent(all.target_elements, all.elements);
-    json_t *const told = all.failed
-                             ? NULL
-                             : ORGAN_OBJECT(SET_COUNT("tensors", all.tensors), SET_COUNT("elements", all.elements),
-                                            SET_COUNT("target_tensors", all.target_tensors),
-                                            SET_COUNT("target_elements", all.target_elements), SET_REAL("percent", percent),
-                                            SET_FLAG("few", percent < FEW), SET("left", organ_json_rows(all.count, left_json, &all)));
-    free(all.list);
+    return kinds_json(&all);
+}
+
+json_t *organ_matrices_each(size_t count, const organ_weight *(*weight)(const void *context, size_t k, bool *target), const void *context)
+{
+    kinds all = {0};
+    for (size_t k = 0; k < count; k++) {
+        bool target = false;
+        const organ_weight *const w = weight(context, k, &target);
+        if (w && organ_is_matrix(w->name, &w->anatomy, w->rank, w->shape))
+            count_weight(&all, w, target);
+    }
+    return kinds_json(&all);
+}
+
+typedef struct among {
+    const organ_weights *weights;
+    const bool *chosen;
+} among;
+
+static const organ_weight *weight_among(const void *context, size_t k, bool *target)
+{
+    const among *const a = context;
+    *target = a->chosen[k];
+    return &a->weights->weights[k];
+}
+
+json_t *organ_matrices_among(const organ_weights *weights, size_t count, const organ_weight *(*target)(const void *context, size_t k),
+                             const void *context)
+{
+    bool *const chosen = calloc(weights->count + 1, sizeof *chosen);
+    if (!chosen) {
+        organ_memory_refused();
+        return NULL;
+    }
+    for (size_t k = 0; k < count; k++) {
+        const organ_weight *const w = target(context, k);
+        if (w)
+            chosen[w - weights->weights] = true;
+    }
+    json_t *const told = organ_matrices_each(weights->count, weight_among, &(among){weights, chosen});
+    free(chosen);
     return told;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/output/matrices.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/precision/dequantize_job.h"
 
@@ -107,6 +108,8 @@ json_t *organ_dequantize_parameters(void *context)
     return ORGAN_OBJECT(SET_DTYPE("dtype", job->as), SET_COUNT("max_shard_bytes", job->options->most));
 }
 
+static const organ_weight *dequantised(const void *job, size_t k) { return ((const organ_dequantize_job *)job)->parts[k].weight; }
+
 json_t *organ_dequantize_document(void *context, const organ_unit_output *made)
 {
     const organ_dequantize_job *const job = context;
@@ -116,6 +119,7 @@ json_t *organ_dequantize_document(void *context, const organ_unit_output *made)
     json_t *const totals = sums_json(&all);
     ORGAN_ADD(totals, SET_COUNT("total_size", organ_resharding_total(made->plan)));
     return ORGAN_OBJECT(SET_TEXT("quant_method", job->weights->method), SET("totals", totals),
+                        SET("matrices", organ_matrices_among(job->weights, job->part_count, dequantised, job)),
                         SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)), SET("schemes", schemes_json(job)),
                         SET("strays", organ_json_rows(job->weights->stray_count + job->kept_count, stray_json, job)),
                         SET("notes", organ_json_texts(job->weights->note_count, (const char *const *)job->weights->notes)),

@@ -3,6 +3,7 @@
 
 #include "formats/base/text_buffer.h"
 #include "orchestrator/machine/shell_word.h"
+#include "orchestrator/surgery/output/matrices.h"
 #include "orchestrator/surgery/output/tally.h"
 
 #include <stdlib.h>
@@ -145,6 +146,7 @@ json_t *organ_purify_document(void *context, const organ_unit_output *made)
     for (size_t k = 0; k < job->count; k++)
         add_part(&all, job, k);
     return ORGAN_OBJECT(SET("totals", sums_json(job, &all)), SET("warning", warning_json(job, &all)),
+                        SET("matrices", organ_matrices_json(job->donor, job->chosen)),
                         SET("roles", organ_anatomy_rows_json(role_json, job)), SET("tensors", organ_json_rows(job->count, part_json, job)),
                         SET("left_alone", organ_json_rows(job->left_count, left_json, job)), SET("definitions", definitions_json(job)));
 }
