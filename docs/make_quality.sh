@@ -94,18 +94,12 @@ table() {
         }' - "$lines"
 }
 
-# A row of panels for each model: KL by sparsity, a line for a method; and by bytes, a line for a way of choosing codes, which looks the same
-# in each row. Every second mark is an open one, through which a line is seen that lies below.
+# A row of panels for each model: KL by sparsity, a line for a method; and by bytes, a line for a way of choosing codes.
 draw() {
-    local bases base corner shades=(888888 9467bd 56b4e9 e69f00 000000 009e73 d62728 0072b2)
+    local bases base corner
     mapfile -t bases < <(cut -f1 "$lines" | awk '!seen[$0]++')
     {
-        echo "set terminal svg size 1400,$((430 * ${#bases[@]})) font 'sans-serif,13' background '#ffffff'"
-        echo "set output 'docs/quality.svg'; set multiplot layout ${#bases[@]},2; set logscale y; set grid; set key noenhanced Left reverse samplen 2"
-        for base in {1..8}; do
-            echo "set linetype $base linecolor rgb '#${shades[base - 1]}' pointtype $((base % 2 ? 7 : 6)) pointsize $((base % 2 ? 5 : 11))e-1 linewidth 1.6"
-        done
-        echo "set ylabel 'KL against the donor, nats a token'; set format y '10^{%L}'"
+        begin_plot docs/quality.svg 1400 $((430 * ${#bases[@]})) 2 "${#bases[@]}"
         for base in "${bases[@]}"; do
             corner='left top' # where no line is; a model that loses much at once leaves the other one
             awk -F'\t' -v base="$base" '$1 == base && $3 == 30 && $7 > 0.1 { found = 1 } END { exit !found }' "$lines" && corner='right bottom'

@@ -82,16 +82,11 @@ both_sets() { ways | cut -d '|' -f 2 | side_by_side "75 67 50 25"; }
 
 # KL by bytes: a line for each way, and those of quantisation alone, a panel for a model.
 draw() {
-    local bases base corner shades=(888888 bbbbbb 9467bd 56b4e9 000000 d62728 e69f00 009e73 0072b2 8c564b cc79a7 17becf 7b3f00 b8a000)
-    local shade_count=${#shades[@]}
+    local bases base corner
     mapfile -t bases < <(cut -f1 "$lines" | awk '!seen[$0]++')
     {
-        echo "set terminal svg size 1000,$((480 * ${#bases[@]})) font 'sans-serif,13' background '#ffffff'"
-        echo "set output 'docs/shrinking.svg'; set multiplot layout ${#bases[@]},1; set logscale y; set grid; set key noenhanced outside right top Left reverse samplen 2"
-        for base in "${!shades[@]}"; do
-            echo "set linetype $((base + 1)) linecolor rgb '#${shades[base]}' pointtype $((base % 2 ? 6 : 7)) pointsize $((base % 2 ? 11 : 6))e-1 linewidth 1.6"
-        done
-        echo "set ylabel 'KL against the donor, nats a token'; set format y '10^{%L}'; set xlabel 'megabytes of tensors'; set offsets graph 0.04, graph 0.04, 0, 0"
+        begin_plot docs/shrinking.svg 1000 $((480 * ${#bases[@]})) 1 "${#bases[@]}"
+        echo "set key outside right top; set xlabel 'megabytes of tensors'; set offsets graph 0.04, graph 0.04, 0, 0"
         for base in "${bases[@]}"; do
             echo "set title '$base'"
             rm -f "$scratch/$base."*

@@ -105,14 +105,31 @@ panel() {
     rm -f "$scratch/$1."*
     awk -F'\t' -v base="$1" -v to="$scratch/$1." "\$1 == base && $2" "$lines"
 }
-declare -A colours=()
+# begin_plot SVG WIDTH HEIGHT COLUMNS ROWS: gnuplot's settings for a page of panels that looks like the charts of organ's own reports. Colours come from the
+# style sheet of those charts; markers, dashes and their order are those of organ_svg_marker, organ_svg_line_end and organ_svg_shape. The light scheme only,
+# since gnuplot writes colours as attributes.
+chart_colours=6
+begin_plot() {
+    local style=orchestrator/report/svg/embed.c kind shape points=(7 5 9 13 11 1) dashes=(solid '(7,3)' '(2,4)' '(9,3,2,3)' '(4,2)' '(1,3)')
+    colour_of() { grep -o "\.oc-$1{[a-z]*:#[0-9a-f]*" "$style" | head -n 1 | cut -d : -f 2; }
+    echo "set terminal svg size $2,$3 font 'system-ui,Segoe UI,Roboto,DejaVu Sans,sans-serif,12' background '$(colour_of paper)'"
+    echo "set output '$1'; set multiplot layout $5,$4; set key noenhanced Left reverse samplen 4 textcolor '$(colour_of text)'"
+    echo "set grid linetype 1 linewidth 1 linecolor '$(colour_of grid)'; set border 3 linecolor '$(colour_of axis)'; set tics nomirror scale 0.5 font ',11' textcolor '$(colour_of faint)'"
+    echo "set title font ',14' textcolor '$(colour_of text)' noenhanced; set xlabel textcolor '$(colour_of text)'; set ylabel textcolor '$(colour_of text)'"
+    for kind in {0..17}; do
+        shape=$(((kind + kind / chart_colours * 2) % chart_colours))
+        echo "set linetype $((kind + 1)) linecolor rgb '$(colour_of "s$((kind % chart_colours))")' dashtype ${dashes[shape]} pointtype ${points[shape]} pointsize 0.55 linewidth 1.8"
+    done
+    echo "set logscale y; set ylabel 'KL against the donor, nats a token'; set format y '10^{%L}'"
+}
+declare -A kinds=() # of each name that was drawn: the same name looks the same in all panels
 plots() {
     local name list=() data
     while IFS= read -r name; do
-        : "${colours[$name]:=$((${#colours[@]} % ${shade_count:-8} + 1))}"
+        : "${kinds[$name]:=$((${#kinds[@]} + 1))}"
         data=$'\n'$(sort -n "$scratch/$1.$name")$'\n'
         echo "\$data${#list[@]} << END$data""END"
-        list+=("\$data${#list[@]} using 1:2 with linespoints linetype ${colours[$name]} title '$name'")
+        list+=("\$data${#list[@]} using 1:2 with linespoints linetype ${kinds[$name]} title '$name'")
         [[ -z ${2:-} ]] || list+=("\$data$((${#list[@]} - 1)) using 1:2:3 with labels left offset 0.8,0.4 font ',11' noenhanced notitle")
     done <"$scratch/$1.names"
     (IFS=,; echo "plot ${list[*]}")
