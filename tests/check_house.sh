@@ -356,6 +356,16 @@ awk '/^build bench/ { target = $2 } /^build [^b]/ { target = "" } target != "" &
 grep -E '/build\.ninja$' "$scratch/files" | grep '^tests/' | xargs -d '\n' sed -nE 's,^build (build/(tests|checks)/[^ :]+): .*,\1,p' | grep -v '_long$' |
     grep -vxFf <(sed -n '/^build programs: phony/,/[^$]$/p' tests/build.ninja | tr -s ' $' '\n') | check "tests/build.ninja has every program of the tests in its list"
 
+# ---- tests/suites.tsv ----
+# The suites that exist: programs of the tests, and scripts.
+existing_suites() {
+    sed -n '/^build programs: phony/,/[^$]$/p' tests/build.ninja | grep -oE 'build/tests/[a-z0-9_]+' | sed 's,.*/,,'
+    sed -nE 's,^tests/(.*/)?check_([a-z0-9_]+)\.sh$,\2,p' "$scratch/files"
+}
+grep -v '^#' tests/suites.tsv | cut -f 1 | diff - <(existing_suites | LC_ALL=C sort) | grep '^[<>]' | check "tests/suites.tsv has a row for each suite, in order"
+grep -vnP '^#|^[a-z0-9_]+\t((native|sanitize|whole|neon|threads)(,(?=[a-z])|(?=\t)))+\t(quick|full)\t(-|alone)\t[1-9][0-9]*$' tests/suites.tsv |
+    check "tests/suites.tsv names trees, tier, exclusive and cost"
+
 # ---- the library ----
 # Compiled from a copy that holds nothing else: a public header that needs a private one, or another to come first, does not compile.
 public=$(variable public_headers)

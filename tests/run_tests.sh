@@ -4,15 +4,15 @@
 # tested nothing. `ninja test`, `test-quick`, `sanitize` and `neon` call it from the root of the repository.
 #
 #   native    build/, which ninja has just built
-#   quick     the suites of build/ that take little time
+#   quick     the suites of build/ whose tier is quick
 #   sanitize  build/sanitize/: the same build.ninja with AddressSanitizer and UndefinedBehaviorSanitizer
-#   whole     build/whole/: as sanitize, but vector kernels are instrumented too and no suite is left out
+#   whole     build/whole/: as sanitize, but vector kernels are instrumented too, and suites of the tree `whole` run as well
 #   threads   build/threads/: with ThreadSanitizer, the suites in which threads share what they write
 #   neon      build/neon/: the same for aarch64, run in qemu; "neon?" passes it over where the tools for it are not installed
 #
-# All trees are built first. Then the suites run side by side, JOBS of them at a time: one more than there are CPUs, for many wait for a disk or for
-# another process.
-# SUITES="kernels cli" runs only those.
+# tests/suites.tsv has a row for each suite: its trees, its tier, whether it runs while no suite without `alone` does, and the seconds of processor
+# that it takes. All trees are built first. Then the suites run side by side, the most costly first, JOBS of them at a time (default: one more than there
+# are CPUs, since many suites wait for a disk or for another process). SUITES="kernels cli" runs only those, in any tree. EFFORT=all|some|few: docs/testing.md.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 jobs=${JOBS:-$(($(nproc) + 1))}
@@ -26,18 +26,6 @@ processor_sum=0
 waiting=() waiting_alone=()
 declare -A running=() started=() logs=()
 number=0
-
-# The suites that take longest, and those that begin first, in this order.
-longest="memory_verbs bytes physarum_v2 cli_ranks cli_ranks_more cli_ranks_text prune_calibrated experts kernels names pages along_ranks cli_gptq cli_prune_then cli_memory
-    cli_width cli_same_bits cli_ranks_large cli cli_layers cli_calibrated cli_allocate forward html dots autopsy prune formats low_rank lora convert purify experts_heal
-    cli_lora_extract html_models gptq_blocks gptq tokenizer states cli_experts power_verbs cli_help replay_fuzz organs_faults measure evaluation cli_precision cli_perplexity donor_verbs
-    lora_extract narrow_matrix width_experts weights kernel_mutants gguf_text disk_verbs layers enough_memory fleet cut model_reader job_keeper cli_heal serve http serve_memory"
-# They hold a server or a reader to seconds, or measure its memory, and wait more than they compute: beside each other, when nothing else runs.
-alone="serve http serve_memory serve_jobs cli_serve"
-# `quick` is without these.
-slow="cli_memory enough_memory names kernels kernel_mutants memory_verbs disk_verbs kill_verbs power_verbs donor_verbs evaluation autopsy convert html html_models html_quality http install lora_extract measure
-    physarum_v2 prune prune_bands prune_calibrated prune_imatrix purify serve serve_jobs serve_memory tokenizer
-    cli cli_allocate cli_calibrated cli_experiments cli_gptq cli_help cli_lora_extract cli_names cli_perplexity cli_prune_then cli_same_bits pages"
 
 # A suite is the leader of a group of processes, which ends with it; its files lie in $scratch.
 clean_up() {
@@ -54,11 +42,22 @@ trap 'exit 129' HUP
 # The value of a variable or statement of the build files, its lines joined.
 listed() { sed -e ':join' -e '/\$$/{N;s/\$\n */ /;bjoin' -e '}' build.ninja tests/build.ninja | sed -n "s/^$1 //p"; }
 
-# Names of the test programs and of the test scripts.
-programs() { listed 'build programs: phony' | tr ' ' '\n' | sed -n 's,^build/tests/,,p'; }
-scripts() { find tests/ -name 'check_*.sh' -printf '%f\n' | sed -E 's/^check_(.*)\.sh$/\1/' | LC_ALL=C sort; }
+# The rows of tests/suites.tsv.
+table=tests/suites.tsv
+# The value of a column (1: suite, 2: trees, 3: tier, 4: exclusive, 5: cost) in the row of a suite.
+column() { awk -F '\t' -v suite="$1" -v column="$2" '$1 == suite { print $column }' "$table"; }
 
-wanted() { [[ -z "${SUITES:-}" || " $SUITES " == *" $1 "* ]]; }
+# suites_of TREE: the suites that SUITES names, or all whose row names the tree.
+suites_of() {
+    local name
+    if [[ -z ${SUITES:-} ]]; then
+        awk -F '\t' -v tree="$1" '/^[^#]/ && ","$2"," ~ ","tree","' "$table" | cut -f 1
+        return
+    fi
+    for name in $SUITES; do
+        if [[ -n $(column "$name" 2) ]]; then echo "$name"; else echo "$0: $table has no suite '$name'" >&2 && return 2; fi
+    done
+}
 
 # report TREE SUITE PASSED FAILED START LOG [NOTE]: one line, the log of a failure, the sums. Processor time does not depend on what else runs.
 report() {
@@ -100,7 +99,7 @@ counts() {
 later() {
     local entry
     printf -v entry '%s|%s|%s|%s|%s' "$@"
-    if [[ " $alone " == *" $2 "* ]]; then waiting_alone+=("$entry"); else waiting+=("$entry"); fi
+    if [[ $(column "$2" 4) == alone ]]; then waiting_alone+=("$entry"); else waiting+=("$entry"); fi
 }
 
 # start ENTRY: begins a suite, which has a directory for its files of its own.
@@ -156,17 +155,13 @@ pool() {
     while ((${#running[@]})); do finish_one; done
 }
 
-# The suites that wait, the longest first.
+# The suites that wait, the most costly first.
 in_order() {
-    local entry name rank known
+    local entry name
     for entry in "$@"; do
-        name=${entry#*|} name=${name%%|*} rank=0
-        for known in $longest; do
-            [[ $known == "$name" ]] && break
-            rank=$((rank + 1))
-        done
-        printf '%03d|%s\n' "$rank" "$entry"
-    done | sort -s -n -t '|' -k 1,1 | cut -d '|' -f 2-
+        name=${entry#*|} name=${name%%|*}
+        printf '%s|%s\n' "$(column "$name" 5)" "$entry"
+    done | sort -s -n -r -t '|' -k 1,1 | cut -d '|' -f 2-
 }
 
 # elsewhere TREE VARIABLE=VALUE...: builds the same build.ninja in build/TREE, where links stand for the folders of the source.
@@ -181,13 +176,15 @@ elsewhere() {
     return 1
 }
 
-# in_tree TREE DIRECTORY SUITES ENVIRONMENT [EMULATOR]: those suites are to run in the tree.
+# in_tree TREE DIRECTORY SUITES ENVIRONMENT [EMULATOR]: those suites are to run in the tree. An emulated tree runs programs; a script runs there only if its
+# row names the tree, since an emulator cannot start the program as another process, and then starts the emulator itself.
 in_tree() {
     local name script emulator=${5:-}
     for name in $3; do
-        wanted "$name" || continue
         script=$(find tests/ -name "check_$name.sh")
-        if [[ -n $script ]]; then
+        if [[ -n $script && $emulator == *qemu* ]]; then
+            [[ ,$(column "$name" 2), == *",$1,"* ]] && later "$1" "$name" . "$4" "bash $script"
+        elif [[ -n $script ]]; then
             later "$1" "$name" "$2" "$4" "${emulator:+$emulator }bash $script"
         else
             later "$1" "$name" "$2" "$4" "${emulator:+$emulator }build/tests/$name"
@@ -195,60 +192,42 @@ in_tree() {
     done
 }
 
-# Programs that are whole under the sanitizers, and whose results neither vectors, threads, memory nor seconds decide: where the sanitized tree runs as
-# well, once is enough. Alone, or where they are named, they run natively too, and so does one that takes samples where it is sanitized; but for
-# memory_verbs, which samples everywhere, and whose leaks only a sanitizer sees: all of it is in `ninja test-memory`.
-whole_sanitized="autopsy evaluation fleet formats html http low_rank measure_packed narrow_matrix orthogonality precision prune_bands prune_imatrix states
-    tokenizer untrusted weight_pass weights"
-
 native() {
-    local without='' name
-    if [[ -z ${SUITES:-} && -z ${WHOLE:-} && " $trees " == *" sanitize "* ]]; then
-        for name in $whole_sanitized; do grep -q SANITIZED "build/tests/$name" || without+="|$name"; done
-        without+="|memory_verbs"
-    fi
-    in_tree native . "$({ programs && scripts; } | grep -vxE -e "${without#|}")" CK_TIMEOUT_MULTIPLIER=30
+    local suites
+    suites=$(suites_of native) || exit 2
+    in_tree native . "$suites" "CK_TIMEOUT_MULTIPLIER=30 EFFORT=${EFFORT:-some}"
 }
 
-quick() {
-    local without
-    without=$(tr -s ' \n' '|' <<<"$slow")
-    in_tree native . "$({ programs && scripts; } | grep -vxE "${without%|}")" CK_TIMEOUT_MULTIPLIER=30
-}
+quick() { in_tree native . "$(awk -F '\t' '$3 == "quick" { print $1 }' "$table")" "CK_TIMEOUT_MULTIPLIER=30 EFFORT=few"; }
 
 # Faults end a program with status 99, which none of its own exit codes is. A refused allocation is NULL, as it is outside the sanitizer.
 sanitize() {
+    local environment suites
+    suites=$({ suites_of sanitize && { [[ $1 != whole || -n ${SUITES:-} ]] || suites_of whole; }; }) || exit 2
     # What was freed stays in quarantine for a while: little enough for the tests that look at how memory grows.
-    local environment=ASAN_OPTIONS=detect_leaks=1:exitcode=99:allocator_may_return_null=1:quarantine_size_mb=32
-    # memcmp is checked as far as it reads: all of both areas, although their first bytes differ, is most of what `audit` takes, which looks for rows.
+    environment=ASAN_OPTIONS=detect_leaks=1:exitcode=99:allocator_may_return_null=1:quarantine_size_mb=32
+    # memcmp is checked as far as it reads: all of both areas, although their first bytes differ, is most of the time of `audit`, which compares rows.
     [[ $1 == whole ]] || environment+=:strict_memcmp=0
     # Where each test is a process of its own, looking for leaks at its end takes longer than most tests do: once at the end of a suite finds the same.
-    environment+=" LSAN_OPTIONS=exitcode=99 UBSAN_OPTIONS=print_stacktrace=1:exitcode=99 CK_TIMEOUT_MULTIPLIER=60 CK_FORK=no SANITIZED=yes"
-    # The sanitizers see what _FORTIFY_SOURCE would check, and tell more of it. At -O2 what is instrumented compiles half as long again, which pays for the
-    # kernels alone; -g1 is what a stack trace needs.
+    environment+=" LSAN_OPTIONS=exitcode=99 UBSAN_OPTIONS=print_stacktrace=1:exitcode=99 CK_TIMEOUT_MULTIPLIER=60 CK_FORK=no EFFORT=${EFFORT:-few}"
+    # The sanitizers check what _FORTIFY_SOURCE would check, and say more. At -O2 instrumented code compiles half as long again, which pays for the
+    # kernels alone; -g1 is enough for a stack trace.
     local flags="-O1 -g1 -U_FORTIFY_SOURCE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
-    # The vector tables are the bodies of the scalar one over intrinsics: what is undefined in a body is found in the scalar table, at -O2, where sums live
+    # The vector tables are the bodies of the scalar one over intrinsics: undefined behaviour of a body shows in the scalar table, at -O2, where sums live
     # in registers. Checked addresses would double the time that the tree takes to compile and to run; the suites of the kernels, also without a
-    # sanitizer, put pages round each array that nobody may touch.
-    local vectors="-fno-sanitize=undefined,address -O2"
-    # What fails each call of the system once in every verb takes minutes here, and so does what compares bytes and memory of verbs that other suites run: only
-    # where they are named.
-    # What is left out has its sources in other suites: gptq, gptq_blocks, physarum_v2, prune_calibrated, along_ranks, html, perplexity, evaluation, html_models,
-    # and memory_verbs for each verb; the help of each verb is in the suite of the verb. Of dots only the test is sanitized.
-    local long="dots|cli_conditions|cli_evaluate|cli_perplexity|names|cli_same_bits|cli_memory|cli_ranks_text|cli_gptq|cli_prune_then|cli_ranks|cli_ranks_more|html_quality|cli_allocate|cli_help|kill_verbs|peak_memory|power_verbs"
-    if [[ $1 == whole ]]; then vectors="-fno-sanitize=undefined -O2" long= environment+=" WHOLE=yes"; fi
-    # What is not sanitized of the tables is copied from build/, where that is up to date.
-    local tables=
+    # sanitizer, put inaccessible pages round each array.
+    local vectors="-fno-sanitize=undefined,address -O2" tables=
+    if [[ $1 == whole ]]; then vectors="-fno-sanitize=undefined -O2"; else environment+=" KERNEL_TABLES=scalar"; fi
+    # Objects of the tables that are not sanitized are copied from build/, where that is up to date.
     if [[ $1 != whole && $("${NINJA:-ninja}" -n build/kernels.a) == *"no work to do"* ]]; then tables=$PWD/build/kernels; fi
     elsewhere "$1" CFLAGS="${CFLAGS:-} $flags" CFLAGS_SCALAR=-O2 CFLAGS_SIMD="$vectors" TABLES="$tables" || return
-    in_tree "$1" "build/$1" "$({ programs && scripts; } | grep -vxE "abi|definitions|hardening|house|install|libraries|unit|pages" | grep -vxE -e "${SUITES:+-}($long)")" "$environment"
+    in_tree "$1" "build/$1" "$suites" "$environment"
 }
 
 threads() {
     # Where addresses are more random than ThreadSanitizer expects, it does not start. It looks at C alone: threads share work above the kernels.
-    local environment="TSAN_OPTIONS=exitcode=99:allocator_may_return_null=1 CK_TIMEOUT_MULTIPLIER=60 SANITIZED=yes"
-    local suites="allocate cuts evaluation experts experts_heal fleet forward gptq jobs layers lora machine measure organs orthogonality physarum_v2 prune
-        prune_bands rank_progress ranks stream weight_pass width_experts cli_serve serve serve_jobs serve_tls"
+    local environment="TSAN_OPTIONS=exitcode=99:allocator_may_return_null=1 CK_TIMEOUT_MULTIPLIER=60 EFFORT=${EFFORT:-few}" suites
+    suites=$(suites_of threads) || exit 2
     elsewhere threads CFLAGS="${CFLAGS:-} -O1 -g1 -U_FORTIFY_SOURCE -fsanitize=thread -fno-omit-frame-pointer" CFLAGS_SCALAR=-O2 \
         CFLAGS_SIMD="-fno-sanitize=thread -O2" || return
     in_tree threads build/threads "$suites" "$environment" "setarch -R"
@@ -276,19 +255,16 @@ neon() {
         report neon build 0 1 "$EPOCHREALTIME" "$scratch/log"
         return
     fi
-    # Nobody debugs what is emulated, and the compiler of MPI builds for this machine.
+    # Nobody debugs an emulated program, and the compiler of MPI builds for this machine.
     elsewhere neon CC="$cc" AR="$ar" CFLAGS="${CFLAGS:-} ${emulator:+-g0}" ${emulator:+MPICC=none} || return
-    # What is emulated for minutes although all it stands on is emulated too (forward, physarum_v2, prune, experts, html) runs there only where it is named.
-    suites=$(programs | grep -vxE -e "${SUITES:+-}(along_ranks|prune_calibrated|prune_imatrix|prune_bands|html_quality|html_models|names|evaluation|experts_heal|measure_packed)")
+    suites=$(suites_of neon) || exit 2
     # qemu-user 7.2 can hang in fork() of a program with shared libraries; tests that fork by themselves do it seldom enough.
     # Where the emulator computes the signatures of return addresses as a CPU does, it does little else.
-    environment=${emulator:+QEMU_CPU=max,pauth-impdef=on}
-    in_tree neon build/neon "$suites" "$environment CK_TIMEOUT_MULTIPLIER=100 CK_FORK=no ${emulator:+EMULATED=yes}" "$emulator"
-    if wanted bytes; then later neon bytes . "$environment EMULATOR=$emulator" "bash tests/cli/bytes_elsewhere.sh"; fi
+    environment="CK_TIMEOUT_MULTIPLIER=100 CK_FORK=no EFFORT=${EFFORT:-${emulator:+few}} EMULATOR=$emulator"
+    in_tree neon build/neon "$suites" "${emulator:+QEMU_CPU=max,pauth-impdef=on }$environment" "$emulator"
 }
 
 unset ORGAN_ISA
-trees=$*
 for tree in "$@"; do
     case $tree in
     native | quick) "$tree" ;;

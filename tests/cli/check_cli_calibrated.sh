@@ -6,7 +6,7 @@
 text=tiny-qwen2/calibration.txt
 short=(--calibration $text --samples 4 --context 64 --quiet)
 some=()
-if in_part || sampled; then some=(--targets '*.self_attn.[kv]_proj.weight'); fi
+if in_part; then some=(--targets '*.self_attn.[kv]_proj.weight'); fi
 
 # number KEY FILE: the value of the first line that has the key.
 number() { sed -n "s/^ *\"$1\": \([-0-9.e+]*\),\{0,1\}$/\1/p" "$2" | head -n 1; }
@@ -52,7 +52,7 @@ for method in physarum-v3 physarum-v2 alps sparsegpt wanda; do
 done
 judge "alps has an effort" bash -c '! grep -q "\"effort\"" alps/organ/prune.json'
 judge "v3 does not tell its products" grep -q '"products":15' <(tr -d ' ' <physarum-v3/organ/prune.jsonl)
-if in_part || sampled; then some=(--targets 'blk.*.attn_[kv].weight'); fi
+if in_part; then some=(--targets 'blk.*.attn_[kv].weight'); fi
 ends 0 prune $gguf -o gguf --method physarum-v2 "${short[@]}" --sparsity 50 "${some[@]}"
 ends 0 audit $gguf gguf --compensated --quiet "${some[@]}"
 ends 0 prune tiny-qwen2 -o nothing --method wanda --sparsity 50 "${short[@]}" --dry-run

@@ -133,7 +133,7 @@ if ! sampled; then
     ends 0 layers q8.gguf -o q8-threads.gguf --drop 1-1 "${healed[@]}" --threads 3 --scratch . --quiet
     judge "other blocks by more threads and with --scratch" cmp q8-healed.gguf q8-threads.gguf
 fi
-if ! sampled && ! in_part; then # as the healed layers of safetensors below
+if ! in_part; then # as the healed layers of safetensors below
     interrupted KILL q8-resumed.gguf layers q8.gguf -o q8-resumed.gguf --drop 1-1 "${healed[@]}" --threads 1
     ends 0 layers q8.gguf -o q8-resumed.gguf --drop 1-1 "${healed[@]}" --resume --quiet
     judge "a resumed run has other blocks" cmp q8-healed.gguf q8-resumed.gguf

@@ -25,7 +25,7 @@ expect() {
 # ---- what reference.json of the model says of the whole text, which takes a sanitized program minutes; of its beginning every program ----
 contexts="128 256"
 if in_part; then contexts=256; fi
-if [[ -z ${SANITIZED:-} ]]; then
+if ! sampled; then
     for context in $contexts; do
         block=$(sed -n "/\"context_$context\"/,/}/p" tiny-qwen2/reference.json)
         expect $context "$(sed -n 's/^ *"perplexity": \([0-9.]*\).*/\1/p' <<<"$block")" "$(sed -n 's/^ *"scored_tokens": \([0-9]*\).*/\1/p' <<<"$block")"
@@ -44,7 +44,7 @@ cp report/perplexity.json ../one.json
 judge "--json differs from the file" diff <(sed '/^  "run": {$/,/^  }$/d' ../one.json) <("$organ" perplexity tiny-qwen2 "${short[@]}" --json --quiet | sed '/^  "run": {$/,/^  }$/d')
 # The scalar kernels are slow, and very slow under a sanitizer: fewer windows of the text.
 several=(--text $text --context 64 --max-tokens 260)
-[[ -n ${SANITIZED:-} ]] && several=(--text $text --context 64 --max-tokens 130)
+sampled && several=(--text $text --context 64 --max-tokens 130)
 ends 0 perplexity tiny-qwen2 "${several[@]}" --json --quiet
 cp ../out ../one.json
 ends 0 version

@@ -101,7 +101,7 @@ judge "60 % and what they take are not the same" cmp -s shared/model.safetensors
 ends 0 "${divided[@]}" -o bytes --budget 9000K --allocation curves --dry-run
 says "--budget 9000K: "
 prints 'Allocation: one budget of 58.0887 % over'
-if ! sampled && ! in_part; then # as cli_allocate and cli_gptq have it
+if ! in_part; then # as cli_allocate and cli_gptq have it
     interrupted INT stopped "${divided[@]}" -o stopped --budget 60% --rounds 1
     judge "SIGINT ends it with $code instead of 130" test $code -eq 130
     judge "no curve is in the journal" grep -q curve_of .stopped.organ-partial/organ/journal.jsonl

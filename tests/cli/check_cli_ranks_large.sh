@@ -4,7 +4,7 @@
 . "$(dirname "$0")/../kit/cli_kit.sh"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_btl=self,vader
 # MPI keeps what it allocated until the process ends.
-[[ -n ${SANITIZED:-} ]] && export ASAN_OPTIONS=${ASAN_OPTIONS/detect_leaks=1/detect_leaks=0}
+[[ -n ${ASAN_OPTIONS:-} ]] && export ASAN_OPTIONS=${ASAN_OPTIONS/detect_leaks=1/detect_leaks=0}
 if ! command -v mpirun >/dev/null || [[ ! -f $(dirname "$organ")/liborgan_mpi.so ]]; then
     echo "mpirun or mpicc is not installed: several processes were not run"
     finish

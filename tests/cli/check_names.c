@@ -4,7 +4,7 @@
 #include "formats/model/recognise.h"
 #include "orchestrator/cli/html_file.h"
 #include "orchestrator/cli/verb_table.h"
-#include "tests/kit/emulated.h"
+#include "tests/kit/effort.h"
 #include "tests/kit/lora_rig.h"
 #include "tests/kit/suite_table.h"
 
@@ -261,7 +261,7 @@ static void each_call_fails(const struct row *row, bool force)
     for (size_t c = 0; c < sizeof calls / sizeof *calls; c++) {
         bool reached = true;
         /* A write of one tensor is as one of the next. */
-        const long step = calls[c].call == FAULT_PWRITE ? (long)sample_unless_whole(1, 8, 8) : 1;
+        const long step = calls[c].call == FAULT_PWRITE ? (long)sampled_unless_all(1, 8, 8) : 1;
         for (long n = 1; reached && n < 1000; n += step) {
             fault_clear();
             name_output(row, force ? "again" : "out");

@@ -80,7 +80,7 @@ some=(--targets '*.[02].self_attn.[kv]_proj.weight,*.1.mlp.up_proj.weight')
 along=("${some[@]}" --calibration "$area/text" --samples 2 --context 32 "${t1[@]}")
 methods="physarum-v2 wanda sparsegpt alps physarum-v3" walks=yes
 # With a sanitizer the other methods, and codes without a budget, are for `ninja test-memory` and `ninja sanitize`.
-if [[ -n $asan && -z $FAULT_RUNS$FAULT_VERBS${WHOLE:-} ]]; then methods="wanda physarum-v3" walks=; fi
+if [[ -n $asan && -z $FAULT_RUNS$FAULT_VERBS && ${EFFORT:-some} != all ]]; then methods="wanda physarum-v3" walks=; fi
 for method in $methods; do
     sweep_memory 3 "prune-$method" prune "$model" --method $method --sparsity 20 "${along[@]}" -o p
 done

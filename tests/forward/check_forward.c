@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The forward pass: the logits of transformers, whatever the threads, the memory and what else is in the batch. */
-#include "tests/kit/emulated.h"
+#include "tests/kit/effort.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/suite_table.h"
 
@@ -113,7 +113,7 @@ START_TEST(every_cpu_gives_the_same)
     static const size_t begin[3] = {0, 280, 300}, rows[4] = {3, 259, 279, 299};
     const organ_windows windows = {tokens, 2, begin};
     made_up(tokens, 300, 96);
-    for (size_t p = sample_if_slow(0, 1); p < sizeof paths / sizeof *paths; p++) { /* the first is large */
+    for (size_t p = sampled(0, 1); p < sizeof paths / sizeof *paths; p++) { /* the first is large */
         float *first = NULL;
         for (size_t k = 0; k < sizeof isas / sizeof *isas; k++) {
             char path[200];
@@ -144,7 +144,7 @@ static void check_batch(const char *path, uint32_t words)
 {
     enum { WINDOWS = 6 };
     static const size_t begins[2][WINDOWS + 1] = {{0, 1, 70, 70, 370, 370 + 1100, LONG}, {0, 1, 70, 70, 140, 140 + 300, 450}};
-    const size_t *const begin = begins[sample_if_slow(0, 1)];
+    const size_t *const begin = begins[sampled(0, 1)];
     static uint32_t tokens[LONG];
     size_t rows[WINDOWS], count = 0;
     session s;
@@ -172,7 +172,7 @@ static void check_batch(const char *path, uint32_t words)
 
 START_TEST(a_window_is_as_if_it_were_alone)
 {
-    if (sample_if_slow(1, 0))
+    if (sampled(1, 0))
         check_batch("fixtures/tiny-qwen2", WORDS);
     check_batch("fixtures/forward/mixtral", 96);
     check_batch("fixtures/forward/gemma3", 96);

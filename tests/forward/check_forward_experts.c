@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Mixtures of experts shown and cut: what the tap hears of a router gives the layer again, and a layer that keeps some experts runs as that
  * of a model which has these alone. */
-#include "tests/kit/emulated.h"
+#include "tests/kit/effort.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/require.h"
@@ -35,7 +35,7 @@ static void set_up(bench *b, const char *path, unsigned threads, const char *isa
     const char *why;
     ck_assert_msg(session_open(&b->s, path, threads, ROOMY, &error) == ORGAN_OK, "%s", error.message);
     b->s.engine.kernels = organ_kernels_choose(organ_cpu_detect(), isa, &why);
-    b->tokens = sample_if_slow(TOKENS, 140);
+    b->tokens = sampled(TOKENS, 140);
     for (size_t k = 0; k < b->tokens; k++)
         b->token[k] = (uint32_t)(k * k * 7 + k / 3) % WORDS;
     b->begin[0] = 0;

@@ -2,7 +2,7 @@
  * Weights that stay packed: decoded by panels they give the bits of their values, in less memory. */
 #include "orchestrator/surgery/precision/dequantize.h"
 #include "orchestrator/surgery/precision/quantize.h"
-#include "tests/kit/emulated.h"
+#include "tests/kit/effort.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/suite_table.h"
@@ -13,7 +13,7 @@
 
 static void compare_models(const char *values, const char *packed, const expected *e)
 {
-    for (unsigned threads = 1; threads < 6; threads += (unsigned)sample_if_slow(2, 4)) {
+    for (unsigned threads = 1; threads < 6; threads += (unsigned)sampled(2, 4)) {
         const uint64_t memory = threads == 3 ? ROOMY / 8 : ROOMY;
         float *a = logits_of(values, e, threads, memory), *b = logits_of(packed, e, threads, memory);
         ck_assert_msg(memcmp(a, b, e->rows * e->words * sizeof *a) == 0, "%s with %u threads", packed, threads);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * A text that grows: what is kept of its beginning changes nothing. */
-#include "tests/kit/emulated.h"
+#include "tests/kit/effort.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/suite_table.h"
@@ -96,7 +96,7 @@ static void compare_whole(growing *g, const char *model, size_t count)
 START_TEST(logits_are_those_of_the_whole_text)
 {
     static const size_t counts[] = {5, 6, 7, 8, 15, 16, 17, 18, 19, 63, 64, 65, 66, 160, 161, 255, 256, 257, 258, MOST};
-    const size_t first = sample_if_slow(0, 1), step = sample_if_slow(1, 3); /* 6, 15, 18, 64, 160, 256, MOST */
+    const size_t first = sampled(0, 1), step = sampled(1, 3); /* 6, 15, 18, 64, 160, 256, MOST */
     for (size_t m = first; m < sizeof models / sizeof *models; m++) {       /* the first model is large */
         growing g;
         organ_error error;

@@ -5,7 +5,7 @@
 #include "tests/kernels/dots_rig.h"
 #include "tests/kernels/guarded.h"
 #include "tests/kernels/kernel_reference.h"
-#include "tests/kit/emulated.h"
+#include "tests/kit/effort.h"
 #include "tests/kit/samples.h"
 #include "tests/kit/suite_table.h"
 #include <check.h>
@@ -301,7 +301,7 @@ START_TEST(sums_are_within_bounds)
     const organ_dots *const dots = present[_i / 6];
     const organ_real type = (organ_real)(_i % 3);
     const organ_compute compute = _i / 3 % 2 ? ORGAN_COMPUTE_SPLIT : ORGAN_COMPUTE_BF16;
-    const size_t step = sample_if_slow(1, 3);
+    const size_t step = sampled(1, 3);
     uint64_t seed = 1000 * (uint64_t)_i;
     for (size_t s = 0; s < SIZES; s += step)
         for (size_t d = 0; d < sizeof depths / sizeof *depths; d++, seed++) {
@@ -323,7 +323,7 @@ START_TEST(cuts_change_no_bit)
     const organ_dots *const dots = present[_i / 2];
     const dots_case c = {45,       67, 600, 2, (organ_real)(_i % 3), _i % 2 ? ORGAN_COMPUTE_SPLIT : ORGAN_COMPUTE_BF16, ORGAN_PRODUCT_ADD,
                          fill_tiny};
-    for (size_t s = 0; s < sample_if_slow(sizeof cuts / sizeof *cuts, 3); s++) {
+    for (size_t s = 0; s < sampled(sizeof cuts / sizeof *cuts, 3); s++) {
         dots_rig whole = create_rig(&c, 77), cut = create_rig(&c, 77);
         dots->product(&whole.product, whole.scratch.data);
         for (size_t i = 0; i < c.m; i += cuts[s][0])

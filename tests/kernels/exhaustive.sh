@@ -53,9 +53,9 @@ if [[ -n $emulator && $(uname -m) == x86_64 ]]; then
         IFS=: read -r model table without <<<"$cpu"
         if grep -q "^kernels  $table, the best" < <($emulator -cpu "$model" build/organ version 2>/dev/null); then good; else bad "$model does not take $table"; fi
         counted $emulator -cpu "$model" build/tests/exhaustive_long 256
-        counted env EMULATOR="$emulator -cpu $model" THERE="$PWD/build/organ" WITHOUT_FMA="$without" TMPDIR="$scratch" bash tests/cli/bytes_elsewhere.sh
+        counted env EMULATOR="$emulator -cpu $model" THERE="$PWD/build/organ" WITHOUT_FMA="$without" TMPDIR="$scratch" bash tests/cli/check_bytes.sh
     done
-    counted_kernels() { CK_FORK=no EMULATED=yes CK_TIMEOUT_MULTIPLIER=100 $emulator -cpu Haswell build/tests/kernels; }
+    counted_kernels() { CK_FORK=no EFFORT=few EMULATOR="$emulator" CK_TIMEOUT_MULTIPLIER=100 $emulator -cpu Haswell build/tests/kernels; }
     counted_kernels >"$scratch/log" 2>&1
     if (($? == 0)) && grep -qE '^100%: Checks: [1-9]' "$scratch/log"; then good; else bad "kernels as Haswell" "$scratch/log"; fi
 else

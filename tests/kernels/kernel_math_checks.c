@@ -2,7 +2,7 @@
  * Kernels over transcendental functions: like scalar to the bit, scalar like long double within the rounding of its formula, and scalar's
  * own bits as a digest that is the same on every machine with FMA. */
 #include "tests/kernels/kernel_checker.h"
-#include "tests/kit/emulated.h"
+#include "tests/kit/effort.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,7 +78,7 @@ static void fill_sweep(float *values, float *ups)
  * are those of machines that compare each. */
 static const char *check_against_expectation(int which, const float *in, const float *up, const float *out)
 {
-    const size_t step = sample_if_slow(1, 13);
+    const size_t step = sampled(1, 13);
     for (size_t k = 0; k < SWEEP; k += step) {
         const expectation e = expect(which, in[k], up[k]);
         if (isnan(e.value) || isinf(in[k]))

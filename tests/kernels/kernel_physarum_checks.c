@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The physarum tile: every table like scalar to the bit, even in what it leaves in its scratch; scalar like the formula in FP64. */
 #include "tests/kernels/kernel_checker.h"
-#include "tests/kit/emulated.h"
+#include "tests/kit/effort.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,7 +133,7 @@ const char *check_physarum_same(const organ_kernels *k)
     static const organ_physarum_params params[] = {{30, 2, 1, 6},      {0, 2, 1, 6},    {1, 2, 0, 6},
                                                    {5, 2, 0.7f, 2.5f}, {4, 1.7f, 1, 6}, {3, 3.5f, 2, 40}};
     static float values[256 * 260];
-    const size_t step = sample_if_slow(1, 5); /* the first and the last of the parameters */
+    const size_t step = sampled(1, 5); /* the first and the last of the parameters */
     const char *fault = NULL;
     samples random = {5};
     for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
@@ -179,7 +179,7 @@ const char *check_physarum_flow(const organ_kernels *k)
                                  {F32, 200, 77, 77, {30, 2, 0, 6}},
                                  {F32, 100, 256, 256, {10, 2, 0.5f, 9}},
                                  {F32, 64, 100, 100, {10, 1.5f, 1, 6}}};
-    const int step = (int)sample_if_slow(1, SAMPLE_SHAPES);
+    const int step = (int)sampled(1, SAMPLE_SHAPES);
     const char *fault = NULL;
     for (size_t s = 0; s < sizeof tiles / sizeof *tiles; s++)
         for (int shape = 0; shape < SAMPLE_SHAPES && !fault; shape += step)
@@ -204,7 +204,7 @@ const char *check_physarum_edges(const organ_kernels *k)
     static const organ_physarum_params params[] = {{30, 2, 1, 6},    {300, 2, 1, 6},     {3, 2, 100, 6},
                                                    {3, 2, 1, 1e38f}, {3, 40, 50, 1e30f}, {3, 0.01f, 1, 1e-30f}};
     static const size_t shapes[][2] = {{1, 1}, {3, 20}, {40, 33}};
-    const size_t step = sample_if_slow(1, 3);
+    const size_t step = sampled(1, 3);
     const char *fault = NULL;
     for (size_t p = 0; p < sizeof params / sizeof *params; p++)
         for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
@@ -221,7 +221,7 @@ const char *check_physarum_large(const organ_kernels *k)
     enum { PERIOD = 77777 }; /* the samples repeat, but no two rows are alike */
     static outcome expected; /* the same for every table */
     static int known;
-    const size_t side = sample_if_slow(4096, 1024);
+    const size_t side = sampled(4096, 1024);
     const tile t = {BF16, side, side, side, {2, 2, 1, 6}};
     float *values = malloc(sizeof *values * side * side);
     samples random = {9};

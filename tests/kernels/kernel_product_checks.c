@@ -2,7 +2,7 @@
  * Products: every table to the bit like fmaf in the order of the definition, over shapes, types, strides, ways to lie and to meet what is
  * there; the same bits however a product is cut. */
 #include "tests/kernels/kernel_checker.h"
-#include "tests/kit/emulated.h"
+#include "tests/kit/effort.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -181,7 +181,7 @@ static const char *check_case(const organ_kernels *kernels, const product_case *
 
 const char *check_product_ways(const organ_kernels *kernels)
 {
-    const int step = (int)sample_if_slow(1, 7); /* each kind of each operand comes, in other company */
+    const int step = (int)sampled(1, 7); /* each kind of each operand comes, in other company */
     const char *fault = NULL;
     for (int way = 0; way < WAYS && !fault; way += step) {
         const product_case tile = {5, 18, 35, (size_t)way % 4, way, way % 2 ? GUARD_BEFORE : GUARD_BEHIND, fill_normal};
@@ -218,7 +218,7 @@ const char *check_product_shapes(const organ_kernels *kernels)
 
 const char *check_product_extremes(const organ_kernels *kernels)
 {
-    const int step = (int)sample_if_slow(1, 7);
+    const int step = (int)sampled(1, 7);
     const char *fault = NULL;
     for (int way = 0; way < WAYS && !fault; way += step) {
         const product_case c = {13, 33, way % 5 == 0 ? 259 : 9, 0, way, GUARD_BEHIND, fill_special};

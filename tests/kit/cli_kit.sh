@@ -20,15 +20,14 @@ mkdir "$scratch/area" && cd "$scratch/area" || exit 1
 ln -s "$model" tiny-qwen2
 ln -s "$model-gguf" tiny-qwen2-gguf
 
-# A program under sanitizers takes ten times as long: what the native one does whole it does in part, after a line that says so.
+# docs/testing.md has the meaning of EFFORT. sampled: whether this tree takes samples of what the native tree does whole; its first success prints a line that
+# says so. in_part: whether this run leaves out what only `ninja test-whole` does.
 sampled() {
-    [[ -n ${SANITIZED:-} ]] || return
-    [[ -n ${sampled_before:-} ]] || echo "sanitized: samples of what is done whole without"
+    [[ ${EFFORT:-some} == few ]] || return
+    [[ -n ${sampled_before:-} ]] || echo "EFFORT=few: samples of what the native tree does whole"
     sampled_before=yes
 }
-
-# What takes minutes natively, too, is whole in `ninja test-whole` alone.
-in_part() { [[ -z ${WHOLE:-} ]]; }
+in_part() { [[ ${EFFORT:-some} != all ]]; }
 
 # run ARGS...: the program's output is in ../out and ../err, its exit code in $code.
 run() {

@@ -5,7 +5,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/cli_kit.sh"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_btl=self,vader
 # MPI keeps what it allocated until the process ends.
-[[ -n ${SANITIZED:-} ]] && export ASAN_OPTIONS=${ASAN_OPTIONS/detect_leaks=1/detect_leaks=0}
+[[ -n ${ASAN_OPTIONS:-} ]] && export ASAN_OPTIONS=${ASAN_OPTIONS/detect_leaks=1/detect_leaks=0}
 
 # Ends the script where no launcher is.
 need_launcher() {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/kit/resume_rig.h"
-#include "tests/kit/emulated.h"
+#include "tests/kit/effort.h"
 
 #include <check.h>
 #include <errno.h>
@@ -70,7 +70,7 @@ static void kill_at(const resumed_verb *v, const char *output, fault_call call, 
             fault_at(call, n, -1, false, NULL);
             _exit(v->run(v->way, output, false, threads_of(v), NULL, &error));
         }
-        ck_assert(child > 0 && (tries == 0 || (tries < 5 && getenv("EMULATED") && !exists(scratch_path(".%s.organ-partial", output)))));
+        ck_assert(child > 0 && (tries == 0 || (tries < 5 && is_emulated() && !exists(scratch_path(".%s.organ-partial", output)))));
         tries++;
     } while (!wait_for(child, &status));
     ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "call %d, %ld: was not killed", (int)call, n);
@@ -91,7 +91,7 @@ static long go_on(const resumed_verb *v, const char *output, size_t threads)
 
 void killed_anywhere_goes_on(const resumed_verb *v)
 {
-    const long writes = make_reference(v), kills = (long)sample_unless_whole(KILLS, SOME_KILLS, FEW_KILLS);
+    const long writes = make_reference(v), kills = (long)sampled_unless_all(KILLS, SOME_KILLS, FEW_KILLS);
     char output[32];
     long taken = 0;
     organ_error error;
@@ -140,7 +140,7 @@ static bool full_at(const resumed_verb *v, const char *output, fault_call call, 
 void full_disk_goes_on(const resumed_verb *v)
 {
     static const fault_call calls[] = {FAULT_COPY_RANGE, FAULT_FSYNC, FAULT_FTRUNCATE, FAULT_WRITE};
-    const long writes = make_reference(v), moments = (long)sample_if_slow(5, 2);
+    const long writes = make_reference(v), moments = (long)sampled(5, 2);
     char output[32];
     size_t runs = 0;
     for (long n = 1; n < writes; n += 1 + writes / moments) {
@@ -149,7 +149,7 @@ void full_disk_goes_on(const resumed_verb *v)
     }
     ck_assert(full_at(v, "last", FAULT_PWRITE, writes)); /* of what comes before it something is done */
     for (size_t k = 0; k < sizeof calls / sizeof *calls; k++)
-        for (long n = 1; n < 4; n += (long)sample_if_slow(2, 3)) {
+        for (long n = 1; n < 4; n += (long)sampled(2, 3)) {
             snprintf(output, sizeof output, "full%zu", runs++);
             full_at(v, output, calls[k], n);
         }

@@ -6,6 +6,7 @@
 #include "orchestrator/report/svg/heat_map.h"
 #include "orchestrator/report/view/html_report.h"
 
+#include "tests/kit/effort.h"
 #include "tests/kit/html_reader.h"
 #include "tests/kit/memory_rig.h"
 #include "tests/kit/suite_table.h"
@@ -291,7 +292,7 @@ END_TEST
 START_TEST(no_memory)
 {
     json_t *const report = prune_report(2, "model");
-    const bool each = getenv("WHOLE") != NULL;
+    const bool each = effort_is("all");
     long last = 0;
     while (!memory_of_page(report, last)) { /* each of the first, then ever fewer; each of all takes seconds */
         last += each ? 1 : 1 + last / 50;

@@ -6,7 +6,7 @@
 #include "orchestrator/report/view/html_report.h"
 #include "orchestrator/surgery/measure/fleet.h"
 #include "orchestrator/surgery/measure/measure.h"
-#include "tests/kit/emulated.h"
+#include "tests/kit/effort.h"
 #include "tests/kit/condition_rig.h"
 #include "tests/kit/html_reader.h"
 #include "tests/report/view/html_rig.h"
@@ -409,7 +409,7 @@ END_TEST
 static void replace_each(const json_t *report, json_t *json, json_t *const *others, size_t count)
 {
     static size_t turn;
-    const size_t step = sample_if_slow(1, 5);
+    const size_t step = sampled(1, 5);
     const char *key;
     json_t *value;
     void *next;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/serve/http/serve_rig.h"
+#include "tests/kit/effort.h"
 
 #include "orchestrator/cli/verb_table.h"
 #include "orchestrator/serve/serve.h"
@@ -104,7 +105,7 @@ void serve_begin(organ_serve_options options)
     options.shelf = options.shelf ? options.shelf : 256u << 20;
     options.model_memory = options.model_memory ? options.model_memory : 1u << 30;
     options.model_seconds = options.model_seconds ? options.model_seconds : 60;
-    options.models_here = getenv("EMULATED") != NULL; /* an emulator cannot start the program as another process */
+    options.models_here = is_emulated();
     options.timeout = options.timeout ? options.timeout : 10;
     options.quiet = true;
     options.verbs = &organ_all_verbs;

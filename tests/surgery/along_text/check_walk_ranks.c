@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * A walk along a text by several ranks: each sees what one process sees, with its very bits. */
 #include "orchestrator/surgery/along_text/job.h"
-#include "tests/kit/emulated.h"
+#include "tests/kit/effort.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/rank_threads.h"
 #include "tests/kit/suite_table.h"
@@ -200,9 +200,9 @@ START_TEST(ranks_see_what_one_process_sees)
         blocks += alone.sights[k].block == ORGAN_CALIBRATION_BLOCK;
     ck_assert_msg(!of.memory == !blocks, "%zu are in blocks", blocks);
     /* The first case by all counts, the others by one each: what they differ in are streams and memory. */
-    const size_t all = sizeof counts / sizeof *counts, tried = sample_unless_whole(all, _i < 1 ? all : 1, 1);
+    const size_t all = sizeof counts / sizeof *counts, tried = sampled_unless_all(all, _i < 1 ? all : 1, 1);
     for (size_t k = 0; k < tried; k++) {
-        play(counts[tried == 1 && !getenv("SANITIZED") ? (size_t)_i % all : k], see_the_same);
+        play(counts[tried == 1 ? (size_t)_i % all : k], see_the_same);
         all_end(ORGAN_OK, "");
     }
 }
@@ -229,7 +229,7 @@ START_TEST(a_fault_of_one_rank_ends_all)
                 {FAULT_ENTER, ORGAN_IO, "): no room in layer 1"}};
     of = cases[0];
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++)
-        for (wrong_rank = 0; wrong_rank < 3; wrong_rank += sample_unless_whole(1, 2, 3)) {
+        for (wrong_rank = 0; wrong_rank < 3; wrong_rank += sampled_unless_all(1, 2, 3)) {
             wrong = rows[k].wrong;
             play(3, end_with_a_fault);
             all_end(rows[k].status, rows[k].text);
@@ -274,7 +274,7 @@ Suite *walk_ranks_suite(void)
     Suite *const suite = suite_create("walks by ranks");
     TCase *const seen = tcase_create("seen"), *const faults = tcase_create("faults");
     tcase_set_timeout(seen, 60);
-    tcase_add_loop_test(seen, ranks_see_what_one_process_sees, 0, (int)sample_if_slow(sizeof cases / sizeof *cases, 1));
+    tcase_add_loop_test(seen, ranks_see_what_one_process_sees, 0, (int)sampled(sizeof cases / sizeof *cases, 1));
     tcase_set_timeout(faults, 60);
     tcase_add_test(faults, a_fault_of_one_rank_ends_all);
     tcase_add_test(faults, ranks_take_more_memory);

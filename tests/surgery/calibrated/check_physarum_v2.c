@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Physarum v2 and its baselines on one layer: against FP64 by another hand, the same bits however it is cut, and all that can be wrong. */
 #include "tests/surgery/calibrated/physarum_v2_rig.h"
-#include "tests/kit/emulated.h"
+#include "tests/kit/effort.h"
 #include "tests/kit/suite_table.h"
 #include "tests/kit/require.h"
 
@@ -92,7 +92,7 @@ START_TEST(physarum_comes_to_the_golden_one)
     organ_calibration *c = calibrate(&engine, &given, true, LAYER_TOKENS);
     double share[3];
     const double least = run_with_effort(c, 0.25, 5, &share[0]), usual = run_with_effort(c, 1, 7, &share[1]);
-    if (sample_if_slow(1, 0)) {
+    if (sampled(1, 0)) {
         check_relative(run_with_effort(c, 8, 60, &share[2]), exact, 3e-3);
         ck_assert_double_ge(share[2], 98.5);
     }

@@ -6,7 +6,7 @@
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/calibrated/calibrated.h"
 #include "orchestrator/surgery/prune/audit.h"
-#include "tests/kit/emulated.h"
+#include "tests/kit/effort.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/surgery/calibrated/method_rig.h"
 #include "tests/kit/model_maker.h"
@@ -292,7 +292,7 @@ static double distance(session *donor, const char *pruned, const organ_windows *
 START_TEST(better_methods_are_better)
 {
     static const char *const methods[] = {"physarum-v2", "sparsegpt", "wanda"};
-    const size_t begin[] = {0, 128, 256, 384, 512}, samples = sample_if_slow(32, 12);
+    const size_t begin[] = {0, 128, 256, 384, 512}, samples = sampled(32, 12);
     double far[3];
     session donor;
     organ_error error;

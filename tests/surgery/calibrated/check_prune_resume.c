@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Whatever ends a pruning along a text, the run that continues it makes the same bytes, also in the middle of a layer. */
-#include "tests/kit/emulated.h"
+#include "tests/kit/effort.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/resume_rig.h"
 #include "tests/kit/suite_table.h"
@@ -191,7 +191,7 @@ Suite *prune_resume_suite(void)
     TCase *const resumed = tcase_create("resume");
     tcase_set_timeout(resumed, 60);
     tcase_add_checked_fixture(resumed, method_setup, method_teardown);
-    tcase_add_loop_test(resumed, killed_run_is_resumed_to_the_same_bytes, 0, (int)sample_if_slow(WAYS, OF_EXPERTS));
+    tcase_add_loop_test(resumed, killed_run_is_resumed_to_the_same_bytes, 0, (int)sampled(WAYS, OF_EXPERTS));
     tcase_add_loop_test(resumed, full_disk_at_any_moment, TWO_STREAMS, BY_MAGNITUDE + 1);
     tcase_add_loop_test(resumed, interrupted_run_goes_on, TWO_STREAMS, BY_MAGNITUDE + 1);
     tcase_add_loop_test(resumed, interrupted_run_goes_on, DIVIDED, DIVIDED + 1);

@@ -3,7 +3,7 @@
  * choice. */
 #include "orchestrator/surgery/experts/measure.h"
 #include "orchestrator/surgery/precision/precision.h"
-#include "tests/kit/emulated.h"
+#include "tests/kit/effort.h"
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/rank_threads.h"
@@ -216,7 +216,7 @@ static void same(const organ_expert_scores *a, const organ_expert_scores *b, con
 static asked longer(void)
 {
     asked a = usual;
-    a.samples = (unsigned)sample_if_slow(11, 4);
+    a.samples = (unsigned)sampled(11, 4);
     return a;
 }
 
@@ -259,7 +259,7 @@ START_TEST(no_cpu_shows)
     asked a = usual;
     a.samples = 2;
     compare_cpus(a);
-    if (sample_if_slow(1, 0))
+    if (sampled(1, 0))
         compare_cpus(of_logistic());
 }
 END_TEST
@@ -276,7 +276,7 @@ START_TEST(neither_threads_nor_memory_show)
     const uint64_t without = a.memory;
     a.scratch = scratch_path(".");
     a.memory = least(&a);
-    ck_assert_uint_lt(a.memory, without + (uint64_t)sample_if_slow(0, 1)); /* of few windows the products are less than what is named */
+    ck_assert_uint_lt(a.memory, without + (uint64_t)sampled(0, 1)); /* of few windows the products are less than what is named */
     little = measured(&a);
     same(&first, &little, "products in a file");
     organ_expert_scores_release(&little);

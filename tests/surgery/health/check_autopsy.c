@@ -2,7 +2,7 @@
  * Autopsy as a library: the right numbers, each class of sickness found and explained and none in what is healthy, the same report whatever
  * the way. */
 #include "tests/surgery/health/autopsy_rig.h"
-#include "tests/kit/emulated.h"
+#include "tests/kit/effort.h"
 #include "tests/kit/samples.h"
 
 #include <math.h>
@@ -436,9 +436,10 @@ START_TEST(the_report_is_the_same_whatever_the_way)
                                   {"model.layers.0.mlp.down_proj.weight", ORGAN_F16, 2, {COLS, ROWS}, w}};
     v[N - 3] = NAN;
     rig_write(scratch_path("m.safetensors"), tensors, sizeof tensors / sizeof *tensors);
+    const size_t counts = sampled(sizeof threads / sizeof *threads, 2);
     for (int other = 0; other < 2; other++) {
         for (size_t i = 0; i < sizeof isas / sizeof *isas; i++)
-            for (size_t t = 0; t < sample_if_emulated(sizeof threads / sizeof *threads, 2) && organ_kernels_choose(organ_cpu_detect(), isas[i], &why); t++) {
+            for (size_t t = 0; t < counts && organ_kernels_choose(organ_cpu_detect(), isas[i], &why); t++) {
                 const autopsy_way way = {.isa = isas[i],
                                          .threads = threads[t],
                                          .memory = (uint64_t)(t == 1 ? 24 : 200) << 20,

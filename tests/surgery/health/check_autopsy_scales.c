@@ -2,7 +2,7 @@
  * Wrong scales that leave every single value possible: found without the original where that can be done, named by it always; and healthy
  * models, of which none has a finding. */
 #include "tests/surgery/health/autopsy_rig.h"
-#include "tests/kit/emulated.h"
+#include "tests/kit/effort.h"
 #include "tests/kit/samples.h"
 
 #include <math.h>
@@ -234,11 +234,11 @@ Suite *autopsy_scales_suite(void)
     TCase *const tests = tcase_create("scales");
     tcase_add_checked_fixture(tests, autopsy_setup, autopsy_teardown);
     tcase_set_timeout(tests, 600);
-    tcase_add_loop_test(tests, a_fault_is_found_and_named, 0, (int)sample_if_emulated(sizeof faults / sizeof *faults, 6));
-    tcase_add_loop_test(tests, a_text_finds_one_factor_of_all_scales, 0, (int)sample_if_emulated(sizeof all_of_them / sizeof *all_of_them, 3));
+    tcase_add_loop_test(tests, a_fault_is_found_and_named, 0, (int)sampled(sizeof faults / sizeof *faults, 6));
+    tcase_add_loop_test(tests, a_text_finds_one_factor_of_all_scales, 0, (int)sampled(sizeof all_of_them / sizeof *all_of_them, 3));
     tcase_add_test(tests, a_text_is_refused_where_there_are_no_scales);
-    tcase_add_loop_test(tests, trained_models_are_healthy, 0, (int)sample_if_emulated(2 * SCHEMES, 3));
-    tcase_add_loop_test(tests, models_of_very_different_layers_are_healthy, 0, (int)sample_if_emulated(4, 1));
+    tcase_add_loop_test(tests, trained_models_are_healthy, 0, (int)sampled(2 * SCHEMES, 3));
+    tcase_add_loop_test(tests, models_of_very_different_layers_are_healthy, 0, (int)sampled(4, 1));
     suite_add_tcase(suite, tests);
     return suite;
 }

@@ -3,7 +3,7 @@
  * that was made for it must come closer to the tuned model, in every module. */
 #include "orchestrator/surgery/precision/quantize.h"
 #include "tests/surgery/lora/lora_extract_rig.h"
-#include "tests/kit/emulated.h"
+#include "tests/kit/effort.h"
 #include "tests/kit/suite_table.h"
 
 #include <dirent.h>
@@ -48,7 +48,7 @@ static void quantise(const char *scheme, const char *to)
 
 static void compare(const char *scheme, unsigned rank)
 {
-    const size_t pairs = sample_if_slow(28, 7);
+    const size_t pairs = sampled(28, 7);
     const organ_lora_extract_options options = {.rank = rank, .modules = pairs == 28 ? NULL : "model.layers.1.*"};
     quantise(scheme, "quantised");
     const lora_way a = {.base = MODEL, .tuned = scratch_path("tuned"), .options = options},

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The numbers of the Z-measure: those of the numpy oracle, the same whatever the way, small for noise, steady under quantisation. */
-#include "tests/kit/emulated.h"
+#include "tests/kit/effort.h"
 #include "tests/kit/measure_rig.h"
 
 #include "formats/gguf/file.h"
@@ -232,7 +232,7 @@ START_TEST(same_bits_whatever_the_way)
     write_goldens(scratch_path("golden.safetensors"));
     const char *const models[] = {scratch_path("golden.safetensors"), "fixtures/tiny-qwen2",
                                   "fixtures/tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf"};
-    const size_t begin = sample_if_slow(0, 1), step = sample_if_slow(1, 2); /* scalar in 7 threads, and little memory */
+    const size_t begin = sampled(0, 1), step = sampled(1, 2); /* scalar in 7 threads, and little memory */
     for (size_t m = 0; m < 3; m++) {
         organ_model *model = must_open(models[m]);
         organ_z *first = must_measure(model, (way){.threads = 1, .options = &both});

@@ -2,7 +2,7 @@
  * quantize of a GGUF model by a text where experts lie in stacks: what becomes of the matrices, full disks, memory. */
 #include "tests/surgery/calibrated/method_rig.h"
 #include "tests/surgery/precision/convert_rig.h"
-#include "tests/kit/emulated.h"
+#include "tests/kit/effort.h"
 #include "tests/kit/suite_table.h"
 
 #include <errno.h>
@@ -74,7 +74,7 @@ START_TEST(full_disk_and_what_goes_on)
     convert_way way = way_of("q5_0", text);
     must_convert("reference.gguf", way);
     bool resumed = false;
-    for (long n = 1; n < 200; n += (long)sample_if_slow(5, 25)) {
+    for (long n = 1; n < 200; n += (long)sampled(5, 25)) {
         fault_at(FAULT_PWRITE, n, ENOSPC, true, NULL);
         const organ_status status = convert("out.gguf", way, &error);
         fault_clear();

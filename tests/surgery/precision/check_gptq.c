@@ -2,7 +2,7 @@
  * GPTQ and what comes after it on one matrix, beside the same in FP64; the same bits on every table of kernels and for any number of
  * threads. */
 #include "orchestrator/surgery/precision/gptq.h"
-#include "tests/kit/emulated.h"
+#include "tests/kit/effort.h"
 #include "tests/kit/require.h"
 #include "tests/kit/suite_table.h"
 #include "tests/surgery/calibrated/physarum_v2_rig.h"
@@ -58,7 +58,7 @@ static void near_to(double found, double golden, double share)
 START_TEST(losses_are_those_of_the_oracle)
 {
     organ_engine engine = make_engine(2, (uint64_t)1 << 30);
-    for (size_t k = 0; k < sizeof golden_losses / sizeof *golden_losses; k += sample_if_slow(1, 2)) {
+    for (size_t k = 0; k < sizeof golden_losses / sizeof *golden_losses; k += sampled(1, 2)) {
         quantised q = quantise(&engine, grid_of(k), NULL, false);
         near_to(q.m.energy, golden_losses[k].energy, 1e-5);
         near_to(q.m.gptq_loss, golden_losses[k].gptq, 0.01);
@@ -94,7 +94,7 @@ static const organ_grid grids[] = {{4, ORGAN_SCALE_GROUP, 32},  {3, ORGAN_SCALE_
 START_TEST(values_are_what_codes_mean)
 {
     organ_engine engine = make_engine(2, (uint64_t)1 << 30);
-    for (size_t k = 0; k < sizeof grids / sizeof *grids; k += sample_if_slow(1, 2)) {
+    for (size_t k = 0; k < sizeof grids / sizeof *grids; k += sampled(1, 2)) {
         quantised q = quantise(&engine, grids[k], NULL, false);
         const size_t group = organ_grid_group(&grids[k], LAYER_COLS), groups = (LAYER_COLS + group - 1) / group;
         const organ_code code = grids[k].bits ? ORGAN_CODE_I8 : ORGAN_CODE_E4M3;
@@ -119,7 +119,7 @@ START_TEST(bits_are_the_same_for_any_threads_and_kernels)
     static const char *const tables[] = {"scalar", NULL};
     organ_engine one = make_engine(1, (uint64_t)1 << 30), many = make_engine(3, (uint64_t)1 << 30);
     const char *why;
-    for (size_t k = 0; k < sizeof grids / sizeof *grids; k += sample_if_slow(1, 3)) {
+    for (size_t k = 0; k < sizeof grids / sizeof *grids; k += sampled(1, 3)) {
         quantised first = quantise(&one, grids[k], NULL, false);
         for (size_t t = 0; t < 2; t++) {
             many.kernels = organ_kernels_choose(organ_cpu_detect(), tables[t], &why);
@@ -180,7 +180,7 @@ START_TEST(what_was_pruned_stays_zero)
     organ_engine engine = make_engine(2, (uint64_t)1 << 30);
     uint8_t *const keep = malloc(LAYER_WEIGHTS);
     leave_some_out(keep);
-    for (size_t k = 0; k < sizeof grids / sizeof *grids; k += sample_if_slow(1, 3)) {
+    for (size_t k = 0; k < sizeof grids / sizeof *grids; k += sampled(1, 3)) {
         quantised free_to_move = quantise(&engine, grids[k], NULL, false), q = quantise(&engine, grids[k], keep, false);
         size_t moved = 0;
         for (size_t j = 0; j < LAYER_WEIGHTS; j++) {

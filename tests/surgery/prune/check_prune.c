@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Pruning and auditing as a library: the same bytes whatever the way, an audit that sees everything, and refusals that leave nothing. */
 #include "tests/surgery/prune/prune_rig.h"
-#include "tests/kit/emulated.h"
+#include "tests/kit/effort.h"
 #include "tests/kit/suite_table.h"
 
 #include <fcntl.h>
@@ -106,7 +106,7 @@ START_TEST(sparsity_is_met)
 {
     organ_error error;
     static const double wanted[] = {5, 22.5, 50, 90};
-    for (size_t k = 0; k < 4; k += sample_if_emulated(1, 3)) {
+    for (size_t k = 0; k < 4; k += sampled(1, 3)) {
         must_prune("out", (way){.options = {.sparsity = wanted[k], .force = true}});
         ck_assert_double_le(fabs(json_real_value(json_object_get(json_object_get(last_report, "per_tensor"), "min")) - wanted[k]),
                             0.1000005);

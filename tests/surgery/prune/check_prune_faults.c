@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Whatever happens to a run, nothing half-done stands under the name of its output, and what can be resumed ends with the same bytes. */
 #include "tests/surgery/prune/prune_rig.h"
-#include "tests/kit/emulated.h"
+#include "tests/kit/effort.h"
 #include "tests/kit/suite_table.h"
 
 #include <errno.h>
@@ -104,7 +104,7 @@ START_TEST(full_disk_at_any_moment)
     must_prune("reference", (way){0});
     fault_clear();
     must_prune("counted", (way){0});
-    const long writes = fault_count(FAULT_PWRITE), share = (long)sample_if_emulated(12, 3);
+    const long writes = fault_count(FAULT_PWRITE), share = (long)sampled(12, 3);
     for (long n = 1; n <= writes; n += 1 + writes / share) {
         fault_at(FAULT_PWRITE, n, ENOSPC, true, NULL);
         ck_assert_int_eq(prune("out", (way){0}, &error), ORGAN_IO);

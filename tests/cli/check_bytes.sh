@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Verbs that compute make the same files and documents in the program of this machine and in that of build/neon, which EMULATOR runs. Ends
-# with the line "N passed, N failed"; tests/run_tests.sh calls it as suite `bytes`. THERE=PROGRAM is another one to compare with. WITHOUT_FMA=yes: what
+# with the line "N passed, N failed"; THERE=PROGRAM is another one to compare with. WITHOUT_FMA=yes: what
 # takes exponentials has other last bits there and is left out.
 . "$(dirname "$0")/../kit/cli_kit.sh"
 here_program=$organ
