@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Checks the law of the house: which folder may know which, who may print, names, headers, symbols, sizes. Run from the root after `ninja`;
-# ends with the line "N passed, N failed".
+# ends with the line "N passed, N failed". `--write` first writes the build files that list sources (build.ninja of each folder, archives.ninja).
 set -uo pipefail
 shopt -s lastpipe # `... | check` counts in this shell
 cd "$(dirname "$0")/.." || exit 1
@@ -9,6 +9,8 @@ scratch=$(mktemp -d) || exit 1
 trap 'rm -rf "$scratch"' EXIT
 passed=0
 failed=0
+write=false
+[[ ${1:-} == --write ]] && write=true
 
 # check WHAT: passes if nothing comes in on stdin; what comes in are the findings.
 check() {
@@ -310,7 +312,7 @@ described() {
     local objects=build/
     # build/tests/NAME is the program of a suite.
     [[ $1 == tests || $1 == tests/* ]] && objects=build/objects/
-    echo "# tests/check_house.sh prints what stands here when a file comes or goes."
+    echo "# tests/check_house.sh --write updates this list of sources; lines after the first empty line are kept."
     # shellcheck disable=SC2016
     grep -E "^$1/[^/]+\.c$" "$scratch/c_files" | grep -vxFf <(sed -n 's/^build .*: preload \([^|]*\).*/\1/p' "$1/build.ninja" 2>/dev/null | tr ' ' '\n' | grep .) | LC_ALL=C sort |
         awk -v present="$1/build.ninja" -v objects="$objects" '
@@ -329,18 +331,17 @@ described() {
 # archived NAME: sources on stdin, as objects of that archive.
 archived() { LC_ALL=C sort | sed -E -e 's,(.*)c$,  build/\1o $,' -e '$s/ \$$//' -e "1i build build/$1.a: ar \$"; }
 archives() {
-    echo "# Objects of each archive, sorted. tests/check_house.sh prints what stands here when a file comes or goes."
+    echo "# Objects of each archive, sorted: tests/check_house.sh --write writes this file."
     local parts='^(kernels|formats|orchestrator)/.*\.c$' outer='^orchestrator/(serve|command|cli)/'
     grep -E '^kernels/.*\.c$' "$scratch/c_files" | archived kernels
     grep -E "$parts" "$scratch/c_files" | grep -vE "$outer" | archived liborgan
     grep -E '^orchestrator/(serve|command)/.*\.c$' "$scratch/c_files" | archived serve
     grep -E '^orchestrator/cli/.*\.c$' "$scratch/c_files" | grep -v '/main\.c$' | archived cli
 }
-# The expected file is printed whole where the present one differs.
+# expected FILE: prints the name of a file that differs from $scratch/expected; with --write the file is written instead.
 expected() {
     if diff -q "$1" "$scratch/expected" >/dev/null 2>&1; then return; fi
-    echo "$1"
-    { printf '%s should be:\n\n' "$1" && cat "$scratch/expected" && echo; } >&2
+    if $write; then cp "$scratch/expected" "$1" && echo "written: $1" >&2; else echo "$1 (tests/check_house.sh --write updates it)"; fi
 }
 sed -nE 's,^((kernels|formats|orchestrator|tests)(/.*)?)/[^/]+\.c$,\1,p' "$scratch/c_files" |
     awk '{ for (path = $0; path ~ /./ && path != "orchestrator"; sub(/\/?[^\/]*$/, "", path)) print path }' | sort -u |
