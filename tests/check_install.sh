@@ -17,13 +17,13 @@ public=$(variable public_headers)
 prefix=$scratch/prefix
 
 # shellcheck disable=SC2086 # a list of headers
-holds "install fails" env PREFIX="$prefix" DESTDIR= ./install.sh "$(variable libs)" $public
+holds "install fails" env PREFIX="$prefix" DESTDIR= packaging/install.sh "$(variable libs)" $public
 # shellcheck disable=SC2086
-holds "install with DESTDIR fails" env PREFIX=/usr DESTDIR="$scratch/stage" ./install.sh "$(variable libs)" $public
+holds "install with DESTDIR fails" env PREFIX=/usr DESTDIR="$scratch/stage" packaging/install.sh "$(variable libs)" $public
 holds "DESTDIR holds something else" diff <(cd "$prefix" && find . | sort) <(cd "$scratch/stage/usr" && find . | sort)
 holds "organ.pc names the scratch directory" grep -qx 'prefix=/usr' "$scratch/stage/usr/lib/pkgconfig/organ.pc"
 touch "$scratch/stage/usr/bin/other"
-holds "uninstall fails" env PREFIX=/usr DESTDIR="$scratch/stage" ./install.sh --remove
+holds "uninstall fails" env PREFIX=/usr DESTDIR="$scratch/stage" packaging/install.sh --remove
 holds "uninstall leaves or takes something" diff <(cd "$scratch/stage" && find . -not -type d) <(echo ./usr/bin/other)
 rm -r "$scratch/stage"
 
@@ -78,9 +78,9 @@ words() { pkg-config "$@" | tr '\n' ' '; }
 if [[ $(pkg-config --modversion organ) == "$version" ]]; then good; else bad "organ.pc has another version"; fi
 # shellcheck disable=SC2086,SC2046 # lists of options
 {
-    holds "zeros.c with liborgan.so" ${CC:-cc} -std=c11 -Wall -Wextra -Werror examples/zeros.c $(words --cflags --libs organ) -o "$scratch/shared"
+    holds "zeros.c with liborgan.so" ${CC:-cc} -std=c11 -Wall -Wextra -Werror docs/examples/zeros.c $(words --cflags --libs organ) -o "$scratch/shared"
     mkdir "$scratch/static" && cp "$prefix/lib/liborgan.a" "$scratch/static"
-    holds "zeros.c with liborgan.a" ${CC:-cc} -std=c11 examples/zeros.c $(words --cflags organ) -L "$scratch/static" \
+    holds "zeros.c with liborgan.a" ${CC:-cc} -std=c11 docs/examples/zeros.c $(words --cflags organ) -L "$scratch/static" \
         $(words --static --libs organ | sed "s,-L$prefix/lib ,,") -o "$scratch/alone"
 }
 holds "is not linked with liborgan.so.1" grep -q 'NEEDED.*\[liborgan.so.1\]' <(readelf -d "$scratch/shared")

@@ -169,7 +169,7 @@ elsewhere() {
     local tree=$1 start=$EPOCHREALTIME
     shift
     mkdir -p "build/$tree" || return 1
-    ln -sfn ../../archives.ninja ../../kernels ../../formats ../../orchestrator ../../tests ../../mpi ../../bench ../../fuzz ../../docs ../../fixtures "build/$tree/" || return 1
+    ln -sfn ../../packaging ../../kernels ../../formats ../../orchestrator ../../tests ../../bench ../../docs ../../fixtures "build/$tree/" || return 1
     printf '%-9s building ...\n' "$tree"
     (cd "build/$tree" && env "$@" "${NINJA:-ninja}" -f ../../build.ninja programs) >"$scratch/log" 2>&1 && return
     report "$tree" build 0 1 "$start" "$scratch/log"

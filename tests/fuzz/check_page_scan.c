@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What fuzz/page_scan.c must see in a page: else a report that lets markup through would pass. */
-#include "fuzz/page_scan.h"
+ * What tests/fuzz/page_scan.c must see in a page: else a report that lets markup through would pass. */
+#include "tests/fuzz/page_scan.h"
 #include <check.h>
 
 #include <stdlib.h>

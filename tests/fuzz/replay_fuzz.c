@@ -2,9 +2,9 @@
  * Replays the committed inputs of every target of fuzz/, then mutations of them, always the same, as many as a test may take. Ends with the
  * line "N passed, N failed"; an input that breaks the program breaks this one. REPLAY=NAME replays one target alone, REPLAY_FILE one input.
  */
-#include "fuzz/corpus.h"
-#include "fuzz/mutate.h"
-#include "fuzz/target.h"
+#include "tests/fuzz/corpus.h"
+#include "tests/fuzz/mutate.h"
+#include "tests/fuzz/target.h"
 #include "tests/kit/effort.h"
 
 #include <stdio.h>

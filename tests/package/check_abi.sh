@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # What programs that were linked with liborgan.so rely on: its soname, its symbols, and where the members of public structures lie. Compared with
 # liborgan.abi beside this file; `tests/package/check_abi.sh --renew` writes that anew. New symbols and new structures may come at any time; what
-# goes or moves asks for another soname (build.ninja, install.sh, liborgan.map, debian/). The tree must have been built (ninja); needs gcc or clang
+# goes or moves asks for another soname (build.ninja, packaging/install.sh, packaging/liborgan.map, debian/). The tree must have been built (ninja); needs gcc or clang
 # and binutils. Ends with the line "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
@@ -56,7 +56,7 @@ grep -vxFf "$known" "$scratch/now" >"$scratch/new"
 if [[ -s $scratch/new ]]; then bad "not in $known (tests/package/check_abi.sh --renew)" "$scratch/new"; else good; fi
 # The soname has the number of the version of every symbol.
 number=$(sed -n 's/^soname liborgan\.so\.//p' "$scratch/now")
-for file in liborgan.map:"ORGAN_$number {" install.sh:"liborgan.so.$number"; do
+for file in packaging/liborgan.map:"ORGAN_$number {" packaging/install.sh:"liborgan.so.$number"; do
     if grep -qF "${file#*:}" "${file%%:*}"; then good; else bad "${file%%:*} has another number than $number"; fi
 done
 # The list has what it is for.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * model.safetensors.index.json. */
 #include "formats/safetensors/safetensors.h"
-#include "fuzz/targets.h"
+#include "tests/fuzz/targets.h"
 
 #include <string.h>
 

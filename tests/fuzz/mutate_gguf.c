@@ -3,7 +3,7 @@
  * follows from the change is set right, so that one fault stands alone. */
 #include "formats/gguf/gguf.h"
 #include "formats/tensor/tensor.h"
-#include "fuzz/mutate.h"
+#include "tests/fuzz/mutate.h"
 
 #include <string.h>
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * A report as a page. The first byte says what becomes of the document: '+', and every text of it but its schema gets an ending that would
  * break out of any place of a page where it is not escaped. What is looked for then is whether it did. */
-#include "fuzz/page_scan.h"
-#include "fuzz/targets.h"
+#include "tests/fuzz/page_scan.h"
+#include "tests/fuzz/targets.h"
 #include "orchestrator/report/view/html_report.h"
 
 #include <stdlib.h>

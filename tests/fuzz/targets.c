@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-#include "fuzz/targets.h"
+#include "tests/fuzz/targets.h"
 
-#include "fuzz/mutate.h"
+#include "tests/fuzz/mutate.h"
 
-#define JSON_WORDS "fuzz/json.dict"
-#define GGUF_WORDS "fuzz/gguf.dict"
-#define HTTP_WORDS "fuzz/http.dict"
-#define JOB_WORDS  "fuzz/job.dict"
+#define JSON_WORDS "tests/fuzz/json.dict"
+#define GGUF_WORDS "tests/fuzz/gguf.dict"
+#define HTTP_WORDS "tests/fuzz/http.dict"
+#define JOB_WORDS  "tests/fuzz/job.dict"
 
 const fuzz_target fuzz_targets[] = {
     {"safetensors", fuzz_safetensors, fuzz_mutate_json, JSON_WORDS, 8192, 20000},

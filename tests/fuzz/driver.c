@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * libFuzzer's side: $TARGET names the target. TARGET=list prints the table for run.sh. */
-#include "fuzz/target.h"
+#include "tests/fuzz/target.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fuzz/corpus.h"
+#include "tests/fuzz/corpus.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Pages of organ are strict: lower case, every attribute in double quotes, no comment, "<" only where a tag begins. So a few rules see
  * everything that a browser would take for markup. */
-#include "fuzz/page_scan.h"
+#include "tests/fuzz/page_scan.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -2,7 +2,7 @@
  * A model and the weights that it means: config.json, mark, header of a safetensors file, mark, its data; or a GGUF file. Rows of each
  * weight are decoded, by the plainest kernels and by the best of this CPU, whose bits must be the same. */
 #include "formats/weights/weights.h"
-#include "fuzz/targets.h"
+#include "tests/fuzz/targets.h"
 #include "orchestrator/stream/weight_reader.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * A LoRA adapter: adapter_config.json, mark, header of its safetensors file, mark, data. */
 #include "formats/adapter/adapter.h"
-#include "fuzz/targets.h"
+#include "tests/fuzz/targets.h"
 
 #include <math.h>
 

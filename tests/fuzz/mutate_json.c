@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * JSON that is changed value by value. Bytes that are none are passed over. */
-#include "fuzz/mutate.h"
+#include "tests/fuzz/mutate.h"
 
 #include <inttypes.h>
 #include <stdio.h>

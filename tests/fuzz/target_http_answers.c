@@ -4,7 +4,7 @@
  * no packet leaves the process and no name is looked up. */
 #include "formats/model/model.h"
 #include "formats/remote/curl_library.h"
-#include "fuzz/targets.h"
+#include "tests/fuzz/targets.h"
 
 #include <netinet/in.h>
 #include <stdarg.h>

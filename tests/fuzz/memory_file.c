@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Files that no disk sees: what is fuzzed opens paths, and an input takes microseconds. */
-#include "fuzz/target.h"
+#include "tests/fuzz/target.h"
 
 #include <fcntl.h>
 #include <ftw.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * safetensors files whose data agree with their headers: else all but the luckiest inputs would be refused for their size. */
-#include "fuzz/target.h"
+#include "tests/fuzz/target.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * What a client posts to have a verb run: JSON into a command line. No value becomes an option, and no path leaves the root. */
-#include "fuzz/targets.h"
+#include "tests/fuzz/targets.h"
 #include "orchestrator/cli/verb_table.h"
 #include "orchestrator/serve/jobs/words.h"
 

@@ -3,7 +3,7 @@
 #ifndef ORGAN_FUZZ_TARGETS_H
 #define ORGAN_FUZZ_TARGETS_H
 
-#include "fuzz/target.h"
+#include "tests/fuzz/target.h"
 
 void fuzz_safetensors(const uint8_t *data, size_t size);
 void fuzz_index(const uint8_t *data, size_t size);

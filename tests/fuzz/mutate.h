@@ -3,7 +3,7 @@
 #ifndef ORGAN_FUZZ_MUTATE_H
 #define ORGAN_FUZZ_MUTATE_H
 
-#include "fuzz/target.h"
+#include "tests/fuzz/target.h"
 
 /* Of values anywhere in the input: parts of it may be something else than JSON. */
 fuzz_mutator fuzz_mutate_json;

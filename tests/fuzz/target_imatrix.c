@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * An importance matrix: a GGUF file, or one of the files before. */
 #include "formats/imatrix/imatrix.h"
-#include "fuzz/targets.h"
+#include "tests/fuzz/targets.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * An organ directory: manifest.json, mark, the header of its donor as it was kept (header/HEAD). The files of tensors are always the same.
  * In the manifest "@N" stands for the bytes of the header and "@X" for its XXH3: else no header that was changed would be read. */
 #include "formats/model/organ_directory.h"
-#include "fuzz/targets.h"
+#include "tests/fuzz/targets.h"
 
 #include <inttypes.h>
 #include <stdio.h>

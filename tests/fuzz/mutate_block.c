@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "fuzz/mutate.h"
+#include "tests/fuzz/mutate.h"
 
 enum { WORD = 8 };
 

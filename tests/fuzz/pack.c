@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * pack LIMIT DIRECTORY PACK: puts the files of a directory into a pack, the shortest first, until LIMIT bytes are full.
  * unpack DIRECTORY PACK: makes a file of each input again. */
-#include "fuzz/corpus.h"
+#include "tests/fuzz/corpus.h"
 
 #include <stdio.h>
 #include <stdlib.h>

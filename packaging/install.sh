@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# What `ninja install` does when everything is built: install.sh "LIBRARIES" HEADER...
-# `ninja uninstall` takes away what it installed: install.sh --remove
+# What `ninja install` does when everything is built: packaging/install.sh "LIBRARIES" HEADER...
+# `ninja uninstall` takes away what it installed: packaging/install.sh --remove
 # PREFIX (default /usr/local), LIBDIR (PREFIX/lib) and DESTDIR are taken from the environment.
 set -eu
 prefix=${PREFIX:-/usr/local}

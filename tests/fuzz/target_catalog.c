@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * What the confined process that reads models gives back to the server: where its block lay (8 bytes), then the block. That process has
  * read a file of somebody and may be in his hands. */
-#include "fuzz/targets.h"
+#include "tests/fuzz/targets.h"
 #include "orchestrator/serve/models/tensor_page.h"
 
 #include <jansson.h>

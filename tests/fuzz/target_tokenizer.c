@@ -3,7 +3,7 @@
  * tokenizer_config.json). */
 #include "formats/gguf/file.h"
 #include "formats/tokenizer/tokenizer.h"
-#include "fuzz/targets.h"
+#include "tests/fuzz/targets.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -16,7 +16,7 @@
 # FUZZ_DIR is where corpora, logs and faults are (build/fuzz); CLANG is the compiler.
 set -euo pipefail
 seconds=$SECONDS # bash goes on from what the environment says
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 place=${FUZZ_DIR:-$PWD/build/fuzz}
 clang=${CLANG:-clang}
 mkdir -p "$place/faults" "$place/corpus" "$place/logs"
@@ -25,7 +25,7 @@ mkdir -p "$place/faults" "$place/corpus" "$place/logs"
 built() {
     local tree=build/$1
     mkdir -p "$tree"
-    ln -sfn ../../{archives.ninja,kernels,formats,orchestrator,tests,mpi,bench,fuzz,docs,fixtures} "$tree/"
+    ln -sfn ../../{packaging,kernels,formats,orchestrator,tests,bench,docs,fixtures} "$tree/"
     # In the SIMD tables vectors would be checked for minutes; what is undefined in a body is found in the scalar table.
     (cd "$tree" && CC=$clang CFLAGS="-g1 $2" CFLAGS_SCALAR=-O2 CFLAGS_SIMD="-fno-sanitize=undefined -O2" "${NINJA:-ninja}" -f ../../build.ninja "$3" >"$place/logs/build" 2>&1) || {
         tail -n 40 "$place/logs/build" >&2
@@ -124,7 +124,7 @@ coverage() {
 
 # All runs of a target are one line: executions and seconds are added, edges and features are the most that were reached.
 sums() {
-    cat fuzz/totals.tsv "$place/runs.tsv" 2>/dev/null | awk -F '\t' '
+    cat tests/fuzz/totals.tsv "$place/runs.tsv" 2>/dev/null | awk -F '\t' '
         $1 == "target" || NF < 6 { next }
         { executions[$1] += $2; seconds[$1] += $5; faults[$1] += $6 }
         $3 > edges[$1] { edges[$1] = $3 }
@@ -136,7 +136,7 @@ totals() {
     { printf 'target\texecutions\tedges\tfeatures\tseconds\tfaults\n' && sums; } >"$place/totals"
     awk -F '\t' '{ printf "%-16s %14s %7s %9s %9s %7s\n", $1, $2, $3, $4, $5, $6; executions += $2; seconds += $5; faults += $6 }
         END { printf "%-16s %14.0f %7s %9s %9d %7d\n", "all", executions, "", "", seconds, faults }' "$place/totals"
-    if [[ ${FOLD:-} == yes ]]; then mv "$place/totals" fuzz/totals.tsv && rm -f "$place/runs.tsv"; fi
+    if [[ ${FOLD:-} == yes ]]; then mv "$place/totals" tests/fuzz/totals.tsv && rm -f "$place/runs.tsv"; fi
 }
 
 corpora() {

@@ -3,7 +3,7 @@
  * guard, jail and replies are organ's, but for those of jobs (target_job_bodies.c): a job is a process. No reply may hold a file from
  * outside of the root. */
 #include "formats/base/library.h"
-#include "fuzz/targets.h"
+#include "tests/fuzz/targets.h"
 #include "orchestrator/cli/verb_table.h"
 #include "orchestrator/serve/http/connection.h"
 #include "orchestrator/serve/http/http.h"

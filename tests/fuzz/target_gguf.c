@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * A GGUF file: header, key-values, tensors, what it says of a split and of its config; and written anew. */
 #include "formats/gguf/file.h"
-#include "fuzz/targets.h"
+#include "tests/fuzz/targets.h"
 
 /* Tensors lie where a writer would put them, and keys and infos written anew are read as the same. */
 static void check_header(const organ_gguf_header *header, const organ_tensor_list *list)

@@ -2,7 +2,7 @@
  * A download that somebody looks at before loading it: config.json, mark, tokenizer_config.json, mark, a chat template, mark,
  * tokenizer.json, mark, header of a safetensors file, mark, the name of a file and its content; or a GGUF file. The search always ends with
  * a document. */
-#include "fuzz/targets.h"
+#include "tests/fuzz/targets.h"
 #include "orchestrator/surgery/untrusted/untrusted.h"
 
 #include <jansson.h>
