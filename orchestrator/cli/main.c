@@ -170,15 +170,12 @@ static organ_status run_program(int argc, char *const *argv, organ_error *error)
     }
     if (is_help(name))
         name = "help";
-    const bool sbom = strcmp(name, "--sbom") == 0; /* which version then finds among its options */
-    if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0 || sbom)
+    if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
         name = "version";
     if (argc > 2 && is_help(argv[2]) && organ_help_family(stdout, &organ_all_verbs, name, &page))
         return ORGAN_OK;
     int words = 1;
     const organ_verb *const verb = organ_verb_find(&organ_all_verbs, name, argc > 2 ? argv[2] : NULL, &words, error);
-    if (verb && sbom)
-        return run_verb(verb, argc - 1, argv + 1, error);
     if (verb)
         return run_verb(verb, argc > 1 + words ? argc - 1 - words : 0, argv + 1 + words, error);
     const bool events = asks_for_events(argc, argv);

@@ -70,7 +70,6 @@ typedef struct organ_call {
     const char *import;               /* topology --import */
     const char *topic, *topic_second; /* help VERB, manual VERB, completion SHELL */
     bool list;                        /* manual --list */
-    bool sbom;                        /* version --sbom */
     unsigned threads;                 /* 0: one per core */
     uint64_t memory;
     const char *progress;                  /* how it is shown: see organ_terminal_open */

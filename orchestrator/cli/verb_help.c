@@ -3,7 +3,6 @@
 #include "orchestrator/cli/completion.h"
 #include "orchestrator/cli/help.h"
 #include "orchestrator/cli/manual_page.h"
-#include "orchestrator/cli/sbom.h"
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/version.h"
 
@@ -11,21 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static organ_status put_sbom(organ_error *error)
-{
-    json_t *const document = organ_sbom(error);
-    if (document && json_dumpf(document, stdout, JSON_INDENT(2)) != 0)
-        organ_fail(error, ORGAN_IO, "the list of components cannot be written");
-    json_decref(document);
-    if (error->status == ORGAN_OK)
-        putchar('\n');
-    return error->status;
-}
-
 static organ_status run_version(void *context, organ_error *error)
 {
-    if (((const organ_call *)context)->sbom)
-        return put_sbom(error);
+    (void)context;
     const char *const wanted = getenv("ORGAN_ISA");
     const organ_kernels *const chosen = organ_kernels_wanted(error);
     const organ_kernels *const best = chosen ? organ_kernels_choose(organ_cpu_detect(), NULL, &(const char *){0}) : NULL;
@@ -113,9 +100,6 @@ static organ_status run_completion(void *context, organ_error *error)
 static const organ_option manual_options[] = {
     FLAG("list", list, "print the names of all pages instead")};
 
-static const organ_option version_options[] = {
-    FLAG("sbom", sbom, "print instead, as SPDX 2.3 in JSON, what the program is made of: libraries, their versions here, their licences")};
-
 const organ_verb organ_version_verb = {
     .name = "version",
     .summary = "the version, and which kernels run on this machine",
@@ -123,9 +107,8 @@ const organ_verb organ_version_verb = {
              "use. The environment variable ORGAN_ISA (scalar, avx2, avx512, avx512-mixed, neon) chooses another instruction set; the "
              "results are the same with all. avx512-mixed is avx512 with tiles of physarum that divide less; where ORGAN_ISA names none, "
              "prune times both and takes the quicker.",
-    GROUPS(GROUP("Options", version_options), HELP_GROUP("Output")),
-    EXAMPLES({"organ --sbom >organ.spdx.json", "The same as organ version --sbom."}),
-    .exits = "0 done; 2 wrong usage, or SOURCE_DATE_EPOCH is set and is no time.",
+    GROUPS(HELP_GROUP("Output")),
+    .exits = "0 done; 2 wrong usage.",
     .run = run_version};
 
 const organ_verb organ_help_verb = {

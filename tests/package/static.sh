@@ -54,7 +54,7 @@ refuses() {
 }
 refuses libcurl.so.4 inspect http://127.0.0.1:1/model.gguf
 refuses libmicrohttpd.so.12 serve --root out --listen 127.0.0.1:0
-inside --sbom >"$scratch/sbom"
+packaging/sbom.sh build/organ-static >"$scratch/sbom"
 same "not everything is linked statically" <(jq -r '.relationships[] | select(.relationshipType == "STATIC_LINK") | .relatedSpdxElement' "$scratch/sbom" | sort) \
     <(awk -F '\t' '!/^#/ && $2 == "linked" { print "SPDXRef-Package-" $5 }' packaging/libraries.tsv | sort)
 

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Prints the components of a built organ as an SPDX 2.3 document in JSON: organ, the libraries of packaging/libraries.tsv, their versions on the machine that
+# built it, their licences, and how the program uses each. `ninja sbom` writes it to build/organ.spdx.json.
+#   packaging/sbom.sh [PROGRAM]        PROGRAM is build/organ unless named; organ-static reports static links
+# SOURCE_DATE_EPOCH sets the time of creation (default: now). Needs jq, pkg-config, readelf and sha256sum.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+program=${1:-build/organ}
+epoch=${SOURCE_DATE_EPOCH-$(date +%s)}
+[[ $epoch =~ ^[0-9]{1,11}$ ]] || { echo "packaging/sbom.sh: SOURCE_DATE_EPOCH is '$epoch': it must be seconds since 1970" >&2 && exit 2; }
+[[ -f $program ]] || { echo "packaging/sbom.sh: $program is not there: run ninja" >&2 && exit 4; }
+release=$(sed -n 's/^#define ORGAN_VERSION "\(.*\)"$/\1/p' orchestrator/version.h)
+sonames=$(readelf -dW "$program" | sed -nE 's/.*Shared library: \[(.*)\]/\1/p')
+
+# The version of a library from its file for pkg-config; that of the C library, which has no such file, from the C library.
+version_of() { if [[ $1 == - ]]; then getconf GNU_LIBC_VERSION | cut -d ' ' -f 2; else pkg-config --modversion "$1"; fi; }
+
+# name, version, licence, relation, file of each component, tab-separated.
+components() {
+    local name kind licence component configuration file relation
+    while IFS=$'\t' read -r name kind _ licence component _ configuration; do
+        [[ $name == m ]] && name=c
+        file=$(grep -m 1 -E "^lib$name\.so" <<<"$sonames" || true)
+        if [[ $kind == loaded ]]; then relation=DEPENDS_ON; elif [[ -n $file ]]; then relation=DYNAMIC_LINK; else relation=STATIC_LINK; fi
+        printf '%s\t%s\t%s\t%s\t%s\n' "$component" "$(version_of "$configuration")" "$licence" "$relation" "$file"
+    done < <(grep -v '^#' packaging/libraries.tsv)
+}
+
+rows=$(components)
+digest=$(printf '%s %s\n%s' "$release" "$epoch" "$rows" | sha256sum)
+jq -n --arg release "$release" --arg created "$(date -u -d "@$epoch" +%Y-%m-%dT%H:%M:%SZ)" --arg rows "$rows" \
+    --arg space "${digest:0:8}-${digest:8:4}-8${digest:12:3}-8${digest:15:3}-${digest:18:12}" '
+    def package($name; $version; $licence): {name: $name, SPDXID: "SPDXRef-Package-\($name)", versionInfo: $version, downloadLocation: "NOASSERTION",
+        filesAnalyzed: false, licenseConcluded: "NOASSERTION", licenseDeclared: $licence, copyrightText: "NOASSERTION"};
+    [$rows | split("\n")[] | split("\t")] as $libraries
+    | {spdxVersion: "SPDX-2.3", dataLicense: "CC0-1.0", SPDXID: "SPDXRef-DOCUMENT", name: "organ-\($release)",
+       documentNamespace: "https://spdx.org/spdxdocs/organ-\($release)-\($space)",
+       creationInfo: {created: $created, creators: ["Tool: organ-\($release)"]},
+       packages: ([package("organ"; $release; "MIT")
+               + {comment: "Linked with FFTW, which is GPL-2.0-or-later: whoever passes a binary on does so under its terms."}]
+           + [$libraries[] | package(.[0]; .[1]; .[2])
+               + (if .[4] != "" then {packageFileName: .[4]} else {} end)
+               + ({DEPENDS_ON: {comment: "Loaded when it is needed."}, STATIC_LINK: {comment: "Linked statically."}}[.[3]] // {})]),
+       relationships: ([{spdxElementId: "SPDXRef-DOCUMENT", relationshipType: "DESCRIBES", relatedSpdxElement: "SPDXRef-Package-organ"}]
+           + [$libraries[] | {spdxElementId: "SPDXRef-Package-organ", relationshipType: .[3], relatedSpdxElement: "SPDXRef-Package-\(.[0])"}])}'
