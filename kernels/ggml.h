@@ -4,40 +4,46 @@
 #define ORGAN_KERNELS_GGML_H
 #include "kernels/kernels.h"
 
+/* One row for each block type: name, name in functions (dequantize_NAME), number in GGUF files, layout of a block, elements of a block. */
+#define GGML_BLOCK_TYPES(X)                                                                                                                \
+    X(Q4_0, q4_0, 2, block_q4_0, 32)                                                                                                       \
+    X(Q4_1, q4_1, 3, block_q4_1, 32)                                                                                                       \
+    X(Q5_0, q5_0, 6, block_q5_0, 32)                                                                                                       \
+    X(Q5_1, q5_1, 7, block_q5_1, 32)                                                                                                       \
+    X(Q8_0, q8_0, 8, block_q8_0, 32)                                                                                                       \
+    X(Q2_K, q2_k, 10, block_q2_k, 256)                                                                                                     \
+    X(Q3_K, q3_k, 11, block_q3_k, 256)                                                                                                     \
+    X(Q4_K, q4_k, 12, block_q4_k, 256)                                                                                                     \
+    X(Q5_K, q5_k, 13, block_q5_k, 256)                                                                                                     \
+    X(Q6_K, q6_k, 14, block_q6_k, 256)                                                                                                     \
+    X(IQ2_XXS, iq2_xxs, 16, block_iq2_xxs, 256)                                                                                            \
+    X(IQ2_XS, iq2_xs, 17, block_iq2_xs, 256)                                                                                               \
+    X(IQ3_XXS, iq3_xxs, 18, block_iq3_xxs, 256)                                                                                            \
+    X(IQ1_S, iq1_s, 19, block_iq1_s, 256)                                                                                                  \
+    X(IQ4_NL, iq4_nl, 20, block_q4_0, 32)                                                                                                  \
+    X(IQ3_S, iq3_s, 21, block_iq3_s, 256)                                                                                                  \
+    X(IQ2_S, iq2_s, 22, block_iq2_s, 256)                                                                                                  \
+    X(IQ4_XS, iq4_xs, 23, block_iq4_xs, 256)                                                                                               \
+    X(IQ1_M, iq1_m, 29, block_iq1_m, 256)                                                                                                  \
+    X(TQ1_0, tq1_0, 34, block_tq1_0, 256)                                                                                                  \
+    X(TQ2_0, tq2_0, 35, block_tq2_0, 256)                                                                                                  \
+    X(MXFP4, mxfp4, 39, block_mxfp4, 32)                                                                                                   \
+    X(NVFP4, nvfp4, 40, block_nvfp4, 64)                                                                                                   \
+    X(Q1_0, q1_0, 41, block_q1_0, 128)                                                                                                     \
+    X(Q2_0, q2_0, 42, block_q2_0, 64)
+
 enum ggml_type {
     GGML_F32 = 0,
     GGML_F16 = 1,
-    GGML_Q4_0 = 2,
-    GGML_Q4_1 = 3,
-    GGML_Q5_0 = 6,
-    GGML_Q5_1 = 7,
-    GGML_Q8_0 = 8,
-    GGML_Q2_K = 10,
-    GGML_Q3_K = 11,
-    GGML_Q4_K = 12,
-    GGML_Q5_K = 13,
-    GGML_Q6_K = 14,
-    GGML_IQ2_XXS = 16,
-    GGML_IQ2_XS = 17,
-    GGML_IQ3_XXS = 18,
-    GGML_IQ1_S = 19,
-    GGML_IQ4_NL = 20,
-    GGML_IQ3_S = 21,
-    GGML_IQ2_S = 22,
-    GGML_IQ4_XS = 23,
     GGML_I8 = 24,
     GGML_I16 = 25,
     GGML_I32 = 26,
     GGML_I64 = 27,
     GGML_F64 = 28,
-    GGML_IQ1_M = 29,
     GGML_BF16 = 30,
-    GGML_TQ1_0 = 34,
-    GGML_TQ2_0 = 35,
-    GGML_MXFP4 = 39,
-    GGML_NVFP4 = 40,
-    GGML_Q1_0 = 41,
-    GGML_Q2_0 = 42
+#define GGML_NUMBER(name, function, number, block, elements) GGML_##name = number,
+    GGML_BLOCK_TYPES(GGML_NUMBER)
+#undef GGML_NUMBER
 };
 
 /* Blocks as ggml lays them out (ggml-common.h of ggml, and gguf.quants): bytes only, for a file need not align them. Fields of two bytes
@@ -46,7 +52,7 @@ enum ggml_type {
     typedef struct {                                                                                                                       \
         uint8_t __VA_ARGS__;                                                                                                               \
     } name;                                                                                                                                \
-    _Static_assert(sizeof(name) == (size), "bytes of a block, as in formats/tensor/dtype.c")
+    _Static_assert(sizeof(name) == (size), "bytes of a block, as in ORGAN_BLOCK_TYPES")
 
 enum { QK = 32, QK_K = 256 }; /* elements of a block, of a block with scales of groups */
 

@@ -29,33 +29,9 @@ INLINE void dequantize_past(organ_dequantize *dequantize, const uint8_t *blocks,
     stream_end();
 }
 
-#define PAST(type, block, elements)                                                                                                        \
+#define PAST(name, type, number, block, elements)                                                                                          \
     static void dequantize_##type##_past(const void *blocks, float *values, size_t n)                                                      \
     {                                                                                                                                      \
         dequantize_past(dequantize_##type, blocks, sizeof(block), elements, values, n);                                                    \
     }
-PAST(q8_0, block_q8_0, QK)
-PAST(q4_0, block_q4_0, QK)
-PAST(q4_1, block_q4_1, QK)
-PAST(q5_0, block_q5_0, QK)
-PAST(q5_1, block_q5_1, QK)
-PAST(iq4_nl, block_q4_0, QK)
-PAST(mxfp4, block_mxfp4, QK)
-PAST(nvfp4, block_nvfp4, 64)
-PAST(q1_0, block_q1_0, 128)
-PAST(q2_0, block_q2_0, 64)
-PAST(q2_k, block_q2_k, QK_K)
-PAST(q3_k, block_q3_k, QK_K)
-PAST(q4_k, block_q4_k, QK_K)
-PAST(q5_k, block_q5_k, QK_K)
-PAST(q6_k, block_q6_k, QK_K)
-PAST(iq4_xs, block_iq4_xs, QK_K)
-PAST(tq1_0, block_tq1_0, QK_K)
-PAST(tq2_0, block_tq2_0, QK_K)
-PAST(iq2_xxs, block_iq2_xxs, QK_K)
-PAST(iq2_xs, block_iq2_xs, QK_K)
-PAST(iq2_s, block_iq2_s, QK_K)
-PAST(iq3_xxs, block_iq3_xxs, QK_K)
-PAST(iq3_s, block_iq3_s, QK_K)
-PAST(iq1_s, block_iq1_s, QK_K)
-PAST(iq1_m, block_iq1_m, QK_K)
+GGML_BLOCK_TYPES(PAST)

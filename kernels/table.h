@@ -23,19 +23,13 @@
 #include "kernels/code_encoders.h"
 
 /* By number of the type. What is named organ_... is the same in every table. */
+#define DEQUANTIZER(name, type, number, block, elements) [number] = dequantize_##type##_past,
 #define DEQUANTIZERS                                                                                                                       \
     {                                                                                                                                      \
-        [GGML_Q8_0] = dequantize_q8_0_past, [GGML_Q4_0] = dequantize_q4_0_past, [GGML_IQ4_NL] = dequantize_iq4_nl_past,                    \
-        [GGML_MXFP4] = dequantize_mxfp4_past, [GGML_Q2_K] = dequantize_q2_k_past, [GGML_Q3_K] = dequantize_q3_k_past,                      \
-        [GGML_Q4_K] = dequantize_q4_k_past, [GGML_Q5_K] = dequantize_q5_k_past, [GGML_Q6_K] = dequantize_q6_k_past,                        \
-        [GGML_IQ4_XS] = dequantize_iq4_xs_past, [GGML_F16] = dequantize_f16, [GGML_BF16] = dequantize_bf16,                                \
-        [GGML_F32] = organ_dequantize_f32, [GGML_F64] = organ_dequantize_f64, [GGML_I8] = organ_dequantize_i8,                             \
-        [GGML_I16] = organ_dequantize_i16, [GGML_I32] = organ_dequantize_i32, [GGML_I64] = organ_dequantize_i64,                           \
-        [GGML_Q4_1] = dequantize_q4_1_past, [GGML_Q5_0] = dequantize_q5_0_past, [GGML_Q5_1] = dequantize_q5_1_past,                        \
-        [GGML_TQ1_0] = dequantize_tq1_0_past, [GGML_TQ2_0] = dequantize_tq2_0_past, [GGML_NVFP4] = dequantize_nvfp4_past,                  \
-        [GGML_Q1_0] = dequantize_q1_0_past, [GGML_Q2_0] = dequantize_q2_0_past, [GGML_IQ2_XXS] = dequantize_iq2_xxs_past,                  \
-        [GGML_IQ2_XS] = dequantize_iq2_xs_past, [GGML_IQ2_S] = dequantize_iq2_s_past, [GGML_IQ3_XXS] = dequantize_iq3_xxs_past,            \
-        [GGML_IQ3_S] = dequantize_iq3_s_past, [GGML_IQ1_S] = dequantize_iq1_s_past, [GGML_IQ1_M] = dequantize_iq1_m_past,                  \
+        GGML_BLOCK_TYPES(DEQUANTIZER)                                                                                                      \
+        [GGML_F16] = dequantize_f16, [GGML_BF16] = dequantize_bf16, [GGML_F32] = organ_dequantize_f32, [GGML_F64] = organ_dequantize_f64,  \
+        [GGML_I8] = organ_dequantize_i8, [GGML_I16] = organ_dequantize_i16, [GGML_I32] = organ_dequantize_i32,                             \
+        [GGML_I64] = organ_dequantize_i64,                                                                                                 \
     }
 #define QUANTIZERS                                                                                                                         \
     {                                                                                                                                      \

@@ -15,6 +15,35 @@ ORGAN_API_BEGIN
 
 /* ---- types ---- */
 
+/* One row for each block type of GGUF: name, elements and bytes of a block, number of the type in GGUF files. Rows are only added at the
+ * end, since they number the members of organ_dtype. A new type has a second row in GGML_BLOCK_TYPES of kernels/ggml.h. */
+#define ORGAN_BLOCK_TYPES(X)                                                                                                               \
+    X(Q4_0, 32, 18, 2)                                                                                                                     \
+    X(Q4_1, 32, 20, 3)                                                                                                                     \
+    X(Q5_0, 32, 22, 6)                                                                                                                     \
+    X(Q5_1, 32, 24, 7)                                                                                                                     \
+    X(Q8_0, 32, 34, 8)                                                                                                                     \
+    X(Q2_K, 256, 84, 10)                                                                                                                   \
+    X(Q3_K, 256, 110, 11)                                                                                                                  \
+    X(Q4_K, 256, 144, 12)                                                                                                                  \
+    X(Q5_K, 256, 176, 13)                                                                                                                  \
+    X(Q6_K, 256, 210, 14)                                                                                                                  \
+    X(IQ2_XXS, 256, 66, 16)                                                                                                                \
+    X(IQ2_XS, 256, 74, 17)                                                                                                                 \
+    X(IQ3_XXS, 256, 98, 18)                                                                                                                \
+    X(IQ1_S, 256, 50, 19)                                                                                                                  \
+    X(IQ4_NL, 32, 18, 20)                                                                                                                  \
+    X(IQ3_S, 256, 110, 21)                                                                                                                 \
+    X(IQ2_S, 256, 82, 22)                                                                                                                  \
+    X(IQ4_XS, 256, 136, 23)                                                                                                                \
+    X(IQ1_M, 256, 56, 29)                                                                                                                  \
+    X(TQ1_0, 256, 54, 34)                                                                                                                  \
+    X(TQ2_0, 256, 66, 35)                                                                                                                  \
+    X(MXFP4, 32, 17, 39)                                                                                                                   \
+    X(NVFP4, 64, 36, 40)                                                                                                                   \
+    X(Q1_0, 128, 18, 41)                                                                                                                   \
+    X(Q2_0, 64, 18, 42)
+
 typedef enum organ_dtype {
     /* Types of safetensors, in the order in which its writer sorts them from the right; many are GGUF types too. */
     ORGAN_BOOL,
@@ -39,33 +68,11 @@ typedef enum organ_dtype {
     ORGAN_F64,
     ORGAN_I64,
     ORGAN_U64,
-    /* Block types of GGUF. */
-    ORGAN_Q4_0,
-    ORGAN_Q4_1,
-    ORGAN_Q5_0,
-    ORGAN_Q5_1,
-    ORGAN_Q8_0,
-    ORGAN_Q2_K,
-    ORGAN_Q3_K,
-    ORGAN_Q4_K,
-    ORGAN_Q5_K,
-    ORGAN_Q6_K,
-    ORGAN_IQ2_XXS,
-    ORGAN_IQ2_XS,
-    ORGAN_IQ3_XXS,
-    ORGAN_IQ1_S,
-    ORGAN_IQ4_NL,
-    ORGAN_IQ3_S,
-    ORGAN_IQ2_S,
-    ORGAN_IQ4_XS,
-    ORGAN_IQ1_M,
-    ORGAN_TQ1_0,
-    ORGAN_TQ2_0,
-    ORGAN_MXFP4,
-    ORGAN_NVFP4,
-    ORGAN_Q1_0,
-    ORGAN_Q2_0,
-    ORGAN_DTYPE_COUNT
+/* Block types of GGUF: ORGAN_Q4_0 to ORGAN_Q2_0. */
+#define ORGAN_BLOCK_TYPE(name, elements, bytes, ggml) ORGAN_##name,
+    ORGAN_BLOCK_TYPES(ORGAN_BLOCK_TYPE)
+#undef ORGAN_BLOCK_TYPE
+        ORGAN_DTYPE_COUNT
 } organ_dtype;
 
 typedef struct organ_dtype_info {
