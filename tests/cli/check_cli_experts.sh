@@ -27,9 +27,10 @@ ends 0 experts tiny-moe --score loss -o third --keep 8 --scores half/organ/exper
 judge "other bytes by the scores of a report" cmp -s half/model.safetensors third/model.safetensors
 rm -r again third
 ends 0 experts tiny-moe -o default --keep 8 "${along[@]}" --json --quiet
-judge "the default score is not the sum" test "$(jq -r .parameters.score ../out)" = sum
+judge "the default score is not the loss" test "$(jq -r .parameters.score ../out)" = loss
 ends 0 experts tiny-moe -o sum --keep 8 --score sum --scores scores.json --quiet
-judge "the default keeps other experts than the sum" cmp -s default/model.safetensors sum/model.safetensors
+judge "the default keeps other experts than the loss" cmp -s default/model.safetensors half/model.safetensors
+judge "the sum keeps the experts of the loss" test "$(cmp -s default/model.safetensors sum/model.safetensors; echo $?)" = 1
 rm -r default sum
 ends 0 experts tiny-moe -o reap --keep 4 --score reap --scores scores.json --json
 judge "the document has another schema" test "$(jq -r .schema ../out)" = organ.experts/1
@@ -190,7 +191,7 @@ refused 2 "--keep 1e30: is neither" experts tiny-moe --score loss -o no --keep 1
 refused 2 "--keep 8.5: is neither" experts tiny-moe --score loss -o no --keep 8.5 --scores scores.json
 refused 2 "config.json and the keys of GGUF have one number of experts for all layers" \
     experts tiny-moe --score loss -o no --keep 10 --scores uneven.json --per-layer global
-refused 2 "must be one of sum, loss, reap, frequency" experts tiny-moe -o no --keep 50% --scores scores.json --score best
+refused 2 "must be one of loss, reap, sum, frequency" experts tiny-moe -o no --keep 50% --scores scores.json --score best
 refused 2 "other.json: has the scores of another run: its model is" experts tiny-moe --score loss -o no --keep 50% --scores other.json
 refused 2 "part.json: has not the scores of all layers: --calibration TEXT --samples 8 --context 64 measures the others" experts tiny-moe --score loss -o no --keep 50% --scores part.json
 refused 2 "none.json: has not the scores of all layers: --calibration TEXT measures the others" experts tiny-moe --score loss -o no --keep 50% --scores none.json

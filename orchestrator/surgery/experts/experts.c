@@ -46,7 +46,7 @@ static organ_status check_options(organ_experts_job *job, organ_error *error)
     job->global = o->per_layer && strcmp(o->per_layer, "global") == 0;
     if (o->per_layer && !job->global && strcmp(o->per_layer, "uniform") != 0)
         return organ_fail(error, ORGAN_USAGE, "--per-layer %s: is neither uniform nor global", o->per_layer);
-    return organ_expert_score_named(o->score ? o->score : job->global ? "loss" : "sum", &job->score, error);
+    return organ_expert_score_named(o->score ? o->score : "loss", &job->score, error);
 }
 
 /* ---- the choice ---- */

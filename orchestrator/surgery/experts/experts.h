@@ -13,7 +13,7 @@ ORGAN_API_BEGIN
 typedef struct organ_experts_options {
     const char *model, *output;
     const char *keep;        /* of each layer's experts: "50%", "8" */
-    const char *score;       /* "loss", "reap", "sum", "frequency"; NULL: sum, with "global" loss */
+    const char *score;       /* "loss", "reap", "sum", "frequency"; NULL: loss */
     const char *per_layer;   /* "uniform": as many of each layer; "global": one budget. NULL: uniform */
     const char *scores;      /* a file of scores: read where it is there, else written; NULL: none */
     const char *calibration; /* a text that is gone along for what the file has not; NULL: the file has all */
