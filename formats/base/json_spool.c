@@ -1,18 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/json_spool.h"
 
-#include "formats/base/file_calls.h"
+#include "formats/base/paged_rows.h"
+#include "formats/base/unnamed_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 enum {
     IN_HEAP = 16384, /* pieces of JSON that stay in the heap: less than 2 MB */
@@ -30,12 +27,11 @@ typedef struct piece {
 } piece;
 
 static struct {
-    atomic_bool on;
     atomic_long heap;      /* number of pieces in the heap */
     atomic_uint visits;    /* number of visits since pages were last returned */
     atomic_uintptr_t page; /* the page visited last */
     pthread_mutex_t lock;
-    int fd, fault;
+    int fd;
     char *maps[MAPS];
     _Atomic unsigned count; /* of maps */
     size_t used, granted;   /* of the last map: bytes given out, bytes that have room in the file */
@@ -43,64 +39,28 @@ static struct {
     piece *free[LARGEST / GRAIN + 1];
 } spool = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1};
 
-static const char *folder_of_spool(void)
-{
-    const char *const named = getenv("TMPDIR");
-    return named && *named ? named : "/var/tmp";
-}
-
-void organ_json_spool_use(void) { atomic_store(&spool.on, true); }
-
-int organ_json_spool_fault(const char **folder)
-{
-    *folder = folder_of_spool();
-    return spool.fault;
-}
-
 static size_t map_bytes(unsigned k) { return FIRST_MAP << k; }
 
-static bool fail(int reason)
-{
-    spool.fault = reason;
-    return false;
-}
-
-static bool open_file(void)
-{
-    char path[4096];
-    spool.fd = organ_open(folder_of_spool(), O_TMPFILE | O_EXCL | O_RDWR, 0600);
-    if (spool.fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL))
-        return spool.fd >= 0 || fail(errno);
-    if (snprintf(path, sizeof path, "%s/.organ-report-XXXXXX", folder_of_spool()) >= (int)sizeof path)
-        return fail(ENAMETOOLONG);
-    if ((spool.fd = mkostemp(path, O_CLOEXEC)) < 0)
-        return fail(errno);
-    unlink(path);
-    return true;
-}
-
-/* Extends the file before a page of the mapping is used: a write to a page beyond the end of the file ends the process with SIGBUS. */
 static bool grow_file(void)
 {
-    int reason;
-    do
-        reason = posix_fallocate(spool.fd, spool.file + (off_t)spool.granted, (off_t)STEP);
-    while (reason == EINTR);
-    spool.granted += reason ? 0 : STEP;
-    return !reason || fail(reason);
+    const bool grown = organ_unnamed_file_extend(spool.fd, spool.file + (off_t)spool.granted, STEP);
+    spool.granted += grown ? STEP : 0;
+    return grown;
 }
 
 static bool map_more(void)
 {
     const unsigned k = spool.count;
-    if (k == MAPS || (spool.fd < 0 && !open_file()))
+    if (k == MAPS || (spool.fd < 0 && (spool.fd = organ_unnamed_file()) < 0))
         return false;
     const off_t at = k ? spool.file + (off_t)map_bytes(k - 1) : 0;
     if (k == 0)
         malloc_trim(0); /* return memory that earlier work has freed to the system */
     char *const map = mmap(NULL, map_bytes(k), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, spool.fd, at);
-    if (map == MAP_FAILED)
-        return fail(errno);
+    if (map == MAP_FAILED) {
+        organ_unnamed_files_fail(errno);
+        return false;
+    }
     madvise(map, map_bytes(k), MADV_DONTFORK);
     madvise(map, map_bytes(k), MADV_RANDOM); /* without this the system maps the pages that it reads ahead too, many at a time */
     madvise(map, map_bytes(k), MADV_NOHUGEPAGE);
@@ -133,7 +93,8 @@ static void *take_locked(size_t bytes)
         spool.free[size] = old->next;
         return old;
     }
-    char *const fresh = spool.fault ? NULL : take_new((size + 1) * GRAIN);
+    const char *folder;
+    char *const fresh = organ_unnamed_files_fault(&folder) ? NULL : take_new((size + 1) * GRAIN);
     if (fresh)
         *(size_t *)(void *)fresh = size;
     return fresh ? fresh + GRAIN : NULL;
@@ -141,7 +102,7 @@ static void *take_locked(size_t bytes)
 
 void *organ_json_spool_take(size_t bytes)
 {
-    if (!atomic_load_explicit(&spool.on, memory_order_relaxed))
+    if (!organ_unnamed_files_used())
         return NULL;
     void *memory = NULL;
     if (bytes <= LARGEST - GRAIN && atomic_load_explicit(&spool.heap, memory_order_relaxed) >= IN_HEAP) {
@@ -167,7 +128,7 @@ static bool is_mine(const char *memory)
 bool organ_json_spool_give_back(void *memory)
 {
     if (!memory || !is_mine(memory)) {
-        if (memory && atomic_load_explicit(&spool.on, memory_order_relaxed))
+        if (memory && organ_unnamed_files_used())
             atomic_fetch_sub_explicit(&spool.heap, 1, memory_order_relaxed);
         return false;
     }
@@ -190,6 +151,7 @@ void organ_json_spool_visit(const void *memory)
     if (atomic_fetch_add_explicit(&spool.visits, 1, memory_order_relaxed) < VISITS)
         return;
     atomic_store_explicit(&spool.visits, 0, memory_order_relaxed);
+    organ_rows_rest();
     pthread_mutex_lock(&spool.lock);
     for (unsigned k = 0; k < spool.count; k++)
         madvise(spool.maps[k], k + 1 < spool.count ? map_bytes(k) : spool.granted, MADV_DONTNEED);

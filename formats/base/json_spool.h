@@ -2,26 +2,19 @@
  * Large JSON documents in a file instead of the heap.
  *
  * A report has a row for each tensor, and jansson takes about 4 KB for a row: 400 MB for a model of 100,000 tensors. After
- * organ_json_spool_use the allocation functions of memory_watch.c take the first 16,384 pieces of JSON from the heap and further ones
+ * organ_unnamed_files_use the allocation functions of memory_watch.c take the first 16,384 pieces of JSON from the heap and further ones
  * from a file without a name, which json_spool.c maps. After every few hundred pages that were used it hands all pages back to the page
  * cache, so that a few megabytes of the documents are resident while jansson and its callers use plain pointers.
  *
- * One spool per process. A child made by fork must not use documents of its parent: the mapping is not inherited. */
+ * One spool per process. A child made by fork must not use documents of its parent: the mapping is not inherited. The program must leave
+ * jansson's allocation functions at malloc and free, and must release the result of json_dumps with the function that
+ * json_get_alloc_funcs returns. */
 #ifndef ORGAN_JSON_SPOOL_H
 #define ORGAN_JSON_SPOOL_H
 
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
-
-/* Lets documents grow into a file in the folder TMPDIR, or /var/tmp if that variable is not set. The spool creates the file when it first
- * needs it. The program must leave jansson's allocation functions at malloc and free, and must release the result of json_dumps with the
- * function that json_get_alloc_funcs returns. */
-void organ_json_spool_use(void);
-
-/* Returns the errno with which the file could not be created or extended, and sets *folder to the folder of the file; documents are on the
- * heap then. Returns 0 if there was no such error. */
-int organ_json_spool_fault(const char **folder);
 
 /* For memory_watch.c. Returns `bytes` bytes aligned to 16, or NULL if the caller is to allocate them on the heap. */
 void *organ_json_spool_take(size_t bytes);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/name_table.h"
 
+#include "formats/base/paged_rows.h"
+
 #include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <xxhash.h>
@@ -22,13 +23,13 @@ static bool grow_table(organ_name_table *table)
     organ_name_table larger = {.capacity = table->capacity ? table->capacity * 2 : 64, .count = table->count, .seed = table->seed};
     if (!table->capacity && getrandom(&larger.seed, sizeof larger.seed, GRND_NONBLOCK) < 0)
         larger.seed = (uintptr_t)table;
-    larger.slots = calloc(larger.capacity, sizeof *larger.slots);
+    larger.slots = organ_rows_take(larger.capacity, sizeof *larger.slots);
     if (!larger.slots)
         return false;
     for (size_t k = 0; k < table->capacity; k++)
         if (table->slots[k].name)
             *slot_of_name(&larger, table->slots[k].name, table->slots[k].hash) = table->slots[k];
-    free(table->slots);
+    organ_rows_free(table->slots);
     *table = larger;
     return true;
 }
@@ -56,6 +57,6 @@ const size_t *organ_name_table_find(const organ_name_table *table, const char *n
 
 void organ_name_table_release(organ_name_table *table)
 {
-    free(table->slots);
+    organ_rows_free(table->slots);
     *table = (organ_name_table){0};
 }

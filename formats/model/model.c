@@ -2,6 +2,7 @@
 #include "formats/model/model.h"
 
 #include "formats/base/input_file.h"
+#include "formats/base/paged_rows.h"
 #include "formats/base/text_buffer.h"
 #include "formats/gguf/file.h"
 #include "formats/model/organ_directory.h"
@@ -363,6 +364,7 @@ organ_status organ_model_open(const char *path, organ_model **model, organ_error
 organ_status organ_model_open_with(const char *path, const organ_model_access *access, organ_model **model, organ_error *error)
 {
     *model = NULL;
+    organ_rows_rest();
     state *s = calloc(1, sizeof *s);
     if (!s)
         return organ_fail_memory(error, organ_http_is_url(path) ? "the URL of the model" : path);
@@ -372,6 +374,7 @@ organ_status organ_model_open_with(const char *path, const organ_model_access *a
         organ_model_close(&s->model);
         return error->status;
     }
+    organ_tensor_list_settle(&s->list);
     s->model.path = s->place.path;
     s->model.directory = s->place.directory;
     s->model.index = s->place.index;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/tensor/tensor_list.h"
 
+#include "formats/base/paged_rows.h"
+
 #include <errno.h>
-#include <stdlib.h>
 
 organ_status organ_tensor_list_append(organ_tensor_list *list, const organ_tensor *tensor, organ_error *error)
 {
@@ -12,9 +13,14 @@ organ_status organ_tensor_list_append(organ_tensor_list *list, const organ_tenso
     return ORGAN_OK;
 }
 
+void organ_tensor_list_settle(organ_tensor_list *list)
+{
+    list->tensors = organ_rows_settle(list->tensors, list->count * sizeof *list->tensors);
+}
+
 void organ_tensor_list_release(organ_tensor_list *list)
 {
-    free(list->tensors);
+    organ_rows_free(list->tensors);
     organ_arena_release(&list->arena);
     organ_name_table_release(&list->names);
     *list = (organ_tensor_list){0};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/weights/weights.h"
 
+#include "formats/base/paged_rows.h"
 #include "formats/weights/search.h"
 
 #include <errno.h>
@@ -119,6 +120,7 @@ static organ_status find_rest(organ_weight_search *search, bool quantised)
         if (search->config && (check_method(search, tensor) || organ_weight_check_alone(search, tensor)))
             return search->error->status;
         search->weights[search->count++] = organ_weight_plain(tensor);
+        organ_rows_passed();
     }
     return ORGAN_OK;
 }
@@ -174,8 +176,8 @@ organ_status organ_weights_find(const organ_model *model, organ_weights **weight
         return weights_no_memory(model, error);
     search->model = model;
     search->error = error;
-    search->weights = calloc(model->tensor_count + 1, sizeof *search->weights);
-    search->strays = calloc(model->tensor_count + 1, sizeof *search->strays);
+    search->weights = organ_rows_take(model->tensor_count + 1, sizeof *search->weights);
+    search->strays = organ_rows_take(model->tensor_count + 1, sizeof *search->strays);
     search->taken = calloc(model->tensor_count + 1, sizeof *search->taken);
     search->name = malloc(longest_name(model) + 64);
     const bool room = search->weights && search->strays && search->taken && search->name;
@@ -184,6 +186,7 @@ organ_status organ_weights_find(const organ_model *model, organ_weights **weight
     else
         weights_no_memory(model, error);
     search->error = NULL;
+    organ_rows_rest();
     if (!error->status)
         *weights = &search->found;
     else
@@ -199,8 +202,8 @@ void organ_weights_free(organ_weights *weights)
     organ_name_table_release(&search->names);
     organ_arena_release(&search->arena);
     organ_quant_config_free(search->config);
-    free(search->weights);
-    free(search->strays);
+    organ_rows_free(search->weights);
+    organ_rows_free(search->strays);
     free(search->taken);
     free(search->name);
     free(search);

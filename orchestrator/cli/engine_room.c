@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/cli/engine_room.h"
 
-#include "formats/base/json_spool.h"
 #include "formats/base/memory_watch.h"
+#include "formats/base/unnamed_file.h"
 #include "orchestrator/cli/html_file.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
@@ -90,7 +90,7 @@ static organ_status open_engine(const organ_call *call, const organ_progress *pr
 static void note_unspooled(const organ_progress *progress)
 {
     const char *folder;
-    const int fault = organ_json_spool_fault(&folder);
+    const int fault = organ_unnamed_files_fault(&folder);
     if (fault)
         organ_progress_note(progress, "the rows of the report took memory beside --memory: no file in %s (%s); TMPDIR names another folder",
                             folder, strerror(fault));
@@ -112,7 +112,7 @@ static organ_status run_with(const organ_call *call, bool with_engine, organ_wor
     const organ_progress shown = organ_terminal_progress(&terminal), *const progress = organ_ranks_progress(call->ranks, &shown);
     if (with_engine && open_engine(call, progress, &engine, error) != ORGAN_OK)
         return error->status;
-    organ_json_spool_use();
+    organ_unnamed_files_use();
     work(call, engine, progress, &report, error);
     note_unspooled(progress);
     organ_engine_destroy(engine);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/progress.h"
 
+#include "formats/base/paged_rows.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -12,6 +14,7 @@ void organ_progress_begin(const organ_progress *progress, const char *what, uint
 
 void organ_progress_advance(const organ_progress *progress, uint64_t bytes, const char *tensor, const char *remark)
 {
+    organ_rows_passed();
     if (progress && progress->advance)
         progress->advance(progress->context, bytes, tensor, remark);
 }

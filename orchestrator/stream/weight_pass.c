@@ -4,6 +4,7 @@
  * strip that has one is what the run ends with, however many workers there are. */
 #include "orchestrator/stream/weight_pass.h"
 
+#include "formats/base/paged_rows.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/machine/thread.h"
@@ -123,6 +124,7 @@ static organ_status plan_buffers(run *r, organ_error *error)
         if (measure_item(r, i, &plan, error))
             return error->status;
         widest = worker_bytes(&plan) > before ? i : widest;
+        organ_rows_passed();
     }
     const uint64_t result = (uint64_t)r->pass->result_bytes, each = worker_bytes(&plan) + 4 * result;
     const uint64_t fits = each ? r->engine->memory / each : 0;

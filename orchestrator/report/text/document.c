@@ -4,6 +4,7 @@
 #include "formats/base/file_calls.h"
 #include "formats/base/json_spool.h"
 #include "formats/base/memory_watch.h"
+#include "formats/base/paged_rows.h"
 #include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/machine/take_name.h"
@@ -82,7 +83,35 @@ static bool print_array(const json_t *array, FILE *out, int indent)
     return whole;
 }
 
-static bool print_object(const json_t *object, FILE *out, int indent)
+/* Prints what stands before a member's value. */
+static bool print_key(const char *key, bool first, FILE *out, int inner)
+{
+    fputs(first ? "" : ",", out);
+    new_line(out, inner);
+    json_t *const name = json_string(key);
+    const bool whole = name && print_scalar(name, out);
+    json_decref(name);
+    fputs(inner < 0 ? ":" : ": ", out);
+    return whole;
+}
+
+static bool print_rows(const organ_long_member *rows, FILE *out, int indent)
+{
+    bool whole = true;
+    fputc('{', out);
+    for (size_t k = 0; k < rows->count && whole; k++) {
+        json_t *const row = rows->row(rows->context, k);
+        whole = row && print_key(rows->name(rows->context, k), k == 0, out, indent + 2) && print_value(row, out, indent + 2);
+        json_decref(row);
+        organ_rows_passed();
+    }
+    new_line(out, rows->count ? indent : -1);
+    fputc('}', out);
+    return whole;
+}
+
+/* `rows` may be NULL. */
+static bool print_members(const json_t *object, const organ_long_member *rows, FILE *out, int indent)
 {
     const int inner = indent < 0 ? -1 : indent + 2;
     const char *key;
@@ -91,13 +120,10 @@ static bool print_object(const json_t *object, FILE *out, int indent)
     fputc('{', out);
     json_object_foreach((json_t *)object, key, member)
     {
-        fputs(first ? "" : ",", out);
-        new_line(out, inner);
-        json_t *const name = json_string(key);
-        whole = name && print_scalar(name, out) && whole;
-        json_decref(name);
-        fputs(indent < 0 ? ":" : ": ", out);
-        whole = print_value(member, out, inner) && whole;
+        organ_json_spool_visit(member);
+        const bool is_long = rows && strcmp(key, rows->key) == 0;
+        whole = print_key(key, first, out, inner) && whole;
+        whole = (is_long ? print_rows(rows, out, inner) : print_value(member, out, inner)) && whole;
         first = false;
     }
     new_line(out, first ? -1 : indent);
@@ -108,17 +134,21 @@ static bool print_object(const json_t *object, FILE *out, int indent)
 static bool print_value(const json_t *value, FILE *out, int indent)
 {
     return json_is_array(value)    ? print_array(value, out, indent)
-           : json_is_object(value) ? print_object(value, out, indent)
+           : json_is_object(value) ? print_members(value, NULL, out, indent)
                                    : print_scalar(value, out);
+}
+
+static organ_status end_document(bool whole, FILE *out, organ_error *error)
+{
+    fputc('\n', out);
+    return whole || ferror(out) ? ORGAN_OK : organ_fail(error, ORGAN_IO, "a JSON document could not be written: no memory");
 }
 
 static organ_status print_document(const json_t *document, FILE *out, int indent, organ_error *error)
 {
     if (organ_memory_work_check("a report", error) != ORGAN_OK)
         return error->status;
-    const bool whole = print_value(document, out, indent);
-    fputc('\n', out);
-    return whole || ferror(out) ? ORGAN_OK : organ_fail(error, ORGAN_IO, "a JSON document could not be written: no memory");
+    return end_document(print_value(document, out, indent), out, error);
 }
 
 organ_status organ_document_print(const json_t *document, FILE *out, organ_error *error) { return print_document(document, out, 0, error); }
@@ -277,6 +307,24 @@ static organ_status print_json(const void *document, FILE *out, organ_error *err
 organ_status organ_document_write(const char *path, const json_t *document, organ_error *error)
 {
     return organ_printed_write(path, print_json, document, error);
+}
+
+typedef struct long_document {
+    const json_t *document;
+    const organ_long_member *rows;
+} long_document;
+
+static organ_status print_long(const void *context, FILE *out, organ_error *error)
+{
+    const long_document *const d = context;
+    if (organ_memory_work_check("a report", error) != ORGAN_OK)
+        return error->status;
+    return end_document(print_members(d->document, d->rows, out, 0), out, error);
+}
+
+organ_status organ_document_write_long(const char *path, const json_t *document, const organ_long_member *rows, organ_error *error)
+{
+    return organ_printed_write(path, print_long, &(long_document){document, rows}, error);
 }
 
 static organ_status print_text(const void *text, FILE *out, organ_error *error)

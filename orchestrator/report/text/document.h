@@ -29,6 +29,19 @@ json_t *organ_document_string(const char *s);
 organ_status organ_document_write(const char *path, const json_t *document, organ_error *error);
 organ_status organ_text_write(const char *path, const char *text, organ_error *error);
 
+/* The member `key` of a document, an object of `count` members that are made one by one while they are printed. `row` returns a new
+ * reference, or NULL without memory. */
+typedef struct organ_long_member {
+    const char *key;
+    size_t count;
+    const char *(*name)(const void *context, size_t k);
+    json_t *(*row)(const void *context, size_t k);
+    const void *context;
+} organ_long_member;
+
+/* Like organ_document_write, with these rows in place of the value that `document` has under rows->key. */
+organ_status organ_document_write_long(const char *path, const json_t *document, const organ_long_member *rows, organ_error *error);
+
 /* The same for the text that `print` writes to `out` from `context`; the whole text is never in memory. The caller checks the error flag of
  * `out`. */
 typedef organ_status organ_printer(const void *context, FILE *out, organ_error *error);

@@ -3,6 +3,7 @@
  * kept bytes of the donor. */
 #include "orchestrator/surgery/cut/audit_cut.h"
 
+#include "formats/base/paged_rows.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/stopwatch.h"
@@ -94,7 +95,7 @@ static organ_status list_pieces(organ_cut_audit *a, organ_error *error)
 {
     organ_cut_run *const run = &a->run;
     size_t piece = 0;
-    a->verdicts = calloc(run->piece_count + 1, sizeof *a->verdicts);
+    a->verdicts = organ_rows_take(run->piece_count + 1, sizeof *a->verdicts);
     if (!a->verdicts)
         return organ_fail_memory(error, a->copy->path);
     for (size_t k = 0; k < run->part_count; k++)
@@ -287,7 +288,7 @@ static void audit_release(void *context)
     organ_weights_free(a->copy_weights);
     json_decref(a->problems.sentences);
     json_decref(a->resolved_names);
-    free(a->verdicts);
+    organ_rows_free(a->verdicts);
 }
 
 organ_status organ_audit_any(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/cut/cut_job.h"
 
+#include "formats/base/paged_rows.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/layout.h"
@@ -174,9 +175,9 @@ void organ_cut_release(organ_cut_run *run)
     organ_weights_free(run->weights);
     json_decref(run->settings);
     free(run->weight_of);
-    free(run->pieces);
-    free(run->units);
-    free(run->parts);
+    organ_rows_free(run->pieces);
+    organ_rows_free(run->units);
+    organ_rows_free(run->parts);
     free(run->part_of);
     organ_arena_release(&run->arena);
 }

@@ -2,6 +2,7 @@
  * What becomes of each tensor: gone, as it is under another name, or a part of it. */
 #include "orchestrator/surgery/cut/cut_job.h"
 
+#include "formats/base/paged_rows.h"
 #include "orchestrator/surgery/output/plain_only.h"
 #include "orchestrator/surgery/output/targets.h"
 
@@ -362,9 +363,9 @@ static organ_status plan_tensor(organ_cut_run *run, const organ_tensor *t, const
 static organ_status allocate(organ_cut_run *run, organ_error *error)
 {
     const size_t room = run->model->tensor_count + 1;
-    run->pieces = calloc(room, sizeof *run->pieces);
-    run->units = calloc(room, sizeof *run->units);
-    run->parts = calloc(room, sizeof *run->parts);
+    run->pieces = organ_rows_take(room, sizeof *run->pieces);
+    run->units = organ_rows_take(room, sizeof *run->units);
+    run->parts = organ_rows_take(room, sizeof *run->parts);
     run->part_of = calloc(room, sizeof *run->part_of);
     if (!run->pieces || !run->units || !run->parts || !run->part_of)
         return organ_fail_memory(error, run->model->path);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/health/autopsy_job.h"
 
+#include "formats/base/paged_rows.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/output_reports.h"
@@ -30,7 +31,7 @@ static const char *why_unread(const organ_weight *weight)
 static organ_status choose_weights(organ_autopsy_job *job, organ_error *error)
 {
     const char *const match = job->options->match;
-    if (!(job->vitals = calloc(job->weights->count + 1, sizeof *job->vitals)))
+    if (!(job->vitals = organ_rows_take(job->weights->count + 1, sizeof *job->vitals)))
         return organ_fail_memory(error, job->model->path);
     for (size_t k = 0; k < job->weights->count; k++) {
         const organ_weight *const weight = &job->weights->weights[k];
@@ -146,7 +147,7 @@ static void close_autopsy(void *context)
     organ_autopsy_job *const job = context;
     for (size_t k = 0; job->vitals && k < job->count; k++)
         free(job->vitals[k].note);
-    free(job->vitals);
+    organ_rows_free(job->vitals);
     json_decref(job->findings);
     json_decref(job->remarks);
     json_decref(job->only_in_other);

@@ -3,6 +3,7 @@
  * depend on that, for widening is exact and parts are cut alike. */
 #include "orchestrator/surgery/health/autopsy_scan.h"
 
+#include "formats/base/paged_rows.h"
 #include "orchestrator/ranks/ranks.h"
 
 #include <errno.h>
@@ -384,9 +385,9 @@ static organ_status take_mine(const organ_model *model, const organ_model *other
 {
     static const organ_dtype types[] = {ORGAN_BF16, ORGAN_F16, ORGAN_F32};
     scan s = {.kernels = engine->kernels, .progress = progress};
-    organ_weight_item *items = calloc(deal->count + 1, sizeof *items);
+    organ_weight_item *items = organ_rows_take(deal->count + 1, sizeof *items);
     s.chosen = calloc(deal->count + 1, sizeof *s.chosen);
-    s.patients = calloc(deal->count + 1, sizeof *s.patients);
+    s.patients = organ_rows_take(deal->count + 1, sizeof *s.patients);
     if (!items || !s.chosen || !s.patients)
         organ_fail_memory(error, model->path);
     for (size_t t = 0; t < sizeof types / sizeof *types && error->status == ORGAN_OK; t++) {
@@ -401,9 +402,9 @@ static organ_status take_mine(const organ_model *model, const organ_model *other
         if (chosen > 0)
             run_type(&s, items, chosen, model, other, engine, error);
     }
-    free(items);
+    organ_rows_free(items);
     free(s.chosen);
-    free(s.patients);
+    organ_rows_free(s.patients);
     return error->status;
 }
 
@@ -412,7 +413,7 @@ static uint64_t bytes_of(const void *vitals, size_t k) { return organ_vitals_byt
 /* The notes of all weights, where they belong. */
 static organ_status exchange_notes(organ_vitals *vitals, const organ_deal *deal, organ_error *error)
 {
-    organ_found *const notes = calloc(deal->count + 1, sizeof *notes);
+    organ_found *const notes = organ_rows_take(deal->count + 1, sizeof *notes);
     if (!notes)
         organ_fail_memory(error, "the notes of the ranks");
     for (size_t k = 0; k < deal->count && notes; k++)
@@ -420,7 +421,7 @@ static organ_status exchange_notes(organ_vitals *vitals, const organ_deal *deal,
     organ_deal_exchange(deal, "what is to be noted is known", notes, error);
     for (size_t k = 0; k < deal->count && notes; k++)
         vitals[k].note = notes[k].is;
-    free(notes);
+    organ_rows_free(notes);
     return error->status;
 }
 

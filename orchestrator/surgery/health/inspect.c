@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/health/inspect.h"
 
 #include "formats/base/memory_watch.h"
+#include "formats/base/paged_rows.h"
 #include "formats/model/model.h"
 #include "formats/weights/weights.h"
 #include "orchestrator/surgery/health/inspect_lists.h"
@@ -158,7 +159,7 @@ static json_t *describe_dtypes(const part *const *parts, size_t count)
 /* Neighbours of one layer and role become one row: the memory of the others is never touched. */
 static json_t *describe_layers(const organ_inspect_lists *lists, const part *const *parts, size_t count)
 {
-    organ_layer_amount *const rows = calloc(count + 1, sizeof *rows);
+    organ_layer_amount *const rows = organ_rows_take(count + 1, sizeof *rows);
     size_t used = 0;
     for (size_t k = 0; rows && k < count; k++) {
         const organ_anatomy *const anatomy = &parts[k]->anatomy, *const before = used ? &rows[used - 1].anatomy : NULL;
@@ -170,7 +171,7 @@ static json_t *describe_layers(const organ_inspect_lists *lists, const part *con
         rows[used - 1].bytes += parts[k]->tensor->bytes;
     }
     json_t *const layers = organ_by_layer_json(rows, used, false);
-    free(rows);
+    organ_rows_free(rows);
     return layers;
 }
 
@@ -322,7 +323,7 @@ static json_t *report_of(subject *s, organ_inspect_part *parts)
         if (organ_inspect_selects(&s->lists, s->model->tensors[k].name))
             s->chosen[s->count++] = &parts[k];
     json_t *const made = whole ? make_report(s) : NULL;
-    free(parts);
+    organ_rows_free(parts);
     free(s->chosen);
     return made;
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/health/inspect_parts.h"
 
+#include "formats/base/paged_rows.h"
+
 #include <stdlib.h>
 
 static void take_companions(const organ_model *model, organ_inspect_part *parts, const organ_weight *weight)
@@ -23,7 +25,7 @@ static void take_companions(const organ_model *model, organ_inspect_part *parts,
 
 organ_inspect_part *organ_inspect_parts_of(const organ_model *model, const organ_weights *weights)
 {
-    organ_inspect_part *const parts = calloc(model->tensor_count + 1, sizeof *parts);
+    organ_inspect_part *const parts = organ_rows_take(model->tensor_count + 1, sizeof *parts);
     for (size_t k = 0; parts && k < model->tensor_count; k++) {
         const organ_tensor *const t = &model->tensors[k];
         parts[k] = (organ_inspect_part){t, t->anatomy, true, t->rank, t->shape, t->elements};

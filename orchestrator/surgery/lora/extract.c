@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/lora/extract_job.h"
 
+#include "formats/base/paged_rows.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/surgery/output/selection.h"
 #include "orchestrator/surgery/output/targets.h"
@@ -208,8 +209,8 @@ static void close_extraction(void *context)
     organ_deal_release(&job->other_deal);
     for (size_t k = 0; k < job->note_count; k++)
         free(job->notes[k]);
-    free(job->modules);
-    free(job->others);
+    organ_rows_free(job->modules);
+    organ_rows_free(job->others);
     organ_weights_free(job->base_weights);
     organ_weights_free(job->tuned_weights);
     organ_model_close(job->base);

@@ -3,6 +3,7 @@
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/memory_watch.h"
+#include "formats/base/paged_rows.h"
 #include "orchestrator/surgery/lora/factors.h"
 #include "orchestrator/surgery/output/globs.h"
 
@@ -99,8 +100,8 @@ organ_status organ_lora_plan(organ_lora_job *job, organ_error *error)
     organ_globs globs;
     if (organ_globs_read(job->options->modules, &globs, error))
         return error->status;
-    job->modules = calloc(t->count + 1, sizeof *job->modules);
-    job->others = calloc(b->count + t->count + 1, sizeof *job->others);
+    job->modules = organ_rows_take(t->count + 1, sizeof *job->modules);
+    job->others = organ_rows_take(b->count + t->count + 1, sizeof *job->others);
     if (!job->modules || !job->others)
         organ_fail_memory(error, job->tuned->path);
     for (size_t k = 0; k < t->count && !error->status; k++)

@@ -2,6 +2,7 @@
  * Embeddings, norms, biases, stacked experts: how much each changed, and those that did kept whole. */
 #include "orchestrator/surgery/lora/extract_job.h"
 
+#include "formats/base/paged_rows.h"
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/surgery/algebra/floats.h"
 #include "orchestrator/surgery/algebra/low_rank.h"
@@ -62,7 +63,7 @@ static organ_status compare_retire(void *context, const organ_weight_strip *stri
 /* Sets change and norm of these pairs. */
 static organ_status compare_others(organ_lora_job *job, organ_lora_other **others, size_t count, organ_error *error)
 {
-    organ_weight_item *const items = calloc(count + 1, sizeof *items);
+    organ_weight_item *const items = organ_rows_take(count + 1, sizeof *items);
     comparison c = {job, others};
     for (size_t k = 0; k < count && items; k++)
         items[k] = (organ_weight_item){others[k]->tuned, others[k]->base};
@@ -80,7 +81,7 @@ static organ_status compare_others(organ_lora_job *job, organ_lora_other **other
         organ_fail_memory(error, job->tuned->path);
     else if (count)
         organ_weight_pass_run(&pass, job->engine, error);
-    free(items);
+    organ_rows_free(items);
     return error->status;
 }
 

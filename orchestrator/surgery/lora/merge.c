@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/lora/merge_job.h"
 
+#include "formats/base/paged_rows.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
@@ -143,8 +144,8 @@ static void close_merge(void *context)
     free(job->part_of);
     free(job->item_of);
     free(job->parts);
-    free(job->pieces);
-    free(job->units);
+    organ_rows_free(job->pieces);
+    organ_rows_free(job->units);
     json_decref(job->unplaced);
     organ_weights_free(job->weights);
     organ_model_close(job->base);

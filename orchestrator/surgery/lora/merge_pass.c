@@ -2,6 +2,7 @@
  * W + scale B A, strip by strip. */
 #include "orchestrator/surgery/lora/merge_job.h"
 
+#include "formats/base/paged_rows.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/weight_pass.h"
@@ -281,7 +282,7 @@ static organ_status replace(run *r, organ_merge_part *part, organ_error *error)
 static organ_status run_pass(run *r, organ_error *error)
 {
     organ_merge_job *const job = r->job;
-    organ_weight_item *const items = calloc(job->weights->count + 1, sizeof *items);
+    organ_weight_item *const items = organ_rows_take(job->weights->count + 1, sizeof *items);
     if (!items)
         return organ_fail_memory(error, job->base->path);
     for (size_t k = 0; k < job->weights->count; k++) {
@@ -303,7 +304,7 @@ static organ_status run_pass(run *r, organ_error *error)
                                     .retire = retire};
     if (r->items)
         organ_weight_pass_run(&pass, job->engine, error);
-    free(items);
+    organ_rows_free(items);
     return error->status;
 }
 

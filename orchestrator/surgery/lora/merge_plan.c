@@ -2,6 +2,7 @@
  * Which key of the adapter goes where in the base. */
 #include "orchestrator/surgery/lora/merge_job.h"
 
+#include "formats/base/paged_rows.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/widen.h"
@@ -243,8 +244,8 @@ organ_status organ_merge_plan(organ_merge_job *job, organ_error *error)
     job->part_of = malloc((weights + 1) * sizeof *job->part_of);
     job->item_of = malloc((weights + 1) * sizeof *job->item_of);
     job->parts = calloc(keys + 1, sizeof *job->parts);
-    job->pieces = calloc(weights + job->weights->stray_count + 1, sizeof *job->pieces);
-    job->units = calloc(weights + job->weights->stray_count + 1, sizeof *job->units);
+    job->pieces = organ_rows_take(weights + job->weights->stray_count + 1, sizeof *job->pieces);
+    job->units = organ_rows_take(weights + job->weights->stray_count + 1, sizeof *job->units);
     job->unplaced = json_array();
     if (!job->part_of || !job->item_of || !job->parts || !job->pieces || !job->units || !job->unplaced)
         return organ_fail_memory(error, job->options->adapter);

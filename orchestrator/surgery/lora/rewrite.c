@@ -3,6 +3,7 @@
  * order. */
 #include "orchestrator/surgery/lora/rewrite.h"
 
+#include "formats/base/paged_rows.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/algebra/low_rank.h"
 #include "orchestrator/surgery/output/tally.h"
@@ -392,7 +393,7 @@ void organ_lora_rewrite_release(organ_lora_rewrite *rw)
         organ_lora_factors_free(&rw->rows[k].factors);
     }
     organ_deal_release(&rw->deal);
-    free(rw->rows);
+    organ_rows_free(rw->rows);
     rw->rows = NULL;
     rw->count = 0;
 }

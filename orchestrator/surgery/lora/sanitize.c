@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/lora/sanitize.h"
 
+#include "formats/base/paged_rows.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/lora/check.h"
 #include "orchestrator/surgery/lora/rewrite.h"
@@ -85,7 +86,7 @@ static organ_status sort_out(job *j, organ_error *error)
 {
     const organ_adapter *const adapter = j->adapter;
     organ_lora_rewrite *const rw = &j->rewrite;
-    rw->rows = calloc(adapter->pair_count + 1, sizeof *rw->rows);
+    rw->rows = organ_rows_take(adapter->pair_count + 1, sizeof *rw->rows);
     if (!rw->rows)
         return organ_fail_memory(error, j->options->adapter);
     for (size_t k = 0; k < adapter->pair_count && !error->status; k++) {

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/measure/fleet.h"
 
 #include "formats/base/memory_watch.h"
+#include "formats/base/paged_rows.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
@@ -113,7 +114,7 @@ static organ_status dissect(const fleet *f, const organ_fleet_member *member, co
 
 static organ_status measure_member(const fleet *f, const organ_model *model, json_t **entry, double *seconds, organ_error *error)
 {
-    organ_z *measured = calloc(model->tensor_count + 1, sizeof *measured);
+    organ_z *measured = organ_rows_take(model->tensor_count + 1, sizeof *measured);
     organ_z_subjects subjects = {0};
     const organ_z_options options = {.subjects = &subjects};
     const double started = organ_seconds_now();
@@ -125,7 +126,7 @@ static organ_status measure_member(const fleet *f, const organ_model *model, jso
         organ_fail_memory(error, model->path);
     *seconds = organ_seconds_now() - started;
     organ_z_subjects_free(&subjects);
-    free(measured);
+    organ_rows_free(measured);
     return error->status;
 }
 
@@ -308,7 +309,7 @@ static organ_status make_markdown(const json_t *report, const json_t *z, char **
         *markdown = NULL;
         organ_fail_errno(error, ENOMEM, "the report");
     }
-    free(measured);
+    organ_rows_free(measured);
     free(rest);
     return error->status;
 }

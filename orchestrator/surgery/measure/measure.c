@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/measure/measure.h"
 
+#include "formats/base/paged_rows.h"
 #include "formats/remote/remote.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/ranks/ranks.h"
@@ -118,7 +119,7 @@ static organ_status measure_one(measuring *m, const char *path, organ_error *err
     if (open_patient(m, path, &p, error) == ORGAN_OK) {
         for (size_t t = 0; t < p.model->tensor_count; t++)
             m->bytes += p.chosen[t] ? organ_weight_bytes(p.subjects.of[t]) : 0;
-        if (!(z = calloc(p.model->tensor_count, sizeof *z)))
+        if (!(z = organ_rows_take(p.model->tensor_count, sizeof *z)))
             organ_fail_memory(error, path);
         else if (measure_tensors(m, &p, &stream, z, error) == ORGAN_OK &&
                  json_array_append_new(m->entries, entry_of(m, &(organ_measured){p.model, &p.subjects, z, NULL})))
@@ -126,7 +127,7 @@ static organ_status measure_one(measuring *m, const char *path, organ_error *err
     }
     organ_measure_stream_close(stream);
     close_patient(&p);
-    free(z);
+    organ_rows_free(z);
     return error->status;
 }
 

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/measure/shards.h"
 
 #include "formats/base/file_calls.h"
+#include "formats/base/paged_rows.h"
 #include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "formats/gguf/file.h"
@@ -194,7 +195,7 @@ static bool *choose_tensors(const shard_list *s, size_t k, const organ_model *mo
 
 static organ_status measure_open(shard_list *s, size_t k, const organ_model *model, organ_error *error)
 {
-    organ_z *z = calloc(model->tensor_count + 1, sizeof *z);
+    organ_z *z = organ_rows_take(model->tensor_count + 1, sizeof *z);
     organ_z_subjects subjects = {0};
     bool *chosen = NULL;
     if (!z)
@@ -207,7 +208,7 @@ static organ_status measure_open(shard_list *s, size_t k, const organ_model *mod
         write_down(s, model, &subjects, z, error);
     organ_z_subjects_free(&subjects);
     free(chosen);
-    free(z);
+    organ_rows_free(z);
     return error->status;
 }
 

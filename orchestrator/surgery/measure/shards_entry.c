@@ -2,6 +2,7 @@
  * The model of what was written down of its shards. */
 #include "orchestrator/surgery/measure/shard_list.h"
 
+#include "formats/base/paged_rows.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/surgery/measure/document.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
@@ -22,22 +23,22 @@ typedef struct remembered {
 
 static bool make_remembered(remembered *r, size_t tensors, size_t files)
 {
-    *r = (remembered){.tensors = calloc(tensors + 1, sizeof *r->tensors),
-                      .weights = calloc(tensors + 1, sizeof *r->weights),
+    *r = (remembered){.tensors = organ_rows_take(tensors + 1, sizeof *r->tensors),
+                      .weights = organ_rows_take(tensors + 1, sizeof *r->weights),
                       .of = calloc(tensors + 1, sizeof *r->of),
                       .stored = calloc(tensors + 1, sizeof *r->stored),
-                      .z = calloc(tensors + 1, sizeof *r->z),
+                      .z = organ_rows_take(tensors + 1, sizeof *r->z),
                       .files = calloc(files + 1, sizeof *r->files)};
     return r->tensors && r->weights && r->of && r->stored && r->z && r->files;
 }
 
 static void free_remembered(remembered *r)
 {
-    free(r->tensors);
-    free(r->weights);
+    organ_rows_free(r->tensors);
+    organ_rows_free(r->weights);
     free(r->of);
     free(r->stored);
-    free(r->z);
+    organ_rows_free(r->z);
     free(r->files);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/organs/graft_job.h"
 
+#include "formats/base/paged_rows.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/output/operation.h"
 
@@ -168,7 +169,7 @@ static void close_graft(void *context)
     json_decref(job->mismatches);
     json_decref(job->notes);
     json_decref(job->metadata);
-    free(job->pairs);
+    organ_rows_free(job->pairs);
     free(job->taken);
 }
 

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/algebra/counterpart.h"
 #include "orchestrator/surgery/organs/graft_job.h"
 
+#include "formats/base/paged_rows.h"
 #include "orchestrator/stream/widen.h"
 
 #include <errno.h>
@@ -57,7 +58,7 @@ static int32_t layers_of(const organ_model *model)
 static organ_status pair_layers(organ_graft_job *job, organ_error *error)
 {
     size_t count = 0;
-    job->pairs = calloc(job->source->tensor_count + 1, sizeof *job->pairs);
+    job->pairs = organ_rows_take(job->source->tensor_count + 1, sizeof *job->pairs);
     if (!job->pairs)
         return graft_no_memory(job, error);
     for (size_t t = 0; t < job->source->tensor_count; t++) {
@@ -323,10 +324,9 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
     job->across = (job->source->gguf != NULL) != (job->target->gguf != NULL);
     for (size_t t = 0; t < job->source->tensor_count; t++)
         selected += organ_selected(&job->selection, &job->source->tensors[t]);
-    organ_piece *const pieces = realloc(job->written.layout.pieces, (job->written.layout.piece_count + selected + 1) * sizeof *pieces);
-    job->written.layout.pieces = pieces ? pieces : job->written.layout.pieces;
+    const bool grown = organ_layout_grow(&job->written.layout, selected);
     job->taken = calloc(job->written.layout.piece_count + selected + 1, sizeof *job->taken);
-    if (!pieces || !job->taken)
+    if (!grown || !job->taken)
         return graft_no_memory(job, error);
     if (pair_layers(job, error))
         return error->status;

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/output/cuts.h"
 
 #include "formats/base/memory_watch.h"
+#include "formats/base/paged_rows.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/surgery/output/run_journal.h"
 
@@ -89,8 +90,7 @@ organ_status organ_cuts_make(const organ_tensor *const *tensors, size_t count, u
         made = cut_tensor(cuts, &room, t, rows);
     if (!made)
         return organ_fail_memory(error, "the stretches of large tensors");
-    organ_cut *const less = realloc(cuts->list, (cuts->count + 1) * sizeof *less);
-    cuts->list = less ? less : cuts->list;
+    cuts->list = organ_rows_settle(cuts->list, cuts->count * sizeof *cuts->list);
     cuts->first[count] = cuts->count;
     for (size_t k = 0; k < cuts->count; k++) /* the list does not move any more */
         if (!organ_cuts_is_whole(cuts, k))
@@ -102,7 +102,7 @@ void organ_cuts_free(organ_cuts *cuts)
 {
     organ_arena_release(&cuts->names);
     XXH3_freeState(cuts->hash);
-    free(cuts->list);
+    organ_rows_free(cuts->list);
     free(cuts->first);
     free(cuts->xxh3);
     *cuts = (organ_cuts){0};

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/output/layout.h"
 
 #include "formats/base/input_file.h"
+#include "formats/base/paged_rows.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/stream/model_copy.h"
 
@@ -53,7 +54,7 @@ static organ_status add_filler(organ_layout_file *file, uint64_t offset, size_t 
         return organ_fail_errno(error, ENOMEM, "%s: %zu bytes between its tensors", file->name, bytes);
     }
     file->fillers = fillers;
-    fillers[file->filler_count++] = (organ_filler){offset, bytes, data};
+    fillers[file->filler_count++] = (organ_filler){offset, bytes, organ_rows_settle(data, bytes)};
     return ORGAN_OK;
 }
 
@@ -142,7 +143,7 @@ organ_status organ_layout_copy(const organ_model *model, organ_layout *layout, o
     *layout = (organ_layout){.format = model->manifest ? model->manifest->format : model->format};
     layout->changed = model->manifest && model->manifest->changed;
     layout->files = calloc(count + 1, sizeof *layout->files);
-    layout->pieces = calloc(model->tensor_count + 1, sizeof *layout->pieces);
+    layout->pieces = organ_rows_take(model->tensor_count + 1, sizeof *layout->pieces);
     if (!layout->files || !layout->pieces)
         return organ_fail_memory(error, model->path);
     for (size_t k = 0; k < count && !error->status; k++) {
@@ -157,9 +158,20 @@ organ_status organ_layout_copy(const organ_model *model, organ_layout *layout, o
     return error->status;
 }
 
+bool organ_layout_grow(organ_layout *layout, size_t more)
+{
+    organ_piece *const pieces = organ_rows_take(layout->piece_count + more + 1, sizeof *pieces);
+    if (!pieces)
+        return false;
+    memcpy(pieces, layout->pieces, layout->piece_count * sizeof *pieces);
+    organ_rows_free(layout->pieces);
+    layout->pieces = pieces;
+    return true;
+}
+
 json_t *organ_layout_by_layer_json(const organ_layout *layout, const organ_model *giver)
 {
-    organ_layer_amount *const rows = calloc(layout->piece_count + 1, sizeof *rows);
+    organ_layer_amount *const rows = organ_rows_take(layout->piece_count + 1, sizeof *rows);
     for (size_t k = 0; rows && k < layout->piece_count; k++) {
         const organ_piece *const piece = &layout->pieces[k];
         rows[k] = (organ_layer_amount){.anatomy = piece->as.anatomy,
@@ -168,7 +180,7 @@ json_t *organ_layout_by_layer_json(const organ_layout *layout, const organ_model
                                        .grafted = giver && piece->model == giver ? piece->as.elements : 0};
     }
     json_t *const layers = organ_by_layer_json(rows, layout->piece_count, giver != NULL);
-    free(rows);
+    organ_rows_free(rows);
     return layers;
 }
 
@@ -220,15 +232,15 @@ void organ_layout_release(organ_layout *layout)
 {
     for (size_t f = 0; f < layout->file_count; f++) {
         for (size_t k = 0; k < layout->files[f].filler_count; k++)
-            free(layout->files[f].fillers[k].data);
+            organ_rows_free(layout->files[f].fillers[k].data);
         free(layout->files[f].fillers);
     }
     free(layout->files);
-    free(layout->pieces);
+    organ_rows_free(layout->pieces);
     organ_resharding_free(layout->plan);
-    free(layout->copies);
-    free(layout->units);
-    free(layout->shards);
+    organ_rows_free(layout->copies);
+    organ_rows_free(layout->units);
+    organ_rows_free(layout->shards);
     free(layout->kept);
     organ_arena_release(&layout->arena);
     *layout = (organ_layout){0};

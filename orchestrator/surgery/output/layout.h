@@ -49,6 +49,9 @@ typedef struct organ_layout {
  * the layout. ORGAN_BAD_INPUT, ORGAN_IO. The caller releases *layout also after an error. */
 organ_status organ_layout_copy(const organ_model *model, organ_layout *layout, organ_error *error);
 
+/* Makes room for `more` pieces. False without memory: the layout is unchanged. */
+bool organ_layout_grow(organ_layout *layout, size_t more);
+
 /* A writer with the key-values of a model, but for split.*: those tell of files that are no more. */
 organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **writer, organ_error *error);
 

@@ -66,8 +66,9 @@ static uint64_t padding_behind(const organ_layout *layout, size_t k)
     return next - as->offset - as->bytes;
 }
 
-static json_t *piece_json(const organ_layout *layout, size_t k)
+static json_t *piece_json(const void *context, size_t k)
 {
+    const organ_layout *const layout = context;
     const organ_piece *const piece = &layout->pieces[k];
     const organ_anatomy *const anatomy = &piece->as.anatomy;
     return ORGAN_OBJECT(SET_TEXT("role", organ_role_describe(anatomy->role)->name), SET_TEXT("group", organ_group_name(anatomy->group)),
@@ -79,16 +80,7 @@ static json_t *piece_json(const organ_layout *layout, size_t k)
                         SET_COUNT("padding", padding_behind(layout, k)));
 }
 
-static json_t *pieces_json(const organ_layout *layout)
-{
-    json_t *tensors = json_object();
-    for (size_t k = 0; k < layout->piece_count && tensors; k++)
-        if (json_object_set_new(tensors, layout->pieces[k].as.name, piece_json(layout, k))) {
-            json_decref(tensors);
-            tensors = NULL;
-        }
-    return tensors;
-}
+static const char *piece_name(const void *layout, size_t k) { return ((const organ_layout *)layout)->pieces[k].as.name; }
 
 /* What is in each folder. */
 static json_t *folders_json(const organ_layout *layout)
@@ -114,14 +106,15 @@ organ_status organ_layout_manifest(organ_layout *layout, const char *directory, 
 {
     const char *path = organ_path_join(&layout->arena, directory, ORGAN_MANIFEST);
     json_t *const beside = organ_file_record(directory, ORGAN_FILES_FOLDER, error);
-    json_t *manifest = error->status ? NULL
-                                     : ORGAN_OBJECT(SET_TEXT("schema", ORGAN_MANIFEST_SCHEMA), SET_TEXT("organ", ORGAN_VERSION),
-                                                    SET_TEXT("format", layout->format), SET_FLAG("donor_again", is_donor_again(layout)),
-                                                    SET("model", json_incref(about)), SET("folders", folders_json(layout)),
-                                                    SET("sources", sources_json(layout)), SET("tensors", pieces_json(layout)),
-                                                    SET(ORGAN_FILES_FOLDER, beside));
+    json_t *manifest =
+        error->status ? NULL
+                      : ORGAN_OBJECT(SET_TEXT("schema", ORGAN_MANIFEST_SCHEMA), SET_TEXT("organ", ORGAN_VERSION),
+                                     SET_TEXT("format", layout->format), SET_FLAG("donor_again", is_donor_again(layout)),
+                                     SET("model", json_incref(about)), SET("folders", folders_json(layout)),
+                                     SET("sources", sources_json(layout)), SET("tensors", json_null()), SET(ORGAN_FILES_FOLDER, beside));
     if (manifest && path)
-        organ_document_write(path, manifest, error);
+        organ_document_write_long(path, manifest, &(organ_long_member){"tensors", layout->piece_count, piece_name, piece_json, layout},
+                                  error);
     else if (!error->status)
         organ_fail_memory(error, directory);
     json_decref(manifest);

@@ -3,6 +3,7 @@
 #include "orchestrator/surgery/output/layout.h"
 
 #include "formats/base/json_text.h"
+#include "formats/base/paged_rows.h"
 #include "formats/base/text_buffer.h"
 
 #include <errno.h>
@@ -30,7 +31,7 @@ static organ_status become_one(organ_layout *layout, const char *name, unsigned 
     }
     for (size_t f = 0; f < layout->file_count; f++) {
         for (size_t k = 0; k < layout->files[f].filler_count; k++)
-            free(layout->files[f].fillers[k].data);
+            organ_rows_free(layout->files[f].fillers[k].data);
         free(layout->files[f].fillers);
     }
     free(layout->files);

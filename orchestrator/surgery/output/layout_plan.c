@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/output/layout.h"
 
 #include "formats/base/name_table.h"
+#include "formats/base/paged_rows.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -96,6 +97,7 @@ static organ_status plan_apart(organ_layout *layout, const organ_model *model, o
         const organ_tensor *const as = &layout->pieces[k].as;
         layout->copies[k].file = count;
         layout->shards[count] = (organ_shard){.name = name_piece(layout, &used, as), .size = as->bytes};
+        organ_rows_passed();
     }
     organ_name_table_release(&used);
     for (size_t f = 0; f < count && !error->status; f++)
@@ -131,6 +133,7 @@ static void list_copies(organ_layout *layout)
                                                 .model = piece->model,
                                                 .bytes = piece->as.bytes};
         layout->units[k] = (organ_run_unit){.first = k, .count = 1, .item = k, .bytes = piece->from->bytes};
+        organ_rows_passed();
     }
 }
 
@@ -140,9 +143,9 @@ organ_status organ_layout_plan(organ_layout *layout, const organ_model *model, b
     for (size_t f = 0; f < layout->file_count; f++)
         fillers += layout->files[f].filler_count;
     const size_t shards = apart ? fillers + layout->piece_count : layout->file_count;
-    layout->copies = calloc(layout->piece_count + 1, sizeof *layout->copies);
-    layout->units = calloc(layout->piece_count + 1, sizeof *layout->units);
-    layout->shards = calloc(shards + 1, sizeof *layout->shards);
+    layout->copies = organ_rows_take(layout->piece_count + 1, sizeof *layout->copies);
+    layout->units = organ_rows_take(layout->piece_count + 1, sizeof *layout->units);
+    layout->shards = organ_rows_take(shards + 1, sizeof *layout->shards);
     layout->kept = calloc(fillers + 1, sizeof *layout->kept);
     if (!layout->copies || !layout->units || !layout->shards || !layout->kept)
         return organ_fail_memory(error, model->path);

@@ -5,6 +5,7 @@
 #include "formats/base/input_file.h"
 #include "formats/base/json_dump.h"
 #include "formats/base/name_table.h"
+#include "formats/base/paged_rows.h"
 #include "formats/base/text_buffer.h"
 #include "formats/model/organ_directory.h"
 #include "formats/safetensors/safetensors.h"
@@ -142,6 +143,7 @@ static organ_status head_file(organ_resharding *r, size_t f, size_t first, size_
     for (size_t k = first; k < last && !error->status; k++) {
         fputc(',', out);
         organ_piece_entry(out, &r->pieces[r->order[k]], at, error);
+        organ_rows_passed();
         at += r->pieces[r->order[k]].bytes;
     }
     fputc('}', out);
@@ -149,6 +151,7 @@ static organ_status head_file(organ_resharding *r, size_t f, size_t first, size_
         fputc(' ', out);
     organ_text_end(&buffer, &text, error);
     const size_t length = buffer.size;
+    text = organ_rows_settle(text, length);
     set_header(&r->files[f], text, length, length + at);
     if (error->status)
         return error->status;
@@ -301,7 +304,7 @@ void organ_resharding_free(organ_resharding *r)
     if (!r)
         return;
     for (size_t f = 0; r->files && f < r->file_count; f++)
-        free(r->files[f].header.data);
+        organ_rows_free(r->files[f].header.data);
     free(r->files);
     free(r->order);
     free(r->index);
@@ -427,7 +430,7 @@ static organ_status tell_copied(void *context, const organ_transfer *transfer, o
 organ_status organ_resharding_copy(organ_resharding *r, const organ_resharding_watch *watch, const organ_progress *progress,
                                    const organ_stop *stop, organ_error *error)
 {
-    organ_transfer *const transfers = calloc(r->count + 1, sizeof *transfers);
+    organ_transfer *const transfers = organ_rows_take(r->count + 1, sizeof *transfers);
     copying c = {.watch = watch, .transfers = transfers, .pieces = calloc(r->count + 1, sizeof *c.pieces)};
     size_t count = 0;
     if (!transfers || !c.pieces)
@@ -449,7 +452,7 @@ organ_status organ_resharding_copy(organ_resharding *r, const organ_resharding_w
     if (!error->status)
         organ_transfer_run(transfers, count, progress, stop, error);
     free(c.pieces);
-    free(transfers);
+    organ_rows_free(transfers);
     return error->status;
 }
 

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/output/unit_output.h"
 
 #include "formats/base/name_table.h"
+#include "formats/base/paged_rows.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/copy_tree.h"
 
@@ -119,6 +120,7 @@ static organ_status write_tensors(organ_unit_output *made, organ_error *error)
                           .context = made->context,
                           .recall = made->recall};
     if (make_files(made, &run, error) == ORGAN_OK) {
+        organ_rows_rest();
         organ_unit_run_begin(&run, error);
         if (organ_ranks_agree(run.ranks, "the units are known", error) == ORGAN_OK)
             make_units(made, &run, error);
@@ -143,9 +145,13 @@ static organ_status write_all(organ_unit_output *made, json_t **report, organ_er
     const char *const to = organ_output_directory(&made->output);
     if (organ_ranks_first(made->output.ranks))
         begin_output(made, to, error);
-    if (organ_run_journal_share(&made->output.publish, made->output.journal, made->output.ranks, error) || write_tensors(made, error) ||
-        made->finish(made->context, to, error) || organ_output_sync(&made->output, error))
+    organ_rows_rest();
+    if (organ_run_journal_share(&made->output.publish, made->output.journal, made->output.ranks, error) || write_tensors(made, error))
         return error->status;
+    organ_rows_rest();
+    if (made->finish(made->context, to, error) || organ_output_sync(&made->output, error))
+        return error->status;
+    organ_rows_rest();
     return made->tell(made->context, report, error);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/precision/dequantize_job.h"
 
+#include "formats/base/paged_rows.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/output/layout.h"
@@ -52,14 +53,16 @@ static void take_weight(organ_dequantize_job *job, const organ_weight *weight)
 static organ_status plan_pieces(organ_dequantize_job *job, organ_error *error)
 {
     const size_t room = job->model->tensor_count + 1;
-    job->pieces = calloc(room, sizeof *job->pieces);
-    job->units = calloc(room, sizeof *job->units);
-    job->parts = calloc(room, sizeof *job->parts);
+    job->pieces = organ_rows_take(room, sizeof *job->pieces);
+    job->units = organ_rows_take(room, sizeof *job->units);
+    job->parts = organ_rows_take(room, sizeof *job->parts);
     job->kept = calloc(room, sizeof(organ_tensor *));
     if (!job->pieces || !job->units || !job->parts || !job->kept)
         return organ_fail_memory(error, job->options->model);
-    for (size_t k = 0; k < job->weights->count; k++)
+    for (size_t k = 0; k < job->weights->count; k++) {
         take_weight(job, &job->weights->weights[k]);
+        organ_rows_passed();
+    }
     for (size_t k = 0; k < job->weights->stray_count; k++)
         if (!job->weights->strays[k].dropped)
             keep_tensor(job, job->weights->strays[k].tensor);
@@ -146,9 +149,9 @@ static void close_dequantize(void *context)
 {
     organ_dequantize_job *const job = context;
     organ_gguf_writer_destroy(job->gguf);
-    free(job->pieces);
-    free(job->units);
-    free(job->parts);
+    organ_rows_free(job->pieces);
+    organ_rows_free(job->units);
+    organ_rows_free(job->parts);
     free(job->kept);
     organ_weights_free(job->weights);
     organ_model_close(job->model);

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/precision/quantize_gguf_job.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
 
+#include "formats/base/paged_rows.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/allocate/allocate.h"
 #include "orchestrator/surgery/output/plain_only.h"
@@ -159,10 +160,10 @@ static organ_status plan_pieces(organ_quantize_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
     const size_t room = model->tensor_count + 1;
-    job->pieces = calloc(3 * room, sizeof *job->pieces);
-    job->units = calloc(room, sizeof *job->units);
-    job->parts = calloc(room, sizeof *job->parts);
-    job->left = calloc(room, sizeof *job->left);
+    job->pieces = organ_rows_take(3 * room, sizeof *job->pieces);
+    job->units = organ_rows_take(room, sizeof *job->units);
+    job->parts = organ_rows_take(room, sizeof *job->parts);
+    job->left = organ_rows_take(room, sizeof *job->left);
     if (!job->pieces || !job->units || !job->parts || !job->left)
         return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->weights->count && !error->status; k++) {
@@ -170,6 +171,7 @@ static organ_status plan_pieces(organ_quantize_job *job, organ_error *error)
         const organ_tensor *const tensor = weight->codes;
         const bool meant = job->targets.chosen[tensor - model->tensors];
         const char *const why = meant ? organ_quantize_obstacle(job, tensor) : NULL;
+        organ_rows_passed();
         const organ_quantize_scheme *const scheme = meant && !why ? scheme_of(job, tensor) : NULL;
         if (why)
             job->left[job->left_count++] = (organ_quantize_left){tensor, why};
@@ -226,12 +228,12 @@ static void close_quantize(void *context)
     organ_quantize_close_text(job);
     organ_quantize_widths_close(job->widths);
     free(job->scheme_of);
-    free(job->pieces);
-    free(job->units);
+    organ_rows_free(job->pieces);
+    organ_rows_free(job->units);
     for (size_t k = 0; k < job->part_count; k++)
         json_decref(job->parts[k].fallback);
-    free(job->parts);
-    free(job->left);
+    organ_rows_free(job->parts);
+    organ_rows_free(job->left);
     organ_targets_free(&job->targets);
     organ_arena_release(&job->arena);
     organ_weights_free(job->weights);

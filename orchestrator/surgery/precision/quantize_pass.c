@@ -4,6 +4,8 @@
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
 
+#include "formats/base/paged_rows.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -200,8 +202,10 @@ static organ_status put_small(organ_quantize_job *job, size_t count, organ_error
 static organ_status run_passes(organ_quantize_job *job, const organ_weight_item *items, size_t count, organ_error *error)
 {
     size_t scratch = 0;
-    for (size_t k = 0; k < count; k++)
+    for (size_t k = 0; k < count; k++) {
         scratch = scratch_for(job->todo[k]) > scratch ? scratch_for(job->todo[k]) : scratch;
+        organ_rows_passed();
+    }
     organ_weight_pass pass = {.model = job->model,
                               .items = items,
                               .item_count = count,
@@ -223,7 +227,7 @@ static organ_status run_passes(organ_quantize_job *job, const organ_weight_item 
 
 organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error)
 {
-    organ_weight_item *const items = calloc(job->part_count + 1, sizeof *items);
+    organ_weight_item *const items = organ_rows_take(job->part_count + 1, sizeof *items);
     organ_quantize_part **const todo = job->todo = calloc(job->part_count + 1, sizeof *job->todo);
     size_t count = 0;
     if (!items || !todo)
@@ -232,11 +236,12 @@ organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error)
         if (!job->units[job->parts[k].unit].done) {
             todo[count] = &job->parts[k];
             items[count++].weight = job->parts[k].weight;
+            organ_rows_passed();
         }
     if (count && !error->status)
         run_passes(job, items, count, error);
     job->todo = NULL;
     free(todo);
-    free(items);
+    organ_rows_free(items);
     return error->status;
 }

@@ -3,6 +3,7 @@
  * compared. */
 #include "orchestrator/surgery/prune/audit.h"
 
+#include "formats/base/paged_rows.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/ranks/ranks.h"
@@ -131,8 +132,8 @@ static organ_status retire_band(void *context, const organ_band *band, organ_err
 static organ_status pair_up(audit *a, organ_error *error)
 {
     const size_t count = a->donor->tensor_count;
-    a->findings = calloc(count + 1, sizeof *a->findings);
-    a->pairs = calloc(count + 1, sizeof *a->pairs);
+    a->findings = organ_rows_take(count + 1, sizeof *a->findings);
+    a->pairs = organ_rows_take(count + 1, sizeof *a->pairs);
     a->problems.sentences = json_array();
     if (!a->findings || !a->pairs || !a->problems.sentences)
         return organ_fail_errno(error, ENOMEM, "%s", a->donor->path);
@@ -141,6 +142,7 @@ static organ_status pair_up(audit *a, organ_error *error)
         *f = (finding){.donor = &a->donor->tensors[t], .target = a->targets.chosen[t]};
         if ((f->copy = counterpart(a, f->donor)))
             a->pairs[a->pair_count++] = f;
+        organ_rows_passed();
     }
     for (size_t t = 0; t < a->copy->tensor_count; t++)
         if (!organ_model_find(a->donor, a->copy->tensors[t].name))
@@ -179,7 +181,7 @@ static organ_status cut_pairs(audit *a, uint64_t *bytes, organ_error *error)
         *bytes += 2 * a->pairs[k]->donor->bytes;
     }
     organ_compared_make(sides, sides + a->pair_count, a->pair_count, a->engine->ranks, &a->compared, error);
-    a->counts = calloc(a->compared.cuts.count + 1, sizeof *a->counts);
+    a->counts = organ_rows_take(a->compared.cuts.count + 1, sizeof *a->counts);
     if (!a->counts)
         organ_fail_memory(error, a->donor->path);
     return error->status;
@@ -303,11 +305,12 @@ static json_t *run_json(const audit *a)
 /* The targets; with `present`, those that the copy has. The count is at most that of the targets. NULL without memory. */
 static organ_tally *tally_rows(const audit *a, bool present, bool as_told, size_t *count)
 {
-    organ_tally *rows = calloc(a->targets.count + 1, sizeof *rows);
+    organ_tally *rows = organ_rows_take(a->targets.count + 1, sizeof *rows);
     const bool compensated = a->options->compensated && as_told;
     *count = 0;
     for (size_t t = 0; rows && t < a->donor->tensor_count; t++) {
         const finding *f = &a->findings[t];
+        organ_rows_passed();
         if (f->target && (f->copy || !present))
             rows[(*count)++] = (organ_tally){.tensor = f->donor,
                                              .zero_before = f->found.counts.zero_before,
@@ -326,8 +329,8 @@ static int add_counts(json_t *document, const audit *a)
                        json_object_set_new(document, "matrices", organ_matrices_json(a->donor, a->targets.chosen)) ||
                        json_object_set_new(document, "tensors", organ_tally_tensors(plain, count, true)) ||
                        (a->tile_map && json_object_set(document, "tile_map", a->tile_map));
-    free(rows);
-    free(plain);
+    organ_rows_free(rows);
+    organ_rows_free(plain);
     return failed ? -1 : 0;
 }
 
@@ -338,7 +341,7 @@ static organ_status map_tiles(audit *a, organ_error *error)
     if (!rows)
         return organ_fail_errno(error, ENOMEM, "%s", a->donor->path);
     organ_tile_map(a->donor, a->copy, rows, count, MAP_BLOCK, a->engine, &a->tile_map, error);
-    free(rows);
+    organ_rows_free(rows);
     return error->status;
 }
 
@@ -398,9 +401,9 @@ static void close_audit(void *context)
     organ_model_close(a->copy);
     organ_compared_free(&a->compared);
     free(a->sides);
-    free(a->counts);
-    free(a->findings);
-    free(a->pairs);
+    organ_rows_free(a->counts);
+    organ_rows_free(a->findings);
+    organ_rows_free(a->pairs);
 }
 
 organ_status organ_audit(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/prune/compared.h"
 
 #include "formats/base/memory_watch.h"
+#include "formats/base/paged_rows.h"
 
 #include <stdlib.h>
 
@@ -14,8 +15,8 @@ organ_status organ_compared_make(const organ_tensor *const *tensors, const organ
     if (organ_cuts_make(tensors, count, 1, &pairs->cuts, error)) /* nothing is added up over rows */
         return error->status;
     const size_t stretches = pairs->cuts.count;
-    pairs->others = calloc(stretches + 1, sizeof *pairs->others);
-    pairs->items = calloc(stretches + 1, sizeof *pairs->items);
+    pairs->others = organ_rows_take(stretches + 1, sizeof *pairs->others);
+    pairs->items = organ_rows_take(stretches + 1, sizeof *pairs->items);
     if (!pairs->others || !pairs->items)
         return organ_fail_memory(error, "pairs of tensors");
     if (organ_deal_make(ranks, stretches, bytes_of, &pairs->cuts, &pairs->deal, error))
@@ -28,6 +29,7 @@ organ_status organ_compared_make(const organ_tensor *const *tensors, const organ
         pairs->others[k].offset = other->offset + cut->at;
         pairs->items[k] =
             (organ_pass_item){.tensor = &cut->tensor, .other = &pairs->others[k], .elsewhere = !organ_deal_mine(&pairs->deal, k)};
+        organ_rows_passed();
     }
     return ORGAN_OK;
 }
@@ -35,8 +37,8 @@ organ_status organ_compared_make(const organ_tensor *const *tensors, const organ
 void organ_compared_free(organ_compared *pairs)
 {
     organ_cuts_free(&pairs->cuts);
-    free(pairs->others);
-    free(pairs->items);
+    organ_rows_free(pairs->others);
+    organ_rows_free(pairs->items);
     organ_deal_release(&pairs->deal);
     *pairs = (organ_compared){0};
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/prune/job.h"
 
+#include "formats/base/paged_rows.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/surgery/output/matrices.h"
 #include "orchestrator/surgery/output/errata.h"
@@ -128,7 +129,7 @@ static int add_coverage_tiles(json_t *document, const organ_prune_job *job)
 
 organ_tally *organ_prune_tally(const organ_prune_job *job)
 {
-    organ_tally *rows = calloc(job->targets.count + 1, sizeof *rows);
+    organ_tally *rows = organ_rows_take(job->targets.count + 1, sizeof *rows);
     for (size_t k = 0; rows && k < job->targets.count; k++) {
         const organ_prune_counts *c = &job->parts[k].counts;
         rows[k] = (organ_tally){.tensor = job->parts[k].tensor, .zero_before = c->zero_before, .killed = c->killed, .kept = c->kept};
@@ -144,7 +145,7 @@ static int add_counts(json_t *document, const organ_prune_job *job)
                        json_object_set_new(document, "tensors", organ_tally_tensors(rows, job->targets.count, false)) ||
                        (job->tile_map && json_object_set(document, "tile_map", job->tile_map)) ||
                        (job->magnitudes && json_object_set(document, "magnitudes", job->magnitudes));
-    free(rows);
+    organ_rows_free(rows);
     return failed ? -1 : 0;
 }
 

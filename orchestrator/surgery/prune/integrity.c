@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/prune/job.h"
 
+#include "formats/base/paged_rows.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/prune/tile_map.h"
@@ -92,7 +93,7 @@ static organ_status look_again(organ_prune_job *job, const organ_model *copy, or
     else if (organ_tile_map(job->donor, copy, rows, job->targets.count, job->options->block_size, job->engine, &job->tile_map, error) ==
              ORGAN_OK)
         organ_magnitudes_tell(job->sizes, copy, job->engine->ranks, &job->magnitudes, error);
-    free(rows);
+    organ_rows_free(rows);
     return error->status;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/prune/job.h"
 
+#include "formats/base/paged_rows.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
@@ -55,10 +56,10 @@ static organ_status list_parts(organ_prune_job *job, organ_error *error)
     const uint64_t rows = job->kind->cuts ? job->kind->cuts(job) : ORGAN_CUT_NEVER;
     if (organ_cuts_make(targets->tensors, targets->count, rows, &job->cuts, error))
         return error->status;
-    job->parts = calloc(targets->count, sizeof *job->parts);
-    job->units = calloc(job->cuts.count, sizeof *job->units);
+    job->parts = organ_rows_take(targets->count, sizeof *job->parts);
+    job->units = organ_rows_take(job->cuts.count, sizeof *job->units);
     job->clocks = calloc(job->donor->file_count, sizeof *job->clocks);
-    job->seen_before = calloc(targets->count, sizeof *job->seen_before);
+    job->seen_before = organ_rows_take(targets->count, sizeof *job->seen_before);
     if (!job->parts || !job->units || !job->clocks || !job->seen_before)
         return organ_fail_memory(error, job->donor->path);
     for (size_t k = 0; k < targets->count; k++)
@@ -98,9 +99,9 @@ void organ_prune_job_close(organ_prune_job *job)
     organ_targets_free(&job->targets);
     organ_model_close(job->donor);
     organ_cuts_free(&job->cuts);
-    free(job->parts);
-    free(job->units);
-    free(job->seen_before);
+    organ_rows_free(job->parts);
+    organ_rows_free(job->units);
+    organ_rows_free(job->seen_before);
     free(job->clocks);
 }
 
@@ -303,7 +304,7 @@ static organ_status check_copy(void *context, const char *to, const char *path, 
     organ_prune_job *const job = context;
     char *lines = NULL;
     fold_units(job);
-    free(job->units); /* the copy is opened beside the donor: room for its header */
+    organ_rows_free(job->units); /* the copy is opened beside the donor: room for its header */
     job->units = NULL;
     malloc_trim(0); /* what was freed in the middle of the heap goes back to the system */
     if (organ_prune_check_copy(job, path, error) || !organ_ranks_first(job->engine->ranks))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/purify/job.h"
 
+#include "formats/base/paged_rows.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/machine/shell_word.h"
 #include "orchestrator/surgery/output/matrices.h"
@@ -56,9 +57,11 @@ static json_t *role_json(const void *context, size_t role)
 {
     const organ_purify_job *const job = context;
     sums s = {0};
-    for (size_t k = 0; k < job->count; k++)
+    for (size_t k = 0; k < job->count; k++) {
+        organ_rows_passed();
         if (organ_anatomy_row(&job->parts[k].tensor->anatomy) == role)
             add_part(&s, job, k);
+    }
     return s.tensors ? organ_json_joined(ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)role))), sums_json(job, &s)) : NULL;
 }
 
@@ -143,8 +146,10 @@ json_t *organ_purify_document(void *context, const organ_unit_output *made)
     (void)made; /* tensors keep their places */
     const organ_purify_job *const job = context;
     sums all = {0};
-    for (size_t k = 0; k < job->count; k++)
+    for (size_t k = 0; k < job->count; k++) {
+        organ_rows_passed();
         add_part(&all, job, k);
+    }
     return ORGAN_OBJECT(SET("totals", sums_json(job, &all)), SET("warning", warning_json(job, &all)),
                         SET("matrices", organ_matrices_json(job->donor, job->chosen)),
                         SET("roles", organ_anatomy_rows_json(role_json, job)), SET("tensors", organ_json_rows(job->count, part_json, job)),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/purify/job.h"
 
+#include "formats/base/paged_rows.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/output/plain_only.h"
 #include "orchestrator/surgery/output/targets.h"
@@ -66,7 +67,7 @@ static organ_status select_tensors(organ_purify_job *job, organ_error *error)
     const organ_model *donor = job->donor;
     organ_selection selection;
     job->chosen = calloc(donor->tensor_count + 1, sizeof *job->chosen);
-    job->parts = calloc(donor->tensor_count + 1, sizeof *job->parts);
+    job->parts = organ_rows_take(donor->tensor_count + 1, sizeof *job->parts);
     job->left = calloc(donor->tensor_count + 1, sizeof *job->left);
     if (!job->chosen || !job->parts || !job->left)
         return organ_fail_memory(error, donor->path);
@@ -79,6 +80,7 @@ static organ_status select_tensors(organ_purify_job *job, organ_error *error)
         if (job->chosen[t]) {
             job->chosen[t] = false;
             take_tensor(job, &donor->tensors[t], error);
+            organ_rows_passed();
         }
     if (!error->status && job->count == 0 && job->left_count > 0)
         return fail_unwritable(job, error);
@@ -100,18 +102,19 @@ static organ_status open_donor(organ_purify_job *job, organ_error *error)
 static organ_status measure_theta(const organ_purify_job *job, const organ_model *model, bool after, organ_error *error)
 {
     const organ_z_options options = {.chosen = job->chosen};
-    organ_z *z = calloc(model->tensor_count + 1, sizeof *z);
+    organ_z *z = organ_rows_take(model->tensor_count + 1, sizeof *z);
     if (!z)
         return organ_fail_memory(error, model->path);
     if (organ_measure_tensors(model, &options, job->engine, job->progress, z, error) == ORGAN_OK)
         for (size_t k = 0; k < job->count; k++) {
             const organ_z *mine = &z[job->parts[k].tensor - job->donor->tensors];
+            organ_rows_passed();
             if (after)
                 job->parts[k].z_after = *mine;
             else
                 job->parts[k].z_before = *mine;
         }
-    free(z);
+    organ_rows_free(z);
     return error->status;
 }
 
@@ -158,7 +161,7 @@ static void close_purify(void *context)
         organ_fft_destroy(job->ffts[k]);
     free(job->ffts);
     free(job->chosen);
-    free(job->parts);
+    organ_rows_free(job->parts);
     free(job->left);
     organ_model_close(job->donor);
 }

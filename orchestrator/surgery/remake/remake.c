@@ -3,6 +3,7 @@
 
 #include "formats/base/input_file.h"
 #include "formats/base/memory_watch.h"
+#include "formats/base/paged_rows.h"
 #include "formats/base/text_buffer.h"
 #include "formats/safetensors/safetensors.h"
 #include "orchestrator/report/text/members.h"
@@ -81,7 +82,7 @@ static organ_status cut_rows(work *w, organ_error *error)
         if (w->remake->replaced[t])
             w->tensors[count++] = &model->tensors[t];
     if (organ_cuts_make(w->tensors, count, ORGAN_ROWS_CUT, &w->own, error) == ORGAN_OK &&
-        !(w->remake->rows->results = calloc(w->own.count + 1, sizeof *w->remake->rows->results)))
+        !(w->remake->rows->results = organ_rows_take(w->own.count + 1, sizeof *w->remake->rows->results)))
         organ_fail_memory(error, w->remake->path);
     return error->status;
 }
@@ -93,8 +94,8 @@ static organ_status list_replaced(work *w, organ_error *error)
     if (w->remake->rows && cut_rows(w, error))
         return error->status;
     const size_t count = made->piece_count = made->unit_count = w->cuts->count;
-    made->pieces = w->pieces = calloc(count + 1, sizeof *w->pieces);
-    made->units = w->units = calloc(count + 1, sizeof *w->units);
+    made->pieces = w->pieces = organ_rows_take(count + 1, sizeof *w->pieces);
+    made->units = w->units = organ_rows_take(count + 1, sizeof *w->units);
     if (!w->pieces || !w->units)
         return organ_fail_memory(error, w->remake->path);
     made->source_bytes = 0;
@@ -103,6 +104,7 @@ static organ_status list_replaced(work *w, organ_error *error)
         w->pieces[k] = (organ_shard_piece){.name = w->cuts->list[k].unit, .bytes = t->bytes, .file = t->file, .offset = t->offset};
         w->units[k] = (organ_run_unit){.first = k, .count = 1, .item = k, .bytes = t->bytes, .along = w->remake->along};
         made->source_bytes += t->bytes;
+        organ_rows_passed();
     }
     return ORGAN_OK;
 }
@@ -377,17 +379,18 @@ organ_status organ_remake_run(const organ_remake *remake, json_t **report, organ
     const organ_memory_work json = organ_memory_work_begin();
     work w = {.remake = remake, .made = output_of_remake(remake)};
     *report = NULL;
+    organ_rows_rest();
     w.made.context = &w;
     if (prepare(&w, error) == ORGAN_OK && organ_unit_output_make(&w.made, report, error) == ORGAN_OK)
         organ_evaluation_end(&w.evaluation, error);
     organ_evaluation_release(&w.evaluation);
     organ_resharding_free(w.made.plan);
     if (remake->rows)
-        free(remake->rows->results);
+        organ_rows_free(remake->rows->results);
     organ_cuts_free(&w.own);
     free(w.tensors);
-    free(w.pieces);
-    free(w.units);
+    organ_rows_free(w.pieces);
+    organ_rows_free(w.units);
     organ_list_free(&w.beside);
     organ_json_edit_release(&w.config);
     free(w.root);

@@ -3,9 +3,12 @@
 #include "formats/base/arena.h"
 #include "formats/base/input_file.h"
 #include "formats/base/name_table.h"
+#include "formats/base/paged_rows.h"
 #include "formats/base/status.h"
+#include "formats/base/unnamed_file.h"
 #include "formats/tensor/tensor.h"
 #include "tests/formats/check_formats.h"
+#include "tests/kit/require.h"
 #include "tests/kit/scratch_model.h"
 
 #include <errno.h>
@@ -148,6 +151,37 @@ START_TEST(arena)
 }
 END_TEST
 
+/* Large rows keep their contents while their pages go back; small rows and rows on the heap are the same to the caller. */
+START_TEST(rows_rest)
+{
+    enum { LARGE = 500000, SMALL = 16 };
+    const char *folder;
+    organ_unnamed_files_use();
+    uint64_t *const rows = organ_rows_take(LARGE, sizeof *rows), *const few = organ_rows_take(SMALL, sizeof *few);
+    uint64_t *grown = malloc(LARGE * sizeof *grown);
+    ck_assert(rows && few && grown);
+    for (size_t k = 0; k < LARGE; k++) {
+        REQUIRE(rows[k] == 0);
+        rows[k] = grown[k] = k * k;
+    }
+    grown = organ_rows_settle(grown, LARGE * sizeof *grown);
+    organ_rows_rest();
+    few[SMALL - 1] = 7;
+    for (size_t k = 0; k < LARGE; k++)
+        REQUIRE(rows[k] == k * k && grown[k] == k * k);
+    rows[1] = 3;
+    organ_rows_rest();
+    ck_assert_uint_eq(rows[1] + few[SMALL - 1], 10);
+    ck_assert_int_eq(organ_unnamed_files_fault(&folder), 0);
+    ck_assert_ptr_null(organ_rows_take(SIZE_MAX, 2));
+    ck_assert_ptr_null(organ_rows_settle(NULL, 0));
+    organ_rows_free(NULL);
+    organ_rows_free(few);
+    organ_rows_free(grown);
+    organ_rows_free(rows);
+}
+END_TEST
+
 /* A file that is cut after its size was looked at. */
 START_TEST(file_ends_early)
 {
@@ -182,6 +216,7 @@ Suite *status_suite(void)
     tcase_add_test(all, dtypes);
     tcase_add_test(all, names_are_found);
     tcase_add_test(all, arena);
+    tcase_add_test(all, rows_rest);
     tcase_add_test(all, file_ends_early);
     suite_add_tcase(suite, all);
     return suite;

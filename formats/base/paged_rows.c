@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/base/paged_rows.h"
+
+#include "formats/base/unnamed_file.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { MOST_ARRAYS = 64, PASSES = 1024 };
+#define LEAST_BYTES ((size_t)1 << 20) /* smaller arrays are on the heap */
+
+typedef struct array {
+    char *map; /* NULL: this place is free */
+    size_t bytes;
+} array;
+
+static struct {
+    pthread_mutex_t lock;
+    _Atomic unsigned count; /* number of places that are or were in use */
+    array arrays[MOST_ARRAYS];
+} paged = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static char *map_file(size_t bytes)
+{
+    const int fd = organ_unnamed_file();
+    char *map = MAP_FAILED;
+    if (fd >= 0 && organ_unnamed_file_extend(fd, 0, bytes))
+        map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    if (fd >= 0)
+        close(fd);
+    if (map == MAP_FAILED)
+        return NULL;
+    madvise(map, bytes, MADV_DONTFORK);
+    madvise(map, bytes, MADV_NOHUGEPAGE);
+    return map;
+}
+
+static bool enter(char *map, size_t bytes)
+{
+    unsigned k = 0;
+    pthread_mutex_lock(&paged.lock);
+    while (k < MOST_ARRAYS && paged.arrays[k].map)
+        k++;
+    if (k < MOST_ARRAYS) {
+        paged.arrays[k] = (array){map, bytes};
+        if (k >= paged.count)
+            atomic_store(&paged.count, k + 1);
+    }
+    pthread_mutex_unlock(&paged.lock);
+    return k < MOST_ARRAYS;
+}
+
+/* Returns NULL if the array belongs on the heap. */
+static void *take_map(size_t bytes)
+{
+    char *const map = bytes >= LEAST_BYTES ? map_file(bytes) : NULL;
+    if (!map || enter(map, bytes))
+        return map;
+    munmap(map, bytes);
+    return NULL;
+}
+
+void *organ_rows_take(size_t count, size_t size)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes))
+        return NULL;
+    void *const map = take_map(bytes);
+    return map ? map : calloc(count, size);
+}
+
+void *organ_rows_settle(void *rows, size_t bytes)
+{
+    void *const map = rows ? take_map(bytes) : NULL;
+    if (!map)
+        return rows;
+    memcpy(map, rows, bytes);
+    free(rows);
+    organ_rows_rest();
+    return map;
+}
+
+void organ_rows_free(void *rows)
+{
+    size_t bytes = 0;
+    pthread_mutex_lock(&paged.lock);
+    for (unsigned k = 0; rows && k < paged.count; k++)
+        if (paged.arrays[k].map == rows) {
+            bytes = paged.arrays[k].bytes;
+            paged.arrays[k] = (array){NULL, 0};
+        }
+    pthread_mutex_unlock(&paged.lock);
+    if (bytes)
+        munmap(rows, bytes);
+    else
+        free(rows);
+}
+
+void organ_rows_rest(void)
+{
+    if (!atomic_load_explicit(&paged.count, memory_order_relaxed))
+        return;
+    pthread_mutex_lock(&paged.lock);
+    for (unsigned k = 0; k < paged.count; k++)
+        if (paged.arrays[k].map)
+            madvise(paged.arrays[k].map, paged.arrays[k].bytes, MADV_DONTNEED);
+    pthread_mutex_unlock(&paged.lock);
+}
+
+void organ_rows_passed(void)
+{
+    static _Thread_local unsigned passed;
+    if (++passed % PASSES == 0)
+        organ_rows_rest();
+}
