@@ -75,7 +75,7 @@
     NUMBER("rounds", "N", member.rounds, "then try exchanges between pairs of tensors so often, each a walk through the model", \
            .range = {0, 1000})
 #define ALLOCATION_TOKENS(member) \
-    NUMBER("allocate-tokens", "N", member.tokens, "tokens that divergences are taken on, which calibrate nothing; 1024 unless given", \
+    NUMBER("allocate-tokens", "N", member.tokens, "tokens that divergences are taken on, which calibrate no curve; 1024 unless given", \
            .range = {64, 16777216}), \
     NUMBER("allocate-layers", "N", member.layers, "measure at most so many layers, evenly spread; 16 unless given", .range = {2, 16384})
 #define ALLOCATION_WAY(member) \

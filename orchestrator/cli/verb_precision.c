@@ -133,7 +133,7 @@ const organ_verb organ_quantize_verb = {
              "no name and is gone when the run ends, however it ends.\n"
              "--scheme mixed with --allocate global gives each target the width that pays: each is quantised alone to 2, 3, 4 and 8 "
              "bits, in groups of 32 and of 128 (64 where its columns are no whole groups of that), the divergence of the whole model "
-             "from MODEL is measured on a part of the text that calibrates nothing, and --budget (bits a weight of the targets with "
+             "from MODEL is measured on a part of the text that calibrates no curve, and --budget (bits a weight of the targets with "
              "their scales, or bytes of all tensors) is spent where it spares most; a target may stay as it is. All routed experts of "
              "the model get the same. Servers that hold q, k and v or gate and up as one matrix (vLLM) load a model only if these are "
              "alike: --one-width sees to it. --allocation keeps these measurements for the next budget, or for --resume; a dry run makes "

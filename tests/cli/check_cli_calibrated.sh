@@ -37,7 +37,7 @@ ends 0 prune tiny-qwen2 -o sweep --method sparsegpt --pattern 4:8 --targets '*.0
 prints "Proof:   organ audit tiny-qwen2 sweep --targets '*.0.mlp.*_proj.weight' --compensated"
 ends 0 audit tiny-qwen2 sweep --targets '*.0.mlp.*_proj.weight' --compensated --quiet
 gguf=tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
-for definition in alps/2 physarum-v3/2; do
+for definition in alps/2 physarum-v3/3; do
     method=${definition%/*}
     ends 0 prune tiny-qwen2 -o $method --method $method "${short[@]}" --sparsity 50 "${some[@]}"
     judge "the definition is not $definition" grep -q "\"definition\": \"$definition\"" $method/organ/prune.json
@@ -51,7 +51,7 @@ for method in physarum-v3 physarum-v2 alps sparsegpt wanda; do
     prints '25.00 %  25.00 %  25.00 %'
 done
 judge "alps has an effort" bash -c '! grep -q "\"effort\"" alps/organ/prune.json'
-judge "v3 does not tell its products" grep -q '"products":15' <(tr -d ' ' <physarum-v3/organ/prune.jsonl)
+judge "v3 does not tell its products" grep -q '"products":24' <(tr -d ' ' <physarum-v3/organ/prune.jsonl)
 if in_part; then some=(--targets 'blk.*.attn_[kv].weight'); fi
 ends 0 prune $gguf -o gguf --method physarum-v2 "${short[@]}" --sparsity 50 "${some[@]}"
 ends 0 audit $gguf gguf --compensated --quiet "${some[@]}"

@@ -88,7 +88,7 @@ ends 0 "${mixed[@]}" "${some[@]}" -o mixed-again --budget 3.5bpw --allocation mi
 judge "curves that are there make other bytes" cmp -s mixed/model.safetensors mixed-again/model.safetensors
 ends 0 "${mixed[@]/--quiet/--threads=1}" "${some[@]}" -o mixed-told --budget 3.5bpw --allocation mixed.curves
 says "(vLLM) want the same width for them: --one-width"
-ends 0 "${mixed[@]/--quiet/--threads=1}" "${some[@]}" -o mixed-alike --budget 3.5bpw --one-width
+ends 0 "${mixed[@]/--quiet/--threads=1}" "${some[@]}" -o mixed-alike --budget 4bpw --one-width
 judge "it warns of widths that are alike" bash -c '! grep -q vLLM ../err'
 # layer_schemes LAYER: what q, k and v of it got, each once.
 layer_schemes() { jq -r ".tensors[] | select(.layer == $1) | .scheme" mixed-alike/organ/quantize.json | sort -u; }

@@ -18,10 +18,10 @@ const organ_block organ_allocation_blocks[ORGAN_ALLOCATION_BLOCKS] = {
             "uniform_cost") "."),
     SAY(ON_TERMINAL, "!tensors",
         "Allocation: one budget of {budget} % over {tensors_in_all} tensors; {known?their curves are read|{measured} curves would be "
-        "measured}, on {tokens:count} tokens that calibrate nothing."),
+        "measured}, on {tokens:count} tokens that calibrate no curve."),
     SAY(ON_FILES, "tensors",
         "One budget of {budget} % was divided over {tensors_in_all} tensors by what each costs alone: curves of {measured} of them were "
-        "measured on {tokens:count} tokens in {windows} windows of {text.name} that calibrate nothing. By the curves all of them "
+        "measured on {tokens:count} tokens in {windows} windows of {text.name} that calibrate no curve. By the curves all of them "
         "cost " COST("cost") " nats a token; the same for each tensor would cost " COST("uniform_cost") "."),
     SAY(ON_FILES, "!tensors", "One budget of {budget} % would be divided over {tensors_in_all} tensors."),
     SAY(ON_ALL, "exchanges",

@@ -154,7 +154,7 @@ static const organ_block width_blocks[] = {
     SAY(ON_FILES, NULL,
         "One budget of {budget} was divided over {tensors_in_all} tensor{tensors_in_all:s} by what each costs alone, {bits_per_weight:.3f} "
         "bits a weight are spent: curves of {measured} of them were measured on {tokens:count} tokens in {windows} windows of {text.name} "
-        "that calibrate nothing. By the curves all of them cost {cost:.3g} nats a token; {uniform_bits} bits for each would cost "
+        "that calibrate no curve. By the curves all of them cost {cost:.3g} nats a token; {uniform_bits} bits for each would cost "
         "{uniform_cost:.3g}."),
     SAY(ON_ALL, "exchanges",
         "Exchanges between pairs of tensors: {exchanges.taken} of {exchanges.tried} taken; all matrices quantised by themselves are "

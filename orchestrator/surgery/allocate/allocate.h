@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define ORGAN_ALLOCATION_DEFINITION "allocate/2"
+#define ORGAN_ALLOCATION_DEFINITION "allocate/3"
 #define ORGAN_ALLOCATION_SCHEMA     "organ.allocation/1"
 #define ORGAN_ALLOCATION_LEVELS     8 /* at most */
 #define ORGAN_SPARSITY_LEVELS       2

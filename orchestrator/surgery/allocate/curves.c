@@ -379,6 +379,8 @@ organ_status organ_curves_open(const organ_curves_options *options, const organ_
     if (!c)
         return organ_fail_memory(error, model->path);
     *c = (organ_curves){.options = *options, .engine = engine, .progress = progress, .allocation = allocation, .work = work};
+    c->options.walk.samples = (options->walk.samples + 1) / 2; /* a curve needs less precise inputs than the output */
+    c->options.walk.counted = "half of --samples";
     c->options.walk.streams = ORGAN_ALONG_DONOR;
     c->options.walk.reruns = true;
     c->walk_work = (organ_along_work){.context = c,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The curves of a model's targets, measured: each tensor is made smaller alone, at each level, on the inputs that it has in the donor, and
- * the divergence is taken on tokens that calibrate nothing. */
+ * the divergence is taken on tokens that calibrate no curve. */
 #ifndef ORGAN_CURVES_H
 #define ORGAN_CURVES_H
 
@@ -23,7 +23,7 @@ typedef struct organ_curves_work {
 } organ_curves_work;
 
 typedef struct organ_curves_options {
-    organ_along_options walk; /* of the donor: streams are set here */
+    organ_along_options walk; /* of the donor: streams are set here, and half as many windows are used */
     size_t tokens;            /* that divergences are taken on, at least */
     size_t layers; /* at most so many are measured, 2 or more: the first, the last, and evenly between; a role that is in none of them is
                       measured wherever it is */

@@ -16,12 +16,14 @@
 
 #define CHUNK_TOKENS ((size_t)1024) /* as many as a forward pass takes together */
 
+/* The option that says how many windows. */
+static const char *counted_by(const organ_along_options *o) { return o->counted ? o->counted : "--samples"; }
+
 /* Lowers the number of windows to what the text has room for. For a reserve the number falls by 1/64 a step: at most 900 steps. */
 static organ_status fit_samples(organ_along_text *along, organ_error *error)
 {
     organ_along_options *const o = along->options;
     const size_t count = along->facts.tokens, windows = count / o->context, least = o->least ? o->least : 1;
-    const char *const counted = o->counted ? o->counted : "--samples";
     const unsigned asked = o->samples;
     if (count == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no tokens: there is nothing to calibrate by", o->text);
@@ -38,7 +40,7 @@ static organ_status fit_samples(organ_along_text *along, organ_error *error)
         o->samples = there; /* organ_along_rest_cut reports the error */
     if (o->samples < asked)
         organ_progress_note(along->progress, "%s has %zu tokens: %u window%s of %u %s used, not %u (%s)", o->text, count, o->samples,
-                            o->samples == 1 ? "" : "s", o->context, o->samples == 1 ? "is" : "are", asked, counted);
+                            o->samples == 1 ? "" : "s", o->context, o->samples == 1 ? "is" : "are", asked, counted_by(o));
     return ORGAN_OK;
 }
 
@@ -226,8 +228,8 @@ static organ_status refuse_memory(const organ_along_text *along, organ_error *er
     const uint64_t memory = along->engine->memory;
     beside here = wanted_of(along, o->scratch != NULL), scratch = wanted_of(along, true);
     organ_memory_refuse(error, memory, organ_memory_enough(memory, leaves_more, &here),
-                        "the hidden states of %u windows (--samples) of %u tokens (--context), a layer and what %s it takes", o->samples,
-                        o->context, o->doing);
+                        "the hidden states of %u windows (%s) of %u tokens (--context), a layer and what %s it takes", o->samples,
+                        counted_by(o), o->context, o->doing);
     if (!o->scratch && scratch.wanted < here.wanted)
         organ_memory_offer_scratch(error, organ_memory_enough(0, leaves_more, &scratch));
     return error->status;

@@ -8,7 +8,7 @@
 #include "orchestrator/surgery/algebra/block_matrix.h"
 #include "orchestrator/surgery/calibrated/staged_flow.h"
 
-#define ORGAN_ADMM_FACTORS 3
+#define ORGAN_ADMM_FACTORS 4
 
 /* Factors of H + rho, for several matrices that have the same H: the first that wants one makes it. All zero: there is none yet. */
 typedef struct organ_admm_factors {

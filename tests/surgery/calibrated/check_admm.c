@@ -56,7 +56,7 @@ START_TEST(physarum_v3_is_the_golden_one)
     pruned p = must_prune(streams, (organ_prune_matrix_options){.method = ORGAN_PRUNE_PHYSARUM_V3, .sparsity = 50});
     check_golden(&p, "physarum", 99.3, 1e-3);
     ck_assert_uint_eq(p.report.stages, 1);
-    ck_assert_uint_eq(p.report.products, 3 * 5);
+    ck_assert_uint_eq(p.report.products, 4 * 6);
     ck_assert_double_eq(p.report.sparsity, 50);
     free_pruned(&p);
 }
@@ -93,7 +93,7 @@ END_TEST
 START_TEST(effort_is_iterations)
 {
     static const double efforts[] = {0.01, 0.5, 4};
-    static const unsigned products[] = {3, 9, 60};
+    static const unsigned products[] = {4, 12, 96};
     double last = INFINITY;
     for (size_t k = 0; k < 3 - (size_t)sampled(0, 1); k++) {
         pruned p =
@@ -154,7 +154,7 @@ START_TEST(factors_are_shared)
     organ_calibration *one = calibrate_moments(&engine, &given, false);
     const organ_input_moments *const m = organ_calibration_moments(streams);
     const uint64_t bytes = organ_admm_factors_memory(m->features, m->block);
-    ck_assert_uint_eq(bytes, 3 * m->features * m->features * sizeof(float));
+    ck_assert_uint_eq(bytes, 4 * m->features * m->features * sizeof(float));
     pruned alone = must_prune(streams, options);
     organ_prune_share(&shared, &options, streams, false, bytes);
     ck_assert_ptr_null(options.factors);
@@ -166,7 +166,7 @@ START_TEST(factors_are_shared)
         organ_prune_share(&shared, &options, streams, k == 0, bytes);
         ck_assert_ptr_nonnull(options.factors);
         pruned p = must_prune(streams, options);
-        ck_assert_uint_eq(shared.factors.count, 3);
+        ck_assert_uint_eq(shared.factors.count, 4);
         ck_assert_mem_eq(p.weights, alone.weights, LAYER_WEIGHTS * sizeof *p.weights);
         ck_assert_mem_eq(p.keep, alone.keep, LAYER_WEIGHTS);
         free_pruned(&p);

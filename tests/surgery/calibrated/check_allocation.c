@@ -52,10 +52,10 @@ static uint64_t no_memory(void *context, const organ_along_text *along, const or
     return 0;
 }
 
-static organ_along_options along_options(void)
+static organ_along_options along_options(unsigned samples)
 {
     return (organ_along_options){.text = scratch_path("text"),
-                                 .samples = SAMPLES,
+                                 .samples = samples,
                                  .context = CONTEXT,
                                  .method = "test",
                                  .verb = "test",
@@ -63,8 +63,8 @@ static organ_along_options along_options(void)
                                  .streams = ORGAN_ALONG_DONOR};
 }
 
-/* KL(donor || output) on the tokens of the text that calibrate nothing. */
-static double divergence_of(const char *output)
+/* KL(donor || output) on tokens that are in none of so many windows of calibration. */
+static double divergence_of(const char *output, unsigned samples)
 {
     session s;
     organ_error error = {0};
@@ -72,7 +72,7 @@ static double divergence_of(const char *output)
     organ_along_text *along = NULL;
     organ_along_rest rest;
     ck_assert_msg(session_open(&s, scratch_path("donor"), 2, ROOMY, &error) == ORGAN_OK, "%s", error.message);
-    organ_along_options options = along_options();
+    organ_along_options options = along_options(samples);
     const organ_along_work work = {.memory = no_memory};
     ck_assert_int_eq(organ_targets_select(s.model, NULL, &targets, &error), ORGAN_OK);
     ck_assert_msg(organ_along_open(&options, s.model, &targets, &work, &s.engine, NULL, &along, &error) == ORGAN_OK, "%s", error.message);
@@ -107,6 +107,24 @@ static void prune_by_magnitude(const char *output, const char *targets, organ_al
     ck_assert_msg(method_prune(output, &way, &error) == ORGAN_OK, "%s", error.message);
 }
 
+/* By physarum v3 along the text. */
+static void prune_by_v3(const char *output, const char *targets, unsigned samples, double effort, organ_allocate_options allocate)
+{
+    organ_error error = {0};
+    const method_way way = {.donor = scratch_path("donor"),
+                            .targets = targets,
+                            .sparsity = 50,
+                            .force = true,
+                            .threads = 2,
+                            .options = {.method = "physarum-v3",
+                                        .calibration = scratch_path("text"),
+                                        .samples = samples,
+                                        .context = CONTEXT,
+                                        .effort = effort,
+                                        .allocate = allocate}};
+    ck_assert_msg(method_prune(output, &way, &error) == ORGAN_OK, "%s", error.message);
+}
+
 static void near(double found, double wanted, const char *what)
 {
     ck_assert_msg(wanted > 0 && fabs(found - wanted) < 1e-9 + 1e-6 * wanted, "%s: %.9g, not %.9g", what, found, wanted);
@@ -114,7 +132,7 @@ static void near(double found, double wanted, const char *what)
 
 static double number_at(const json_t *json, const char *key) { return json_number_value(json_object_get(json, key)); }
 
-/* Of an expert, and of a tensor that is none: at 40 % alone. */
+/* Of an expert, and of a tensor that is none: at 50 % alone, on the tokens that half of the windows leave. */
 START_TEST(a_curve_is_what_the_tensor_costs_alone)
 {
     method_make_donor(kinds[_i]);
@@ -128,10 +146,34 @@ START_TEST(a_curve_is_what_the_tensor_costs_alone)
         if (!strstr(name, ".1.mlp") && !strstr(name, ".0.self_attn.v"))
             continue;
         prune_by_magnitude("alone", name, (organ_allocate_options){0});
-        near(json_number_value(json_array_get(json_object_get(tensor, "cost"), 0)), divergence_of("alone"), name);
+        near(json_number_value(json_array_get(json_object_get(tensor, "cost"), 0)), divergence_of("alone", SAMPLES / 2), name);
         tried++;
     }
     ck_assert_uint_ge(tried, 3);
+    json_decref(curves);
+}
+END_TEST
+
+/* In the first layer a tensor has the donor's inputs when it is pruned alone too: half of the windows and of the iterations. */
+START_TEST(a_curve_of_v3_takes_half_of_the_iterations)
+{
+    static const char name[] = "model.layers.0.self_attn.q_proj.weight";
+    method_make_donor(kinds[0]);
+    prune_by_v3("out", NULL, SAMPLES, 2, (organ_allocate_options){.allocate = "global", .tokens = TOKENS, .file = scratch_path("curves")});
+    json_t *const curves = json_load_file(scratch_path("curves"), 0, NULL), *tensor;
+    double cost = 0;
+    size_t k;
+    ck_assert_ptr_nonnull(curves);
+    json_array_foreach(json_object_get(curves, "tensors"), k, tensor)
+    {
+        if (strcmp(json_string_value(json_object_get(tensor, "name")), name) == 0)
+            cost = json_number_value(json_array_get(json_object_get(tensor, "cost"), 0));
+    }
+    prune_by_v3("half", name, SAMPLES / 2, 1, (organ_allocate_options){0});
+    prune_by_v3("all", name, SAMPLES / 2, 2, (organ_allocate_options){0});
+    const double half = divergence_of("half", SAMPLES / 2), all = divergence_of("all", SAMPLES / 2);
+    ck_assert_msg(fabs(half - cost) < 1e-3 * cost, "%.9g, not %.9g", cost, half);
+    ck_assert_msg(fabs(all - cost) > 1e-3 * cost, "%.9g, as with all iterations", cost);
     json_decref(curves);
 }
 END_TEST
@@ -146,8 +188,8 @@ START_TEST(exchanges_judge_what_the_model_becomes)
     prune_by_magnitude("out", NULL,
                        (organ_allocate_options){.allocate = "global", .tokens = TOKENS, .file = scratch_path("curves"), .rounds = 3});
     const json_t *const allocation = json_object_get(last_report, "allocation"), *const told = json_object_get(allocation, "exchanges");
-    near(number_at(told, "before"), divergence_of("divided"), "before");
-    near(number_at(told, "after"), divergence_of("out"), "after");
+    near(number_at(told, "before"), divergence_of("divided", SAMPLES), "before");
+    near(number_at(told, "after"), divergence_of("out", SAMPLES), "after");
     ck_assert_double_le(number_at(told, "after"), number_at(told, "before"));
     ck_assert_double_gt(number_at(told, "tried"), 2);
     json_array_foreach(json_object_get(allocation, "tensors"), k, tensor)
@@ -192,7 +234,7 @@ START_TEST(company_follows_one_another)
     organ_along_text *along = NULL;
     company met = {0};
     method_make_donor(kinds[0]);
-    organ_along_options options = along_options();
+    organ_along_options options = along_options(SAMPLES);
     const organ_along_work work = {.context = &met, .memory = no_memory, .change = meet, .grouped = true};
     ck_assert_msg(session_open(&s, scratch_path("donor"), 2, ROOMY, &error) == ORGAN_OK, "%s", error.message);
     ck_assert_int_eq(organ_targets_select(s.model, NULL, &targets, &error), ORGAN_OK);
@@ -214,6 +256,7 @@ Suite *prune_allocation_suite(void)
     tcase_set_timeout(judged, 60);
     tcase_add_checked_fixture(judged, method_setup, method_teardown);
     tcase_add_loop_test(judged, a_curve_is_what_the_tensor_costs_alone, 0, KINDS);
+    tcase_add_test(judged, a_curve_of_v3_takes_half_of_the_iterations);
     tcase_add_loop_test(judged, exchanges_judge_what_the_model_becomes, 0, KINDS);
     tcase_add_test(judged, company_follows_one_another);
     suite_add_tcase(suite, judged);
