@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/input_file.h"
+#include "orchestrator/machine/guarded_call.h"
 #include "orchestrator/machine/set_aside.h"
 #include "orchestrator/machine/topology_parts.h"
 
@@ -19,11 +20,70 @@ static bool set_aside(void **aside)
     return organ_set_aside(((size_t)2 << 20) + (size_t)(cpus > 0 ? cpus : 1) * (32 << 10), aside);
 }
 
+/* ---- calls of hwloc that allocate, guarded ---- */
+
+typedef struct machine_call {
+    enum { INIT, SYNTHETIC, XML, LOAD, RESTRICT, GET_BINDING, SET_BINDING, DESTROY } kind;
+    hwloc_topology_t machine; /* of INIT the result */
+    hwloc_bitmap_t set;
+    const char *text;
+    size_t length;
+    int result, fault; /* what hwloc returned, and errno after it */
+} machine_call;
+
+static void call_hwloc(void *context)
+{
+    machine_call *const c = context;
+    switch (c->kind) {
+    case INIT:
+        c->result = hwloc_topology_init(&c->machine);
+        break;
+    case SYNTHETIC:
+        c->result = hwloc_topology_set_synthetic(c->machine, c->text);
+        break;
+    /* The size that hwloc takes counts the NUL after the text. */
+    case XML:
+        c->result = hwloc_topology_set_xmlbuffer(c->machine, c->text, (int)c->length + 1);
+        break;
+    case LOAD:
+        c->result = hwloc_topology_load(c->machine);
+        break;
+    case RESTRICT:
+        c->result = hwloc_topology_restrict(c->machine, c->set, 0);
+        break;
+    case GET_BINDING:
+        c->result = hwloc_get_cpubind(c->machine, c->set, HWLOC_CPUBIND_THREAD);
+        break;
+    case SET_BINDING:
+        c->result = hwloc_set_cpubind(c->machine, c->set, HWLOC_CPUBIND_THREAD);
+        break;
+    case DESTROY:
+        hwloc_topology_destroy(c->machine);
+        break; /* crashes if INIT got no memory for an object and did not report it */
+    }
+    c->fault = errno;
+}
+
+static bool hwloc_broken; /* see organ_guarded_call */
+
+/* Returns what hwloc returns and sets errno; -1 with ENOMEM if hwloc crashed. */
+static int guarded(machine_call *c)
+{
+    const bool returned = organ_guarded_call(call_hwloc, c, &hwloc_broken);
+    errno = returned ? c->fault : ENOMEM;
+    return returned ? c->result : -1;
+}
+
+static int load(const organ_topology *topology) { return guarded(&(machine_call){.kind = LOAD, .machine = topology->machine}); }
+
 /* An empty one, of which nothing is loaded. NULL without memory. */
 static organ_topology *create_empty(void)
 {
     organ_topology *const topology = calloc(1, sizeof *topology);
-    bool made = topology && set_aside(&topology->aside) && hwloc_topology_init(&topology->machine) == 0;
+    machine_call init = {.kind = INIT};
+    bool made = topology && set_aside(&topology->aside) && guarded(&init) == 0;
+    if (made)
+        topology->machine = init.machine;
     for (size_t k = 0; made && k < ORGAN_ABSENCES; k++)
         made = (topology->absent[k] = hwloc_bitmap_alloc()) != NULL;
     /* What is forbidden is loaded as well: only so can it be told. */
@@ -42,7 +102,7 @@ static organ_status restrict_to(organ_topology *topology, hwloc_const_bitmap_t w
         return ORGAN_OK;
     hwloc_bitmap_t const left = hwloc_bitmap_alloc();
     if (!left || hwloc_bitmap_andnot(topology->absent[why], all, wanted) != 0 || hwloc_bitmap_and(left, all, wanted) != 0 ||
-        hwloc_topology_restrict(topology->machine, left, 0) != 0)
+        guarded(&(machine_call){.kind = RESTRICT, .machine = topology->machine, .set = left}) != 0)
         organ_fail_errno(error, left ? errno : ENOMEM, "topology of the machine");
     hwloc_bitmap_free(left);
     return error->status;
@@ -69,7 +129,7 @@ static organ_status leave_out_unbound(organ_topology *topology, organ_error *err
     bool none;
     if (!mine)
         return organ_fail_errno(error, ENOMEM, "topology of this machine");
-    if (hwloc_get_cpubind(topology->machine, mine, HWLOC_CPUBIND_THREAD) == 0)
+    if (guarded(&(machine_call){.kind = GET_BINDING, .machine = topology->machine, .set = mine}) == 0)
         restrict_to(topology, mine, ORGAN_CPU_UNBOUND, &none, error);
     hwloc_bitmap_free(mine);
     return error->status;
@@ -108,7 +168,7 @@ organ_status organ_topology_discover(organ_topology **topology, organ_error *err
 {
     organ_topology *const made = create_empty();
     *topology = NULL;
-    if (!made || hwloc_topology_load(made->machine) != 0) {
+    if (!made || load(made) != 0) {
         organ_fail_errno(error, made ? errno : ENOMEM, "topology of this machine");
         organ_topology_destroy(made);
         return error->status;
@@ -122,9 +182,9 @@ organ_status organ_topology_synthetic(const char *description, const char *allow
     *topology = NULL;
     if (!made)
         return organ_fail_errno(error, ENOMEM, "machine '%s'", description);
-    if (hwloc_topology_set_synthetic(made->machine, description) != 0)
+    if (guarded(&(machine_call){.kind = SYNTHETIC, .machine = made->machine, .text = description}) != 0)
         organ_fail(error, ORGAN_USAGE, "machine '%s': not understood", description);
-    else if (hwloc_topology_load(made->machine) != 0)
+    else if (load(made) != 0)
         organ_fail_errno(error, errno, "machine '%s'", description);
     else if (allowed)
         hide_all_but(made, allowed, error);
@@ -139,6 +199,27 @@ static bool has_cpus(const organ_topology *topology)
                                    hwloc_topology_get_allowed_cpuset(topology->machine)) != 0;
 }
 
+/* Returns a machine with the record loaded. NULL: without memory, or *malformed. hwloc returns the same error for a refused allocation and
+ * for a malformed record: the second attempt decides. */
+static organ_topology *load_record(const char *xml, size_t length, bool *malformed)
+{
+    *malformed = false;
+    for (int attempt = 0; attempt < 2; attempt++) {
+        organ_topology *const made = create_empty();
+        if (!made)
+            return NULL;
+        machine_call take = {.kind = XML, .machine = made->machine, .text = xml, .length = length};
+        if (guarded(&take) == 0 && load(made) == 0)
+            return made;
+        const bool no_memory = errno == ENOMEM;
+        organ_topology_destroy(made);
+        if (no_memory)
+            return NULL;
+    }
+    *malformed = true;
+    return NULL;
+}
+
 organ_status organ_topology_import(const char *path, organ_topology **topology, organ_error *error)
 {
     char *xml = NULL;
@@ -146,12 +227,12 @@ organ_status organ_topology_import(const char *path, organ_topology **topology, 
     *topology = NULL;
     if (organ_input_load(path, path, MOST_RECORD, &xml, &length, error) != ORGAN_OK)
         return error->status;
-    organ_topology *const made = create_empty();
-    if (!made)
-        organ_fail_errno(error, ENOMEM, "%s: machine", path);
-    /* The size that hwloc takes counts the NUL after the text. */
-    else if (hwloc_topology_set_xmlbuffer(made->machine, xml, (int)length + 1) != 0 || hwloc_topology_load(made->machine) != 0)
+    bool malformed;
+    organ_topology *const made = load_record(xml, length, &malformed);
+    if (malformed)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: is not a machine as hwloc records it (lstopo machine.xml)", path);
+    else if (!made)
+        organ_fail_errno(error, ENOMEM, "%s: machine", path);
     else if (!has_cpus(made))
         organ_fail(error, ORGAN_BAD_INPUT, "%s: the machine has no CPU that may be used", path);
     free(xml);
@@ -165,7 +246,7 @@ void organ_topology_destroy(organ_topology *topology)
     for (size_t k = 0; k < ORGAN_ABSENCES; k++)
         hwloc_bitmap_free(topology->absent[k]);
     if (topology->machine)
-        hwloc_topology_destroy(topology->machine);
+        guarded(&(machine_call){.kind = DESTROY, .machine = topology->machine});
     free(topology->seats);
     free(topology->nodes);
     free(topology->node_cores);
@@ -255,7 +336,7 @@ bool organ_topology_bind(const organ_topology *topology, organ_place place)
     void *const set = malloc(CPU_ALLOC_SIZE(place.pu + 1));
     free(set);
     const hwloc_obj_t pu = set ? hwloc_get_pu_obj_by_os_index(topology->machine, place.pu) : NULL;
-    return pu && hwloc_set_cpubind(topology->machine, pu->cpuset, HWLOC_CPUBIND_THREAD) == 0;
+    return pu && guarded(&(machine_call){.kind = SET_BINDING, .machine = topology->machine, .set = pu->cpuset}) == 0;
 }
 
 /* The CPUs of cores `from` to `to`, of machines that do not tell cores those PUs; NULL without memory. */
@@ -284,7 +365,7 @@ organ_status organ_topology_take_share(size_t share, size_t of, organ_error *err
     hwloc_bitmap_t const set = cpus_between(topology, type, from, to);
     if (!set)
         organ_fail_memory(error, "a share of the cores");
-    else if (hwloc_set_cpubind(topology->machine, set, HWLOC_CPUBIND_THREAD) != 0)
+    else if (guarded(&(machine_call){.kind = SET_BINDING, .machine = topology->machine, .set = set}) != 0)
         organ_fail_errno(error, errno, "cores %zu to %zu cannot be taken", from, to - 1);
     hwloc_bitmap_free(set);
     organ_topology_destroy(topology);

@@ -98,6 +98,18 @@ if [[ -z $FAULT_RUNS ]]; then
     for verb in prune extract lora-merge quantize-gguf measure audit evaluate fleet; do sweep_memory last:60:6 $verb; done
 fi
 
+# ---- inside hwloc and FFTW ----
+# What a crash inside them allocated is lost, so that leaks are not looked for.
+(
+    export ORGAN_FAULT_LIBRARIES=1
+    [[ -n $asan ]] && export ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0
+    sweep_memory 40 in-hwloc prune "$q" "${t1[@]}" -o p
+    sweep_memory 16 in-hwloc-record topology --import "$fixtures/topologies/2x24.xml"
+    sweep_memory 40 in-fftw purify "$q" --type all --method fft "${t1[@]}" -o p
+    echo "$passed $failed" >../counts
+)
+read -r passed failed <../counts
+
 # ---- memory that runs out in earnest, where hwloc finds the cores ----
 # It runs only where it is named: with some sizes a library's constructor ends the program before main, from run to run others.
 if [[ -z $asan && " ${MEMORY_VERBS:-} " == *" exhausted "* ]]; then

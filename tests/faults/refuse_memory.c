@@ -12,8 +12,6 @@
 
 const unsigned preload_lasting = 2;
 
-void preload_begin(void) {}
-
 /* ---- what is below ---- */
 
 static struct {
@@ -38,8 +36,28 @@ static void *early_calloc(size_t bytes)
 
 /* ---- who may have memory ---- */
 
-/* Whether this allocation is one that is refused. */
-static bool refused(void) { return preload_event(3) >= 0; }
+static bool only_libraries; /* see below */
+static _Thread_local bool in_library;
+
+void preload_begin(void) { only_libraries = getenv("ORGAN_FAULT_LIBRARIES") != NULL; }
+
+static bool enter_library(void)
+{
+    const bool before = only_libraries ? in_library : preload_inside(true);
+    in_library = true;
+    return before;
+}
+
+static void leave_library(bool before)
+{
+    in_library = only_libraries && before;
+    if (!only_libraries)
+        preload_inside(before);
+}
+
+/* Whether this allocation is one that is refused. In libraries single ones are: the program has just shown that there is memory, and hwloc
+ * may search without end if it gets none at all. */
+static bool refused(void) { return (!only_libraries || in_library) && preload_event(only_libraries ? 1 : 3) >= 0; }
 
 #define GIVE(type, name, call)                                                                                                             \
     do {                                                                                                                                   \
@@ -113,23 +131,26 @@ void *mmap(void *address, size_t bytes, int protection, int flags, int fd, off_t
 
 /* ---- hwloc and FFTW ---- */
 
-/* They do not survive a refused allocation. The program sees to it that there is memory before it calls these (machine/set_aside.h), so
- * what they allocate is not refused; tests/faults/check_memory_verbs.sh takes the memory away from hwloc in earnest. */
+/* Both crash if an allocation is refused. The program checks before it calls them that there is memory (machine/set_aside.h), and turns a
+ * crash into an error (machine/guarded_call.h). Sweeps over whole verbs do not refuse their allocations. With ORGAN_FAULT_LIBRARIES a sweep
+ * refuses these and no others. If the call crashes, it does not return here: then the sweep counts the allocations after it, too. */
 /* clang-format off */
-#define UNREFUSED(type, name, parameters, arguments) \
+#define WITHIN(type, name, parameters, arguments) \
     type name parameters; \
     type name parameters \
     { \
-        const bool before = preload_inside(true); \
+        const bool before = enter_library(); \
         type const result = ((type(*) parameters)preload_find(#name))arguments; \
-        preload_inside(before); \
+        leave_library(before); \
         return result; \
     }
 /* clang-format on */
-UNREFUSED(int, hwloc_topology_init, (void **topology), (topology))
-UNREFUSED(int, hwloc_topology_load, (void *topology), (topology))
-UNREFUSED(int, hwloc_topology_restrict, (void *topology, const void *set, unsigned long flags), (topology, set, flags))
-UNREFUSED(int, hwloc_get_cpubind, (void *topology, void *set, int flags), (topology, set, flags))
-UNREFUSED(int, hwloc_set_cpubind, (void *topology, const void *set, int flags), (topology, set, flags))
-UNREFUSED(void *, fftw_plan_dft_r2c_1d, (int n, double *from, void *to, unsigned flags), (n, from, to, flags))
-UNREFUSED(void *, fftw_plan_dft_c2r_1d, (int n, void *from, double *to, unsigned flags), (n, from, to, flags))
+WITHIN(int, hwloc_topology_init, (void **topology), (topology))
+WITHIN(int, hwloc_topology_set_synthetic, (void *topology, const char *description), (topology, description))
+WITHIN(int, hwloc_topology_set_xmlbuffer, (void *topology, const char *text, int bytes), (topology, text, bytes))
+WITHIN(int, hwloc_topology_load, (void *topology), (topology))
+WITHIN(int, hwloc_topology_restrict, (void *topology, const void *set, unsigned long flags), (topology, set, flags))
+WITHIN(int, hwloc_get_cpubind, (void *topology, void *set, int flags), (topology, set, flags))
+WITHIN(int, hwloc_set_cpubind, (void *topology, const void *set, int flags), (topology, set, flags))
+WITHIN(void *, fftw_plan_dft_r2c_1d, (int n, double *from, void *to, unsigned flags), (n, from, to, flags))
+WITHIN(void *, fftw_plan_dft_c2r_1d, (int n, void *from, double *to, unsigned flags), (n, from, to, flags))

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/purify/fft.h"
 
 #include "orchestrator/machine/extent.h"
+#include "orchestrator/machine/guarded_call.h"
 #include "orchestrator/machine/set_aside.h"
 
 #include <errno.h>
@@ -19,6 +20,7 @@ struct organ_fft {
 
 /* FFTW plans in one thread at a time. Plans by estimate depend on nothing but the length and the CPU. */
 static pthread_mutex_t planner = PTHREAD_MUTEX_INITIALIZER;
+static bool broken; /* FFTW aborted in a plan: see organ_guarded_call */
 
 #define PLAN_BYTES 64 /* of a value, for the tables of both plans */
 
@@ -31,6 +33,19 @@ static size_t values_bytes(size_t n) { return organ_to_line((n + 2) * sizeof(dou
 uint64_t organ_fft_scratch(uint64_t n) { return n > INT_MAX ? 0 : values_bytes(n) + organ_to_line(bins_of(n) * sizeof(fftw_complex)); }
 
 static fftw_complex *bins_in(void *scratch, size_t n) { return (fftw_complex *)(void *)((char *)scratch + values_bytes(n)); }
+
+typedef struct planning {
+    organ_fft *fft;
+    double *scratch;
+} planning;
+
+static void make_plans(void *context)
+{
+    const planning *const p = context;
+    const size_t n = p->fft->n;
+    p->fft->there = fftw_plan_dft_r2c_1d((int)n, p->scratch, bins_in(p->scratch, n), FFTW_ESTIMATE);
+    p->fft->back = fftw_plan_dft_c2r_1d((int)n, bins_in(p->scratch, n), p->scratch, FFTW_ESTIMATE);
+}
 
 organ_status organ_fft_create(uint64_t n, organ_fft **result, organ_error *error)
 {
@@ -45,8 +60,8 @@ organ_status organ_fft_create(uint64_t n, organ_fft **result, organ_error *error
     if (fft && scratch && organ_set_aside(((size_t)1 << 20) + PLAN_BYTES * n, &last)) {
         fft->n = n;
         pthread_mutex_lock(&planner);
-        fft->there = fftw_plan_dft_r2c_1d((int)n, scratch, bins_in(scratch, n), FFTW_ESTIMATE);
-        fft->back = fftw_plan_dft_c2r_1d((int)n, bins_in(scratch, n), scratch, FFTW_ESTIMATE);
+        if (!organ_guarded_call(make_plans, &(planning){fft, scratch}, &broken))
+            fft->there = fft->back = NULL; /* lost */
         pthread_mutex_unlock(&planner);
     }
     free(last);
