@@ -10,7 +10,7 @@
 /* ---- prune ---- */
 
 static const organ_option prune_options[] = {
-    OUTPUT("OUT", prune.output, "the directory to make; it appears when it is whole", .required = true),
+    OUTPUT("OUT", prune.output, "the directory to make, which appears when it is whole; X.gguf or X.safetensors: a single file, of a single file", .required = true),
     REAL("sparsity", "S", prune.sparsity,
          "percent of each tensor's weights to set to zero, 50 or 50%; below 1 with the sign, 0.5%; if not given, the flow decides",
          .letter = 's', .range = {0, 100}, .after_from = true,
@@ -87,8 +87,10 @@ const organ_verb organ_prune_verb = {
              "both. OUT is then a model as quantize writes it, with its report. A --budget in bits a weight (2.6bpw) or bytes counts the "
              "codes of what is kept, the scales and a bit a weight that says what is kept, bytes all other tensors too; in OUT zeros have "
              "codes.\n"
-             "OUT becomes a complete model directory that opens wherever the donor does: same files, same headers, same sizes. What was "
-             "killed is told in OUT/organ: REPORT.md to read, prune.json with all numbers, prune.jsonl with one line per tensor.\n"
+             "OUT becomes a complete model directory that opens wherever the donor does: same files, same headers, same sizes. OUT/organ "
+             "contains the reports: REPORT.md to read, prune.json with all numbers, prune.jsonl with one line per tensor. If OUT ends in "
+             ".gguf or .safetensors and DONOR is one such file, OUT is one file, and the reports are next to it (X.REPORT.md and so on for "
+             "X.gguf); a model in several GGUF files needs a directory.\n"
              "A run that is interrupted leaves no half model; --resume goes on with it.\n"
              ORGAN_EVALUATION_ABOUT("the donor"),
     OPERANDS(OPERAND("DONOR", MODEL, prune.donor, "the model to prune; it is only read, never changed")),
@@ -106,6 +108,7 @@ const organ_verb organ_prune_verb = {
              {"organ prune donor -o o --method alps -s 50 --calibration t --then int4-group64",
               "Kills half of each projection and stores the rest in 4 bits."},
              {"organ prune donor -o pruned --resume", "Goes on where a killed run stopped."},
+             {"organ prune model-f16.gguf -o pruned.gguf --sparsity 30", "One GGUF file from one GGUF file."},
              {"organ prune donor -o pruned --dry-run", "Says what would be pruned, and how much of the model that is."}),
     .exits = "0 done; 2 wrong usage, or OUT exists; 3 the donor is malformed or changed meanwhile; 4 the disk is full or refuses; "
              "130 interrupted (to be resumed)" ORGAN_EVALUATION_EXITS ".",

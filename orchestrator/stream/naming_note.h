@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ORGAN_NAMING_MOST 4 /* files of one output: a model and its reports */
+#define ORGAN_NAMING_MOST 5 /* files of one output: a model and its reports */
 
 /* A run may keep the choices that it has made so far in a second unfinished output, whose name ends with this. */
 #define ORGAN_CHOICE_ENDING ".organ-choice"

@@ -77,6 +77,28 @@ judge "both parts are not there" test -f pruned-gguf/tiny-qwen2-BF16-00001-of-00
 ends 0 audit tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf pruned-gguf --quiet
 prints "It holds: the copy is the donor with the killed weights set to zero"
 rm -rf pruned-gguf
+# A GGUF file becomes one, with the bytes that it has in a directory.
+plain=tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
+ends 0 dequantize $plain -o plain.gguf --quiet
+half=(prune plain.gguf --method magnitude -s 50 --quiet)
+ends 0 "${half[@]}" -o half.gguf --dry-run
+judge "a dry run wrote something" test -z "$(ls half.* 2>/dev/null)"
+ends 0 "${half[@]}" -o half.gguf --evaluate tiny-qwen2/heldout.txt --evaluate-max-tokens 256 --evaluate-context 64
+prints "Report:  half.REPORT.md (and .html)"
+judge "the evaluation has no figures" jq -e '.evaluation.comparison.kl_divergence > 0 and .run.single_file' half.prune.json
+judge "not the files of one output" test "$(echo half.*)" = "half.REPORT.html half.REPORT.md half.gguf half.prune.json half.prune.jsonl"
+judge "no line for each tensor" test "$(wc -l <half.prune.jsonl)" = 28
+ends 0 "${half[@]}" -o half
+judge "the file is not that of a directory" cmp -s half.gguf half/plain.gguf
+ends 0 audit plain.gguf half.gguf --quiet
+refused 2 "half.gguf exists; --force replaces it" "${half[@]}" -o half.gguf
+cp half.gguf before && ends 0 "${half[@]}" -o half.gguf --force
+judge "other bytes with --force" cmp -s before half.gguf
+echo '{"mine": 1}' >mine.prune.json
+refused 2 "mine.prune.json" "${half[@]}" -o mine.gguf --force
+refused 2 "is not one .gguf file: name a directory for its copy" prune tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf -o half-2.gguf
+refused 2 "is not one .gguf file: name a directory for its copy" prune tiny-qwen2 -o half-2.gguf
+rm -rf half half.* plain.gguf before mine.prune.json
 
 # ---- prune and audit, the same on every instruction set with any number of threads ----
 # The scalar table takes ten times as long as the others: by seven threads alone, and all in `ninja test-whole`. A sanitizer looks at no other table.

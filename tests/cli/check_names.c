@@ -32,6 +32,7 @@ static const struct row {
     {"prune @donor -o # --threads 2 --iterations 1", "", DIRECTORY, "config.json"},
     {"prune @donor -o # --sparsity 40 --threads 1 --iterations 1", "", DIRECTORY, "config.json"},
     {"prune @donor -o # --method magnitude --sparsity 40", "", DIRECTORY, "config.json"},
+    {"prune @one.safetensors -o # --method magnitude --sparsity 40", ".safetensors", SINGLE, ""},
     {"extract @donor -o #", "", DIRECTORY, "manifest.json"},
     {"assemble @apart -o #", ".safetensors", SINGLE, ""},
     {"graft --source @tuned --target @donor --output # --type organ", "", DIRECTORY, "config.json"},

@@ -11,7 +11,7 @@ if [[ -w /dev/shm && $(($(stat -f -c '%a*%S' /dev/shm))) -ge $((1 << 30)) ]]; th
 last=14
 # kills NAME: all calls, or the last ones of those verbs that `ninja test` takes.
 kills() {
-    [[ -z ${FAULT_RUNS:-} && -z ${FAULT_VERBS:-} && " prune prune-force quantize-gguf quantize-gguf-force extract lora-sanitize measure " != *" $1 "* ]] && return
+    [[ -z ${FAULT_RUNS:-} && -z ${FAULT_VERBS:-} && " prune prune-force prune-gguf quantize-gguf quantize-gguf-force extract lora-sanitize measure " != *" $1 "* ]] && return
     sweep kills "last:$last" "$1"
 }
 
@@ -21,7 +21,7 @@ mkdir -p coming again again-gguf again-lora && cp -rL "$model" coming/m && chmod
 made again-gguf/q.gguf quantize "$moe" --scheme q8_0
 made again-lora/l lora sanitize "$adapter"
 
-for name in prune purify purify-parts width width-experts layers layers-named layers-heal experts quantize quantize-gguf dequantize dequantize-file \
+for name in prune prune-gguf purify purify-parts width width-experts layers layers-named layers-heal experts quantize quantize-gguf dequantize dequantize-file \
     extract assemble graft chimera lora-merge lora-extract lora-sanitize lora-resize measure autopsy audit report fleet orthogonality evaluate \
     perplexity-reports; do
     kills $name

@@ -71,6 +71,7 @@ sweep_memory 8 perplexity
 sweep_memory 8 generate
 sweep_memory 8 evaluate
 sweep_memory 8 prune
+sweep_memory 4 prune-gguf
 sweep_memory 4 prune-evaluate prune "$model" "${t1[@]}" -o p --evaluate "$area/text"
 begin=$area/unfinished
 sweep_memory 8 prune-resume prune "$q" "${t1[@]}" --resume -o p

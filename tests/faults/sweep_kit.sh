@@ -39,6 +39,7 @@ verb() {
         report) words=(report "$area/prune.json" -o p.html) ;;
         tokenize) words=(tokenize "$model" --text "$area/text") ;;
         prune) words=(prune "$q" "${t1[@]}" -o p) ;;
+        prune-gguf) words=(prune "${q%/*}/llama.gguf" "${t1[@]}" -o p.gguf) ;;
         quantize-gguf-force) words=(quantize "$moe" "${t1[@]}" --scheme q4_0 -o q.gguf --force) ;;
         lora-sanitize-force) words=(lora sanitize "$adapter" "${t1[@]}" -o l --force) ;;
         dequantize-file) words=(dequantize "$area/q8.gguf" "${t1[@]}" -o d.gguf) ;;

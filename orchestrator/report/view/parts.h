@@ -17,7 +17,8 @@
         "nothing.")
 #define TIME_WORDS(what)  "Time: {run.seconds:time}, {run.bytes_per_second:bytes}/s" what "."
 #define TIME_LINE(what)   SAY(ON_TERMINAL, "!dry_run", TIME_WORDS(what))
-#define REPORT_LINE(name) LINES("!dry_run", "\nReport:  {run.single_file?{run.output:stem}|{run.output}/organ/}" name " (and .html)\n")
+#define REPORT_PLACE      "{run.single_file?{run.output:stem}|{run.output}/organ/}"
+#define REPORT_LINE(name) LINES("!dry_run", "\nReport:  " REPORT_PLACE name " (and .html)\n")
 
 /* What must be read with killed weights. */
 #define ERRATA(where, path)                                                                                                                \

@@ -113,6 +113,7 @@ static const organ_field shards[] = {FIELD_TEXT("shard", "file", ORGAN_FIELD_COD
 static const organ_field plan[] = {FIELD_TEXT("projection", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                    FIELD_COUNT("tensors", "tensors"), FIELD_COUNT("weights", "elements")};
 
+#define NAMES_BESIDE "{run.single_file?, with the name of the model file in front of theirs}"
 #define AUDIT AUDIT_COMMAND("output", "compensates")
 #define READS_ANEW                                                                                                                         \
     "reads both models anew, never this report or its log, and counts again what "                                                         \
@@ -164,7 +165,7 @@ static const organ_block blocks[] = {
         "Time: {run.seconds:time}, {run.bytes_per_second:bytes}/s of target weights, {run.threads} thread{run.threads:s}, "
         "{run.cpu_isa}{run.resumed?, resumed}."),
     EVALUATION_ON(ON_TERMINAL),
-    LINES(DONE, "\nReport:  {run.output}/organ/REPORT.md (and .html)\nProof:   " AUDIT "\n"),
+    LINES(DONE, "\nReport:  " REPORT_PLACE "REPORT.md (and .html)\nProof:   " AUDIT "\n"),
 
     INPUTS(ON_MARKDOWN, NULL),
     SECTION(ON_MARKDOWN, NULL, "Aggregate sparsity"),
@@ -191,11 +192,11 @@ static const organ_block blocks[] = {
     SAY(ON_MARKDOWN, NULL,
         "`organ audit DONOR OUTPUT{compensates? --compensated}` " READS_ANEW
         " The command for this run stands below. The log of every tensor is `prune.jsonl`, the numbers of this report are `prune.json`, "
-        "both beside it."),
+        "both beside it" NAMES_BESIDE "."),
     SAY(ON_PAGE, DONE, "organ audit DONOR OUTPUT{compensates? --compensated} " READS_ANEW),
     SAY(ON_PAGE, DONE,
         "The command for this run stands at the end of this page. The log of every tensor is prune.jsonl, the numbers of this page are "
-        "prune.json, both beside it."),
+        "prune.json, both beside it" NAMES_BESIDE "."),
     SECTION(ON_PAGE, DONE, "What is not in this report"),
     EACH_IF(ON_PAGE, DONE, "not_in_this_report", BLOCKS_OF(items)),
 

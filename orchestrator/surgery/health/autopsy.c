@@ -163,7 +163,7 @@ static organ_status look_into(void *context, json_t **report, organ_error *error
 {
     organ_autopsy_job *const job = context;
     const organ_autopsy_options *const o = job->options;
-    organ_report_folder folder = {o->output, {"autopsy.json", "AUTOPSY_REPORT.md"}, job->engine->ranks, false};
+    organ_report_folder folder = {o->output, {"autopsy.json", "AUTOPSY_REPORT.md", NULL}, job->engine->ranks, false};
     if (organ_report_folder_check(&folder, (const char *const[]){o->model, o->other}, 2, error) == ORGAN_OK &&
         open_models(job, error) == ORGAN_OK && organ_report_folder_make(&folder, error) == ORGAN_OK && examine(job, error) == ORGAN_OK &&
         (!o->text || organ_autopsy_judge_text(job, error) == ORGAN_OK))

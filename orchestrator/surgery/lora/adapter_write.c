@@ -392,7 +392,7 @@ organ_status organ_adapter_writer_report(organ_adapter_writer *w, const char *na
 {
     if (!organ_ranks_first(w->output.ranks))
         return ORGAN_OK;
-    return organ_output_reports_write(&w->output, &(organ_report_files){name, markdown_name}, report, error);
+    return organ_output_reports_write(&w->output, &(organ_report_files){name, markdown_name, NULL}, report, error);
 }
 
 organ_status organ_adapter_writer_end(organ_adapter_writer *w, organ_error *error)

@@ -129,7 +129,7 @@ static void close_pairs(void *context)
 
 static organ_status compare_pairs(void *context, json_t **report, organ_error *error)
 {
-    static const organ_report_files files = {"noise_pairs.json", "NOISE_PAIRS_REPORT.md"};
+    static const organ_report_files files = {"noise_pairs.json", "NOISE_PAIRS_REPORT.md", NULL};
     organ_pairs_job *const job = context;
     if (open_inputs(job, error) || organ_pairs_check_memory(job, error) || measure_all(job, error) ||
         !(*report = organ_pairs_document(job)) || !job->options->output)

@@ -140,7 +140,7 @@ static organ_status write_charts(const organ_output *output, const json_t *repor
 
 static organ_status compare_noise(void *context, json_t **report, organ_error *error)
 {
-    static const organ_report_files files = {"orthogonality.json", "ORTHOGONALITY_REPORT.md"};
+    static const organ_report_files files = {"orthogonality.json", "ORTHOGONALITY_REPORT.md", NULL};
     organ_orthogonality_job *const job = context;
     if (open_inputs(job, error) || organ_orthogonality_check_memory(job, error) || measure_all(job, error) ||
         !(*report = organ_orthogonality_document(job)) || !job->options->output)

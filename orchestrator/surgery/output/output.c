@@ -198,7 +198,8 @@ organ_status organ_output_end(organ_output *output, organ_error *error)
     const bool first = organ_ranks_first(output->ranks);
     /* What may lack a member is not published. */
     if (first && !error->status && organ_memory_work_check(output->path, error) == ORGAN_OK) {
-        const char *const names[] = {organ_output_name(output), output->reports[0], output->reports[1], output->reports[2], NULL};
+        const char *names[1 + ORGAN_OUTPUT_REPORTS + 1] = {organ_output_name(output)};
+        memcpy(names + 1, output->reports, sizeof output->reports);
         if (output->single)
             organ_publish_commit_files(&output->publish, names, journal, error);
         else

@@ -16,7 +16,7 @@
 
 #include <jansson.h>
 
-#define ORGAN_OUTPUT_REPORTS 3
+#define ORGAN_OUTPUT_REPORTS 4
 
 typedef struct organ_output {
     const char *path; /* as the user gave it */
@@ -30,7 +30,7 @@ typedef struct organ_output {
     const char *resumed_by;              /* what continues this one when it fails, for the message; NULL: "--resume" */
     size_t done, all;                    /* tensors that are in the output, of how many: for the message */
     double started, seconds;             /* when it began; how long it took until all was on the disk */
-    char *reports[ORGAN_OUTPUT_REPORTS]; /* files that are published beside a single file */
+    char *reports[ORGAN_OUTPUT_REPORTS]; /* files that are published next to a single file, up to a NULL */
     organ_publish publish;
     organ_ranks *ranks; /* that write it together; NULL: this process does */
 } organ_output;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/output/output_reports.h"
 
+#include "formats/base/path.h"
 #include "formats/base/text_buffer.h"
 #include "formats/model/recognise.h"
 #include "formats/model/recognise_lists.h"
@@ -17,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { JSON, MARKDOWN, PAGE };
+enum { JSON, MARKDOWN, PAGE, LINES };
 
 static void free_names(char *names[ORGAN_OUTPUT_REPORTS])
 {
@@ -27,20 +28,30 @@ static void free_names(char *names[ORGAN_OUTPUT_REPORTS])
     }
 }
 
+/* "X." of "X.gguf": the length. */
+static int stem_of(const char *name) { return (int)(strrchr(name, '.') + 1 - name); }
+
+char *organ_output_report_path(const char *directory, const char *path, bool single, const char *name)
+{
+    const char *const own = organ_path_name(path);
+    return single ? organ_format("%s/%.*s%s", directory, stem_of(own), own, name)
+                  : organ_format("%s/" ORGAN_REPORT_FOLDER "/%s", directory, name);
+}
+
 /* "X.purify.json" and so on, for "X.gguf". */
 static organ_status name_beside(const organ_output *output, const organ_report_files *files, char *names[ORGAN_OUTPUT_REPORTS],
                                 organ_error *error)
 {
     const char *const name = organ_output_name(output), *const dot = strrchr(files->markdown, '.');
-    const int stem = (int)(strrchr(name, '.') + 1 - name);
     const struct {
         const char *text, *ending;
         int length;
     } of[] = {[JSON] = {files->json, "", (int)strlen(files->json)},
               [MARKDOWN] = {files->markdown, "", (int)strlen(files->markdown)},
-              [PAGE] = {files->markdown, ".html", (int)(dot - files->markdown)}};
+              [PAGE] = {files->markdown, ".html", (int)(dot - files->markdown)},
+              [LINES] = {files->lines, "", files->lines ? (int)strlen(files->lines) : 0}};
     for (size_t k = 0; k < ORGAN_OUTPUT_REPORTS && !error->status; k++)
-        if (!(names[k] = organ_format("%.*s%.*s%s", stem, name, of[k].length, of[k].text, of[k].ending)))
+        if (of[k].text && !(names[k] = organ_format("%.*s%.*s%s", stem_of(name), name, of[k].length, of[k].text, of[k].ending)))
             organ_fail_memory(error, output->path);
     return error->status;
 }
@@ -51,7 +62,7 @@ organ_status organ_output_reports_check(const organ_output *output, const organ_
     if (!output->single)
         return ORGAN_OK;
     name_beside(output, files, names, error);
-    for (size_t k = 0; k < ORGAN_OUTPUT_REPORTS && !error->status; k++) {
+    for (size_t k = 0; k < ORGAN_OUTPUT_REPORTS && names[k] && !error->status; k++) {
         if (asprintf(&path, "%.*s%s", (int)(organ_output_name(output) - output->path), output->path, names[k]) < 0)
             return organ_fail_memory(error, output->path);
         organ_publish_check(path, NULL, output->force, error);
@@ -92,7 +103,8 @@ organ_status organ_output_reports_write(organ_output *output, const organ_report
         if (name_beside(output, files, output->reports, error))
             free_names(output->reports);
         else
-            write_into(output->publish.partial, &(organ_report_files){output->reports[JSON], output->reports[MARKDOWN]}, report, error);
+            write_into(output->publish.partial, &(organ_report_files){output->reports[JSON], output->reports[MARKDOWN], NULL}, report,
+                       error);
         return error->status;
     }
     char *const folder = organ_publish_path(&output->publish, ORGAN_REPORT_FOLDER);

@@ -9,7 +9,12 @@
 /* Markdown and page are those of the report's view; the page has the name of the Markdown file, ending in ".html". */
 typedef struct organ_report_files {
     const char *json, *markdown; /* "purify.json", "PURIFY_REPORT.md"; beside X.gguf: "X.purify.json", "X.PURIFY_REPORT.md" */
+    const char *lines;           /* "prune.jsonl", which the caller writes to organ_output_report_path; NULL: there is none */
 } organ_report_files;
+
+/* Returns the path of the report `name` of the output `path`, which grows in `directory`: DIRECTORY/organ/NAME, or DIRECTORY/X.NAME for
+ * X.gguf and X.safetensors if the output is a `single` file. To be freed; NULL without memory. */
+char *organ_output_report_path(const char *directory, const char *path, bool single, const char *name);
 
 /* As organ_output_check, for the reports of an output that is one file. */
 organ_status organ_output_reports_check(const organ_output *output, const organ_report_files *files, organ_error *error);

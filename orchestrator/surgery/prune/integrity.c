@@ -24,12 +24,13 @@ static bool same_bytes(const organ_model *a, const organ_model *b, size_t file, 
     return true;
 }
 
-static size_t same_headers(const organ_model *donor, const organ_model *copy, organ_error *error)
+/* `single`: the copy is one file with a name of its own. */
+static size_t same_headers(const organ_model *donor, const organ_model *copy, bool single, organ_error *error)
 {
     size_t same = 0;
     for (size_t f = 0; f < donor->file_count && f < copy->file_count; f++) {
         const organ_model_file *a = &donor->files[f], *b = &copy->files[f];
-        same += strcmp(a->name, b->name) == 0 && a->size == b->size && a->data_offset == b->data_offset &&
+        same += (single || strcmp(a->name, b->name) == 0) && a->size == b->size && a->data_offset == b->data_offset &&
                 same_bytes(donor, copy, f, a->data_offset, error);
     }
     return same;
@@ -48,7 +49,8 @@ static size_t same_tensors(const organ_model *donor, const organ_model *copy)
 static void check_against(const organ_prune_job *job, const organ_model *copy, json_t *checks, organ_error *error)
 {
     const organ_model *donor = job->donor;
-    const size_t headers = same_headers(donor, copy, error), tensors = same_tensors(donor, copy);
+    const bool single = organ_output_is_file(job->options->output);
+    const size_t headers = same_headers(donor, copy, single, error), tensors = same_tensors(donor, copy);
     organ_check_add(checks, "shards present", copy->file_count == donor->file_count, "%zu of %zu", copy->file_count, donor->file_count);
     organ_check_add(checks, "headers identical to the donor's", headers == donor->file_count, "%zu of %zu shards", headers,
                     donor->file_count);

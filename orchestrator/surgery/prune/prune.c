@@ -7,6 +7,7 @@
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/surgery/output/experiment.h"
 #include "orchestrator/surgery/output/operation.h"
+#include "orchestrator/surgery/output/output_reports.h"
 
 #include <malloc.h>
 #include <stdio.h>
@@ -86,7 +87,8 @@ organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
     if (list_parts(job, error) || organ_magnitudes_open(donor, job->targets.tensors, job->targets.count, ORGAN_MAGNITUDES_ENOUGH,
                                                         job->engine->kernels, &job->sizes, error))
         return error->status;
-    return organ_model_other_files(donor, &job->others, error);
+    /* A single file goes alone. */
+    return organ_output_is_file(job->options->output) ? ORGAN_OK : organ_model_other_files(donor, &job->others, error);
 }
 
 void organ_prune_job_close(organ_prune_job *job)
@@ -299,6 +301,8 @@ static organ_status print_lines(const void *context, FILE *out, organ_error *err
     return error->status;
 }
 
+#define LINES_NAME "prune.jsonl"
+
 static organ_status check_copy(void *context, const char *to, const char *path, organ_error *error)
 {
     organ_prune_job *const job = context;
@@ -309,7 +313,8 @@ static organ_status check_copy(void *context, const char *to, const char *path, 
     malloc_trim(0); /* what was freed in the middle of the heap goes back to the system */
     if (organ_prune_check_copy(job, path, error) || !organ_ranks_first(job->engine->ranks))
         return error->status;
-    if (asprintf(&lines, "%s/organ/prune.jsonl", to) < 0)
+    lines = organ_output_report_path(to, job->options->output, organ_output_is_file(job->options->output), LINES_NAME);
+    if (!lines)
         return organ_fail_memory(error, to);
     organ_printed_write(lines, print_lines, job, error);
     free(lines);
@@ -322,7 +327,6 @@ organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error 
     const organ_remake remake = {.model = job->donor,
                                  ORGAN_REMAKE_ASKED(o),
                                  ORGAN_REMAKE_BY(job),
-                                 .directory = true,
                                  .replaced = job->targets.chosen,
                                  .along = job->along,
                                  .cuts = &job->cuts,
@@ -330,6 +334,7 @@ organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error 
                                  .stage = "pruning",
                                  .name = "prune.json",
                                  .markdown_name = "REPORT.md",
+                                 .lines_name = LINES_NAME,
                                  .model_is = "donor",
                                  .fill = prune_left,
                                  .recall = recall_part,

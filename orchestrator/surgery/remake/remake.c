@@ -39,7 +39,7 @@ typedef struct work {
 
 /* ---- before anything is written ---- */
 
-static organ_report_files files_of(const organ_remake *m) { return (organ_report_files){m->name, m->markdown_name}; }
+static organ_report_files files_of(const organ_remake *m) { return (organ_report_files){m->name, m->markdown_name, m->lines_name}; }
 
 /* A copy can be one file only where the model is one of its kind. */
 static organ_status check_ending(const organ_remake *m, bool single, organ_error *error)
@@ -348,7 +348,7 @@ static organ_unit_output output_of_remake(const organ_remake *m)
     for (size_t t = 0; t < m->model->tensor_count; t++)
         bytes += m->model->tensors[t].bytes;
     return (organ_unit_output){.output = {.path = m->path,
-                                          .single = !m->directory && organ_output_is_file(m->path),
+                                          .single = organ_output_is_file(m->path),
                                           .like = organ_output_like(m->model),
                                           .force = m->force,
                                           .choice = m->choice,

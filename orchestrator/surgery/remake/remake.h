@@ -18,7 +18,6 @@ typedef struct organ_remake {
     const organ_model *model;
     const char *path; /* of the output: a directory, or one file if it ends in .safetensors or .gguf */
     bool resume, force, dry_run;
-    bool directory;       /* the output is one, whatever its name ends in */
     const bool *replaced; /* in copies of the files these tensors, a flag for each, get other bytes, */
     organ_cuts *cuts;     /* which are cut like this, and unit k is stretch k; NULL with `rows`, which need not know it */
     bool along;           /* all of these by ranks that walk along a text: organ_run_unit. Without `replaced`: */
@@ -34,6 +33,7 @@ typedef struct organ_remake {
     const char *const *left_out;      /* files beside the tensors that are not taken along, NULL at the end; may be NULL */
     const char *stage;                /* "dequantizing": for the progress */
     const char *name, *markdown_name; /* of the reports in OUT/organ: "dequantize.json", "DEQUANTIZE_REPORT.md" */
+    const char *lines_name;           /* of a report that `check` writes: as in organ_report_files */
     const organ_progress *progress;
     const organ_experiment_options *evaluate; /* score model and output on its text; NULL: not */
     const organ_engine *engine;               /* that does it */

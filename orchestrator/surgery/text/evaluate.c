@@ -68,7 +68,7 @@ static json_t *document(const organ_trial *trial, const char *schema, json_t *mo
 
 static organ_status score_models(void *context, json_t **report, organ_error *error)
 {
-    static const organ_report_files files = {"perplexity.json", "PERPLEXITY_REPORT.md"};
+    static const organ_report_files files = {"perplexity.json", "PERPLEXITY_REPORT.md", NULL};
     scoring *const s = context;
     const organ_perplexity_options *const o = s->perplexity;
     const char *const paths[2] = {o->model, o->compare};
@@ -228,7 +228,7 @@ static json_t *evaluation(const organ_trial *trial, const json_t *histories, org
 
 static organ_status score_prunings(void *context, json_t **report, organ_error *error)
 {
-    static const organ_report_files files = {"evaluate.json", "EVALUATION_REPORT.md"};
+    static const organ_report_files files = {"evaluate.json", "EVALUATION_REPORT.md", NULL};
     scoring *const s = context;
     const organ_evaluate_options *const o = s->evaluate;
     if (!(s->paths = calloc(o->count + 1, sizeof *s->paths)))
