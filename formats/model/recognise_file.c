@@ -31,7 +31,8 @@ static const struct {
                 {"AUTOPSY_REPORT.md", "# "},         {"Z_MEASURE_REPORT.md", "# "},     {"EXPERTS_REPORT.md", "# "},
                 {"WIDTH_REPORT.md", "# "},           {"LAYERS_REPORT.md", "# "}};
 static const char *const charts[] = {"cosine.svg", "leakage.svg", "magnitude.svg"};
-static const char *const lines[] = {"prune.jsonl", "*.prune.jsonl", "journal.jsonl", "measure-????????????????.jsonl", "shards-????????????????.jsonl"};
+static const char *const lines[] = {"prune.jsonl", "*.prune.jsonl", "journal.jsonl", "measure-????????????????.jsonl",
+                                    "shards-????????????????.jsonl"};
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 

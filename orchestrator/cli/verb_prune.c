@@ -10,7 +10,9 @@
 /* ---- prune ---- */
 
 static const organ_option prune_options[] = {
-    OUTPUT("OUT", prune.output, "the directory to make, which appears when it is whole; X.gguf or X.safetensors: a single file, of a single file", .required = true),
+    OUTPUT("OUT", prune.output,
+           "the directory to make, which appears when it is whole; X.gguf or X.safetensors: a single file, of a single file",
+           .required = true),
     REAL("sparsity", "S", prune.sparsity,
          "percent of each tensor's weights to set to zero, 50 or 50%; below 1 with the sign, 0.5%; if not given, the flow decides",
          .letter = 's', .range = {0, 100}, .after_from = true,

@@ -23,11 +23,11 @@ typedef struct organ_prune_options {
 } organ_prune_options;
 
 /* Prunes. The output is a directory, or one file with its reports next to it if its name ends in .gguf or .safetensors: then the donor must
- * be one such file. *report is the content of prune.json (schema organ.prune/1); the caller releases it; NULL on error. With dry_run nothing is
- * written and the report tells what would be done. Errors: ORGAN_USAGE (options, output exists), ORGAN_BAD_INPUT (donor malformed or
- * changed; nothing is left), ORGAN_IO, ORGAN_INTERRUPTED (the unfinished output is kept and can be resumed). With `evaluate` also
- * those of organ_perplexity: before anything is written where they can be known; an output that is whole stays, *report is set and says why
- * it was not scored. */
+ * be one such file. *report is the content of prune.json (schema organ.prune/1); the caller releases it; NULL on error. With dry_run
+ * nothing is written and the report tells what would be done. Errors: ORGAN_USAGE (options, output exists), ORGAN_BAD_INPUT (donor
+ * malformed or changed; nothing is left), ORGAN_IO, ORGAN_INTERRUPTED (the unfinished output is kept and can be resumed). With `evaluate`
+ * also those of organ_perplexity: before anything is written where they can be known; an output that is whole stays, *report is set and
+ * says why it was not scored. */
 organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
                          organ_error *error);
 
