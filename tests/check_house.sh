@@ -109,26 +109,27 @@ report/html text svg
 report/blocks text svg html
 report/view text svg blocks
 surgery/output
+surgery/plan
 surgery/algebra
 surgery/trial output algebra
-surgery/allocate output algebra along_text
-surgery/prune output algebra trial remake
-surgery/along_text output algebra
-surgery/calibrated output algebra along_text trial remake prune allocate precision
+surgery/allocate output algebra along_text plan
+surgery/prune output algebra trial remake plan
+surgery/along_text output algebra plan
+surgery/calibrated output algebra along_text trial remake prune allocate precision plan
 surgery/text output algebra trial prune
 surgery/organs output algebra trial
 surgery/measure output algebra organs
-surgery/remake output algebra trial
+surgery/remake output algebra trial plan
 surgery/purify output algebra trial remake measure
-surgery/cut output algebra trial remake prune
-surgery/precision output algebra along_text trial remake allocate
-surgery/layers output algebra along_text trial remake allocate cut
+surgery/cut output algebra trial remake prune plan
+surgery/precision output algebra along_text trial remake allocate plan
+surgery/layers output algebra along_text trial remake allocate cut plan
 surgery/lora output algebra trial remake precision
 surgery/orthogonality output algebra lora
 surgery/health output algebra trial
 surgery/untrusted output
-surgery/experts output algebra along_text trial remake cut
-surgery/width output algebra along_text trial remake cut
+surgery/experts output algebra along_text trial remake cut plan
+surgery/width output algebra along_text trial remake cut plan
 serve/confine
 serve/http
 serve/jobs confine http

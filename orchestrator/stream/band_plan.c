@@ -79,18 +79,33 @@ static bool plan_bands(void *context, uint64_t memory)
     return (plan->slots >= 2 && memory >= pass->least) || p->least == 0;
 }
 
-organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_t workers, organ_band_plan *plan, organ_error *error)
+/* Sets what every plan must hold. *widest is the tensor with the longest row of tiles; NULL without bytes. */
+static planning begin_planning(const organ_pass *pass, size_t workers, const organ_tensor **widest)
 {
     planning p = {.pass = pass, .workers = workers};
-    const organ_tensor *widest = NULL;
+    *widest = NULL;
     for (size_t i = 0; i < pass->item_count; i++) {
         const organ_tensor *const tensor = pass->items[i].tensor;
         const uint64_t all = bytes_of(&pass->items[i]);
         const size_t bytes = all ? tile_row_bytes(pass, tensor) : 0;
         p.plan.total_bytes += all;
-        widest = bytes > p.least ? tensor : widest;
+        *widest = bytes > p.least ? tensor : *widest;
         p.least = organ_larger(p.least, bytes);
     }
+    return p;
+}
+
+uint64_t organ_band_plan_enough(const organ_pass *pass, size_t workers)
+{
+    const organ_tensor *widest;
+    planning p = begin_planning(pass, workers, &widest);
+    return organ_memory_enough(0, plan_bands, &p);
+}
+
+organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_t workers, organ_band_plan *plan, organ_error *error)
+{
+    const organ_tensor *widest;
+    planning p = begin_planning(pass, workers, &widest);
     const bool fits = plan_bands(&p, memory);
     *plan = p.plan;
     if (!fits)

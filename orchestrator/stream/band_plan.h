@@ -17,6 +17,9 @@ typedef struct organ_band_plan {
  * needed. */
 organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_t workers, organ_band_plan *plan, organ_error *error);
 
+/* The least memory for which organ_band_plan_make finds a plan. */
+uint64_t organ_band_plan_enough(const organ_pass *pass, size_t workers);
+
 /* The most slots of any plan for so many workers: two bands for each, and some under way to and from the disk. */
 size_t organ_band_most_slots(size_t workers);
 

@@ -115,18 +115,38 @@ static organ_status measure_item(const run *r, size_t item, buffer_plan *plan, o
 
 static size_t worker_bytes(const buffer_plan *plan) { return plan->values + plan->other + plan->reader + plan->scratch; }
 
-static organ_status plan_buffers(run *r, organ_error *error)
+/* Buffers of one worker for all items, with the results that it may be ahead by; *widest is the item that takes most. */
+static organ_status measure_items(const run *r, buffer_plan *plan, size_t *widest, uint64_t *each, organ_error *error)
 {
-    buffer_plan plan = {.scratch = pages(r->pass->scratch_bytes)};
-    size_t widest = 0;
+    *plan = (buffer_plan){.scratch = pages(r->pass->scratch_bytes)};
+    *widest = 0;
     for (size_t i = 0; i < r->pass->item_count; i++) {
-        const size_t before = worker_bytes(&plan);
-        if (measure_item(r, i, &plan, error))
+        const size_t before = worker_bytes(plan);
+        if (measure_item(r, i, plan, error))
             return error->status;
-        widest = worker_bytes(&plan) > before ? i : widest;
+        *widest = worker_bytes(plan) > before ? i : *widest;
         organ_rows_passed();
     }
-    const uint64_t result = (uint64_t)r->pass->result_bytes, each = worker_bytes(&plan) + 4 * result;
+    *each = worker_bytes(plan) + 4 * (uint64_t)r->pass->result_bytes;
+    return ORGAN_OK;
+}
+
+uint64_t organ_weight_pass_enough(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error)
+{
+    const run r = {.pass = pass, .engine = engine};
+    buffer_plan plan;
+    size_t widest;
+    uint64_t each;
+    return measure_items(&r, &plan, &widest, &each, error) == ORGAN_OK ? each : 0;
+}
+
+static organ_status plan_buffers(run *r, organ_error *error)
+{
+    buffer_plan plan;
+    size_t widest;
+    uint64_t each;
+    if (measure_items(r, &plan, &widest, &each, error) != ORGAN_OK)
+        return error->status;
     const uint64_t fits = each ? r->engine->memory / each : 0;
     if (fits == 0 && each)
         return organ_memory_refuse(error, r->engine->memory, each, "a strip of tensor '%s'", r->pass->items[widest].weight->name);

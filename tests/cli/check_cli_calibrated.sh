@@ -114,7 +114,7 @@ head -c 6000 $text >../little.txt
 ends 0 prune tiny-qwen2 -o new --calibration ../little.txt --context 64 -s 50 --dry-run --json
 says '25 windows of 64 are used, not 128 (--samples)'
 judge "a calibration text does not make physarum-v3 the method" test "$(jq -r '[.parameters.method, .calibration.samples] | join(" ")' ../out)" = "physarum-v3 25"
-enough=$(jq .calibration.memory_enough ../out) plenty=$(jq .calibration.memory_good ../out)
+enough=$(jq .plan.memory_enough ../out) plenty=$(jq .plan.memory_good ../out)
 judge "a dry run does not say how much memory is enough, and how much is good" test "$enough" -gt 8388608 -a "$plenty" -gt "$enough"
 ends 0 prune tiny-qwen2 -o least --calibration ../little.txt --context 64 -s 50 --memory "$enough" --targets '*.0.mlp.*' --quiet
 ends 0 prune tiny-qwen2 -o good --calibration ../little.txt --context 64 -s 50 --memory "$plenty" --targets '*.0.mlp.*' --quiet --json

@@ -33,7 +33,7 @@ judge "--scratch and --memory change bytes" cmp -s healed/model.safetensors scra
 
 # ---- told and refused before anything is measured ----
 ends 0 experts tiny-moe --score loss -o dry --keep 50% "${along[@]}" --heal --dry-run --json
-judge "a dry run does not say what memory the heal takes" test "$(jq '.heal_memory_enough > 0' ../out)" = true
+judge "a dry run does not say what memory the heal takes" test "$(jq '.plan.memory_enough > 8388608' ../out)" = true
 refused 2 "--heal needs a text to heal along" experts tiny-moe --score loss -o no --keep 50% --scores scores.json --heal
 refused 2 "--heal takes at least 4 windows (--samples)" \
     experts tiny-moe --score loss -o no --keep 50% --calibration tiny-moe/calibration.txt --samples 3 --context 64 --heal

@@ -254,10 +254,12 @@ static const char *const rare[] = {"organ.autopsy/1 dry_run", /* asked for by wo
                                    "organ.quantize/1 calibration.all_experts",
                                    "organ.quantize/1 calibration.fallback",
                                    "organ.quantize/1 calibration.fallback.names",
-                                   "organ.quantize/1 calibration.memory_enough",
                                    "organ.quantize/1 dropped",
                                    "organ.quantize/1 known",
                                    "organ.quantize/1 parameters.pruning",
+                                   "organ.quantize/1 plan", /* tests/cli/check_cli_plan.sh */
+                                   "organ.quantize/1 plan.memory_good",
+                                   "organ.quantize/1 run.plan",
                                    "organ.quantize/1 sparsity_allocation",
                                    "organ.quantize/1 sparsity_allocation.asked",
                                    "organ.quantize/1 totals.regrouped",

@@ -47,8 +47,7 @@ static const organ_block blocks[] = {
         "{heal.healed_layers:count} of {heal.layers:size} layers {heal.healed_layers=1?is|are} healed: they miss less than before on the "
         "{heal.held_windows:count} windows held back."),
     SAY(ON_TEXT, "dry_run&measurement",
-        "Which ones is to be measured, for which --memory {measurement.memory_enough:bytes} is "
-        "enough{measurement.products_in_scratch?, with {measurement.products_bytes:bytes} in the scratch file|}."),
+        "Which ones is to be measured{measurement.products_in_scratch?, with {measurement.products_bytes:bytes} in the scratch file|}."),
     SECTION(ON_PAGE, NULL, "Layers"),
     GRID(NULL, "kept",
          .look = {.title = "Which experts stay",
@@ -78,6 +77,7 @@ static const organ_block blocks[] = {
     SECTION(ON_FILES, NULL, "Settings"),
     TABLE(ON_FILES, NULL, "settings", FIELDS(settings), .caption = "What changed in the configuration", .most = EVERY_TENSOR,
           .what = "settings"),
+    PLAN,
     EVALUATION_ON(ON_TEXT),
     GAP("!dry_run"),
     TIME_LINE(" of output"),

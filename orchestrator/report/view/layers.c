@@ -16,8 +16,9 @@
 #define SEARCHED "search.done"
 /* What the heal came to. */
 #define HEALED                                                                                                                             \
-    "{heal.lower?what is left was " NATS("heal.kl_before") " nats a token from the whole model before and is " NATS("heal.kl")             \
-    " after|no solution was nearer to the whole model than the " NATS("heal.kl_before") " nats a token without it: the weights stay}"
+    "{heal.lower?what is left was " NATS("heal.kl_before") " nats a token from the whole model before and is " NATS(                       \
+        "heal.kl") " after|no solution was nearer to the whole model than the " NATS("heal.kl_before") " nats a token without it: the "    \
+                                                                                                       "weights stay}"
 
 static const organ_item merits[] = {EVALUATION_MERITS,
                                     {NULL, "of {layers_before:count} blocks {dry_run?would stay|stayed}", "{layers_after:count}"},
@@ -81,6 +82,7 @@ static const organ_block blocks[] = {
     SECTION(ON_FILES, NULL, "Settings"),
     TABLE(ON_ALL, NULL, "settings", FIELDS(settings), .caption = "What changed in the configuration", .most = EVERY_TENSOR,
           .what = "settings"),
+    PLAN,
     EVALUATION_ON(ON_TEXT),
     GAP("!dry_run"),
     TIME_LINE(" of output"),

@@ -11,10 +11,15 @@
     "{dry_run?Dry run, nothing was written: |" done " }{" model ":model}\n{dry_run?would go into |into }{run.output}"
 
 /* The end of one: how long it took, and where the report stands, which of a single file is beside it. */
-#define MEMORY_LINE                                                                                                                        \
-    SAY(ON_TERMINAL, "calibration.memory_enough",                                                                                          \
-        "The text takes --memory {calibration.memory_enough:bytes} or more; from {calibration.memory_good:bytes} on more changes "         \
-        "nothing.")
+/* What a dry run foresees of the run. */
+#define PLAN                                                                                                                               \
+    SECTION(ON_MARKDOWN, "dry_run&plan", "What the run takes"),                                                                            \
+        SAY(ON_ALL, "dry_run&plan", "Output: {plan.output_bytes:bytes} of tensors."),                                                      \
+        SAY(ON_ALL, "dry_run&plan",                                                                                                        \
+            "Memory: --memory {plan.memory_enough:bytes} is enough{plan.memory_good>plan.memory_enough?; from {plan.memory_good:bytes} "   \
+            "on more changes nothing}."),                                                                                                  \
+        SAY(ON_ALL, "dry_run&run.plan",                                                                                                    \
+            "Time: about {run.plan.seconds:time} on this machine ({run.plan.threads} thread{run.plan.threads:s}), disks not counted.")
 #define TIME_WORDS(what)  "Time: {run.seconds:time}, {run.bytes_per_second:bytes}/s" what "."
 #define TIME_LINE(what)   SAY(ON_TERMINAL, "!dry_run", TIME_WORDS(what))
 #define REPORT_PLACE      "{run.single_file?{run.output:stem}|{run.output}/organ/}"

@@ -133,8 +133,7 @@ static const organ_block blocks[] = {
           .caption = "Target tensors by projection"),
     SAY(ON_TERMINAL, "dry_run", "The targets are {fold.target_percent:percent} of the model's {totals.full.elements:count} weights."),
     SAY(ON_TERMINAL, "dry_run", "Copied as they are: {untouched.tensors:count} tensors, {untouched.bytes:bytes}."),
-    SAY(ON_TERMINAL, "dry_run", "The output would take as many bytes as the donor: {donor.bytes:bytes} of tensors."),
-    MEMORY_LINE,
+    PLAN,
 
     PROJECTIONS(ON_TERMINAL, DONE),
     TOTALS(ON_TERMINAL, DONE),

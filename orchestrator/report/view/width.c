@@ -54,9 +54,8 @@ static const organ_block blocks[] = {
          "{experts.by_norms=1?it|them}."),
     SAY(ON_ALL, "!dry_run&experts&!experts.by_norms", "Every expert saw {experts.fewest_tokens:count} or more tokens of the text."),
     SAY(ON_TEXT, "memory",
-        "--memory {memory.enough:bytes} is enough, and {memory.choices_on_disk:bytes} on the disk beside the "
-        "output.{memory.expert_moments? "
-        "Where it holds {memory.expert_moments:bytes} more, each layer is run once for all of its experts.|}"),
+        "{memory.choices_on_disk:bytes} more are needed on the disk of the output.{memory.expert_moments? "
+        "Where --memory holds {memory.expert_moments:bytes} more than the least, each layer is run once for all of its experts.|}"),
     SAY(ON_TEXT, "!dry_run&attention", "Of the output of an attention {attention.lost_percent:percent} is lost on average."),
     EVALUATION_ON(ON_PAGE),
     SECTION(ON_PAGE, "!dry_run", "What each layer lost"),
@@ -81,6 +80,7 @@ static const organ_block blocks[] = {
           .caption = "The projections that lost inputs{dry_run?| and what of their outputs on the text is missing since}."),
     SECTION(ON_FILES, "settings", "Settings"),
     TABLE(ON_FILES, "settings", "settings", FIELDS(settings), .caption = "What the configuration says now."),
+    PLAN,
     EVALUATION_ON(ON_TEXT),
     GAP("!dry_run"),
     TIME_LINE(" of the narrower model"),

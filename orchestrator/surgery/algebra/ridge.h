@@ -66,4 +66,7 @@ organ_status organ_ridge_solve(organ_ridge *ridge, double lambda, bool *found, o
 /* Of D what is behind block `block`, as a layer has it: values is outputs x width. Zeros before D was found. */
 void organ_ridge_block(organ_ridge *ridge, size_t block, float *values);
 
+/* Of the plan of a dry run: how often, on average, a solution goes through all of its inputs. */
+#define ORGAN_RIDGE_SWEEPS 60.0
+
 #endif

@@ -18,6 +18,7 @@
 #define DONOR         ((size_t)0) /* what matrices of one tensor are kept at: as they were */
 
 struct organ_curves {
+    const organ_model *model;
     organ_curves_options options;
     const organ_engine *engine;
     const organ_progress *progress;
@@ -378,7 +379,8 @@ organ_status organ_curves_open(const organ_curves_options *options, const organ_
     organ_curves *const c = *curves = calloc(1, sizeof *c);
     if (!c)
         return organ_fail_memory(error, model->path);
-    *c = (organ_curves){.options = *options, .engine = engine, .progress = progress, .allocation = allocation, .work = work};
+    *c =
+        (organ_curves){.options = *options, .model = model, .engine = engine, .progress = progress, .allocation = allocation, .work = work};
     c->options.walk.samples = (options->walk.samples + 1) / 2; /* a curve needs less precise inputs than the output */
     c->options.walk.counted = "half of --samples";
     c->options.walk.streams = ORGAN_ALONG_DONOR;
@@ -426,6 +428,36 @@ size_t organ_curves_unknown(const organ_curves *c)
                 break;
             }
     return count;
+}
+
+/* Of the tensors that target k is one of, the first. */
+static bool begins_tensor(const organ_curves *c, size_t k)
+{
+    const int32_t layer = c->targets.tensors[k]->anatomy.layer;
+    for (size_t j = k; j > 0 && c->targets.tensors[j - 1]->anatomy.layer == layer; j--)
+        if (c->of[j - 1] == c->of[k])
+            return false;
+    return true;
+}
+
+void organ_curves_foresee(organ_curves *c, const organ_plan_solve *solve, organ_plan *plan)
+{
+    const double levels = (double)measured_levels(c);
+    const size_t together = c->together;
+    if (organ_curves_unknown(c) == 0)
+        return;
+    c->together = 1; /* as many as --memory holds are no need */
+    organ_along_foresee(c->along, &(organ_plan_solve){levels * solve->squares, levels * solve->weights}, plan);
+    double products = 0;
+    for (size_t k = 0; k < c->targets.count; k++) {
+        const int32_t layer = c->targets.tensors[k]->anatomy.layer;
+        if (k == 0 || layer != c->targets.tensors[k - 1]->anatomy.layer)
+            products = organ_variants_products(organ_along_describe(c->along)->forward, c->model, layer,
+                                               c->rest.windows.begin[c->rest.windows.count], c->rest.length);
+        if (begins_tensor(c, k) && !c->allocation->tensors[c->of[k]].known)
+            plan->products += levels * products;
+    }
+    c->together = together;
 }
 
 organ_status organ_curves_run(organ_curves *c, organ_error *error)

@@ -40,6 +40,8 @@ bool organ_curves_list(const organ_targets *targets, organ_allocation *allocatio
 organ_status organ_curves_open(const organ_curves_options *options, const organ_model *model, const organ_targets *targets,
                                organ_allocation *allocation, const size_t *of, const organ_curves_work *work, const organ_engine *engine,
                                const organ_progress *progress, organ_curves **curves, organ_error *error);
+/* Adds the memory and the work of the curves that are not known to a plan. `solve` is the work of making a matrix smaller once. */
+void organ_curves_foresee(organ_curves *curves, const organ_plan_solve *solve, organ_plan *plan);
 void organ_curves_close(organ_curves *curves); /* NULL is allowed */
 
 size_t organ_curves_unknown(const organ_curves *curves); /* how many are left to be measured */

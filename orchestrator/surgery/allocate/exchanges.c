@@ -384,6 +384,21 @@ organ_status organ_exchanges_open(const organ_exchanges_options *options, const 
     return open_walk(x, error) ? error->status : organ_along_rest_cut(x->along, options->tokens, "--allocate-tokens", &x->rest, error);
 }
 
+/* Each round walks once, makes every matrix as given and the matrices of pairs once more, and carries the pairs through the layers behind
+ * their first, half of all on average. */
+void organ_exchanges_foresee(const organ_exchanges *x, const organ_plan_solve *solve, organ_plan *plan)
+{
+    const double rounds = 1 + (double)x->options.rounds, pairs = MOST_PAIRS;
+    const organ_forward *const forward = organ_along_describe(x->along)->forward;
+    const int32_t middle = (int32_t)organ_forward_describe(forward)->layers / 2;
+    organ_plan once = {0};
+    organ_along_foresee(x->along, solve, &once);
+    once.products +=
+        (1 + pairs) * organ_variants_products(forward, x->model, middle, x->rest.windows.begin[x->rest.windows.count], x->rest.length);
+    organ_plan_memory(plan, once.memory_enough, once.memory_good);
+    plan->products += rounds * once.products;
+}
+
 void organ_exchanges_close(organ_exchanges *x)
 {
     if (!x)

@@ -46,6 +46,8 @@ organ_status organ_exchanges_open(const organ_exchanges_options *options, const 
                                   organ_allocation *allocation, const size_t *of, const organ_exchanges_work *work,
                                   const organ_engine *engine, const organ_progress *progress, organ_exchanges **exchanges,
                                   organ_error *error);
+/* Adds the memory and the work of all rounds to a plan, as organ_curves_foresee. */
+void organ_exchanges_foresee(const organ_exchanges *exchanges, const organ_plan_solve *solve, organ_plan *plan);
 void organ_exchanges_close(organ_exchanges *exchanges); /* NULL is allowed */
 
 /* Each round goes through the model once, and once more judges the last. What the tensors are given is changed; their sum stays. */

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/allocate/variants.h"
 
 #include "orchestrator/forward/perplexity.h"
+#include "orchestrator/surgery/along_text/along_text.h"
 
 #include <errno.h>
 #include <math.h>
@@ -215,4 +216,13 @@ organ_status organ_variants_pass(organ_variants *v, const organ_layer *loaded, o
         return error->status;
     v->reached++;
     return ORGAN_OK;
+}
+
+double organ_variants_products(const organ_forward *forward, const organ_model *model, int32_t layer, size_t tokens, size_t context)
+{
+    const organ_forward_config *const c = organ_forward_describe(forward);
+    double token = 2 * (double)c->hidden * (double)c->vocabulary;
+    for (int32_t l = layer; l < (int32_t)c->layers; l++)
+        token += organ_along_token_products(forward, model, l, context);
+    return token * (double)tokens;
 }

@@ -40,4 +40,7 @@ organ_status organ_variants_judge(organ_variants *variants, const float *states,
 /* From now on organ_variants_judge multiplies the logits of every stream except the donor's by this number (1 at first). */
 void organ_variants_scale(organ_variants *variants, double times);
 
+/* Operations of a variant from a layer on to its divergence, for windows of `context` tokens, `tokens` in all. */
+double organ_variants_products(const organ_forward *forward, const organ_model *model, int32_t layer, size_t tokens, size_t context);
+
 #endif

@@ -214,12 +214,7 @@ static uint64_t whole_moments(const organ_along_text *along)
 uint64_t organ_along_good(const organ_along_text *along)
 {
     const uint64_t moments = whole_moments(along);
-    return organ_along_enough(along) + moments + moments / 15 + 1;
-}
-
-void organ_along_add_memory(json_t *calibration, const organ_along_text *along)
-{
-    ORGAN_ADD(calibration, SET_COUNT("memory_enough", organ_along_enough(along)), SET_COUNT("memory_good", organ_along_good(along)));
+    return organ_along_enough(along) + (moments ? moments + moments / 15 + 1 : 0);
 }
 
 static organ_status refuse_memory(const organ_along_text *along, organ_error *error)

@@ -14,6 +14,7 @@
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/surgery/along_text/calibration.h"
 #include "orchestrator/surgery/along_text/states.h"
+#include "orchestrator/surgery/plan/plan.h"
 #include "orchestrator/surgery/output/targets.h"
 
 #include <jansson.h>
@@ -185,8 +186,11 @@ uint64_t organ_along_spare(const organ_along_text *along);
 uint64_t organ_along_enough(const organ_along_text *along);
 /* An upper bound of the --memory with which all second moments are whole matrices; more memory does not change the result. */
 uint64_t organ_along_good(const organ_along_text *along);
-/* Adds organ_along_enough and organ_along_good, in bytes, to the "calibration" of a dry run: "memory_enough" and "memory_good". */
-void organ_along_add_memory(json_t *calibration, const organ_along_text *along);
+/* Adds the memory of this walk, its forward passes, its sums of second moments and the work on each matrix to a plan. Matrices whose second
+ * moments do not fit the memory of a layer together are counted with blocks. */
+void organ_along_foresee(const organ_along_text *along, const organ_plan_solve *solve, organ_plan *plan);
+/* Operations of a token in a layer, in windows of `context` tokens. */
+double organ_along_token_products(const organ_forward *forward, const organ_model *model, int32_t layer, size_t context);
 
 /* "calibration" of a document: text, tokenizer, windows; `streams` in words. NULL without memory. */
 json_t *organ_along_json(const organ_along_text *along, const char *streams);

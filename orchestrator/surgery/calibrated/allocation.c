@@ -242,6 +242,13 @@ organ_status organ_prune_allocation_open(const organ_prune_calibrated_options *o
     return a->known || !is_first(a) ? ORGAN_OK : organ_allocation_check_place(file, error);
 }
 
+void organ_prune_allocation_foresee(const organ_prune_allocation *a, const organ_plan_solve *solve, organ_plan *plan)
+{
+    organ_curves_foresee(a->walk, solve, plan);
+    if (a->exchanges)
+        organ_exchanges_foresee(a->exchanges, solve, plan);
+}
+
 void organ_prune_allocation_close(organ_prune_allocation *a)
 {
     if (!a)

@@ -22,6 +22,8 @@ organ_status organ_prune_allocation_check(const organ_prune_calibrated_options *
 organ_status organ_prune_allocation_open(const organ_prune_calibrated_options *options, const organ_prune_matrix_options *wish,
                                          bool by_weight, organ_prune_job *job, double budget, organ_prune_allocation **allocation,
                                          organ_error *error);
+/* Adds its memory and work to a plan. `solve` is the work on a matrix. */
+void organ_prune_allocation_foresee(const organ_prune_allocation *allocation, const organ_plan_solve *solve, organ_plan *plan);
 void organ_prune_allocation_close(organ_prune_allocation *allocation); /* NULL is allowed */
 
 /* Measures what is not known, keeps it in the journal of the run and in the file, and divides the budget: job->shares. */

@@ -30,9 +30,9 @@ static bool fit(const organ_calibrated_job *job, const organ_tensor *tensor, org
     return organ_prune_bands_fit(engine, job->method->method, m.cols * (workers * weight_bytes(tensor) + norms), bands, least);
 }
 
-organ_status organ_calibrated_fits(const organ_calibrated_job *job, organ_error *error)
+/* The least memory for all targets; *widest is the one that takes most. */
+static uint64_t least_for_all(const organ_calibrated_job *job, const organ_tensor **widest)
 {
-    const organ_tensor *widest = NULL;
     uint64_t most = 0;
     for (size_t k = 0; k < job->base.targets.count; k++) {
         const organ_tensor *const tensor = job->base.targets.tensors[k];
@@ -41,12 +41,23 @@ organ_status organ_calibrated_fits(const organ_calibrated_job *job, organ_error 
         uint64_t least;
         (void)fit(job, tensor, &bands, &least);
         least = map > least ? map : least;
-        if (least <= job->base.engine->memory || least <= most)
-            continue;
-        widest = tensor;
-        most = least;
+        *widest = least > most ? tensor : *widest;
+        most = least > most ? least : most;
     }
-    if (!widest)
+    return most;
+}
+
+uint64_t organ_calibrated_enough(const organ_calibrated_job *job)
+{
+    const organ_tensor *widest = NULL;
+    return least_for_all(job, &widest);
+}
+
+organ_status organ_calibrated_fits(const organ_calibrated_job *job, organ_error *error)
+{
+    const organ_tensor *widest = NULL;
+    const uint64_t most = least_for_all(job, &widest);
+    if (most <= job->base.engine->memory)
         return ORGAN_OK;
     return organ_memory_refuse(error, job->base.engine->memory, most,
                                "tensor '%s' and the fewest of its rows of %llu weights that are pruned together", widest->name,

@@ -24,7 +24,8 @@ static const organ_calibrated_method methods[] = {
      .effort = true,
      .can_leave = true,
      .by_imatrix = true,
-     .rows = true},
+     .rows = true,
+     .solve = {14, 25000}},
     {.name = "physarum-v3",
      .method = ORGAN_PRUNE_PHYSARUM_V3,
      .version = 3,
@@ -32,11 +33,12 @@ static const organ_calibrated_method methods[] = {
      .compensates = true,
      .two_streams = true,
      .products = true,
-     .effort = true},
-    {.name = "alps", .method = ORGAN_PRUNE_ALPS, .version = 2, .compensates = true, .products = true},
-    {.name = "magnitude", .method = ORGAN_PRUNE_MAGNITUDE, .version = 1},
-    {.name = "wanda", .method = ORGAN_PRUNE_WANDA, .version = 1, .by_imatrix = true},
-    {.name = "sparsegpt", .method = ORGAN_PRUNE_SPARSEGPT, .version = 1, .compensates = true}};
+     .effort = true,
+     .solve = {30, 2000}},
+    {.name = "alps", .method = ORGAN_PRUNE_ALPS, .version = 2, .compensates = true, .products = true, .solve = {100, 2000}},
+    {.name = "magnitude", .method = ORGAN_PRUNE_MAGNITUDE, .version = 1, .solve = {0, 1000}},
+    {.name = "wanda", .method = ORGAN_PRUNE_WANDA, .version = 1, .by_imatrix = true, .solve = {0, 1000}},
+    {.name = "sparsegpt", .method = ORGAN_PRUNE_SPARSEGPT, .version = 1, .compensates = true, .solve = {1.66, 1000}}};
 
 /* ---- what goes with what ---- */
 
@@ -233,6 +235,21 @@ static organ_status open_means(organ_calibrated_job *job, organ_error *error)
     return organ_memory_refuse_both(error, &other);
 }
 
+static void foresee(organ_calibrated_job *job)
+{
+    organ_plan *const plan = &job->base.plan;
+    if (job->along)
+        organ_along_foresee(job->along, &job->method->solve, plan);
+    else
+        organ_plan_memory(plan, organ_calibrated_enough(job), 0);
+    for (size_t k = 0; k < job->base.targets.count && !job->along; k++) {
+        const organ_matrices m = organ_tensor_matrices(job->base.targets.tensors[k]);
+        organ_plan_matrices(plan, &(organ_plan_solve){0, job->method->solve.weights}, (double)m.count, (double)m.rows, (double)m.cols, 0);
+    }
+    if (job->allocation)
+        organ_prune_allocation_foresee(job->allocation, &job->method->solve, plan);
+}
+
 static organ_status open_all(organ_calibrated_job *job, organ_error *error)
 {
     if (organ_prune_job_open(&job->base, error) != ORGAN_OK)
@@ -285,7 +302,11 @@ static organ_status prune_calibrated(void *context, json_t **report, organ_error
         return error->status;
     if (job->options->then)
         return organ_prune_then(job, report, error);
-    return open_all(job, error) ? error->status : organ_prune_run(&job->base, report, error);
+    if (open_all(job, error) != ORGAN_OK)
+        return error->status;
+    if (job->base.options->dry_run)
+        foresee(job);
+    return organ_prune_run(&job->base, report, error);
 }
 
 static void close_calibrated(void *context)

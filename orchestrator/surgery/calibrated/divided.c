@@ -4,6 +4,9 @@
 #include "orchestrator/surgery/calibrated/job.h"
 #include "orchestrator/surgery/output/operation.h"
 
+/* Of the plan: operations that take as long as the flow on a weight in memory. */
+#define FLOW 3000.0
+
 typedef struct divided_job {
     organ_prune_job base; /* first: it is what the kind gets */
     const organ_prune_calibrated_options *options;
@@ -56,6 +59,10 @@ static organ_status run(void *context, json_t **report, organ_error *error)
         organ_along_check(job->options->samples, job->options->context, error) || organ_prune_job_open(&job->base, error) ||
         organ_prune_allocation_open(job->options, &flow, true, &job->base, job->budget, &job->allocation, error))
         return error->status;
+    if (o->dry_run && organ_prune_foresee(&job->base, error) != ORGAN_OK)
+        return error->status;
+    if (o->dry_run)
+        organ_prune_allocation_foresee(job->allocation, &(organ_plan_solve){0, FLOW}, &job->base.plan);
     return organ_prune_run(&job->base, report, error);
 }
 

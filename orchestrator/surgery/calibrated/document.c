@@ -44,8 +44,6 @@ static json_t *calibration_json(const organ_calibrated_job *job)
         job->along, job->two_streams ? "inputs behind pruned layers and in the donor (of experts behind pruned layers alone)"
                                      : "inputs behind pruned layers");
     ORGAN_ADD(told, SET_COUNT("block_diagonal_tensors", block_diagonal));
-    if (job->base.options->dry_run)
-        organ_along_add_memory(told, job->along);
     return told;
 }
 

@@ -26,16 +26,17 @@ typedef struct organ_calibrated_part {
 typedef struct organ_calibrated_method {
     const char *name;
     organ_prune_method method;
-    int version;      /* of its definition */
-    bool flows;       /* may decide the sparsity by itself */
-    bool compensates; /* weights that are kept are changed, */
-    bool two_streams; /* towards what the donor does as well, */
-    bool products;    /* by products that are told of */
-    bool noise;       /* goes by stability and contribution: --seed */
-    bool effort;      /* has --effort, */
-    bool can_leave;   /* --no-compensate, */
-    bool by_imatrix;  /* and --imatrix */
-    bool rows;        /* ranks can share the rows of a matrix, where weights that are kept are changed */
+    int version;            /* of its definition */
+    bool flows;             /* may decide the sparsity by itself */
+    bool compensates;       /* weights that are kept are changed, */
+    bool two_streams;       /* towards what the donor does as well, */
+    bool products;          /* by products that are told of */
+    bool noise;             /* goes by stability and contribution: --seed */
+    bool effort;            /* has --effort, */
+    bool can_leave;         /* --no-compensate, */
+    bool by_imatrix;        /* and --imatrix */
+    bool rows;              /* ranks can share the rows of a matrix, where weights that are kept are changed */
+    organ_plan_solve solve; /* the work on a matrix */
 } organ_calibrated_method;
 
 typedef struct organ_calibrated_job {
@@ -66,6 +67,8 @@ organ_status organ_calibrated_norms(const organ_calibrated_job *job, size_t part
 
 /* Without a text: whether the memory holds what must be together of every target; ORGAN_USAGE with the least that does. */
 organ_status organ_calibrated_fits(const organ_calibrated_job *job, organ_error *error);
+/* That least. */
+uint64_t organ_calibrated_enough(const organ_calibrated_job *job);
 /* Prunes all targets without a text and writes them. */
 organ_status organ_calibrated_alone(organ_calibrated_job *job, organ_error *error);
 

@@ -87,6 +87,12 @@ static organ_status divide(void *context, organ_unit_run *run, organ_error *erro
     return organ_prune_allocation_run(job->allocation, error);
 }
 
+static void foresee(void *context, organ_plan *plan)
+{
+    const organ_calibrated_job *const job = context;
+    organ_prune_allocation_foresee(job->allocation, &job->method->solve, plan);
+}
+
 static json_t *allocation_json(void *context) { return organ_prune_allocation_json(((organ_calibrated_job *)context)->allocation); }
 
 static void close_division(void *context)
@@ -128,6 +134,8 @@ organ_status organ_prune_then(organ_calibrated_job *job, json_t **report, organ_
                                             .memory = memory,
                                             .prune = prune,
                                             .parameters = parameters,
+                                            .solve = job->method->solve,
+                                            .foresee = divides ? foresee : NULL,
                                             .open = divides ? open_division : NULL,
                                             .begin = divides ? divide : NULL,
                                             .allocation = divides ? allocation_json : NULL,

@@ -194,6 +194,8 @@ static organ_status check_output(const organ_cut_run *run, organ_error *error)
 static organ_status remake(organ_cut_run *run, json_t **report, organ_error *error)
 {
     const organ_cut_out *const cut = run->cut;
+    if (cut->plan)
+        organ_plan_memory(cut->plan, organ_cut_copy_memory(), 0);
     const organ_remake all = {.model = run->model,
                               .path = cut->path,
                               .resume = cut->resume,
@@ -214,6 +216,7 @@ static organ_status remake(organ_cut_run *run, json_t **report, organ_error *err
                               .markdown_name = cut->markdown_name,
                               .progress = cut->progress,
                               .engine = cut->engine,
+                              .plan = cut->plan,
                               .model_is = "model",
                               .made_as = ORGAN_MADE_ALIKE,
                               .context = run,

@@ -48,6 +48,7 @@ typedef struct organ_cut_out {
     json_t *(*identity)(void *context); /* the kept numbers are part of it without this */
     json_t *(*document)(void *context, const organ_cut_run *run, const organ_unit_output *made);
     int (*settle)(void *context, json_t *report);
+    organ_plan *plan; /* of a dry run, as in organ_remake; what a copy takes of --memory is added */
     /* What the journal keeps with a resolved tensor that is whole, an object, and what takes it over where a run is continued; false if
      * that is not what it expects. NULL: nothing. */
     json_t *(*results)(void *context, const organ_tensor *tensor);

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/experts/experts_job.h"
 
 #include "formats/base/memory_watch.h"
+#include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/operation.h"
 #include "orchestrator/surgery/output/targets.h"
@@ -146,12 +147,14 @@ static json_t *identity(void *context)
 /* Whether it can be healed, and in this memory, is seen before the text is gone along; which experts stay is not known then. */
 static organ_status foresee_heal(organ_experts_job *job, organ_error *error)
 {
+    organ_error other = {0};
     choose(job);
-    if (open_heal(job, error))
-        return error->status;
+    open_heal(job, error);
     organ_expert_heal_close(job->heal);
     job->heal = NULL;
-    return ORGAN_OK;
+    if (organ_memory_named(error))
+        organ_experts_try(job, &other);
+    return organ_memory_refuse_both(error, &other);
 }
 
 /* ---- the run ---- */
@@ -159,6 +162,8 @@ static organ_status foresee_heal(organ_experts_job *job, organ_error *error)
 static organ_status cut(organ_experts_job *job, json_t **report, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
+    if (job->heal && o->dry_run)
+        organ_expert_heal_foresee(job->heal, &job->plan);
     const organ_cut_out all = {.model = job->model,
                                .layers = job->layers,
                                .layer_count = job->layer_count,
@@ -172,6 +177,7 @@ static organ_status cut(organ_experts_job *job, json_t **report, organ_error *er
                                .stage = "cutting",
                                .parameters = organ_experts_parameters,
                                .document = organ_experts_document,
+                               .plan = &job->plan,
                                .resolved = job->heal ? organ_expert_heal_resolved(job->heal) : NULL,
                                .identity = job->heal ? identity : NULL,
                                .results = job->heal ? results : NULL,

@@ -55,7 +55,5 @@ json_t *organ_experts_document(void *context, const organ_cut_run *run, const or
                      SET_HELD("measurement", job->needs), SET("losses", organ_json_rows(job->scores.layers, missed_json, job)),
                      SET_HELD("calibration", job->scores.calibration),
                      SET("scores", job->known ? organ_expert_scores_json(&job->scores, job->identity) : json_null()),
-                     SET("heal", job->heal ? organ_expert_heal_json(job->heal) : json_null()),
-                     SET_COUNT_OF("heal_memory_enough", job->heal && job->options->dry_run, organ_expert_heal_enough(job->heal)),
-                     SET("definitions", definitions_json())));
+                     SET("heal", job->heal ? organ_expert_heal_json(job->heal) : json_null()), SET("definitions", definitions_json())));
 }

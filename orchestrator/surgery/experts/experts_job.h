@@ -18,6 +18,7 @@ typedef struct organ_experts_job {
     organ_expert_scores scores;
     bool known;       /* the scores of all layers are */
     json_t *identity; /* what they belong to */
+    organ_plan plan;  /* of a dry run: the work beside reading and writing */
     json_t *needs;    /* of a dry run, what the measurement would take; NULL: there is none */
     char *unfinished; /* beside the output, what is measured until that has it; NULL: --scores has */
     uint32_t keep;    /* experts of each layer, or on the average of them */
@@ -32,6 +33,8 @@ typedef struct organ_experts_job {
 
 /* Reads the scores or measures them; in a dry run what is not known stays so. */
 organ_status organ_experts_know(organ_experts_job *job, organ_error *error);
+/* Opens what measures and closes it again: whether memory and text are enough. */
+organ_status organ_experts_try(organ_experts_job *job, organ_error *error);
 /* After the run, which has ended so: what lies beside the output goes where that is whole, and where no run could go on with it. */
 void organ_experts_forget(const organ_experts_job *job, organ_status status);
 

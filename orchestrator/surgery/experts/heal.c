@@ -216,6 +216,18 @@ void organ_expert_heal_close(organ_expert_heal *h)
 
 uint64_t organ_expert_heal_enough(const organ_expert_heal *h) { return organ_along_enough(h->along); }
 
+/* A layer: the products of the inputs of a token's experts, and the solution for several ridges. */
+void organ_expert_heal_foresee(const organ_expert_heal *h, organ_plan *plan)
+{
+    const organ_forward_config *const c = h->config;
+    const double tokens = (double)h->walk.samples * h->options.context, width = (double)c->expert_intermediate;
+    const double used = (double)c->experts_used * width;
+    for (size_t l = 0; l < h->layer_count; l++)
+        if (h->layers[l].cut)
+            plan->products += ORGAN_RIDGE_SWEEPS * tokens * used * (width + (double)c->hidden);
+    organ_along_foresee(h->along, &(organ_plan_solve){0}, plan);
+}
+
 const bool *organ_expert_heal_resolved(const organ_expert_heal *h) { return h->resolved; }
 
 organ_status organ_expert_heal_run(organ_expert_heal *h, organ_cut_run *run, organ_error *error)

@@ -37,6 +37,8 @@ void organ_expert_heal_close(organ_expert_heal *heal); /* NULL is allowed */
 
 /* The least --memory that would do. */
 uint64_t organ_expert_heal_enough(const organ_expert_heal *heal);
+/* Adds the memory and the work of the heal to a plan. */
+void organ_expert_heal_foresee(const organ_expert_heal *heal, organ_plan *plan);
 
 /* A flag for each tensor of the model: it gets other values. For organ_cut.resolved. */
 const bool *organ_expert_heal_resolved(const organ_expert_heal *heal);

@@ -80,13 +80,15 @@ static organ_status measure(organ_experts_job *job, organ_expert_measure *along,
         return error->status;
     if (!job->known && o->dry_run && !(job->needs = organ_expert_measure_needs(along)))
         return organ_fail_memory(error, file);
+    if (!job->known && o->dry_run)
+        organ_expert_measure_foresee(along, &job->plan);
     if (job->known || o->dry_run || organ_expert_measure_run(along, file, error) != ORGAN_OK)
         return error->status;
     job->known = true;
     return ORGAN_OK;
 }
 
-organ_status organ_experts_know(organ_experts_job *job, organ_error *error)
+static organ_status open_measure(organ_experts_job *job, organ_expert_measure **walk, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
     const organ_expert_measure_options options = {.model = job->model,
@@ -96,12 +98,28 @@ organ_status organ_experts_know(organ_experts_job *job, organ_error *error)
                                                   .scratch = o->scratch,
                                                   .engine = job->engine,
                                                   .progress = job->progress};
+    return organ_expert_measure_open(&options, &job->scores, walk, error);
+}
+
+organ_status organ_experts_try(organ_experts_job *job, organ_error *error)
+{
+    organ_expert_measure *walk = NULL;
+    open_measure(job, &walk, error);
+    organ_expert_measure_close(walk);
+    json_decref(job->scores.calibration);
+    job->scores.calibration = NULL;
+    return error->status;
+}
+
+organ_status organ_experts_know(organ_experts_job *job, organ_error *error)
+{
+    const organ_experts_options *const o = job->options;
     organ_expert_measure *walk = NULL;
     if (!o->calibration)
         return read_only(job, error);
     if (!o->scores && name_unfinished(job, error) != ORGAN_OK)
         return error->status;
-    if (organ_expert_measure_open(&options, &job->scores, &walk, error) == ORGAN_OK)
+    if (open_measure(job, &walk, error) == ORGAN_OK)
         measure(job, walk, error);
     organ_expert_measure_close(walk);
     return error->status;

@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LOSS 10000.0 /* operations of a plan for each pair of experts of a token: choosing one after the other */
+
 typedef organ_expert_measure measuring;
 
 #define LEAST_BATCH ((uint64_t)16)
@@ -278,6 +280,19 @@ void organ_expert_measure_close(measuring *m)
 }
 
 const json_t *organ_expert_measure_identity(const measuring *m) { return m->identity; }
+
+/* The outputs of the experts of a token are made once more than the walk makes them; for the loss those of all experts. */
+void organ_expert_measure_foresee(const measuring *m, organ_plan *plan)
+{
+    const organ_forward_config *const c = m->config;
+    const double tokens = (double)most_tokens(m->along, m->walk.context), expert = 6 * (double)c->hidden * (double)c->expert_intermediate;
+    const double outputs = (double)c->experts * (double)c->experts * (double)c->hidden;
+    for (size_t l = 0; l < m->scores->layers; l++)
+        if (!m->scores->of[l].dense)
+            plan->products +=
+                tokens * (m->scores->with_loss ? c->experts * expert + outputs + LOSS * c->experts * c->experts : c->experts_used * expert);
+    organ_along_foresee(m->along, &(organ_plan_solve){0}, plan);
+}
 
 json_t *organ_expert_measure_needs(const measuring *m)
 {

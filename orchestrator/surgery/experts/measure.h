@@ -8,6 +8,7 @@
 #include "orchestrator/forward/forward.h"
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/surgery/experts/scores.h"
+#include "orchestrator/surgery/plan/plan.h"
 
 /* What the caller says. Everything must outlive the measurement. */
 typedef struct organ_expert_measure_options {
@@ -32,6 +33,8 @@ const json_t *organ_expert_measure_identity(const organ_expert_measure *measure)
 
 /* {"memory_enough", "states_bytes", "products_bytes", "products_in_scratch"}: the least --memory that would do, and what takes most of it
  * beside a layer. NULL without memory. */
+/* Adds the memory and the work of the measurement to a plan. */
+void organ_expert_measure_foresee(const organ_expert_measure *measure, organ_plan *plan);
 json_t *organ_expert_measure_needs(const organ_expert_measure *measure);
 
 /* Makes known the layers that are not. After each all scores are written to `file`, by the first rank; NULL: nowhere. ORGAN_BAD_INPUT for

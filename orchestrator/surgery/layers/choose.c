@@ -2,6 +2,8 @@
  * The search along a part of a text. What is known already is not measured again: neither what a file has, nor what a round before had. */
 #include "orchestrator/surgery/layers/job.h"
 
+#include "orchestrator/surgery/allocate/variants.h"
+
 #include "orchestrator/ranks/ranks.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/allocate/allocate.h"
@@ -10,6 +12,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Of the plan: sets of blocks that are judged in a round, and the part of their layers that is computed for each. */
+#define ROUND_SETS 16.0
+#define SHARED     0.6
+#define BETTER     1.5 /* how often all exchanges are judged: once around the best set, in part around those before it */
 
 static bool is_first(const organ_layers_job *job) { return organ_ranks_first(job->engine->ranks); }
 
@@ -61,6 +68,19 @@ organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
     if (!error->status && file && is_first(job) && !job->options->dry_run)
         organ_allocation_check_place(file, error);
     return organ_ranks_agree(job->engine->ranks, "scores are read", error);
+}
+
+/* The whole model once, then sets of blocks: at most 16 of a round, until all that differ in one block from the best were judged. */
+void organ_layers_choice_foresee(organ_layers_job *job)
+{
+    const organ_along_facts *const facts = organ_along_describe(job->choice.along);
+    const double layers = (double)job->layers, drop = (double)job->drop.count, kept = (layers - drop) / layers;
+    const double most = 1 + ROUND_SETS * (double)job->options->rounds, near = 1 + BETTER * drop * (layers - drop);
+    const double sets = most < near ? most : near;
+    const size_t tokens = facts->windows.begin[facts->windows.count];
+    const double whole = organ_variants_products(facts->forward, job->model, 0, tokens, job->choice.walk.context);
+    job->plan.products += whole * (1 + sets * kept * SHARED);
+    organ_plan_memory(&job->plan, organ_layers_sets_enough(facts->forward, windows_of(job)), 0);
 }
 
 void organ_layers_choice_close(organ_layers_job *job)

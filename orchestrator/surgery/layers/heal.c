@@ -14,6 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Of the plan: solutions of a part that are judged by the whole model, and how much faster a dense part is solved than experts. */
+#define TRIED        8.0
+#define SWEEPS_WHOLE 10.0
+
 #define CHUNK_TOKENS ((size_t)1024)
 
 /* ---- opening ---- */
@@ -132,6 +136,34 @@ static organ_status check_memory(organ_layers_heal *h, organ_error *error)
     if (!o->scratch)
         organ_memory_offer_scratch(error, organ_memory_enough(0, fits, &with_scratch));
     return error->status;
+}
+
+typedef struct foreseen {
+    organ_plan *plan;
+    double judged; /* products of one judgement */
+} foreseen;
+
+static organ_status add_part(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
+{
+    const foreseen *const f = context;
+    const double tokens = (double)h->windows.count * (double)h->is.walk.context, width = (double)part->used * (double)part->width;
+    const double solved = ORGAN_RIDGE_SWEEPS / SWEEPS_WHOLE * tokens * width * (double)(part->width + part->outputs);
+    f->plan->products += solved + TRIED * f->judged;
+    return error->status;
+}
+
+/* Two streams of hidden states, one of them through the whole model, and each part of a block. */
+void organ_layers_heal_foresee(organ_layers_heal *h, organ_plan *plan)
+{
+    const size_t tokens = h->windows.begin[h->windows.count];
+    organ_error ignored = {0};
+    needs n;
+    plan->products += 4 * organ_variants_products(h->forward, h->is.model, 0, tokens, h->is.walk.context);
+    foreseen f = {plan, organ_variants_products(h->forward, h->is.model, (int32_t)organ_forward_describe(h->forward)->layers / 2,
+                                                h->judged.begin[h->judged.count], h->is.walk.context)};
+    for_parts(h, &f, add_part, &ignored);
+    if (take_needs(h, h->is.walk.scratch != NULL, &n, &ignored) == ORGAN_OK)
+        organ_plan_memory(plan, organ_memory_enough(0, fits, &n), 0);
 }
 
 static void cut_chunks(organ_layers_heal *h)

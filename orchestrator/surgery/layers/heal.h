@@ -42,6 +42,8 @@ typedef struct organ_layers_heal organ_layers_heal;
  * whatever it returns. Errors of organ_along_open; ORGAN_USAGE for fewer than four windows, for memory that is too little (the least is
  * named), for weights that are not plain floats and for models that norm what projections give, whose outputs are not linear in them. */
 organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *resolved, organ_layers_heal **heal, organ_error *error);
+/* Adds the memory and the work of the heal to a plan. */
+void organ_layers_heal_foresee(organ_layers_heal *heal, organ_plan *plan);
 void organ_layers_heal_close(organ_layers_heal *heal); /* NULL is allowed */
 
 /* Goes along the text, once. */

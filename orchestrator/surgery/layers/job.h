@@ -28,6 +28,7 @@ typedef struct organ_layers_choice {
 } organ_layers_choice;
 
 typedef struct organ_layers_job {
+    organ_plan plan; /* of a dry run: the work beside reading and writing */
     const organ_layers_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
@@ -43,6 +44,8 @@ typedef struct organ_layers_job {
 
 /* Opens text and forward pass and sees that the memory is enough; reads what is known. */
 organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error);
+/* Adds the memory and the work of the search to job->plan. */
+void organ_layers_choice_foresee(organ_layers_job *job);
 /* Finds the blocks: job->drop.dropped. */
 organ_status organ_layers_choice_run(organ_layers_job *job, organ_error *error);
 void organ_layers_choice_close(organ_layers_job *job); /* what is told of it stays */

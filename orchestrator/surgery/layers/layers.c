@@ -2,6 +2,7 @@
  * The verb: what is asked, what goes, and the smaller model. */
 #include "orchestrator/surgery/layers/job.h"
 
+#include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/operation.h"
 #include "orchestrator/surgery/output/output.h"
@@ -104,20 +105,6 @@ static void drop_smallest(organ_layers_job *job)
     }
 }
 
-static organ_status choose(organ_layers_job *job, organ_error *error)
-{
-    if (!searches(job))
-        return ORGAN_OK;
-    if (organ_layers_choice_open(job, error) == ORGAN_OK) {
-        if (job->options->dry_run)
-            drop_smallest(job);
-        else
-            organ_layers_choice_run(job, error);
-    }
-    organ_layers_choice_close(job);
-    return error->status;
-}
-
 /* ---- healing ---- */
 
 static organ_status open_heal(organ_layers_job *job, organ_error *error)
@@ -139,6 +126,37 @@ static organ_status open_heal(organ_layers_job *job, organ_error *error)
         return ORGAN_OK;
     job->resolved = calloc(job->model->tensor_count + 1, sizeof *job->resolved);
     return job->resolved ? organ_layers_heal_open(&healing, job->resolved, &job->heal, error) : organ_fail_memory(error, o->model);
+}
+
+/* Whether the heal fits the memory is known before the search, which takes long: without the smallest blocks as without others. */
+static organ_status foresee_heal(organ_layers_job *job, organ_error *error)
+{
+    drop_smallest(job);
+    open_heal(job, error);
+    organ_layers_heal_close(job->heal);
+    free(job->resolved);
+    job->heal = NULL;
+    job->resolved = NULL;
+    memset(job->drop.dropped, 0, job->layers * sizeof *job->drop.dropped);
+    return error->status;
+}
+
+static organ_status choose(organ_layers_job *job, organ_error *error)
+{
+    organ_error heal = {0};
+    if (!searches(job))
+        return ORGAN_OK;
+    if (organ_layers_choice_open(job, error) == ORGAN_OK || organ_memory_named(error))
+        foresee_heal(job, &heal);
+    if (organ_memory_refuse_both(error, &heal) == ORGAN_OK) {
+        if (job->options->dry_run) {
+            organ_layers_choice_foresee(job);
+            drop_smallest(job);
+        } else
+            organ_layers_choice_run(job, error);
+    }
+    organ_layers_choice_close(job);
+    return error->status;
 }
 
 static organ_status resolve(void *context, organ_cut_run *run, organ_error *error)
@@ -169,6 +187,8 @@ static organ_status cut(organ_layers_job *job, json_t **report, organ_error *err
 {
     const organ_layers_options *const o = job->options;
     const size_t blocks = organ_cut_layers(job->model);
+    if (job->heal && o->dry_run)
+        organ_layers_heal_foresee(job->heal, &job->plan);
     organ_cut_layer *const layers = calloc(blocks, sizeof *layers);
     if (!layers)
         return organ_fail_memory(error, o->model);
@@ -186,6 +206,7 @@ static organ_status cut(organ_layers_job *job, json_t **report, organ_error *err
                                 .progress = job->progress,
                                 .engine = job->engine,
                                 .context = job,
+                                .plan = &job->plan,
                                 .definition = ORGAN_LAYERS_DEFINITION,
                                 .schema = ORGAN_LAYERS_SCHEMA,
                                 .name = "layers.json",

@@ -63,6 +63,12 @@ static bool fits(void *context, uint64_t memory)
     return organ_forward_left(w->forward, memory, longest(w->windows)) > organ_layers_sets_memory(w->forward, tokens_of(w->windows));
 }
 
+uint64_t organ_layers_sets_enough(const organ_forward *forward, const organ_windows *windows)
+{
+    wanted w = {forward, windows};
+    return organ_memory_enough(0, fits, &w);
+}
+
 organ_status organ_layers_sets_check(const organ_forward *forward, const organ_engine *engine, const organ_windows *windows,
                                      organ_error *error)
 {

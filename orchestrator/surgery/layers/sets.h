@@ -20,6 +20,9 @@ organ_status organ_layers_sets_open(organ_forward *forward, const organ_engine *
                                     organ_layers_sets **sets, organ_error *error);
 void organ_layers_sets_close(organ_layers_sets *sets); /* NULL is allowed */
 
+/* The least --memory that is enough. */
+uint64_t organ_layers_sets_enough(const organ_forward *forward, const organ_windows *windows);
+
 /* Whether it would be opened: the refusal alone. */
 organ_status organ_layers_sets_check(const organ_forward *forward, const organ_engine *engine, const organ_windows *windows,
                                      organ_error *error);

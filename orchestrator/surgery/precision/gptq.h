@@ -54,4 +54,7 @@ organ_status organ_gptq_run(const organ_gptq_inputs *inputs, organ_gptq *matrix,
 /* Bytes that this takes beside weights and H; what a worker has for itself comes on top. */
 uint64_t organ_gptq_memory(const organ_grid *grid, uint64_t rows, uint64_t cols);
 
+/* The work of GPTQ on a matrix, with the scales and the solutions after it, for the plan of a dry run. */
+#define ORGAN_GPTQ_SOLVE ((organ_plan_solve){.squares = 19, .weights = 3000})
+
 #endif

@@ -240,17 +240,30 @@ static void close_quantize(void *context)
     organ_model_close(job->model);
 }
 
+/* What measures widths was foreseen when it was opened. */
+static organ_status foresee(organ_quantize_job *job, organ_error *error)
+{
+    const organ_plan_solve solve = organ_quantize_solve(job);
+    if (!job->along)
+        return organ_quantize_foresee_pass(job, error);
+    organ_along_foresee(job->along, &solve, &job->plan);
+    if (job->pruning && job->pruning->foresee)
+        job->pruning->foresee(job->pruning->context, &job->plan);
+    return ORGAN_OK;
+}
+
 static organ_status quantize(void *context, json_t **report, organ_error *error)
 {
     organ_quantize_job *const job = context;
     const organ_quantize_options *const o = job->options;
-    if (check_options(job, error) || open_plain(job, error))
+    if (check_options(job, error) || open_plain(job, error) || (o->dry_run && foresee(job, error)))
         return error->status;
     const organ_remake remake = {.model = job->model,
                                  ORGAN_REMAKE_ASKED(o),
                                  ORGAN_REMAKE_BY(job),
                                  ORGAN_REMAKE_ANEW(o, job),
                                  .unit_count = job->unit_count,
+                                 .plan = &job->plan,
                                  .definition = job->pruning ? "sparse-gptq-resolved/1"
                                                : by_text(o) ? o->no_resolve ? "gptq/1" : "gptq-resolved/1"
                                                             : "quantize/1",

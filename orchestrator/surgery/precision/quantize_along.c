@@ -296,6 +296,12 @@ organ_status organ_quantize_try_text(organ_quantize_job *job, const organ_target
     return error->status;
 }
 
+organ_plan_solve organ_quantize_solve(const organ_quantize_job *job)
+{
+    const organ_plan_solve none = {0}, *const pruning = job->pruning ? &job->pruning->solve : &none;
+    return (organ_plan_solve){ORGAN_GPTQ_SOLVE.squares + pruning->squares, ORGAN_GPTQ_SOLVE.weights + pruning->weights};
+}
+
 organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error)
 {
     if (!(job->aimed.tensors = calloc(job->part_count, sizeof *job->aimed.tensors)))

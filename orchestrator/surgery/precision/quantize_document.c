@@ -183,8 +183,6 @@ static json_t *calibration_json(const organ_quantize_job *job)
                                                           : "inputs behind pruned and quantised layers");
     json_t *const fallback = organ_along_fallback_json(fallback_row, job, job->part_count);
     ORGAN_ADD(told, SET_COUNT("block_diagonal_tensors", block_diagonal), SET_IF(fallback, "fallback", fallback));
-    if (job->options->dry_run)
-        organ_along_add_memory(told, job->along);
     return told;
 }
 

@@ -277,8 +277,10 @@ static organ_status quantize(void *context, json_t **report, organ_error *error)
 {
     organ_gguf_job *const job = context;
     const organ_quantize_options *const o = job->options;
-    if (open_floats(job, error))
+    if (open_floats(job, error) || (o->dry_run && organ_gguf_foresee_pass(job, error)))
         return error->status;
+    if (o->dry_run && job->along)
+        organ_along_foresee(job->along, &ORGAN_GPTQ_SOLVE, &job->plan);
     const organ_remake remake = {.model = job->model,
                                  ORGAN_REMAKE_ASKED(o),
                                  ORGAN_REMAKE_BY(job),
@@ -288,6 +290,7 @@ static organ_status quantize(void *context, json_t **report, organ_error *error)
                                                : o->no_resolve ? "gptq-gguf/1"
                                                                : "gptq-gguf-resolved/1",
                                  .gguf = job->writer,
+                                 .plan = &job->plan,
                                  .stage = "quantizing",
                                  .name = "quantize.json",
                                  .markdown_name = "QUANTIZE_REPORT.md",

@@ -234,8 +234,6 @@ static json_t *calibration_json(const organ_gguf_job *job)
     json_t *const told = organ_along_json(job->along, "inputs behind quantised layers");
     json_t *const fallback = organ_along_fallback_json(fallback_row, job, job->part_count);
     ORGAN_ADD(told, SET_COUNT("block_diagonal_tensors", block_diagonal), SET_IF(fallback, "fallback", fallback));
-    if (job->options->dry_run)
-        organ_along_add_memory(told, job->along);
     return told;
 }
 

@@ -86,12 +86,15 @@ typedef struct organ_gguf_job {
     organ_gguf_part **texted; /* and their parts */
     organ_along_text *along;  /* NULL: none does */
     organ_gptq_inputs inputs; /* of the calibration that was used last */
+    organ_plan plan;          /* of a dry run: the work beside reading and writing */
     organ_unit_run *run;      /* while the passes run, */
     organ_gguf_part **todo;   /* and the parts that are not done, by the items of a pass */
 } organ_gguf_job;
 
 /* Puts the blocks of all parts that do not go by a text into place. */
 organ_status organ_gguf_pass(organ_gguf_job *job, organ_error *error);
+/* Adds the memory and the work of that to job->plan. */
+organ_status organ_gguf_foresee_pass(organ_gguf_job *job, organ_error *error);
 
 /* Opens the text; the parts are known. What it leaves out of them, embeddings and head, stays with the pass. */
 organ_status organ_gguf_open_text(organ_gguf_job *job, organ_error *error);

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define BLOCKS 10000.0 /* operations of a plan that take as long as a weight in a block whose scales are searched */
+
 #define BAND ((size_t)4096) /* values: short rows are worked on together */
 
 /* What a worker has for a strip. */
@@ -175,7 +177,16 @@ static organ_status retire_strip(void *context, const organ_weight_strip *strip,
     return ORGAN_OK;
 }
 
-organ_status organ_gguf_pass(organ_gguf_job *job, organ_error *error)
+static organ_status foresee(organ_gguf_job *job, const organ_weight_pass *pass, organ_error *error)
+{
+    organ_plan_memory(&job->plan, organ_weight_pass_enough(pass, job->engine, error), 0);
+    for (size_t k = 0; k < pass->item_count; k++)
+        job->plan.products += BLOCKS * (double)pass->items[k].weight->elements;
+    return error->status;
+}
+
+/* Runs the pass over all parts that go by no text and are not done, or adds it to the plan. */
+static organ_status pass_over_parts(organ_gguf_job *job, bool runs, organ_error *error)
 {
     organ_weight_item *const items = calloc(job->part_count + 1, sizeof *items);
     size_t count = 0, scratch = 0;
@@ -202,9 +213,13 @@ organ_status organ_gguf_pass(organ_gguf_job *job, organ_error *error)
                                     .work = make_blocks,
                                     .retire = retire_strip};
     if (count && !error->status)
-        organ_weight_pass_run(&pass, job->engine, error);
+        runs ? organ_weight_pass_run(&pass, job->engine, error) : foresee(job, &pass, error);
     free(job->todo);
     job->todo = NULL;
     free(items);
     return error->status;
 }
+
+organ_status organ_gguf_pass(organ_gguf_job *job, organ_error *error) { return pass_over_parts(job, true, error); }
+
+organ_status organ_gguf_foresee_pass(organ_gguf_job *job, organ_error *error) { return pass_over_parts(job, false, error); }

@@ -73,12 +73,16 @@ typedef struct organ_quantize_job {
     organ_targets aimed;        /* the parts' tensors, in their order */
     organ_along_text *along;    /* NULL: each code is the nearest to its weight */
     organ_gptq_inputs inputs;   /* of the calibration that was used last */
+    organ_plan plan;            /* of a dry run: the work beside reading and writing */
     organ_unit_run *run;        /* while the passes run, */
     organ_quantize_part **todo; /* and the parts that are not done, by the items of a pass */
 } organ_quantize_job;
 
 /* Puts codes and scales of all parts into place, each code the nearest to its weight. */
 organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error);
+
+/* Adds the memory and the work of that to job->plan. */
+organ_status organ_quantize_foresee_pass(organ_quantize_job *job, organ_error *error);
 
 /* ORGAN_BAD_INPUT: its values are not finite. */
 organ_status organ_quantize_refuse_values(const char *tensor, organ_error *error);
@@ -126,6 +130,8 @@ json_t *organ_quantize_widths_json(const organ_quantize_widths *widths);
 organ_status organ_quantize_try_text(organ_quantize_job *job, const organ_targets *targets, organ_error *error);
 /* Opens the text of --method gptq; the parts are known. */
 organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *error);
+/* The work of the text on a matrix, for a plan. */
+organ_plan_solve organ_quantize_solve(const organ_quantize_job *job);
 /* Puts codes and scales of all parts into place, layer by layer along the text. */
 organ_status organ_quantize_along(organ_quantize_job *job, organ_error *error);
 void organ_quantize_close_text(organ_quantize_job *job);

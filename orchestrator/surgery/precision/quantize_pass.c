@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define NEAREST 300.0 /* operations of a plan that take as long as the code of a weight */
+
 #define PENDING ((size_t)1 << 16) /* bytes of scales that are put into place together */
 
 typedef organ_quantize_loss loss;
@@ -199,33 +201,52 @@ static organ_status put_small(organ_quantize_job *job, size_t count, organ_error
     return error->status;
 }
 
-static organ_status run_passes(organ_quantize_job *job, const organ_weight_item *items, size_t count, organ_error *error)
+/* The pass that makes codes. Another one before it, with the same memory, may measure the greatest values. */
+static organ_weight_pass codes_pass(organ_quantize_job *job, const organ_weight_item *items, size_t count)
 {
     size_t scratch = 0;
     for (size_t k = 0; k < count; k++) {
         scratch = scratch_for(job->todo[k]) > scratch ? scratch_for(job->todo[k]) : scratch;
         organ_rows_passed();
     }
-    organ_weight_pass pass = {.model = job->model,
-                              .items = items,
-                              .item_count = count,
-                              .as = ORGAN_F32,
-                              .row_multiple = 128,
-                              .scratch_bytes = scratch, /* of both: what the first refuses the second would not do with */
-                              .result_bytes = sizeof(loss),
-                              .context = job,
-                              .work = measure_strip,
-                              .retire = retire_look};
+    return (organ_weight_pass){.model = job->model,
+                               .items = items,
+                               .item_count = count,
+                               .as = ORGAN_F32,
+                               .row_multiple = 128,
+                               .scratch_bytes = scratch,
+                               .result_bytes = sizeof(loss),
+                               .context = job,
+                               .work = make_codes,
+                               .retire = retire_codes};
+}
+
+static organ_status run_passes(organ_quantize_job *job, const organ_weight_item *items, size_t count, organ_error *error)
+{
+    const organ_weight_pass codes = codes_pass(job, items, count);
+    organ_weight_pass look = codes;
+    look.work = measure_strip;
+    look.retire = retire_look;
     if (job->scheme->grid.scale_of == ORGAN_SCALE_TENSOR)
-        organ_weight_pass_run(&pass, job->engine, error);
-    pass.work = make_codes;
-    pass.retire = retire_codes;
+        organ_weight_pass_run(&look, job->engine, error);
     if (!error->status && put_small(job, count, error) == ORGAN_OK)
-        organ_weight_pass_run(&pass, job->engine, error);
+        organ_weight_pass_run(&codes, job->engine, error);
     return error->status;
 }
 
-organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error)
+static organ_status foresee(organ_quantize_job *job, const organ_weight_item *items, size_t count, organ_error *error)
+{
+    const organ_weight_pass pass = codes_pass(job, items, count);
+    organ_plan_memory(&job->plan, organ_weight_pass_enough(&pass, job->engine, error), 0);
+    for (size_t k = 0; k < count; k++)
+        job->plan.products += NEAREST * (double)items[k].weight->elements;
+    return error->status;
+}
+
+typedef organ_status use_items(organ_quantize_job *job, const organ_weight_item *items, size_t count, organ_error *error);
+
+/* All parts that are not done, for one of the two functions above. */
+static organ_status with_items(organ_quantize_job *job, use_items *use, organ_error *error)
 {
     organ_weight_item *const items = organ_rows_take(job->part_count + 1, sizeof *items);
     organ_quantize_part **const todo = job->todo = calloc(job->part_count + 1, sizeof *job->todo);
@@ -239,9 +260,13 @@ organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error)
             organ_rows_passed();
         }
     if (count && !error->status)
-        run_passes(job, items, count, error);
+        use(job, items, count, error);
     job->todo = NULL;
     free(todo);
     organ_rows_free(items);
     return error->status;
 }
+
+organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error) { return with_items(job, run_passes, error); }
+
+organ_status organ_quantize_foresee_pass(organ_quantize_job *job, organ_error *error) { return with_items(job, foresee, error); }

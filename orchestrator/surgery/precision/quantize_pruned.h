@@ -29,8 +29,10 @@ typedef struct organ_quantize_pruning {
     /* Changes weights, rows x cols; keep becomes 1 for what may have a code, and 0 for what is zero. */
     organ_status (*prune)(void *context, const organ_along_matrix *matrix, float *weights, uint8_t *keep, organ_error *error);
     json_t *(*parameters)(void *context); /* "pruning" of the parameters */
+    organ_plan_solve solve;               /* the work of that, for the plan of a dry run */
     /* The rest may be NULL. What is to become codes is known: whether memory and text are enough for what `begin` does is seen here. */
     organ_status (*open)(void *context, const organ_quantize_held *held, organ_error *error);
+    void (*foresee)(void *context, organ_plan *plan); /* adds what `begin` takes */
     /* Before the first matrix of a run. */
     organ_status (*begin)(void *context, organ_unit_run *run, organ_error *error);
     json_t *(*allocation)(void *context); /* "sparsity_allocation" of the document */

@@ -361,8 +361,8 @@ static organ_status open_walks(organ_quantize_widths *w, organ_error *error)
     organ_error other = {0}, third = {0};
     organ_exchanges *exchanges = NULL;
     organ_quantize_try_text(w->job, &w->held, &other);
-    if (w->job->options->allocate.rounds && (!other.status || organ_memory_named(&other)))
-        open_exchanges(w, &exchanges, &third);
+    if (w->job->options->allocate.rounds && (!other.status || organ_memory_named(&other)) && !open_exchanges(w, &exchanges, &third))
+        organ_exchanges_foresee(exchanges, &ORGAN_GPTQ_SOLVE, &w->job->plan);
     organ_exchanges_close(exchanges);
     if ((!organ_memory_refuse_both(&other, &third) || organ_memory_named(&other)))
         open_walk(w, error);
@@ -375,6 +375,7 @@ static organ_status know_curves(organ_quantize_widths *w, organ_error *error)
     bool known = false;
     if (open_walks(w, error) || (file && organ_allocation_read(&w->curves, w->identity, file, &known, error)) || known)
         return error->status;
+    organ_curves_foresee(w->walk, &ORGAN_GPTQ_SOLVE, &w->job->plan);
     const bool writes = file && organ_ranks_first(w->job->engine->ranks);
     if (writes)
         organ_allocation_check_place(file, error);

@@ -74,6 +74,7 @@ struct organ_prune_job {
     char fingerprint[17];      /* of the donor */
     bool *seen_before;         /* of each target: an earlier run has written some of it */
     organ_unit_run *run;       /* while parts are pruned */
+    organ_plan plan;           /* of a dry run: the work beside reading and writing */
 };
 
 /* Opens the donor and chooses the targets; job->options is set. To be closed whatever it returns. */
@@ -82,6 +83,8 @@ void organ_prune_job_close(organ_prune_job *job);
 
 /* Of physarum v1: whether its options hold and this CPU can do it. ORGAN_USAGE. */
 organ_status organ_prune_check_options(const organ_prune_options *options, organ_error *error);
+/* Of physarum v1: adds its memory and work to job->plan. */
+organ_status organ_prune_foresee(organ_prune_job *job, organ_error *error);
 /* Its kind's `work`: finds gains where a sparsity is asked for, and prunes. */
 organ_status organ_prune_parts(organ_prune_job *job, organ_error *error);
 

@@ -5,6 +5,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/stream/band_plan.h"
 #include "orchestrator/surgery/output/experiment.h"
 #include "orchestrator/surgery/output/operation.h"
 #include "orchestrator/surgery/output/output_reports.h"
@@ -13,6 +14,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Of the plan: operations that take as long as an iteration of a weight, and passes that find the gains of a sparsity. */
+#define ITERATION 21.0
+#define SEARCHES  5.0
 
 /* The main pass: what retire needs beside the flow. */
 typedef struct writer {
@@ -335,6 +340,7 @@ organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error 
                                  .name = "prune.json",
                                  .markdown_name = "REPORT.md",
                                  .lines_name = LINES_NAME,
+                                 .plan = &job->plan,
                                  .model_is = "donor",
                                  .fill = prune_left,
                                  .recall = recall_part,
@@ -347,6 +353,24 @@ organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error 
     return organ_remake_run(&remake, report, error);
 }
 
+static bool is_any(const organ_prune_part *part) { return part->tensor; }
+
+organ_status organ_prune_foresee(organ_prune_job *job, organ_error *error)
+{
+    const organ_prune_options *const o = job->options;
+    const size_t workers = organ_workers_count(job->engine->workers);
+    const bool searches = o->sparsity >= 0 || job->divides;
+    organ_prune_flow flow = {0};
+    organ_pass pass = {0};
+    if (organ_prune_pass_make(job, is_any, &flow, &pass, error) == ORGAN_OK)
+        organ_plan_memory(&job->plan, organ_band_plan_enough(&pass, workers), 0);
+    organ_prune_pass_free(&flow, &pass);
+    for (size_t k = 0; k < job->targets.count; k++)
+        organ_plan_memory(&job->plan, organ_tile_map_memory(job->targets.tensors[k], workers), 0);
+    job->plan.products += (searches ? SEARCHES : 1) * ITERATION * o->iterations * (double)job->targets.elements;
+    return error->status;
+}
+
 static uint64_t cut_between_blocks(const organ_prune_job *job) { return job->options->block_size; }
 
 static const organ_prune_kind version_1 = {.work = organ_prune_parts, .cuts = cut_between_blocks, .parameters = organ_prune_parameters};
@@ -354,7 +378,8 @@ static const organ_prune_kind version_1 = {.work = organ_prune_parts, .cuts = cu
 static organ_status prune_version_1(void *context, json_t **report, organ_error *error)
 {
     organ_prune_job *const job = context;
-    if (organ_prune_check_options(job->options, error) || organ_prune_job_open(job, error))
+    if (organ_prune_check_options(job->options, error) || organ_prune_job_open(job, error) ||
+        (job->options->dry_run && organ_prune_foresee(job, error)))
         return error->status;
     return organ_prune_run(job, report, error);
 }

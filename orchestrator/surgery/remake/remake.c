@@ -307,6 +307,26 @@ static json_t *document_of(const work *w)
     return made;
 }
 
+/* What a dry run foresees: "plan", and the time of it in "run". -1 without memory. */
+static int tell_plan(const work *w, json_t *report)
+{
+    const organ_remake *const m = w->remake;
+    if (!m->dry_run || !m->plan)
+        return 0;
+    organ_plan all = *m->plan;
+    uint64_t bytes = 0;
+    for (size_t t = 0; t < m->model->tensor_count; t++)
+        bytes += m->model->tensors[t].bytes;
+    all.output_bytes = w->made.plan ? organ_resharding_total(w->made.plan) : bytes;
+    organ_plan_memory(&all, ORGAN_PLAN_LEAST, 0);
+    all.bytes += (double)bytes + (double)all.output_bytes;
+    json_t *const run = json_incref(json_object_get(report, "run")); /* which stands last */
+    json_object_del(report, "run");
+    const int failed = json_object_set_new(report, "plan", organ_plan_json(&all)) ||
+                       json_object_set_new(run, "plan", organ_plan_time_json(&all, m->engine));
+    return json_object_set_new(report, "run", run) || failed ? -1 : 0;
+}
+
 static organ_status tell_remake(void *context, json_t **report, organ_error *error)
 {
     work *const w = context;
@@ -315,7 +335,8 @@ static organ_status tell_remake(void *context, json_t **report, organ_error *err
     const organ_report_files files = files_of(m);
     if (!m->dry_run)
         evaluate_remake(w);
-    if (!(*report = organ_evaluated_json(&w->evaluation, document_of(w))) || (m->settle && m->settle(m->context, *report)))
+    if (!(*report = organ_evaluated_json(&w->evaluation, document_of(w))) || (m->settle && m->settle(m->context, *report)) ||
+        tell_plan(w, *report))
         return organ_fail_memory(error, w->remake->path);
     if (!m->dry_run && organ_ranks_first(output->ranks) && organ_output_reports_write(output, &files, *report, error) == ORGAN_OK &&
         !output->single)

@@ -9,6 +9,7 @@
 #include "formats/base/json_edit.h"
 #include "orchestrator/surgery/output/cuts.h"
 #include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/plan/plan.h"
 #include "orchestrator/surgery/output/unit_output.h"
 #include "orchestrator/surgery/remake/row_pass.h"
 #include "orchestrator/surgery/trial/evaluation.h"
@@ -37,9 +38,11 @@ typedef struct organ_remake {
     const organ_progress *progress;
     const organ_experiment_options *evaluate; /* score model and output on its text; NULL: not */
     const organ_engine *engine;               /* that does it */
-    const char *model_is;                     /* what the model is called in that: "model", "base" */
-    organ_made_as made_as;                    /* what becomes of its weights */
-    bool repacked;                            /* the model's config.json is not that of the output: where that is one file, it has none */
+    const organ_plan
+        *plan;            /* of a dry run: the work beside reading the model and writing the output, which the remake adds. NULL: no plan */
+    const char *model_is; /* what the model is called in that: "model", "base" */
+    organ_made_as made_as; /* what becomes of its weights */
+    bool repacked;         /* the model's config.json is not that of the output: where that is one file, it has none */
     void *context;
     /* Changes config.json. Not called where there is none. May be NULL. */
     organ_status (*edit)(void *context, organ_json_edit *config, organ_error *error);

@@ -10,6 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Of the plan: operations for each of rows x cols^2 + cols^3 / 3 of a matrix that loses columns. */
+#define NARROW_LOSS  10.0
+#define NARROW_WANDA 4.0
+
 #define STRIP_BYTES ((size_t)4 << 20) /* of values that go to the disk together, or a row */
 
 /* Rows of a part without the columns that went. */
@@ -157,6 +161,14 @@ organ_status organ_width_text(organ_width_job *job, organ_error *error)
     snprintf(job->digest, sizeof job->digest, "%s", organ_along_describe(job->along)->digest);
     job->calibration = organ_along_json(job->along, "the model as narrowed so far");
     return job->calibration ? ORGAN_OK : organ_fail_memory(error, o->calibration);
+}
+
+/* What is chosen is written beside the output and read again. */
+void organ_width_foresee(organ_width_job *job)
+{
+    const bool loss = strcmp(job->options->score, "loss") == 0;
+    organ_along_foresee(job->along, &(organ_plan_solve){loss ? NARROW_LOSS : NARROW_WANDA, 0}, &job->plan);
+    job->plan.bytes += 2 * (double)job->choices.bytes;
 }
 
 organ_status organ_width_choose(organ_width_job *job, organ_error *error)

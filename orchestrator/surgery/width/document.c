@@ -106,8 +106,7 @@ static json_t *memory_json(const organ_width_job *job)
 {
     const uint64_t moments = moments_bytes(job);
     return job->options->dry_run && job->along
-               ? ORGAN_OBJECT(SET_COUNT("enough", organ_along_enough(job->along)), SET_COUNT_OF("expert_moments", moments, moments),
-                              SET_COUNT("choices_on_disk", job->choices.bytes))
+               ? ORGAN_OBJECT(SET_COUNT_OF("expert_moments", moments, moments), SET_COUNT("choices_on_disk", job->choices.bytes))
                : json_null();
 }
 

@@ -48,6 +48,7 @@ typedef struct organ_width_choices {
 } organ_width_choices;
 
 typedef struct organ_width_job {
+    organ_plan plan; /* of a dry run: the work beside reading and writing */
     const organ_width_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
@@ -98,6 +99,9 @@ organ_status organ_width_choices_add(organ_width_job *job, organ_width_part *par
 /* Columns of a part that stay; its rows. */
 static inline uint64_t organ_width_columns(const organ_width_part *part) { return part->share->keep * part->share->columns; }
 static inline uint64_t organ_width_rows(const organ_width_part *part) { return organ_tensor_matrices(part->tensor).rows; }
+
+/* Adds the memory and the work of the walk to job->plan. */
+void organ_width_foresee(organ_width_job *job);
 
 json_t *organ_width_parameters(void *job);
 json_t *organ_width_identity(void *job);

@@ -55,6 +55,7 @@ static organ_status cut(organ_width_job *job, bool dry, json_t **report, organ_e
                           ORGAN_REMAKE_BY(job),
                           .most = o->most,
                           .choice = true,
+                          .plan = dry ? &job->plan : NULL,
                           .definition = "width/1",
                           .schema = "organ.width/1",
                           .name = "width.json",
@@ -84,11 +85,12 @@ static organ_status narrow(void *context, json_t **report, organ_error *error)
     if (check_options(o, error) || organ_donor_open(o->model, "narrowed", job->progress, &job->model, error) ||
         organ_width_plan(job, error) || organ_width_text(job, error))
         return error->status;
-    if (o->dry_run)
+    if (o->dry_run) {
+        organ_width_foresee(job);
         return cut(job, true, report, error);
+    }
     if (try_cut(job, error) || organ_width_choices_begin(job, error) || organ_width_choose(job, error) ||
-        organ_model_unchanged(job->model, error) ||
-        organ_output_still_free(o->output, organ_output_like(job->model), o->force, error))
+        organ_model_unchanged(job->model, error) || organ_output_still_free(o->output, organ_output_like(job->model), o->force, error))
         return organ_width_choices_end(job, false, error);
     /* Where another run stands in the way of the output, no later one could go on with what was chosen. */
     cut(job, false, report, error);

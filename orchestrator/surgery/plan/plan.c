@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/plan/plan.h"
+
+#include "formats/base/memory_watch.h"
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/stream/product.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Of the test of the machine: rows of both factors for each worker, depth, bytes that are copied, seconds for each of the two. */
+enum { TEST_ROWS = 256, TEST_DEPTH = 512, TEST_BYTES = 4 << 20 };
+#define TEST_SECONDS 0.05
+#define TEST_CALLS   20 /* fewer where they take longer than */
+#define TEST_MOST    0.3
+
+#define BYTE_COPIES 6.0  /* copies of a byte within memory that take as long as to read, digest and write one */
+#define REACHED     0.75 /* of the best rate of products, by all work of a run */
+#define START       0.03 /* seconds that every run takes */
+
+void organ_plan_memory(organ_plan *plan, uint64_t enough, uint64_t good)
+{
+    const uint64_t most = good > enough ? good : enough;
+    plan->memory_enough = enough > plan->memory_enough ? enough : plan->memory_enough;
+    plan->memory_good = most > plan->memory_good ? most : plan->memory_good;
+}
+
+void organ_plan_matrices(organ_plan *plan, const organ_plan_solve *solve, double count, double rows, double cols, double block)
+{
+    plan->products += count * (solve->squares * (rows * cols * block + cols * block * block / 3) + solve->weights * rows * cols);
+}
+
+json_t *organ_plan_json(const organ_plan *plan)
+{
+    return ORGAN_OBJECT(SET_COUNT("output_bytes", plan->output_bytes), SET_COUNT("memory_enough", plan->memory_enough),
+                        SET_COUNT("memory_good", plan->memory_good), SET_COUNT("products", (uint64_t)plan->products),
+                        SET_COUNT("bytes", (uint64_t)plan->bytes));
+}
+
+/* ---- the speed of the machine ---- */
+
+typedef struct test {
+    const organ_engine *engine;
+    organ_product product;
+    float *a, *b, *c;
+    void *scratch;
+} test;
+
+static float *ones(size_t count)
+{
+    float *const values = malloc(count * sizeof *values);
+    for (size_t k = 0; values && k < count; k++)
+        values[k] = 1;
+    return values;
+}
+
+static bool open_test(test *t, const organ_engine *engine)
+{
+    const size_t columns = TEST_ROWS * organ_workers_count(engine->workers);
+    *t = (test){.engine = engine, .a = ones(TEST_ROWS * TEST_DEPTH), .b = ones(columns * TEST_DEPTH), .c = ones(TEST_ROWS * columns)};
+    t->scratch = aligned_alloc(64, organ_products_scratch(engine));
+    t->product = (organ_product){.m = TEST_ROWS,
+                                 .n = columns,
+                                 .k = TEST_DEPTH,
+                                 .a = {t->a, ORGAN_REAL_F32, false, TEST_DEPTH},
+                                 .b = {t->b, ORGAN_REAL_F32, false, TEST_DEPTH},
+                                 .c = t->c,
+                                 .c_stride = columns};
+    return t->a && t->b && t->c && t->scratch;
+}
+
+static void close_test(test *t)
+{
+    free(t->a);
+    free(t->b);
+    free(t->c);
+    free(t->scratch);
+}
+
+static void multiply(void *context)
+{
+    const test *const t = context;
+    organ_products_run(t->engine, NULL, &t->product, 1, t->scratch);
+}
+
+static void copy(void *context)
+{
+    unsigned char *const bytes = context;
+    memcpy(bytes, bytes + TEST_BYTES, TEST_BYTES);
+    __asm__ volatile("" : : "r"(bytes) : "memory"); /* the copy is not left out */
+}
+
+/* The least seconds of a call: other programs lengthen some of them. */
+static double least_seconds(void (*call)(void *), void *context)
+{
+    const double begun = organ_seconds_now();
+    double least = INFINITY, now = begun;
+    for (unsigned calls = 0; calls < 3 || now - begun < TEST_SECONDS || (calls < TEST_CALLS && now - begun < TEST_MOST); calls++) {
+        const double before = now;
+        call(context);
+        now = organ_seconds_now();
+        least = now - before > 0 && now - before < least ? now - before : least;
+    }
+    return least;
+}
+
+json_t *organ_plan_time_json(const organ_plan *plan, const organ_engine *engine)
+{
+    test t;
+    unsigned char *const bytes = calloc(2, TEST_BYTES);
+    json_t *told = NULL;
+    if (open_test(&t, engine) && bytes) {
+        const double work = 2.0 * (double)t.product.m * (double)t.product.n * (double)t.product.k;
+        const double products = work / least_seconds(multiply, &t), copied = TEST_BYTES / least_seconds(copy, bytes);
+        const double seconds = START + plan->products / (REACHED * products) + BYTE_COPIES * plan->bytes / copied;
+        told = ORGAN_OBJECT(SET_REAL("seconds", round(seconds * 1e3) / 1e3), SET_REAL("products_per_second", round(products)),
+                            SET_REAL("bytes_per_second", round(copied)), SET_COUNT("threads", organ_workers_count(engine->workers)));
+    } else
+        organ_memory_refused();
+    free(bytes);
+    close_test(&t);
+    return told;
+}

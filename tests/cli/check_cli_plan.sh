@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# The plan in a dry run of prune, quantize, experts, layers and width: bytes of the output, the least and the good --memory, the time. The time
+# depends on the machine, so only its presence is checked; the work that it is computed from is the same everywhere and grows with the run.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+for name in tiny-moe tiny-qwen2moe; do ln -s "${model%/*}/$name" $name; done
+text=(--calibration tiny-qwen2/calibration.txt --context 64)
+
+# foresees NAME ARGUMENTS...: a dry run; its plan is in NAME.json.
+foresees() {
+    local name=$1
+    shift
+    ends 0 "$@" -o "${out:-made}" --dry-run --json --quiet --threads 2
+    cp ../out "$name.json"
+    judge "no whole plan" jq -e '.plan | .output_bytes > 0 and .memory_enough >= 8388608 and .memory_good >= .memory_enough and .products >= 0 and .bytes > .output_bytes' "$name.json" >../judged
+    judge "no time" jq -e '.run.plan | .seconds > 0 and .products_per_second > 0 and .bytes_per_second > 0 and .threads >= 1' "$name.json" >../judged
+    ends 0 "$@" -o "${out:-made}" --dry-run --json --quiet --threads 3
+    judge "the work depends on the threads" test "$(jq -c '.plan | [.output_bytes, .products, .bytes]' ../out)" = "$(jq -c '.plan | [.output_bytes, .products, .bytes]' "$name.json")"
+}
+# more NAME NAME MEMBER: the second has more of it.
+more() { judge "$2 has no more $3 than $1" test "$(jq "input.plan.$3 as \$b | \$b > .plan.$3" "$1.json" "$2.json")" = true; }
+
+prunes=(prune tiny-qwen2 -s 50)
+foresees magnitude "${prunes[@]}" --method magnitude
+foresees wanda "${prunes[@]}" --method wanda "${text[@]}" --samples 4
+foresees longer "${prunes[@]}" --method wanda "${text[@]}" --samples 16
+foresees sparsegpt "${prunes[@]}" --method sparsegpt "${text[@]}" --samples 4
+foresees flow "${prunes[@]}" --method physarum-v3 "${text[@]}" --samples 4
+foresees divided "${prunes[@]}" --method wanda "${text[@]}" --samples 4 --allocate global --allocate-tokens 64
+more magnitude wanda products
+more wanda longer products
+more wanda longer memory_enough
+more wanda sparsegpt products
+more sparsegpt flow products
+more wanda divided products
+more wanda divided memory_enough
+foresees nearest quantize tiny-qwen2 -s int4-group32
+foresees gptq quantize tiny-qwen2 -s int4-group32 --method gptq "${text[@]}" --samples 4
+out=made.gguf foresees blocks quantize tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf -s q4_k
+more nearest gptq products
+judge "the output of a quantisation" test "$(jq '.plan.output_bytes == .totals.total_size' nearest.json)" = true
+foresees experts experts tiny-moe --keep 50% "${text[@]}" --samples 4
+foresees loss experts tiny-moe --keep 50% "${text[@]}" --samples 4 --score loss
+foresees sum experts tiny-moe --keep 50% "${text[@]}" --samples 4 --score sum
+foresees healed experts tiny-moe --keep 50% "${text[@]}" --samples 4 --heal
+foresees shared experts tiny-qwen2moe --keep 50% "${text[@]}" --samples 4
+more sum loss products
+more experts healed products
+more experts healed memory_enough
+foresees named layers tiny-qwen2 --drop 1-1
+foresees searched layers tiny-qwen2 --drop 1 "${text[@]}" --search-tokens 256
+foresees mended layers tiny-qwen2 --drop 1 "${text[@]}" --search-tokens 256 --heal --samples 8
+more named searched products
+more searched mended products
+more searched mended memory_enough
+foresees width width tiny-qwen2 --ffn 50% "${text[@]}" --samples 4
+foresees wider width tiny-qwen2 --ffn 75% "${text[@]}" --samples 4
+more width wider output_bytes
+
+# In words, on a terminal and on a page.
+for verb in "prune tiny-qwen2" "quantize tiny-qwen2 -s int8-channel" "experts tiny-moe --keep 50% ${text[*]} --samples 4" \
+    "layers tiny-qwen2 --drop 1-1" "width tiny-qwen2 --ffn 50% ${text[*]} --samples 4"; do
+    # shellcheck disable=SC2086 # words
+    ends 0 $verb -o made --dry-run --quiet --html made.html
+    judge "does not say the bytes" grep -q '^  Output: [0-9.]* MB of tensors\.$' ../out
+    judge "does not say the memory" grep -q '^  Memory: --memory [0-9.]* MB is enough' ../out
+    judge "does not say the time" grep -q '^  Time: about .* on this machine ([0-9]* thread' ../out
+    for line in "Output: " "Memory: --memory " "Time: about "; do judge "a page without '$line'" grep -qF "$line" made.html; done
+done
+
+# What the plan says is enough is, and a refusal names the least for all parts of the work: less than that is refused by the same number.
+least() {
+    local enough named
+    enough=$(jq .plan.memory_enough "$1.json")
+    shift
+    ends 0 "$@" -o made --dry-run --quiet --threads 2 --memory "$enough"
+    refused 2 " is enough" "$@" -o made --dry-run --quiet --threads 2 --memory 8M
+    named=$(sed -n '1s/.*; --memory \([0-9]*[KM]\) is enough.*/\1/p' ../err)
+    judge "--memory 8M is refused with $named, and the plan says $enough" \
+        test "$(awk -v n="${named%[KM]}" -v u="${named: -1}" -v e="$enough" 'BEGIN { m = n * (u == "M" ? 1048576 : 1024); print (m >= e && m - e < 1048576) }')" = 1
+    ends 0 "$@" -o made --dry-run --quiet --threads 2 --memory "$named"
+}
+least flow "${prunes[@]}" --method physarum-v3 "${text[@]}" --samples 4
+least divided "${prunes[@]}" --method wanda "${text[@]}" --samples 4 --allocate global --allocate-tokens 64
+least gptq quantize tiny-qwen2 -s int4-group32 --method gptq "${text[@]}" --samples 4
+least healed experts tiny-moe --keep 50% "${text[@]}" --samples 4 --heal
+least mended layers tiny-qwen2 --drop 1 "${text[@]}" --search-tokens 256 --heal --samples 8
+least width width tiny-qwen2 --ffn 50% "${text[@]}" --samples 4
+finish
