@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The peak of memory of whole runs of the program: at most --memory + 16 MiB + twice the bytes of headers, for models of 100,000 tensors,
- * and in `ninja test-peak`, which sets PEAK=whole, for more verbs and for a model of 1.5 GB. A verb may refuse instead; then it is run
- * again with the memory that its message names. Prints a line for each run. Not under sanitizers, whose own memory counts. */
+ * The peak of memory of whole runs of the program: at most --memory + 16 MiB + twice the bytes of headers and tokenizers, for models of
+ * 100,000 tensors, and in `ninja test-peak`, which sets PEAK=whole, for all verbs that read models and for a model of 1.5 GB. Verbs
+ * without --memory must keep the limit of --memory 64M. A verb may refuse instead; then it is run again with the memory that its message
+ * names. Prints a line for each run. Not under sanitizers, whose own memory counts. */
 #include "tests/kit/model_maker.h"
 
 #include <check.h>
@@ -17,10 +18,20 @@
 
 #define MIB ((uint64_t)1 << 20)
 
-enum { MANY = 100000, LAYERS = 64, EXPERTS = 520, WIDTH = 16, BIG_ROWS = 8192, BIG_COLS = 4096, BIG_LAYERS = 11, WORDS = 24 };
+enum {
+    MANY = 100000,
+    LAYERS = 64,
+    EXPERTS = 520,
+    WIDTH = 16,
+    TOKENS = 2048,
+    BIG_ROWS = 8192,
+    BIG_COLS = 4096,
+    BIG_LAYERS = 11,
+    WORDS = 24
+};
 
-static uint64_t header_bytes[3];
-enum { EMPTY, EXPERT, BIG };
+/* MiB; docs/design.md names what needs more than the limit. */
+enum { KNOWN_LORA = 420 };
 
 /* ---- models ---- */
 
@@ -50,7 +61,7 @@ static maker begin_header(void)
 
 /* `directory` of models is a name in the scratch directory. BF16 values that repeat after 64 KiB, with another one here and there if
  * `tuned`. */
-static uint64_t write_model(maker *m, const char *path, bool tuned)
+static void write_model(maker *m, const char *path, bool tuned)
 {
     static uint16_t values[32768];
     uint32_t state = 1;
@@ -77,7 +88,16 @@ static uint64_t write_model(maker *m, const char *path, bool tuned)
     }
     fclose(m->header);
     ck_assert_int_eq(fclose(out), 0);
-    return length;
+}
+
+static void copy_tokenizer(const char *directory)
+{
+    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json"};
+    char command[4500];
+    for (size_t k = 0; k < 2; k++) {
+        snprintf(command, sizeof command, "cp fixtures/tiny-moe/%s '%s'", names[k], scratch_path("%s", directory));
+        ck_assert_int_eq(system(command), 0);
+    }
 }
 
 static void write_config(const char *directory, const char *text)
@@ -96,7 +116,7 @@ static void make_empty(void)
         snprintf(name, sizeof name, "t%d", k);
         add(&m, "BF16", 0, 0, name);
     }
-    header_bytes[EMPTY] = write_model(&m, scratch_path("empty.safetensors"), false);
+    write_model(&m, scratch_path("empty.safetensors"), false);
 }
 
 static void make_experts(const char *directory)
@@ -111,7 +131,7 @@ static void make_experts(const char *directory)
     static const char *const experts[] = {"gate_proj", "up_proj", "down_proj"};
     maker m = begin_header();
     char name[96];
-    add(&m, "BF16", 64, WIDTH, "model.embed_tokens.weight");
+    add(&m, "BF16", TOKENS, WIDTH, "model.embed_tokens.weight");
     for (int l = 0; l < LAYERS; l++) {
         for (size_t p = 0; p < sizeof parts / sizeof *parts; p++) {
             snprintf(name, sizeof name, "model.layers.%d.%s", l, parts[p].name);
@@ -124,15 +144,16 @@ static void make_experts(const char *directory)
             }
     }
     add(&m, "BF16", 0, WIDTH, "model.norm.weight");
-    add(&m, "BF16", 64, WIDTH, "lm_head.weight");
+    add(&m, "BF16", TOKENS, WIDTH, "lm_head.weight");
     ck_assert_int_eq(mkdir(scratch_path("%s", directory), 0777), 0);
-    header_bytes[EXPERT] = write_model(&m, scratch_path("%s/model.safetensors", directory), false);
+    write_model(&m, scratch_path("%s/model.safetensors", directory), false);
     write_config(directory,
                  "{\"architectures\":[\"Qwen3MoeForCausalLM\"],\"model_type\":\"qwen3_moe\",\"hidden_size\":16,\"num_hidden_layers\":64,"
                  "\"num_attention_heads\":2,\"num_key_value_heads\":1,\"head_dim\":16,\"num_experts\":520,\"num_experts_per_tok\":2,"
                  "\"moe_intermediate_size\":16,\"intermediate_size\":16,\"norm_topk_prob\":true,\"decoder_sparse_step\":1,"
-                 "\"mlp_only_layers\":[],\"vocab_size\":64,\"rms_norm_eps\":1e-6,\"rope_theta\":1e6,\"hidden_act\":\"silu\","
+                 "\"mlp_only_layers\":[],\"vocab_size\":2048,\"rms_norm_eps\":1e-6,\"rope_theta\":1e6,\"hidden_act\":\"silu\","
                  "\"max_position_embeddings\":4096,\"torch_dtype\":\"bfloat16\",\"tie_word_embeddings\":false}\n");
+    copy_tokenizer(directory);
 }
 
 /* 1.5 GB: two matrices of 67 MB in each of 11 layers. */
@@ -148,7 +169,7 @@ static void make_big(const char *directory, bool tuned)
         add(&m, "BF16", BIG_COLS, BIG_ROWS, name);
     }
     ck_assert_int_eq(mkdir(scratch_path("%s", directory), 0777), 0);
-    header_bytes[BIG] = write_model(&m, scratch_path("%s/model.safetensors", directory), tuned);
+    write_model(&m, scratch_path("%s/model.safetensors", directory), tuned);
     write_config(directory,
                  "{\"architectures\":[\"Qwen2ForCausalLM\"],\"model_type\":\"qwen2\",\"hidden_size\":4096,\"num_hidden_layers\":11,"
                  "\"num_attention_heads\":32,\"num_key_value_heads\":4,\"intermediate_size\":8192,\"vocab_size\":64,"
@@ -157,44 +178,124 @@ static void make_big(const char *directory, bool tuned)
 
 /* ---- runs ---- */
 
-/* '@' stands for the scratch directory. */
+/* ENGINE: takes --threads and --memory; QUIET: takes neither; PLAIN: not even --quiet. */
+enum { ENGINE, QUIET, PLAIN };
+
+/* In `words` '@' stands for the scratch directory and '%' for the fixtures. */
 typedef struct row {
     const char *words;
-    int model, code;
-    bool always; /* in `ninja test` as well */
+    int code, takes;
+    bool always;      /* in `ninja test` as well */
+    const char *gone; /* outputs that no later row reads, separated by blanks */
+    int known;        /* MiB; the row is known to need more than the limit, and must not need more than this. 0: the limit applies */
 } row;
 
+#define TEXT "--text %tiny-moe/calibration.txt --context 64 --max-tokens 128"
+
 static const row rows[] = {
-    {"measure @empty.safetensors -o @measured", EMPTY, 0, true},
-    {"autopsy @empty.safetensors", EMPTY, 0, true},
-    {"dequantize @empty.safetensors -o @plain.safetensors", EMPTY, 0, false},
-    {"extract @empty.safetensors -o @organs", EMPTY, 0, false},
-    {"prune @empty.safetensors -o @pruned.safetensors --method magnitude -s 50", EMPTY, 3, false},
-    {"measure @experts", EXPERT, 0, false},
-    {"autopsy @experts", EXPERT, 0, false},
-    {"prune @experts -o @zeros --method magnitude -s 50", EXPERT, 0, true},
-    {"audit @experts @zeros", EXPERT, 0, false},
-    {"measure @big", BIG, 0, false},
-    {"prune @big -o @zeros-big --method magnitude -s 50", BIG, 0, false},
-    {"audit @big @zeros-big", BIG, 0, false},
-    {"lora extract --base @big --tuned @tuned -o @adapter -r 16 --modules *.0.mlp.*_proj", BIG, 0, false},
-    {"quantize @big -o @packed --scheme fp8-channel", BIG, 0, false},
+    {.words = "measure @empty.safetensors -o @measured", .always = true},
+    {.words = "autopsy @empty.safetensors", .always = true},
+    {.words = "dequantize @empty.safetensors -o @plain.safetensors"},
+    {.words = "extract @empty.safetensors -o @organs", .takes = QUIET, .gone = "organs"},
+    {.words = "prune @empty.safetensors -o @pruned.safetensors --method magnitude -s 50", .code = 3},
+    /* 100,419 tensors */
+    {.words = "inspect @experts", .takes = PLAIN},
+    {.words = "inspect @experts --tensors", .takes = PLAIN},
+    {.words = "inspect @experts --untrusted", .takes = PLAIN},
+    {.words = "measure @experts -o @theta"},
+    {.words = "autopsy @experts"},
+    {.words = "prune @experts -o @zeros --method magnitude -s 50", .always = true},
+    {.words = "audit @experts @zeros", .always = true},
+    {.words = "quantize @experts -o @codes --scheme fp8-channel"},
+    {.words = "dequantize @codes -o @wide", .gone = "codes wide"},
+    {.words = "purify @experts -o @soft --method haar", .gone = "soft"},
+    {.words = "extract @experts -o @apart", .takes = QUIET, .always = true},
+    {.words = "assemble @apart -o @whole", .takes = QUIET, .gone = "apart whole"},
+    {.words = "graft --source @zeros --target @experts -o @mixed --type skeleton", .takes = QUIET, .gone = "mixed"},
+    {.words = "chimera --base @experts --donor @zeros --take skeleton -o @mixed", .takes = QUIET, .gone = "mixed"},
+    {.words = "experts @experts -o @few --keep 4 --calibration %tiny-moe/calibration.txt --samples 2 --context 32", .gone = "few"},
+    {.words = "layers @experts -o @low --drop 3-3", .gone = "low"},
+    {.words = "perplexity @experts " TEXT},
+    {.words = "evaluate @experts @zeros " TEXT},
+    {.words = "lora extract --base @experts --tuned @zeros -o @delta -r 2", .gone = "delta zeros", .known = KNOWN_LORA},
+    /* 1.5 GB */
+    {.words = "inspect @big", .takes = PLAIN},
+    {.words = "measure @big"},
+    {.words = "autopsy @big"},
+    {.words = "prune @big -o @zeros-big --method magnitude -s 50"},
+    {.words = "audit @big @zeros-big", .gone = "zeros-big"},
+    {.words = "lora extract --base @big --tuned @tuned -o @adapter -r 16 --modules *.0.mlp.*_proj", .gone = "tuned"},
+    {.words = "lora sanitize @adapter -o @clean", .gone = "clean"},
+    {.words = "lora resize @adapter -o @thin -r 4", .gone = "thin"},
+    {.words = "lora merge --base @big --adapter @adapter -o @merged", .gone = "merged"},
+    {.words = "quantize @big -o @packed --scheme fp8-channel"},
+    {.words = "orthogonality @big @packed @adapter", .gone = "adapter"},
+    {.words = "dequantize @packed -o @unpacked", .gone = "packed unpacked"},
+    {.words = "purify @big -o @soft --method haar", .gone = "soft"},
+    {.words = "extract @big -o @apart", .takes = QUIET},
+    {.words = "assemble @apart -o @whole", .takes = QUIET, .gone = "whole apart"},
+    {.words = "graft --source @big --target @big -o @mixed --type skeleton,organ", .takes = QUIET, .gone = "mixed"},
+    {.words = "layers @big -o @low --drop 3-3", .gone = "low"},
 };
 
-/* Runs the program; its exit code. *peak in bytes, and what it has written to stderr. */
-static int run_words(const char *line, const char *memory, uint64_t *peak, char *said, size_t room)
+static uint64_t size_of(const char *path, bool header)
+{
+    struct stat info;
+    uint64_t length = 0;
+    FILE *const in = fopen(path, "r");
+    if (!in)
+        return 0;
+    ck_assert_int_eq(fstat(fileno(in), &info), 0);
+    ck_assert(!header || fread(&length, sizeof length, 1, in) == 1);
+    fclose(in);
+    return header ? length : (uint64_t)info.st_size;
+}
+
+/* Bytes of the headers, the manifest and the tokenizer of a model. */
+static uint64_t header_bytes_of(const char *path)
+{
+    static const struct {
+        const char *name;
+        bool header;
+    } parts[] = {{"model.safetensors", true}, {"adapter_model.safetensors", true}, {"tokenizer.json", false}, {"manifest.json", false}};
+    char file[5000];
+    struct stat info;
+    uint64_t bytes = 0;
+    if (stat(path, &info))
+        return 0; /* an output */
+    if (S_ISREG(info.st_mode))
+        return strstr(path, ".safetensors") ? size_of(path, true) : 0;
+    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {
+        snprintf(file, sizeof file, "%s/%s", path, parts[k].name);
+        bytes += size_of(file, parts[k].header);
+    }
+    return bytes;
+}
+
+static const char *expand(const char *word)
+{
+    static char path[4096];
+    snprintf(path, sizeof path, "fixtures/%s", word + 1);
+    return *word == '@' ? scratch_path("%s", word + 1) : *word == '%' ? path : word;
+}
+
+/* Runs the program; its exit code. *peak in bytes, *headers of all models that the words name, and what it has written to stderr. */
+static int run_words(const row *r, const char *memory, uint64_t *peak, uint64_t *headers, char *said, size_t room)
 {
     static char buffer[WORDS][4096], copy[1024];
     char *words[WORDS + 8] = {"build/organ"}, file[4096];
     int count = 1, status;
     struct rusage used;
-    snprintf(copy, sizeof copy, "%s", line);
+    snprintf(copy, sizeof copy, "%s", r->words);
+    *headers = 0;
     for (char *word = strtok(copy, " "); word; word = strtok(NULL, " "), count++) {
-        snprintf(buffer[count], sizeof *buffer, "%s", *word == '@' ? scratch_path("%s", word + 1) : word);
+        snprintf(buffer[count], sizeof *buffer, "%s", expand(word));
         words[count] = buffer[count];
+        *headers += *word == '@' ? header_bytes_of(words[count]) : 0;
     }
     char *const rest[] = {"--quiet", "--threads", "2", "--memory", (char *)(uintptr_t)memory, NULL};
-    memcpy(words + count, rest, sizeof rest);
+    const size_t further = r->takes == ENGINE ? 5 : r->takes == QUIET ? 1 : 0;
+    memcpy(words + count, rest, further * sizeof *rest);
     snprintf(file, sizeof file, "%s", scratch_path("said"));
     const pid_t child = fork();
     if (child == 0) {
@@ -220,21 +321,35 @@ static uint64_t bytes_of(const char *memory)
     return number << (*unit == 'K' ? 10 : *unit == 'M' ? 20 : 30);
 }
 
-static void check_row(const row *r)
+static void remove_outputs(const char *names)
+{
+    char copy[256], command[4500];
+    snprintf(copy, sizeof copy, "%s", names);
+    for (const char *name = strtok(copy, " "); name; name = strtok(NULL, " ")) {
+        snprintf(command, sizeof command, "rm -r '%s'", scratch_path("%s", name));
+        ck_assert_int_eq(system(command), 0);
+    }
+}
+
+/* Returns whether the row is within its limit. */
+static bool check_row(const row *r)
 {
     char memory[24] = "64M", said[2048], *named;
-    uint64_t peak;
-    int code = run_words(r->words, memory, &peak, said, sizeof said);
+    uint64_t peak, headers;
+    int code = run_words(r, memory, &peak, &headers, said, sizeof said);
     if (code == 2 && (named = strstr(said, "; --memory "))) {
         printf("  refused: %s", said);
         ck_assert_int_eq(sscanf(named, "; --memory %23s", memory), 1);
-        code = run_words(r->words, memory, &peak, said, sizeof said);
+        code = run_words(r, memory, &peak, &headers, said, sizeof said);
     }
-    const uint64_t most = bytes_of(memory) + 16 * MIB + 2 * header_bytes[r->model];
-    printf("%6.1f MiB of %6.1f  --memory %-5s %s\n", (double)peak / (double)MIB, (double)most / (double)MIB, memory, r->words);
+    const uint64_t most = bytes_of(memory) + 16 * MIB + 2 * headers, known = (uint64_t)r->known * MIB;
+    const bool within = code == r->code && peak <= (known ? known : most);
+    printf("%6.1f MiB of %6.1f  %s  --memory %-5s %s\n", (double)peak / (double)MIB, (double)most / (double)MIB,
+           peak > most ? "OVER" : "    ", r->takes == ENGINE ? memory : "-", r->words);
+    if (code != r->code)
+        printf("  ends with %d: %s", code, said);
     fflush(stdout);
-    ck_assert_msg(code == r->code, "%s: ends with %d: %s", r->words, code, said);
-    ck_assert_msg(peak <= most, "%s: %llu bytes, more than %llu", r->words, (unsigned long long)peak, (unsigned long long)most);
+    return within;
 }
 
 START_TEST(peaks_stay_below_the_limit)
@@ -245,9 +360,15 @@ START_TEST(peaks_stay_below_the_limit)
     make_experts("experts");
     for (int tuned = 0; whole && tuned < 2; tuned++)
         make_big(tuned ? "tuned" : "big", tuned);
-    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++)
-        if (whole || rows[k].always)
-            check_row(&rows[k]);
+    size_t beyond = 0;
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+        if (!whole && !rows[k].always)
+            continue;
+        beyond += !check_row(&rows[k]);
+        if (whole && rows[k].gone)
+            remove_outputs(rows[k].gone);
+    }
+    ck_assert_msg(!beyond, "%zu rows end with another status or need more memory than they may", beyond);
 }
 END_TEST
 
