@@ -31,7 +31,7 @@ enum {
 };
 
 /* MiB; docs/design.md names what needs more than the limit. */
-enum { KNOWN_LORA = 420 };
+enum { KNOWN_EVALUATE = 140, KNOWN_LORA = 420 };
 
 /* ---- models ---- */
 
@@ -216,7 +216,7 @@ static const row rows[] = {
     {.words = "experts @experts -o @few --keep 4 --calibration %tiny-moe/calibration.txt --samples 2 --context 32", .gone = "few"},
     {.words = "layers @experts -o @low --drop 3-3", .gone = "low"},
     {.words = "perplexity @experts " TEXT},
-    {.words = "evaluate @experts @zeros " TEXT},
+    {.words = "evaluate @experts @zeros " TEXT, .known = KNOWN_EVALUATE},
     {.words = "lora extract --base @experts --tuned @zeros -o @delta -r 2", .gone = "delta zeros", .known = KNOWN_LORA},
     /* 1.5 GB */
     {.words = "inspect @big", .takes = PLAIN},
@@ -226,7 +226,7 @@ static const row rows[] = {
     {.words = "audit @big @zeros-big", .gone = "zeros-big"},
     {.words = "lora extract --base @big --tuned @tuned -o @adapter -r 16 --modules *.0.mlp.*_proj", .gone = "tuned"},
     {.words = "lora sanitize @adapter -o @clean", .gone = "clean"},
-    {.words = "lora resize @adapter -o @thin -r 4", .gone = "thin"},
+    {.words = "lora resize @adapter -o @thin --rank 4", .gone = "thin"},
     {.words = "lora merge --base @big --adapter @adapter -o @merged", .gone = "merged"},
     {.words = "quantize @big -o @packed --scheme fp8-channel"},
     {.words = "orthogonality @big @packed @adapter", .gone = "adapter"},
