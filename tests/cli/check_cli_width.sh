@@ -87,8 +87,8 @@ ends 1 audit tiny-moe fewer --quiet
 ends 0 inspect fewer
 prints "No problems found"
 ends 0 perplexity fewer --text tiny-qwen2/heldout.txt --context 64 --max-tokens 128 --quiet
-ends 0 "${mixed[@]}" -o dry --dry-run --json
-least=$(number enough ../out)
+ends 0 "${mixed[@]}" -o dry --dry-run --json --threads 2
+least=$(number memory_enough ../out)
 judge "a dry run does not tell the memory" test "${least:-0}" -gt 1000000
 judge "a dry run does not tell what experts take" test "$(number expert_moments ../out)" -gt 1000000
 ends 0 "${mixed[@]}" -o tight --quiet --threads 2 --memory $((least / 1024 + 1))K
