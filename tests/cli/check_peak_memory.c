@@ -326,7 +326,7 @@ static void remove_outputs(const char *names)
     char copy[256], command[4500];
     snprintf(copy, sizeof copy, "%s", names);
     for (const char *name = strtok(copy, " "); name; name = strtok(NULL, " ")) {
-        snprintf(command, sizeof command, "rm -r '%s'", scratch_path("%s", name));
+        snprintf(command, sizeof command, "rm -rf '%s'", scratch_path("%s", name));
         ck_assert_int_eq(system(command), 0);
     }
 }
