@@ -24,8 +24,7 @@ static const organ_option extract_options[] = {
     CHOICE("dtype", "bf16|f16|f32", lora_extract.dtype, "the type of the factors", .fallback = "bf16"),
     NUMBER("seed", "N", lora_extract.seed,
            "of the random vectors that decompositions start from", .range = {0, 4294967295.0}, .fallback = "0"),
-    FORCE(lora_extract.force, "ADAPTER"),
-    DRY_RUN(lora_extract.dry_run, "pair the weights and say what would be extracted")};
+    WRITING(lora_extract, "ADAPTER", "pair the weights and say what would be extracted")};
 
 RUN(extract, organ_lora_extract, lora_extract)
 
@@ -40,14 +39,16 @@ const organ_verb organ_lora_extract_verb = {
              "What changed and is no linear layer (embeddings, norms, biases, stacked experts) is listed with the size of its change; "
              "--save-full keeps it. ADAPTER/organ/LORA_REPORT.md (and .html) and lora_extract.json say for each module how much of "
              "its change is "
-             "explained, measured with the factors as they are stored.",
+             "explained, measured with the factors as they are stored.\n"
+             "A run that is interrupted leaves no half adapter; --resume goes on with it, with as many processes under mpirun or srun as "
+             "before.",
     OPERANDS(OPTIONAL("SHARE", NOTHING, lora_extract.share, "of --rank-by energy")),
     GROUPS(GROUP("Options", extract_options), MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ lora extract --base Qwen2.5-7B --tuned my-model -o my-lora", "What tuning changed, as an adapter of rank 256."},
              {"organ lora extract --base Qwen2.5-7B-FP8 --tuned my-model -o my-lora -r 64", "Mends what FP8 took away, too."},
              {"organ lora extract --base B --tuned T -o A --rank-by energy 0.95", "To each module the rank it needs."}),
     .exits = "0 done; 2 wrong usage, or ADAPTER exists; 3 a file is malformed or changed meanwhile, shapes differ, a value is not finite, "
-             "or nothing changed; 4 the disk is full or refuses; 130 interrupted, and nothing is left.",
+             "or nothing changed; 4 the disk is full or refuses; 130 interrupted (to be resumed).",
     .run = run_extract};
 
 /* ---- lora sanitize ---- */

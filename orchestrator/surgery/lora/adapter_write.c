@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/lora/adapter_write.h"
+#include "orchestrator/surgery/lora/adapter_write_parts.h"
 
 #include "formats/base/json_dump.h"
 #include "formats/base/memory_watch.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/copy_tree.h"
-#include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/output/output_reports.h"
 
@@ -20,18 +19,6 @@
 
 #define ENTRY_BYTES 160 /* of the header for one tensor, besides its name */
 #define CHUNK       ((size_t)1 << 16)
-
-struct organ_adapter_writer {
-    organ_output output;
-    organ_direct_file file; /* of several ranks each has its own until all is known */
-    char *path;             /* of the file */
-    json_t *header;         /* what came so far */
-    uint64_t room, bytes;   /* of the header's JSON, of the data */
-    unsigned narrowest;     /* bytes of an element of the last tensor */
-    unsigned char *piece;   /* CHUNK elements on their way */
-    size_t turn;            /* of what comes next */
-    json_t *told;           /* of several ranks: what this one has, [turn, bytes of an element, name, entry of the header] */
-};
 
 char *organ_adapter_key(const char *module, char factor, bool embedding)
 {
@@ -88,34 +75,46 @@ static json_t *begin_header(void) { return ORGAN_OBJECT(SET("__metadata__", ORGA
 static organ_status open_file(organ_adapter_writer *w, organ_error *error)
 {
     organ_ranks *const ranks = w->output.ranks;
-    char name[64] = ORGAN_ADAPTER_WEIGHTS;
-    if (ranks)
-        snprintf(name, sizeof name, "tensors-of-rank-%zu", organ_ranks_rank(ranks));
+    char name[64];
+    organ_adapter_file_name(w, name);
+    w->of_turn = w->output.journal ? json_array() : NULL;
     w->header = begin_header();
     w->told = ranks ? json_array() : NULL;
     w->path = organ_publish_path(&w->output.publish, name);
     w->piece = malloc(CHUNK * sizeof(float));
-    if (!w->header || !w->path || !w->piece || (ranks && !w->told))
+    if (!w->header || !w->path || !w->piece || (ranks && !w->told) || (w->output.journal && !w->of_turn))
         return organ_fail_memory(error, w->output.path);
     return organ_direct_open(w->path, 0666, &w->file, error);
 }
 
 organ_status organ_adapter_writer_begin(const char *path, const char *like, bool force, organ_ranks *ranks, size_t tensors,
-                                        size_t name_bytes, uint64_t bytes, organ_adapter_writer **writer, organ_error *error)
+                                        size_t name_bytes, uint64_t bytes, const organ_adapter_resumable *resumable,
+                                        organ_adapter_writer **writer, organ_error *error)
 {
     organ_adapter_writer *const w = *writer = calloc(1, sizeof *w);
-    if (!w)
+    if (!w) {
+        json_decref(resumable ? resumable->head : NULL);
         return organ_fail_memory(error, path);
+    }
     *w = (organ_adapter_writer){
         .output = {.path = path, .like = like, .force = force, .ranks = ranks}, .file = {.fd = -1, .direct = -1}, .narrowest = 8};
+    if (resumable) {
+        w->output.journal = &w->journal;
+        w->output.resume = resumable->resume;
+        w->output.all = resumable->units;
+    }
     w->room = (tensors * ENTRY_BYTES + name_bytes + 64 + 7) & ~(uint64_t)7;
     const bool begun = !organ_ranks_first(ranks) || organ_output_begin(&w->output, (ranks ? 2 : 1) * bytes + w->room, error) == ORGAN_OK;
     organ_output_share(&w->output, error);
     if (!begun) {
+        json_decref(resumable ? resumable->head : NULL);
+        organ_run_journal_close(&w->journal);
         free(w);
         *writer = NULL;
         return error->status;
     }
+    if (resumable)
+        organ_adapter_journal_begin(w, resumable->head, error);
     if (!error->status)
         open_file(w, error);
     if (organ_ranks_agree(ranks, "the adapter is begun", error)) {
@@ -125,26 +124,11 @@ organ_status organ_adapter_writer_begin(const char *path, const char *like, bool
     return error->status;
 }
 
-void organ_adapter_writer_turn(organ_adapter_writer *w, size_t turn) { w->turn = turn; }
-
 static organ_status write_data(organ_adapter_writer *w, const void *data, size_t bytes, organ_error *error)
 {
     if (organ_direct_write(&w->file, data, bytes, 8 + w->room + w->bytes, error) == ORGAN_OK)
         w->bytes += bytes;
     return error->status;
-}
-
-/* An entry of the header, with the place of its data. */
-static organ_status put_entry(organ_adapter_writer *w, const char *name, unsigned width, json_t *entry, uint64_t bytes, organ_error *error)
-{
-    if (width > w->narrowest || json_object_get(w->header, name))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': %s", w->output.path, name,
-                          width > w->narrowest ? "a wide type came behind a narrow one" : "comes twice");
-    w->narrowest = width;
-    json_t *const place = json_pack("[I, I]", (json_int_t)w->bytes, (json_int_t)(w->bytes + bytes));
-    if (json_object_set_new(entry, "data_offsets", place) || json_object_set(w->header, name, entry))
-        return organ_fail_memory(error, w->output.path);
-    return ORGAN_OK;
 }
 
 /* Into the header, before its data. */
@@ -158,9 +142,8 @@ static organ_status enter_tensor(organ_adapter_writer *w, const char *name, orga
     json_t *const entry = ORGAN_OBJECT(SET_TEXT("dtype", type->name), SET("shape", sizes));
     if (!entry)
         organ_fail_memory(error, w->output.path);
-    else if (put_entry(w, name, type->bytes, entry, bytes, error) == ORGAN_OK && w->told &&
-             json_array_append_new(w->told, json_pack("[I, I, s, O]", (json_int_t)w->turn, (json_int_t)type->bytes, name, entry)))
-        organ_fail_memory(error, w->output.path);
+    else
+        organ_adapter_enter(w, name, type->bytes, entry, bytes, error);
     json_decref(entry);
     return error->status;
 }
@@ -230,7 +213,7 @@ static organ_status take_tensor(organ_adapter_writer *w, const told *t, const or
     json_t *const entry = json_array_get(t->row, 3), *const place = json_object_get(entry, "data_offsets");
     const uint64_t from = (uint64_t)number_at(place, 0), bytes = (uint64_t)number_at(place, 1) - from, data = 8 + w->room;
     const uint64_t to = w->bytes;
-    if (put_entry(w, json_string_value(json_array_get(t->row, 2)), (unsigned)number_at(t->row, 1), entry, bytes, error))
+    if (organ_adapter_enter(w, json_string_value(json_array_get(t->row, 2)), (unsigned)number_at(t->row, 1), entry, bytes, error))
         return error->status;
     w->bytes += bytes;
     if (t->rank != organ_ranks_rank(w->output.ranks) || bytes == 0)
@@ -262,6 +245,9 @@ static organ_status take_tensors(organ_adapter_writer *w, const told *tensors, s
     organ_direct_file own = w->file;
     char *const own_path = w->path;
     json_decref(w->header);
+    json_decref(w->told);
+    json_decref(w->of_turn);
+    w->told = w->of_turn = NULL;
     w->header = begin_header();
     w->bytes = 0;
     w->narrowest = 8;
@@ -333,7 +319,8 @@ static organ_status write_header(organ_adapter_writer *w, organ_error *error)
             bytes[k] = (unsigned char)(w->room >> 8 * k);
         memset(bytes + 8, ' ', w->room);
         memcpy(bytes + 8, text, length);
-        if (organ_direct_write(&w->file, bytes, 8 + w->room, 0, error) == ORGAN_OK)
+        if (organ_direct_write(&w->file, bytes, 8 + w->room, 0, error) == ORGAN_OK &&
+            (!w->output.publish.resumed || organ_direct_resize(&w->file, 8 + w->room + w->bytes, error) == ORGAN_OK))
             organ_direct_sync(&w->file, error);
     }
     free(bytes);
@@ -402,6 +389,8 @@ organ_status organ_adapter_writer_end(organ_adapter_writer *w, organ_error *erro
     organ_direct_close(&w->file);
     organ_ranks_agree(w->output.ranks, "the adapter is whole", error);
     organ_output_end(&w->output, error);
+    organ_run_journal_close(&w->journal);
+    json_decref(w->of_turn);
     json_decref(w->told);
     json_decref(w->header);
     free(w->path);

@@ -24,15 +24,31 @@ json_t *organ_adapter_config_make(const char *base, int64_t r, json_t *targets);
  * meant. NULL without memory. */
 json_t *organ_adapter_targets(const char *const *modules, size_t count);
 
+/* Of an adapter that a later run can continue. */
+typedef struct organ_adapter_resumable {
+    bool resume;  /* continue what an earlier run has left */
+    size_t units; /* turns that there will be, for messages */
+    json_t *head; /* what the adapter depends on, the number of ranks included: the first line of the journal. NULL: no memory */
+} organ_adapter_resumable;
+
 /* Starts the output, for which the place must be free (or `force` given; `like` as in organ_check_replaceable) and the disk have room for
  * `bytes`, for ranks (NULL: this process alone) twice. At most `tensors` tensors may come, whose names have `name_bytes` bytes together
- * (organ_adapter_key gives them): room for the header is kept. ORGAN_USAGE, ORGAN_IO. *writer is NULL on error, else
+ * (organ_adapter_key gives them): room for the header is kept. `resumable` (NULL: the output goes with a run that fails) is read here
+ * alone, its head taken over. ORGAN_USAGE, also as organ_run_journal_begin; ORGAN_IO. *writer is NULL on error, else
  * organ_adapter_writer_end must follow. */
 organ_status organ_adapter_writer_begin(const char *path, const char *like, bool force, organ_ranks *ranks, size_t tensors,
-                                        size_t name_bytes, uint64_t bytes, organ_adapter_writer **writer, organ_error *error);
+                                        size_t name_bytes, uint64_t bytes, const organ_adapter_resumable *resumable,
+                                        organ_adapter_writer **writer, organ_error *error);
 
 /* What is appended next has this turn, of which each belongs to one of the ranks, and none is lower than the one before. */
 void organ_adapter_writer_turn(organ_adapter_writer *writer, size_t turn);
+
+/* For adapters that can be resumed. Recall does what organ_adapter_writer_turn does; if the file has the bytes that an earlier run appended
+ * in this turn, it takes them over and returns the results that the run gave to organ_adapter_writer_done (which belong to the writer).
+ * NULL: the caller must append, or `error` is set. Done, after all of a turn was appended: writes it into the journal with `results`, an
+ * object, taken over. ORGAN_IO. */
+const json_t *organ_adapter_writer_recall(organ_adapter_writer *writer, size_t turn, organ_error *error);
+organ_status organ_adapter_writer_done(organ_adapter_writer *writer, json_t *results, organ_error *error);
 
 /* Appends a tensor of `rank` dimensions; `values` are rounded to `dtype` (F32, F16, BF16) to nearest even. Types of four bytes must come
  * before those of two: readers want tensors aligned. ORGAN_BAD_INPUT, naming the tensor, if a value is not finite or leaves the range of

@@ -3,6 +3,7 @@
 
 #include "formats/base/paged_rows.h"
 #include "orchestrator/machine/enough_memory.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/selection.h"
 #include "orchestrator/surgery/output/targets.h"
 #include "orchestrator/surgery/output/operation.h"
@@ -62,6 +63,16 @@ static organ_status open_both(organ_lora_job *job, organ_error *error)
 
 /* ---- the adapter ---- */
 
+/* The first line of the journal. The ranks share the modules by their number, and each has a file of its own. NULL without memory. */
+static json_t *head_of(const organ_lora_job *job)
+{
+    const organ_lora_extract_options *const o = job->options;
+    return ORGAN_OBJECT(SET_TEXT("schema", "organ.journal/1"), SET_TEXT("definition", "lora-extract/1"), SET_TEXT("organ", ORGAN_VERSION),
+                        SET("parameters", organ_lora_extract_parameters(job)), SET_BYTES("base_path", o->base),
+                        SET("base", organ_run_files(job->base, NULL)), SET("tuned", organ_run_files(job->tuned, NULL)),
+                        SET_COUNT("ranks", organ_ranks_count(job->engine->ranks)));
+}
+
 static organ_status begin_adapter(organ_lora_job *job, organ_error *error)
 {
     const unsigned each = organ_dtype_describe(job->dtype)->bytes;
@@ -78,8 +89,10 @@ static organ_status begin_adapter(organ_lora_job *job, organ_error *error)
             names += strlen(job->others[k].tuned->name) + sizeof "base_model.model..base_layer";
             bytes += organ_lora_other_changed(&job->others[k]) ? job->others[k].tuned->codes->bytes : 0;
         }
+    const organ_adapter_resumable resumable = {
+        .resume = job->options->resume, .units = job->module_count, .head = organ_ranks_first(job->engine->ranks) ? head_of(job) : NULL};
     return organ_adapter_writer_begin(job->options->output, NULL, job->options->force, job->engine->ranks,
-                                      2 * job->module_count + job->other_count, names, bytes, &job->writer, error);
+                                      2 * job->module_count + job->other_count, names, bytes, &resumable, &job->writer, error);
 }
 
 static uint64_t bytes_of(const organ_lora_module *m) { return m->tuned->codes->bytes; }
@@ -89,7 +102,11 @@ static organ_status factorise_one(void *context, size_t k, organ_error *error)
     organ_lora_job *const job = context;
     organ_lora_module *const m = &job->modules[k];
     char remark[64] = "unchanged";
-    if (organ_lora_factorise(job, m, error) != ORGAN_OK)
+    const json_t *const results = organ_adapter_writer_recall(job->writer, m->turn, error);
+    if (error->status)
+        return error->status;
+    if (results ? organ_lora_module_recall(job, m, results, error)
+                : (organ_lora_factorise(job, m, error) || organ_adapter_writer_done(job->writer, organ_lora_module_results(m), error)))
         return error->status;
     if (m->rank)
         snprintf(remark, sizeof remark, "rank %zu, %.1f %% explained", m->rank, 100 * (1 - m->rest / m->change));

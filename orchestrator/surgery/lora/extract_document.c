@@ -183,7 +183,7 @@ static json_t *warnings_json(const organ_lora_job *job, const sums *all)
     return warnings;
 }
 
-static json_t *parameters_json(const organ_lora_job *job)
+json_t *organ_lora_extract_parameters(const organ_lora_job *job)
 {
     const organ_lora_extract_options *const o = job->options;
     return ORGAN_OBJECT(SET_COUNT("rank", o->rank), SET("energy_share", job->share > 0 ? json_real(job->share) : json_null()),
@@ -223,8 +223,8 @@ json_t *organ_lora_extract_document(const organ_lora_job *job)
         json_object_set_new(totals, "others_changed", json_integer((json_int_t)json_array_size(others)));
     return ORGAN_OBJECT(
         SET_HEAD("organ.lora_extract/1", "lora-extract/1"), SET_FLAG("dry_run", is_dry(job)), SET("method", method_json(job)),
-        SET("base", organ_model_json(job->base)), SET("tuned", organ_model_json(job->tuned)), SET("parameters", parameters_json(job)),
-        SET("adapter", adapter_json(job, &all)), SET("totals", totals),
+        SET("base", organ_model_json(job->base)), SET("tuned", organ_model_json(job->tuned)),
+        SET("parameters", organ_lora_extract_parameters(job)), SET("adapter", adapter_json(job, &all)), SET("totals", totals),
         SET("matrices", organ_matrices_among(job->tuned_weights, job->module_count, with_factors, job)),
         SET("warnings", warnings_json(job, &all)), SET("notes", organ_json_texts(job->note_count, (const char *const *)job->notes)),
         SET("roles", organ_anatomy_rows_json(role_json, job)), SET("modules", organ_json_rows(job->module_count, module_json, job)),

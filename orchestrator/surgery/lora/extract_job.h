@@ -70,6 +70,18 @@ organ_status organ_lora_keep(organ_lora_job *job, unsigned element_bytes, organ_
 /* Decomposes the change of one module and appends its factors. */
 organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *module, organ_error *error);
 
+/* What the journal says of a module that is done: all that organ_lora_factorise found. NULL without memory. Recall takes it over;
+ * ORGAN_IO if it is not understood. */
+json_t *organ_lora_module_results(const organ_lora_module *module);
+organ_status organ_lora_module_recall(const organ_lora_job *job, organ_lora_module *module, const json_t *results, organ_error *error);
+
+/* The same of what a reader said of a weight that is kept whole. */
+json_t *organ_lora_note_results(const char *note);
+organ_status organ_lora_note_recall(const organ_lora_job *job, const json_t *results, char **note, organ_error *error);
+
+/* The options that decide what is in the adapter. NULL without memory. */
+json_t *organ_lora_extract_parameters(const organ_lora_job *job);
+
 /* A sentence of a reader, kept once. */
 void organ_lora_note(organ_lora_job *job, const char *note);
 

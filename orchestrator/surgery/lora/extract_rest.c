@@ -161,7 +161,9 @@ static organ_status keep_packed(organ_lora_job *job, const organ_weight *weight,
 
 static organ_status keep_other(organ_lora_job *job, organ_lora_other *other, organ_error *error)
 {
-    organ_adapter_writer_turn(job->writer, other->turn);
+    const json_t *const results = organ_adapter_writer_recall(job->writer, other->turn, error);
+    if (results || error->status)
+        return error->status ? error->status : organ_lora_note_recall(job, results, &other->note, error);
     job->saying = &other->note;
     char *const key = key_of(job, other->tuned->name, error);
     if (!key)
@@ -171,7 +173,7 @@ static organ_status keep_other(organ_lora_job *job, organ_lora_other *other, org
     else
         keep_packed(job, other->tuned, key, error);
     free(key);
-    return error->status;
+    return error->status ? error->status : organ_adapter_writer_done(job->writer, organ_lora_note_results(other->note), error);
 }
 
 organ_status organ_lora_keep(organ_lora_job *job, unsigned element_bytes, organ_error *error)

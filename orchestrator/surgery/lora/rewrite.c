@@ -357,7 +357,7 @@ organ_status organ_lora_write(organ_lora_rewrite *rw, const organ_lora_output *o
     uint64_t bytes;
     if (find_sizes(rw, output, &name_bytes, &bytes, error) ||
         organ_adapter_writer_begin(output->path, rw->adapter->path, output->force, rw->engine->ranks, 2 * rw->count + output->rest_count,
-                                   name_bytes, bytes, &w, error))
+                                   name_bytes, bytes, NULL, &w, error))
         return error->status;
     write_inside(rw, w, output, report, error);
     return organ_adapter_writer_end(w, error);

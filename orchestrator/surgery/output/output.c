@@ -7,6 +7,7 @@
 #include "formats/model/recognise.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
+#include "orchestrator/stream/copy_tree.h"
 #include "orchestrator/stream/transfer.h"
 
 #include <errno.h>
@@ -184,6 +185,31 @@ organ_status organ_output_share(organ_output *output, organ_error *error)
 }
 
 const char *organ_output_directory(const organ_output *output) { return output->publish.partial; }
+
+static organ_status remove_file(const organ_output *output, const char *name, organ_error *error)
+{
+    char *const path = organ_publish_path(&output->publish, name);
+    if (!path)
+        organ_fail_memory(error, output->path);
+    else if (unlink(path))
+        organ_fail_errno(error, errno, "%s: cannot be removed", path);
+    free(path);
+    return error->status;
+}
+
+organ_status organ_output_clear_rest(const organ_output *output, bool (*keeps)(const void *context, const char *name), const void *context,
+                                     organ_error *error)
+{
+    static const char *const journal[] = {ORGAN_JOURNAL_NAME};
+    organ_file_list there;
+    if (organ_list_files(organ_output_directory(output), journal, 1, &there, error))
+        return error->status;
+    for (size_t k = 0; k < there.count && !error->status; k++)
+        if (!keeps(context, there.names[k]))
+            remove_file(output, there.names[k], error);
+    organ_list_free(&there);
+    return error->status;
+}
 
 organ_status organ_output_sync(organ_output *output, organ_error *error)
 {

@@ -80,6 +80,11 @@ organ_status organ_output_share(organ_output *output, organ_error *error);
 /* Where the output grows: the directory itself, or the one that holds the single file under its name. */
 const char *organ_output_directory(const organ_output *output);
 
+/* Removes the files that an interrupted run left where the output grows, but for the journal and those that `keeps` returns true for, by
+ * their paths in that directory. ORGAN_IO. */
+organ_status organ_output_clear_rest(const organ_output *output, bool (*keeps)(const void *context, const char *name), const void *context,
+                                     organ_error *error);
+
 /* Brings everything to the disk. */
 organ_status organ_output_sync(organ_output *output, organ_error *error);
 

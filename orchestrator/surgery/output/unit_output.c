@@ -4,11 +4,8 @@
 #include "formats/base/name_table.h"
 #include "formats/base/paged_rows.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/stream/copy_tree.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 /* The first line of the journal; NULL without memory. */
 static json_t *head_of(const organ_unit_output *made)
@@ -22,18 +19,7 @@ static json_t *head_of(const organ_unit_output *made)
 
 /* ---- what an earlier run left ---- */
 
-static organ_status remove_unplanned(const organ_unit_output *made, const char *name, const organ_name_table *planned, organ_error *error)
-{
-    if (organ_name_table_find(planned, name))
-        return ORGAN_OK;
-    char *const path = organ_publish_path(&made->output.publish, name);
-    if (!path)
-        organ_fail_memory(error, made->output.path);
-    else if (unlink(path))
-        organ_fail_errno(error, errno, "%s: cannot be removed", path);
-    free(path);
-    return error->status;
-}
+static bool is_planned(const void *planned, const char *name) { return organ_name_table_find(planned, name) != NULL; }
 
 static const char *file_name(const organ_unit_output *made, size_t file)
 {
@@ -45,19 +31,14 @@ static const char *file_name(const organ_unit_output *made, size_t file)
 /* The files with tensors stay; all else is made anew, and what was half written would come along. */
 static organ_status clear_rest(const organ_unit_output *made, organ_error *error)
 {
-    static const char *const journal[] = {ORGAN_JOURNAL_NAME};
     organ_name_table planned = {0};
-    organ_file_list there;
-    if (organ_list_files(organ_output_directory(&made->output), journal, 1, &there, error))
-        return error->status;
     const size_t files = made->plan ? organ_resharding_files(made->plan) : made->model->file_count;
     for (size_t f = 0; f < files && !error->status; f++)
         if (!organ_name_table_put(&planned, file_name(made, f), f))
             organ_fail_memory(error, made->output.path);
-    for (size_t k = 0; k < there.count && !error->status; k++)
-        remove_unplanned(made, there.names[k], &planned, error);
+    if (!error->status)
+        organ_output_clear_rest(&made->output, is_planned, &planned, error);
     organ_name_table_release(&planned);
-    organ_list_free(&there);
     return error->status;
 }
 

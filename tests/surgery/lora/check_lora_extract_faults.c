@@ -81,26 +81,45 @@ START_TEST(a_dry_run_makes_nothing)
 }
 END_TEST
 
-static organ_status extract_once(const void *way, const char *output, organ_error *error)
+/* The n-th such call and all after it fail. What is left, the next run continues to the adapter `whole`. */
+static bool fails_at(lora_way way, fault_call call, long n, int fault)
 {
-    return lora_extract(output, *(const lora_way *)way, error);
+    static unsigned runs;
+    char output[32];
+    organ_error error;
+    snprintf(output, sizeof output, "out%u", runs++);
+    fault_at(call, n, fault, true, NULL);
+    const organ_status status = lora_extract(output, way, &error);
+    const bool met = fault_count(call) >= n;
+    fault_clear();
+    ck_assert_msg(status == (met ? ORGAN_IO : ORGAN_OK), "%ld: %d %s", n, (int)status, error.message);
+    if (!met || !scratch_left(output) || strstr(error.message, "is whole")) /* the name, too: only its durability failed */
+        return met;
+    ck_assert_msg(strstr(error.message, "--resume continues"), "%s", error.message);
+    ck_assert_int_eq(lora_extract(output, way, &error), ORGAN_USAGE);
+    way.options.resume = true;
+    must_lora_extract(output, way);
+    ck_assert(same_files(scratch_path("%s/adapter_model.safetensors", output), scratch_path("whole/adapter_model.safetensors")));
+    return true;
 }
 
-START_TEST(a_full_disk) { full_disk_leaves_nothing(extract_once, &(lora_way){.options = {.save_full = true}}); }
+START_TEST(a_full_disk)
+{
+    static const fault_call calls[] = {FAULT_PWRITE, FAULT_FSYNC, FAULT_FTRUNCATE, FAULT_WRITE};
+    const lora_way way = {.options = {.save_full = true}};
+    must_lora_extract("whole", way);
+    for (size_t k = 0; k < sizeof calls / sizeof *calls; k++)
+        for (long n = 1; n < 24 && fails_at(way, calls[k], n, ENOSPC); n += 3)
+            continue;
+}
 END_TEST
 
 START_TEST(reading_fails_or_is_stopped)
 {
-    organ_error error;
     organ_stop stop = {.asked = 1};
-    for (long n = 1; n < 40; n += 4) {
-        fault_at(FAULT_PREAD, n, EIO, true, NULL);
-        const organ_status status = lora_extract("out", (lora_way){0}, &error);
-        const bool met = fault_count(FAULT_PREAD) >= n;
-        fault_clear();
-        ck_assert_msg(status == (met ? ORGAN_IO : ORGAN_OK), "%ld: %d %s", n, (int)status, error.message);
-        ck_assert(!met || !scratch_left("out"));
-    }
+    must_lora_extract("whole", (lora_way){0});
+    for (long n = 1; n < 40; n += 4)
+        fails_at((lora_way){0}, FAULT_PREAD, n, EIO);
     refused((lora_way){.stop = &stop}, ORGAN_INTERRUPTED, "");
 }
 END_TEST

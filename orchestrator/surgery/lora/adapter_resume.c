@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/base/file_calls.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/lora/adapter_write_parts.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define OF_RANK "tensors-of-rank-"
+
+void organ_adapter_file_name(const organ_adapter_writer *w, char name[64])
+{
+    if (w->output.ranks)
+        snprintf(name, 64, OF_RANK "%zu", organ_ranks_rank(w->output.ranks));
+    else
+        snprintf(name, 64, "%s", ORGAN_ADAPTER_WEIGHTS);
+}
+
+static bool has_tensors(const void *writer, const char *name)
+{
+    const organ_adapter_writer *const w = writer;
+    return w->output.ranks ? strncmp(name, OF_RANK, strlen(OF_RANK)) == 0 : strcmp(name, ORGAN_ADAPTER_WEIGHTS) == 0;
+}
+
+organ_status organ_adapter_journal_begin(organ_adapter_writer *w, json_t *head, organ_error *error)
+{
+    organ_ranks *const ranks = w->output.ranks;
+    if (!organ_ranks_first(ranks) || error->status)
+        json_decref(head);
+    else if (organ_run_journal_begin(&w->journal, head, w->output.path, error) == ORGAN_OK && w->output.publish.resumed)
+        organ_output_clear_rest(&w->output, has_tensors, w, error);
+    return organ_run_journal_share(&w->output.publish, &w->journal, ranks, error);
+}
+
+/* ---- units ---- */
+
+/* Bytes of the data, from the first on. */
+static organ_status read_data(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error)
+{
+    const organ_adapter_writer *const w = context;
+    const ssize_t got = organ_read_most(w->file.fd, data, bytes, (off_t)(8 + w->room + offset));
+    if (got < 0)
+        return organ_fail_errno(error, errno, "%s: cannot be read", w->path);
+    return (size_t)got == bytes ? ORGAN_OK : organ_fail(error, ORGAN_IO, "%s: ends early", w->path);
+}
+
+static organ_status digest_of(const organ_adapter_writer *w, uint64_t bytes, char digits[17], organ_error *error)
+{
+    static const organ_progress none;
+    return organ_run_digest(read_data, w, w->since, bytes, &none, digits, error);
+}
+
+/* The last line of the unit, which tells of the bytes in the file, or NULL. */
+static json_t *line_of(const organ_adapter_writer *w)
+{
+    json_t *found = NULL, *line;
+    size_t k;
+    json_array_foreach(w->journal.lines, k, line)
+    {
+        const json_t *const turn = json_object_get(line, "turn"), *const rank = json_object_get(line, "rank");
+        if (json_is_integer(turn) && (size_t)json_integer_value(turn) == w->turn && json_is_integer(rank) &&
+            (size_t)json_integer_value(rank) == organ_ranks_rank(w->output.ranks))
+            found = line;
+    }
+    return found;
+}
+
+/* Whether the bytes that the line tells of are in their place. */
+static organ_status check_bytes(const organ_adapter_writer *w, const json_t *line, bool *holds, organ_error *error)
+{
+    struct stat info;
+    char found[17];
+    const json_int_t begin = json_integer_value(json_object_get(line, "begin")), bytes = json_integer_value(json_object_get(line, "bytes"));
+    const char *const written = json_string_value(json_object_get(line, "xxh3"));
+    *holds = false;
+    if (begin < 0 || (uint64_t)begin != w->since || bytes < 0 || !written || fstat(w->file.fd, &info) ||
+        (uint64_t)info.st_size < 8 + w->room + w->since || (uint64_t)info.st_size - (8 + w->room + w->since) < (uint64_t)bytes)
+        return ORGAN_OK;
+    if (digest_of(w, (uint64_t)bytes, found, error) == ORGAN_OK)
+        *holds = strcmp(found, written) == 0;
+    return error->status;
+}
+
+const json_t *organ_adapter_writer_recall(organ_adapter_writer *w, size_t turn, organ_error *error)
+{
+    bool holds = false;
+    size_t k;
+    json_t *row;
+    organ_adapter_writer_turn(w, turn);
+    json_t *const line = w->output.journal ? line_of(w) : NULL;
+    if (!line || check_bytes(w, line, &holds, error) || !holds)
+        return NULL;
+    json_array_foreach(json_object_get(line, "tensors"), k, row)
+    {
+        json_int_t width, from, to;
+        const char *name;
+        json_t *entry;
+        if (json_unpack(row, "[s, I, o]", &name, &width, &entry) || json_unpack(entry, "{s: [I, I]}", "data_offsets", &from, &to) ||
+            from < 0 || (uint64_t)from != w->bytes || to < from || width < 1 || width > 8)
+            organ_fail(error, ORGAN_IO, "%s: line %zu is not understood", w->journal.path, w->turn);
+        else if (organ_adapter_enter(w, name, (unsigned)width, entry, (uint64_t)(to - from), error) == ORGAN_OK)
+            w->bytes += (uint64_t)(to - from);
+        if (error->status)
+            return NULL;
+    }
+    w->output.done++;
+    return json_object_get(line, "results");
+}
+
+organ_status organ_adapter_writer_done(organ_adapter_writer *w, json_t *results, organ_error *error)
+{
+    char digits[17] = "";
+    if (digest_of(w, w->bytes - w->since, digits, error)) {
+        json_decref(results);
+        return error->status;
+    }
+    w->output.done++;
+    json_t *const line = ORGAN_OBJECT(SET_COUNT("turn", w->turn), SET_COUNT("rank", organ_ranks_rank(w->output.ranks)),
+                                      SET_COUNT("begin", w->since), SET_COUNT("bytes", w->bytes - w->since), SET_TEXT("xxh3", digits),
+                                      SET("tensors", json_incref(w->of_turn)), SET("results", results));
+    return organ_run_journal_add(&w->journal, line, error);
+}
