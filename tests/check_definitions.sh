@@ -79,7 +79,10 @@ done < <(grep -ohE '`(kernels|formats|orchestrator|tests|fixtures|docs)/[A-Za-z0
     tr -d '`' | sort -u)
 
 # Block types of GGUF: rows "| type | name | elements | bytes |" are those of the table in the source.
-sed -nE 's/^ *\[ORGAN_[A-Z0-9_]+\] = \{"([A-Z0-9_]+)", ([0-9]+), ([0-9]+), [a-z]+, ([0-9]+)\},/| \4 | \1 | \2 | \3 |/p' formats/tensor/dtype.c |
+{
+    sed -nE 's/^ *\[ORGAN_[A-Z0-9_]+\] = \{"([A-Z0-9_]+)", ([0-9]+), ([0-9]+), [a-z]+, ([0-9]+)\},/| \4 | \1 | \2 | \3 |/p' formats/tensor/dtype.c
+    sed -nE 's/^ *X\(([A-Z0-9_]+), ([0-9]+), ([0-9]+), ([0-9]+)\).*/| \4 | \1 | \2 | \3 |/p' formats/tensor/tensor.h
+} |
     sort >"$scratch/types"
 grep -E '^\| [0-9]+ \| [A-Z0-9_]+ \| [0-9]+ \| [0-9]+ \|$' docs/formats.md | sort >"$scratch/told"
 if diff "$scratch/types" "$scratch/told" >"$scratch/differing" && [[ -s $scratch/types ]]; then
