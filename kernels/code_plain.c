@@ -83,7 +83,7 @@ void organ_unpack_bits(const void *words, unsigned bits, int dense, size_t first
 
 /* ---- matrices turned ---- */
 /* Exchanges what lies `by` bits up in even rows with what lies there not in odd ones. */
-static void exchange(uint64_t *even, uint64_t *odd, int by, uint64_t lower)
+static void code_plain_exchange(uint64_t *even, uint64_t *odd, int by, uint64_t lower)
 {
     const uint64_t difference = ((*even >> by) ^ *odd) & lower;
     *odd ^= difference;
@@ -97,11 +97,11 @@ static void transpose_eight(const uint8_t *src, size_t src_stride, uint8_t *dst,
     for (size_t r = 0; r < 8; r++)
         memcpy(&row[r], src + r * src_stride, 8);
     for (int r = 0; r < 4; r++)
-        exchange(&row[r], &row[r + 4], 32, 0x00000000ffffffff);
+        code_plain_exchange(&row[r], &row[r + 4], 32, 0x00000000ffffffff);
     for (int r = 0; r < 8; r += r % 2 == 1 ? 3 : 1)
-        exchange(&row[r], &row[r + 2], 16, 0x0000ffff0000ffff);
+        code_plain_exchange(&row[r], &row[r + 2], 16, 0x0000ffff0000ffff);
     for (int r = 0; r < 8; r += 2)
-        exchange(&row[r], &row[r + 1], 8, 0x00ff00ff00ff00ff);
+        code_plain_exchange(&row[r], &row[r + 1], 8, 0x00ff00ff00ff00ff);
     for (size_t c = 0; c < 8; c++)
         memcpy(dst + c * dst_stride, &row[c], 8);
 }

@@ -306,6 +306,24 @@ each c_files grep -n "$(printf '\t')" | check "no tabs in C"
 
 each files grep -nIE '/(work|root|home)/' | cut -c -160 | check "no file names a path of somebody's machine"
 
+# ---- names ----
+# A type name has one meaning. Vectors of kernels/simd are one vocabulary with a definition for each instruction set.
+grep -vE '^(tests|bench|docs|kernels/simd)/' "$scratch/c_files" >"$scratch/own_files"
+# shellcheck disable=SC2016 # $0 is awk's
+each own_files awk '
+    match($0, /^(typedef )?(struct|union|enum) [a-z0-9_]+ \{/) || (match($0, /^} [a-z0-9_]+;/) && !/^} while/) {
+        name = $0; sub(/ \{.*/, "", name); sub(/^(typedef )?(struct|union|enum) |^} /, "", name); sub(/;.*/, "", name)
+        if (!((name, FILENAME) in met)) { met[name, FILENAME]; files[name] = files[name] " " FILENAME; count[name]++ }
+    }
+    END { for (name in count) if (count[name] > 1) print name ":" files[name] }' | sort | check "no type name is defined in two files"
+# shellcheck disable=SC2016
+each own_files awk '
+    /^static / && !/;$/ && match($0, /[a-z_0-9]+\(/) {
+        name = substr($0, RSTART, RLENGTH - 1)
+        if (!((name, FILENAME) in met)) { met[name, FILENAME]; count[name]++ }
+    }
+    END { for (name in count) if (count[name] > 2) print name ": in " count[name] " files" }' | sort | check "no static name is used in three files"
+
 # ---- build files ----
 # described FOLDER: its build.ninja as it should be. What stands below the line of a source in the present file is kept, and so is all that
 # follows the first empty line: the programs of a folder of tests.

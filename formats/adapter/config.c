@@ -19,17 +19,17 @@
 
 /* One member of rank_pattern or alpha_pattern. What is made of letters, digits and dots alone, as nearly all are, needs no regular
  * expression: models of many experts have tens of thousands of them. */
-typedef struct pattern {
+typedef struct config_pattern {
     const char *key; /* of the config's JSON */
     size_t length;
     pcre2_code *code; /* NULL: `key` is plain */
     double value;
-} pattern;
+} config_pattern;
 
 typedef struct organ_adapter_patterns {
     const char *label, *field;
     size_t count, expressions;
-    pattern *list;
+    config_pattern *list;
     pcre2_match_data *match;
     pcre2_match_context *context;
 } organ_adapter_patterns;
@@ -65,7 +65,7 @@ static bool is_plain(const char *key)
     return true;
 }
 
-static organ_status compile_pattern(const organ_adapter_patterns *patterns, pattern *p, organ_error *error)
+static organ_status compile_pattern(const organ_adapter_patterns *patterns, config_pattern *p, organ_error *error)
 {
     char text[PATTERN_LIMIT + 32];
     int fault;
@@ -92,8 +92,8 @@ static organ_status fill_patterns(const organ_json_object *from, json_t *object,
     json_t *value;
     json_object_foreach(object, key, value)
     {
-        pattern *const p = &patterns->list[patterns->count++];
-        *p = (pattern){.key = key, .length = strlen(key), .value = json_number_value(value)};
+        config_pattern *const p = &patterns->list[patterns->count++];
+        *p = (config_pattern){.key = key, .length = strlen(key), .value = json_number_value(value)};
         if (whole ? !json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > INT32_MAX
                   : !is_finite_number(value))
             return organ_json_refuse(from, patterns->field, whole ? "an object of whole numbers above 0" : "an object of numbers", error);
@@ -139,7 +139,7 @@ static void free_patterns(organ_adapter_patterns *patterns)
 
 /* A plain pattern against the end of a name, from the right; a dot that is not escaped is any character, as it would be in an expression.
  */
-static bool ends_plainly(const pattern *p, const char *module)
+static bool ends_plainly(const config_pattern *p, const char *module)
 {
     const char *s = module + strlen(module);
     for (const char *k = p->key + p->length; k > p->key;) {
@@ -156,7 +156,7 @@ static bool ends_plainly(const pattern *p, const char *module)
 static organ_status find_value(const organ_adapter_patterns *patterns, const char *module, double *value, organ_error *error)
 {
     for (size_t k = 0; patterns && k < patterns->count; k++) {
-        const pattern *const p = &patterns->list[k];
+        const config_pattern *const p = &patterns->list[k];
         const int result = p->code ? pcre2_match(p->code, (PCRE2_SPTR)module, strlen(module), 0, 0, patterns->match, patterns->context)
                                    : (ends_plainly(p, module) ? 1 : PCRE2_ERROR_NOMATCH);
         if (result >= 0) {
@@ -228,7 +228,7 @@ static organ_status read_words(const organ_json_object *from, organ_error *error
     return ORGAN_OK;
 }
 
-static organ_status read_numbers(const organ_json_object *from, organ_adapter *adapter, organ_error *error)
+static organ_status config_read_numbers(const organ_json_object *from, organ_adapter *adapter, organ_error *error)
 {
     const json_t *const r = organ_json_value(from, "r"), *const alpha = organ_json_value(from, "lora_alpha");
     const json_t *const base = organ_json_value(from, "base_model_name_or_path");
@@ -251,7 +251,7 @@ static organ_status read_adapter_config(const organ_json_object *from, organ_ada
                                         organ_error *error)
 {
     bool ignored;
-    if (read_numbers(from, adapter, error) == ORGAN_OK && read_flag(from, "use_rslora", &adapter->rslora, error) == ORGAN_OK &&
+    if (config_read_numbers(from, adapter, error) == ORGAN_OK && read_flag(from, "use_rslora", &adapter->rslora, error) == ORGAN_OK &&
         read_flag(from, "use_dora", &adapter->dora, error) == ORGAN_OK &&
         read_flag(from, "fan_in_fan_out", &adapter->fan_in_fan_out, error) == ORGAN_OK &&
         read_flag(from, "lora_bias", &ignored, error) == ORGAN_OK && read_words(from, error) == ORGAN_OK &&

@@ -18,7 +18,7 @@
 #define PICKLE_NAME "adapter_model.bin"
 
 /* What organ_adapter hides: what it points to. */
-typedef struct state {
+typedef struct open_state {
     organ_adapter adapter; /* the first member: the state is found by it */
     organ_adapter_rules rules;
     organ_model *model;
@@ -26,12 +26,12 @@ typedef struct state {
     const organ_tensor **rest;
     organ_name_table names; /* module -> index into pairs */
     organ_arena arena;
-} state;
+} open_state;
 
 /* ---- files ---- */
 
 /* The directory that `path` is or, if it names a file, lies in. */
-static organ_status find_directory(state *s, const char *path, organ_error *error)
+static organ_status find_directory(open_state *s, const char *path, organ_error *error)
 {
     struct stat info;
     if (organ_http_is_url(path))
@@ -55,7 +55,7 @@ static organ_status find_directory(state *s, const char *path, organ_error *erro
 }
 
 /* *there is whether the directory has a file of that name; *path is where. */
-static organ_status look_for(state *s, const char *name, char **path, bool *there, organ_error *error)
+static organ_status look_for(open_state *s, const char *name, char **path, bool *there, organ_error *error)
 {
     struct stat info;
     *path = organ_path_join(&s->arena, s->adapter.path, name);
@@ -65,7 +65,7 @@ static organ_status look_for(state *s, const char *name, char **path, bool *ther
     return *there || errno == ENOENT || errno == ENOTDIR ? ORGAN_OK : organ_fail_errno(error, errno, "%s: cannot be opened", *path);
 }
 
-static organ_status open_files(state *s, organ_error *error)
+static organ_status open_open_files(open_state *s, organ_error *error)
 {
     enum { CONFIG, SINGLE, INDEX, PICKLE, KINDS };
     static const char *const names[KINDS] = {ORGAN_ADAPTER_CONFIG, ORGAN_ADAPTER_WEIGHTS, INDEX_NAME, PICKLE_NAME};
@@ -125,12 +125,12 @@ static bool take_key_apart(const char *name, key *out)
     return false;
 }
 
-static organ_status fail_tensor(const state *s, const organ_tensor *t, const char *why, organ_error *error)
+static organ_status fail_tensor(const open_state *s, const organ_tensor *t, const char *why, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': %s", s->model->files[t->file].name, t->name, why);
 }
 
-static organ_status check_factor(const state *s, const organ_tensor *t, organ_error *error)
+static organ_status check_factor(const open_state *s, const organ_tensor *t, organ_error *error)
 {
     char why[160];
     if (t->dtype != ORGAN_F32 && t->dtype != ORGAN_F16 && t->dtype != ORGAN_BF16 && t->dtype != ORGAN_F64) {
@@ -144,7 +144,7 @@ static organ_status check_factor(const state *s, const organ_tensor *t, organ_er
     return fail_tensor(s, t, why, error);
 }
 
-static organ_status add_factor(state *s, const organ_tensor *t, const key *k, organ_error *error)
+static organ_status add_factor(open_state *s, const organ_tensor *t, const key *k, organ_error *error)
 {
     if (check_factor(s, t, error) != ORGAN_OK)
         return error->status;
@@ -167,7 +167,7 @@ static organ_status add_factor(state *s, const organ_tensor *t, const key *k, or
     return ORGAN_OK;
 }
 
-static organ_status sort_out(state *s, organ_error *error)
+static organ_status sort_out(open_state *s, organ_error *error)
 {
     const size_t count = s->model->tensor_count;
     s->pairs = calloc(count ? count : 1, sizeof *s->pairs);
@@ -189,7 +189,7 @@ static organ_status sort_out(state *s, organ_error *error)
 
 /* ---- pairs ---- */
 
-static organ_status finish_pair(state *s, organ_adapter_pair *pair, organ_error *error)
+static organ_status finish_pair(open_state *s, organ_adapter_pair *pair, organ_error *error)
 {
     char why[300];
     int64_t rank;
@@ -224,7 +224,7 @@ static int by_layer_and_name(const void *left, const void *right)
     return strcmp(a->module, b->module);
 }
 
-static organ_status finish_pairs(state *s, organ_error *error)
+static organ_status finish_pairs(open_state *s, organ_error *error)
 {
     if (organ_adapter_rules_room(&s->rules, s->adapter.pair_count, error) != ORGAN_OK)
         return error->status;
@@ -243,10 +243,10 @@ static organ_status finish_pairs(state *s, organ_error *error)
 organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ_error *error)
 {
     *adapter = NULL;
-    state *const s = calloc(1, sizeof *s);
+    open_state *const s = calloc(1, sizeof *s);
     if (!s)
         return organ_fail_memory(error, path);
-    if (find_directory(s, path, error) != ORGAN_OK || open_files(s, error) != ORGAN_OK || sort_out(s, error) != ORGAN_OK ||
+    if (find_directory(s, path, error) != ORGAN_OK || open_open_files(s, error) != ORGAN_OK || sort_out(s, error) != ORGAN_OK ||
         finish_pairs(s, error) != ORGAN_OK) {
         organ_adapter_close(&s->adapter);
         return error->status;
@@ -260,7 +260,7 @@ organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ
 
 void organ_adapter_close(organ_adapter *adapter)
 {
-    state *const s = (state *)adapter;
+    open_state *const s = (open_state *)adapter;
     if (!s)
         return;
     organ_model_close(s->model);
@@ -275,7 +275,7 @@ void organ_adapter_close(organ_adapter *adapter)
 
 const organ_adapter_pair *organ_adapter_find(const organ_adapter *adapter, const char *module)
 {
-    const state *const s = (const state *)adapter;
+    const open_state *const s = (const open_state *)adapter;
     const size_t *const at = organ_name_table_find(&s->names, module);
     return at ? &s->pairs[*at] : NULL;
 }

@@ -11,10 +11,10 @@
 #define DEEPEST 16
 
 /* A member, and what it takes to cut it out of its object. */
-typedef struct place {
+typedef struct json_edit_place {
     organ_json_span value, cut;
     bool found;
-} place;
+} json_edit_place;
 
 static organ_json_text text_of(const organ_json_edit *edit)
 {
@@ -29,7 +29,7 @@ static size_t skip_space(const organ_json_text *text, size_t at)
 }
 
 /* From the end of the member before it, or with the comma after it if it is the first. */
-static organ_json_span cut_of(const organ_json_text *text, size_t before, bool first, organ_json_span value)
+static organ_json_span json_edit_cut_of(const organ_json_text *text, size_t before, bool first, organ_json_span value)
 {
     const size_t behind = skip_space(text, value.end);
     const bool comma = first && behind < text->length && text->bytes[behind] == ',';
@@ -37,7 +37,7 @@ static organ_json_span cut_of(const organ_json_text *text, size_t before, bool f
 }
 
 /* The first member of that name in the object in `span`, or, with `deep` left, in the objects in it. */
-static organ_status seek_member(const organ_json_text *text, organ_json_span span, const char *name, int deep, place *to,
+static organ_status seek_member(const organ_json_text *text, organ_json_span span, const char *name, int deep, json_edit_place *to,
                                 organ_error *error)
 {
     organ_json_walk walk;
@@ -45,7 +45,7 @@ static organ_status seek_member(const organ_json_text *text, organ_json_span spa
     size_t before = walk.at;
     for (bool first = true; !to->found && organ_json_walk_next(&walk, error); first = false) {
         if (strcmp(json_string_value(walk.name), name) == 0)
-            *to = (place){.value = walk.value, .cut = cut_of(text, before, first, walk.value), .found = true};
+            *to = (json_edit_place){.value = walk.value, .cut = json_edit_cut_of(text, before, first, walk.value), .found = true};
         else if (deep > 0 && text->bytes[walk.value.begin] == '{')
             seek_member(text, walk.value, name, deep - 1, to, error);
         before = walk.value.end;
@@ -78,7 +78,7 @@ organ_status organ_json_edit_begin(organ_json_edit *edit, const char *label, con
     memcpy(edit->bytes, bytes, length);
     edit->bytes[length] = '\0';
     const organ_json_text text = text_of(edit);
-    place to = {.found = false};
+    json_edit_place to = {.found = false};
     return seek_member(&text, (organ_json_span){0, length}, "", 0, &to, error); /* goes through the whole of it */
 }
 
@@ -92,7 +92,7 @@ void organ_json_edit_release(organ_json_edit *edit)
 static bool find_object(const organ_json_text *text, const char *inside, organ_json_span *span)
 {
     organ_error ignored = {0};
-    place to = {.found = false};
+    json_edit_place to = {.found = false};
     *span = (organ_json_span){0, text->length};
     if (!inside)
         return true;
@@ -108,7 +108,7 @@ static bool find_member(const organ_json_edit *edit, const char *inside, const c
     const organ_json_text text = text_of(edit);
     organ_error ignored = {0};
     organ_json_span object;
-    place to = {.found = false};
+    json_edit_place to = {.found = false};
     if (!find_object(&text, inside, &object) || seek_member(&text, object, name, 0, &to, &ignored) || !to.found)
         return false;
     *span = to.value;
@@ -123,7 +123,7 @@ bool organ_json_edit_has(const organ_json_edit *edit, const char *inside, const 
 
 organ_status organ_json_edit_remove(organ_json_edit *edit, const char *name, size_t *removed, organ_error *error)
 {
-    for (place to = {.found = true}; to.found;) {
+    for (json_edit_place to = {.found = true}; to.found;) {
         const organ_json_text text = text_of(edit);
         to.found = false;
         if (seek_member(&text, (organ_json_span){0, text.length}, name, DEEPEST, &to, error) ||

@@ -22,9 +22,9 @@ enum {
 #define FIRST_MAP ((size_t)64 << 20) /* bytes of the first mapping; each further mapping is twice as large as the one before */
 #define STEP      ((size_t)4 << 20)  /* bytes by which the file grows at a time */
 
-typedef struct piece {
-    struct piece *next; /* the next free piece of the same size */
-} piece;
+typedef struct json_spool_piece {
+    struct json_spool_piece *next; /* the next free piece of the same size */
+} json_spool_piece;
 
 static struct {
     atomic_long heap;      /* number of pieces in the heap */
@@ -36,7 +36,7 @@ static struct {
     _Atomic unsigned count; /* of maps */
     size_t used, granted;   /* of the last map: bytes given out, bytes that have room in the file */
     off_t file;             /* bytes of the file before the last map */
-    piece *free[LARGEST / GRAIN + 1];
+    json_spool_piece *free[LARGEST / GRAIN + 1];
 } spool = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1};
 
 static size_t map_bytes(unsigned k) { return FIRST_MAP << k; }
@@ -88,7 +88,7 @@ static size_t grains(size_t bytes) { return bytes ? (bytes + GRAIN - 1) / GRAIN 
 static void *take_locked(size_t bytes)
 {
     const size_t size = grains(bytes);
-    piece *const old = spool.free[size];
+    json_spool_piece *const old = spool.free[size];
     if (old) {
         spool.free[size] = old->next;
         return old;
@@ -117,7 +117,7 @@ void *organ_json_spool_take(size_t bytes)
     return memory;
 }
 
-static bool is_mine(const char *memory)
+static bool json_spool_is_mine(const char *memory)
 {
     for (unsigned k = 0; k < atomic_load_explicit(&spool.count, memory_order_acquire); k++)
         if ((uintptr_t)memory - (uintptr_t)spool.maps[k] < map_bytes(k))
@@ -127,12 +127,12 @@ static bool is_mine(const char *memory)
 
 bool organ_json_spool_give_back(void *memory)
 {
-    if (!memory || !is_mine(memory)) {
+    if (!memory || !json_spool_is_mine(memory)) {
         if (memory && organ_unnamed_files_used())
             atomic_fetch_sub_explicit(&spool.heap, 1, memory_order_relaxed);
         return false;
     }
-    piece *const old = memory;
+    json_spool_piece *const old = memory;
     const size_t size = *(const size_t *)(const void *)((const char *)memory - GRAIN);
     pthread_mutex_lock(&spool.lock);
     old->next = spool.free[size];

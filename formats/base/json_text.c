@@ -100,7 +100,7 @@ static organ_status walk_end(organ_json_walk *walk, organ_error *error)
     return walk->at == walk->end ? ORGAN_OK : fail_walk(walk, "text follows the end of the object", error);
 }
 
-static organ_status read_name(organ_json_walk *walk, organ_error *error)
+static organ_status json_text_read_name(organ_json_walk *walk, organ_error *error)
 {
     const char *s = walk->text->bytes;
     if (walk->at >= walk->end || s[walk->at] != '"')
@@ -152,7 +152,7 @@ static organ_status read_next_member(organ_json_walk *walk, organ_error *error)
         walk->at = skip_space(s, walk->at + 1, walk->end);
     }
     walk->started = true;
-    return read_name(walk, error) == ORGAN_OK ? find_value(walk, error) : error->status;
+    return json_text_read_name(walk, error) == ORGAN_OK ? find_value(walk, error) : error->status;
 }
 
 bool organ_json_walk_next(organ_json_walk *walk, organ_error *error)

@@ -40,7 +40,7 @@ static char *map_file(size_t bytes)
     return map;
 }
 
-static bool enter(char *map, size_t bytes)
+static bool paged_rows_enter(char *map, size_t bytes)
 {
     unsigned k = 0;
     pthread_mutex_lock(&paged.lock);
@@ -59,7 +59,7 @@ static bool enter(char *map, size_t bytes)
 static void *take_map(size_t bytes)
 {
     char *const map = bytes >= LEAST_BYTES ? map_file(bytes) : NULL;
-    if (!map || enter(map, bytes))
+    if (!map || paged_rows_enter(map, bytes))
         return map;
     munmap(map, bytes);
     return NULL;

@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* Keys after the name of the architecture. */
-static const struct field {
+static const struct config_field {
     const char *key;
     size_t at; /* in organ_hf_config */
 } fields[] = {
@@ -43,7 +43,7 @@ static organ_status read_architecture(const char *label, const organ_gguf *gguf,
     return ORGAN_OK;
 }
 
-static organ_status read_config_key(const char *label, const organ_gguf *gguf, const struct field *field, organ_hf_config *config,
+static organ_status read_config_key(const char *label, const organ_gguf *gguf, const struct config_field *field, organ_hf_config *config,
                                     organ_error *error)
 {
     char key[sizeof config->model_type + 32];

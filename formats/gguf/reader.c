@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct reader {
+typedef struct reader_reader {
     organ_gguf_cursor cursor;
     const organ_model_file *files;
     organ_gguf_header *header;
@@ -17,7 +17,7 @@ typedef struct reader {
     uint64_t end;    /* where that of the last one ends */
     size_t info_end; /* where the info that is being read ends, once that is known; else 0 */
     bool lost;       /* a tensor was refused: where the next one must begin is not known */
-} reader;
+} reader_reader;
 
 bool organ_gguf_pad(uint64_t value, uint64_t alignment, uint64_t *padded)
 {
@@ -53,7 +53,7 @@ static const char *mistaken_for(const unsigned char *magic)
     return "";
 }
 
-static organ_status read_version(reader *r)
+static organ_status read_version(reader_reader *r)
 {
     organ_gguf_cursor *c = &r->cursor;
     const unsigned char *const magic = organ_gguf_take(c, "magic", 4);
@@ -71,7 +71,7 @@ static organ_status read_version(reader *r)
 }
 
 /* A number of things that take so many bytes each, at least. */
-static uint64_t read_number_of(reader *r, const char *field, size_t shortest)
+static uint64_t read_number_of(reader_reader *r, const char *field, size_t shortest)
 {
     organ_gguf_cursor *c = &r->cursor;
     const uint64_t count = organ_gguf_take_count(c, field), most = organ_gguf_left(c) / shortest;
@@ -81,7 +81,7 @@ static uint64_t read_number_of(reader *r, const char *field, size_t shortest)
     return count;
 }
 
-static organ_status read_alignment(reader *r)
+static organ_status read_alignment(reader_reader *r)
 {
     organ_gguf *view = &r->header->view;
     const organ_gguf_kv *kv = organ_gguf_find(view, "general.alignment");
@@ -101,7 +101,7 @@ static organ_status read_alignment(reader *r)
 
 /* ---- tensor infos ---- */
 
-static organ_status read_name(reader *r, organ_tensor *tensor)
+static organ_status reader_read_name(reader_reader *r, organ_tensor *tensor)
 {
     organ_gguf_cursor *c = &r->cursor;
     const uint64_t length = organ_gguf_take_count(c, "length of the name");
@@ -116,7 +116,7 @@ static organ_status read_name(reader *r, organ_tensor *tensor)
 }
 
 /* Numbers are stored fastest axis first; a tensor has its shape the other way round. */
-static void read_dimension(reader *r, unsigned axis, uint64_t *size, int64_t *elements)
+static void read_dimension(reader_reader *r, unsigned axis, uint64_t *size, int64_t *elements)
 {
     *size = organ_gguf_take_count(&r->cursor, "dimension");
     if (*size > INT64_MAX)
@@ -125,7 +125,7 @@ static void read_dimension(reader *r, unsigned axis, uint64_t *size, int64_t *el
         organ_gguf_refuse(&r->cursor, "with dimension %u of %" PRIu64 " the number of elements is beyond %" PRId64, axis, *size, INT64_MAX);
 }
 
-static organ_status read_info_shape(reader *r, organ_tensor *tensor)
+static organ_status read_info_shape(reader_reader *r, organ_tensor *tensor)
 {
     const uint32_t rank = (uint32_t)organ_gguf_take_number(&r->cursor, "n_dims", 4);
     if (rank > ORGAN_GGUF_RANK_LIMIT)
@@ -161,7 +161,7 @@ static organ_status refuse_type(const organ_gguf_cursor *cursor, int32_t type)
     return organ_gguf_refuse(cursor, "type %" PRId32 " is not known", type);
 }
 
-static organ_status read_dtype(reader *r, organ_tensor *tensor)
+static organ_status read_dtype(reader_reader *r, organ_tensor *tensor)
 {
     const int32_t number = (int32_t)organ_gguf_take_number(&r->cursor, "type", 4);
     tensor->dtype = organ_dtype_from_ggml(number);
@@ -178,7 +178,7 @@ static organ_status read_dtype(reader *r, organ_tensor *tensor)
 }
 
 /* Data must lie in the order of the infos, without holes other than the padding. tensor->offset is still counted from its beginning. */
-static organ_status read_offset(reader *r, organ_tensor *tensor)
+static organ_status read_offset(reader_reader *r, organ_tensor *tensor)
 {
     const uint64_t alignment = r->header->view.alignment;
     const organ_tensor *before = r->list->count > r->first ? &r->list->tensors[r->list->count - 1] : NULL;
@@ -202,7 +202,7 @@ static organ_status read_offset(reader *r, organ_tensor *tensor)
     return r->cursor.error->status;
 }
 
-static organ_status enter_name(reader *r)
+static organ_status enter_name(reader_reader *r)
 {
     const size_t number = r->list->count - 1;
     const size_t *kept = organ_name_table_put(&r->list->names, r->list->tensors[number].name, number);
@@ -216,10 +216,10 @@ static organ_status enter_name(reader *r)
     return organ_gguf_refuse(&r->cursor, "%s has a tensor of this name too", r->files[r->list->tensors[*kept].file].name);
 }
 
-static organ_status read_tensor_info(reader *r)
+static organ_status read_tensor_info(reader_reader *r)
 {
     organ_tensor tensor = {.file = (uint32_t)(r->cursor.file - r->files)};
-    if (read_name(r, &tensor) != ORGAN_OK || read_info_shape(r, &tensor) != ORGAN_OK || read_dtype(r, &tensor) != ORGAN_OK ||
+    if (reader_read_name(r, &tensor) != ORGAN_OK || read_info_shape(r, &tensor) != ORGAN_OK || read_dtype(r, &tensor) != ORGAN_OK ||
         read_offset(r, &tensor) != ORGAN_OK)
         return r->cursor.error->status;
     tensor.anatomy = organ_anatomy_of(tensor.name);
@@ -227,7 +227,7 @@ static organ_status read_tensor_info(reader *r)
 }
 
 /* After a fault that somebody takes the next info is read: r->lost says so. */
-static void read_infos(reader *r)
+static void read_infos(reader_reader *r)
 {
     for (uint64_t k = 0; !r->cursor.error->status && k < r->header->tensor_count; k++) {
         snprintf(r->cursor.where, sizeof r->cursor.where, "tensor %" PRIu64 " of %" PRIu64, k + 1, r->header->tensor_count);
@@ -242,7 +242,7 @@ static void read_infos(reader *r)
 /* ---- the whole ---- */
 
 /* Offsets count from the beginning of the file from here on. Where there are no tensors the padding may be there or not. */
-static organ_status place_data(reader *r)
+static organ_status place_data(reader_reader *r)
 {
     organ_gguf_header *header = r->header;
     uint64_t begin = r->cursor.at;
@@ -260,7 +260,7 @@ static organ_status place_data(reader *r)
     return ORGAN_OK;
 }
 
-static organ_status read_gguf_header(reader *r)
+static organ_status read_gguf_header(reader_reader *r)
 {
     organ_gguf_header *header = r->header;
     organ_gguf_cursor *c = &r->cursor;
@@ -286,11 +286,11 @@ static organ_status read_gguf_header(reader *r)
 static organ_status survey_header(const organ_model_file *files, size_t index, organ_gguf_header *header, organ_tensor_list *list,
                                   const organ_faults *faults, organ_error *error)
 {
-    reader r = {.cursor = {.file = &files[index], .error = error, .faults = faults},
-                .files = files,
-                .header = header,
-                .list = list,
-                .first = list->count};
+    reader_reader r = {.cursor = {.file = &files[index], .error = error, .faults = faults},
+                       .files = files,
+                       .header = header,
+                       .list = list,
+                       .first = list->count};
     *header = (organ_gguf_header){0};
     read_gguf_header(&r);
     organ_gguf_cursor_release(&r.cursor);

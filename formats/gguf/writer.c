@@ -83,7 +83,7 @@ organ_status organ_gguf_writer_kv(organ_gguf_writer *writer, const organ_gguf_kv
 }
 
 /* `bytes` bytes, least significant first. */
-static unsigned char *put_number(unsigned char *at, uint64_t value, size_t bytes)
+static unsigned char *writer_put_number(unsigned char *at, uint64_t value, size_t bytes)
 {
     for (size_t k = 0; k < bytes; k++)
         *at++ = (unsigned char)(value >> 8 * k);
@@ -103,7 +103,7 @@ organ_status organ_gguf_writer_set_integer(organ_gguf_writer *writer, const char
     int64_t back;
     if (old && is_integer_type(old->type))
         type = old->type;
-    put_number(bytes, (uint64_t)value, sizeof bytes);
+    writer_put_number(bytes, (uint64_t)value, sizeof bytes);
     const organ_gguf_kv kv = {.key = key, .type = type, .element = type, .count = 1, .bytes = bytes, .size = organ_gguf_type_bytes(type)};
     if (!is_integer_type(type) || !organ_gguf_integer_at(&kv, 0, &back) || back != value)
         return organ_fail(error, ORGAN_BAD_INPUT, "key '%s': %" PRId64 " does not fit into its type %s", key, value,
@@ -116,7 +116,7 @@ organ_status organ_gguf_writer_set_string(organ_gguf_writer *writer, const char 
     unsigned char *bytes = malloc(8 + length);
     if (!bytes)
         return organ_fail_memory(error, "a GGUF header");
-    memcpy(put_number(bytes, length, 8), text, length);
+    memcpy(writer_put_number(bytes, length, 8), text, length);
     const organ_gguf_kv kv = {
         .key = key, .type = ORGAN_GGUF_STRING, .element = ORGAN_GGUF_STRING, .count = 1, .bytes = bytes, .size = 8 + length};
     organ_gguf_writer_kv(writer, &kv, error);
@@ -210,7 +210,7 @@ static organ_status lay_out_tensors(organ_gguf_writer *writer, uint64_t alignmen
 static unsigned char *put_string(unsigned char *at, const char *text)
 {
     const size_t length = strlen(text);
-    at = put_number(at, length, 8);
+    at = writer_put_number(at, length, 8);
     memcpy(at, text, length);
     return at + length;
 }
@@ -218,22 +218,22 @@ static unsigned char *put_string(unsigned char *at, const char *text)
 static void write_header(const organ_gguf_writer *writer, unsigned char *at)
 {
     memcpy(at, "GGUF", 4);
-    at = put_number(at + 4, VERSION, 4);
-    at = put_number(at, writer->info_count, 8);
-    at = put_number(at, writer->kv_count, 8);
+    at = writer_put_number(at + 4, VERSION, 4);
+    at = writer_put_number(at, writer->info_count, 8);
+    at = writer_put_number(at, writer->kv_count, 8);
     for (size_t k = 0; k < writer->kv_count; k++) {
         const organ_gguf_kv *kv = &writer->kvs[k];
-        at = put_number(put_string(at, kv->key), kv->type, 4);
+        at = writer_put_number(put_string(at, kv->key), kv->type, 4);
         memcpy(at, kv->bytes, kv->size);
         at += kv->size;
     }
     for (size_t k = 0; k < writer->info_count; k++) {
         const info *i = &writer->infos[k];
-        at = put_number(put_string(at, i->name), i->rank, 4);
+        at = writer_put_number(put_string(at, i->name), i->rank, 4);
         for (unsigned axis = i->rank; axis > 0; axis--)
-            at = put_number(at, i->shape[axis - 1], 8);
-        at = put_number(at, (uint64_t)organ_dtype_describe(i->dtype)->ggml, 4);
-        at = put_number(at, writer->offsets[k], 8);
+            at = writer_put_number(at, i->shape[axis - 1], 8);
+        at = writer_put_number(at, (uint64_t)organ_dtype_describe(i->dtype)->ggml, 4);
+        at = writer_put_number(at, writer->offsets[k], 8);
     }
 }
 

@@ -4,11 +4,11 @@
 #include <string.h>
 
 /* Expert and shared expert have the roles of a plain feed-forward. */
-typedef enum kind { PLAIN, EXPERT, SHARED } kind;
+typedef enum find_kind { PLAIN, EXPERT, SHARED } find_kind;
 
 static bool holds(const char *text, const char *part) { return strstr(text, part) != NULL; }
 
-static kind kind_of_name(const char *name, const organ_anatomy *anatomy)
+static find_kind kind_of_name(const char *name, const organ_anatomy *anatomy)
 {
     char module[256];
     organ_anatomy_module(name, module, sizeof module);
@@ -40,19 +40,19 @@ static const organ_role *same_inputs(organ_role role)
 }
 
 /* What is looked for. */
-typedef struct wanted {
+typedef struct find_wanted {
     int32_t layer;
     int64_t expert; /* -1: none */
-    kind kind;
-} wanted;
+    find_kind kind;
+} find_wanted;
 
-static bool fits_wanted(const organ_imatrix_entry *e, const wanted *w, organ_role role)
+static bool fits_wanted(const organ_imatrix_entry *e, const find_wanted *w, organ_role role)
 {
     return e->anatomy.role == role && e->anatomy.layer == w->layer && (e->anatomy.expert < 0 || e->anatomy.expert == w->expert) &&
            kind_of_name(e->name, &e->anatomy) == w->kind;
 }
 
-static const organ_imatrix_entry *by_role(const organ_imatrix *imatrix, const wanted *w, const organ_role *roles,
+static const organ_imatrix_entry *by_role(const organ_imatrix *imatrix, const find_wanted *w, const organ_role *roles,
                                           const organ_imatrix_entry **second)
 {
     const organ_imatrix_entry *found = NULL;
@@ -69,7 +69,7 @@ organ_status organ_imatrix_find(const organ_imatrix *imatrix, const char *tensor
 {
     const organ_imatrix_state *const s = (const organ_imatrix_state *)imatrix;
     const size_t *const same = organ_name_table_find(&s->names, tensor);
-    const wanted w = {anatomy->layer, expert, expert >= 0 ? EXPERT : kind_of_name(tensor, anatomy)};
+    const find_wanted w = {anatomy->layer, expert, expert >= 0 ? EXPERT : kind_of_name(tensor, anatomy)};
     const organ_imatrix_entry *second = NULL;
     const organ_imatrix_entry *const found = same ? &s->entries[*same] : by_role(imatrix, &w, same_inputs(anatomy->role), &second);
     if (!found)

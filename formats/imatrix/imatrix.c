@@ -112,7 +112,7 @@ static organ_status read_gguf(organ_imatrix_state *s, organ_error *error)
 
 /* ---- opening ---- */
 
-static organ_status open_file(organ_imatrix_state *s, const char *path, organ_error *error)
+static organ_status imatrix_open_file(organ_imatrix_state *s, const char *path, organ_error *error)
 {
     s->file = (organ_model_file){.path = organ_arena_copy(&s->arena, path, strlen(path)), .fd = -1};
     if (!s->file.path)
@@ -143,7 +143,7 @@ organ_status organ_imatrix_open(const char *path, organ_imatrix **imatrix, organ
     if (!s)
         return organ_fail_memory(error, path);
     s->file.fd = -1;
-    if (open_file(s, path, error) == ORGAN_OK && read_file(s, error) == ORGAN_OK)
+    if (imatrix_open_file(s, path, error) == ORGAN_OK && read_file(s, error) == ORGAN_OK)
         *imatrix = &s->view;
     else
         organ_imatrix_close(&s->view);

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 /* What organ_model hides: what it points to. */
-typedef struct state {
+typedef struct model_state {
     organ_model model; /* the first member: the state is found by it */
     organ_model_place place;
     organ_shards shards;
@@ -32,7 +32,7 @@ typedef struct state {
     organ_http *http;        /* of a model at a URL */
     organ_model_file config; /* that was read, as it was then; its path is NULL: none */
     bool missing;            /* the server says that there is no such file as was asked for last */
-} state;
+} model_state;
 
 /* Models of a thousand shards meet the usual limit of 1024 open files: as far as the system allows, there is room for four such models. */
 static void make_room_for_files(size_t count)
@@ -46,7 +46,7 @@ static void make_room_for_files(size_t count)
 }
 
 /* The file that says that there is this file too; NULL for the one that the user named. */
-static const char *named_by(const state *s, const organ_model_file *file)
+static const char *named_by(const model_state *s, const organ_model_file *file)
 {
     if (s->place.gguf)
         return strcmp(file->name, s->place.file) == 0 ? NULL : s->place.file;
@@ -54,13 +54,13 @@ static const char *named_by(const state *s, const organ_model_file *file)
 }
 
 /* A shard that the index names, or another part of a split, that is not there is a fault of the model, not of the system. */
-static organ_status fail_missing(const state *s, const organ_model_file *file, const char *why, organ_error *error)
+static organ_status fail_missing(const model_state *s, const organ_model_file *file, const char *why, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s '%s', which is not there%s", named_by(s, file),
                       s->place.gguf ? "is one part of a model, another is" : "names", file->name, why);
 }
 
-static organ_status open_remote(state *s, organ_model_file *file, organ_error *error)
+static organ_status open_remote(model_state *s, organ_model_file *file, organ_error *error)
 {
     organ_error fault = {0};
     if (organ_http_open(s->http, file->name, &file->remote, &s->missing, &fault) == ORGAN_OK)
@@ -72,7 +72,7 @@ static organ_status open_remote(state *s, organ_model_file *file, organ_error *e
     return error->status;
 }
 
-static organ_status open_file(state *s, organ_model_file *file, organ_error *error)
+static organ_status model_open_file(model_state *s, organ_model_file *file, organ_error *error)
 {
     struct stat info;
     if (s->http)
@@ -83,7 +83,7 @@ static organ_status open_file(state *s, organ_model_file *file, organ_error *err
 }
 
 /* The header of the first file is kept. */
-static organ_status read_gguf(state *s, size_t k, size_t count, organ_error *error)
+static organ_status read_gguf(model_state *s, size_t k, size_t count, organ_error *error)
 {
     organ_gguf_header part = {0};
     organ_gguf_header *header = k == 0 ? &s->header : &part;
@@ -95,20 +95,20 @@ static organ_status read_gguf(state *s, size_t k, size_t count, organ_error *err
 }
 
 /* Opens the next file and reads its header. */
-static organ_status take_file(state *s, const char *name, const char *path, size_t count, organ_error *error)
+static organ_status model_take_file(model_state *s, const char *name, const char *path, size_t count, organ_error *error)
 {
     const size_t k = s->model.file_count++;
     organ_model_file *const file = &s->files[k];
     *file = (organ_model_file){.name = organ_arena_copy(&s->list.arena, name, strlen(name)), .path = path, .fd = -1};
     if (!file->name || !file->path)
         return organ_fail_memory(error, s->place.path);
-    if (open_file(s, file, error) != ORGAN_OK)
+    if (model_open_file(s, file, error) != ORGAN_OK)
         return error->status;
     return s->place.gguf ? read_gguf(s, k, count, error) : organ_safetensors_read(s->files, k, &s->list, error);
 }
 
 /* Opens what is not yet open of these files. */
-static organ_status open_files(state *s, const char *const *names, size_t count, organ_error *error)
+static organ_status model_open_files(model_state *s, const char *const *names, size_t count, organ_error *error)
 {
     organ_model_file *files = realloc(s->files, count * sizeof *s->files);
     if (!files)
@@ -116,12 +116,12 @@ static organ_status open_files(state *s, const char *const *names, size_t count,
     s->files = files;
     make_room_for_files(count);
     for (size_t k = s->model.file_count; k < count && !error->status; k++)
-        take_file(s, names[k], organ_path_join(&s->list.arena, s->place.directory, names[k]), count, error);
+        model_take_file(s, names[k], organ_path_join(&s->list.arena, s->place.directory, names[k]), count, error);
     return error->status;
 }
 
 /* Files that somebody knows to belong to the one that was named, wherever they are. */
-static organ_status open_also(state *s, organ_error *error)
+static organ_status open_also(model_state *s, organ_error *error)
 {
     const size_t count = s->access ? s->access->also_count : 0;
     organ_model_file *files = count ? realloc(s->files, (s->model.file_count + count) * sizeof *files) : NULL;
@@ -130,12 +130,12 @@ static organ_status open_also(state *s, organ_error *error)
     s->files = count ? files : s->files;
     for (size_t k = 0; k < count && !error->status; k++) {
         const char *const path = s->access->also[k];
-        take_file(s, organ_path_name(path), organ_arena_copy(&s->list.arena, path, strlen(path)), count, error);
+        model_take_file(s, organ_path_name(path), organ_arena_copy(&s->list.arena, path, strlen(path)), count, error);
     }
     return error->status;
 }
 
-static void close_files(state *s)
+static void close_files(model_state *s)
 {
     for (size_t k = 0; k < s->model.file_count; k++)
         if (s->files[k].remote)
@@ -146,13 +146,13 @@ static void close_files(state *s)
 }
 
 /* Adds the sentence to a list. */
-static organ_status note(state *s, const char *text, const char **list, size_t *count, organ_error *error)
+static organ_status note(model_state *s, const char *text, const char **list, size_t *count, organ_error *error)
 {
     const char *const kept = list[(*count)++] = organ_arena_copy(&s->list.arena, text, strlen(text));
     return kept ? ORGAN_OK : organ_fail_memory(error, s->place.path);
 }
 
-static organ_status check_total(state *s, organ_error *error)
+static organ_status check_total(model_state *s, organ_error *error)
 {
     uint64_t bytes = 0;
     for (size_t k = 0; k < s->list.count; k++)
@@ -166,7 +166,7 @@ static organ_status check_total(state *s, organ_error *error)
 }
 
 /* A small file beside the tensors; *bytes is NULL where there is none. An open model may have been lent the directory of another. */
-static organ_status load_beside(const state *s, const char *folder, const char *name, size_t limit, char **bytes, size_t *length,
+static organ_status load_beside(const model_state *s, const char *folder, const char *name, size_t limit, char **bytes, size_t *length,
                                 organ_error *error)
 {
     *bytes = NULL;
@@ -183,7 +183,7 @@ static organ_status load_beside(const state *s, const char *folder, const char *
 }
 
 /* Of the URL of a directory, whose index need not be there, s->place.index is set where it is. */
-static organ_status read_index(state *s, organ_error *error)
+static organ_status read_index(model_state *s, organ_error *error)
 {
     const char *const name = s->place.index ? s->place.index : ORGAN_INDEX_NAME;
     char *bytes;
@@ -199,7 +199,7 @@ static organ_status read_index(state *s, organ_error *error)
 }
 
 /* What the config in the folder is like, by which a change of it is noticed. */
-static organ_status watch_config(state *s, const char *folder, organ_error *error)
+static organ_status watch_config(model_state *s, const char *folder, organ_error *error)
 {
     struct stat info;
     free((char *)s->config.path);
@@ -217,7 +217,7 @@ static organ_status watch_config(state *s, const char *folder, organ_error *erro
     return ORGAN_OK;
 }
 
-static organ_status read_config(state *s, const char *folder, organ_error *error)
+static organ_status read_config(model_state *s, const char *folder, organ_error *error)
 {
     char *bytes;
     size_t length;
@@ -229,9 +229,9 @@ static organ_status read_config(state *s, const char *folder, organ_error *error
     return error->status;
 }
 
-static organ_status open_shards(state *s, organ_error *error)
+static organ_status open_shards(model_state *s, organ_error *error)
 {
-    open_files(s, s->shards.files, s->shards.file_count, error);
+    model_open_files(s, s->shards.files, s->shards.file_count, error);
     char warning[ORGAN_SHARDS_WARNING] = "";
     if (!error->status)
         organ_shards_check(&s->shards, &s->list, warning, error);
@@ -241,11 +241,11 @@ static organ_status open_shards(state *s, organ_error *error)
 }
 
 /* The URL of a directory that has no index. */
-static organ_status open_single(state *s, organ_error *error)
+static organ_status open_single(model_state *s, organ_error *error)
 {
     organ_error fault = {0};
     s->place.file = ORGAN_SINGLE_NAME;
-    if (open_files(s, &s->place.file, 1, &fault) == ORGAN_OK)
+    if (model_open_files(s, &s->place.file, 1, &fault) == ORGAN_OK)
         return ORGAN_OK;
     if (s->missing)
         return organ_fail(error, ORGAN_IO,
@@ -256,17 +256,17 @@ static organ_status open_single(state *s, organ_error *error)
     return fault.status;
 }
 
-static organ_status open_safetensors(state *s, organ_error *error)
+static organ_status open_safetensors(model_state *s, organ_error *error)
 {
     if (s->place.file)
-        return open_files(s, &s->place.file, 1, error) == ORGAN_OK ? open_also(s, error) : error->status;
+        return model_open_files(s, &s->place.file, 1, error) == ORGAN_OK ? open_also(s, error) : error->status;
     if (read_index(s, error) != ORGAN_OK)
         return error->status;
     return s->place.index ? open_shards(s, error) : open_single(s, error);
 }
 
 /* The one file that was named is open and is a part of a split: opens them all, from the first on. */
-static organ_status open_parts(state *s, unsigned parts, organ_error *error)
+static organ_status open_parts(model_state *s, unsigned parts, organ_error *error)
 {
     unsigned part, named;
     const size_t length = organ_gguf_split_parse(s->place.file, &part, &named);
@@ -283,11 +283,11 @@ static organ_status open_parts(state *s, unsigned parts, organ_error *error)
     } else if (organ_gguf_split_check(names[0], &s->header.view, &s->header.view, 0, parts, s->list.count, error) != ORGAN_OK) {
         return error->status;
     }
-    return open_files(s, names, parts, error);
+    return model_open_files(s, names, parts, error);
 }
 
 /* What is legal for one reader of the format and not for another. */
-static organ_status note_oddities(state *s, organ_error *error)
+static organ_status note_oddities(model_state *s, organ_error *error)
 {
     char text[400];
     const uint64_t alignment = s->header.view.alignment;
@@ -306,10 +306,10 @@ static organ_status note_oddities(state *s, organ_error *error)
     return ORGAN_OK;
 }
 
-static organ_status open_gguf(state *s, organ_error *error)
+static organ_status open_gguf(model_state *s, organ_error *error)
 {
     unsigned parts = 1;
-    if (open_files(s, &s->place.file, 1, error) == ORGAN_OK)
+    if (model_open_files(s, &s->place.file, 1, error) == ORGAN_OK)
         organ_gguf_split_of(s->place.file, &s->header.view, &parts, error);
     if (!error->status && parts > 1 && !(s->access && s->access->alone))
         open_parts(s, parts, error);
@@ -323,7 +323,7 @@ static organ_status open_gguf(state *s, organ_error *error)
 }
 
 /* A model taken apart: as many files as tensors, each opened when it is read. */
-static organ_status open_apart(state *s, const char *path, organ_error *error)
+static organ_status open_apart(model_state *s, const char *path, organ_error *error)
 {
     s->place.path = s->place.directory = organ_arena_copy(&s->place.arena, path, organ_path_length(path));
     s->place.whole_directory = true;
@@ -338,7 +338,7 @@ static organ_status open_apart(state *s, const char *path, organ_error *error)
     return organ_gguf_config_read(ORGAN_HEADER_FOLDER, s->model.gguf, &s->list, &s->model.config, error);
 }
 
-static organ_status open_any(state *s, const char *path, organ_error *error)
+static organ_status open_any(model_state *s, const char *path, organ_error *error)
 {
     s->model.format = "safetensors";
     if (organ_directory_is(path)) {
@@ -365,7 +365,7 @@ organ_status organ_model_open_with(const char *path, const organ_model_access *a
 {
     *model = NULL;
     organ_rows_rest();
-    state *s = calloc(1, sizeof *s);
+    model_state *s = calloc(1, sizeof *s);
     if (!s)
         return organ_fail_memory(error, organ_http_is_url(path) ? "the URL of the model" : path);
     s->access = access;
@@ -391,7 +391,7 @@ organ_status organ_model_open_with(const char *path, const organ_model_access *a
 
 void organ_model_close(organ_model *model)
 {
-    state *s = (state *)model;
+    model_state *s = (model_state *)model;
     if (!s)
         return;
     close_files(s);
@@ -408,7 +408,7 @@ void organ_model_close(organ_model *model)
 
 const organ_tensor *organ_model_find(const organ_model *model, const char *name)
 {
-    const state *s = (const state *)model;
+    const model_state *s = (const model_state *)model;
     const size_t *found = organ_name_table_find(&s->list.names, name);
     return found ? &s->list.tensors[*found] : NULL;
 }
@@ -427,7 +427,7 @@ organ_status organ_model_read(const organ_model *model, uint32_t file, void *to,
 
 organ_status organ_model_load(const organ_model *model, const char *name, size_t limit, char **bytes, size_t *length, organ_error *error)
 {
-    return load_beside((const state *)model, model->manifest ? "/" ORGAN_FILES_FOLDER : "", name, limit, bytes, length, error);
+    return load_beside((const model_state *)model, model->manifest ? "/" ORGAN_FILES_FOLDER : "", name, limit, bytes, length, error);
 }
 
 organ_status organ_model_file_open(const organ_model *model, uint32_t file, int *fd, organ_error *error)
@@ -448,7 +448,7 @@ void organ_model_file_close(const organ_model *model, uint32_t file, int fd)
 organ_status organ_model_unchanged(const organ_model *model, organ_error *error)
 {
     const organ_manifest *const manifest = model->manifest;
-    const organ_model_file *const config = &((const state *)(const void *)model)->config;
+    const organ_model_file *const config = &((const model_state *)(const void *)model)->config;
     if (config->path && organ_model_file_unchanged(config, error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; manifest && k < manifest->kept_count; k++)

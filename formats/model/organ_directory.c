@@ -28,7 +28,7 @@ static const char *const folders[] = {[ORGAN_GROUP_SKELETON] = "skeleton",
                                       [ORGAN_GROUP_OTHER] = "other"};
 
 /* A manifest on its way into a model. */
-typedef struct reading {
+typedef struct organ_directory_reading {
     const char *directory;
     organ_json_text text;
     organ_tensor_list *list;
@@ -40,7 +40,7 @@ typedef struct reading {
     organ_name_table sources; /* names of the donor's files */
     size_t donor_room, kept_room;
     organ_error *error; /* the first fault is kept: what is read after it is of no use */
-} reading;
+} organ_directory_reading;
 
 const char *organ_group_folder(organ_group group) { return folders[group]; }
 
@@ -77,7 +77,8 @@ bool organ_directory_is(const char *path)
 
 /* ---- values of the manifest ---- */
 
-__attribute__((format(printf, 3, 4))) static organ_status refuse(const reading *r, const char *what, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static organ_status organ_directory_refuse(const organ_directory_reading *r, const char *what,
+                                                                                 const char *format, ...)
 {
     char reason[sizeof r->error->message];
     va_list args;
@@ -87,22 +88,22 @@ __attribute__((format(printf, 3, 4))) static organ_status refuse(const reading *
     return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: '%.*s': %s", r->text.label, SHOWN, what, reason);
 }
 
-static organ_status fail_memory(const reading *r) { return organ_fail_memory(r->error, r->text.label); }
+static organ_status fail_memory(const organ_directory_reading *r) { return organ_fail_memory(r->error, r->text.label); }
 
 /* "" and 0 where it is refused. */
-static const char *text_of(const reading *r, const char *what, const json_t *object, const char *field)
+static const char *text_of(const organ_directory_reading *r, const char *what, const json_t *object, const char *field)
 {
     const char *const text = organ_json_plain(json_object_get(object, field));
     if (!text)
-        refuse(r, what, "%s is missing or not a text", field);
+        organ_directory_refuse(r, what, "%s is missing or not a text", field);
     return text ? text : "";
 }
 
-static uint64_t count_of(const reading *r, const char *what, const json_t *object, const char *field)
+static uint64_t organ_directory_count_of(const organ_directory_reading *r, const char *what, const json_t *object, const char *field)
 {
     const json_t *const number = json_object_get(object, field);
     if (!json_is_integer(number) || json_integer_value(number) < 0)
-        refuse(r, what, "%s is missing or not a whole number", field);
+        organ_directory_refuse(r, what, "%s is missing or not a whole number", field);
     return (uint64_t)json_integer_value(number);
 }
 
@@ -136,25 +137,26 @@ static bool is_in_link(char *path)
 }
 
 /* The file at a path of the manifest: in its folder, a file and no link, of that size. */
-static organ_status look_at(reading *r, const char *what, const char *place, bool header, uint64_t size, organ_model_file *file)
+static organ_status organ_directory_look_at(organ_directory_reading *r, const char *what, const char *place, bool header, uint64_t size,
+                                            organ_model_file *file)
 {
     struct stat info;
     if (r->error->status)
         return r->error->status;
     if (!is_place(place, header))
-        return refuse(r, what, "file '%.*s' is not a file of an organ directory", SHOWN, place);
+        return organ_directory_refuse(r, what, "file '%.*s' is not a file of an organ directory", SHOWN, place);
     char *const name = organ_arena_copy(&r->list->arena, place, strlen(place));
     char *const path = name ? organ_path_join(&r->list->arena, r->directory, name) : NULL;
     if (!path)
         return fail_memory(r);
     const bool linked = is_in_link(path);
     if (lstat(path, &info) != 0)
-        return errno == ENOENT ? refuse(r, what, "%s is not there", name)
+        return errno == ENOENT ? organ_directory_refuse(r, what, "%s is not there", name)
                                : organ_fail_errno(r->error, errno, "%s: cannot be examined", path);
     if (linked || !S_ISREG(info.st_mode))
-        return refuse(r, what, "%s %s", name, linked ? "lies in a folder that is a symbolic link" : "is not a plain file");
+        return organ_directory_refuse(r, what, "%s %s", name, linked ? "lies in a folder that is a symbolic link" : "is not a plain file");
     if ((uint64_t)info.st_size != size)
-        return refuse(r, what, "%s has %" PRIu64 " bytes, not %" PRIu64, name, (uint64_t)info.st_size, size);
+        return organ_directory_refuse(r, what, "%s has %" PRIu64 " bytes, not %" PRIu64, name, (uint64_t)info.st_size, size);
     *file = (organ_model_file){.name = name, .path = path, .fd = -1, .count = 1};
     organ_model_file_take(file, &info);
     organ_manifest *const m = r->manifest;
@@ -168,12 +170,12 @@ static organ_status look_at(reading *r, const char *what, const char *place, boo
 
 /* ---- the donor's files ---- */
 
-static organ_status read_gaps(reading *r, const char *name, const json_t *object, organ_donor_file *donor)
+static organ_status read_gaps(organ_directory_reading *r, const char *name, const json_t *object, organ_donor_file *donor)
 {
     const json_t *const rows = json_object_get(object, "gaps");
     const size_t count = json_array_size(rows);
     if (!json_is_array(rows))
-        return refuse(r, name, "gaps is missing or not a list");
+        return organ_directory_refuse(r, name, "gaps is missing or not a list");
     organ_donor_gap *gaps = organ_arena_take(&r->list->arena, (count + 1) * sizeof *gaps);
     if (!gaps)
         return fail_memory(r);
@@ -182,13 +184,13 @@ static organ_status read_gaps(reading *r, const char *name, const json_t *object
         organ_donor_gap *const gap = &gaps[k];
         organ_model_file found;
         uint64_t end;
-        gap->offset = count_of(r, name, row, "offset");
-        gap->bytes = count_of(r, name, row, "bytes");
-        if (look_at(r, name, text_of(r, name, row, "file"), true, gap->bytes, &found))
+        gap->offset = organ_directory_count_of(r, name, row, "offset");
+        gap->bytes = organ_directory_count_of(r, name, row, "bytes");
+        if (organ_directory_look_at(r, name, text_of(r, name, row, "file"), true, gap->bytes, &found))
             return r->error->status;
         if (__builtin_add_overflow(gap->offset, gap->bytes, &end) || end > donor->size || gap->offset < donor->data_offset ||
             (k && gap->offset < gap[-1].offset + gap[-1].bytes))
-            return refuse(r, name, "gap %zu at %" PRIu64 " has no place in the file", k, gap->offset);
+            return organ_directory_refuse(r, name, "gap %zu at %" PRIu64 " has no place in the file", k, gap->offset);
         gap->file = found.name;
     }
     donor->gaps = gaps;
@@ -196,7 +198,7 @@ static organ_status read_gaps(reading *r, const char *name, const json_t *object
     return ORGAN_OK;
 }
 
-static bool has_room(reading *r)
+static bool has_room(organ_directory_reading *r)
 {
     size_t room = r->donor_room;
     return organ_grow(&r->manifest->files, r->manifest->file_count, &room, sizeof *r->manifest->files) &&
@@ -204,7 +206,7 @@ static bool has_room(reading *r)
 }
 
 /* Headers are not for editing: nothing else says what the tensors are. */
-static organ_status check_header(const reading *r, const char *name, const json_t *object, const organ_model_file *header)
+static organ_status check_header(const organ_directory_reading *r, const char *name, const json_t *object, const organ_model_file *header)
 {
     const char *const written = text_of(r, name, object, "header_xxh3");
     char *bytes, found[17];
@@ -213,10 +215,12 @@ static organ_status check_header(const reading *r, const char *name, const json_
         return r->error->status;
     snprintf(found, sizeof found, "%016" PRIx64, (uint64_t)XXH3_64bits(bytes, length));
     free(bytes);
-    return strcmp(found, written) == 0 ? ORGAN_OK : refuse(r, name, "header_xxh3 is '%.16s', but %s has %s", written, header->name, found);
+    return strcmp(found, written) == 0
+               ? ORGAN_OK
+               : organ_directory_refuse(r, name, "header_xxh3 is '%.16s', but %s has %s", written, header->name, found);
 }
 
-static void read_donor(reading *r, const char *name, const json_t *object)
+static void read_donor(organ_directory_reading *r, const char *name, const json_t *object)
 {
     const size_t number = r->manifest->file_count;
     organ_donor_file donor = {.name = organ_arena_copy(&r->list->arena, name, strlen(name))};
@@ -230,10 +234,10 @@ static void read_donor(reading *r, const char *name, const json_t *object)
         fail_memory(r);
     else if (*kept != number)
         organ_fail(r->error, ORGAN_BAD_INPUT, "%s: sources: '%.*s' is there twice", r->text.label, SHOWN, name);
-    donor.size = count_of(r, name, object, "size");
-    donor.data_offset = count_of(r, name, object, "header_bytes");
-    if (look_at(r, name, text_of(r, name, object, "header"), true, donor.data_offset, &header) || check_header(r, name, object, &header) ||
-        read_gaps(r, name, object, &donor))
+    donor.size = organ_directory_count_of(r, name, object, "size");
+    donor.data_offset = organ_directory_count_of(r, name, object, "header_bytes");
+    if (organ_directory_look_at(r, name, text_of(r, name, object, "header"), true, donor.data_offset, &header) ||
+        check_header(r, name, object, &header) || read_gaps(r, name, object, &donor))
         return;
     donor.header = header.name;
     header.name = header.path; /* in messages of the readers */
@@ -253,10 +257,11 @@ static bool says_shape(const json_t *rows, const organ_tensor *tensor)
 }
 
 /* What the manifest says of a tensor must be what its header says. */
-static void check_agreement(const reading *r, const organ_tensor *tensor, const json_t *object, const char *xxh3)
+static void check_agreement(const organ_directory_reading *r, const organ_tensor *tensor, const json_t *object, const char *xxh3)
 {
     const char *const source = text_of(r, tensor->name, object, "source"), *const dtype = text_of(r, tensor->name, object, "dtype");
-    const uint64_t offset = count_of(r, tensor->name, object, "offset"), bytes = count_of(r, tensor->name, object, "bytes");
+    const uint64_t offset = organ_directory_count_of(r, tensor->name, object, "offset"),
+                   bytes = organ_directory_count_of(r, tensor->name, object, "bytes");
     const char *const wrong = strcmp(source, r->manifest->files[tensor->file].name)          ? "source"
                               : strcmp(dtype, organ_dtype_name(tensor->dtype))               ? "dtype"
                               : !says_shape(json_object_get(object, "shape"), tensor)        ? "shape"
@@ -265,10 +270,10 @@ static void check_agreement(const reading *r, const organ_tensor *tensor, const 
                               : strlen(xxh3) != 16 || strspn(xxh3, "0123456789abcdef") != 16 ? "xxh3"
                                                                                              : NULL;
     if (wrong)
-        refuse(r, tensor->name, "%s is not what the kept header says", wrong);
+        organ_directory_refuse(r, tensor->name, "%s is not what the kept header says", wrong);
 }
 
-static void read_manifest_tensor(reading *r, const char *name, const json_t *object)
+static void read_manifest_tensor(organ_directory_reading *r, const char *name, const json_t *object)
 {
     const size_t *const found = organ_name_table_find(&r->list->names, name);
     if (!found || r->files[*found].name) {
@@ -280,13 +285,13 @@ static void read_manifest_tensor(reading *r, const char *name, const json_t *obj
     organ_model_file *const file = &r->files[*found];
     const char *const place = text_of(r, name, object, "file"), *const xxh3 = text_of(r, name, object, "xxh3");
     check_agreement(r, tensor, object, xxh3);
-    if (look_at(r, name, place, false, tensor->bytes, file))
+    if (organ_directory_look_at(r, name, place, false, tensor->bytes, file))
         return;
     const size_t *const kept = organ_name_table_put(&r->paths, file->name, *found);
     if (!kept)
         fail_memory(r);
     else if (*kept != *found)
-        refuse(r, name, "%s belongs to '%.*s' already", file->name, SHOWN, r->list->tensors[*kept].name);
+        organ_directory_refuse(r, name, "%s belongs to '%.*s' already", file->name, SHOWN, r->list->tensors[*kept].name);
     r->manifest->tensors[*found].offset = tensor->offset;
     strcpy(r->manifest->tensors[*found].xxh3, xxh3);
     file->first = *found;
@@ -294,9 +299,9 @@ static void read_manifest_tensor(reading *r, const char *name, const json_t *obj
 
 /* ---- the whole ---- */
 
-typedef void read_member(reading *r, const char *name, const json_t *object);
+typedef void read_member(organ_directory_reading *r, const char *name, const json_t *object);
 
-static organ_status read_object(reading *r, const char *what, read_member *read)
+static organ_status read_object(organ_directory_reading *r, const char *what, read_member *read)
 {
     const organ_json_span span = organ_json_member(&r->text, (organ_json_span){0, r->text.length}, what);
     organ_json_walk walk;
@@ -313,7 +318,7 @@ static organ_status read_object(reading *r, const char *what, read_member *read)
 }
 
 /* A member of the document, to be released; NULL where it is absent or there was an error. */
-static json_t *member_of(const reading *r, const char *field)
+static json_t *member_of(const organ_directory_reading *r, const char *field)
 {
     json_t *json = NULL;
     const organ_json_span span = organ_json_member(&r->text, (organ_json_span){0, r->text.length}, field);
@@ -323,7 +328,7 @@ static json_t *member_of(const reading *r, const char *field)
 }
 
 /* The one of `allowed` that the member is. */
-static const char *read_text(const reading *r, const char *field, const char *const *allowed)
+static const char *read_text(const organ_directory_reading *r, const char *field, const char *const *allowed)
 {
     json_t *const json = member_of(r, field);
     const char *const text = organ_json_plain(json) ? organ_json_plain(json) : "";
@@ -335,7 +340,7 @@ static const char *read_text(const reading *r, const char *field, const char *co
     return *allowed;
 }
 
-static void read_changed(const reading *r)
+static void read_changed(const organ_directory_reading *r)
 {
     json_t *const json = member_of(r, "donor_again");
     r->manifest->changed = !json_is_true(json);
@@ -345,7 +350,7 @@ static void read_changed(const reading *r)
 }
 
 /* A kept header of GGUF is a file of its own; the donor's size must be that of the tensors it tells of. */
-static organ_status read_gguf_header(reading *r, size_t k, uint64_t size)
+static organ_status read_gguf_header(organ_directory_reading *r, size_t k, uint64_t size)
 {
     organ_model_file *const donor = &r->donors[k];
     organ_gguf_header part = {0}, *const header = k == 0 ? &r->manifest->gguf : &part;
@@ -355,15 +360,15 @@ static organ_status read_gguf_header(reading *r, size_t k, uint64_t size)
         donor->count = r->list->count - donor->first;
         donor->data_offset = header->data_offset;
         if (size < header->data_end || size > header->padded_end)
-            refuse(r, r->manifest->files[k].name, "size is %" PRIu64 ", but the tensors of the kept header end at %" PRIu64, size,
-                   header->data_end);
+            organ_directory_refuse(r, r->manifest->files[k].name, "size is %" PRIu64 ", but the tensors of the kept header end at %" PRIu64,
+                                   size, header->data_end);
     }
     organ_gguf_header_release(&part);
     return r->error->status;
 }
 
 /* The kept headers, read as if they stood at the beginning of the donor's files. */
-static organ_status read_headers(reading *r)
+static organ_status read_headers(organ_directory_reading *r)
 {
     const bool gguf = strcmp(r->manifest->format, "GGUF") == 0;
     for (size_t k = 0; k < r->manifest->file_count && !r->error->status; k++) {
@@ -378,7 +383,8 @@ static organ_status read_headers(reading *r)
             organ_safetensors_read(r->donors, k, r->list, r->error);
         close(donor->fd);
         if (!r->error->status && donor->data_offset != kept->data_offset)
-            refuse(r, kept->name, "header_bytes is %" PRIu64 ", but the header has %" PRIu64, kept->data_offset, donor->data_offset);
+            organ_directory_refuse(r, kept->name, "header_bytes is %" PRIu64 ", but the header has %" PRIu64, kept->data_offset,
+                                   donor->data_offset);
         kept->first = donor->first;
         kept->count = donor->count;
     }
@@ -391,7 +397,7 @@ static organ_status read_headers(reading *r)
     return ORGAN_OK;
 }
 
-static organ_status read_manifest(reading *r)
+static organ_status read_manifest(organ_directory_reading *r)
 {
     static const char *const schemas[] = {ORGAN_MANIFEST_SCHEMA, NULL}, *const formats[] = {"GGUF", "safetensors", NULL};
     organ_json_walk walk;
@@ -421,7 +427,7 @@ static organ_status read_manifest(reading *r)
 organ_status organ_directory_read(const char *directory, organ_tensor_list *list, organ_model_file **files, organ_manifest *manifest,
                                   const organ_gguf **gguf, organ_error *error)
 {
-    reading r = {
+    organ_directory_reading r = {
         .directory = directory, .list = list, .manifest = manifest, .gguf = gguf, .text = {.label = ORGAN_MANIFEST}, .error = error};
     char *text = NULL;
     *files = NULL;

@@ -22,9 +22,9 @@
 #define STEP         ((size_t)1 << 16)
 
 /* Where in an output a directory stands: that says what may be in it. */
-typedef enum place { ROOT, REPORTS, PARTS, ELSEWHERE } place;
+typedef enum recognise_place { ROOT, REPORTS, PARTS, ELSEWHERE } recognise_place;
 
-typedef struct walk {
+typedef struct recognise_walk {
     const char *root;
     const char *like[2]; /* directories whose files may be in the output too; NULL: none */
     organ_written written;
@@ -32,12 +32,12 @@ typedef struct walk {
     dev_t device;
     char stranger[PATH_MAX + 128]; /* the first file that must not be replaced, and the reason */
     organ_error *error;
-} walk;
+} recognise_walk;
 
 /* ---- one entry ---- */
 
 /* Whether two files have the same bytes; where they cannot be read, an error says so. */
-static bool same_bytes(const walk *w, int a, int b, const char *path)
+static bool same_bytes(const recognise_walk *w, int a, int b, const char *path)
 {
     char x[STEP], y[STEP];
     struct stat of_a, of_b;
@@ -55,7 +55,7 @@ static bool same_bytes(const walk *w, int a, int b, const char *path)
 }
 
 /* A descriptor; -1 where there is none, with an error where that is not to be known. */
-static int open_one(const walk *w, int at, const char *name)
+static int open_one(const recognise_walk *w, int at, const char *name)
 {
     const int fd = organ_open_at(at, name, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
     if (fd < 0 && organ_cannot_tell(errno))
@@ -64,7 +64,7 @@ static int open_one(const walk *w, int at, const char *name)
 }
 
 /* Returns whether the directory has the same file with the same bytes. An organ directory keeps the files next to a model in files/. */
-static bool is_in(const walk *w, const char *like, int fd, const char *path)
+static bool is_in(const recognise_walk *w, const char *like, int fd, const char *path)
 {
     static const char folder[] = ORGAN_FILES_FOLDER "/";
     const bool inside = strncmp(path, folder, sizeof folder - 1) == 0;
@@ -83,21 +83,21 @@ static bool is_in(const walk *w, const char *like, int fd, const char *path)
 }
 
 /* false: the walk is over. */
-static bool is_stranger(walk *w, const char *path, const char *why)
+static bool is_stranger(recognise_walk *w, const char *path, const char *why)
 {
     snprintf(w->stranger, sizeof w->stranger, "'%s'%s", path, why);
     return false;
 }
 
 /* If a list has only the name of a file with weights, the file must contain weights. */
-static bool is_listed(walk *w, int at, const char *name, const char *path, int fd, bool *changed)
+static bool is_listed(recognise_walk *w, int at, const char *name, const char *path, int fd, bool *changed)
 {
     const bool weights = organ_ends_with(name, ".gguf") || organ_ends_with(name, ".safetensors");
     return organ_written_has(&w->written, path, fd, changed, w->error) && (!weights || organ_is_weights_at(at, name, w->error));
 }
 
 /* Returns whether --force may replace the file; false ends the walk. */
-static bool is_ours(walk *w, int at, const char *name, const char *path, place where)
+static bool is_ours(recognise_walk *w, int at, const char *name, const char *path, recognise_place where)
 {
     bool changed = false, ours = where == PARTS && json_object_get(w->written.parts, path);
     if (!ours && (where == ROOT || where == REPORTS))
@@ -113,7 +113,7 @@ static bool is_ours(walk *w, int at, const char *name, const char *path, place w
 }
 
 /* What the folder `name` of a directory that stands in `where` is. */
-static place place_of_folder(const walk *w, const char *name, place where)
+static recognise_place place_of_folder(const recognise_walk *w, const char *name, recognise_place where)
 {
     if (where == REPORTS)
         return strcmp(name, "donor") == 0 ? REPORTS : ELSEWHERE;
@@ -125,10 +125,10 @@ static place place_of_folder(const walk *w, const char *name, place where)
     return where == ROOT && w->written.apart && strcmp(name, ORGAN_HEADER_FOLDER) == 0 ? PARTS : ELSEWHERE;
 }
 
-static bool visit_folder(walk *w, int fd, const char *folder, place where, int depth);
+static bool visit_folder(recognise_walk *w, int fd, const char *folder, recognise_place where, int depth);
 
 /* true: the walk goes on. */
-static bool visit_one_entry(walk *w, int at, const char *folder, const char *name, place where, int depth)
+static bool visit_one_entry(recognise_walk *w, int at, const char *folder, const char *name, recognise_place where, int depth)
 {
     char path[PATH_MAX];
     struct stat info;
@@ -170,7 +170,7 @@ static bool add_name(name_list *list, const char *name)
 
 static int by_name_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-static bool list_names(walk *w, DIR *directory, const char *folder, name_list *list)
+static bool recognise_list_names(recognise_walk *w, DIR *directory, const char *folder, name_list *list)
 {
     for (const struct dirent *entry; errno = 0, (entry = readdir(directory));) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
@@ -192,7 +192,7 @@ static bool list_names(walk *w, DIR *directory, const char *folder, name_list *l
 }
 
 /* Takes over `fd`. */
-static bool visit_folder(walk *w, int fd, const char *folder, place where, int depth)
+static bool visit_folder(recognise_walk *w, int fd, const char *folder, recognise_place where, int depth)
 {
     name_list list = {0};
     DIR *const directory = fdopendir(fd);
@@ -201,7 +201,7 @@ static bool visit_folder(walk *w, int fd, const char *folder, place where, int d
         close(fd);
         return false;
     }
-    bool on = list_names(w, directory, folder, &list);
+    bool on = recognise_list_names(w, directory, folder, &list);
     for (size_t k = 0; k < list.count && on; k++)
         on = visit_one_entry(w, fd, folder, list.names[k], where, depth);
     for (size_t k = 0; k < list.count; k++)
@@ -211,7 +211,7 @@ static bool visit_folder(walk *w, int fd, const char *folder, place where, int d
     return on;
 }
 
-static organ_status walk_output(walk *w)
+static organ_status walk_output(recognise_walk *w)
 {
     struct stat info;
     const int fd = organ_open(w->root, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
@@ -234,10 +234,10 @@ static organ_status walk_output(walk *w)
 
 static organ_status check_directory(const char *path, const char *like, organ_error *error)
 {
-    walk *const w = calloc(1, sizeof *w);
+    recognise_walk *const w = calloc(1, sizeof *w);
     if (!w)
         return organ_fail_errno(error, ENOMEM, "%s: cannot be looked through", path);
-    *w = (walk){.root = path, .like = {like}, .error = error};
+    *w = (recognise_walk){.root = path, .like = {like}, .error = error};
     if (walk_output(w) == ORGAN_OK && *w->stranger)
         organ_fail(error, ORGAN_USAGE, "%s exists and holds %s: --force does not replace it", path, w->stranger);
     free(w);

@@ -7,13 +7,13 @@
 #include <stdio.h>
 #include <string.h>
 
-typedef struct block {
+typedef struct http_address_block {
     uint32_t prefix;
     unsigned bits;
-} block;
+} http_address_block;
 
 /* Link-local addresses, at which most clouds serve their metadata, and the metadata addresses of other clouds. */
-static const block links[] = {
+static const http_address_block links[] = {
     {0xa9fe0000, 16}, /* link-local */
     {0x646464c8, 32}, /* 100.100.100.200: Alibaba Cloud */
     {0xa83f8110, 32}, /* 168.63.129.16: Azure */
@@ -21,7 +21,7 @@ static const block links[] = {
 };
 
 /* The other addresses that are not globally reachable: RFC 6890 and its successors. */
-static const block blocks[] = {
+static const http_address_block blocks[] = {
     {0x00000000, 8},  /* this network */
     {0x0a000000, 8},  /* private */
     {0x64400000, 10}, /* shared, of carriers */
@@ -33,7 +33,7 @@ static const block blocks[] = {
     {0xe0000000, 3},  /* multicast and reserved */
 };
 
-static bool lies_in(uint32_t address, const block *list, size_t count)
+static bool lies_in(uint32_t address, const http_address_block *list, size_t count)
 {
     for (size_t k = 0; k < count; k++)
         if ((address ^ list[k].prefix) >> (32 - list[k].bits) == 0)

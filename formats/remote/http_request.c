@@ -358,7 +358,7 @@ static bool is_long_header(const hop *h, CURLcode result)
     return (result == CURLE_OUT_OF_MEMORY) && sent > 0 && !h->headers_over;
 }
 
-static void take_fault(const hop *h, CURLcode result)
+static void http_request_take_fault(const hop *h, CURLcode result)
 {
     organ_http_answer *answer = h->answer;
     answer->broken = true;
@@ -409,7 +409,7 @@ static bool ask_one(organ_http_line *line, const organ_http_request *request, co
     answer->retry_after = wait > 0 ? (unsigned)(wait < LONGEST_WAIT ? wait : LONGEST_WAIT) : 0;
     const bool dropped = h.dropped && result == CURLE_WRITE_ERROR; /* by on_body, with the answer complete in all that matters */
     if (result != CURLE_OK && !dropped)
-        take_fault(&h, result);
+        http_request_take_fault(&h, result);
     return h.is_public;
 }
 

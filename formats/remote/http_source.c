@@ -25,13 +25,13 @@
 #define LARGE_READ       ((size_t)1 << 20) /* goes past the span */
 
 /* Bytes of one file that were read ahead. */
-typedef struct span {
+typedef struct http_source_span {
     const organ_http_file *file; /* NULL: empty */
     uint64_t from;
     size_t length, step; /* how much was asked for */
     uint64_t used;       /* when, for choosing the one to give up */
     char *bytes;         /* LONGEST_SPAN of them */
-} span;
+} http_source_span;
 
 struct organ_http {
     const organ_model_access *access;
@@ -41,7 +41,7 @@ struct organ_http {
     bool greeted;               /* the server has answered */
     double spent;               /* seconds in requests of this reading, */
     uint64_t taken;             /* and the bytes that came */
-    span ahead[SPANS];
+    http_source_span ahead[SPANS];
     uint64_t uses;
 };
 
@@ -309,9 +309,9 @@ static organ_status ask_part(organ_http_file *file, char *to, size_t room, uint6
 /* ---- files ---- */
 
 /* The span that holds the byte, or NULL. */
-static span *span_at(organ_http_file *file, uint64_t offset)
+static http_source_span *span_at(organ_http_file *file, uint64_t offset)
 {
-    for (span *s = file->http->ahead; s < file->http->ahead + SPANS; s++)
+    for (http_source_span *s = file->http->ahead; s < file->http->ahead + SPANS; s++)
         if (s->file == file && offset >= s->from && offset - s->from < s->length) {
             s->used = ++file->http->uses;
             return s;
@@ -323,12 +323,12 @@ static span *span_at(organ_http_file *file, uint64_t offset)
 static size_t step_at(const organ_http_file *file, uint64_t offset)
 {
     size_t step = FIRST_SPAN;
-    for (const span *s = file->http->ahead; s < file->http->ahead + SPANS; s++) {
+    for (const http_source_span *s = file->http->ahead; s < file->http->ahead + SPANS; s++) {
         const uint64_t end = s->from + s->length, off = end > offset ? end - offset : offset - end;
         if (s->file == file && off < LONGEST_SPAN && 2 * s->step > step)
             step = 2 * s->step < LONGEST_SPAN ? 2 * s->step : LONGEST_SPAN;
     }
-    for (const span *s = file->http->ahead; s < file->http->ahead + SPANS; s++)
+    for (const http_source_span *s = file->http->ahead; s < file->http->ahead + SPANS; s++)
         if (s->file == file && s->from > offset && s->from - offset < step)
             step = (size_t)(s->from - offset);
     return file->known && file->size - offset < step ? (size_t)(file->size - offset) : step;
@@ -338,7 +338,7 @@ static organ_status read_ahead(organ_http_file *file, uint64_t offset, organ_err
 {
     organ_http *http = file->http;
     const size_t step = step_at(file, offset);
-    span *s = http->ahead;
+    http_source_span *s = http->ahead;
     for (size_t k = 1; k < SPANS; k++)
         s = http->ahead[k].used < s->used ? &http->ahead[k] : s;
     s->file = NULL;
@@ -357,7 +357,7 @@ static organ_status read_locked(organ_http_file *file, char *to, size_t bytes, u
 {
     while (bytes > 0) {
         size_t got = 0;
-        const span *s = span_at(file, offset);
+        const http_source_span *s = span_at(file, offset);
         if (s) {
             const size_t at = (size_t)(offset - s->from), there = s->length - at;
             got = there < bytes ? there : bytes;

@@ -15,7 +15,7 @@
 /* How much of a name or of text of the header a message shows. */
 #define SHOWN 240
 
-typedef struct reader {
+typedef struct safetensors_reader {
     const organ_model_file *files, *file; /* all of the model for messages; the one that is read */
     organ_error *error;
     organ_json_text header;
@@ -24,11 +24,11 @@ typedef struct reader {
     bool has_metadata;
     const organ_faults *faults; /* who takes the faults of single tensors; NULL: the first one ends it */
     bool some_refused;          /* the list lacks tensors of the header */
-} reader;
+} safetensors_reader;
 
 /* The entry of one tensor, as it is being read. */
 typedef struct entry {
-    const reader *from;
+    const safetensors_reader *from;
     const char *name;
     organ_json_span span;
     json_t *fields[3]; /* dtype, shape, data_offsets; NULL while missing */
@@ -176,7 +176,7 @@ static organ_status read_fields(entry *e, const char *what)
     return e->from->error->status;
 }
 
-static organ_status read_entry(const reader *r, const json_t *name, organ_json_span span)
+static organ_status read_entry(const safetensors_reader *r, const json_t *name, organ_json_span span)
 {
     const size_t length = json_string_length(name);
     if (length > ORGAN_SAFETENSORS_NAME_LIMIT)
@@ -199,7 +199,7 @@ static organ_status read_entry(const reader *r, const json_t *name, organ_json_s
 }
 
 /* An object of strings. They are not used, so a name that stands there twice or has a NUL in it is no fault. */
-static organ_status check_strings(const reader *r, organ_json_span span)
+static organ_status check_strings(const safetensors_reader *r, organ_json_span span)
 {
     organ_json_walk walk;
     organ_json_walk_begin(&walk, &r->header, span, "__metadata__", r->error);
@@ -216,7 +216,7 @@ static organ_status check_strings(const reader *r, organ_json_span span)
 }
 
 /* A __metadata__ of null counts as absent. */
-static organ_status check_metadata(reader *r, organ_json_span span)
+static organ_status check_metadata(safetensors_reader *r, organ_json_span span)
 {
     if (r->has_metadata)
         return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: __metadata__ is there twice", r->file->name);
@@ -226,9 +226,12 @@ static organ_status check_metadata(reader *r, organ_json_span span)
 }
 
 /* Whether there was a fault that somebody takes: what follows can be read all the same. */
-static bool read_on(const reader *r, organ_status status) { return status != ORGAN_OK && organ_faults_take(r->faults, r->error); }
+static bool read_on(const safetensors_reader *r, organ_status status)
+{
+    return status != ORGAN_OK && organ_faults_take(r->faults, r->error);
+}
 
-static organ_status read_entries(reader *r)
+static organ_status read_entries(safetensors_reader *r)
 {
     organ_json_walk walk;
     organ_json_walk_begin(&walk, &r->header, (organ_json_span){0, r->header.length}, NULL, r->error);
@@ -250,7 +253,7 @@ static int by_offset(const void *a, const void *b)
     return strcmp(s->name, t->name);
 }
 
-static organ_status enter_one(const reader *r, size_t k)
+static organ_status enter_one(const safetensors_reader *r, size_t k)
 {
     organ_tensor_list *list = r->list;
     const char *name = list->tensors[k].name;
@@ -265,7 +268,7 @@ static organ_status enter_one(const reader *r, size_t k)
     return ORGAN_OK;
 }
 
-static organ_status enter_names(const reader *r)
+static organ_status enter_names(const safetensors_reader *r)
 {
     for (size_t k = r->file->first; k < r->list->count && !r->error->status; k++)
         read_on(r, enter_one(r, k));
@@ -273,7 +276,7 @@ static organ_status enter_names(const reader *r)
 }
 
 /* A tensor begins where the one before it ends. */
-static organ_status check_begin(const reader *r, const organ_tensor *t, const organ_tensor *before, uint64_t end)
+static organ_status check_begin(const safetensors_reader *r, const organ_tensor *t, const organ_tensor *before, uint64_t end)
 {
     const uint64_t data = r->file->data_offset;
     if (t->offset < end)
@@ -287,7 +290,7 @@ static organ_status check_begin(const reader *r, const organ_tensor *t, const or
 }
 
 /* Sorted tensors must follow each other from the first byte of the data to the last byte of the file. */
-static organ_status check_layout(const reader *r)
+static organ_status check_layout(const safetensors_reader *r)
 {
     uint64_t end = r->file->data_offset;
     const organ_tensor *before = NULL;
@@ -345,7 +348,7 @@ static organ_status read_length(const organ_model_file *file, uint64_t *length, 
 }
 
 /* The text of the header goes before the table of names is made: it may have 100 MB. */
-static organ_status read_header(reader *r, char *text)
+static organ_status read_header(safetensors_reader *r, char *text)
 {
     if (organ_model_file_read(r->file, text, r->header.length, 8, r->error) == ORGAN_OK)
         read_entries(r);
@@ -373,13 +376,13 @@ organ_status organ_safetensors_survey(organ_model_file *files, size_t index, org
         free(label);
         return organ_fail_errno(error, ENOMEM, "%s: a header of %" PRIu64 " bytes", file->name, length);
     }
-    reader r = {.files = files,
-                .file = file,
-                .error = error,
-                .header = {label, bytes, length},
-                .data_bytes = file->size - file->data_offset,
-                .list = list,
-                .faults = faults};
+    safetensors_reader r = {.files = files,
+                            .file = file,
+                            .error = error,
+                            .header = {label, bytes, length},
+                            .data_bytes = file->size - file->data_offset,
+                            .list = list,
+                            .faults = faults};
     read_header(&r, bytes);
     file->count = list->count - file->first;
     free(label);

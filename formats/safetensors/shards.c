@@ -126,7 +126,7 @@ static organ_status read_index_member(organ_shards *shards, const organ_json_tex
     return organ_json_check(text, span, name, error);
 }
 
-static organ_status read_document(organ_shards *shards, const organ_json_text *text, organ_error *error)
+static organ_status shards_read_document(organ_shards *shards, const organ_json_text *text, organ_error *error)
 {
     unsigned seen[2] = {0, 0};
     organ_json_walk walk;
@@ -180,7 +180,7 @@ organ_status organ_shards_parse(const char *bytes, size_t length, const char *la
 {
     *shards = (organ_shards){.label = label};
     const organ_json_text text = {label, bytes, length};
-    if (read_document(shards, &text, error) != ORGAN_OK)
+    if (shards_read_document(shards, &text, error) != ORGAN_OK)
         return error->status;
     return sort_files(shards, error);
 }

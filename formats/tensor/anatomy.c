@@ -37,14 +37,14 @@ static const char *const expert_names[ORGAN_ROLE_COUNT][2] = {
 };
 /* clang-format on */
 
-typedef enum place { TOP, LAYER } place;
+typedef enum anatomy_place { TOP, LAYER } anatomy_place;
 
 /* The table of names. A pattern is the end of a module's name, whole words between dots, without the numbers of layer and expert and
  * without ".weight", ".bias" or "_bias"; where it begins with '*' the last word only has to end so. The first row that fits counts.
  * Rows have the names of Hugging Face first, where most architectures share them; then those of Mixtral and of Meta and Mistral themselves
  * (1 = gate, 2 = down, 3 = up) and of Granite; then those of GGUF, where all architectures share theirs. */
-static const struct row {
-    place where;
+static const struct anatomy_row {
+    anatomy_place where;
     organ_role role;
     const char *patterns[20]; /* NULL ends them */
 } table[] = {
@@ -260,7 +260,7 @@ static organ_role role_of_parts(const parts *p, char module[MODULE])
 {
     if (!p->in_trunk || !write_module(p, module, MODULE))
         return ORGAN_ROLE_OTHER;
-    for (const struct row *row = table; row < table + sizeof table / sizeof *table; row++)
+    for (const struct anatomy_row *row = table; row < table + sizeof table / sizeof *table; row++)
         for (const char *const *pattern = row->patterns; row->where == (p->has_layer ? LAYER : TOP) && *pattern; pattern++)
             if (fits_pattern(module, *pattern))
                 return row->role;

@@ -14,7 +14,7 @@
 typedef enum field_kind { WORD, SIZE, FLAG } field_kind;
 
 /* What is read. Of several names for one field the first that is there counts. */
-static const struct field {
+static const struct hf_config_field {
     const char *key;
     field_kind kind;
     size_t at, room; /* in organ_hf_config */
@@ -71,7 +71,8 @@ static organ_status read_size(const organ_json_object *from, const char *key, co
     return ORGAN_OK;
 }
 
-static organ_status read_config_field(const organ_json_object *from, const struct field *field, organ_hf_config *config, organ_error *error)
+static organ_status read_config_field(const organ_json_object *from, const struct hf_config_field *field, organ_hf_config *config,
+                                      organ_error *error)
 {
     const json_t *value = organ_json_value(from, field->key);
     void *out = (char *)config + field->at;
@@ -129,7 +130,7 @@ static organ_status read_source(const organ_json_object *from, organ_hf_config *
 }
 
 /* Fields at the top, or in the text model of a multimodal one. */
-static organ_status read_document(const organ_json_text *text, organ_hf_config *config, organ_error *error)
+static organ_status hf_config_read_document(const organ_json_text *text, organ_hf_config *config, organ_error *error)
 {
     json_t *root = NULL;
     if (organ_json_parse_object(text, &root, error) != ORGAN_OK)
@@ -184,7 +185,7 @@ organ_status organ_hf_config_parse(char *bytes, size_t length, const char *label
         return ORGAN_OK;
     organ_hf_config_tidy(bytes, length);
     const organ_json_text text = {label, bytes, length};
-    read_document(&text, config, error);
+    hf_config_read_document(&text, config, error);
     config->present = !error->status;
     return error->status;
 }

@@ -131,7 +131,7 @@ static void make_digest(organ_tokenizer *t)
 
 /* ---- added tokens ---- */
 
-static int by_text(const void *left, const void *right)
+static int finish_by_text(const void *left, const void *right)
 {
     const organ_added *a = left, *b = right;
     const int order = memcmp(a->text, b->text, a->bytes < b->bytes ? a->bytes : b->bytes);
@@ -179,9 +179,9 @@ static organ_status part_added(organ_tokenizer *t, organ_error *error)
         return error->status;
     t->raw.count = kept;
     if (kept)
-        qsort(t->raw.items, kept, sizeof *t->raw.items, by_text);
+        qsort(t->raw.items, kept, sizeof *t->raw.items, finish_by_text);
     if (t->normalized.count)
-        qsort(t->normalized.items, t->normalized.count, sizeof *t->normalized.items, by_text);
+        qsort(t->normalized.items, t->normalized.count, sizeof *t->normalized.items, finish_by_text);
     return ORGAN_OK;
 }
 

@@ -53,15 +53,15 @@ static const struct cutting {
      false},
 };
 
-typedef struct source {
+typedef struct gguf_source {
     const organ_model *model;
     const char *label;
     organ_tokenizer *t;
     bool strips;        /* blanks after its special tokens belong to them */
     organ_error *error; /* the first fault is kept; what is read after it is of no use */
-} source;
+} gguf_source;
 
-__attribute__((format(printf, 3, 4))) static organ_status refuse_key(const source *s, const char *key, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static organ_status refuse_key(const gguf_source *s, const char *key, const char *format, ...)
 {
     char reason[sizeof s->error->message];
     va_list args;
@@ -79,7 +79,7 @@ typedef struct strings {
     uint64_t index;
 } strings;
 
-static organ_status begin_strings(const source *s, const char *key, strings *list)
+static organ_status begin_strings(const gguf_source *s, const char *key, strings *list)
 {
     *list = (strings){.kv = organ_gguf_find(s->model->gguf, key), .at = ORGAN_GGUF_ARRAY_HEAD};
     if (!list->kv || list->kv->type != ORGAN_GGUF_ARRAY || list->kv->element != ORGAN_GGUF_STRING)
@@ -99,7 +99,7 @@ static bool valid(const char *text, size_t bytes)
 }
 
 /* The next string, copied with a NUL after it. */
-static organ_status next_string(const source *s, strings *list, organ_bytes *copy)
+static organ_status next_string(const gguf_source *s, strings *list, organ_bytes *copy)
 {
     uint64_t length = 0;
     const size_t left = list->kv->size - list->at;
@@ -122,7 +122,7 @@ static organ_status next_string(const source *s, strings *list, organ_bytes *cop
 /* ---- vocabulary ---- */
 
 /* An array beside the tokens: NULL where it is absent, and `needed` is false. */
-static organ_status array_beside(const source *s, const char *key, bool needed, uint64_t count, const organ_gguf_kv **kv)
+static organ_status array_beside(const gguf_source *s, const char *key, bool needed, uint64_t count, const organ_gguf_kv **kv)
 {
     *kv = organ_gguf_find(s->model->gguf, key);
     if (!*kv && !needed)
@@ -136,12 +136,12 @@ static organ_status array_beside(const source *s, const char *key, bool needed, 
 
 /* The SentencePiece tokenizer of Phi-3 takes the blanks after a special token with it, but for those that it has from Llama 2. A GGUF file
  * has no key for that. */
-static bool strips_behind(const source *s, const organ_bytes *text)
+static bool strips_behind(const gguf_source *s, const organ_bytes *text)
 {
     return s->strips && strcmp(text->data, "<unk>") != 0 && strcmp(text->data, "<s>") != 0 && strcmp(text->data, "<|endoftext|>") != 0;
 }
 
-static organ_status put_token(const source *s, uint32_t id, const organ_bytes *text, const organ_gguf_kv *types)
+static organ_status put_token(const gguf_source *s, uint32_t id, const organ_bytes *text, const organ_gguf_kv *types)
 {
     int64_t type = NORMAL;
     if (types && !organ_gguf_integer_at(types, id, &type))
@@ -155,7 +155,7 @@ static organ_status put_token(const source *s, uint32_t id, const organ_bytes *t
     return !found || organ_tokenizer_add(s->t, &added) ? ORGAN_OK : organ_fail_memory(s->error, s->label);
 }
 
-static organ_status read_tokens(const source *s)
+static organ_status read_tokens(const gguf_source *s)
 {
     strings list;
     organ_bytes text = {0};
@@ -172,7 +172,7 @@ static organ_status read_tokens(const source *s)
 
 /* ---- byte-level ---- */
 
-static organ_status put_merge(const source *s, uint32_t rank, const organ_bytes *text)
+static organ_status put_merge(const gguf_source *s, uint32_t rank, const organ_bytes *text)
 {
     char *blank = memchr(text->data + 1, ' ', text->used ? text->used - 1 : 0);
     if (!blank)
@@ -190,7 +190,7 @@ static organ_status put_merge(const source *s, uint32_t rank, const organ_bytes 
     return organ_tokenizer_merge(s->t, left, right, rank, made) ? ORGAN_OK : organ_fail_memory(s->error, s->label);
 }
 
-static organ_status read_merges(const source *s)
+static organ_status read_merges(const gguf_source *s)
 {
     strings list;
     organ_bytes text = {0};
@@ -203,7 +203,7 @@ static organ_status read_merges(const source *s)
     return s->error->status;
 }
 
-static organ_status choose_cutting(const source *s)
+static organ_status choose_cutting(const gguf_source *s)
 {
     organ_tokenizer *t = s->t;
     size_t length = 0;
@@ -226,7 +226,7 @@ static organ_status choose_cutting(const source *s)
     return s->error->status;
 }
 
-static organ_status read_byte_level(const source *s)
+static organ_status read_byte_level(const gguf_source *s)
 {
     s->t->facts.kind = "byte-level BPE";
     if (choose_cutting(s) != ORGAN_OK || read_tokens(s) != ORGAN_OK)
@@ -248,7 +248,7 @@ static int by_score(const void *left, const void *right)
     return a->score != b->score ? (a->score < b->score ? 1 : -1) : (a->id > b->id) - (a->id < b->id);
 }
 
-static organ_status read_scores(const source *s, uint32_t *ranks)
+static organ_status read_scores(const gguf_source *s, uint32_t *ranks)
 {
     const uint32_t count = s->t->facts.vocabulary;
     const organ_gguf_kv *kv;
@@ -291,7 +291,7 @@ static bool part_id(organ_tokenizer *t, const char *text, size_t bytes, uint32_t
 }
 
 /* Whatever two parts that are tokens make this token: any of them may be merged to it. */
-static organ_status put_parts(const source *s, uint32_t id, uint32_t rank)
+static organ_status put_parts(const gguf_source *s, uint32_t id, uint32_t rank)
 {
     organ_tokenizer *t = s->t;
     const char *text = t->tokens[id].text;
@@ -313,7 +313,7 @@ static organ_status put_parts(const source *s, uint32_t id, uint32_t rank)
 }
 
 /* Bytes without a token become the unknown one: without that there is nothing to write. */
-static organ_status check_bytes(const source *s)
+static organ_status check_bytes(const gguf_source *s)
 {
     for (unsigned byte = 0; byte < 256; byte++)
         if (s->t->byte_ids[byte] == ORGAN_NO_ID && s->t->unknown == ORGAN_NO_ID)
@@ -321,7 +321,7 @@ static organ_status check_bytes(const source *s)
     return ORGAN_OK;
 }
 
-static organ_status read_scored(const source *s)
+static organ_status read_scored(const gguf_source *s)
 {
     organ_tokenizer *t = s->t;
     t->facts.kind = "SentencePiece BPE";
@@ -347,7 +347,7 @@ static organ_status read_scored(const source *s)
 
 /* ---- all of it ---- */
 
-static int64_t token_key(const source *s, const char *key)
+static int64_t token_key(const gguf_source *s, const char *key)
 {
     const int64_t id = organ_gguf_integer(s->model->gguf, key, -1);
     /* Some writers put all ones for none. */
@@ -358,7 +358,7 @@ static int64_t token_key(const source *s, const char *key)
 
 organ_status organ_tokenizer_from_gguf(const organ_model *model, organ_tokenizer *t, organ_error *error)
 {
-    source s = {.model = model, .label = model->path, .t = t, .error = error};
+    gguf_source s = {.model = model, .label = model->path, .t = t, .error = error};
     size_t length = 0;
     const char *const kind = organ_gguf_string(model->gguf, KEY("model"), &length);
     s.strips = organ_gguf_says(model->gguf, "general.architecture", "phi3") && organ_gguf_says(model->gguf, KEY("model"), "llama");

@@ -21,14 +21,14 @@ static const char *const model_names[] = {
 enum { MODEL_SMALL = 8, MODEL_VOCAB = 8, MODEL_MERGES, MODEL_COUNT };
 
 /* The first fault is kept in `error`; what is read after it is of no use. */
-typedef struct reading {
+typedef struct json_reading {
     organ_tokenizer *t;
     organ_json_text text;
     json_t *top, *model; /* small members */
     organ_error *error;
-} reading;
+} json_reading;
 
-__attribute__((format(printf, 2, 3))) static organ_status refuse(const reading *r, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static organ_status json_refuse(const json_reading *r, const char *format, ...)
 {
     char reason[sizeof r->error->message];
     va_list args;
@@ -38,10 +38,10 @@ __attribute__((format(printf, 2, 3))) static organ_status refuse(const reading *
     return organ_fail(r->error, ORGAN_BAD_INPUT, "%s: %s", r->text.label, reason);
 }
 
-static organ_status fail_memory(const reading *r) { return organ_fail_memory(r->error, r->text.label); }
+static organ_status fail_memory(const json_reading *r) { return organ_fail_memory(r->error, r->text.label); }
 
 /* Where the members of these names are, an empty span for what is not there, and an object of the first `small` of them. */
-static json_t *read_members(const reading *r, organ_json_span object, const char *what, const char *const *names, size_t small,
+static json_t *read_members(const json_reading *r, organ_json_span object, const char *what, const char *const *names, size_t small,
                             size_t count, organ_json_span *spans)
 {
     json_t *const members = json_object(), *value;
@@ -52,7 +52,7 @@ static json_t *read_members(const reading *r, organ_json_span object, const char
         for (size_t k = 0; k < count; k++)
             if (strcmp(names[k], json_string_value(walk.name)) == 0) {
                 if (spans[k].end)
-                    refuse(r, "'%s' is there twice", names[k]);
+                    json_refuse(r, "'%s' is there twice", names[k]);
                 spans[k] = walk.value;
             }
     for (size_t k = 0; k < small && !r->error->status; k++)
@@ -80,64 +80,64 @@ static bool read_id(const organ_json_text *text, organ_json_span span, uint32_t 
 
 /* Ids may have holes (check_holes), but a token takes bytes to name: what lies further out than the file is long is refused before there is
  * room for it. */
-static organ_status check_reach(const reading *r, const char *list, const char *word, uint32_t id)
+static organ_status check_reach(const json_reading *r, const char *list, const char *word, uint32_t id)
 {
     if (id < r->text.length + ID_SLACK)
         return ORGAN_OK;
-    return refuse(r, "%s: '%.100s': id %u is far beyond the tokens that a file of %zu bytes can name", list, word, id, r->text.length);
+    return json_refuse(r, "%s: '%.100s': id %u is far beyond the tokens that a file of %zu bytes can name", list, word, id, r->text.length);
 }
 
-static organ_status put_word(const reading *r, const json_t *name, organ_json_span value)
+static organ_status put_word(const json_reading *r, const json_t *name, organ_json_span value)
 {
     organ_tokenizer *const t = r->t;
     const char *word = json_string_value(name);
     const size_t bytes = json_string_length(name);
     uint32_t id;
     if (!read_id(&r->text, value, &id))
-        return refuse(r, "vocab: '%.100s': '%.*s' is no id from 0 to %d", word,
-                      (int)(value.end - value.begin > 40 ? 40 : value.end - value.begin), r->text.bytes + value.begin, ID_LIMIT - 1);
+        return json_refuse(r, "vocab: '%.100s': '%.*s' is no id from 0 to %d", word,
+                           (int)(value.end - value.begin > 40 ? 40 : value.end - value.begin), r->text.bytes + value.begin, ID_LIMIT - 1);
     if (bytes > ORGAN_TOKEN_SIZE)
-        return refuse(r, "vocab: id %u has %zu bytes; at most %u are read", id, bytes, ORGAN_TOKEN_SIZE);
+        return json_refuse(r, "vocab: id %u has %zu bytes; at most %u are read", id, bytes, ORGAN_TOKEN_SIZE);
     if (check_reach(r, "vocab", word, id) != ORGAN_OK)
         return r->error->status;
     const uint32_t there = organ_tokenizer_id(t, word, bytes);
     if (there != ORGAN_NO_ID)
-        return refuse(r, "vocab: '%.100s' is there twice, as %u and as %u", word, there, id);
+        return json_refuse(r, "vocab: '%.100s' is there twice, as %u and as %u", word, there, id);
     if (id < t->token_count && t->tokens[id].text)
-        return refuse(r, "vocab: id %u is both '%.100s' and '%.100s'", id, t->tokens[id].text, word);
+        return json_refuse(r, "vocab: id %u is both '%.100s' and '%.100s'", id, t->tokens[id].text, word);
     return organ_tokenizer_token(t, id, word, bytes) ? ORGAN_OK : fail_memory(r);
 }
 
-static void read_vocabulary(const reading *r, organ_json_span span)
+static void read_vocabulary(const json_reading *r, organ_json_span span)
 {
     organ_json_walk walk;
     if (!span.end)
-        refuse(r, "model: 'vocab' is missing");
+        json_refuse(r, "model: 'vocab' is missing");
     organ_json_walk_begin(&walk, &r->text, span, "vocab", r->error);
     while (organ_json_walk_next(&walk, r->error))
         put_word(r, walk.name, walk.value);
     if (!r->error->status && r->t->named == 0)
-        refuse(r, "vocab: it is empty");
+        json_refuse(r, "vocab: it is empty");
 }
 
 /* Ids may have holes, but the vocabulary must not be made of them. */
-static void check_holes(const reading *r)
+static void check_holes(const json_reading *r)
 {
     const size_t named = r->t->named + r->t->raw.count;
     if (r->t->token_count > named * 2 + ID_SLACK)
-        refuse(r, "the highest id is %zu, but there are %zu tokens", r->t->token_count - 1, named);
+        json_refuse(r, "the highest id is %zu, but there are %zu tokens", r->t->token_count - 1, named);
 }
 
 /* ---- merges ---- */
 
 typedef struct list {
-    const reading *r;
+    const json_reading *r;
     const char *bytes;
     size_t at, end, index;
     json_t *tree; /* of the string that was read last, if it had escapes */
 } list;
 
-static organ_status refuse_merge(const list *l, const char *what) { return refuse(l->r, "merges: number %zu: %s", l->index, what); }
+static organ_status refuse_merge(const list *l, const char *what) { return json_refuse(l->r, "merges: number %zu: %s", l->index, what); }
 
 static char next_char(list *l)
 {
@@ -201,7 +201,7 @@ static uint32_t id_of(const list *l, const char *text, size_t bytes)
 {
     const uint32_t id = organ_tokenizer_id(l->r->t, text, bytes);
     if (id == ORGAN_NO_ID)
-        refuse(l->r, "merges: number %zu: '%.*s' is not in the vocabulary", l->index, (int)(bytes > 100 ? 100 : bytes), text);
+        json_refuse(l->r, "merges: number %zu: '%.*s' is not in the vocabulary", l->index, (int)(bytes > 100 ? 100 : bytes), text);
     return id;
 }
 
@@ -216,12 +216,12 @@ static void put_merge(list *l, organ_bytes *both)
         fail_memory(l->r);
 }
 
-static void read_merges(const reading *r, organ_json_span span)
+static void read_merges(const json_reading *r, organ_json_span span)
 {
     list l = {.r = r, .bytes = r->text.bytes, .at = span.begin, .end = span.end};
     organ_bytes both = {0};
     if (!span.end || next_char(&l) != '[') {
-        refuse(r, "model: 'merges' is %s", span.end ? "not a list" : "missing");
+        json_refuse(r, "model: 'merges' is %s", span.end ? "not a list" : "missing");
         return;
     }
     l.at++;
@@ -242,36 +242,36 @@ static void read_merges(const reading *r, organ_json_span span)
 
 /* ---- the rest of the model ---- */
 
-static void read_flag(const reading *r, const char *name, bool *flag)
+static void read_flag(const json_reading *r, const char *name, bool *flag)
 {
     const json_t *const value = json_object_get(r->model, name);
     *flag = json_is_true(value);
     if (value && !json_is_boolean(value) && !json_is_null(value))
-        refuse(r, "model: '%s' is neither true nor false", name);
+        json_refuse(r, "model: '%s' is neither true nor false", name);
 }
 
 /* What is refused unless it is absent, null, 0 or "". */
-static void expect_nothing(const reading *r, const char *name)
+static void expect_nothing(const json_reading *r, const char *name)
 {
     const json_t *const value = json_object_get(r->model, name);
     if (value && !json_is_null(value) && !(json_is_number(value) && json_number_value(value) == 0.0) &&
         !(json_is_string(value) && json_string_length(value) == 0))
-        refuse(r, "model: a '%s' is not supported", name);
+        json_refuse(r, "model: a '%s' is not supported", name);
 }
 
-static void check_type(const reading *r, bool merges)
+static void check_type(const json_reading *r, bool merges)
 {
     const json_t *const type = json_object_get(r->model, "type");
     const char *const name = json_string_value(type);
     /* Old files have no type: what has merges is BPE. */
     if (name ? strcmp(name, "BPE") != 0 : type || !merges)
-        refuse(r, "a model of type '%.80s' is not supported, only BPE", name ? name : "");
+        json_refuse(r, "a model of type '%.80s' is not supported, only BPE", name ? name : "");
     expect_nothing(r, "dropout");
     expect_nothing(r, "continuing_subword_prefix");
     expect_nothing(r, "end_of_word_suffix");
 }
 
-static void read_unknown(const reading *r)
+static void read_unknown(const json_reading *r)
 {
     const json_t *const value = json_object_get(r->model, "unk_token");
     if (!value || json_is_null(value))
@@ -279,21 +279,21 @@ static void read_unknown(const reading *r)
     if (json_is_string(value))
         r->t->unknown = organ_tokenizer_id(r->t, json_string_value(value), json_string_length(value));
     if (r->t->unknown == ORGAN_NO_ID)
-        refuse(r, "model: unk_token '%.80s' is not in the vocabulary", json_is_string(value) ? json_string_value(value) : "");
+        json_refuse(r, "model: unk_token '%.80s' is not in the vocabulary", json_is_string(value) ? json_string_value(value) : "");
 }
 
 /* ---- added tokens ---- */
 
-static organ_status put_added(const reading *r, const json_t *one, size_t index)
+static organ_status put_added(const json_reading *r, const json_t *one, size_t index)
 {
     organ_tokenizer *const t = r->t;
     const json_t *content = json_object_get(one, "content"), *id = json_object_get(one, "id");
     const char *word = json_string_value(content);
     const size_t bytes = json_string_length(content);
     if (!word || bytes == 0 || bytes > ORGAN_TOKEN_SIZE)
-        return refuse(r, "added_tokens: number %zu: 'content' is no text of 1 to %u bytes", index, ORGAN_TOKEN_SIZE);
+        return json_refuse(r, "added_tokens: number %zu: 'content' is no text of 1 to %u bytes", index, ORGAN_TOKEN_SIZE);
     if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= ID_LIMIT)
-        return refuse(r, "added_tokens: '%.100s': 'id' is no number from 0 to %d", word, ID_LIMIT - 1);
+        return json_refuse(r, "added_tokens: '%.100s': 'id' is no number from 0 to %d", word, ID_LIMIT - 1);
     const organ_added added = {.text = word,
                                .bytes = bytes,
                                .id = (uint32_t)json_integer_value(id),
@@ -306,29 +306,29 @@ static organ_status put_added(const reading *r, const json_t *one, size_t index)
         return r->error->status;
     const uint32_t there = organ_tokenizer_id(t, word, bytes);
     if (there != ORGAN_NO_ID && there != added.id)
-        return refuse(r, "added_tokens: '%.100s' is %u here, but %u in the vocabulary", word, added.id, there);
+        return json_refuse(r, "added_tokens: '%.100s' is %u here, but %u in the vocabulary", word, added.id, there);
     const organ_token *other = added.id < t->token_count ? &t->tokens[added.id] : NULL;
     if (other && other->text && (other->bytes != bytes || memcmp(other->text, word, bytes) != 0))
-        return refuse(r, "added_tokens: id %u is both '%.100s' and '%.100s'", added.id, other->text, word);
+        return json_refuse(r, "added_tokens: id %u is both '%.100s' and '%.100s'", added.id, other->text, word);
     return organ_tokenizer_add(t, &added) ? ORGAN_OK : fail_memory(r);
 }
 
-static void read_added(const reading *r)
+static void read_added(const json_reading *r)
 {
     const json_t *const added = json_object_get(r->top, "added_tokens");
     if (added && !json_is_array(added) && !json_is_null(added))
-        refuse(r, "'added_tokens' is not a list");
+        json_refuse(r, "'added_tokens' is not a list");
     for (size_t k = 0; k < json_array_size(added) && !r->error->status; k++)
         put_added(r, json_array_get(added, k), k);
 }
 
 /* ---- all of it ---- */
 
-static void read_model(reading *r, organ_json_span span)
+static void read_model(json_reading *r, organ_json_span span)
 {
     organ_json_span spans[MODEL_COUNT];
     if (!span.end) {
-        refuse(r, "'model' is missing");
+        json_refuse(r, "'model' is missing");
         return;
     }
     r->model = read_members(r, span, "model", model_names, MODEL_SMALL, MODEL_COUNT, spans);
@@ -350,7 +350,7 @@ static void read_model(reading *r, organ_json_span span)
 
 organ_status organ_tokenizer_from_json(const organ_model *model, organ_tokenizer *t, organ_error *error)
 {
-    reading r = {.t = t, .text = {.label = "tokenizer.json"}, .error = error};
+    json_reading r = {.t = t, .text = {.label = "tokenizer.json"}, .error = error};
     organ_json_span top[TOP_COUNT] = {{0}};
     char *bytes = NULL;
     organ_model_load(model, r.text.label, FILE_LIMIT, &bytes, &r.text.length, error);

@@ -15,28 +15,31 @@
 
 enum { PATTERN_LIMIT = 1 << 16 };
 
-typedef struct scan {
+typedef struct regex_scan {
     const char *what, *pattern;
     size_t bytes, at;
     bool in_class, class_begins;
     organ_bytes made;
-} scan;
+} regex_scan;
 
-static organ_status refuse_pattern(const scan *s, const char *construct, organ_error *error)
+static organ_status refuse_pattern(const regex_scan *s, const char *construct, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: the pattern has %s at byte %zu, which is not supported: '%.300s'", s->what, construct,
                       s->at, s->pattern);
 }
 
-static organ_status put_pattern(scan *s, const char *text, size_t bytes, organ_error *error)
+static organ_status put_pattern(regex_scan *s, const char *text, size_t bytes, organ_error *error)
 {
     return organ_bytes_add(&s->made, text, bytes) ? ORGAN_OK : organ_fail_memory(error, s->what);
 }
 
-static organ_status put_pattern_text(scan *s, const char *text, organ_error *error) { return put_pattern(s, text, strlen(text), error); }
+static organ_status put_pattern_text(regex_scan *s, const char *text, organ_error *error)
+{
+    return put_pattern(s, text, strlen(text), error);
+}
 
 /* \uXXXX */
-static organ_status put_unicode(scan *s, organ_error *error)
+static organ_status put_unicode(regex_scan *s, organ_error *error)
 {
     for (size_t k = 2; k < 6; k++)
         if (s->at + k >= s->bytes || !isxdigit((unsigned char)s->pattern[s->at + k]))
@@ -49,7 +52,7 @@ static organ_status put_unicode(scan *s, organ_error *error)
 }
 
 /* \p{L}, \x{20} */
-static organ_status put_braced(scan *s, organ_error *error)
+static organ_status put_braced(regex_scan *s, organ_error *error)
 {
     const char *begin = s->pattern + s->at, *end = memchr(begin, '}', s->bytes - s->at);
     if (!end)
@@ -58,7 +61,7 @@ static organ_status put_braced(scan *s, organ_error *error)
     return put_pattern(s, begin, (size_t)(end - begin) + 1, error);
 }
 
-static organ_status put_escape(scan *s, organ_error *error)
+static organ_status put_escape(regex_scan *s, organ_error *error)
 {
     const char c = s->at + 1 < s->bytes ? s->pattern[s->at + 1] : 0;
     const char shown[] = {'\\', c, 0};
@@ -78,13 +81,13 @@ static organ_status put_escape(scan *s, organ_error *error)
     return c == 'v' ? put_pattern_text(s, "\\x{b}", error) : put_pattern(s, shown, 2, error);
 }
 
-static bool at_text(const scan *s, const char *text)
+static bool at_text(const regex_scan *s, const char *text)
 {
     const size_t length = strlen(text);
     return s->bytes - s->at >= length && memcmp(s->pattern + s->at, text, length) == 0;
 }
 
-static organ_status put_character(scan *s, organ_error *error)
+static organ_status put_character(regex_scan *s, organ_error *error)
 {
     const char c = s->pattern[s->at];
     if (s->in_class) {
@@ -108,7 +111,7 @@ static organ_status put_character(scan *s, organ_error *error)
     return put_pattern(s, &c, 1, error);
 }
 
-static organ_status rewrite_pattern(scan *s, organ_error *error)
+static organ_status rewrite_pattern(regex_scan *s, organ_error *error)
 {
     while (s->at < s->bytes && !error->status)
         if (s->pattern[s->at] == '\\') {
@@ -122,7 +125,7 @@ static organ_status rewrite_pattern(scan *s, organ_error *error)
 
 organ_status organ_regex_compile(const char *what, const char *pattern, size_t bytes, pcre2_code **regex, organ_error *error)
 {
-    scan s = {.what = what, .pattern = pattern, .bytes = bytes};
+    regex_scan s = {.what = what, .pattern = pattern, .bytes = bytes};
     if (bytes > PATTERN_LIMIT)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the pattern has %zu bytes; at most %d are read", what, bytes, PATTERN_LIMIT);
     rewrite_pattern(&s, error);

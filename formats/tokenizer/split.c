@@ -106,21 +106,21 @@ organ_status organ_step_find(const organ_step *step, organ_search *search, const
     return ORGAN_OK;
 }
 
-typedef struct cut {
+typedef struct split_cut {
     const organ_step *step;
     organ_piece_sink *sink;
     void *context;
     size_t begin, end; /* the piece that the next stretch may still join; equal: there is none */
     bool any, matched; /* a stretch was there before, and was it a match */
-} cut;
+} split_cut;
 
-static organ_status give_piece(cut *c, organ_error *error)
+static organ_status give_piece(split_cut *c, organ_error *error)
 {
     return c->begin == c->end ? ORGAN_OK : c->sink(c->context, c->begin, c->end, error);
 }
 
 /* Whether a stretch belongs to the piece before it. */
-static bool joins(const cut *c, bool match)
+static bool joins(const split_cut *c, bool match)
 {
     switch (c->step->behaviour) {
     case ORGAN_ISOLATED:
@@ -137,7 +137,7 @@ static bool joins(const cut *c, bool match)
 }
 
 /* The next stretch of the text, matched or not, under the behaviour of the step. */
-static organ_status add_stretch(cut *c, size_t begin, size_t end, bool match, organ_error *error)
+static organ_status add_stretch(split_cut *c, size_t begin, size_t end, bool match, organ_error *error)
 {
     if (begin == end)
         return ORGAN_OK;
@@ -159,7 +159,7 @@ static organ_status add_stretch(cut *c, size_t begin, size_t end, bool match, or
 organ_status organ_step_cut(const organ_step *step, organ_search *search, const char *text, size_t bytes, organ_piece_sink *sink,
                             void *context, organ_error *error)
 {
-    cut c = {.step = step, .sink = sink, .context = context};
+    split_cut c = {.step = step, .sink = sink, .context = context};
     size_t from = 0, done = 0, begin, end = 0;
     for (;;) {
         if (organ_step_find(step, search, text, bytes, &from, &begin, &end, error) != ORGAN_OK)

@@ -14,7 +14,7 @@
 
 enum { DEPTH_LIMIT = 8 };
 
-typedef struct reading {
+typedef struct steps_reading {
     organ_tokenizer *t;
     const char *label, *part; /* "normalizer", "pre_tokenizer" */
     organ_step *steps;
@@ -22,9 +22,9 @@ typedef struct reading {
     const json_t *from; /* the step that is read, and its type */
     const char *type;
     organ_error *error; /* the first fault is kept; what is read after it is of no use */
-} reading;
+} steps_reading;
 
-__attribute__((format(printf, 2, 3))) static void refuse_step(const reading *r, const char *format, ...)
+__attribute__((format(printf, 2, 3))) static void refuse_step(const steps_reading *r, const char *format, ...)
 {
     char reason[200];
     va_list args;
@@ -35,7 +35,7 @@ __attribute__((format(printf, 2, 3))) static void refuse_step(const reading *r, 
 }
 
 /* Takes its regex over. */
-static void add_step(const reading *r, const organ_step *step)
+static void add_step(const steps_reading *r, const organ_step *step)
 {
     if (*r->count == ORGAN_STEP_LIMIT)
         organ_fail(r->error, ORGAN_BAD_INPUT, "%s: %s: more than %u steps", r->label, r->part, ORGAN_STEP_LIMIT);
@@ -45,7 +45,7 @@ static void add_step(const reading *r, const organ_step *step)
         r->steps[(*r->count)++] = *step;
 }
 
-static const char *keep_text(const reading *r, const char *text, size_t bytes)
+static const char *keep_text(const steps_reading *r, const char *text, size_t bytes)
 {
     const char *const kept = organ_arena_copy(&r->t->arena, text, bytes);
     if (!kept)
@@ -53,7 +53,7 @@ static const char *keep_text(const reading *r, const char *text, size_t bytes)
     return kept;
 }
 
-static void get_text(const reading *r, const json_t *from, const char *field, const char **kept, size_t *bytes)
+static void get_text(const steps_reading *r, const json_t *from, const char *field, const char **kept, size_t *bytes)
 {
     const json_t *value = json_object_get(from, field);
     if (!json_is_string(value)) {
@@ -64,7 +64,7 @@ static void get_text(const reading *r, const json_t *from, const char *field, co
     *kept = keep_text(r, json_string_value(value), *bytes);
 }
 
-static bool get_flag(const reading *r, const char *field, bool fallback)
+static bool get_flag(const steps_reading *r, const char *field, bool fallback)
 {
     const json_t *value = json_object_get(r->from, field);
     if (value && !json_is_boolean(value))
@@ -73,7 +73,7 @@ static bool get_flag(const reading *r, const char *field, bool fallback)
 }
 
 /* Compiles what the step's `pattern` says. */
-static void set_regex(const reading *r, organ_step *step, const char *pattern, size_t bytes)
+static void set_regex(const steps_reading *r, organ_step *step, const char *pattern, size_t bytes)
 {
     char what[300];
     snprintf(what, sizeof what, "%.200s: %s", r->label, r->part);
@@ -82,7 +82,7 @@ static void set_regex(const reading *r, organ_step *step, const char *pattern, s
         organ_regex_compile(what, step->pattern, bytes, &step->regex, r->error);
 }
 
-static void add_split(const reading *r, const char *pattern, organ_behaviour behaviour, bool invert)
+static void add_split(const steps_reading *r, const char *pattern, organ_behaviour behaviour, bool invert)
 {
     organ_step step = {.kind = ORGAN_STEP_SPLIT, .behaviour = behaviour, .invert = invert};
     set_regex(r, &step, pattern, strlen(pattern));
@@ -90,7 +90,7 @@ static void add_split(const reading *r, const char *pattern, organ_behaviour beh
 }
 
 /* {"String": ...} or {"Regex": ...} */
-static void get_pattern(const reading *r, organ_step *step)
+static void get_pattern(const steps_reading *r, organ_step *step)
 {
     const json_t *pattern = json_object_get(r->from, "pattern"), *regex = json_object_get(pattern, "Regex");
     if (json_object_get(pattern, "String"))
@@ -101,7 +101,7 @@ static void get_pattern(const reading *r, organ_step *step)
         refuse_step(r, "'pattern' has neither a text 'String' nor 'Regex'");
 }
 
-static organ_behaviour get_behaviour(const reading *r)
+static organ_behaviour get_behaviour(const steps_reading *r)
 {
     static const char *const names[] = {"Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
     const char *name = json_string_value(json_object_get(r->from, "behavior"));
@@ -114,14 +114,14 @@ static organ_behaviour get_behaviour(const reading *r)
 
 /* ---- cutting ---- */
 
-static void read_split(const reading *r)
+static void read_split(const steps_reading *r)
 {
     organ_step step = {.kind = ORGAN_STEP_SPLIT, .behaviour = get_behaviour(r), .invert = get_flag(r, "invert", false)};
     get_pattern(r, &step);
     add_step(r, &step);
 }
 
-static void read_byte_level(const reading *r)
+static void read_byte_level(const steps_reading *r)
 {
     const bool prefix = get_flag(r, "add_prefix_space", true), regex = get_flag(r, "use_regex", true);
     if (prefix)
@@ -132,12 +132,12 @@ static void read_byte_level(const reading *r)
     add_step(r, &(organ_step){.kind = ORGAN_STEP_BYTES});
 }
 
-static void read_digits(const reading *r)
+static void read_digits(const steps_reading *r)
 {
     add_split(r, get_flag(r, "individual_digits", false) ? "\\p{N}" : "\\p{N}+", ORGAN_ISOLATED, false);
 }
 
-static void read_metaspace(const reading *r)
+static void read_metaspace(const steps_reading *r)
 {
     static const char *const schemes[] = {[ORGAN_PREFIX_NEVER] = "never", [ORGAN_PREFIX_FIRST] = "first", [ORGAN_PREFIX_ALWAYS] = "always"};
     organ_step step = {.kind = ORGAN_STEP_METASPACE, .behaviour = ORGAN_MERGED_WITH_NEXT};
@@ -157,19 +157,19 @@ static void read_metaspace(const reading *r)
     add_step(r, &step);
 }
 
-static void read_punctuation(const reading *r)
+static void read_punctuation(const steps_reading *r)
 {
     const bool told = json_object_get(r->from, "behavior");
     add_split(r, "[\\p{P}\\$\\+<=>\\^`\\|~]", told ? get_behaviour(r) : ORGAN_ISOLATED, false);
 }
 
-static void read_whitespace(const reading *r) { add_split(r, "[" WORD "]+|[^" WORD "\\s]+", ORGAN_REMOVED, true); }
+static void read_whitespace(const steps_reading *r) { add_split(r, "[" WORD "]+|[^" WORD "\\s]+", ORGAN_REMOVED, true); }
 
-static void read_whitespace_split(const reading *r) { add_split(r, "\\s", ORGAN_REMOVED, false); }
+static void read_whitespace_split(const steps_reading *r) { add_split(r, "\\s", ORGAN_REMOVED, false); }
 
 /* ---- normalising ---- */
 
-static void read_form(const reading *r)
+static void read_form(const steps_reading *r)
 {
     static const char *const forms[] = {"NFC", "NFD", "NFKC", "NFKD"};
     organ_step step = {.kind = ORGAN_STEP_NORMAL_FORM};
@@ -178,16 +178,16 @@ static void read_form(const reading *r)
     add_step(r, &step);
 }
 
-static void read_lowercase(const reading *r) { add_step(r, &(organ_step){.kind = ORGAN_STEP_LOWERCASE}); }
+static void read_lowercase(const steps_reading *r) { add_step(r, &(organ_step){.kind = ORGAN_STEP_LOWERCASE}); }
 
-static void read_prepend(const reading *r)
+static void read_prepend(const steps_reading *r)
 {
     organ_step step = {.kind = ORGAN_STEP_PREPEND};
     get_text(r, r->from, "prepend", &step.text, &step.text_bytes);
     add_step(r, &step);
 }
 
-static void read_replace(const reading *r)
+static void read_replace(const steps_reading *r)
 {
     organ_step step = {.kind = ORGAN_STEP_REPLACE};
     get_text(r, r->from, "content", &step.content, &step.content_bytes);
@@ -197,24 +197,24 @@ static void read_replace(const reading *r)
 
 /* ---- sequences of either ---- */
 
-typedef struct kind {
+typedef struct steps_kind {
     const char *type;
-    void (*read)(const reading *r);
-} kind;
+    void (*read)(const steps_reading *r);
+} steps_kind;
 
-static const kind cutters[] = {{"Split", read_split},
-                               {"ByteLevel", read_byte_level},
-                               {"Digits", read_digits},
-                               {"Metaspace", read_metaspace},
-                               {"Punctuation", read_punctuation},
-                               {"Whitespace", read_whitespace},
-                               {"WhitespaceSplit", read_whitespace_split},
-                               {NULL, NULL}};
-static const kind normalizers[] = {
+static const steps_kind cutters[] = {{"Split", read_split},
+                                     {"ByteLevel", read_byte_level},
+                                     {"Digits", read_digits},
+                                     {"Metaspace", read_metaspace},
+                                     {"Punctuation", read_punctuation},
+                                     {"Whitespace", read_whitespace},
+                                     {"WhitespaceSplit", read_whitespace_split},
+                                     {NULL, NULL}};
+static const steps_kind normalizers[] = {
     {"NFC", read_form},        {"NFD", read_form},        {"NFKC", read_form}, {"NFKD", read_form}, {"Lowercase", read_lowercase},
     {"Prepend", read_prepend}, {"Replace", read_replace}, {NULL, NULL}};
 
-static void read_any(reading *r, const json_t *from, unsigned depth)
+static void read_any(steps_reading *r, const json_t *from, unsigned depth)
 {
     const bool cutting = strcmp(r->part, "pre_tokenizer") == 0;
     r->from = from;
@@ -224,7 +224,7 @@ static void read_any(reading *r, const json_t *from, unsigned depth)
         return;
     }
     if (strcmp(r->type, "Sequence") != 0) {
-        const kind *one = cutting ? cutters : normalizers;
+        const steps_kind *one = cutting ? cutters : normalizers;
         while (one->type && strcmp(one->type, r->type) != 0)
             one++;
         if (one->type)
@@ -243,8 +243,8 @@ static void read_any(reading *r, const json_t *from, unsigned depth)
 organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const json_t *normalizer, const json_t *cutter,
                                    organ_error *error)
 {
-    reading normal = {.t = t, .label = label, .part = "normalizer", .steps = t->normal, .count = &t->normal_count, .error = error};
-    reading cut = {.t = t, .label = label, .part = "pre_tokenizer", .steps = t->cut, .count = &t->cut_count, .error = error};
+    steps_reading normal = {.t = t, .label = label, .part = "normalizer", .steps = t->normal, .count = &t->normal_count, .error = error};
+    steps_reading cut = {.t = t, .label = label, .part = "pre_tokenizer", .steps = t->cut, .count = &t->cut_count, .error = error};
     if (normalizer && !json_is_null(normalizer))
         read_any(&normal, normalizer, 0);
     if (!error->status && cutter && !json_is_null(cutter))
@@ -254,7 +254,7 @@ organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const 
 
 organ_status organ_tokenizer_split_at(organ_tokenizer *t, const char *label, const char *pattern, organ_error *error)
 {
-    add_split(&(reading){.t = t, .label = label, .part = "pre_tokenizer", .steps = t->cut, .count = &t->cut_count, .error = error}, pattern,
-              ORGAN_ISOLATED, false);
+    add_split(&(steps_reading){.t = t, .label = label, .part = "pre_tokenizer", .steps = t->cut, .count = &t->cut_count, .error = error},
+              pattern, ORGAN_ISOLATED, false);
     return error->status;
 }

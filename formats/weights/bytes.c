@@ -202,7 +202,7 @@ static organ_status find_under_own_name(organ_weight_search *search, const organ
 
 /* *_blocks and *_scales of gpt-oss. The names of its first release have a dot and its tensors their axes as they are stored; transformers
  * exchanges the last two. */
-static organ_status find_blocks(organ_weight_search *search, const organ_tensor *tensor, bool *met)
+static organ_status bytes_find_blocks(organ_weight_search *search, const organ_tensor *tensor, bool *met)
 {
     const bool first = organ_ends_with(tensor->name, ".blocks");
     const size_t length = strlen(tensor->name) - strlen("_blocks");
@@ -243,7 +243,7 @@ organ_status organ_weight_find_bytes(organ_weight_search *search, const organ_te
 {
     if (tensor->dtype == ORGAN_U8 && organ_ends_with(tensor->name, ".weight_packed"))
         return find_packed_bytes(search, tensor, met);
-    if (tensor->dtype == ORGAN_U8 && find_blocks(search, tensor, met))
+    if (tensor->dtype == ORGAN_U8 && bytes_find_blocks(search, tensor, met))
         return search->error->status;
     if (*met || (tensor->dtype != ORGAN_U8 && tensor->dtype != ORGAN_I8 && !organ_dtype_is_fp8(tensor->dtype)))
         return ORGAN_OK;

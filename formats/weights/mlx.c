@@ -46,7 +46,7 @@ static organ_status check_axes(const organ_weight_search *search, const organ_we
 static uint64_t last_axis(const organ_tensor *tensor) { return tensor->shape[tensor->rank - 1]; }
 
 /* Rows of so many groups of codes. */
-static organ_status add_rows(organ_weight_search *search, organ_weight *weight, uint64_t group)
+static organ_status mlx_add_rows(organ_weight_search *search, organ_weight *weight, uint64_t group)
 {
     const organ_tensor *const codes = weight->codes;
     const unsigned lead = codes->rank - 2;
@@ -80,7 +80,7 @@ static organ_status add_floats(organ_weight_search *search, organ_weight *weight
         return organ_weight_fail(search, weight->bias, "are biases of a weight of mode %s, which has none", found->name);
     weight->scheme = found->scheme;
     weight->bits = found->bits;
-    return add_rows(search, weight, found->group);
+    return mlx_add_rows(search, weight, found->group);
 }
 
 /* ---- affine ---- */
@@ -158,7 +158,7 @@ static organ_status add_affine(organ_weight_search *search, organ_weight *weight
     if (organ_weight_expect(search, weight, bias, scale->rank, scale->shape) || find_group(search, weight, said, &group))
         return search->error->status;
     weight->dense_words = true;
-    return add_rows(search, weight, group);
+    return mlx_add_rows(search, weight, group);
 }
 
 static organ_status check_mode(const organ_weight_search *search, const organ_weight *weight, const organ_quant_group *said)

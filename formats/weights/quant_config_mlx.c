@@ -13,7 +13,7 @@ static bool has_words(const organ_model *model)
     return false;
 }
 
-static void read_numbers(const organ_quant_scope *at, organ_quant_group *group)
+static void quant_config_mlx_read_numbers(const organ_quant_scope *at, organ_quant_group *group)
 {
     static const organ_quant_field fields[] = {{"bits", ORGAN_QUANT_BITS}, {"group_size", ORGAN_QUANT_GROUP_SIZE}, {NULL, 0}};
     organ_quant_read_fields(at, fields, group);
@@ -34,7 +34,7 @@ static void read_module(const organ_quant_scope *at, const char *name)
     organ_quant_group *const group = module.object ? organ_quant_new_group(at, module.path, &nothing) : NULL;
     if (!group)
         return;
-    read_numbers(&module, group);
+    quant_config_mlx_read_numbers(&module, group);
     add_mlx_module(at, name, &at->config->targets, group);
 }
 
@@ -43,7 +43,7 @@ static void read_section(const organ_quant_scope *at)
     const char *name;
     json_t *value;
     at->config->method = "mlx";
-    read_numbers(at, &at->config->all);
+    quant_config_mlx_read_numbers(at, &at->config->all);
     json_object_foreach((json_t *)at->object, name, value)
     {
         if (json_is_object(value))

@@ -109,8 +109,8 @@ static organ_status fail_grid(const organ_weight_search *search, const organ_wei
 }
 
 /* rows x cols scales for each matrix. */
-static organ_status find_blocks(organ_weight_search *search, organ_weight *weight, uint64_t rows, uint64_t cols,
-                                const organ_quant_group *group)
+static organ_status scales_find_blocks(organ_weight_search *search, organ_weight *weight, uint64_t rows, uint64_t cols,
+                                       const organ_quant_group *group)
 {
     const organ_matrices m = organ_weight_matrices(weight);
     if (rows == 0 || cols == 0)
@@ -152,5 +152,5 @@ organ_status organ_weight_grid(organ_weight_search *search, organ_weight *weight
     }
     if (weight->rank < 2 || s->rank != weight->rank || !organ_same_axes(s->shape, weight->shape, s->rank - 2))
         return fail_grid(search, weight, group);
-    return find_blocks(search, weight, s->shape[s->rank - 2], s->shape[s->rank - 1], group);
+    return scales_find_blocks(search, weight, s->shape[s->rank - 2], s->shape[s->rank - 1], group);
 }

@@ -315,7 +315,7 @@ typedef struct parser {
     bool help;
 } parser;
 
-static size_t number_of(const organ_verb *verb, const organ_option *wanted)
+static size_t options_number_of(const organ_verb *verb, const organ_option *wanted)
 {
     size_t number = 0;
     while (organ_verb_option_at(verb, number) != wanted)
@@ -336,7 +336,7 @@ static organ_status miss_value(const parser *p, const organ_option *option, orga
 static organ_status take_option(parser *p, const organ_option *option, const char *inline_value, organ_error *error)
 {
     const char *text = inline_value;
-    p->given |= UINT64_C(1) << number_of(p->verb, option);
+    p->given |= UINT64_C(1) << options_number_of(p->verb, option);
     p->help = p->help || strcmp(option->name, "help") == 0;
     for (unsigned k = 0; k < (option->takes ? option->takes : 1) && !error->status; k++, text = NULL) {
         if (option->value != ORGAN_VALUE_FLAG && !text && p->at >= p->argc)

@@ -11,19 +11,19 @@
 
 #define TOKENS_AT_ONCE ((size_t)32)
 
-typedef struct tile {
+typedef struct attention_tile {
     size_t first, query, queries; /* the window, in the group; the queries, in the window */
-} tile;
+} attention_tile;
 
-typedef struct job {
+typedef struct attention_job {
     forward_group *group;
     const forward_rotation *rotation;
     float *q, *k, *v, *out; /* k and v begin with those of the tokens before the group */
     size_t q_width, kv_width, before;
     const size_t *position; /* of each token of the group: its row in the rotation */
-    tile *tiles;
+    attention_tile *tiles;
     size_t tile_count;
-} job;
+} attention_job;
 
 /* Of a tile: scores with a block of keys, their sums, the greatest of all. */
 #define SCRATCH_FLOATS (FORWARD_QUERIES * (FORWARD_KEYS + 2))
@@ -31,7 +31,7 @@ typedef struct job {
 size_t organ_forward_attention_scratch(void) { return SCRATCH_FLOATS * sizeof(float); }
 
 /* What the products of a worker pack comes first. */
-static float *scratch_of(const job *j, size_t worker)
+static float *scratch_of(const attention_job *j, size_t worker)
 {
     return j->group->scratch + (worker * j->group->forward->worker_bytes + ORGAN_PRODUCT_SCRATCH) / sizeof(float);
 }
@@ -55,7 +55,7 @@ static void rotate(const forward_rotation *rotation, size_t position, float *hea
     }
 }
 
-static void turn_heads(const job *j, float *heads, size_t count, size_t token, forward_part norm)
+static void turn_heads(const attention_job *j, float *heads, size_t count, size_t token, forward_part norm)
 {
     const organ_forward_config *c = &j->group->forward->config;
     const float *weights = organ_forward_values(j->group->layer, norm);
@@ -70,7 +70,7 @@ static void turn_heads(const job *j, float *heads, size_t count, size_t token, f
 static void turn_tokens(void *context, size_t index, size_t worker)
 {
     (void)worker;
-    const job *j = context;
+    const attention_job *j = context;
     const organ_forward_config *c = &j->group->forward->config;
     const size_t first = index * TOKENS_AT_ONCE, until = organ_lesser(first + TOKENS_AT_ONCE, j->group->tokens);
     for (size_t t = first; t < until; t++) {
@@ -82,7 +82,7 @@ static void turn_tokens(void *context, size_t index, size_t worker)
 /* ---- scores ---- */
 
 /* Scores of keys [first, first + keys) to weights: each query sees itself, what is before it, and no more than the window. */
-static void weigh(const job *j, const tile *t, size_t first, size_t keys, float *scratch, float *out)
+static void attention_weigh(const attention_job *j, const attention_tile *t, size_t first, size_t keys, float *scratch, float *out)
 {
     const organ_forward_config *c = &j->group->forward->config;
     const size_t window = j->group->layer->windowed ? c->window : SIZE_MAX;
@@ -98,7 +98,8 @@ static void weigh(const job *j, const tile *t, size_t first, size_t keys, float 
 }
 
 /* Keys [first, first + keys) of the window, for all queries of the tile. */
-static void attend_block(const job *j, const tile *t, size_t first, size_t keys, size_t worker, const float *q, const float *k, float *out)
+static void attend_block(const attention_job *j, const attention_tile *t, size_t first, size_t keys, size_t worker, const float *q,
+                         const float *k, float *out)
 {
     const organ_forward *const f = j->group->forward;
     float *const scratch = scratch_of(j, worker);
@@ -120,15 +121,15 @@ static void attend_block(const job *j, const tile *t, size_t first, size_t keys,
                                 .c_stride = j->q_width,
                                 .into = ORGAN_PRODUCT_ADD};
     f->engine->kernels->product(&scores, packed);
-    weigh(j, t, first, keys, scratch, out);
+    attention_weigh(j, t, first, keys, scratch, out);
     f->engine->kernels->product(&sums, packed);
 }
 
 static void attend(void *context, size_t index, size_t worker)
 {
-    const job *j = context;
+    const attention_job *j = context;
     const organ_forward_config *c = &j->group->forward->config;
-    const tile *t = &j->tiles[index / c->heads];
+    const attention_tile *t = &j->tiles[index / c->heads];
     const size_t head = index % c->heads, kv_head = head / (c->heads / c->kv_heads), dim = c->head_dim;
     const size_t window = j->group->layer->windowed ? c->window : SIZE_MAX;
     const size_t lo = t->query >= window ? t->query - window + 1 : 0, until = t->query + t->queries;
@@ -151,7 +152,7 @@ static void attend(void *context, size_t index, size_t worker)
 /* ---- all of it ---- */
 
 /* What belongs to the windows of the group: positions and tiles, and the rotation of its windows. */
-static organ_status cut_windows(job *j, forward_rotation *rotation, size_t **positions, organ_error *error)
+static organ_status cut_windows(attention_job *j, forward_rotation *rotation, size_t **positions, organ_error *error)
 {
     const forward_group *g = j->group;
     size_t row;
@@ -166,13 +167,13 @@ static organ_status cut_windows(job *j, forward_rotation *rotation, size_t **pos
         for (size_t t = 0; t < tokens; t++)
             (*positions)[first + t] = row + j->before + t;
         for (size_t t = 0; t < tokens; t += FORWARD_QUERIES)
-            j->tiles[j->tile_count++] = (tile){first, j->before + t, organ_lesser(FORWARD_QUERIES, tokens - t)};
+            j->tiles[j->tile_count++] = (attention_tile){first, j->before + t, organ_lesser(FORWARD_QUERIES, tokens - t)};
     }
     j->position = *positions;
     return ORGAN_OK;
 }
 
-static organ_status project(job *j, const float *normed, organ_error *error)
+static organ_status project(attention_job *j, const float *normed, organ_error *error)
 {
     forward_group *g = j->group;
     static const forward_part parts[3] = {PART_Q, PART_K, PART_V};
@@ -191,7 +192,7 @@ static organ_status project(job *j, const float *normed, organ_error *error)
     return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }
 
-static organ_status give_out(job *j, float *projected, organ_error *error)
+static organ_status give_out(attention_job *j, float *projected, organ_error *error)
 {
     forward_group *g = j->group;
     const forward_view view = g->layer->plan->parts[PART_O];
@@ -206,7 +207,7 @@ static organ_status give_out(job *j, float *projected, organ_error *error)
 }
 
 /* A score and its part of a sum are two rows of a head, and an exp; sliding windows may take less. */
-static double work_of_tiles(const job *j)
+static double work_of_tiles(const attention_job *j)
 {
     const organ_forward_config *const c = &j->group->forward->config;
     double scores = 0;
@@ -215,7 +216,7 @@ static double work_of_tiles(const job *j)
     return scores * (double)c->heads * (2 * (double)c->head_dim + ORGAN_SHARE_HARD);
 }
 
-static organ_status run_attention(job *j, const float *normed, float *projected, organ_error *error)
+static organ_status run_attention(attention_job *j, const float *normed, float *projected, organ_error *error)
 {
     const forward_group *g = j->group;
     const organ_engine *engine = g->forward->engine;
@@ -232,7 +233,7 @@ organ_status organ_forward_attention(forward_group *g, organ_error *error)
 {
     organ_forward *f = g->forward;
     const organ_forward_config *c = &f->config;
-    job j = {.group = g, .q_width = (size_t)c->heads * c->head_dim, .kv_width = (size_t)c->kv_heads * c->head_dim};
+    attention_job j = {.group = g, .q_width = (size_t)c->heads * c->head_dim, .kv_width = (size_t)c->kv_heads * c->head_dim};
     float *normed = g->room, *projected = normed + g->tokens * c->hidden;
     j.q = projected + g->tokens * c->hidden;
     j.out = j.q + g->tokens * j.q_width;

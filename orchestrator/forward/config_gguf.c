@@ -7,20 +7,20 @@
 #include <stdio.h>
 #include <string.h>
 
-typedef struct source {
+typedef struct config_gguf_source {
     const char *label, *architecture;
     const organ_gguf *gguf;
     organ_error *error;
-} source;
+} config_gguf_source;
 
-static const organ_gguf_kv *find_key(const source *s, const char *key, char full[128])
+static const organ_gguf_kv *find_key(const config_gguf_source *s, const char *key, char full[128])
 {
     snprintf(full, 128, "%s.%s", s->architecture, key);
     return organ_gguf_find(s->gguf, full);
 }
 
 /* The first fault is kept in `error`. Numbers beyond 32 bits become the largest. */
-static unsigned gguf_size(const source *s, const char *key, unsigned fallback)
+static unsigned gguf_size(const config_gguf_source *s, const char *key, unsigned fallback)
 {
     char full[128];
     const organ_gguf_kv *kv = find_key(s, key, full);
@@ -34,20 +34,20 @@ static unsigned gguf_size(const source *s, const char *key, unsigned fallback)
     return value > UINT32_MAX ? UINT32_MAX : (unsigned)value;
 }
 
-static void require_key(const source *s, const char *key)
+static void require_key(const config_gguf_source *s, const char *key)
 {
     char full[128];
     if (!find_key(s, key, full))
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is missing", s->label, full);
 }
 
-static unsigned needed(const source *s, const char *key)
+static unsigned needed(const config_gguf_source *s, const char *key)
 {
     require_key(s, key);
     return gguf_size(s, key, 0);
 }
 
-static double gguf_real(const source *s, const char *key, double fallback)
+static double gguf_real(const config_gguf_source *s, const char *key, double fallback)
 {
     char full[128];
     const organ_gguf_kv *kv = find_key(s, key, full);
@@ -58,7 +58,7 @@ static double gguf_real(const source *s, const char *key, double fallback)
 }
 
 /* Files of Phi-3 with a long context say so by the tensors of their factors alone. */
-static bool has_longrope(const source *s, const organ_model *model)
+static bool has_longrope(const config_gguf_source *s, const organ_model *model)
 {
     const bool brief = organ_model_find(model, ORGAN_ROPE_SHORT), lasting = organ_model_find(model, ORGAN_ROPE_LONG);
     if (brief != lasting)
@@ -67,7 +67,7 @@ static bool has_longrope(const source *s, const organ_model *model)
     return brief && lasting;
 }
 
-static organ_rope_config read_rope(const source *s, const organ_model *model, const organ_forward_config *c)
+static organ_rope_config read_rope(const config_gguf_source *s, const organ_model *model, const organ_forward_config *c)
 {
     organ_rope_config rope = {.attention_factor = 1, .theta = gguf_real(s, "rope.freq_base", 1e4)};
     rope.dimensions = gguf_size(s, "rope.dimension_count", c->head_dim);
@@ -104,7 +104,7 @@ static organ_rope_config read_rope(const source *s, const organ_model *model, co
     return rope;
 }
 
-static bool gguf_flag(const source *s, const char *key, bool fallback)
+static bool gguf_flag(const config_gguf_source *s, const char *key, bool fallback)
 {
     char full[128];
     const organ_gguf_kv *kv = find_key(s, key, full);
@@ -114,7 +114,7 @@ static bool gguf_flag(const source *s, const char *key, bool fallback)
 }
 
 /* As llama.cpp has it where a key is missing; a scale of 0 is none. */
-static void read_logistic_experts(const source *s, organ_forward_config *c)
+static void read_logistic_experts(const config_gguf_source *s, organ_forward_config *c)
 {
     enum { NONE, SOFTMAX, LOGISTIC };
     const unsigned function = gguf_size(s, "expert_gating_func", NONE);
@@ -129,7 +129,7 @@ static void read_logistic_experts(const source *s, organ_forward_config *c)
                    function);
 }
 
-static void read_experts(const source *s, const forward_family *family, organ_forward_config *c)
+static void read_experts(const config_gguf_source *s, const forward_family *family, organ_forward_config *c)
 {
     const bool shares = family->traits & TRAIT_SHARED_EXPERT;
     c->experts_used = needed(s, "expert_used_count");
@@ -142,7 +142,7 @@ static void read_experts(const source *s, const forward_family *family, organ_fo
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s.expert_shared_feed_forward_length' is 0", s->label, s->architecture);
 }
 
-static void read_sizes(const source *s, const organ_model *model, const forward_family *family, organ_forward_config *c)
+static void read_sizes(const config_gguf_source *s, const organ_model *model, const forward_family *family, organ_forward_config *c)
 {
     const unsigned later = gguf_size(s, "nextn_predict_layers", 0);
     c->layers = needed(s, "block_count");
@@ -170,7 +170,7 @@ static void read_sizes(const source *s, const organ_model *model, const forward_
         c->vocabulary = embedding->shape[0];
 }
 
-static void read_gguf_scales(const source *s, const forward_family *family, organ_forward_config *c)
+static void read_gguf_scales(const config_gguf_source *s, const forward_family *family, organ_forward_config *c)
 {
     const bool gemma = family->traits & TRAIT_GEMMA, second = gemma && !(family->traits & TRAIT_QK_NORM);
     require_key(s, "attention.layer_norm_rms_epsilon");
@@ -189,7 +189,7 @@ static void read_gguf_scales(const source *s, const forward_family *family, orga
 }
 
 /* Apply the sliding window that Phi-3 was trained with; llama.cpp attends to everything. */
-static void read_windows(const source *s, const forward_family *family, organ_forward_config *c)
+static void read_windows(const config_gguf_source *s, const forward_family *family, organ_forward_config *c)
 {
     const bool used = family->traits & (TRAIT_GEMMA | TRAIT_WINDOW_ALL);
     c->window = used ? gguf_size(s, "attention.sliding_window", 0) : 0;
@@ -197,7 +197,8 @@ static void read_windows(const source *s, const forward_family *family, organ_fo
         organ_fail_errno(s->error, ENOMEM, "%s: %u layers", s->label, c->layers);
 }
 
-static organ_status read_gguf_config(const source *s, const organ_model *model, const forward_family *family, organ_forward_config *c)
+static organ_status read_gguf_config(const config_gguf_source *s, const organ_model *model, const forward_family *family,
+                                     organ_forward_config *c)
 {
     strcpy(c->architecture, family->gguf);
     read_sizes(s, model, family, c);
@@ -223,6 +224,6 @@ organ_status organ_forward_config_gguf(const organ_model *model, organ_forward_c
     const forward_family *family = organ_forward_family_named(name, true);
     if (!family)
         return organ_forward_family_refuse(model->path, name, true, error);
-    const source s = {model->path, name, model->gguf, error};
+    const config_gguf_source s = {model->path, name, model->gguf, error};
     return read_gguf_config(&s, model, family, config);
 }

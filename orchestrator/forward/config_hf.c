@@ -10,12 +10,12 @@
 #include <string.h>
 
 /* The first fault is kept in `error`; what is read after it is of no use. */
-typedef struct source {
+typedef struct config_hf_source {
     const char *label;
     const json_t *root;
     const forward_family *family;
     organ_error *error;
-} source;
+} config_hf_source;
 
 static const json_t *member(const json_t *object, const char *key)
 {
@@ -23,14 +23,14 @@ static const json_t *member(const json_t *object, const char *key)
     return json_is_null(value) ? NULL : value;
 }
 
-static void refuse_member(const source *s, const char *key, const json_t *value, const char *expected)
+static void refuse_member(const config_hf_source *s, const char *key, const json_t *value, const char *expected)
 {
     char *text = organ_json_dump(value, JSON_ENCODE_ANY | JSON_COMPACT);
     organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is %.120s, not %s", s->label, key, text ? text : "?", expected);
     free(text);
 }
 
-static double hf_real(const source *s, const json_t *object, const char *key, double fallback)
+static double hf_real(const config_hf_source *s, const json_t *object, const char *key, double fallback)
 {
     const json_t *value = member(object, key);
     if (value && !json_is_number(value))
@@ -39,7 +39,7 @@ static double hf_real(const source *s, const json_t *object, const char *key, do
 }
 
 /* Numbers beyond 32 bits become the largest: what is too large is refused where sizes are checked. */
-static unsigned hf_size(const source *s, const char *key, unsigned fallback)
+static unsigned hf_size(const config_hf_source *s, const char *key, unsigned fallback)
 {
     const json_t *value = member(s->root, key);
     if (!value)
@@ -51,14 +51,14 @@ static unsigned hf_size(const source *s, const char *key, unsigned fallback)
     return json_integer_value(value) > UINT32_MAX ? UINT32_MAX : (unsigned)json_integer_value(value);
 }
 
-static unsigned needed(const source *s, const char *key)
+static unsigned needed(const config_hf_source *s, const char *key)
 {
     if (!member(s->root, key))
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is missing", s->label, key);
     return hf_size(s, key, 0);
 }
 
-static bool flag_of(const source *s, const char *key, bool fallback)
+static bool flag_of(const config_hf_source *s, const char *key, bool fallback)
 {
     const json_t *value = member(s->root, key);
     if (value && !json_is_boolean(value))
@@ -66,7 +66,7 @@ static bool flag_of(const source *s, const char *key, bool fallback)
     return value ? json_is_true(value) : fallback;
 }
 
-static const char *word_of(const source *s, const json_t *object, const char *key, const char *fallback)
+static const char *word_of(const config_hf_source *s, const json_t *object, const char *key, const char *fallback)
 {
     const json_t *value = member(object, key);
     const char *word = value ? organ_json_plain(value) : fallback;
@@ -77,7 +77,7 @@ static const char *word_of(const source *s, const json_t *object, const char *ke
 
 /* ---- rotation ---- */
 
-static void read_kind(const source *s, const json_t *object, organ_rope_config *rope)
+static void read_kind(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
 {
     static const struct {
         const char *name;
@@ -99,7 +99,7 @@ static void read_kind(const source *s, const json_t *object, organ_rope_config *
 
 static double yarn_scale(double factor, double mscale) { return factor <= 1 ? 1 : 0.1 * mscale * log(factor) + 1; }
 
-static void read_yarn(const source *s, const json_t *object, organ_rope_config *rope)
+static void read_yarn(const config_hf_source *s, const json_t *object, organ_rope_config *rope)
 {
     rope->beta_fast = hf_real(s, object, "beta_fast", 32);
     rope->beta_slow = hf_real(s, object, "beta_slow", 1);
@@ -114,7 +114,7 @@ static void read_yarn(const source *s, const json_t *object, organ_rope_config *
 }
 
 /* An array of a number above 0 for each two dimensions, to be freed. */
-static float *factors_of(const source *s, const json_t *object, const char *key, unsigned dimensions)
+static float *factors_of(const config_hf_source *s, const json_t *object, const char *key, unsigned dimensions)
 {
     const json_t *const array = member(object, key);
     const size_t count = dimensions / 2;
@@ -136,7 +136,7 @@ static float *factors_of(const source *s, const json_t *object, const char *key,
 }
 
 /* The factor itself only scales attention; where it is not told, the contexts tell it. */
-static void read_longrope(const source *s, const json_t *object, const organ_forward_config *c, organ_rope_config *rope)
+static void read_longrope(const config_hf_source *s, const json_t *object, const organ_forward_config *c, organ_rope_config *rope)
 {
     const double original = (double)rope->original_context;
     rope->factor = hf_real(s, object, "factor", original > 0 ? (double)c->context / original : 0);
@@ -147,7 +147,7 @@ static void read_longrope(const source *s, const json_t *object, const organ_for
 }
 
 /* `object` holds the fields of the rotation, NULL if there are none; `theta` counts where it has none. */
-static organ_rope_config read_rope(const source *s, const json_t *object, double theta, const organ_forward_config *c)
+static organ_rope_config read_rope(const config_hf_source *s, const json_t *object, double theta, const organ_forward_config *c)
 {
     organ_rope_config rope = {.attention_factor = 1};
     const double own = s->family->traits & TRAIT_HALF_ROPE ? 0.5 : 1;
@@ -178,7 +178,7 @@ static organ_rope_config read_rope(const source *s, const json_t *object, double
     return rope;
 }
 
-static void read_ropes(const source *s, organ_forward_config *c)
+static void read_ropes(const config_hf_source *s, organ_forward_config *c)
 {
     const json_t *both = member(s->root, "rope_parameters"), *full = both ? member(both, "full_attention") : NULL;
     const json_t *object = both ? (full ? full : both) : member(s->root, "rope_scaling");
@@ -195,7 +195,7 @@ static void read_ropes(const source *s, organ_forward_config *c)
 
 /* ---- sliding window ---- */
 
-static bool *room_for_layers(const source *s, organ_forward_config *c)
+static bool *room_for_layers(const config_hf_source *s, organ_forward_config *c)
 {
     bool *windowed = calloc((size_t)c->layers + 1, sizeof *windowed);
     if (!windowed)
@@ -205,7 +205,7 @@ static bool *room_for_layers(const source *s, organ_forward_config *c)
 }
 
 /* A list that gives layers a window is refused later on where there is none to give. */
-static void read_layer_types(const source *s, const json_t *types, organ_forward_config *c)
+static void read_layer_types(const config_hf_source *s, const json_t *types, organ_forward_config *c)
 {
     if (!json_is_array(types) || json_array_size(types) != c->layers) {
         refuse_member(s, "layer_types", types, "a list with a word for each of num_hidden_layers");
@@ -226,7 +226,7 @@ static void read_layer_types(const source *s, const json_t *types, organ_forward
 }
 
 /* Layers by their number, where no list says it. */
-static void count_layers(const source *s, organ_forward_config *c)
+static void count_layers(const config_hf_source *s, organ_forward_config *c)
 {
     const unsigned traits = s->family->traits;
     const unsigned from = traits & (TRAIT_WINDOW_FLAG | TRAIT_WINDOW_FROM) ? needed(s, "max_window_layers") : 0;
@@ -238,7 +238,7 @@ static void count_layers(const source *s, organ_forward_config *c)
         windowed[k] = k >= from && (pattern == 0 || (k + 1) % pattern != 0);
 }
 
-static void read_windows(const source *s, organ_forward_config *c)
+static void read_windows(const config_hf_source *s, organ_forward_config *c)
 {
     const unsigned traits = s->family->traits;
     const json_t *types = traits & (TRAIT_WINDOW_FLAG | TRAIT_WINDOW_FROM | TRAIT_GEMMA) ? member(s->root, "layer_types") : NULL;
@@ -255,7 +255,7 @@ static void read_windows(const source *s, organ_forward_config *c)
 
 /* ---- the rest ---- */
 
-static void read_activation(const source *s, organ_forward_config *c)
+static void read_activation(const config_hf_source *s, organ_forward_config *c)
 {
     const char *key = member(s->root, "hidden_activation") ? "hidden_activation" : "hidden_act";
     const bool gemma = s->family->traits & TRAIT_GEMMA;
@@ -271,7 +271,7 @@ static void read_activation(const source *s, organ_forward_config *c)
 }
 
 /* What transformers takes for each architecture where the file says nothing differs: it must be there. */
-static void require_members(const source *s)
+static void require_members(const config_hf_source *s)
 {
     static const char *const keys[] = {"first_k_dense_replace", "n_shared_experts", "norm_topk_prob"};
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
@@ -279,7 +279,7 @@ static void require_members(const source *s)
             organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is missing", s->label, keys[k]);
 }
 
-static void read_logistic_experts(const source *s, organ_forward_config *c)
+static void read_logistic_experts(const config_hf_source *s, organ_forward_config *c)
 {
     require_members(s);
     c->experts = needed(s, "n_routed_experts");
@@ -294,7 +294,7 @@ static void read_logistic_experts(const source *s, organ_forward_config *c)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: routed_scaling_factor is 0", s->label);
 }
 
-static void read_experts(const source *s, organ_forward_config *c)
+static void read_experts(const config_hf_source *s, organ_forward_config *c)
 {
     if (s->family->traits & TRAIT_LOGISTIC_EXPERTS)
         read_logistic_experts(s, c);
@@ -321,7 +321,7 @@ static void read_experts(const source *s, organ_forward_config *c)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: the number of experts is 0", s->label);
 }
 
-static void read_sizes(const source *s, organ_forward_config *c)
+static void read_sizes(const config_hf_source *s, organ_forward_config *c)
 {
     c->layers = needed(s, "num_hidden_layers");
     c->heads = needed(s, "num_attention_heads");
@@ -334,7 +334,7 @@ static void read_sizes(const source *s, organ_forward_config *c)
     c->head_dim = hf_size(s, "head_dim", own || c->heads == 0 ? own : (unsigned)(c->hidden / c->heads));
 }
 
-static void read_hf_scales(const source *s, organ_forward_config *c)
+static void read_hf_scales(const config_hf_source *s, organ_forward_config *c)
 {
     const unsigned traits = s->family->traits;
     if (!member(s->root, "rms_norm_eps"))
@@ -359,7 +359,7 @@ static void read_hf_scales(const source *s, organ_forward_config *c)
     }
 }
 
-static organ_status read_hf_config(const source *s, organ_forward_config *c)
+static organ_status read_hf_config(const config_hf_source *s, organ_forward_config *c)
 {
     const unsigned traits = s->family->traits;
     strcpy(c->architecture, s->family->architecture);
@@ -401,7 +401,7 @@ organ_status organ_forward_config_hf(const organ_model *model, organ_forward_con
     organ_hf_config_tidy(bytes, length);
     const organ_json_text text = {label, bytes, length};
     if (family && organ_json_parse(&text, (organ_json_span){0, length}, NULL, &root, error) == ORGAN_OK) {
-        const source s = {label, root, family, error};
+        const config_hf_source s = {label, root, family, error};
         if (json_is_object(root))
             read_hf_config(&s, config);
         else

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct job {
+typedef struct experts_job {
     forward_group *group;
     size_t first, tokens;
     const float *normed;
@@ -19,7 +19,7 @@ typedef struct job {
     size_t *begin;         /* of each expert's rows; experts + 1 */
     size_t *token_of;      /* of each sorted row */
     float *weight_of;      /* of each sorted row, what its token takes it by */
-} job;
+} experts_job;
 
 /* Floats of a token in the shared expert, which comes after the others and works in their room. */
 static size_t shared_room(const organ_forward_config *c)
@@ -36,7 +36,7 @@ size_t organ_forward_experts_room(const organ_forward_config *c, size_t tokens)
 static void choose_token(void *context, size_t t, size_t worker)
 {
     (void)worker;
-    const job *j = context;
+    const experts_job *j = context;
     const organ_forward_config *c = &j->group->forward->config;
     float *const scores = j->scores + t * c->experts;
     const organ_router router = organ_layer_router(j->group->layer);
@@ -46,7 +46,7 @@ static void choose_token(void *context, size_t t, size_t worker)
 static void sum_token(void *context, size_t t, size_t worker)
 {
     (void)worker;
-    const job *j = context;
+    const experts_job *j = context;
     const organ_forward_config *c = &j->group->forward->config;
     const size_t hidden = (size_t)c->hidden;
     float *out = j->out + t * hidden;
@@ -62,13 +62,13 @@ static void sum_token(void *context, size_t t, size_t worker)
 static void gather_row(void *context, size_t row, size_t worker)
 {
     (void)worker;
-    const job *j = context;
+    const experts_job *j = context;
     const size_t hidden = (size_t)j->group->forward->config.hidden;
     memcpy(j->inputs + row * hidden, j->normed + j->token_of[row] * hidden, hidden * sizeof *j->inputs);
 }
 
 /* Rows by expert, tokens of an expert in their order. */
-static void sort_by_expert(job *j)
+static void sort_by_expert(experts_job *j)
 {
     const organ_forward_config *c = &j->group->forward->config;
     const size_t rows = j->tokens * c->experts_used;
@@ -88,7 +88,7 @@ static void sort_by_expert(job *j)
     j->begin[0] = 0;
 }
 
-static organ_status add_expert(job *j, size_t expert, unsigned which, const float *x, float *y, size_t out, organ_error *error)
+static organ_status add_expert(experts_job *j, size_t expert, unsigned which, const float *x, float *y, size_t out, organ_error *error)
 {
     forward_group *g = j->group;
     const forward_linear linear = organ_forward_linear_of(g->layer, g->layer->plan->experts[3 * expert + which], out);
@@ -98,7 +98,7 @@ static organ_status add_expert(job *j, size_t expert, unsigned which, const floa
 
 static bool is_listened(const forward_group *g, size_t expert) { return g->layer->listened && g->layer->listened[expert]; }
 
-static organ_status tap_expert(const job *j, size_t expert, unsigned which, const float *x, size_t in, organ_error *error)
+static organ_status tap_expert(const experts_job *j, size_t expert, unsigned which, const float *x, size_t in, organ_error *error)
 {
     const forward_group *g = j->group;
     const forward_view *views = g->layer->plan->experts + 3 * expert;
@@ -111,30 +111,30 @@ static organ_status tap_expert(const job *j, size_t expert, unsigned which, cons
 static void weigh_row(void *context, size_t row, size_t worker)
 {
     (void)worker;
-    const job *j = context;
+    const experts_job *j = context;
     const size_t inner = (size_t)j->group->forward->config.expert_intermediate;
     for (size_t x = 0; x < inner; x++)
         j->up[row * inner + x] = j->weight_of[row] * j->gate[row * inner + x];
 }
 
-static organ_status share_rows(job *j, size_t count, double work_of_row, void (*task)(void *context, size_t index, size_t worker),
-                               organ_error *error)
+static organ_status experts_share_rows(experts_job *j, size_t count, double work_of_row,
+                                       void (*task)(void *context, size_t index, size_t worker), organ_error *error)
 {
     return organ_forward_share(j->group->forward->engine, count, (double)count * work_of_row, task, j, error);
 }
 
 /* What the taps of the down projections are told; what up gave is of no use any more. */
-static const float *told_of(job *j, organ_error *error)
+static const float *told_of(experts_job *j, organ_error *error)
 {
     const forward_group *g = j->group;
     if (!g->tap || !g->layer->weigh)
         return j->gate;
     const organ_forward_config *const c = &g->forward->config;
-    share_rows(j, j->tokens * c->experts_used, ORGAN_SHARE_NUMBER * (double)c->expert_intermediate, weigh_row, error);
+    experts_share_rows(j, j->tokens * c->experts_used, ORGAN_SHARE_NUMBER * (double)c->expert_intermediate, weigh_row, error);
     return j->up;
 }
 
-static organ_status tap_router(const job *j, organ_error *error)
+static organ_status tap_router(const experts_job *j, organ_error *error)
 {
     const forward_group *g = j->group;
     const organ_layer *layer = g->layer;
@@ -144,7 +144,7 @@ static organ_status tap_router(const job *j, organ_error *error)
     return layer->routed(layer->routed_context, number, g->first + j->first, j->tokens, j->normed, j->scores, error);
 }
 
-static organ_status route_tokens(job *j, organ_error *error)
+static organ_status route_tokens(experts_job *j, organ_error *error)
 {
     forward_group *g = j->group;
     const organ_forward_config *c = &g->forward->config;
@@ -154,13 +154,13 @@ static organ_status route_tokens(job *j, organ_error *error)
         return error->status;
     if (organ_forward_products_add(&g->products, j->normed, &router, j->scores, j->tokens, error) ||
         organ_forward_products_run(&g->products, g->forward, g->scratch, error) || tap_router(j, error) ||
-        share_rows(j, j->tokens, ORGAN_SHARE_HARD * (double)c->experts, choose_token, error))
+        experts_share_rows(j, j->tokens, ORGAN_SHARE_HARD * (double)c->experts, choose_token, error))
         return error->status;
     sort_by_expert(j);
-    return share_rows(j, j->tokens * c->experts_used, ORGAN_SHARE_NUMBER * (double)c->hidden, gather_row, error);
+    return experts_share_rows(j, j->tokens * c->experts_used, ORGAN_SHARE_NUMBER * (double)c->hidden, gather_row, error);
 }
 
-static organ_status run_experts(job *j, organ_error *error)
+static organ_status run_experts(experts_job *j, organ_error *error)
 {
     forward_group *g = j->group;
     const organ_forward_config *c = &g->forward->config;
@@ -180,7 +180,7 @@ static organ_status run_experts(job *j, organ_error *error)
     }
     if (error->status || organ_forward_products_run(&g->products, g->forward, g->scratch, error))
         return error->status;
-    return share_rows(j, j->tokens, ORGAN_SHARE_NUMBER * (double)(c->experts_used * c->hidden), sum_token, error);
+    return experts_share_rows(j, j->tokens, ORGAN_SHARE_NUMBER * (double)(c->experts_used * c->hidden), sum_token, error);
 }
 
 /* act(gate) * up of some rows, to `inner`. */
@@ -200,7 +200,7 @@ static organ_status run_inner(forward_group *g, const forward_view *views, const
 /* ---- experts whose taps get all tokens ---- */
 
 /* Uses the buffers of the routed tokens, which have at least as many rows and are no longer needed. */
-static organ_status listen_to(job *j, size_t expert, organ_error *error)
+static organ_status listen_to(experts_job *j, size_t expert, organ_error *error)
 {
     forward_group *const g = j->group;
     const forward_view *const views = g->layer->plan->experts + 3 * expert;
@@ -213,7 +213,7 @@ static organ_status listen_to(job *j, size_t expert, organ_error *error)
     return organ_forward_tap(g, views[2], first, j->tokens, inner, j->gate, error);
 }
 
-static organ_status listen_to_all(job *j, organ_error *error)
+static organ_status listen_to_all(experts_job *j, organ_error *error)
 {
     const forward_group *const g = j->group;
     for (size_t e = 0; g->tap && e < g->forward->config.experts && !error->status; e++)
@@ -272,7 +272,7 @@ organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens
 {
     const organ_forward_config *c = &g->forward->config;
     const size_t rows = tokens * c->experts_used, inner = (size_t)c->expert_intermediate, hidden = (size_t)c->hidden;
-    job j = {.group = g, .first = first, .tokens = tokens, .normed = normed, .out = out, .inputs = room};
+    experts_job j = {.group = g, .first = first, .tokens = tokens, .normed = normed, .out = out, .inputs = room};
     j.outputs = j.inputs + rows * hidden;
     j.gate = j.outputs + rows * hidden;
     j.up = j.gate + rows * inner;

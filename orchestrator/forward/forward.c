@@ -228,8 +228,8 @@ uint64_t organ_forward_left(const organ_forward *f, uint64_t memory, size_t cont
 /* For any number of threads: what each of them reads with is of the sixteenth that is set aside. */
 uint64_t organ_forward_layer_bytes(const organ_forward *f) { return f->most_bytes; }
 
-static organ_status run_layers(organ_forward *f, const organ_windows *windows, float *hidden, const organ_progress *progress,
-                               organ_error *error)
+static organ_status forward_run_layers(organ_forward *f, const organ_windows *windows, float *hidden, const organ_progress *progress,
+                                       organ_error *error)
 {
     for (unsigned k = 0; k < f->config.layers; k++) {
         organ_layer *layer;
@@ -256,7 +256,7 @@ organ_status organ_forward_run(organ_forward *forward, const organ_windows *wind
         return error->status;
     organ_progress_begin(progress, "Forward pass", bytes, 0);
     if (organ_forward_embed(forward, windows, hidden, error) == ORGAN_OK &&
-        run_layers(forward, windows, hidden, progress, error) == ORGAN_OK)
+        forward_run_layers(forward, windows, hidden, progress, error) == ORGAN_OK)
         organ_forward_logits(forward, hidden, rows, count, context, each, error);
     organ_progress_end(progress);
     organ_forward_free(hidden);

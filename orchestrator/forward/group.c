@@ -102,8 +102,8 @@ organ_status organ_forward_tap(const forward_group *g, forward_view view, size_t
 /* ---- three products ---- */
 
 /* A shared expert has no biases. */
-static organ_status add_product(forward_group *g, forward_part part, size_t out, size_t tokens, const float *x, float *y,
-                                organ_error *error)
+static organ_status group_add_product(forward_group *g, forward_part part, size_t out, size_t tokens, const float *x, float *y,
+                                      organ_error *error)
 {
     forward_linear linear = organ_forward_linear_of(g->layer, g->layer->plan->parts[part], out);
     if (part <= PART_DOWN)
@@ -122,12 +122,12 @@ organ_status organ_forward_gated(forward_group *g, forward_part gate, size_t inn
         return error->status;
     if (parts[up].slot != parts[gate].slot && organ_forward_tap(g, parts[up], g->first + first, tokens, hidden, normed, error))
         return error->status;
-    if (add_product(g, gate, inner, tokens, normed, gates, error) || add_product(g, up, inner, tokens, normed, ups, error) ||
+    if (group_add_product(g, gate, inner, tokens, normed, gates, error) || group_add_product(g, up, inner, tokens, normed, ups, error) ||
         organ_forward_products_run(&g->products, g->forward, g->scratch, error) ||
         organ_forward_gate_all(g, gates, ups, tokens, inner, error))
         return error->status;
     if (organ_forward_tap(g, parts[down], g->first + first, tokens, inner, gates, error) ||
-        add_product(g, down, hidden, tokens, gates, out, error))
+        group_add_product(g, down, hidden, tokens, gates, out, error))
         return error->status;
     return organ_forward_products_run(&g->products, g->forward, g->scratch, error);
 }

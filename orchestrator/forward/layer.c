@@ -13,7 +13,7 @@
 
 #define PIECE_BYTES ((size_t)4 << 20) /* of values that a worker reads at once */
 
-static organ_factor rows_of(const organ_layer *layer, const forward_slot *slot, uint64_t row)
+static organ_factor layer_rows_of(const organ_layer *layer, const forward_slot *slot, uint64_t row)
 {
     const organ_factor all = {.values = layer->values + slot->at, .type = slot->type, .stride = (size_t)slot->cols};
     return organ_factor_from(all, (size_t)row);
@@ -140,7 +140,7 @@ static organ_status open_sources(const organ_forward *f, organ_layer *layer, org
     return error->status;
 }
 
-static organ_status read_layer(const organ_forward *f, organ_layer *layer, organ_ranks *ranks, organ_error *error)
+static organ_status layer_read_layer(const organ_forward *f, organ_layer *layer, organ_ranks *ranks, organ_error *error)
 {
     const forward_plan *const plan = layer->plan;
     loading l = {.layer = layer, .ranks = ranks, .fault = {error, false}};
@@ -175,7 +175,7 @@ static organ_status load_plan(const organ_forward *forward, const forward_plan *
     layer->values = (unsigned char *)(room ? room : organ_forward_floats(plan->bytes / sizeof(float), error));
     if (!layer->sources || !layer->room)
         organ_fail_errno(error, ENOMEM, "cannot allocate a list of %zu weights", plan->count);
-    if (error->status || read_layer(forward, layer, ranks, error)) {
+    if (error->status || layer_read_layer(forward, layer, ranks, error)) {
         organ_layer_free(layer);
         return error->status;
     }
@@ -305,7 +305,7 @@ bool organ_layer_matrix(const organ_layer *layer, const char *tensor, uint64_t *
     uint64_t first;
     const forward_slot *const slot = find_slot(layer, tensor, &first, rows, cols);
     if (slot && !slot->packed)
-        *values = rows_of(layer, slot, first);
+        *values = layer_rows_of(layer, slot, first);
     return slot && !slot->packed;
 }
 
@@ -324,7 +324,7 @@ static unsigned char *row_blocks(const organ_layer *layer, const forward_slot *s
     return layer->values + slot->at + stored * (slot->cols / type->elements * type->bytes);
 }
 
-static void decode(const organ_layer *layer, const forward_slot *slot, uint64_t first, uint64_t rows, float *values)
+static void layer_decode(const organ_layer *layer, const forward_slot *slot, uint64_t first, uint64_t rows, float *values)
 {
     const organ_kernels *const kernels = layer->forward->engine->kernels;
     const organ_dtype_info *const type = blocks_of(slot);
@@ -348,9 +348,9 @@ void organ_layer_read(const organ_layer *layer, const char *tensor, float *value
     const forward_slot *const slot = find_slot(layer, tensor, &first, &rows, &cols);
     if (!slot)
         return;
-    const organ_factor from = rows_of(layer, slot, first);
+    const organ_factor from = layer_rows_of(layer, slot, first);
     if (slot->packed)
-        decode(layer, slot, first, rows, values);
+        layer_decode(layer, slot, first, rows, values);
     else if (slot->type == ORGAN_REAL_F32)
         memcpy(values, from.values, (size_t)(rows * cols) * sizeof *values);
     else
@@ -396,7 +396,7 @@ void organ_layer_write(organ_layer *layer, const char *tensor, const float *valu
 const float *organ_forward_values(const organ_layer *layer, forward_part part)
 {
     const forward_view view = layer->plan->parts[part];
-    return view.slot == SIZE_MAX ? NULL : rows_of(layer, &layer->plan->slots[view.slot], view.row).values;
+    return view.slot == SIZE_MAX ? NULL : layer_rows_of(layer, &layer->plan->slots[view.slot], view.row).values;
 }
 
 forward_linear organ_forward_linear_of(const organ_layer *layer, forward_view view, size_t out)
@@ -406,6 +406,6 @@ forward_linear organ_forward_linear_of(const organ_layer *layer, forward_view vi
     if (slot->packed)
         linear.panels = organ_forward_panels(&layer->sources[view.slot], (size_t)view.row);
     else
-        linear.w = rows_of(layer, slot, view.row);
+        linear.w = layer_rows_of(layer, slot, view.row);
     return linear;
 }

@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* Sums of 16 lanes, folded by halves. */
-static float fold_lanes(const float lanes[16])
+static float math_fold_lanes(const float lanes[16])
 {
     float sums[16];
     memcpy(sums, lanes, sizeof sums);
@@ -25,7 +25,7 @@ void organ_forward_norm(const float *x, const float *w, float plus, double eps, 
             lanes[l] += x[k + l] * x[k + l];
     for (size_t l = 0; k < n; k++, l++)
         lanes[l] += x[k] * x[k];
-    const float scale = 1.0f / sqrtf(fold_lanes(lanes) / (float)n + (float)eps);
+    const float scale = 1.0f / sqrtf(math_fold_lanes(lanes) / (float)n + (float)eps);
     for (k = 0; k < n; k++)
         y[k] = x[k] * scale * (plus + w[k]);
 }

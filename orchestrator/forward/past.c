@@ -18,7 +18,7 @@ struct organ_forward_past {
     bool holds_head;
 };
 
-static size_t width_of(const organ_forward *f) { return (size_t)f->config.kv_heads * f->config.head_dim; }
+static size_t past_width_of(const organ_forward *f) { return (size_t)f->config.kv_heads * f->config.head_dim; }
 
 /* A text that begins with `together` tokens at once, and what the keys and values of all its tokens take. */
 typedef struct growing {
@@ -53,7 +53,7 @@ static void choose_held(const organ_forward *f, organ_forward_past *past, size_t
 
 organ_status organ_forward_past_open(organ_forward *f, size_t first, size_t most, organ_forward_past **past, organ_error *error)
 {
-    const uint64_t token = (uint64_t)f->config.layers * 2 * width_of(f) * sizeof(float);
+    const uint64_t token = (uint64_t)f->config.layers * 2 * past_width_of(f) * sizeof(float);
     const size_t together = begins_anew(f, first, most) ? most : first;
     *past = NULL;
     growing g = {f, together, most <= UINT64_MAX / 4 / token ? most * token : UINT64_MAX / 4};
@@ -64,7 +64,7 @@ organ_status organ_forward_past_open(organ_forward *f, size_t first, size_t most
     if (!made)
         return organ_fail_memory(error, f->model->path);
     made->most = most;
-    made->layer_floats = most * width_of(f);
+    made->layer_floats = most * past_width_of(f);
     made->layer_count = f->config.layers;
     choose_held(f, made, together, most * token);
     if (!(made->layers = calloc(made->layer_count, sizeof *made->layers)))
@@ -92,7 +92,8 @@ void organ_forward_past_close(organ_forward_past *past)
     free(past);
 }
 
-static organ_status run_layers(organ_forward *f, organ_forward_past *past, const organ_windows *windows, float *hidden, organ_error *error)
+static organ_status past_run_layers(organ_forward *f, organ_forward_past *past, const organ_windows *windows, float *hidden,
+                                    organ_error *error)
 {
     for (unsigned k = 0; k < f->config.layers; k++) {
         float *const keys = past->values + 2 * k * past->layer_floats;
@@ -124,7 +125,8 @@ organ_status organ_forward_continue(organ_forward *f, organ_forward_past *past, 
     const size_t begin[2] = {0, count - past->count}, last = begin[1] - 1;
     const organ_windows windows = {.tokens = tokens + past->count, .count = 1, .begin = begin};
     float *const hidden = organ_forward_floats(begin[1] * (size_t)f->config.hidden, error);
-    if (hidden && organ_forward_embed(f, &windows, hidden, error) == ORGAN_OK && run_layers(f, past, &windows, hidden, error) == ORGAN_OK)
+    if (hidden && organ_forward_embed(f, &windows, hidden, error) == ORGAN_OK &&
+        past_run_layers(f, past, &windows, hidden, error) == ORGAN_OK)
         organ_forward_logits_by(f, past->head, hidden, &last, 1, context, each, error);
     organ_forward_free(hidden);
     past->count = error->status ? 0 : count;

@@ -23,7 +23,7 @@ double organ_logits_log_sum(const organ_kernels *kernels, const float *logits, s
 }
 
 /* Some scored tokens and one model. */
-typedef struct tile {
+typedef struct perplexity_score_tile {
     const organ_kernels *kernels;
     const uint32_t *targets;
     size_t vocabulary;
@@ -31,11 +31,11 @@ typedef struct tile {
     unsigned char *agrees;
     float *kept;  /* rows of logits of the first model: written for it, read for the others; NULL for one model alone */
     double *sums; /* organ_logits_log_sum of each of them */
-} tile;
+} perplexity_score_tile;
 
 static void receive_first(void *receiver, size_t k, float *logits)
 {
-    const tile *const t = receiver;
+    const perplexity_score_tile *const t = receiver;
     const double sum = organ_logits_log_sum(t->kernels, logits, t->vocabulary);
     t->nll[k] = sum - (double)logits[t->targets[k]];
     if (!t->kept)
@@ -46,7 +46,7 @@ static void receive_first(void *receiver, size_t k, float *logits)
 
 static void receive_other(void *receiver, size_t k, float *logits)
 {
-    const tile *const t = receiver;
+    const perplexity_score_tile *const t = receiver;
     const float *const first = t->kept + k * t->vocabulary;
     const double sum = organ_logits_log_sum(t->kernels, logits, t->vocabulary);
     t->nll[k] = sum - (double)logits[t->targets[k]];
@@ -56,7 +56,7 @@ static void receive_other(void *receiver, size_t k, float *logits)
 
 /* ---- batches ---- */
 
-typedef struct scoring {
+typedef struct perplexity_score_scoring {
     const organ_kernels *kernels;
     const organ_perplexity_plan *plan;
     const organ_logit_source *sources;
@@ -66,7 +66,7 @@ typedef struct scoring {
     float *kept;
     double *sums;
     size_t *rows; /* of a tile, counted from the beginning of the batch */
-} scoring;
+} perplexity_score_scoring;
 
 /* The window after the last one of a batch that begins with `window`. */
 static size_t batch_end(const organ_perplexity_plan *plan, size_t window, size_t batch_tokens)
@@ -85,7 +85,7 @@ size_t organ_perplexity_batches(const organ_perplexity_plan *plan, size_t batch_
     return batches;
 }
 
-static organ_status are_finite(const scoring *s, size_t m, size_t first, size_t count, organ_error *error)
+static organ_status are_finite(const perplexity_score_scoring *s, size_t m, size_t first, size_t count, organ_error *error)
 {
     for (size_t k = first; k < first + count; k++)
         if (!isfinite(s->scores[m].nll[k]) || (m && !isfinite(s->scores[m].divergence[k])))
@@ -95,21 +95,21 @@ static organ_status are_finite(const scoring *s, size_t m, size_t first, size_t 
 }
 
 /* Scored tokens [first, first + count), whose batch begins at input `origin`, by all models. */
-static organ_status score_tile(scoring *s, size_t first, size_t count, size_t origin, organ_error *error)
+static organ_status score_tile(perplexity_score_scoring *s, size_t first, size_t count, size_t origin, organ_error *error)
 {
     for (size_t k = 0; k < count; k++)
         s->rows[k] = s->plan->rows[first + k] - origin;
     for (size_t m = 0; m < s->count; m++) {
         const organ_logit_source *const source = &s->sources[m];
         const organ_token_scores *const scores = &s->scores[m];
-        tile t = {.kernels = s->kernels,
-                  .targets = s->plan->targets + first,
-                  .vocabulary = (size_t)source->vocabulary,
-                  .nll = scores->nll + first,
-                  .divergence = m ? scores->divergence + first : NULL,
-                  .agrees = m ? scores->agrees + first : NULL,
-                  .kept = s->kept,
-                  .sums = s->sums};
+        perplexity_score_tile t = {.kernels = s->kernels,
+                                   .targets = s->plan->targets + first,
+                                   .vocabulary = (size_t)source->vocabulary,
+                                   .nll = scores->nll + first,
+                                   .divergence = m ? scores->divergence + first : NULL,
+                                   .agrees = m ? scores->agrees + first : NULL,
+                                   .kept = s->kept,
+                                   .sums = s->sums};
         if (organ_stop_asked(s->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "stopped while scoring");
         if (source->logits(source->context, s->rows, count, &t, m ? receive_other : receive_first, error) != ORGAN_OK ||
@@ -120,7 +120,7 @@ static organ_status score_tile(scoring *s, size_t first, size_t count, size_t or
 }
 
 /* Windows [from, to); *next is the first scored token of theirs, and becomes that of the windows after. */
-static organ_status score_batch(scoring *s, size_t from, size_t to, size_t *next, organ_error *error)
+static organ_status score_batch(perplexity_score_scoring *s, size_t from, size_t to, size_t *next, organ_error *error)
 {
     const organ_perplexity_plan *const plan = s->plan;
     const size_t origin = plan->begin[from], end = plan->begin[to];
@@ -144,7 +144,7 @@ static organ_status score_batch(scoring *s, size_t from, size_t to, size_t *next
     return error->status;
 }
 
-static organ_status check_sources(const scoring *s, organ_error *error)
+static organ_status check_sources(const perplexity_score_scoring *s, organ_error *error)
 {
     for (size_t m = 1; m < s->count; m++)
         if (s->sources[m].vocabulary != s->sources[0].vocabulary)
@@ -158,7 +158,7 @@ static organ_status check_sources(const scoring *s, organ_error *error)
     return ORGAN_OK;
 }
 
-static void tell_progress(const scoring *s, size_t window, size_t scored, const organ_progress *progress)
+static void tell_progress(const perplexity_score_scoring *s, size_t window, size_t scored, const organ_progress *progress)
 {
     char name[64], remark[64];
     double total = 0;
@@ -173,7 +173,7 @@ organ_status organ_perplexity_score(const organ_kernels *kernels, const organ_pe
                                     size_t count, size_t batch_tokens, size_t tile_rows, organ_token_scores *scores, const organ_stop *stop,
                                     const organ_progress *progress, organ_error *error)
 {
-    scoring s = {.kernels = kernels, .plan = plan, .sources = sources, .count = count, .scores = scores, .stop = stop};
+    perplexity_score_scoring s = {.kernels = kernels, .plan = plan, .sources = sources, .count = count, .scores = scores, .stop = stop};
     size_t next = 0;
     if (check_sources(&s, error) != ORGAN_OK)
         return error->status;

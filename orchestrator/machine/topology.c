@@ -74,7 +74,7 @@ static int guarded(machine_call *c)
     return returned ? c->result : -1;
 }
 
-static int load(const organ_topology *topology) { return guarded(&(machine_call){.kind = LOAD, .machine = topology->machine}); }
+static int topology_load(const organ_topology *topology) { return guarded(&(machine_call){.kind = LOAD, .machine = topology->machine}); }
 
 /* An empty one, of which nothing is loaded. NULL without memory. */
 static organ_topology *create_empty(void)
@@ -168,7 +168,7 @@ organ_status organ_topology_discover(organ_topology **topology, organ_error *err
 {
     organ_topology *const made = create_empty();
     *topology = NULL;
-    if (!made || load(made) != 0) {
+    if (!made || topology_load(made) != 0) {
         organ_fail_errno(error, made ? errno : ENOMEM, "topology of this machine");
         organ_topology_destroy(made);
         return error->status;
@@ -184,7 +184,7 @@ organ_status organ_topology_synthetic(const char *description, const char *allow
         return organ_fail_errno(error, ENOMEM, "machine '%s'", description);
     if (guarded(&(machine_call){.kind = SYNTHETIC, .machine = made->machine, .text = description}) != 0)
         organ_fail(error, ORGAN_USAGE, "machine '%s': not understood", description);
-    else if (load(made) != 0)
+    else if (topology_load(made) != 0)
         organ_fail_errno(error, errno, "machine '%s'", description);
     else if (allowed)
         hide_all_but(made, allowed, error);
@@ -209,7 +209,7 @@ static organ_topology *load_record(const char *xml, size_t length, bool *malform
         if (!made)
             return NULL;
         machine_call take = {.kind = XML, .machine = made->machine, .text = xml, .length = length};
-        if (guarded(&take) == 0 && load(made) == 0)
+        if (guarded(&take) == 0 && topology_load(made) == 0)
             return made;
         const bool no_memory = errno == ENOMEM;
         organ_topology_destroy(made);

@@ -13,7 +13,7 @@ static const struct launcher {
                  {"srun", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"}};
 
 /* A number of a variable; false if it is not there or none. */
-static bool number_of(const char *variable, size_t *number)
+static bool launch_number_of(const char *variable, size_t *number)
 {
     const char *const text = getenv(variable);
     char *end = NULL;
@@ -33,7 +33,7 @@ organ_launch organ_launch_find(void)
 {
     for (size_t k = 0; k < sizeof launchers / sizeof *launchers; k++) {
         organ_launch launch = {.launcher = launchers[k].name};
-        if (number_of(launchers[k].count, &launch.count) && number_of(launchers[k].rank, &launch.rank))
+        if (launch_number_of(launchers[k].count, &launch.count) && launch_number_of(launchers[k].rank, &launch.rank))
             return launch.count > 0 ? launch : (organ_launch){.count = 1};
     }
     return (organ_launch){.count = 1};

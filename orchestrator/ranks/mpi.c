@@ -67,7 +67,7 @@ static int enter(char *why)
 }
 
 /* Gives the lock back. */
-static int leave(int code, char *why)
+static int mpi_leave(int code, char *why)
 {
     const int failed = judge(code, why);
     pthread_mutex_unlock(&lock);
@@ -93,7 +93,7 @@ static int complete(int code, MPI_Request *request, void (*wait)(unsigned turn),
         if (look_away(wait, turn, why))
             return 1;
     }
-    return leave(code, why);
+    return mpi_leave(code, why);
 }
 
 int organ_mpi_gather(const void *mine, size_t bytes, void *all, void (*wait)(unsigned turn), char *why)
@@ -149,7 +149,7 @@ int organ_mpi_send(int to, const void *note, size_t bytes, void (*wait)(unsigned
         memcpy(sent[place].bytes, note, bytes);
         code = MPI_Isend(sent[place].bytes, (int)bytes, MPI_BYTE, to, NOTE_TAG, MPI_COMM_WORLD, &sent[place].request);
     }
-    return leave(code, why);
+    return mpi_leave(code, why);
 }
 
 int organ_mpi_beat(int to, int word, char *why)
@@ -162,7 +162,7 @@ int organ_mpi_beat(int to, int word, char *why)
         memcpy(sent[place].bytes, &word, sizeof word);
     if (code == MPI_SUCCESS && place >= 0)
         code = MPI_Isend(sent[place].bytes, sizeof word, MPI_BYTE, to, BEAT_TAG, MPI_COMM_WORLD, &sent[place].request);
-    return leave(code, why);
+    return mpi_leave(code, why);
 }
 
 /* What has come with a tag: `status` is of it if *there. Call with the lock held. */
@@ -185,7 +185,7 @@ int organ_mpi_receive(void *note, size_t room, size_t *bytes, int *from, char *w
         *bytes = (size_t)length;
         *from = status.MPI_SOURCE;
     }
-    return leave(code, why);
+    return mpi_leave(code, why);
 }
 
 int organ_mpi_heard(int *from, int *word, char *why)
@@ -198,7 +198,7 @@ int organ_mpi_heard(int *from, int *word, char *why)
     const int code = take(BEAT_TAG, word, sizeof *word, &there, &status);
     if (code == MPI_SUCCESS && there)
         *from = status.MPI_SOURCE;
-    return leave(code, why);
+    return mpi_leave(code, why);
 }
 
 void organ_mpi_cut(void)

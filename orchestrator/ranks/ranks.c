@@ -84,7 +84,7 @@ static bool all_say(const organ_ranks *ranks, const arrival *of, const arrival *
 }
 
 /* The same error on all ranks, which names the rank that has it unless all have it. */
-static organ_status take_fault(organ_ranks *ranks, const arrival *of, const arrival *fault, organ_error *error)
+static organ_status ranks_take_fault(organ_ranks *ranks, const arrival *of, const arrival *fault, organ_error *error)
 {
     const size_t rank = (size_t)(fault - of);
     char name[32 + ORGAN_HOST_ROOM] = "";
@@ -101,7 +101,7 @@ static organ_status take_fault(organ_ranks *ranks, const arrival *of, const arri
     return error->status;
 }
 
-static organ_status check_place(const organ_ranks *ranks, const arrival *of, organ_error *error)
+static organ_status ranks_check_place(const organ_ranks *ranks, const arrival *of, organ_error *error)
 {
     for (size_t r = 1; r < ranks->count; r++)
         if (strcmp(of[r].where, of[0].where) != 0)
@@ -130,7 +130,7 @@ static organ_status meet(organ_ranks *ranks, const char *where, uint64_t bytes, 
 }
 
 /* Room for what the ranks give. */
-static bool make_room(organ_gathered *all, const arrival *of)
+static bool ranks_make_room(organ_gathered *all, const arrival *of)
 {
     for (size_t r = 0; r < all->count; r++) {
         all->bytes[r] = of[r].bytes;
@@ -142,9 +142,9 @@ static bool make_room(organ_gathered *all, const arrival *of)
 }
 
 /* The bytes travel once all ranks have room for them. */
-static organ_status carry(organ_ranks *ranks, const void *mine, const arrival *of, organ_gathered *all, organ_error *error)
+static organ_status ranks_carry(organ_ranks *ranks, const void *mine, const arrival *of, organ_gathered *all, organ_error *error)
 {
-    char why[ORGAN_WIRE_WHY] = "", ready = make_room(all, of);
+    char why[ORGAN_WIRE_WHY] = "", ready = ranks_make_room(all, of);
     char *const others = malloc(ranks->count);
     bool travels = others != NULL;
     if (!travels)
@@ -175,18 +175,18 @@ static bool any_bytes(const organ_ranks *ranks, const arrival *of)
     return false;
 }
 
-static organ_status exchange(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes, organ_gathered *all, arrival *of,
-                             organ_error *error)
+static organ_status ranks_exchange(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes, organ_gathered *all,
+                                   arrival *of, organ_error *error)
 {
     meet(ranks, where, bytes, of, error);
     if (!ranks->lost && any_bytes(ranks, of))
-        carry(ranks, mine, of, all, error);
+        ranks_carry(ranks, mine, of, all, error);
     if (ranks->lost)
         return error->status;
     const arrival *const fault = find_fault(ranks, of);
     if (fault)
-        return take_fault(ranks, of, fault, error);
-    return error->status ? error->status : check_place(ranks, of, error);
+        return ranks_take_fault(ranks, of, fault, error);
+    return error->status ? error->status : ranks_check_place(ranks, of, error);
 }
 
 /* Places for the bytes of `count` ranks; none of them has any. */
@@ -198,8 +198,8 @@ static bool make_places(organ_gathered *all, size_t count)
 }
 
 /* *together: all ranks are at the same point. */
-static organ_status gather(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes, organ_gathered *all, bool *together,
-                           organ_error *error)
+static organ_status ranks_gather(organ_ranks *ranks, const char *where, const void *mine, uint64_t bytes, organ_gathered *all,
+                                 bool *together, organ_error *error)
 {
     arrival *const of = malloc(ranks->count * sizeof *of);
     *together = true;
@@ -210,7 +210,7 @@ static organ_status gather(organ_ranks *ranks, const char *where, const void *mi
         ranks->lost = true; /* the launcher ends the others when this process ends */
     } else {
         uint32_t stages = 0;
-        exchange(ranks, where, mine, bytes, all, of, error);
+        ranks_exchange(ranks, where, mine, bytes, all, of, error);
         for (size_t r = 0; r < ranks->count && !ranks->lost; r++) {
             *together = *together && strcmp(of[r].where, where) == 0;
             stages = of[r].stages > stages ? of[r].stages : stages;
@@ -230,7 +230,7 @@ organ_status organ_ranks_agree(organ_ranks *ranks, const char *where, organ_erro
     organ_gathered nothing = {0};
     bool together;
     if (ranks)
-        gather(ranks, where, NULL, 0, &nothing, &together, error);
+        ranks_gather(ranks, where, NULL, 0, &nothing, &together, error);
     organ_gathered_free(&nothing);
     return error->status;
 }
@@ -241,8 +241,8 @@ organ_status organ_ranks_gather(organ_ranks *ranks, const char *where, const voi
     bool together;
     *all = (organ_gathered){0};
     if (ranks)
-        return gather(ranks, where, mine, bytes, all, &together, error);
-    if (!error->status && (!make_places(all, 1) || !make_room(all, &(arrival){.bytes = bytes})))
+        return ranks_gather(ranks, where, mine, bytes, all, &together, error);
+    if (!error->status && (!make_places(all, 1) || !ranks_make_room(all, &(arrival){.bytes = bytes})))
         organ_fail_memory(error, where);
     if (!error->status && bytes)
         memcpy(all->of[0], mine, bytes);
@@ -436,7 +436,7 @@ organ_status organ_ranks_settle(organ_ranks *ranks, const char *where, organ_err
 {
     for (bool together = !ranks; !together;) {
         organ_gathered nothing = {0};
-        gather(ranks, where, NULL, 0, &nothing, &together, error);
+        ranks_gather(ranks, where, NULL, 0, &nothing, &together, error);
         organ_gathered_free(&nothing);
     }
     return error->status;

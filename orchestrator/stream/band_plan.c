@@ -10,7 +10,7 @@
 #define MOST_SLOTS       256
 
 /* Of the item, to go through. */
-static uint64_t bytes_of(const organ_pass_item *item) { return item->elsewhere ? 0 : item->tensor->bytes; }
+static uint64_t band_plan_bytes_of(const organ_pass_item *item) { return item->elsewhere ? 0 : item->tensor->bytes; }
 
 /* A tensor as tiles see it: rows of units, a unit being an element or a block of elements that are stored together. */
 typedef struct unit_grid {
@@ -55,16 +55,16 @@ static size_t tiles_of(const organ_pass *pass, const organ_tensor *tensor, size_
 size_t organ_band_most_slots(size_t workers) { return organ_lesser(MOST_SLOTS, 2 * workers + 6); }
 
 /* What a plan is made of. */
-typedef struct planning {
+typedef struct band_plan_planning {
     const organ_pass *pass;
     size_t workers, least; /* least: bytes that a band must have */
     organ_band_plan plan;
-} planning;
+} band_plan_planning;
 
 /* Chooses the sizes for so much memory. False where it holds no two bands. */
 static bool plan_bands(void *context, uint64_t memory)
 {
-    planning *const p = context;
+    band_plan_planning *const p = context;
     const organ_pass *const pass = p->pass;
     organ_band_plan *const plan = &p->plan;
     const size_t sides = pass->other ? 2 : 1;
@@ -72,7 +72,7 @@ static bool plan_bands(void *context, uint64_t memory)
     plan->band_bytes = organ_larger(p->least, organ_lesser(COMFORTABLE_BAND, (size_t)(room / (8 * sides))));
     plan->band_tiles = 0;
     for (size_t i = 0; i < pass->item_count; i++)
-        if (bytes_of(&pass->items[i]))
+        if (band_plan_bytes_of(&pass->items[i]))
             plan->band_tiles = organ_larger(plan->band_tiles, tiles_of(pass, pass->items[i].tensor, plan->band_bytes));
     const uint64_t slot = sides * ((uint64_t)plan->band_bytes + BUFFER_SLACK) + (uint64_t)plan->band_tiles * pass->result_bytes;
     plan->slots = (size_t)(room / slot);
@@ -80,13 +80,13 @@ static bool plan_bands(void *context, uint64_t memory)
 }
 
 /* Sets what every plan must hold. *widest is the tensor with the longest row of tiles; NULL without bytes. */
-static planning begin_planning(const organ_pass *pass, size_t workers, const organ_tensor **widest)
+static band_plan_planning begin_planning(const organ_pass *pass, size_t workers, const organ_tensor **widest)
 {
-    planning p = {.pass = pass, .workers = workers};
+    band_plan_planning p = {.pass = pass, .workers = workers};
     *widest = NULL;
     for (size_t i = 0; i < pass->item_count; i++) {
         const organ_tensor *const tensor = pass->items[i].tensor;
-        const uint64_t all = bytes_of(&pass->items[i]);
+        const uint64_t all = band_plan_bytes_of(&pass->items[i]);
         const size_t bytes = all ? tile_row_bytes(pass, tensor) : 0;
         p.plan.total_bytes += all;
         *widest = bytes > p.least ? tensor : *widest;
@@ -98,14 +98,14 @@ static planning begin_planning(const organ_pass *pass, size_t workers, const org
 uint64_t organ_band_plan_enough(const organ_pass *pass, size_t workers)
 {
     const organ_tensor *widest;
-    planning p = begin_planning(pass, workers, &widest);
+    band_plan_planning p = begin_planning(pass, workers, &widest);
     return organ_memory_enough(0, plan_bands, &p);
 }
 
 organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_t workers, organ_band_plan *plan, organ_error *error)
 {
     const organ_tensor *widest;
-    planning p = begin_planning(pass, workers, &widest);
+    band_plan_planning p = begin_planning(pass, workers, &widest);
     const bool fits = plan_bands(&p, memory);
     *plan = p.plan;
     if (!fits)
@@ -143,7 +143,7 @@ static void shape_grid(const organ_pass *pass, const organ_band_plan *plan, cons
 
 bool organ_band_next(const organ_pass *pass, const organ_band_plan *plan, organ_band_cursor *cursor, organ_band_shape *shape)
 {
-    while (cursor->item < pass->item_count && cursor->done == bytes_of(&pass->items[cursor->item]))
+    while (cursor->item < pass->item_count && cursor->done == band_plan_bytes_of(&pass->items[cursor->item]))
         *cursor = (organ_band_cursor){.item = cursor->item + 1};
     if (cursor->item == pass->item_count)
         return false;

@@ -22,15 +22,15 @@
 
 #define DEEPEST 32 /* folders in folders; a model directory has one or two */
 
-typedef struct walk {
+typedef struct copy_tree_walk {
     char path[PATH_MAX]; /* where it is */
     const char *const *skip;
     size_t root, skip_count, room; /* root: the bytes of a path before the name in the directory */
     organ_file_list *list;
     organ_error *error;
-} walk;
+} copy_tree_walk;
 
-static bool is_skipped(const walk *w, const char *name)
+static bool is_skipped(const copy_tree_walk *w, const char *name)
 {
     bool found =
         strcmp(name, ORGAN_GROWING_MARK) == 0 || fnmatch(".*.organ-partial", name, 0) == 0 || fnmatch(".*.organ-finished", name, 0) == 0;
@@ -39,7 +39,7 @@ static bool is_skipped(const walk *w, const char *name)
     return found;
 }
 
-static void list_file(walk *w, const struct stat *info)
+static void list_file(copy_tree_walk *w, const struct stat *info)
 {
     organ_file_list *list = w->list;
     if (!organ_grow(&list->names, list->count, &w->room, sizeof *list->names) || !(list->names[list->count] = strdup(w->path + w->root))) {
@@ -50,10 +50,10 @@ static void list_file(walk *w, const struct stat *info)
     list->bytes += (uint64_t)info->st_size;
 }
 
-static void list_folder(walk *w, size_t length, int depth);
+static void list_folder(copy_tree_walk *w, size_t length, int depth);
 
 /* Links to files are files; links to folders are not followed. */
-static void visit_entry(walk *w, size_t length, int depth)
+static void visit_entry(copy_tree_walk *w, size_t length, int depth)
 {
     struct stat info;
     if (is_skipped(w, w->path + w->root))
@@ -68,7 +68,7 @@ static void visit_entry(walk *w, size_t length, int depth)
 }
 
 /* The folder at w->path, which has that length. Not fts(3): that of glibc does not survive a refused allocation. */
-static void list_folder(walk *w, size_t length, int depth)
+static void list_folder(copy_tree_walk *w, size_t length, int depth)
 {
     errno = ELOOP;
     DIR *const folder = depth < DEEPEST ? organ_open_folder(w->path) : NULL;
@@ -98,7 +98,7 @@ organ_status organ_list_files(const char *directory, const char *const *skip, si
 {
     const size_t length = organ_path_length(directory);
     *list = (organ_file_list){0};
-    walk w = {.root = length + 1, .skip = skip, .skip_count = skip_count, .list = list, .error = error};
+    copy_tree_walk w = {.root = length + 1, .skip = skip, .skip_count = skip_count, .list = list, .error = error};
     if (length >= sizeof w.path)
         return organ_fail_errno(error, ENAMETOOLONG, "%s: cannot be listed", directory);
     memcpy(w.path, directory, length);

@@ -84,15 +84,15 @@ static bool copying_is_stopped(organ_model_copy *copy)
 }
 
 /* One of the donor's files and its copy, both open. */
-typedef struct pair {
+typedef struct model_copy_pair {
     size_t file;
     int from;
     organ_direct_file to;
     bool written;
-} pair;
+} model_copy_pair;
 
 /* The bytes that are to be copied are dealt out in the order of the files: each process reads and writes one stretch of them. */
-static bool is_mine(organ_model_copy *copy, uint64_t bytes)
+static bool model_copy_is_mine(organ_model_copy *copy, uint64_t bytes)
 {
     const uint64_t owner = copy->passed / (copy->all / copy->writers + 1);
     copy->passed += bytes;
@@ -100,12 +100,12 @@ static bool is_mine(organ_model_copy *copy, uint64_t bytes)
 }
 
 /* What a run before this one may have left as shared blocks is copied inside the kernel, which shares them again. */
-static organ_status copy_span(organ_model_copy *copy, pair *p, uint64_t from, uint64_t to, organ_error *error)
+static organ_status copy_span(organ_model_copy *copy, model_copy_pair *p, uint64_t from, uint64_t to, organ_error *error)
 {
     const char *const path = copy->donor->files[p->file].path;
     while (from < to && !error->status && !copying_is_stopped(copy)) {
         const uint64_t bytes = to - from < STEP ? to - from : STEP;
-        const bool mine = is_mine(copy, bytes);
+        const bool mine = model_copy_is_mine(copy, bytes);
         p->written |= mine;
         if (mine && copy->made[p->file] == RESUMED)
             organ_copy_range(p->from, path, from, p->to.fd, p->to.path, from, bytes, error);
@@ -126,7 +126,7 @@ static uint64_t bytes_replaced(const organ_model_copy *copy, const organ_model_f
 }
 
 /* Header, gaps and tensors that are not replaced. Tensors are ordered by offset. */
-static organ_status copy_around(organ_model_copy *copy, pair *p, organ_error *error)
+static organ_status copy_around(organ_model_copy *copy, model_copy_pair *p, organ_error *error)
 {
     const organ_model *donor = copy->donor;
     const organ_model_file *file = &donor->files[p->file];
@@ -141,10 +141,10 @@ static organ_status copy_around(organ_model_copy *copy, pair *p, organ_error *er
 }
 
 /* Calls `with` with the file and its copy. */
-static organ_status with_pair(organ_model_copy *copy, size_t f, organ_status (*with)(organ_model_copy *, pair *, organ_error *),
+static organ_status with_pair(organ_model_copy *copy, size_t f, organ_status (*with)(organ_model_copy *, model_copy_pair *, organ_error *),
                               organ_error *error)
 {
-    pair p = {.file = f, .from = -1, .to = {.fd = -1, .direct = -1}};
+    model_copy_pair p = {.file = f, .from = -1, .to = {.fd = -1, .direct = -1}};
     if (organ_model_file_open(copy->donor, (uint32_t)f, &p.from, error) == ORGAN_OK) {
         if (organ_direct_open(copy->paths[f], 0666, &p.to, error) == ORGAN_OK)
             with(copy, &p, error);
@@ -155,7 +155,7 @@ static organ_status with_pair(organ_model_copy *copy, size_t f, organ_status (*w
 }
 
 /* A shard is synchronised early: the disk works while the processor does. The small files of an organ directory wait for the end. */
-static organ_status fill_shard(organ_model_copy *copy, pair *p, organ_error *error)
+static organ_status fill_shard(organ_model_copy *copy, model_copy_pair *p, organ_error *error)
 {
     copy_around(copy, p, error);
     return error->status || copy->donor->manifest || !p->written ? error->status : organ_direct_sync(&p->to, error);
@@ -187,7 +187,7 @@ static void *copy_all(void *context)
     return NULL;
 }
 
-static organ_status make_shard(organ_model_copy *copy, pair *p, organ_error *error)
+static organ_status make_shard(organ_model_copy *copy, model_copy_pair *p, organ_error *error)
 {
     copy->made[p->file] = copy->publish->resumed ? RESUMED : organ_reflink(p->from, p->to.fd) ? SHARED : PLAIN;
     return organ_direct_resize(&p->to, copy->donor->files[p->file].size, error);

@@ -14,35 +14,35 @@
 
 #define PAGE 4096
 
-typedef struct slot {
+typedef struct pass_slot {
     organ_band_shape shape;
     char *memory[2]; /* of the tensor and of its counterpart */
     char *data[2];   /* where the band begins in it: congruent to the file offset */
     char *results;
     unsigned node;
     size_t taken, done; /* tiles given to workers; tiles finished */
-} slot;
+} pass_slot;
 
-typedef struct run {
+typedef struct pass_run {
     const organ_pass *pass;
     const organ_engine *engine;
     organ_band_plan plan;
     size_t buffer_bytes;
-    slot *slots;
+    pass_slot *slots;
     void **scratch; /* per worker */
     pthread_mutex_t lock;
     pthread_cond_t filled, finished, freed;
     uint64_t read, retired; /* bands since the start: slots [retired, read) are filled */
     bool all_read, halted;
     organ_error error; /* first fault */
-} run;
+} pass_run;
 
-static bool stop_asked(const run *r) { return organ_stop_asked(r->engine->stop); }
+static bool stop_asked(const pass_run *r) { return organ_stop_asked(r->engine->stop); }
 
-static slot *slot_of_band(run *r, uint64_t band) { return &r->slots[band % r->plan.slots]; }
+static pass_slot *slot_of_band(pass_run *r, uint64_t band) { return &r->slots[band % r->plan.slots]; }
 
 /* The first fault ends the run for everyone. Call with the lock held. */
-static void halt_pass(run *r)
+static void halt_pass(pass_run *r)
 {
     r->halted = true;
     pthread_cond_broadcast(&r->filled);
@@ -50,7 +50,7 @@ static void halt_pass(run *r)
     pthread_cond_broadcast(&r->freed);
 }
 
-static organ_status fill_slot(run *r, slot *s, organ_error *error)
+static organ_status fill_slot(pass_run *r, pass_slot *s, organ_error *error)
 {
     const organ_pass_item *item = &r->pass->items[s->shape.item];
     const organ_tensor *side[2] = {item->tensor, item->other};
@@ -68,7 +68,7 @@ static organ_status fill_slot(run *r, slot *s, organ_error *error)
 }
 
 /* Waits for a free slot. false if the run is over. */
-static bool await_slot(run *r)
+static bool await_slot(pass_run *r)
 {
     pthread_mutex_lock(&r->lock);
     while (!r->halted && r->read - r->retired == r->plan.slots)
@@ -80,11 +80,11 @@ static bool await_slot(run *r)
 
 static void *read_bands(void *context)
 {
-    run *r = context;
+    pass_run *r = context;
     organ_band_cursor cursor = {0};
     organ_band_shape shape;
     while (organ_band_next(r->pass, &r->plan, &cursor, &shape) && await_slot(r)) {
-        slot *s = slot_of_band(r, r->read); /* only this thread changes r->read */
+        pass_slot *s = slot_of_band(r, r->read); /* only this thread changes r->read */
         s->shape = shape;
         organ_error error = {0};
         const organ_status status = fill_slot(r, s, &error);
@@ -111,11 +111,11 @@ static void *read_bands(void *context)
 }
 
 /* The oldest filled slot with tiles left, on `node` if there is one. Call with the lock held. */
-static slot *slot_with_work(run *r, unsigned node)
+static pass_slot *slot_with_work(pass_run *r, unsigned node)
 {
-    slot *any = NULL;
+    pass_slot *any = NULL;
     for (uint64_t band = r->retired; band < r->read; band++) {
-        slot *s = slot_of_band(r, band);
+        pass_slot *s = slot_of_band(r, band);
         if (s->taken == s->shape.tiles)
             continue;
         if (s->node == node)
@@ -128,10 +128,10 @@ static slot *slot_with_work(run *r, unsigned node)
 
 /* Takes some tiles: a share of what is left of a band, so that small tiles do not cost a lock each and the last ones are spread. Returns
  * the slot or NULL when there is nothing more to come. */
-static slot *take_tiles(run *r, unsigned node, size_t *from, size_t *to)
+static pass_slot *take_tiles(pass_run *r, unsigned node, size_t *from, size_t *to)
 {
     pthread_mutex_lock(&r->lock);
-    slot *s = NULL;
+    pass_slot *s = NULL;
     while (!r->halted && !stop_asked(r) && !(s = slot_with_work(r, node)) && !(r->all_read))
         pthread_cond_wait(&r->filled, &r->lock);
     if (r->halted || stop_asked(r))
@@ -147,10 +147,10 @@ static slot *take_tiles(run *r, unsigned node, size_t *from, size_t *to)
 
 static void work_on_tiles(void *context, size_t worker)
 {
-    run *r = context;
+    pass_run *r = context;
     const unsigned node = organ_workers_place(r->engine->workers, worker).node;
     size_t from, to;
-    for (slot *s; (s = take_tiles(r, node, &from, &to));) {
+    for (pass_slot *s; (s = take_tiles(r, node, &from, &to));) {
         for (size_t t = from; t < to; t++) {
             const organ_tile tile = organ_band_tile(&s->shape, t, s->data[0], s->data[1]);
             r->pass->work(r->pass->context, &tile, r->scratch[worker], s->results + t * r->pass->result_bytes);
@@ -164,9 +164,9 @@ static void work_on_tiles(void *context, size_t worker)
 }
 
 /* Waits for the oldest band to be finished. NULL when there is none to come. */
-static slot *await_band(run *r)
+static pass_slot *await_band(pass_run *r)
 {
-    slot *s = NULL;
+    pass_slot *s = NULL;
     pthread_mutex_lock(&r->lock);
     while (!r->halted) {
         if (stop_asked(r)) {
@@ -185,9 +185,9 @@ static slot *await_band(run *r)
     return s;
 }
 
-static void retire_all(run *r)
+static void retire_all(pass_run *r)
 {
-    for (slot *s; (s = await_band(r));) {
+    for (pass_slot *s; (s = await_band(r));) {
         const organ_band band = {.item = s->shape.item,
                                  .data = s->data[0],
                                  .offset = r->pass->items[s->shape.item].tensor->offset + s->shape.from,
@@ -210,7 +210,7 @@ static void retire_all(run *r)
 }
 
 /* Slots lie with the workers in turn: each node has its share of them, and a node without a worker has none. */
-static organ_status allocate_ring(run *r, organ_error *error)
+static organ_status allocate_ring(pass_run *r, organ_error *error)
 {
     const organ_topology *topology = r->engine->topology;
     const size_t workers = organ_workers_count(r->engine->workers);
@@ -224,7 +224,7 @@ static organ_status allocate_ring(run *r, organ_error *error)
             return organ_fail_errno(error, errno, "cannot allocate %zu bytes of scratch", r->pass->scratch_bytes);
     }
     for (size_t k = 0; k < r->plan.slots; k++) {
-        slot *s = &r->slots[k];
+        pass_slot *s = &r->slots[k];
         s->node = organ_workers_place(r->engine->workers, k % workers).node;
         s->results = malloc(r->plan.band_tiles * r->pass->result_bytes + 1);
         s->memory[0] = organ_topology_allocate(topology, s->node, r->buffer_bytes);
@@ -236,7 +236,7 @@ static organ_status allocate_ring(run *r, organ_error *error)
     return ORGAN_OK;
 }
 
-static void release_ring(run *r)
+static void release_ring(pass_run *r)
 {
     const organ_topology *topology = r->engine->topology;
     for (size_t k = 0; r->slots && k < r->plan.slots; k++) {
@@ -263,7 +263,7 @@ static void expect_sequential(const organ_model *model)
 
 organ_status organ_pass_run(const organ_pass *pass, const organ_engine *engine, organ_error *error)
 {
-    run r = {.pass = pass, .engine = engine};
+    pass_run r = {.pass = pass, .engine = engine};
     if (organ_band_plan_make(pass, engine->memory, organ_workers_count(engine->workers), &r.plan, error))
         return error->status;
     if (r.plan.total_bytes == 0)

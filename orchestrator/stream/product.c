@@ -17,9 +17,9 @@ typedef struct dealing {
     organ_first_fault fault;
 } dealing;
 
-typedef struct cut {
+typedef struct product_cut {
     size_t rows, columns, across, parts; /* rows and columns of c in a part, parts side by side, parts of the product */
-} cut;
+} product_cut;
 
 size_t organ_panel_rows(size_t k, organ_real type)
 {
@@ -31,12 +31,12 @@ size_t organ_panel_bytes(size_t k, organ_real type) { return organ_to_line(organ
 
 static bool is_made(const dealing *d, size_t product) { return d->panels && d->panels[product].make; }
 
-static cut cut_of(const dealing *d, size_t product)
+static product_cut product_cut_of(const dealing *d, size_t product)
 {
     const organ_product *const p = &d->products[product];
     const size_t workers = organ_workers_count(d->engine->workers), down = (p->m + PART_ROWS - 1) / PART_ROWS;
     const size_t fair = p->n / LEAST_COLUMNS * down / (PARTS_A_WORKER * workers) * LEAST_COLUMNS;
-    cut c = {.rows = PART_ROWS, .columns = organ_larger(LEAST_COLUMNS, organ_lesser(fair, MOST_COLUMNS))};
+    product_cut c = {.rows = PART_ROWS, .columns = organ_larger(LEAST_COLUMNS, organ_lesser(fair, MOST_COLUMNS))};
     if (is_made(d, product))
         c.columns = organ_lesser(c.columns, organ_panel_rows(p->k, d->panels[product].type));
     c.across = (p->n + c.columns - 1) / c.columns;
@@ -74,8 +74,8 @@ static void run_part(void *context, size_t index, size_t worker)
 {
     dealing *const d = context;
     size_t product = 0;
-    cut c = cut_of(d, product);
-    for (; index >= c.parts; c = cut_of(d, product)) {
+    product_cut c = product_cut_of(d, product);
+    for (; index >= c.parts; c = product_cut_of(d, product)) {
         index -= c.parts;
         product++;
     }
@@ -111,7 +111,7 @@ static void deal_products(dealing *d, const organ_stop *stop, size_t count)
     size_t parts = 0;
     double work = 0;
     for (size_t k = 0; k < count; k++) {
-        parts += cut_of(d, k).parts;
+        parts += product_cut_of(d, k).parts;
         work += work_of(d, k);
     }
     organ_share_work(d->engine, stop, parts, work, run_part, d);

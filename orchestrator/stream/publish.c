@@ -202,7 +202,7 @@ static organ_status fail_kept(const organ_publish *publish, organ_error *error)
 }
 
 /* Returns whether the partial directory contains the finished output of the note (the same inode), which has not got its name yet. */
-static bool is_whole(const organ_publish *publish, const organ_naming_note *note)
+static bool publish_is_whole(const organ_publish *publish, const organ_naming_note *note)
 {
     struct stat info;
     const char *const name = is_single(publish) ? organ_path_name(publish->final) : ".";
@@ -227,7 +227,7 @@ static organ_status take_over_partial(organ_publish *publish, organ_publish_way 
     if (lock_partial(publish, error) || organ_naming_note_read(publish->note, &note, error))
         return error->status;
     organ_status refused = ORGAN_OK;
-    const bool whole = is_whole(publish, &note), unfinished = whole ? !note.journal && !way.journal : is_unfinished(publish);
+    const bool whole = publish_is_whole(publish, &note), unfinished = whole ? !note.journal && !way.journal : is_unfinished(publish);
     if (whole && note.journal && way.journal)
         return bring_back(publish, error);
     if (!unfinished && (whole || !holds_nothing(publish)))
@@ -272,7 +272,7 @@ static organ_status settle_killed(const organ_publish *publish, organ_error *err
 }
 
 /* publish->final has no slash at its end: with a slash lstat would follow a symbolic link. */
-static organ_status check_place(const organ_publish *publish, organ_error *error)
+static organ_status publish_check_place(const organ_publish *publish, organ_error *error)
 {
     struct stat info;
     const char *const path = publish->final;
@@ -286,7 +286,7 @@ organ_status organ_publish_check(const char *final, const char *like, bool force
 {
     organ_publish publish = {.lock = -1, .like = like, .force = force};
     if (organ_publish_split(final, &publish, error) == ORGAN_OK)
-        check_place(&publish, error);
+        publish_check_place(&publish, error);
     organ_publish_end(&publish);
     return error->status;
 }
@@ -297,7 +297,7 @@ organ_status organ_publish_begin(const char *final, const char *like, organ_publ
     if (organ_publish_split(final, publish, error))
         return error->status;
     publish->empty = is_empty_directory(publish->final);
-    return check_place(publish, error) ? error->status : make_partial(publish, way, error);
+    return publish_check_place(publish, error) ? error->status : make_partial(publish, way, error);
 }
 
 organ_status organ_publish_give_up(const char *final, organ_error *error)

@@ -23,7 +23,7 @@
 #define AHEAD   ((size_t)64 << 20) /* of what has been written, the system is told to read so far */
 
 /* What the threads share. */
-typedef struct crew {
+typedef struct transfer_crew {
     organ_transfer *transfers;
     size_t count, next;
     const organ_progress *progress;
@@ -35,11 +35,11 @@ typedef struct crew {
     size_t ahead;             /* the transfer that is being announced */
     uint64_t ahead_offset;    /* in its tensor */
     uint64_t ahead_announced; /* bytes in all */
-} crew;
+} transfer_crew;
 
 /* What one thread has at hand. */
 typedef struct hand {
-    crew *crew;
+    transfer_crew *crew;
     unsigned char *buffer; /* STEP and a page, aligned to a page */
     XXH3_state_t *hash;
     organ_direct_file file; /* the one written last; path NULL: none */
@@ -67,7 +67,7 @@ organ_status organ_transfer_bytes(const char *path, const void *data, size_t byt
     return error->status;
 }
 
-static bool crew_has_ended(crew *c)
+static bool crew_has_ended(transfer_crew *c)
 {
     pthread_mutex_lock(&c->lock);
     const bool failed = c->fault.status != ORGAN_OK;
@@ -75,7 +75,7 @@ static bool crew_has_ended(crew *c)
     return failed || organ_stop_asked(c->stop);
 }
 
-static void note_moved(crew *c, uint64_t bytes, const char *tensor)
+static void note_moved(transfer_crew *c, uint64_t bytes, const char *tensor)
 {
     pthread_mutex_lock(&c->lock);
     organ_progress_advance(c->progress, bytes, tensor, NULL);
@@ -84,7 +84,7 @@ static void note_moved(crew *c, uint64_t bytes, const char *tensor)
 }
 
 /* Tells the system of a few bytes that will be read soon. What cannot be opened now will be told of when it is read. */
-static void announce(crew *c)
+static void announce(transfer_crew *c)
 {
     const organ_transfer *const t = &c->transfers[c->ahead];
     const organ_model_file *const file = &t->model->files[t->tensor->file];
@@ -103,7 +103,7 @@ static void announce(crew *c)
 }
 
 /* Keeps the disk reading in the order of the transfers, ahead of all threads; any thread that finds the lock free does it. */
-static void look_ahead(crew *c)
+static void look_ahead(transfer_crew *c)
 {
     if (pthread_mutex_trylock(&c->ahead_lock))
         return;
@@ -204,7 +204,7 @@ static organ_status move_tensor(hand *h, organ_transfer *t)
     return h->error.status;
 }
 
-static organ_transfer *take_next(crew *c)
+static organ_transfer *take_next(transfer_crew *c)
 {
     if (crew_has_ended(c))
         return NULL;
@@ -244,7 +244,7 @@ static void *run_transfers(void *context)
 }
 
 /* This thread works too. If not one more can be started, it does everything. */
-static void work_together(crew *c)
+static void work_together(transfer_crew *c)
 {
     pthread_t threads[THREADS - 1];
     size_t started = 0;
@@ -258,7 +258,7 @@ static void work_together(crew *c)
 organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const organ_progress *progress, const organ_stop *stop,
                                 organ_error *error)
 {
-    crew c = {.transfers = transfers, .count = count, .progress = progress, .stop = stop};
+    transfer_crew c = {.transfers = transfers, .count = count, .progress = progress, .stop = stop};
     pthread_mutex_init(&c.lock, NULL);
     pthread_mutex_init(&c.ahead_lock, NULL);
     work_together(&c);

@@ -9,7 +9,7 @@
 
 /* What `count` matrices from `first` on are stored as in one of the tensors: their share where the tensor has one for each matrix, else all
  * of it. */
-static weight_held part_of(const organ_weight *w, size_t k, uint64_t first, uint64_t count)
+static weight_held weight_fetch_part_of(const organ_weight *w, size_t k, uint64_t first, uint64_t count)
 {
     const organ_tensor *const tensors[HELD] = {w->codes, w->scale, w->zero, w->bias}, *const t = tensors[k];
     if (!t)
@@ -22,7 +22,7 @@ uint64_t organ_weight_held_bytes(const organ_weight *weight, uint64_t count)
 {
     uint64_t bytes = 0;
     for (size_t k = 0; k < HELD; k++) {
-        const weight_held part = part_of(weight, k, 0, count);
+        const weight_held part = weight_fetch_part_of(weight, k, 0, count);
         bytes += (part.to - part.from + 63) & ~(uint64_t)63;
     }
     return bytes;
@@ -33,7 +33,7 @@ organ_status organ_weight_reader_hold(organ_weight_reader *reader, uint64_t firs
     unsigned char *at = memory;
     memset(reader->held, 0, sizeof reader->held);
     for (size_t k = 0; k < HELD; k++) {
-        weight_held part = part_of(reader->weight, k, first, count);
+        weight_held part = weight_fetch_part_of(reader->weight, k, first, count);
         const size_t bytes = (size_t)(part.to - part.from);
         if (!part.tensor)
             continue;

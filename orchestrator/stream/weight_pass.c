@@ -17,23 +17,23 @@
 #define PAGE ((size_t)4096)
 
 /* How one item is cut. */
-typedef struct cut {
+typedef struct weight_pass_cut {
     uint64_t rows, matrix_rows;
     size_t cols, strip_rows;
-} cut;
+} weight_pass_cut;
 
 /* An item between being opened and its last strip being retired. */
 typedef struct open_item {
     organ_weight_reader *reader[2];
-    cut cut;
+    weight_pass_cut cut;
 } open_item;
 
-typedef struct slot {
+typedef struct weight_pass_slot {
     organ_weight_strip strip;
     void *result;
     bool done;
     organ_error error;
-} slot;
+} weight_pass_slot;
 
 /* What one worker needs, each a multiple of a page, one after the other. */
 typedef struct buffer_plan {
@@ -42,14 +42,14 @@ typedef struct buffer_plan {
     size_t window; /* strips between the first that is not retired and the last that is begun */
 } buffer_plan;
 
-typedef struct run {
+typedef struct weight_pass_run {
     const organ_weight_pass *pass;
     const organ_engine *engine;
     buffer_plan plan;
     unsigned char **buffers; /* per active worker */
     open_item *items;        /* a ring: item i is at i % limit */
     size_t limit;
-    slot *slots; /* a ring of `window` */
+    weight_pass_slot *slots; /* a ring of `window` */
     unsigned char *results;
     pthread_mutex_t lock;
     pthread_cond_t more, finished;
@@ -60,17 +60,17 @@ typedef struct run {
     uint64_t taken, retired; /* strips */
     bool all_open, halted, failing;
     organ_error error; /* of the calling thread: comes after all strips that were open */
-} run;
+} weight_pass_run;
 
 static size_t pages(size_t bytes) { return (bytes + PAGE - 1) / PAGE * PAGE; }
 static size_t element_bytes(organ_dtype as) { return as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t); }
 
-static cut cut_of(const organ_weight_pass *pass, const organ_weight_reader *reader)
+static weight_pass_cut weight_pass_cut_of(const organ_weight_pass *pass, const organ_weight_reader *reader)
 {
     const size_t multiple = pass->row_multiple ? pass->row_multiple : 1;
-    cut c = {.rows = organ_weight_reader_rows(reader), .matrix_rows = reader->shape.rows, .cols = (size_t)reader->shape.cols};
+    weight_pass_cut c = {.rows = organ_weight_reader_rows(reader), .matrix_rows = reader->shape.rows, .cols = (size_t)reader->shape.cols};
     if (c.rows == 0 || c.cols == 0)
-        return (cut){0};
+        return (weight_pass_cut){0};
     const size_t wanted = organ_larger(ORGAN_STRIP_VALUES / c.cols, 1);
     size_t rows = organ_weight_reader_step(reader, wanted);
     if (rows / 8 > wanted) /* of very long rows a step would be too much at once: it costs less to read some companions twice */
@@ -80,7 +80,7 @@ static cut cut_of(const organ_weight_pass *pass, const organ_weight_reader *read
     return c;
 }
 
-static uint64_t strips_of(const cut *c)
+static uint64_t strips_of(const weight_pass_cut *c)
 {
     if (c->strip_rows == 0)
         return 0;
@@ -88,13 +88,13 @@ static uint64_t strips_of(const cut *c)
 }
 
 /* Makes the buffers large enough for the item. */
-static organ_status measure_item(const run *r, size_t item, buffer_plan *plan, organ_error *error)
+static organ_status measure_item(const weight_pass_run *r, size_t item, buffer_plan *plan, organ_error *error)
 {
     const organ_weight_item *both = &r->pass->items[item];
     organ_weight_reader reader;
     if (organ_weight_reader_prepare(r->pass->model, both->weight, r->engine->kernels, &reader, error))
         return error->status;
-    const cut c = cut_of(r->pass, &reader);
+    const weight_pass_cut c = weight_pass_cut_of(r->pass, &reader);
     const size_t bytes = pages(c.strip_rows * c.cols * element_bytes(r->pass->as));
     plan->values = organ_larger(plan->values, bytes);
     plan->reader = organ_larger(plan->reader, pages(organ_weight_reader_scratch(&reader, c.strip_rows)));
@@ -116,7 +116,7 @@ static organ_status measure_item(const run *r, size_t item, buffer_plan *plan, o
 static size_t worker_bytes(const buffer_plan *plan) { return plan->values + plan->other + plan->reader + plan->scratch; }
 
 /* Buffers of one worker for all items, with the results that it may be ahead by; *widest is the item that takes most. */
-static organ_status measure_items(const run *r, buffer_plan *plan, size_t *widest, uint64_t *each, organ_error *error)
+static organ_status measure_items(const weight_pass_run *r, buffer_plan *plan, size_t *widest, uint64_t *each, organ_error *error)
 {
     *plan = (buffer_plan){.scratch = pages(r->pass->scratch_bytes)};
     *widest = 0;
@@ -133,14 +133,14 @@ static organ_status measure_items(const run *r, buffer_plan *plan, size_t *wides
 
 uint64_t organ_weight_pass_enough(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error)
 {
-    const run r = {.pass = pass, .engine = engine};
+    const weight_pass_run r = {.pass = pass, .engine = engine};
     buffer_plan plan;
     size_t widest;
     uint64_t each;
     return measure_items(&r, &plan, &widest, &each, error) == ORGAN_OK ? each : 0;
 }
 
-static organ_status plan_buffers(run *r, organ_error *error)
+static organ_status plan_buffers(weight_pass_run *r, organ_error *error)
 {
     buffer_plan plan;
     size_t widest;
@@ -157,7 +157,7 @@ static organ_status plan_buffers(run *r, organ_error *error)
 }
 
 /* Call with the lock held. */
-static void halt_weight_pass(run *r)
+static void halt_weight_pass(weight_pass_run *r)
 {
     r->halted = true;
     pthread_cond_broadcast(&r->more);
@@ -165,7 +165,7 @@ static void halt_weight_pass(run *r)
 }
 
 /* The next strip is never looked for in an item that has none: such items may be closed already. Call with the lock held. */
-static void pass_empty(run *r)
+static void pass_empty(weight_pass_run *r)
 {
     while (r->item < r->opened && r->items[r->item % r->limit].cut.strip_rows == 0)
         r->item++;
@@ -174,14 +174,14 @@ static void pass_empty(run *r)
 /* ---- workers ---- */
 
 /* The next strip, as soon as there is one and the window lets it begin. NULL if nothing more is to be done. */
-static slot *take_strip(run *r)
+static weight_pass_slot *take_strip(weight_pass_run *r)
 {
-    slot *s = NULL;
+    weight_pass_slot *s = NULL;
     pthread_mutex_lock(&r->lock);
     while (!r->halted && !r->failing && !(r->all_open && r->ahead == 0) && (r->ahead == 0 || r->taken - r->retired == r->plan.window))
         pthread_cond_wait(&r->more, &r->lock);
     if (!r->halted && !r->failing && r->ahead > 0) {
-        const cut *c = &r->items[r->item % r->limit].cut;
+        const weight_pass_cut *c = &r->items[r->item % r->limit].cut;
         const uint64_t left = c->matrix_rows - r->row % c->matrix_rows;
         s = &r->slots[r->taken++ % r->plan.window];
         s->done = false;
@@ -200,7 +200,7 @@ static slot *take_strip(run *r)
     return s;
 }
 
-static organ_status do_strip(run *r, slot *s, unsigned char *buffer)
+static organ_status do_strip(weight_pass_run *r, weight_pass_slot *s, unsigned char *buffer)
 {
     const organ_weight_pass *pass = r->pass;
     const open_item *item = &r->items[s->strip.item % r->limit];
@@ -218,10 +218,10 @@ static organ_status do_strip(run *r, slot *s, unsigned char *buffer)
 
 static void work_on_strips(void *context, size_t worker)
 {
-    run *r = context;
+    weight_pass_run *r = context;
     if (worker >= r->plan.active)
         return;
-    for (slot *s; (s = take_strip(r));) {
+    for (weight_pass_slot *s; (s = take_strip(r));) {
         const organ_status status = do_strip(r, s, r->buffers[worker]);
         pthread_mutex_lock(&r->lock);
         s->strip.values = NULL;
@@ -246,7 +246,7 @@ static void close_item(open_item *item)
 }
 
 /* Opens the next item and lets the workers have its strips. Not under the lock: only this thread opens and closes. */
-static organ_status open_next(run *r, organ_error *error)
+static organ_status open_next(weight_pass_run *r, organ_error *error)
 {
     const organ_weight_pass *pass = r->pass;
     const organ_weight_item *both = &pass->items[r->opened];
@@ -254,7 +254,7 @@ static organ_status open_next(run *r, organ_error *error)
     char note[256];
     if (organ_weight_reader_open(pass->model, both->weight, r->engine->kernels, note, &item->reader[0], error))
         return error->status;
-    item->cut = cut_of(pass, item->reader[0]);
+    item->cut = weight_pass_cut_of(pass, item->reader[0]);
     if (both->other && organ_weight_reader_open(pass->other_model, both->other, r->engine->kernels, NULL, &item->reader[1], error))
         return error->status;
     if (pass->begin && pass->begin(pass->context, r->opened, note, error))
@@ -269,13 +269,13 @@ static organ_status open_next(run *r, organ_error *error)
 }
 
 /* Items whose strips are all retired; those without elements have none. */
-static void close_items(run *r, size_t until)
+static void close_items(weight_pass_run *r, size_t until)
 {
     while (r->closed < until || (r->closed < r->opened && r->items[r->closed % r->limit].cut.strip_rows == 0))
         close_item(&r->items[r->closed++ % r->limit]);
 }
 
-static organ_status retire_next(run *r, slot *s, organ_error *error)
+static organ_status retire_next(weight_pass_run *r, weight_pass_slot *s, organ_error *error)
 {
     if (s->error.status) {
         *error = s->error;
@@ -295,7 +295,7 @@ static organ_status retire_next(run *r, slot *s, organ_error *error)
 /* What the calling thread does next. */
 typedef enum step { STEP_OPEN, STEP_RETIRE, STEP_END, STEP_STOP } step;
 
-static step await_step(run *r)
+static step await_step(weight_pass_run *r)
 {
     for (;;) {
         if (organ_stop_asked(r->engine->stop))
@@ -311,7 +311,7 @@ static step await_step(run *r)
 }
 
 /* An item that cannot be opened ends the run after the strips before it. */
-static void open_step(run *r)
+static void open_step(weight_pass_run *r)
 {
     close_items(r, r->closed);
     const bool none = r->opened == r->pass->item_count, failed = !none && open_next(r, &r->error);
@@ -321,12 +321,12 @@ static void open_step(run *r)
     pthread_mutex_unlock(&r->lock);
 }
 
-static organ_status drive_weight_pass(run *r, organ_error *error)
+static organ_status drive_weight_pass(weight_pass_run *r, organ_error *error)
 {
     for (;;) {
         pthread_mutex_lock(&r->lock);
         const step next = await_step(r);
-        slot *s = &r->slots[r->retired % r->plan.window];
+        weight_pass_slot *s = &r->slots[r->retired % r->plan.window];
         pthread_mutex_unlock(&r->lock);
         if (next == STEP_STOP)
             return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
@@ -342,7 +342,7 @@ static organ_status drive_weight_pass(run *r, organ_error *error)
     }
 }
 
-static organ_status allocate_queue(run *r, organ_error *error)
+static organ_status allocate_queue(weight_pass_run *r, organ_error *error)
 {
     const size_t bytes = worker_bytes(&r->plan), result = weight_round(r->pass->result_bytes + 1);
     r->limit = 2 * r->plan.window;
@@ -362,7 +362,7 @@ static organ_status allocate_queue(run *r, organ_error *error)
     return ORGAN_OK;
 }
 
-static void release_queue(run *r)
+static void release_queue(weight_pass_run *r)
 {
     for (size_t k = 0; r->buffers && k < r->plan.active; k++)
         organ_topology_free(r->engine->topology, r->buffers[k], worker_bytes(&r->plan));
@@ -379,7 +379,7 @@ static void release_queue(run *r)
 
 organ_status organ_weight_pass_run(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error)
 {
-    run r = {.pass = pass, .engine = engine};
+    weight_pass_run r = {.pass = pass, .engine = engine};
     if (plan_buffers(&r, error))
         return error->status;
     pthread_mutex_init(&r.lock, NULL);

@@ -50,7 +50,7 @@ static char *ranking_of(organ_ranking look, const organ_ranking_bar *bars, size_
 }
 
 /* Words about a row, for the caller to free; NULL: none. */
-static char *words_of(organ_walk *walk, const json_t *row, const char *words)
+static char *charts_words_of(organ_walk *walk, const json_t *row, const char *words)
 {
     const json_t *const before = walk->scope.row;
     walk->scope.row = row;
@@ -98,7 +98,7 @@ static void set_unit(organ_ranking_bar *bars, size_t count, char unit[16])
             bars[k].value[v] *= factor;
 }
 
-static int by_value(const void *a, const void *b)
+static int charts_by_value(const void *a, const void *b)
 {
     const double x = ((const organ_ranking_bar *)a)->value[0], y = ((const organ_ranking_bar *)b)->value[0];
     return isnan(x) || isnan(y) ? isnan(x) - isnan(y) : x < y ? -1 : x > y;
@@ -125,9 +125,9 @@ static void put_bars(organ_walk *walk, const organ_bars_of *look, organ_ranking_
     free(second);
 }
 
-static const char *name_of(organ_walk *walk, const organ_bars_of *look, const json_t *row)
+static const char *charts_name_of(organ_walk *walk, const organ_bars_of *look, const json_t *row)
 {
-    return look->named ? words_of(walk, row, look->named) : organ_json_text(row, look->name);
+    return look->named ? charts_words_of(walk, row, look->named) : organ_json_text(row, look->name);
 }
 
 /* The bars of the rows; NULL without memory. */
@@ -137,7 +137,7 @@ static organ_ranking_bar *make_bars(organ_walk *walk, const organ_bars_of *look,
     organ_ranking_bar *const bars = calloc(json_array_size(rows) + 1, sizeof *bars);
     for (size_t k = 0; bars && k < json_array_size(rows); k++) {
         const json_t *const row = organ_json_row_at(rows, k);
-        const char *const name = name_of(walk, look, row);
+        const char *const name = charts_name_of(walk, look, row);
         if (!name) {
             free_words(look, bars, *count);
             free(bars);
@@ -148,7 +148,7 @@ static organ_ranking_bar *make_bars(organ_walk *walk, const organ_bars_of *look,
         if (spread)
             spread_bar(bar, look, spread);
         if (look->remark && !bar->remark)
-            bar->remark = words_of(walk, row, look->remark);
+            bar->remark = charts_words_of(walk, row, look->remark);
     }
     return bars;
 }
@@ -160,7 +160,7 @@ void organ_bars_put(organ_walk *walk, const organ_block *block)
     size_t count = 0;
     organ_ranking_bar *const bars = make_bars(walk, look, rows, &count);
     if (bars && look->ascending)
-        qsort(bars, count, sizeof *bars, by_value);
+        qsort(bars, count, sizeof *bars, charts_by_value);
     put_bars(walk, look, bars, bars ? count : 0);
     organ_json_release_rows(rows);
 }

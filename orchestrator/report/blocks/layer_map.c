@@ -48,7 +48,7 @@ static size_t role_of(organ_layer_map *map, const char *role)
     return map->roles++;
 }
 
-static void take(organ_layer_map *map, organ_layer_map_note note, const char *role)
+static void layer_map_take(organ_layer_map *map, organ_layer_map_note note, const char *role)
 {
     if (!map || map->failed || (note.role = role_of(map, role)) == ORGAN_LAYER_MAP_ROLES)
         return;
@@ -68,18 +68,18 @@ static void take(organ_layer_map *map, organ_layer_map_note note, const char *ro
 
 void organ_layer_map_add(organ_layer_map *map, long long layer, const char *role, double value, double weight)
 {
-    take(map, (organ_layer_map_note){.layer = layer, .value = value, .weight = weight}, role);
+    layer_map_take(map, (organ_layer_map_note){.layer = layer, .value = value, .weight = weight}, role);
 }
 
 void organ_layer_map_mark(organ_layer_map *map, long long layer, const char *role)
 {
-    take(map, (organ_layer_map_note){.layer = layer, .value = NAN, .mark = true}, role);
+    layer_map_take(map, (organ_layer_map_note){.layer = layer, .value = NAN, .mark = true}, role);
 }
 
 /* ---- settling ---- */
 
 /* Where a role stands in the order of the anatomy; unknown ones behind. */
-static int place_of(const char *role)
+static int layer_map_place_of(const char *role)
 {
     static const organ_anatomy other = {.role = ORGAN_ROLE_OTHER};
     const unsigned row = organ_anatomy_row_named(role);
@@ -92,7 +92,7 @@ static void order_roles(organ_layer_map *map)
     const char *names[ORGAN_LAYER_MAP_ROLES];
     for (size_t k = 0; k < map->roles; k++) {
         size_t at = k;
-        for (; at > 0 && place_of(map->role[order[at - 1]]) > place_of(map->role[k]); at--)
+        for (; at > 0 && layer_map_place_of(map->role[order[at - 1]]) > layer_map_place_of(map->role[k]); at--)
             order[at] = order[at - 1];
         order[at] = k;
     }
@@ -111,7 +111,7 @@ static int by_cell(const void *a, const void *b)
     return x->layer != y->layer ? (x->layer > y->layer) - (x->layer < y->layer) : (x->role > y->role) - (x->role < y->role);
 }
 
-static bool make_room(organ_layer_map *map)
+static bool layer_map_make_room(organ_layer_map *map)
 {
     for (size_t k = 0; k < map->count; k++)
         map->layers += k == 0 || map->notes[k].layer != map->notes[k - 1].layer;
@@ -150,7 +150,7 @@ bool organ_layer_map_settle(organ_layer_map *map)
     if (!map->as_met)
         order_roles(map);
     qsort(map->notes, map->count, sizeof *map->notes, by_cell);
-    if (!make_room(map)) {
+    if (!layer_map_make_room(map)) {
         map->failed = true;
         map->layers = map->roles = 0;
         return false;

@@ -14,7 +14,7 @@
 enum { MOST_MERITS = 8, ITEM_COLUMNS = 4 };
 
 /* The words as they stand in the place, for the caller to free; NULL: there was no memory, which the walk notes. */
-static char *words_of(organ_walk *walk, const char *words)
+static char *walk_words_of(organ_walk *walk, const char *words)
 {
     char *const text = organ_words_text(&walk->scope, words, walk->place->form);
     if (!text)
@@ -22,7 +22,7 @@ static char *words_of(organ_walk *walk, const char *words)
     return text;
 }
 
-static const json_t *rows_of(const organ_walk *walk, const organ_block *block)
+static const json_t *walk_rows_of(const organ_walk *walk, const organ_block *block)
 {
     return block->rows ? organ_scope_at(&walk->scope, block->rows) : walk->scope.row;
 }
@@ -31,7 +31,7 @@ static const json_t *rows_of(const organ_walk *walk, const organ_block *block)
 
 static void put_words(organ_walk *walk, const organ_block *block)
 {
-    char *const text = words_of(walk, block->words);
+    char *const text = walk_words_of(walk, block->words);
     if (text)
         walk->place->words(walk, block, text);
     free(text);
@@ -39,7 +39,7 @@ static void put_words(organ_walk *walk, const organ_block *block)
 
 static void put_made(organ_walk *walk, organ_table *table, const char *caption)
 {
-    char *const text = caption ? words_of(walk, caption) : NULL;
+    char *const text = caption ? walk_words_of(walk, caption) : NULL;
     walk->place->table(walk, table, text && *text ? text : NULL);
     free(text);
 }
@@ -147,8 +147,8 @@ static void put_merits(organ_walk *walk, const organ_block *block)
         const organ_item *const item = &block->items->items[k];
         if (!organ_scope_holds(&walk->scope, item->when))
             continue;
-        texts[2 * count] = words_of(walk, item->value);
-        texts[2 * count + 1] = words_of(walk, item->name);
+        texts[2 * count] = walk_words_of(walk, item->value);
+        texts[2 * count + 1] = walk_words_of(walk, item->name);
         figures[count] =
             (organ_html_figure_of_merit){texts[2 * count] ? texts[2 * count] : "", texts[2 * count + 1] ? texts[2 * count + 1] : ""};
         count++;
@@ -160,7 +160,7 @@ static void put_merits(organ_walk *walk, const organ_block *block)
 
 static void put_figure(organ_walk *walk, const organ_block *block)
 {
-    char *const caption = words_of(walk, block->words);
+    char *const caption = walk_words_of(walk, block->words);
     organ_html_chart(walk->html, block->draw(walk->scope.row), caption ? caption : "");
     free(caption);
 }
@@ -220,15 +220,15 @@ static void walk_together(organ_walk *walk, const organ_block *block)
 
 static void put_list(organ_walk *walk, const organ_block *block)
 {
-    const json_t *const rows = rows_of(walk, block);
+    const json_t *const rows = walk_rows_of(walk, block);
     if (json_array_size(rows) + json_object_size(rows) > 0)
         walk->place->list(walk, block, rows);
 }
 
 static void put_part(organ_walk *walk, const organ_block *block)
 {
-    if (json_is_object(rows_of(walk, block)))
-        walk_row(walk, block, rows_of(walk, block));
+    if (json_is_object(walk_rows_of(walk, block)))
+        walk_row(walk, block, walk_rows_of(walk, block));
 }
 
 static void put_ending(organ_walk *walk, const organ_block *block)

@@ -292,7 +292,7 @@ static void put_title(FILE *out, const char *svg)
 }
 
 /* What the figure shows as a table, folded up: it is for those who cannot see the figure, or want more digits than it has. */
-static void put_numbers(FILE *out, const char *svg, const char *numbers, size_t number)
+static void page_put_numbers(FILE *out, const char *svg, const char *numbers, size_t number)
 {
     fprintf(out,
             "<details class=\"numbers\"><summary>Figure %zu as a table</summary>\n<div class=\"box\" role=\"group\" tabindex=\"0\" "
@@ -316,7 +316,7 @@ void organ_html_chart(organ_html *html, char *svg, const char *caption)
         fprintf(out, "</div>\n<figcaption>Figure %zu. ", number);
         put_between(out, "", caption, "</figcaption>\n</figure>\n");
         if (numbers)
-            put_numbers(out, svg, numbers, number);
+            page_put_numbers(out, svg, numbers, number);
     } else
         html->failed = true;
     free(svg);

@@ -12,35 +12,35 @@
 
 enum { WIDTH = 960, LEFT = 76, RIGHT = 20, GAP_X = 22, TITLE_ROW = 26, LEGEND_ROW = 22, TICK_ROW = 18 };
 
-typedef struct drawing {
+typedef struct chart_drawing {
     const organ_chart *chart;
     FILE *out;
     organ_axis x, y;
     size_t columns, rows;
     double top, panel_width, panel_height, row_height, height;
     double left_now, top_now; /* of the plot area that is being drawn */
-} drawing;
+} chart_drawing;
 
-static void put_label(const drawing *d, double x, double y, const char *class, const char *anchor, const char *s, size_t longest)
+static void put_label(const chart_drawing *d, double x, double y, const char *class, const char *anchor, const char *s, size_t longest)
 {
     organ_svg_label(d->out, x, y, class, anchor, s, longest);
 }
 
 /* ---- marks ---- */
 
-static unsigned look_of(const drawing *d, size_t series) { return d->chart->series[series].look % ORGAN_CHART_COLOURS; }
+static unsigned look_of(const chart_drawing *d, size_t series) { return d->chart->series[series].look % ORGAN_CHART_COLOURS; }
 
-static bool there(const drawing *d, const organ_chart_panel *panel, size_t series, size_t k)
+static bool there(const chart_drawing *d, const organ_chart_panel *panel, size_t series, size_t k)
 {
     const double *const y = panel->y[series];
     return y && isfinite(y[k]) && isfinite(panel->x[k]) && (!d->chart->log_y || y[k] > 0);
 }
 
-static double at_x(const drawing *d, double x) { return d->left_now + organ_scale_place(&d->x.scale, x) * d->panel_width; }
-static double at_y(const drawing *d, double y) { return d->top_now + (1 - organ_scale_place(&d->y.scale, y)) * d->panel_height; }
+static double at_x(const chart_drawing *d, double x) { return d->left_now + organ_scale_place(&d->x.scale, x) * d->panel_width; }
+static double at_y(const chart_drawing *d, double y) { return d->top_now + (1 - organ_scale_place(&d->y.scale, y)) * d->panel_height; }
 
 /* What a pointer resting on a mark shows. */
-static void put_tip(const drawing *d, size_t series, double x, double y)
+static void put_tip(const chart_drawing *d, size_t series, double x, double y)
 {
     char place[32], value[32];
     fputs("<title>", d->out);
@@ -50,7 +50,7 @@ static void put_tip(const drawing *d, size_t series, double x, double y)
     fprintf(d->out, " %s: %s</title>", organ_number_text(x, 6, place), organ_number_text(y, 4, value));
 }
 
-static void put_line(const drawing *d, const organ_chart_panel *panel, size_t series)
+static void put_line(const chart_drawing *d, const organ_chart_panel *panel, size_t series)
 {
     const bool reference = d->chart->series[series].reference;
     const double *const y = panel->y[series];
@@ -73,7 +73,7 @@ static void put_line(const drawing *d, const organ_chart_panel *panel, size_t se
 }
 
 /* Markers 9 pixels apart at least, and at every value that no line leads to. */
-static void put_markers(const drawing *d, const organ_chart_panel *panel, size_t series)
+static void put_markers(const chart_drawing *d, const organ_chart_panel *panel, size_t series)
 {
     const double *const y = panel->y[series];
     double free_from = -1e9;
@@ -92,7 +92,7 @@ static void put_markers(const drawing *d, const organ_chart_panel *panel, size_t
 }
 
 /* The space between neighbouring places, in pixels. */
-static double pitch(const drawing *d)
+static double pitch(const chart_drawing *d)
 {
     double least = 1;
     bool first = true;
@@ -107,7 +107,7 @@ static double pitch(const drawing *d)
     return fmax((organ_scale_place(&d->x.scale, least) - organ_scale_place(&d->x.scale, 0)) * d->panel_width, 0.02);
 }
 
-static void put_bars(const drawing *d, const organ_chart_panel *panel, size_t series, size_t slot, size_t slots)
+static void put_bars(const chart_drawing *d, const organ_chart_panel *panel, size_t series, size_t slot, size_t slots)
 {
     const double room = fmin(pitch(d) * 0.8, 64.0 * (double)slots), width = room / (double)slots;
     const double *const y = panel->y[series];
@@ -126,21 +126,21 @@ static void put_bars(const drawing *d, const organ_chart_panel *panel, size_t se
 }
 
 /* A band has no edge where it has no end: -INFINITY is the floor of the plot. */
-static bool in_band(const drawing *d, const organ_chart_panel *panel, size_t k)
+static bool in_band(const chart_drawing *d, const organ_chart_panel *panel, size_t k)
 {
     const double low = panel->band_low[k], high = panel->band_high[k];
     return isfinite(panel->x[k]) && isfinite(high) && (isfinite(low) || low == (double)-INFINITY) &&
            !(d->chart->log_y && (high <= 0 || (isfinite(low) && low <= 0)));
 }
 
-static double band_low_y(const drawing *d, const organ_chart_panel *panel, size_t k)
+static double band_low_y(const chart_drawing *d, const organ_chart_panel *panel, size_t k)
 {
     return isfinite(panel->band_low[k]) ? at_y(d, panel->band_low[k]) : d->top_now + d->panel_height;
 }
 
 /* Neighbouring places make one piece, with an outline that is seen where the fill is not: there along the upper edges, back along the
  * lower. */
-static void put_band(const drawing *d, const organ_chart_panel *panel)
+static void put_band(const chart_drawing *d, const organ_chart_panel *panel)
 {
     const double half = pitch(d) / 2, left = d->left_now, right = left + d->panel_width;
     fputs("<path class=\"oc-band\" d=\"", d->out);
@@ -163,7 +163,7 @@ static void put_band(const drawing *d, const organ_chart_panel *panel)
 
 /* ---- panels ---- */
 
-static void put_axes(const drawing *d, bool first_column, bool last_row)
+static void put_axes(const chart_drawing *d, bool first_column, bool last_row)
 {
     const double left = d->left_now, top = d->top_now, bottom = top + d->panel_height, right = left + d->panel_width;
     for (size_t k = 0; k < d->y.count; k++) {
@@ -184,7 +184,7 @@ static void put_axes(const drawing *d, bool first_column, bool last_row)
         put_label(d, left + d->x.ticks[k].at * d->panel_width, bottom + TICK_ROW, " oc-tick", "middle", d->x.ticks[k].text, 32);
 }
 
-static bool has_values(const drawing *d, const organ_chart_panel *panel)
+static bool has_values(const chart_drawing *d, const organ_chart_panel *panel)
 {
     for (size_t s = 0; s < d->chart->series_count; s++)
         for (size_t k = 0; k < panel->count; k++)
@@ -193,7 +193,7 @@ static bool has_values(const drawing *d, const organ_chart_panel *panel)
     return false;
 }
 
-static void put_panel(drawing *d, size_t index)
+static void put_panel(chart_drawing *d, size_t index)
 {
     const organ_chart *const c = d->chart;
     const organ_chart_panel *const panel = &c->panels[index];
@@ -229,7 +229,7 @@ static void put_panel(drawing *d, size_t index)
 
 /* ---- the frame ---- */
 
-static void put_swatch(const drawing *d, size_t series, double x, double y)
+static void put_swatch(const chart_drawing *d, size_t series, double x, double y)
 {
     const organ_chart_series *const s = &d->chart->series[series];
     const unsigned kind = look_of(d, series);
@@ -247,7 +247,7 @@ static void put_swatch(const drawing *d, size_t series, double x, double y)
 }
 
 /* The legend from `y` down; returns where it ends. With `drawn` false it is only measured. */
-static double put_legend(const drawing *d, double y, bool drawn)
+static double put_legend(const chart_drawing *d, double y, bool drawn)
 {
     const organ_chart *const c = d->chart;
     const size_t entries = c->series_count + (c->band_name != NULL);
@@ -273,7 +273,7 @@ static double put_legend(const drawing *d, double y, bool drawn)
 }
 
 /* Both axes from everything that is to be seen. */
-static void choose_scales(drawing *d)
+static void choose_scales(chart_drawing *d)
 {
     const organ_chart *const c = d->chart;
     organ_extent x = ORGAN_EXTENT_NONE, y = x;
@@ -310,7 +310,7 @@ static size_t columns_for(size_t panels)
     return panels < sizeof columns ? columns[panels] : 4;
 }
 
-static void arrange(drawing *d)
+static void chart_arrange(chart_drawing *d)
 {
     const organ_chart *const c = d->chart;
     const size_t count = c->panel_count ? c->panel_count : 1;
@@ -326,7 +326,7 @@ static void arrange(drawing *d)
     d->height = d->top + d->row_height * (double)d->rows + (titled ? 0 : 14) + 24;
 }
 
-static void put_frame(const drawing *d)
+static void put_frame(const chart_drawing *d)
 {
     const organ_chart *const c = d->chart;
     organ_svg_begin(d->out, WIDTH, d->height, c->title, c->description, "");
@@ -348,7 +348,7 @@ static bool has_band(const organ_chart *c)
     return band && c->band_name;
 }
 
-static void put_head(const drawing *d, bool titled, bool band)
+static void put_head(const chart_drawing *d, bool titled, bool band)
 {
     const organ_chart *const c = d->chart;
     char name[128];
@@ -364,7 +364,7 @@ static void put_head(const drawing *d, bool titled, bool band)
     organ_svg_numbers_row(d->out);
 }
 
-static void put_place_row(const drawing *d, const organ_chart_panel *panel, size_t k, bool titled, bool band)
+static void put_place_row(const chart_drawing *d, const organ_chart_panel *panel, size_t k, bool titled, bool band)
 {
     const organ_chart *const c = d->chart;
     if (titled)
@@ -380,7 +380,7 @@ static void put_place_row(const drawing *d, const organ_chart_panel *panel, size
 }
 
 /* Places where there is a value, panel by panel. */
-static void put_numbers(const drawing *d)
+static void chart_put_numbers(const chart_drawing *d)
 {
     const organ_chart *const c = d->chart;
     const bool titled = c->panel_count && c->panels[0].title, band = has_band(c);
@@ -404,18 +404,18 @@ static void put_numbers(const drawing *d)
 
 organ_status organ_chart_svg(const organ_chart *chart, char **svg, organ_error *error)
 {
-    drawing d = {.chart = chart};
+    chart_drawing d = {.chart = chart};
     organ_text text;
     *svg = NULL;
     if (organ_text_open(&text, error) != ORGAN_OK)
         return error->status;
     d.out = text.out;
-    arrange(&d);
+    chart_arrange(&d);
     choose_scales(&d);
     put_frame(&d);
     for (size_t p = 0; p < chart->panel_count; p++)
         put_panel(&d, p);
-    put_numbers(&d);
+    chart_put_numbers(&d);
     fputs("</svg>\n", d.out);
     return organ_text_finish(&text, svg, error);
 }

@@ -24,7 +24,7 @@ enum {
 
 #define DULL 0.02 /* the least span of a scale beside its largest value */
 
-typedef struct drawing {
+typedef struct heat_map_drawing {
     const organ_heat_map *map;
     FILE *out;
     size_t row_step, column_step; /* so many rows and columns of the map make one of the picture */
@@ -37,12 +37,12 @@ typedef struct drawing {
     double left, top, cell_width, cell_height, height, names_height;
     bool slanted;     /* column names */
     double text_size; /* of numbers in cells; 0: none */
-} drawing;
+} heat_map_drawing;
 
 /* ---- the picture's cells ---- */
 
 /* The least steps that leave few enough cells, none so thin that nobody sees it. */
-static void choose_steps(drawing *d)
+static void choose_steps(heat_map_drawing *d)
 {
     d->row_step = (d->map->rows + MOST_SIDE - 1) / MOST_SIDE;
     d->column_step = (d->map->columns + MOST_SIDE - 1) / MOST_SIDE;
@@ -60,7 +60,7 @@ static void choose_steps(drawing *d)
     }
 }
 
-static void fold_cell(drawing *d, size_t row, size_t column)
+static void fold_cell(heat_map_drawing *d, size_t row, size_t column)
 {
     const organ_heat_map *const m = d->map;
     double sum = 0, count = 0;
@@ -80,7 +80,7 @@ static void fold_cell(drawing *d, size_t row, size_t column)
     d->marks = d->marks || marked;
 }
 
-static void choose_scale(drawing *d)
+static void choose_scale(heat_map_drawing *d)
 {
     organ_extent own = ORGAN_EXTENT_NONE;
     for (size_t k = 0; k < d->rows * d->columns; k++)
@@ -110,22 +110,22 @@ static void choose_scale(drawing *d)
 /* ---- numbers ---- */
 
 /* As many decimals as its neighbours have. */
-static const char *value_text(const drawing *d, double value, char out[32])
+static const char *value_text(const heat_map_drawing *d, double value, char out[32])
 {
     if (d->decimals >= 0 && value != 0 && fabs(value) < 0.5 * pow(10, -d->decimals)) /* it is not nothing */
         return organ_number_text(value, 1, out);
     return d->decimals < 0 ? organ_number_text(value, 3, out) : organ_fixed_text(value, d->decimals, out);
 }
 
-static unsigned step_of(const drawing *d, double value)
+static unsigned step_of(const heat_map_drawing *d, double value)
 {
     const double place = (value - d->low) / (d->high - d->low);
     return (unsigned)lround(fmin(fmax(place, 0), 1) * (STEPS - 1));
 }
 
-static char ramp_of(const drawing *d) { return d->map->diverging ? 'd' : 'q'; }
+static char ramp_of(const heat_map_drawing *d) { return d->map->diverging ? 'd' : 'q'; }
 
-static const char *name_of(const char *const *names, size_t at, char number[32])
+static const char *heat_map_name_of(const char *const *names, size_t at, char number[32])
 {
     if (names)
         return names[at];
@@ -141,13 +141,13 @@ static double widest(const char *const *names, size_t count)
     char number[32];
     double width = 0;
     if (!names)
-        return count ? organ_svg_pixels(name_of(NULL, count - 1, number)) : 0;
+        return count ? organ_svg_pixels(heat_map_name_of(NULL, count - 1, number)) : 0;
     for (size_t k = 0; k < count; k++)
         width = fmax(width, organ_svg_pixels(names[k]));
     return fmin(width, 6.6 * LONGEST_NAME);
 }
 
-static void choose_text_size(drawing *d)
+static void choose_text_size(heat_map_drawing *d)
 {
     size_t longest = 1;
     char text[32];
@@ -159,9 +159,9 @@ static void choose_text_size(drawing *d)
 }
 
 /* A label that is longer than the rows are high lies above them: where it cannot stand. */
-static bool label_lies(const drawing *d) { return organ_svg_pixels(d->map->row_label) > d->cell_height * (double)d->rows; }
+static bool label_lies(const heat_map_drawing *d) { return organ_svg_pixels(d->map->row_label) > d->cell_height * (double)d->rows; }
 
-static void arrange(drawing *d)
+static void heat_map_arrange(heat_map_drawing *d)
 {
     const organ_heat_map *const m = d->map;
     const bool square = m->plain && !m->row_names && !m->column_names;
@@ -183,15 +183,15 @@ static void arrange(drawing *d)
 
 /* ---- cells ---- */
 
-static double x_of(const drawing *d, size_t column) { return d->left + d->cell_width * (double)column; }
-static double y_of(const drawing *d, size_t row) { return d->top + d->cell_height * (double)row; }
+static double x_of(const heat_map_drawing *d, size_t column) { return d->left + d->cell_width * (double)column; }
+static double y_of(const heat_map_drawing *d, size_t row) { return d->top + d->cell_height * (double)row; }
 
-static void put_cell_path(const drawing *d, size_t row, size_t column, double width)
+static void put_cell_path(const heat_map_drawing *d, size_t row, size_t column, double width)
 {
     ORGAN_SVG(d->out, "M%f %fh%fv%fh-%fz", x_of(d, column), y_of(d, row), width, d->cell_height, width);
 }
 
-static void put_tip(const drawing *d, size_t row, size_t column)
+static void put_tip(const heat_map_drawing *d, size_t row, size_t column)
 {
     char number[32];
     const organ_heat_map *const m = d->map;
@@ -201,13 +201,13 @@ static void put_tip(const drawing *d, size_t row, size_t column)
         organ_svg_text(d->out, m->row_label, 40);
         fputc(' ', d->out);
     }
-    organ_svg_text(d->out, name_of(m->row_names, row * d->row_step, number), 80);
+    organ_svg_text(d->out, heat_map_name_of(m->row_names, row * d->row_step, number), 80);
     fputs(", ", d->out);
     if (!m->column_names) {
         organ_svg_text(d->out, m->column_label, 40);
         fputc(' ', d->out);
     }
-    organ_svg_text(d->out, name_of(m->column_names, column * d->column_step, number), 80);
+    organ_svg_text(d->out, heat_map_name_of(m->column_names, column * d->column_step, number), 80);
     fprintf(d->out, ": %s", isfinite(d->values[at]) ? organ_number_text(d->values[at], 4, number) : "nothing there");
     if (d->marked[at] && m->mark_name) {
         fputs(" (", d->out);
@@ -217,7 +217,7 @@ static void put_tip(const drawing *d, size_t row, size_t column)
     fputs("</title>", d->out);
 }
 
-static void put_cell(const drawing *d, size_t row, size_t column)
+static void put_cell(const heat_map_drawing *d, size_t row, size_t column)
 {
     char text[32];
     const double value = d->values[row * d->columns + column];
@@ -239,7 +239,7 @@ static void put_cell(const drawing *d, size_t row, size_t column)
 }
 
 /* All cells of one colour as one path, neighbours in a row as one piece. */
-static void put_colour(const drawing *d, unsigned step)
+static void put_colour(const heat_map_drawing *d, unsigned step)
 {
     bool open = false;
     for (size_t r = 0; r < d->rows; r++)
@@ -260,7 +260,7 @@ static void put_colour(const drawing *d, unsigned step)
         fputs("\"/>\n", d->out);
 }
 
-static void put_cells(const drawing *d)
+static void put_cells(const heat_map_drawing *d)
 {
     if (d->map->plain)
         for (unsigned step = 0; step < STEPS; step++)
@@ -291,13 +291,13 @@ static size_t every(double pitch, double room)
     return 1000000000;
 }
 
-static void put_row_names(const drawing *d)
+static void put_row_names(const heat_map_drawing *d)
 {
     char number[32];
     const size_t step = every(d->cell_height, 11);
     for (size_t r = 0; r < d->rows; r += step)
         organ_svg_label(d->out, d->left - 7, y_of(d, r) + d->cell_height / 2 + 4, " oc-tick", "end",
-                        name_of(d->map->row_names, r * d->row_step, number), LONGEST_NAME);
+                        heat_map_name_of(d->map->row_names, r * d->row_step, number), LONGEST_NAME);
     if (label_lies(d)) {
         organ_svg_label(d->out, LEFT, d->top - 6, "", "start", d->map->row_label, 40);
         return;
@@ -305,14 +305,14 @@ static void put_row_names(const drawing *d)
     organ_svg_upright(d->out, d->top + d->cell_height * (double)d->rows / 2, d->map->row_label, 40);
 }
 
-static void put_column_names(const drawing *d)
+static void put_column_names(const heat_map_drawing *d)
 {
     char number[32];
     const double y = d->top + d->cell_height * (double)d->rows;
     const double room = d->slanted ? 12 : widest(d->map->column_names, d->map->columns) + 6;
     const size_t step = every(d->cell_width, room);
     for (size_t c = 0; c < d->columns; c += step) {
-        const char *const name = name_of(d->map->column_names, c * d->column_step, number);
+        const char *const name = heat_map_name_of(d->map->column_names, c * d->column_step, number);
         const double x = x_of(d, c) + d->cell_width / 2;
         if (!d->slanted) {
             organ_svg_label(d->out, x, y + 16, " oc-tick", "middle", name, LONGEST_NAME);
@@ -327,15 +327,15 @@ static void put_column_names(const drawing *d)
 
 /* ---- the numbers ---- */
 
-static void put_name_of(const drawing *d, bool row, size_t k)
+static void put_name_of(const heat_map_drawing *d, bool row, size_t k)
 {
     char number[32];
-    organ_svg_numbers_text(d->out, row ? name_of(d->map->row_names, k * d->row_step, number)
-                                       : name_of(d->map->column_names, k * d->column_step, number));
+    organ_svg_numbers_text(d->out, row ? heat_map_name_of(d->map->row_names, k * d->row_step, number)
+                                       : heat_map_name_of(d->map->column_names, k * d->column_step, number));
 }
 
 /* The longer side goes down. */
-static void put_numbers(const drawing *d)
+static void heat_map_put_numbers(const heat_map_drawing *d)
 {
     const bool turned = d->columns > d->rows;
     const size_t down = turned ? d->columns : d->rows, across = turned ? d->rows : d->columns;
@@ -363,7 +363,7 @@ static void put_numbers(const drawing *d)
 }
 
 /* The scale as a strip, then what an outline and a crossed cell mean. */
-static void put_key(const drawing *d)
+static void put_key(const heat_map_drawing *d)
 {
     char number[32];
     const double y = d->top - 46 - (label_lies(d) ? 10 : 0), left = LEFT + 8, end = left + STEPS * SCALE_STEP;
@@ -389,7 +389,7 @@ static void put_key(const drawing *d)
     }
 }
 
-static void put_all(const drawing *d)
+static void put_all(const heat_map_drawing *d)
 {
     char note[80] = "";
     if (d->row_step * d->column_step > 1)
@@ -404,13 +404,13 @@ static void put_all(const drawing *d)
     put_column_names(d);
     if (d->rows * d->columns == 0)
         organ_svg_label(d->out, WIDTH / 2.0, d->top + 10, " oc-faint", "middle", "no values", 32);
-    put_numbers(d);
+    heat_map_put_numbers(d);
     fputs("</svg>\n", d->out);
 }
 
 organ_status organ_heat_map_svg(const organ_heat_map *map, char **svg, organ_error *error)
 {
-    drawing d = {.map = map};
+    heat_map_drawing d = {.map = map};
     organ_text text;
     *svg = NULL;
     choose_steps(&d);
@@ -423,7 +423,7 @@ organ_status organ_heat_map_svg(const organ_heat_map *map, char **svg, organ_err
         for (size_t k = 0; k < cells; k++)
             fold_cell(&d, k / d.columns, k % d.columns);
         choose_scale(&d);
-        arrange(&d);
+        heat_map_arrange(&d);
         d.out = text.out;
         put_all(&d);
         organ_text_finish(&text, svg, error);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 /* A coordinate in hundredths: no locale, no more digits than a screen shows. */
-static void put_number(FILE *out, double value)
+static void parts_put_number(FILE *out, double value)
 {
     const long hundredths = lround(fmin(fmax(value, -1e6), 1e6) * 100);
     const long whole = labs(hundredths) / 100, rest = labs(hundredths) % 100;
@@ -22,7 +22,7 @@ void organ_svg_put(FILE *out, const char *format, const double *numbers)
 {
     for (const char *at = format; *at; at++)
         if (at[0] == '%' && at[1] == 'f') {
-            put_number(out, *numbers++);
+            parts_put_number(out, *numbers++);
             at++;
         } else {
             fputc(*at, out);

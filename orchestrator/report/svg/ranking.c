@@ -10,7 +10,7 @@
 
 enum { WIDTH = 960, LEFT = 20, RIGHT = 20, TITLE_ROW = 26, MOST_BARS = 60, LONGEST_NAME = 36, LONGEST_REMARK = 44, INSET = 16 };
 
-typedef struct drawing {
+typedef struct ranking_drawing {
     const organ_ranking *ranking;
     FILE *out;
     size_t count; /* of bars that are drawn */
@@ -18,9 +18,9 @@ typedef struct drawing {
     int decimals; /* that all values have; negative: each its own */
     organ_axis axis;
     double left, width, top, row_height, height;
-} drawing;
+} ranking_drawing;
 
-static const char *value_text(const drawing *d, double value, char out[64])
+static const char *value_text(const ranking_drawing *d, double value, char out[64])
 {
     char number[32];
     const char *const text =
@@ -32,7 +32,7 @@ static const char *value_text(const drawing *d, double value, char out[64])
 /* ---- layout ---- */
 
 /* Values below each other have the same decimals, unless one of them would vanish by that. */
-static void choose_decimals(drawing *d)
+static void choose_decimals(ranking_drawing *d)
 {
     organ_extent sizes = {INFINITY, 0};
     for (size_t k = 0; k < d->count; k++)
@@ -44,7 +44,7 @@ static void choose_decimals(drawing *d)
         d->decimals = -1;
 }
 
-static void choose_scale(drawing *d)
+static void choose_scale(ranking_drawing *d)
 {
     organ_extent all = {0, 0};
     for (size_t k = 0; k < d->count; k++) {
@@ -57,7 +57,7 @@ static void choose_scale(drawing *d)
     d->axis = organ_axis_of(organ_scale_of(all.low, all.low == all.high ? 1 : all.high, 6, false, false));
 }
 
-static void arrange(drawing *d)
+static void ranking_arrange(ranking_drawing *d)
 {
     const organ_ranking *const r = d->ranking;
     double names = 40, values = 40;
@@ -77,11 +77,11 @@ static void arrange(drawing *d)
     d->height = d->top + d->row_height * (double)d->count + 52;
 }
 
-static double x_of(const drawing *d, double value) { return d->left + organ_scale_place(&d->axis.scale, value) * d->width; }
+static double x_of(const ranking_drawing *d, double value) { return d->left + organ_scale_place(&d->axis.scale, value) * d->width; }
 
 /* ---- drawing ---- */
 
-static void put_head(const drawing *d)
+static void put_head(const ranking_drawing *d)
 {
     const organ_ranking *const r = d->ranking;
     char note[64] = "";
@@ -99,7 +99,7 @@ static void put_head(const drawing *d)
     }
 }
 
-static void put_axis(const drawing *d)
+static void put_axis(const ranking_drawing *d)
 {
     const double bottom = d->top + d->row_height * (double)d->count + 4;
     for (size_t k = 0; k < d->axis.count; k++) {
@@ -111,7 +111,7 @@ static void put_axis(const drawing *d)
     organ_svg_label(d->out, d->left + d->width / 2, d->height - 10, "", "middle", d->ranking->value_label, 90);
 }
 
-static void put_bar(const drawing *d, const organ_ranking_bar *bar, int v, double y, double thick)
+static void put_bar(const ranking_drawing *d, const organ_ranking_bar *bar, int v, double y, double thick)
 {
     char text[64];
     const double value = bar->value[v], ground = x_of(d, 0), end = x_of(d, value);
@@ -141,7 +141,7 @@ static void put_bar(const drawing *d, const organ_ranking_bar *bar, int v, doubl
                         LONGEST_REMARK);
 }
 
-static void put_row(const drawing *d, size_t k)
+static void put_row(const ranking_drawing *d, size_t k)
 {
     const organ_ranking_bar *const bar = &d->ranking->bars[k];
     const double y = d->top + d->row_height * (double)k + 5, thick = d->two ? 16 : d->row_height - 9;
@@ -156,7 +156,7 @@ static void put_row(const drawing *d, size_t k)
         put_bar(d, bar, 1, y + thick + 2, 10);
 }
 
-static void put_numbers(const drawing *d)
+static void ranking_put_numbers(const ranking_drawing *d)
 {
     const organ_ranking *const r = d->ranking;
     bool whiskers = false, remarks = false;
@@ -190,7 +190,8 @@ static void put_numbers(const drawing *d)
 
 organ_status organ_ranking_svg(const organ_ranking *ranking, char **svg, organ_error *error)
 {
-    drawing d = {.ranking = ranking, .count = ranking->count < MOST_BARS ? ranking->count : MOST_BARS, .two = ranking->series[1] != NULL};
+    ranking_drawing d = {
+        .ranking = ranking, .count = ranking->count < MOST_BARS ? ranking->count : MOST_BARS, .two = ranking->series[1] != NULL};
     organ_text text;
     *svg = NULL;
     if (organ_text_open(&text, error) != ORGAN_OK)
@@ -198,7 +199,7 @@ organ_status organ_ranking_svg(const organ_ranking *ranking, char **svg, organ_e
     d.out = text.out;
     choose_decimals(&d);
     choose_scale(&d);
-    arrange(&d);
+    ranking_arrange(&d);
     put_head(&d);
     put_axis(&d);
     for (size_t k = 0; k < d.count; k++)
@@ -206,7 +207,7 @@ organ_status organ_ranking_svg(const organ_ranking *ranking, char **svg, organ_e
     if (d.count == 0)
         organ_svg_label(d.out, WIDTH / 2.0, d.top, " oc-faint", "middle", "no values", 32);
     else
-        put_numbers(&d);
+        ranking_put_numbers(&d);
     fputs("</svg>\n", d.out);
     return organ_text_finish(&text, svg, error);
 }

@@ -15,7 +15,7 @@ typedef struct box {
     double left, top, right, bottom;
 } box;
 
-typedef struct drawing {
+typedef struct scatter_drawing {
     const organ_scatter *scatter;
     FILE *out;
     size_t left_out;
@@ -23,20 +23,20 @@ typedef struct drawing {
     double top, height;
     box *taken; /* by names and by the points that have them */
     size_t taken_count;
-} drawing;
+} scatter_drawing;
 
 static bool there(const organ_scatter *s, const organ_point *p)
 {
     return isfinite(p->x) && isfinite(p->y) && (!s->log_x || p->x > 0) && (!s->log_y || p->y > 0);
 }
 
-static double at_x(const drawing *d, double x) { return LEFT + organ_scale_place(&d->x.scale, x) * (WIDTH - LEFT - RIGHT); }
-static double at_y(const drawing *d, double y) { return d->top + (1 - organ_scale_place(&d->y.scale, y)) * PLOT_HEIGHT; }
+static double at_x(const scatter_drawing *d, double x) { return LEFT + organ_scale_place(&d->x.scale, x) * (WIDTH - LEFT - RIGHT); }
+static double at_y(const scatter_drawing *d, double y) { return d->top + (1 - organ_scale_place(&d->y.scale, y)) * PLOT_HEIGHT; }
 
 /* ---- the frame ---- */
 
 /* A single place stands in the middle of its axis. */
-static void make_room(organ_extent *range, bool log)
+static void scatter_make_room(organ_extent *range, bool log)
 {
     if (range->low != range->high)
         return;
@@ -45,7 +45,7 @@ static void make_room(organ_extent *range, bool log)
     range->high = log ? range->high * 2 : range->high + margin;
 }
 
-static void choose_scales(drawing *d)
+static void choose_scales(scatter_drawing *d)
 {
     const organ_scatter *const s = d->scatter;
     organ_extent x = ORGAN_EXTENT_NONE, y = x;
@@ -58,14 +58,14 @@ static void choose_scales(drawing *d)
         organ_extent_widen(&x, p->x);
         organ_extent_widen(&y, p->y);
     }
-    make_room(&x, s->log_x);
-    make_room(&y, s->log_y);
+    scatter_make_room(&x, s->log_x);
+    scatter_make_room(&y, s->log_y);
     d->x = organ_axis_of(organ_scale_of(x.low, x.high, 8, s->log_x, s->whole_x));
     d->y = organ_axis_of(organ_scale_of(y.low, y.high, 6, s->log_y, false));
 }
 
 /* The legend from `y` down; returns where it ends. With `drawn` false it is only measured. */
-static double put_legend(const drawing *d, double y, bool drawn)
+static double put_legend(const scatter_drawing *d, double y, bool drawn)
 {
     double x = LEFT;
     for (size_t k = 0; k < d->scatter->kind_count; k++) {
@@ -85,9 +85,9 @@ static double put_legend(const drawing *d, double y, bool drawn)
     return d->scatter->kind_count ? y + LEGEND_ROW : y;
 }
 
-static double head_height(const drawing *d) { return TITLE_ROW + (d->scatter->subtitle || d->left_out ? 20 : 0) + 22; }
+static double head_height(const scatter_drawing *d) { return TITLE_ROW + (d->scatter->subtitle || d->left_out ? 20 : 0) + 22; }
 
-static void put_frame(const drawing *d)
+static void put_frame(const scatter_drawing *d)
 {
     const organ_scatter *const s = d->scatter;
     char note[80] = "";
@@ -100,7 +100,7 @@ static void put_frame(const drawing *d)
     organ_svg_label(d->out, LEFT + (WIDTH - LEFT - RIGHT) / 2.0, d->height - 10, "", "middle", s->x_label, 100);
 }
 
-static void put_axes(const drawing *d)
+static void put_axes(const scatter_drawing *d)
 {
     const double bottom = d->top + PLOT_HEIGHT;
     for (size_t k = 0; k < d->y.count; k++) {
@@ -118,7 +118,7 @@ static void put_axes(const drawing *d)
 
 /* ---- points ---- */
 
-static void put_joins(const drawing *d)
+static void put_joins(const scatter_drawing *d)
 {
     const organ_scatter *const s = d->scatter;
     for (size_t kind = 0; kind < s->kind_count; kind++) {
@@ -136,7 +136,7 @@ static void put_joins(const drawing *d)
     }
 }
 
-static void put_point(const drawing *d, const organ_point *p)
+static void put_point(const scatter_drawing *d, const organ_point *p)
 {
     char x[32], y[32];
     organ_svg_marker(d->out, p->kind, at_x(d, p->x), at_y(d, p->y));
@@ -145,7 +145,7 @@ static void put_point(const drawing *d, const organ_point *p)
     fprintf(d->out, ": %s, %s</title></path>\n", organ_number_text(p->x, 4, x), organ_number_text(p->y, 4, y));
 }
 
-static bool is_free(const drawing *d, const box *b)
+static bool is_free(const scatter_drawing *d, const box *b)
 {
     if (b->left < LEFT || b->right > WIDTH - RIGHT || b->top < d->top - 8 || b->bottom > d->top + PLOT_HEIGHT + 8)
         return false;
@@ -158,7 +158,7 @@ static bool is_free(const drawing *d, const box *b)
 }
 
 /* To the right, to the left, above or below the point, where nothing else stands yet. */
-static void put_name(drawing *d, const organ_point *p)
+static void put_name(scatter_drawing *d, const organ_point *p)
 {
     const double x = at_x(d, p->x), y = at_y(d, p->y), width = organ_svg_pixels_cut(p->name, LONGEST_NAME);
     const double left = fmin(fmax(x - width / 2, LEFT), WIDTH - RIGHT - width);
@@ -174,7 +174,7 @@ static void put_name(drawing *d, const organ_point *p)
         }
 }
 
-static void put_points(drawing *d)
+static void put_points(scatter_drawing *d)
 {
     const organ_scatter *const s = d->scatter;
     put_joins(d);
@@ -193,7 +193,7 @@ static void put_points(drawing *d)
 
 enum { MOST_ROWS = 400 };
 
-static void put_numbers(const drawing *d)
+static void scatter_put_numbers(const scatter_drawing *d)
 {
     const organ_scatter *const s = d->scatter;
     bool names = false;
@@ -224,7 +224,7 @@ static void put_numbers(const drawing *d)
 
 organ_status organ_scatter_svg(const organ_scatter *scatter, char **svg, organ_error *error)
 {
-    drawing d = {.scatter = scatter, .taken = calloc(2 * scatter->count + 1, sizeof(box))};
+    scatter_drawing d = {.scatter = scatter, .taken = calloc(2 * scatter->count + 1, sizeof(box))};
     organ_text text;
     *svg = NULL;
     if (!d.taken)
@@ -239,7 +239,7 @@ organ_status organ_scatter_svg(const organ_scatter *scatter, char **svg, organ_e
         put_points(&d);
         if (d.left_out == scatter->count)
             organ_svg_label(d.out, WIDTH / 2.0, d.top + PLOT_HEIGHT / 2.0, " oc-faint", "middle", "no values", 32);
-        put_numbers(&d);
+        scatter_put_numbers(&d);
         fputs("</svg>\n", d.out);
         organ_text_finish(&text, svg, error);
     }

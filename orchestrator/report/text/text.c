@@ -29,13 +29,13 @@ static bool within(const range *ranges, size_t count, uint32_t code)
 }
 #define WITHIN(ranges, code) within(ranges, sizeof(ranges) / sizeof *(ranges), code)
 
-static size_t decode(const char *s, uint32_t *code) { return organ_utf8_decode((const unsigned char *)s, code); }
+static size_t text_decode(const char *s, uint32_t *code) { return organ_utf8_decode((const unsigned char *)s, code); }
 
 void organ_text_visible_by(FILE *out, const char *s, organ_text_put *put)
 {
     while (*s) {
         uint32_t code = 0;
-        const size_t length = decode(s, &code);
+        const size_t length = text_decode(s, &code);
         const size_t step = length ? length : 1;
         if (length && !organ_utf8_hidden(code))
             put(out, s, length);
@@ -75,7 +75,7 @@ static size_t beginning(const char *s, size_t width)
     size_t used = 0, at = 0;
     while (s[at]) {
         uint32_t code = 0;
-        const size_t length = decode(s + at, &code);
+        const size_t length = text_decode(s + at, &code);
         used += length ? columns(code) : 1;
         if (used > width)
             break;
@@ -89,7 +89,7 @@ size_t organ_text_width(const char *s)
     size_t width = 0;
     while (*s) {
         uint32_t code = 0;
-        const size_t length = decode(s, &code);
+        const size_t length = text_decode(s, &code);
         width += length ? columns(code) : 1;
         s += length ? length : 1;
     }
@@ -112,7 +112,7 @@ char *organ_text_shorten(const char *s, size_t width, bool utf8)
     size_t tail = head;
     for (size_t left = organ_text_width(s + head); left > room - room / 2;) {
         uint32_t code = 0;
-        const size_t length = decode(s + tail, &code);
+        const size_t length = text_decode(s + tail, &code);
         left -= length ? columns(code) : 1;
         tail += length ? length : 1;
     }

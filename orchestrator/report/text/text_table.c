@@ -41,7 +41,7 @@ void organ_table_destroy(organ_table *table)
     free(table);
 }
 
-static bool make_room(organ_table *table)
+static bool text_table_make_room(organ_table *table)
 {
     if (table->cell_count < table->room)
         return true;
@@ -58,7 +58,7 @@ void organ_table_take(organ_table *table, char *text)
 {
     if (table && !table->failed) {
         char *const cell = text ? organ_text_made_visible(text) : NULL;
-        table->failed = !cell || !make_room(table);
+        table->failed = !cell || !text_table_make_room(table);
         if (table->failed)
             free(cell);
         else
@@ -104,7 +104,7 @@ organ_status organ_table_look(const organ_table *table, organ_table_view *view, 
 
 /* ---- terminal ---- */
 
-static void measure(const organ_table *table, size_t *widths)
+static void text_table_measure(const organ_table *table, size_t *widths)
 {
     for (size_t c = 0; c < table->column_count; c++)
         widths[c] = organ_text_width(table->columns[c].title);
@@ -116,19 +116,19 @@ static void measure(const organ_table *table, size_t *widths)
 }
 
 /* The columns that are printed beside each other; those that name the row come first in every part of a table that is too wide. */
-typedef struct part {
+typedef struct text_table_part {
     const size_t *widths; /* of all columns */
     size_t names, from, to;
-} part;
+} text_table_part;
 
 /* The k-th column of a part; column_count behind the last. */
-static size_t column_of(const organ_table *table, const part *p, size_t k)
+static size_t column_of(const organ_table *table, const text_table_part *p, size_t k)
 {
     const size_t column = k < p->names ? k : p->from + k - p->names;
     return k < p->names || column < p->to ? column : table->column_count;
 }
 
-static size_t line_width(const organ_table *table, const part *p)
+static size_t line_width(const organ_table *table, const text_table_part *p)
 {
     size_t width = INDENT;
     for (size_t k = 0, c; (c = column_of(table, p, k)) < table->column_count; k++)
@@ -146,9 +146,9 @@ static size_t names_of(const organ_table *table)
 }
 
 /* The part that begins at column `from`: as many columns as there is room for, one at least. */
-static part part_from(const organ_table *table, const size_t *widths, size_t from, size_t limit)
+static text_table_part part_from(const organ_table *table, const size_t *widths, size_t from, size_t limit)
 {
-    part p = {.widths = widths, .names = names_of(table), .from = from, .to = from + 1};
+    text_table_part p = {.widths = widths, .names = names_of(table), .from = from, .to = from + 1};
     while (p.to < table->column_count) {
         p.to++;
         if (limit == 0 || line_width(table, &p) <= limit)
@@ -165,7 +165,7 @@ static part part_from(const organ_table *table, const size_t *widths, size_t fro
  * and then names need not be that short. */
 static void fit(const organ_table *table, size_t *widths, size_t limit)
 {
-    const part all = {.widths = widths, .to = table->column_count};
+    const text_table_part all = {.widths = widths, .to = table->column_count};
     for (size_t excess = line_width(table, &all); limit && excess > limit; excess--) {
         size_t widest = table->column_count;
         for (size_t c = 0; c < table->column_count; c++)
@@ -175,7 +175,7 @@ static void fit(const organ_table *table, size_t *widths, size_t limit)
             widths[widest]--;
             continue;
         }
-        measure(table, widths);
+        text_table_measure(table, widths);
         for (size_t c = 0; c < table->column_count; c++)
             if (table->columns[c].shortens && widths[c] > limit / 2)
                 widths[c] = limit / 2 > SHORTEST ? limit / 2 : SHORTEST;
@@ -188,7 +188,7 @@ static void squeeze(const organ_table *table, size_t *widths, size_t limit)
 {
     const size_t names = names_of(table);
     for (size_t c = names; limit && c < table->column_count; c++) {
-        const part p = {.widths = widths, .names = names, .from = c, .to = c + 1};
+        const text_table_part p = {.widths = widths, .names = names, .from = c, .to = c + 1};
         while (line_width(table, &p) > limit) {
             const bool text = table->columns[c].align == ORGAN_LEFT && widths[c] > widths[names - 1];
             const size_t giving = text ? c : names - 1;
@@ -210,7 +210,8 @@ static void print_field(FILE *out, const char *text, size_t width, organ_align a
 }
 
 /* `count` cells of the row are there. */
-static bool print_row(const organ_table *table, char *const *cells, size_t count, const part *p, FILE *out, const organ_page *page)
+static bool print_row(const organ_table *table, char *const *cells, size_t count, const text_table_part *p, FILE *out,
+                      const organ_page *page)
 {
     size_t last = 0;
     for (size_t k = 0, c; (c = column_of(table, p, k)) < count; k++)
@@ -228,7 +229,7 @@ static bool print_row(const organ_table *table, char *const *cells, size_t count
     return true;
 }
 
-static void print_titles(const organ_table *table, const part *p, FILE *out)
+static void print_titles(const organ_table *table, const text_table_part *p, FILE *out)
 {
     for (size_t k = 0, c; (c = column_of(table, p, k)) < table->column_count; k++) {
         fprintf(out, "%*s", k ? GAP : INDENT, "");
@@ -237,7 +238,7 @@ static void print_titles(const organ_table *table, const part *p, FILE *out)
     fputc('\n', out);
 }
 
-static void print_rule(const organ_table *table, const part *p, FILE *out, const organ_page *page)
+static void print_rule(const organ_table *table, const text_table_part *p, FILE *out, const organ_page *page)
 {
     fprintf(out, "%*s", INDENT, "");
     for (size_t k = INDENT, end = line_width(table, p); k < end; k++)
@@ -245,7 +246,7 @@ static void print_rule(const organ_table *table, const part *p, FILE *out, const
     fputc('\n', out);
 }
 
-static bool print_part(const organ_table *table, const part *p, FILE *out, const organ_page *page)
+static bool print_part(const organ_table *table, const text_table_part *p, FILE *out, const organ_page *page)
 {
     print_titles(table, p, out);
     print_rule(table, p, out, page);
@@ -266,10 +267,10 @@ organ_status organ_table_print(const organ_table *table, FILE *out, const organ_
     size_t *const widths = calloc(table->column_count, sizeof *widths);
     if (!widths)
         return organ_fail(error, ORGAN_IO, "no memory for a table");
-    measure(table, widths);
+    text_table_measure(table, widths);
     fit(table, widths, page->width);
     squeeze(table, widths, page->width);
-    part p = part_from(table, widths, names_of(table), page->width);
+    text_table_part p = part_from(table, widths, names_of(table), page->width);
     bool whole = print_part(table, &p, out, page);
     while (whole && p.to < table->column_count) {
         p = part_from(table, widths, p.to, page->width);

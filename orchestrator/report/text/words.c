@@ -18,7 +18,7 @@
 enum { LONGEST_PATH = 128, LONGEST_FORM = 32 };
 
 /* The first `length` characters as a string, cut where they are too many. */
-static const char *name_of(const char *s, size_t length, char *out, size_t size)
+static const char *words_name_of(const char *s, size_t length, char *out, size_t size)
 {
     snprintf(out, size, "%.*s", (int)length, s);
     return out;
@@ -47,10 +47,10 @@ static bool term_holds(const organ_scope *scope, const char *term, size_t length
     size_t end = 0;
     while (end < length && term[end] != '=' && term[end] != '>')
         end++;
-    const json_t *const value = organ_scope_at(scope, name_of(term, end, path, sizeof path));
+    const json_t *const value = organ_scope_at(scope, words_name_of(term, end, path, sizeof path));
     bool holds = organ_json_has_something(value);
     if (end < length) {
-        name_of(term + end + 1, length - end - 1, wanted, sizeof wanted);
+        words_name_of(term + end + 1, length - end - 1, wanted, sizeof wanted);
         if (json_is_string(value))
             holds = strcmp(json_string_value(value), wanted) == 0;
         else {
@@ -119,7 +119,7 @@ static void put_joined(FILE *out, const json_t *array, const char *between, orga
 }
 
 /* Without a minus before a rounded 0; digits 0: about three of them, or an exponent. */
-static const char *rounded(double x, int digits, char out[ORGAN_NUMBER_ROOM])
+static const char *words_rounded(double x, int digits, char out[ORGAN_NUMBER_ROOM])
 {
     const double size = fabs(x);
     if (digits == 0)
@@ -130,22 +130,22 @@ static const char *rounded(double x, int digits, char out[ORGAN_NUMBER_ROOM])
 }
 
 /* A document that others wrote may have any number: what no count can be is 0, or the greatest. */
-static uint64_t count_of(double x) { return !(x > 0) ? 0 : x < (double)UINT64_MAX ? (uint64_t)x : UINT64_MAX; }
+static uint64_t words_count_of(double x) { return !(x > 0) ? 0 : x < (double)UINT64_MAX ? (uint64_t)x : UINT64_MAX; }
 
 const char *organ_number_form(double x, const char *form, char out[ORGAN_NUMBER_ROOM])
 {
     const size_t room = ORGAN_NUMBER_ROOM;
     const char last = *form ? form[strlen(form) - 1] : ' ';
     if (strcmp(form, "count") == 0)
-        return organ_count_text(count_of(x), out);
+        return organ_count_text(words_count_of(x), out);
     if (strcmp(form, "bytes") == 0)
-        return organ_quantity_text(count_of(x), out);
+        return organ_quantity_text(words_count_of(x), out);
     if (strcmp(form, "percent") == 0 || strcmp(form, "share") == 0)
         return organ_percent_text(*form == 's' ? 100 * x : x, out);
     if (strcmp(form, "time") == 0)
         return organ_duration_text(x, out);
     if (*form == '~')
-        return rounded(x, atoi(form + 1), out);
+        return words_rounded(x, atoi(form + 1), out);
     if (*form == '%')
         snprintf(out, room, last == 'f' ? "%.*f %%" : "%.*f", atoi(form + 2), 100 * x);
     else if (*form == '.')
@@ -188,7 +188,7 @@ static void put_measured(FILE *out, const organ_scope *scope, const char *path, 
 }
 
 /* A key of an adapter without what all of them begin with. */
-static const char *module_of(const char *key)
+static const char *words_module_of(const char *key)
 {
     const size_t length = sizeof PEFT_PREFIX - 1;
     return key + (strncmp(key, PEFT_PREFIX, length) == 0 ? length : 0);
@@ -218,7 +218,7 @@ static void put_model(FILE *out, const json_t *model)
             files == 1 ? "" : "s", organ_quantity_text(organ_json_count(model, "bytes"), size));
 }
 
-static double sum_of(const json_t *rows, const char *key)
+static double words_sum_of(const json_t *rows, const char *key)
 {
     double sum = 0;
     for (size_t k = 0; k < json_array_size(rows); k++)
@@ -231,7 +231,7 @@ static void put_sum(FILE *out, const json_t *rows, const char *form)
 {
     char key[LONGEST_FORM], text[ORGAN_NUMBER_ROOM];
     const size_t length = strcspn(form, ":");
-    const double sum = sum_of(rows, name_of(form, length, key, sizeof key));
+    const double sum = words_sum_of(rows, words_name_of(form, length, key, sizeof key));
     fputs(organ_number_form(sum, form[length] ? form + length + 1 : ".15g", text), out);
 }
 
@@ -253,7 +253,7 @@ static void put_value(FILE *out, const organ_scope *scope, const json_t *value, 
     else if (strcmp(form, "model") == 0)
         put_model(out, value);
     else if (strcmp(form, "module") == 0)
-        put_text(out, module_of(organ_json_text(value, "")), false, to);
+        put_text(out, words_module_of(organ_json_text(value, "")), false, to);
     else if (strcmp(form, "stem") == 0)
         put_stem(out, organ_json_text(value, ""), to);
     else if (strcmp(form, "shell") == 0)
@@ -302,8 +302,8 @@ static void put_place(FILE *out, const organ_scope *scope, const char *place, si
     }
     const size_t end = outside(place, length, ':');
     if (end < length)
-        name_of(place + end + 1, length - end - 1, form, sizeof form);
-    const json_t *const value = organ_scope_at(scope, name_of(place, end, path, sizeof path));
+        words_name_of(place + end + 1, length - end - 1, form, sizeof form);
+    const json_t *const value = organ_scope_at(scope, words_name_of(place, end, path, sizeof path));
     if (value && is_measured(form))
         put_measured(out, scope, path, value, form);
     else if (value)

@@ -36,7 +36,7 @@ static double std_limit(const json_t *limits, size_t end)
 }
 
 /* The greater of what values are in size, below and above zero. */
-static double size_of(const json_t *row) { return fmax(-organ_json_number(row, "min"), organ_json_number(row, "max")); }
+static double autopsy_size_of(const json_t *row) { return fmax(-organ_json_number(row, "min"), organ_json_number(row, "max")); }
 
 /* What copies in the scheme of the weight are usually off by. */
 static double usual(const json_t *report, const json_t *row, size_t end)
@@ -75,15 +75,15 @@ static double strain_of(const json_t *row, const json_t *limits)
 
 #define SET_FINITE(key, x) SET_REAL_OF(key, true, x)
 
-static json_t *place_of(const json_t *report, const json_t *row)
+static json_t *autopsy_place_of(const json_t *report, const json_t *row)
 {
     const json_t *const expected = limits_of(report, row, true), *const healthy = limits_of(report, row, false);
     return ORGAN_OBJECT(SET_HELD("layer", json_object_get(row, "layer")), SET_HELD("role", json_object_get(row, "role")),
                         SET_FINITE("strain", strain_of(row, expected)), SET_FINITE("std", organ_json_number(row, "std")),
                         SET_FINITE("std_least", std_limit(expected, 0)), SET_FINITE("std_most", std_limit(expected, 1)),
                         SET_FINITE("sick_least", std_limit(healthy, 0)), SET_FINITE("sick_most", std_limit(healthy, 1)),
-                        SET_FINITE("size", size_of(row)), SET_FINITE("size_most", size_of(expected)),
-                        SET_FINITE("sick_size", size_of(healthy)), SET_FINITE("error", percent_of(row)),
+                        SET_FINITE("size", autopsy_size_of(row)), SET_FINITE("size_most", autopsy_size_of(expected)),
+                        SET_FINITE("sick_size", autopsy_size_of(healthy)), SET_FINITE("error", percent_of(row)),
                         SET_FINITE("usual_least", usual(report, row, 0)), SET_FINITE("usual_most", usual(report, row, 1)));
 }
 
@@ -97,7 +97,7 @@ static json_t *places_of(const json_t *report, bool matrices, const json_t *name
         if (json_is_integer(layer) && json_integer_value(layer) >= 0 && *organ_json_text(row, "role") &&
             (!matrices || json_array_size(json_object_get(row, "shape")) > 1) &&
             (!names || json_object_get(names, organ_json_text(row, "name"))))
-            json_array_append_new(places, place_of(report, row));
+            json_array_append_new(places, autopsy_place_of(report, row));
     }
     return places;
 }
@@ -134,7 +134,7 @@ static json_t *unexpected_of(const json_t *roles)
     return json_string(text);
 }
 
-static unsigned long long sum_of(const json_t *roles)
+static unsigned long long autopsy_sum_of(const json_t *roles)
 {
     unsigned long long sum = 0;
     for (size_t k = 0; k < json_array_size(roles); k++)
@@ -181,7 +181,7 @@ static json_t *autopsy_of(const json_t *report)
                   SET("causes", organ_rows_alike(report, findings, UNUSUAL, SENSE)),
                   SET("reasons", organ_rows_alike(report, json_object_get(report, "remarks"), UNUSUAL, SENSE)),
                   SET("unexpected", unexpected_of(json_object_get(report, "roles"))),
-                  SET_FLAG("one_unexpected", sum_of(json_object_get(report, "roles")) == 1),
+                  SET_FLAG("one_unexpected", autopsy_sum_of(json_object_get(report, "roles")) == 1),
                   SET("limits", ranges_of(json_object_get(report, "ranges"))), SET("sick", places_of(report, false, names)),
                   SET("places", places_of(report, false, NULL)),
                   SET_IF(has_near(matrices, "std", "sick_most", true), "nears_most", json_incref(matrices)),

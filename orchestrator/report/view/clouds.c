@@ -58,7 +58,7 @@ static unsigned kind_of(const cloud *c, const json_t *model)
 }
 
 /* With `origin` the lines of all methods begin in the donor, which is the last kind: the same method looks the same in both charts. */
-static bool gather(cloud *c, const char *key, bool origin)
+static bool clouds_gather(cloud *c, const char *key, bool origin)
 {
     const size_t models = json_array_size(models_of(c->report));
     const json_t *const donor = model_at(c->report, 0);
@@ -101,7 +101,7 @@ static char *cloud_of(const json_t *report, const char *key, bool origin, const 
 {
     cloud c = {.report = report};
     char label[96], *svg = NULL;
-    if (!gather(&c, key, origin))
+    if (!clouds_gather(&c, key, origin))
         return NULL;
     organ_scatter whole = *chart;
     whole.kinds = c.kinds;

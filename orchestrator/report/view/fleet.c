@@ -14,7 +14,7 @@
 static const char *const parts[] = {"skeleton", "organ", "embed", "norm", "other", NULL};
 enum { PARTS = sizeof parts / sizeof *parts - 1 };
 
-static double bytes_of(const json_t *model, size_t part)
+static double fleet_bytes_of(const json_t *model, size_t part)
 {
     return (double)organ_json_count(json_object_get(json_object_get(model, "organs"), parts[part]), "bytes");
 }
@@ -26,15 +26,15 @@ static json_t *anatomies_of(const json_t *models)
     bool any[PARTS] = {false};
     for (size_t k = 0; k < json_array_size(models); k++)
         for (size_t p = 0; p < PARTS; p++)
-            any[p] |= bytes_of(organ_json_row_at(models, k), p) > 0;
+            any[p] |= fleet_bytes_of(organ_json_row_at(models, k), p) > 0;
     for (size_t k = 0; k < json_array_size(models); k++) {
         const json_t *const model = organ_json_row_at(models, k);
         double sum = 0;
         for (size_t p = 0; p < PARTS; p++)
-            sum += bytes_of(model, p);
+            sum += fleet_bytes_of(model, p);
         json_t *const row = sum > 0 ? ORGAN_OBJECT(SET_HELD("name", json_object_get(model, "name"))) : NULL;
         for (size_t p = 0; p < PARTS && row; p++)
-            ORGAN_ADD(row, SET_IF(any[p], parts[p], json_real(100 * bytes_of(model, p) / sum)));
+            ORGAN_ADD(row, SET_IF(any[p], parts[p], json_real(100 * fleet_bytes_of(model, p) / sum)));
         if (row)
             json_array_append_new(rows, row);
     }

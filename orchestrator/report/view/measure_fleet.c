@@ -50,12 +50,15 @@ static const organ_field kin_fields[] = {FIELD_TEXT("model", "model", ORGAN_FIEL
 
 /* ---- what the models are to each other ---- */
 
-static const char *name_of(const json_t *models, size_t k) { return organ_json_text(organ_json_row_at(models, k), "model.name"); }
+static const char *measure_fleet_name_of(const json_t *models, size_t k)
+{
+    return organ_json_text(organ_json_row_at(models, k), "model.name");
+}
 
 static json_t *kin_row(const json_t *models, size_t model, const char *what, size_t of, size_t shared, size_t tensors)
 {
-    return ORGAN_OBJECT(SET_TEXT("model", name_of(models, model)), SET_TEXT("relation", what), SET_TEXT("of", name_of(models, of)),
-                        SET_COUNT("shared", shared), SET_COUNT("tensors", tensors));
+    return ORGAN_OBJECT(SET_TEXT("model", measure_fleet_name_of(models, model)), SET_TEXT("relation", what),
+                        SET_TEXT("of", measure_fleet_name_of(models, of)), SET_COUNT("shared", shared), SET_COUNT("tensors", tensors));
 }
 
 static void add_kin(json_t *rows, const json_t *models, const organ_kin *own, size_t model)
@@ -94,11 +97,11 @@ static json_t *model_row(const json_t *models, const organ_kin *own, size_t mode
     const json_t *const entry = organ_json_row_at(models, model);
     const bool chimera = own->body != ORGAN_KIN_NONE;
     json_t *const row = ORGAN_OBJECT(
-        SET_TEXT("name", name_of(models, model)), SET_TEXT("kind", chimera ? "chimera" : "model"),
+        SET_TEXT("name", measure_fleet_name_of(models, model)), SET_TEXT("kind", chimera ? "chimera" : "model"),
         SET_HELD("theta_mean", json_object_get(entry, "theta_mean")), SET_HELD("theta_weighted", json_object_get(entry, "theta_weighted")),
         SET_HELD("elements", json_object_get(entry, "elements")), SET_COUNT("depth", own->depth), SET("layers", depths_of(entry)),
         SET_IF(chimera, "from_donor", json_integer((json_int_t)own->from_donor)),
-        SET_IF(chimera, "donor", json_string(name_of(models, chimera ? own->donor : 0))));
+        SET_IF(chimera, "donor", json_string(measure_fleet_name_of(models, chimera ? own->donor : 0))));
     static const char *const groups[][2] = {{"skeleton", THETA_OF("skeleton")},
                                             {"organ", THETA_OF("organ")},
                                             {"embed", THETA_OF("embed")},

@@ -36,7 +36,7 @@ static int by_model(const void *a, const void *b)
 }
 
 /* To 33 bits. */
-static double rounded(double x)
+static double measure_kin_rounded(double x)
 {
     int exponent;
     const double mantissa = frexp(x, &exponent);
@@ -57,7 +57,7 @@ static bool take_print(const json_t *tensor, size_t model, print *p)
     if (!(p->of[1] > 0))
         return false;
     p->of[0] = round(p->of[0] / p->of[1] * 1e8);
-    p->of[1] = rounded(p->of[1]);
+    p->of[1] = measure_kin_rounded(p->of[1]);
     p->of[4] = round(p->of[4] * 1e4);
     return true;
 }
@@ -117,7 +117,7 @@ static bool find_parents(const print *prints, size_t count, uint64_t among, orga
 }
 
 /* Among all models first; then, where that goes as well, among those that are no chimeras themselves. */
-static void settle(const print *prints, size_t known, organ_kin *kin)
+static void measure_kin_settle(const print *prints, size_t known, organ_kin *kin)
 {
     uint64_t chimeras = 0;
     for (int again = 0; again < 2; again++) {
@@ -151,7 +151,7 @@ static void put_in_order(const organ_kin *kin, size_t count, size_t root, size_t
     }
 }
 
-static organ_status arrange(organ_kin *kin, size_t count, size_t *order, organ_error *error)
+static organ_status measure_kin_arrange(organ_kin *kin, size_t count, size_t *order, organ_error *error)
 {
     bool *const done = calloc(count + 1, sizeof *done);
     size_t used = 0;
@@ -187,7 +187,7 @@ organ_status organ_measure_kin(const json_t *models, organ_kin *kin, size_t *ord
     find_owners(prints, known);
     for (size_t m = 0; m < count; m++)
         kin[m] = (organ_kin){.body = ORGAN_KIN_NONE, .donor = ORGAN_KIN_NONE, .like = ORGAN_KIN_NONE};
-    settle(prints, known, kin);
+    measure_kin_settle(prints, known, kin);
     free(prints);
-    return arrange(kin, count, order, error);
+    return measure_kin_arrange(kin, count, order, error);
 }

@@ -65,7 +65,7 @@ const organ_noise_plot organ_noise_plots[ORGAN_NOISE_PLOTS] = {
 
 /* ---- the noises, each with its modules ---- */
 
-static double size_of(const json_t *row, const char *key) { return fabs(organ_json_number(row, key)); }
+static double noise_size_of(const json_t *row, const char *key) { return fabs(organ_json_number(row, key)); }
 
 /* {"what", "module", "value", "z"} of the module in which a number of the noise is largest in size; null: no module has it. */
 static json_t *extreme_of(const json_t *modules, const char *key, const char *what)
@@ -73,7 +73,7 @@ static json_t *extreme_of(const json_t *modules, const char *key, const char *wh
     const json_t *best = NULL;
     for (size_t k = 0; k < json_array_size(modules); k++) {
         const json_t *const row = organ_json_row_at(modules, k), *const this = json_object_get(row, "this");
-        if (isfinite(size_of(this, key)) && (!best || size_of(this, key) > size_of(json_object_get(best, "this"), key)))
+        if (isfinite(noise_size_of(this, key)) && (!best || noise_size_of(this, key) > noise_size_of(json_object_get(best, "this"), key)))
             best = row;
     }
     const json_t *const this = json_object_get(best, "this");

@@ -30,11 +30,11 @@ static size_t roles_of(const json_t *modules, const char *roles[MOST_ROLES])
 
 /* ---- by role ---- */
 
-typedef struct span {
+typedef struct shares_span {
     json_int_t from, to;
-} span;
+} shares_span;
 
-static void widen(span *s, bool first, json_int_t value)
+static void widen(shares_span *s, bool first, json_int_t value)
 {
     s->from = first || value < s->from ? value : s->from;
     s->to = first || value > s->to ? value : s->to;
@@ -43,7 +43,7 @@ static void widen(span *s, bool first, json_int_t value)
 /* Modules put together. */
 typedef struct share_fold {
     json_int_t modules, elements;
-    span rank, before;
+    shares_span rank, before;
     double energy, kept, least, most;
 } share_fold;
 

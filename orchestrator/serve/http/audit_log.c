@@ -64,7 +64,7 @@ organ_status organ_audit_log_reopen(organ_audit_log *audit, organ_error *error)
 }
 
 /* The line without its end, to be freed; NULL without memory. */
-static char *line_of(const organ_audit_entry *entry)
+static char *audit_log_line_of(const organ_audit_entry *entry)
 {
     struct timespec now;
     struct tm parts;
@@ -100,7 +100,7 @@ static int append_line(organ_audit_log *audit, const char *text)
 
 void organ_audit_log_write(organ_audit_log *audit, const organ_audit_entry *entry)
 {
-    char *const text = line_of(entry);
+    char *const text = audit_log_line_of(entry);
     pthread_mutex_lock(&audit->lock);
     const int fault = text ? append_line(audit, text) : ENOMEM;
     audit->lost += fault != 0;

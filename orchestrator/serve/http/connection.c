@@ -30,12 +30,12 @@ static unsigned patience(const organ_server *server, bool admitted)
     return admitted || seconds < MOST_BEFORE_TOKEN ? seconds : MOST_BEFORE_TOKEN;
 }
 
-static void set_request_deadline(const organ_http_request *request, unsigned seconds)
+static void set_request_deadline(const organ_server_request *request, unsigned seconds)
 {
     organ_watch_until(request->server->watch, request->watched, seconds);
 }
 
-static void admit_connection(const organ_http_request *request)
+static void admit_connection(const organ_server_request *request)
 {
     if (request->admitted)
         organ_watch_admit(request->watched);
@@ -51,7 +51,7 @@ void organ_http_on_slow(void *context, const char *peer)
 
 /* ---- the log ---- */
 
-static void log_request(const organ_http_request *request, bool whole)
+static void log_request(const organ_server_request *request, bool whole)
 {
     const organ_http_reply *const reply = &request->reply;
     organ_error error = {0};
@@ -76,7 +76,7 @@ static void log_request(const organ_http_request *request, bool whole)
     free(line);
 }
 
-static void audit_request(const organ_http_request *request)
+static void audit_request(const organ_server_request *request)
 {
     const char *job = request->job;
     for (size_t k = 0; k < request->parameter_count; k++)
@@ -113,7 +113,7 @@ void organ_http_on_message(void *context, const char *format, va_list list)
 
 /* ---- requests ---- */
 
-static void free_request(organ_http_request *request)
+static void free_request(organ_server_request *request)
 {
     organ_http_reply_clear(&request->reply);
     for (size_t k = 0; k < request->parameter_count; k++) {
@@ -137,7 +137,7 @@ size_t organ_http_on_unescape(void *context, struct MHD_Connection *connection, 
 
 void *organ_http_on_target(void *context, const char *target, struct MHD_Connection *connection)
 {
-    organ_http_request *const request = calloc(1, sizeof *request);
+    organ_server_request *const request = calloc(1, sizeof *request);
     char *const copy = strdup(target);
     const union MHD_ConnectionInfo *const info = organ_mhd.get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     if (!request || !copy || !info || !info->socket_context) {
@@ -154,14 +154,14 @@ void *organ_http_on_target(void *context, const char *target, struct MHD_Connect
     request->watched = info->socket_context;
     snprintf(request->address, sizeof request->address, "%s", organ_watched_peer(request->watched));
     request->reply.fd = -1;
-    organ_http_request *const forgotten = organ_watched_hold(request->watched, request);
+    organ_server_request *const forgotten = organ_watched_hold(request->watched, request);
     if (forgotten)
         free_request(forgotten);
     return request;
 }
 
 /* Whether the body that the headers announce is accepted. */
-static bool body_passes(organ_http_request *request)
+static bool body_passes(organ_server_request *request)
 {
     const char *const length = organ_http_header(request, "Content-Length"), *const coding =
                                                                                  organ_http_header(request, "Transfer-Encoding");
@@ -176,7 +176,7 @@ static bool body_passes(organ_http_request *request)
 }
 
 /* Answers to wrong tokens are delayed for addresses that sent many. No thread waits: the connection is suspended. */
-static enum MHD_Result send_or_delay(organ_http_request *request)
+static enum MHD_Result send_or_delay(organ_server_request *request)
 {
     organ_server *const server = request->server;
     if (!request->reply.wrong_token)
@@ -208,7 +208,7 @@ static enum MHD_Result join_forwarded(void *context, enum MHD_ValueKind kind, co
     return all->whole ? MHD_YES : MHD_NO;
 }
 
-static void find_address(organ_http_request *request)
+static void find_address(organ_server_request *request)
 {
     forwarded all = {.whole = true};
     const organ_proxies *const proxies = &request->server->proxies;
@@ -218,7 +218,7 @@ static void find_address(organ_http_request *request)
     free(all.text);
 }
 
-static enum MHD_Result begin_request(organ_http_request *request, const char *verb, const char *version)
+static enum MHD_Result begin_request(organ_server_request *request, const char *verb, const char *version)
 {
     organ_server *const server = request->server;
     snprintf(request->verb, sizeof request->verb, "%s", verb);
@@ -239,7 +239,7 @@ static enum MHD_Result begin_request(organ_http_request *request, const char *ve
     return good ? MHD_YES : send_or_delay(request);
 }
 
-static void take_body(organ_http_request *request, const char *data, size_t bytes)
+static void take_body(organ_server_request *request, const char *data, size_t bytes)
 {
     if (request->body_too_long || request->body_bytes + bytes > ORGAN_HTTP_BODY_LIMIT) {
         request->body_too_long = true;
@@ -261,7 +261,7 @@ static void take_body(organ_http_request *request, const char *data, size_t byte
     request->body[request->body_bytes] = '\0';
 }
 
-static enum MHD_Result answer_request(organ_http_request *request)
+static enum MHD_Result answer_request(organ_server_request *request)
 {
     set_request_deadline(request, 0);
     request->counted = true;
@@ -283,7 +283,7 @@ static enum MHD_Result answer_request(organ_http_request *request)
 enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *connection, const char *target, const char *verb,
                                       const char *version, const char *data, size_t *bytes, void **held)
 {
-    organ_http_request *const request = *held;
+    organ_server_request *const request = *held;
     (void)context;
     (void)connection;
     (void)target;
@@ -326,7 +326,7 @@ static void part_from_silent(struct MHD_Connection *connection)
         shutdown(info->connect_fd, SHUT_RD);
 }
 
-static void end_request(organ_http_request *request, bool whole)
+static void end_request(organ_server_request *request, bool whole)
 {
     organ_server *const server = request->server;
     if (request->counted)
@@ -343,7 +343,7 @@ static void end_request(organ_http_request *request, bool whole)
 
 void organ_http_on_end(void *context, struct MHD_Connection *connection, void **held, enum MHD_RequestTerminationCode code)
 {
-    organ_http_request *const request = *held;
+    organ_server_request *const request = *held;
     const organ_server *const server = context;
     const bool whole = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
     if (!request)
@@ -370,7 +370,7 @@ void organ_http_on_connection(void *context, struct MHD_Connection *connection, 
         *watched = organ_watch_add(server->watch, info->connect_fd, peer, patience(server, false));
     } else if (*watched) {
         /* The library drops a request whose query has more parameters than it has room for, without a call when it ends. */
-        organ_http_request *const forgotten = organ_watched_hold(*watched, NULL);
+        organ_server_request *const forgotten = organ_watched_hold(*watched, NULL);
         if (forgotten)
             end_request(forgotten, false);
         organ_watch_remove(server->watch, *watched);

@@ -11,20 +11,20 @@
 struct organ_desk {
     pthread_mutex_t lock;
     pthread_cond_t called;
-    organ_http_request *first, **last;
-    organ_http_request *parked;                  /* wait for news or for their time, not for a thread */
+    organ_server_request *first, **last;
+    organ_server_request *parked;                /* wait for news or for their time, not for a thread */
     size_t present, waiting, most, thread_count; /* all that are not resumed yet; those that wait for a thread or for news */
     unsigned long long recalls;
     bool ending, dismissed;
     pthread_t threads[];
 };
 
-static organ_http_request *next_request(organ_desk *desk, unsigned long long *recalls)
+static organ_server_request *next_request(organ_desk *desk, unsigned long long *recalls)
 {
     pthread_mutex_lock(&desk->lock);
     while (!desk->first && !desk->ending)
         pthread_cond_wait(&desk->called, &desk->lock);
-    organ_http_request *const request = desk->first;
+    organ_server_request *const request = desk->first;
     if (request) {
         desk->first = request->next;
         if (!desk->first)
@@ -36,7 +36,7 @@ static organ_http_request *next_request(organ_desk *desk, unsigned long long *re
     return request;
 }
 
-static void queue_request(organ_desk *desk, organ_http_request *request)
+static void queue_request(organ_desk *desk, organ_server_request *request)
 {
     request->next = NULL;
     *desk->last = request;
@@ -45,7 +45,7 @@ static void queue_request(organ_desk *desk, organ_http_request *request)
 }
 
 /* The request goes back to its connection, with a reply. */
-static void hand_back(organ_desk *desk, organ_http_request *request)
+static void hand_back(organ_desk *desk, organ_server_request *request)
 {
     desk->present--;
     __atomic_store_n(&request->state, REQUEST_READY, __ATOMIC_RELAXED); /* its connection's thread may look at it now */
@@ -57,7 +57,7 @@ static void recall_requests(organ_desk *desk, bool all)
 {
     pthread_mutex_lock(&desk->lock);
     desk->recalls += all;
-    for (organ_http_request **at = &desk->parked, *request; (request = *at);) {
+    for (organ_server_request **at = &desk->parked, *request; (request = *at);) {
         const bool left = request->delayed && organ_watched_is_cut(request->watched); /* the watch has closed the connection to make room */
         const bool due = organ_http_waited(request) >= request->reply.later || desk->dismissed || left;
         if (!due && (request->delayed || !all)) {
@@ -91,13 +91,13 @@ void organ_desk_dismiss(organ_desk *desk)
     recall_requests(desk, true);
 }
 
-static void park_request(organ_desk *desk, organ_http_request *request)
+static void park_request(organ_desk *desk, organ_server_request *request)
 {
     request->next = desk->parked;
     desk->parked = request;
 }
 
-bool organ_desk_delay(organ_desk *desk, organ_http_request *request, double seconds)
+bool organ_desk_delay(organ_desk *desk, organ_server_request *request, double seconds)
 {
     pthread_mutex_lock(&desk->lock);
     const bool good = !desk->dismissed;
@@ -115,7 +115,7 @@ bool organ_desk_delay(organ_desk *desk, organ_http_request *request, double seco
 
 /* Parks a request whose handler asked to be called again. If there was a recall while it ran, it is queued at once instead: the news may be
  * what it waits for. */
-static void settle_request(organ_desk *desk, organ_http_request *request, unsigned long long recalls)
+static void settle_request(organ_desk *desk, organ_server_request *request, unsigned long long recalls)
 {
     const bool later = request->reply.kind == REPLY_LATER;
     if (later && desk->dismissed)
@@ -136,7 +136,7 @@ static void *serve_desk(void *context)
     organ_desk *const desk = context;
     unsigned long long recalls;
     organ_http_step_back();
-    for (organ_http_request *request; (request = next_request(desk, &recalls));) {
+    for (organ_server_request *request; (request = next_request(desk, &recalls));) {
         request->route->handle(request, &request->reply);
         pthread_mutex_lock(&desk->lock);
         settle_request(desk, request, recalls);
@@ -182,7 +182,7 @@ void organ_desk_destroy(organ_desk *desk)
     free(desk);
 }
 
-bool organ_desk_take(organ_desk *desk, organ_http_request *request)
+bool organ_desk_take(organ_desk *desk, organ_server_request *request)
 {
     pthread_mutex_lock(&desk->lock);
     const bool room = desk->waiting < desk->most;

@@ -11,11 +11,11 @@ organ_status organ_desk_create(size_t threads, size_t most, organ_desk **desk, o
 void organ_desk_destroy(organ_desk *desk); /* after the last request was done; NULL is allowed */
 
 /* The request's connection is suspended and resumed when its handler has run. False, and nothing done, if too many wait already. */
-bool organ_desk_take(organ_desk *desk, organ_http_request *request);
+bool organ_desk_take(organ_desk *desk, organ_server_request *request);
 
 /* Delays the reply that the request has already until `seconds` after the request began. The request takes no place in the queue. False,
  * and nothing done, after organ_desk_dismiss. */
-bool organ_desk_delay(organ_desk *desk, organ_http_request *request, double seconds);
+bool organ_desk_delay(organ_desk *desk, organ_server_request *request, double seconds);
 
 /* Calls again the handlers that said organ_http_reply_later and whose time has come, and sends delayed replies. organ_http_recall calls all
  * handlers that wait, at once. */

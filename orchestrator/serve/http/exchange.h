@@ -16,7 +16,7 @@
 struct organ_area;          /* below */
 struct organ_serve_options; /* options.h */
 struct organ_jail;          /* jail.h: the only way to files below the root */
-struct organ_tally;         /* tally.h */
+struct organ_request_tally; /* tally.h */
 struct organ_guard;         /* guard.h */
 struct organ_desk;          /* desk.h */
 struct organ_jobs;          /* of the area of jobs */
@@ -27,7 +27,7 @@ typedef struct organ_app {
     const struct organ_area *const *areas; /* in the order in which they start; ends with NULL */
     const struct organ_serve_options *options;
     const struct organ_jail *jail;
-    struct organ_tally *tally;
+    struct organ_request_tally *tally;
     const struct organ_guard *guard;
     struct organ_desk *desk;
     struct organ_jobs *jobs;   /* set by the area of jobs when it starts */
@@ -39,15 +39,15 @@ typedef struct organ_app {
 typedef enum organ_http_method { ORGAN_HTTP_GET, ORGAN_HTTP_POST, ORGAN_HTTP_DELETE, ORGAN_HTTP_METHODS } organ_http_method;
 
 /* Valid until the handler returns; what a stream needs later it copies. */
-typedef struct organ_http_request organ_http_request;
+typedef struct organ_server_request organ_server_request;
 
-organ_app *organ_http_app(const organ_http_request *request);
+organ_app *organ_http_app(const organ_server_request *request);
 /* A parameter of the route's pattern, decoded: "id" of {id} (one segment), "path" of {path...} (one or more, joined by '/'). */
-const char *organ_http_parameter(const organ_http_request *request, const char *name);
+const char *organ_http_parameter(const organ_server_request *request, const char *name);
 /* A value of the query, decoded as in forms ('+' is a blank): valid UTF-8 without control characters. NULL if it is not there; the first
  * if it is repeated. */
-const char *organ_http_query(const organ_http_request *request, const char *name);
-const char *organ_http_header(const organ_http_request *request, const char *name); /* NULL if it is not there */
+const char *organ_http_query(const organ_server_request *request, const char *name);
+const char *organ_http_header(const organ_server_request *request, const char *name); /* NULL if it is not there */
 
 /* ---- reply ---- */
 
@@ -72,11 +72,11 @@ void organ_http_problem_of(organ_http_reply *reply, const organ_error *error);
 /* An open regular file, which is closed afterwards, with ETag, Last-Modified, If-None-Match, If-Modified-Since, Range and If-Range (206,
  * 304, 416). `name` is what a browser saves it as, and its type follows from it. A report of this program is shown in a
  * sandbox (organ_http_reply_as_report); everything else, also other HTML, is an attachment. */
-void organ_http_reply_file(organ_http_reply *reply, const organ_http_request *request, int fd, const char *name);
+void organ_http_reply_file(organ_http_reply *reply, const organ_server_request *request, int fd, const char *name);
 
 void organ_http_reply_header(organ_http_reply *reply, const char *name, const char *value); /* added; copies both */
 /* Whether If-None-Match of the request has this entity tag, weak or not: the client has what is to be sent. */
-bool organ_http_has_tag(const organ_http_request *request, const char *tag);
+bool organ_http_has_tag(const organ_server_request *request, const char *tag);
 /* Instead of the server's Content-Security-Policy, which is "default-src 'none'; frame-ancestors 'none'; ...". Static text. */
 void organ_http_reply_policy(organ_http_reply *reply, const char *content_security_policy);
 /* Sets the Content-Security-Policy of a report of this program: a sandbox in which only the script of organ's reports runs, without this
@@ -105,24 +105,24 @@ void organ_http_reply_wrong_token(organ_http_reply *reply);
 
 /* Marks the connection of a request with a valid token, or of any request if the server needs no token (""): the server never closes it to
  * make room. The audit log gets the token's name. */
-void organ_http_done_by(const organ_http_request *request, const char *token_name);
+void organ_http_done_by(const organ_server_request *request, const char *token_name);
 /* Sets the job that the audit log lists for this request. */
-void organ_http_about_job(const organ_http_request *request, const char *id);
+void organ_http_about_job(const organ_server_request *request, const char *id);
 
 /* No reply yet, for a handler of a route that waits: it is called again when one of the areas has news (organ_http_recall), and `seconds`
  * after the request began at the latest. No thread waits meanwhile. */
 void organ_http_reply_later(organ_http_reply *reply, double seconds);
-double organ_http_waited(const organ_http_request *request); /* seconds since the request began */
+double organ_http_waited(const organ_server_request *request); /* seconds since the request began */
 
 /* ---- what handlers share ---- */
 
 /* A whole number of the query; `fallback` if it is not there. False after a 400 that names the parameter, what came and what is allowed. */
-bool organ_http_query_count(const organ_http_request *request, organ_http_reply *reply, const char *name, uint64_t from, uint64_t to,
+bool organ_http_query_count(const organ_server_request *request, organ_http_reply *reply, const char *name, uint64_t from, uint64_t to,
                             uint64_t fallback, uint64_t *value);
 #define ORGAN_HTTP_BODY_LIMIT (1u << 20) /* bytes; longer bodies are refused */
 /* The body as a JSON object, for the caller to release: no key twice. NULL after 400 (not JSON; the message says where), or 415 where
  * Content-Type is not application/json. */
-json_t *organ_http_body_json(const organ_http_request *request, organ_http_reply *reply);
+json_t *organ_http_body_json(const organ_server_request *request, organ_http_reply *reply);
 
 /* ---- the table of routes ---- */
 
@@ -131,7 +131,7 @@ typedef struct organ_http_route {
     organ_http_method method; /* GET answers HEAD too; other methods of a known path are 405 with Allow */
     const char *pattern;      /* "/api/v1/jobs/{id}/events"; one "{path...}" takes one or more segments: "/api/v1/models/{path...}/tensors".
                                  Segments are matched before they are decoded: "%2F" does not part them. The first row that fits is taken */
-    void (*handle)(const organ_http_request *request, organ_http_reply *reply);
+    void (*handle)(const organ_server_request *request, organ_http_reply *reply);
     bool open;  /* answered without a token: what the page needs before it has logged in */
     bool waits; /* may read the disk or wait for a lock for long: runs beside the threads that serve connections */
     bool body;  /* has a body of JSON; elsewhere one is refused */

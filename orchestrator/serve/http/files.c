@@ -107,7 +107,7 @@ static bool read_date(const char *text, time_t *seconds)
     return end && !*end;
 }
 
-bool organ_http_has_tag(const organ_http_request *request, const char *etag)
+bool organ_http_has_tag(const organ_server_request *request, const char *etag)
 {
     const char *list = organ_http_header(request, "If-None-Match");
     const size_t length = strlen(etag);
@@ -125,7 +125,7 @@ bool organ_http_has_tag(const organ_http_request *request, const char *etag)
     return false;
 }
 
-static bool unchanged(const organ_http_request *request, const validators *v)
+static bool unchanged(const organ_server_request *request, const validators *v)
 {
     const char *const since = organ_http_header(request, "If-Modified-Since");
     time_t seconds;
@@ -135,7 +135,7 @@ static bool unchanged(const organ_http_request *request, const validators *v)
 }
 
 /* Whether a range may be sent: If-Range, if given, must match the file. */
-static bool continues(const organ_http_request *request, const validators *v)
+static bool continues(const organ_server_request *request, const validators *v)
 {
     const char *const condition = organ_http_header(request, "If-Range");
     time_t seconds;
@@ -219,7 +219,7 @@ static void send_part(organ_http_reply *reply, int fd, uint64_t size, range_kind
     organ_http_reply_header(reply, "Accept-Ranges", "bytes");
 }
 
-void organ_http_reply_file(organ_http_reply *reply, const organ_http_request *request, int fd, const char *name)
+void organ_http_reply_file(organ_http_reply *reply, const organ_server_request *request, int fd, const char *name)
 {
     struct stat about;
     validators v;

@@ -62,7 +62,7 @@ static enum MHD_Result count_headers(void *context, enum MHD_ValueKind kind, con
     return MHD_YES;
 }
 
-static bool host_passes(const organ_guard *guard, const organ_http_request *request, organ_http_reply *reply)
+static bool host_passes(const organ_guard *guard, const organ_server_request *request, organ_http_reply *reply)
 {
     unsigned counts[2] = {0, 0};
     organ_mhd.get_connection_values(request->connection, MHD_HEADER_KIND, count_headers, counts);
@@ -79,7 +79,7 @@ static bool host_passes(const organ_guard *guard, const organ_http_request *requ
 }
 
 /* Requests other than GET must come from this server's page, or not from a browser's page. */
-static bool origin_passes(const organ_guard *guard, const organ_http_request *request, organ_http_reply *reply)
+static bool origin_passes(const organ_guard *guard, const organ_server_request *request, organ_http_reply *reply)
 {
     const char *const origin = organ_http_header(request, "Origin"), *const site = organ_http_header(request, "Sec-Fetch-Site");
     if (request->method == ORGAN_HTTP_GET)
@@ -109,7 +109,7 @@ static enum MHD_Result look_at_cookie(void *context, enum MHD_ValueKind kind, co
 }
 
 /* Whether the request has a token or the session cookie of one: *who has it then. */
-static bool admits(const organ_guard *guard, const organ_http_request *request, const char *authorization, organ_bearer *who)
+static bool admits(const organ_guard *guard, const organ_server_request *request, const char *authorization, organ_bearer *who)
 {
     session_search search = {.guard = guard, .who = who};
     *who = (organ_bearer){.access = ORGAN_ACCESS_RUN};
@@ -122,7 +122,7 @@ static bool admits(const organ_guard *guard, const organ_http_request *request, 
 }
 
 /* Whether somebody who was admitted may do this; open routes are open to all. */
-static bool may_do(const organ_http_request *request, const organ_bearer *who, organ_http_reply *reply)
+static bool may_do(const organ_server_request *request, const organ_bearer *who, organ_http_reply *reply)
 {
     if (who->access == ORGAN_ACCESS_RUN || request->method == ORGAN_HTTP_GET || (request->route && request->route->open))
         return true;
@@ -130,7 +130,7 @@ static bool may_do(const organ_http_request *request, const organ_bearer *who, o
     return false;
 }
 
-bool organ_guard_passes(const organ_guard *guard, const organ_http_request *request, organ_http_reply *reply)
+bool organ_guard_passes(const organ_guard *guard, const organ_server_request *request, organ_http_reply *reply)
 {
     organ_bearer who;
     if (!host_passes(guard, request, reply) || !origin_passes(guard, request, reply))

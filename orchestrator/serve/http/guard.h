@@ -20,6 +20,6 @@ typedef struct organ_guard {
 /* "127.0.0.1:8935", "localhost", "[::1]:8935": whether the name in front of the port is one of ours. */
 bool organ_guard_host(const organ_guard *guard, const char *host);
 /* All checks for a request that was routed; false after a reply of 400, 401, 403 or 421. */
-bool organ_guard_passes(const organ_guard *guard, const organ_http_request *request, organ_http_reply *reply);
+bool organ_guard_passes(const organ_guard *guard, const organ_server_request *request, organ_http_reply *reply);
 
 #endif

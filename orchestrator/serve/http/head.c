@@ -42,15 +42,15 @@ static bool line_ends(const char *from, const char *to)
 
 bool organ_http_library_is_strict(void) { return strncmp(organ_mhd.get_version(), "0.", 2) != 0; }
 
-typedef struct reading {
+typedef struct head_reading {
     const char *at; /* behind what was looked at; NULL: the library has */
     const char *wrong;
     unsigned lengths, codings;
-} reading;
+} head_reading;
 
 static enum MHD_Result check_header(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
 {
-    reading *const r = context;
+    head_reading *const r = context;
     (void)kind;
     const char *const name_end = name + strlen(name);
     if (!is_token(name))
@@ -68,7 +68,7 @@ static enum MHD_Result check_header(void *context, enum MHD_ValueKind kind, cons
 
 /* The target is given up to a zero byte in it, as the method is. Between them and up to the version stand blanks, and one zero
  * at the end of each. */
-static const char *read_first_line(const organ_http_request *request, const char *verb, const char *version)
+static const char *read_first_line(const organ_server_request *request, const char *verb, const char *version)
 {
     const char *const end = request->line + strlen(request->target), *const verb_end = verb + strlen(verb);
     if ((uintptr_t)request->line <= (uintptr_t)verb_end || (uintptr_t)version <= (uintptr_t)end)
@@ -80,7 +80,7 @@ static const char *read_first_line(const organ_http_request *request, const char
     return request->target[strcspn(request->target, " \t")] ? "has a target with a blank" : NULL;
 }
 
-static const char *read_lengths(const organ_http_request *request, const reading *r, const char *version)
+static const char *read_lengths(const organ_server_request *request, const head_reading *r, const char *version)
 {
     const char *const coding = organ_http_header(request, "Transfer-Encoding");
     if (r->lengths + r->codings > 1)
@@ -91,7 +91,7 @@ static const char *read_lengths(const organ_http_request *request, const reading
 }
 
 /* For a lenient library: checks that no bytes lie between or behind the parts that it made of the head. */
-static void check_head_layout(const organ_http_request *request, reading *r, const char *verb, const char *version)
+static void check_head_layout(const organ_server_request *request, head_reading *r, const char *verb, const char *version)
 {
     const union MHD_ConnectionInfo *const size =
         organ_mhd.get_connection_info(request->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
@@ -104,9 +104,9 @@ static void check_head_layout(const organ_http_request *request, reading *r, con
         r->wrong = "has a header without a name, or with a zero byte";
 }
 
-bool organ_http_head_passes(organ_http_request *request, const char *verb, const char *version)
+bool organ_http_head_passes(organ_server_request *request, const char *verb, const char *version)
 {
-    reading r = {0};
+    head_reading r = {0};
     if (organ_http_library_is_strict() && !is_token(verb))
         r.wrong = "has a method that is none";
     else if (organ_http_library_is_strict())

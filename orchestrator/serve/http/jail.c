@@ -339,15 +339,15 @@ static unsigned absolute_of(const organ_jail *jail, const char *path, char **abs
     return refuse_path(path, ENOMEM, error);
 }
 
-typedef struct search {
+typedef struct jail_search {
     const char *path; /* for messages */
     const char *stem; /* only files that belong to this one matter; NULL: all */
     size_t stem_length;
     size_t looked_at;
-} search;
+} jail_search;
 
 /* Files that are read together with a model's file: the other parts of a split one, and its configuration and tokenizer. */
-static bool matters(const search *s, const char *name)
+static bool matters(const jail_search *s, const char *name)
 {
     static const char *const ends[] = {".json", ".model", ".txt", ".jinja"};
     if (!s->stem || strncmp(name, s->stem, s->stem_length) == 0)
@@ -358,9 +358,9 @@ static bool matters(const search *s, const char *name)
     return false;
 }
 
-static unsigned look_for_links(search *s, int fd, int depth, organ_error *error);
+static unsigned look_for_links(jail_search *s, int fd, int depth, organ_error *error);
 
-static unsigned look_at_entry(search *s, int fd, const char *name, int depth, organ_error *error)
+static unsigned look_at_entry(jail_search *s, int fd, const char *name, int depth, organ_error *error)
 {
     struct stat about;
     if (fstatat(fd, name, &about, AT_SYMLINK_NOFOLLOW) != 0)
@@ -376,7 +376,7 @@ static unsigned look_at_entry(search *s, int fd, const char *name, int depth, or
 }
 
 /* Takes over fd. What runs with a path would follow the links in it. */
-static unsigned look_for_links(search *s, int fd, int depth, organ_error *error)
+static unsigned look_for_links(jail_search *s, int fd, int depth, organ_error *error)
 {
     unsigned status = 0;
     DIR *const directory = depth < DEEPEST ? fdopendir(fd) : NULL;
@@ -423,7 +423,7 @@ unsigned organ_jail_input(const organ_jail *jail, const char *path, char **absol
 {
     struct stat about;
     int fd;
-    search s = {.path = path};
+    jail_search s = {.path = path};
     if (absolute)
         *absolute = NULL;
     unsigned status = organ_jail_look(jail, path, &about, error);

@@ -40,7 +40,7 @@ typedef enum organ_request_state { REQUEST_NEW, REQUEST_BODY, REQUEST_AT_DESK, R
 
 typedef struct organ_server organ_server;
 
-struct organ_http_request {
+struct organ_server_request {
     organ_server *server;
     organ_app *app; /* of the server */
     bool asked;     /* for the reply, once already */
@@ -70,19 +70,19 @@ struct organ_http_request {
     bool body_too_long;
     organ_watched *watched;
     organ_http_reply reply;
-    struct organ_http_request *next; /* at the desk */
+    struct organ_server_request *next; /* at the desk */
 };
 
 /* ---- head.c: refuses ambiguous heads ---- */
 
 /* `verb` and `version` as the library gives them, in its memory. False after a 400, which ends the connection. */
-bool organ_http_head_passes(organ_http_request *request, const char *verb, const char *version);
+bool organ_http_head_passes(organ_server_request *request, const char *verb, const char *version);
 bool organ_http_library_is_strict(void); /* it can be asked to refuse such requests itself */
 
 /* ---- target.c: what a request asks for ---- */
 
 /* Splits and decodes the target: fills path and query. False after a 400. */
-bool organ_http_target_read(organ_http_request *request);
+bool organ_http_target_read(organ_server_request *request);
 /* One segment or value in place, each %XX once. NULL is the good answer, else what is wrong with it. */
 const char *organ_http_decode(char *text, bool form);
 
@@ -91,7 +91,7 @@ const char *organ_http_decode(char *text, bool form);
 extern const char *const organ_http_method_names[ORGAN_HTTP_METHODS]; /* "GET" */
 
 /* Finds the route and fills the parameters; false after a 404, 405 or 400. */
-bool organ_http_routed(organ_http_request *request);
+bool organ_http_routed(organ_server_request *request);
 
 /* ---- reply.c ---- */
 
@@ -103,14 +103,14 @@ void organ_http_waker_discard(organ_http_waker *waker);
 /* ---- quotas.c ---- */
 
 /* What the server has limits for, and the lines that the audit log lacks: Prometheus' text format. */
-void organ_http_quotas_print(const organ_http_request *request, FILE *out);
+void organ_http_quotas_print(const organ_server_request *request, FILE *out);
 
 /* ---- send.c ---- */
 
 /* Gives the reply to the connection. */
-enum MHD_Result organ_http_send(organ_http_request *request);
+enum MHD_Result organ_http_send(organ_server_request *request);
 /* Sends the reply, of bytes, past the library, and ends the connection, whose own answer to a request that it refuses is lost then. */
-void organ_http_send_at_once(organ_http_request *request);
+void organ_http_send_at_once(organ_server_request *request);
 
 /* ---- refused.c ---- */
 
@@ -120,7 +120,7 @@ void organ_http_refused(organ_server *server, unsigned status);
 
 /* ---- stream.c ---- */
 
-struct MHD_Response *organ_http_stream_response(organ_http_request *request);
+struct MHD_Response *organ_http_stream_response(organ_server_request *request);
 /* Wakes what waits longer than its heartbeat; all of them if the server stops. */
 void organ_http_streams_tick(organ_server *server);
 

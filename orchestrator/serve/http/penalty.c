@@ -15,15 +15,15 @@ enum { PLACES = 1024, FREE = 3, MOST_DOUBLINGS = 5 };
 
 static const double first_seconds = 0.25, forgiven_seconds = 300;
 
-typedef struct place {
+typedef struct penalty_place {
     unsigned wrong;
     double last; /* when */
-} place;
+} penalty_place;
 
 struct organ_penalty {
     pthread_mutex_t lock;
     uint64_t seed; /* clients cannot choose addresses that share a place */
-    place places[PLACES];
+    penalty_place places[PLACES];
 };
 
 organ_penalty *organ_penalty_create(void)
@@ -44,7 +44,7 @@ void organ_penalty_destroy(organ_penalty *penalty)
     free(penalty);
 }
 
-static place *place_of_peer(organ_penalty *penalty, const char *peer)
+static penalty_place *place_of_peer(organ_penalty *penalty, const char *peer)
 {
     char network[ORGAN_PEER_NETWORK_ROOM];
     organ_peer_network(peer, network);
@@ -57,7 +57,7 @@ double organ_penalty_add(organ_penalty *penalty, const char *peer)
 {
     const double now = organ_seconds_now();
     pthread_mutex_lock(&penalty->lock);
-    place *const p = place_of_peer(penalty, peer);
+    penalty_place *const p = place_of_peer(penalty, peer);
     if (now - p->last > forgiven_seconds)
         p->wrong = 0;
     p->last = now;

@@ -2,7 +2,7 @@
  * What the server uses of what it may, for /metrics. */
 #include "orchestrator/serve/http/server_parts.h"
 
-void organ_http_quotas_print(const organ_http_request *request, FILE *out)
+void organ_http_quotas_print(const organ_server_request *request, FILE *out)
 {
     organ_server *const server = request->server;
     const organ_serve_options *const options = &server->options;

@@ -15,12 +15,12 @@
 
 enum { MOST_AT_ONCE = 16, LONGEST_LENGTH = 20, MUCH = 16 << 10 };
 
-typedef struct search {
-    organ_http_request *lengths[MOST_AT_ONCE]; /* their lengths are none */
+typedef struct refused_search {
+    organ_server_request *lengths[MOST_AT_ONCE]; /* their lengths are none */
     size_t count;
-    organ_http_request *chunks; /* it has taken in most */
+    organ_server_request *chunks; /* it has taken in most */
     uint64_t taken;
-} search;
+} refused_search;
 
 /* 0: the library can read it; or the status of the answer. */
 static unsigned refused_length(const char *text)
@@ -34,7 +34,7 @@ static unsigned refused_length(const char *text)
 }
 
 /* Bytes that came over its connection and were no part of a body; 0 where the system does not tell. */
-static uint64_t taken_in(const organ_http_request *request)
+static uint64_t taken_in(const organ_server_request *request)
 {
     const union MHD_ConnectionInfo *const info = organ_mhd.get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     struct tcp_info tcp = {0};
@@ -49,8 +49,8 @@ static uint64_t taken_in(const organ_http_request *request)
 
 static void look_at_request(void *context, void *held)
 {
-    search *const s = context;
-    organ_http_request *const request = held;
+    refused_search *const s = context;
+    organ_server_request *const request = held;
     const organ_request_state state = __atomic_load_n(&request->state, __ATOMIC_RELAXED); /* it may be at the desk */
     const char *const length = organ_http_header(request, "Content-Length"), *const coding =
                                                                                  organ_http_header(request, "Transfer-Encoding");
@@ -66,7 +66,7 @@ static void look_at_request(void *context, void *held)
 }
 
 /* Of an answer to chunks that take more than the library has room for. */
-static bool is_of_chunks(const search *s, unsigned status)
+static bool is_of_chunks(const refused_search *s, unsigned status)
 {
     const bool strict = organ_http_library_is_strict();
     return s->chunks && status == (strict ? 413 : 500) && (!strict || s->taken > MUCH);
@@ -74,7 +74,7 @@ static bool is_of_chunks(const search *s, unsigned status)
 
 void organ_http_refused(organ_server *server, unsigned status)
 {
-    search s = {.count = 0};
+    refused_search s = {.count = 0};
     organ_watch_own(server->watch, look_at_request, &s);
     for (size_t k = 0; k < s.count && !organ_http_library_is_strict(); k++) {
         organ_http_problem(&s.lengths[k]->reply, refused_length(organ_http_header(s.lengths[k], "Content-Length")),

@@ -32,7 +32,7 @@ static json_t *entries_page(const char *path, const organ_jail_entry *entries, s
     return NULL;
 }
 
-static void reply_directory(const organ_http_request *request, organ_http_reply *reply, const char *path)
+static void reply_directory(const organ_server_request *request, organ_http_reply *reply, const char *path)
 {
     organ_jail_entry *entries;
     size_t count;
@@ -51,9 +51,9 @@ static void reply_directory(const organ_http_request *request, organ_http_reply 
     organ_jail_list_free(entries, count);
 }
 
-static void get_root(const organ_http_request *request, organ_http_reply *reply) { reply_directory(request, reply, ""); }
+static void get_root(const organ_server_request *request, organ_http_reply *reply) { reply_directory(request, reply, ""); }
 
-static void get_file(const organ_http_request *request, organ_http_reply *reply)
+static void get_file(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_app *const app = organ_http_app(request);
     const char *const path = organ_http_parameter(request, "path"), *const slash = strrchr(path, '/');

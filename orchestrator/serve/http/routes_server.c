@@ -10,13 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void get_health(const organ_http_request *request, organ_http_reply *reply)
+static void get_health(const organ_server_request *request, organ_http_reply *reply)
 {
     (void)request;
     organ_http_reply_json(reply, 200, json_pack("{s:s, s:s}", "status", "ok", "version", ORGAN_VERSION));
 }
 
-static void get_metrics(const organ_http_request *request, organ_http_reply *reply)
+static void get_metrics(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_app *const app = organ_http_app(request);
     organ_error error = {0};
@@ -42,7 +42,7 @@ static void set_cookie(const organ_guard *guard, organ_http_reply *reply, const 
     organ_http_reply_header(reply, "Set-Cookie", text);
 }
 
-static void post_login(const organ_http_request *request, organ_http_reply *reply)
+static void post_login(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_guard *const guard = organ_http_app(request)->guard;
     json_t *const body = organ_http_body_json(request, reply);
@@ -67,7 +67,7 @@ static void post_login(const organ_http_request *request, organ_http_reply *repl
     json_decref(body);
 }
 
-static void post_logout(const organ_http_request *request, organ_http_reply *reply)
+static void post_logout(const organ_server_request *request, organ_http_reply *reply)
 {
     set_cookie(organ_http_app(request)->guard, reply, "", "; Max-Age=0");
 }

@@ -16,7 +16,7 @@ static size_t count_slashes(const char *from, const char *to)
 }
 
 /* Puts aside what stands for the name in braces at `pattern`, which ends at `name_end`. False without memory. */
-static bool take_parameter(organ_http_request *request, const char *pattern, const char *name_end, const char *from, const char *to)
+static bool take_parameter(organ_server_request *request, const char *pattern, const char *name_end, const char *from, const char *to)
 {
     char *const name = strndup(pattern + 1, (size_t)(name_end - pattern - 1)), *const value = strndup(from, (size_t)(to - from));
     request->parameters[request->parameter_count++] = (organ_http_field){name, value};
@@ -31,7 +31,7 @@ typedef enum match { MATCH_NONE, MATCH_WHOLE, MATCH_NO_MEMORY } match;
 
 /* Whether the path up to `end` fits the pattern, segment by segment; "{name...}" takes all but those that the rest of the pattern wants.
  * Fills the parameters of the request, unless that is NULL. */
-static match match_path(organ_http_request *request, const char *pattern, const char *path, const char *end)
+static match match_path(organ_server_request *request, const char *pattern, const char *path, const char *end)
 {
     while (*pattern == '/' && path < end) {
         pattern++, path++;
@@ -53,7 +53,7 @@ static match match_path(organ_http_request *request, const char *pattern, const 
 }
 
 /* "GET, HEAD, POST" of the methods that the path knows. */
-static void refuse_method(organ_http_request *request, const bool *known)
+static void refuse_method(organ_server_request *request, const bool *known)
 {
     char allowed[64] = "";
     for (int m = 0; m < ORGAN_HTTP_METHODS; m++)
@@ -66,7 +66,7 @@ static void refuse_method(organ_http_request *request, const bool *known)
 }
 
 /* ORGAN_HTTP_METHODS: one that no route has. */
-static void read_method(organ_http_request *request)
+static void read_method(organ_server_request *request)
 {
     int m = 0;
     request->head = strcmp(request->verb, "HEAD") == 0;
@@ -75,7 +75,7 @@ static void read_method(organ_http_request *request)
     request->method = (organ_http_method)m;
 }
 
-bool organ_http_routed(organ_http_request *request)
+bool organ_http_routed(organ_server_request *request)
 {
     bool known[ORGAN_HTTP_METHODS] = {0}, any = false;
     const char *end = request->target + strcspn(request->target, "?");

@@ -9,7 +9,7 @@
 
 static const char strict_policy[] = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-static struct MHD_Response *make_response(organ_http_request *request)
+static struct MHD_Response *make_response(organ_server_request *request)
 {
     organ_http_reply *const reply = &request->reply;
     struct MHD_Response *response = NULL;
@@ -72,7 +72,7 @@ static bool add_headers(const organ_http_reply *reply, struct MHD_Response *resp
     return true;
 }
 
-enum MHD_Result organ_http_send(organ_http_request *request)
+enum MHD_Result organ_http_send(organ_server_request *request)
 {
     if (request->reply.kind == REPLY_NONE)
         organ_http_problem(&request->reply, 500, "the request was not answered");
@@ -108,7 +108,7 @@ static char *whole_reply(const organ_http_reply *reply, size_t *bytes)
     return whole;
 }
 
-void organ_http_send_at_once(organ_http_request *request)
+void organ_http_send_at_once(organ_server_request *request)
 {
     enum { DRAINED = 1 << 20 };
     char rest[4096];

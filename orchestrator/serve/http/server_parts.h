@@ -24,7 +24,7 @@ struct organ_http_waker {
     organ_http_stream stream;
     struct organ_server *server; /* NULL until it is sent */
     struct MHD_Connection *connection;
-    struct organ_tally *tally;
+    struct organ_request_tally *tally;
     size_t *sent; /* of the request, which outlives every read */
     bool resting, woken;
     time_t last;                        /* read, in seconds of the monotonic clock */
@@ -43,9 +43,9 @@ struct organ_server {
     unsigned port;
     int listener;
     size_t started; /* areas */
-    organ_tally *tally;
+    organ_request_tally *tally;
     organ_penalty *penalty;
-    organ_watch *watch;
+    organ_connection_watch *watch;
     organ_desk *desk;
     struct MHD_Daemon *daemon;
     int stopping;        /* atomic */

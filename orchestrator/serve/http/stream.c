@@ -81,7 +81,7 @@ static void end_reply_stream(void *context)
     organ_http_waker_discard(waker);
 }
 
-struct MHD_Response *organ_http_stream_response(organ_http_request *request)
+struct MHD_Response *organ_http_stream_response(organ_server_request *request)
 {
     enum { PIECE = 4096 };
     organ_http_waker *const waker = request->reply.waker;

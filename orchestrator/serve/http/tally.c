@@ -22,16 +22,16 @@ typedef struct route_tally {
     size_t status_count;
 } route_tally;
 
-struct organ_tally {
+struct organ_request_tally {
     pthread_mutex_t lock;
     route_tally routes[MOST_ROUTES]; /* the first is of requests without a route */
     size_t route_count;
     uint64_t bytes, connections, slow; /* atomic, without the lock */
 };
 
-organ_tally *organ_tally_create(void)
+organ_request_tally *organ_tally_create(void)
 {
-    organ_tally *const tally = calloc(1, sizeof *tally);
+    organ_request_tally *const tally = calloc(1, sizeof *tally);
     if (tally) {
         pthread_mutex_init(&tally->lock, NULL);
         tally->route_count = 1;
@@ -39,7 +39,7 @@ organ_tally *organ_tally_create(void)
     return tally;
 }
 
-void organ_tally_destroy(organ_tally *tally)
+void organ_tally_destroy(organ_request_tally *tally)
 {
     if (tally)
         pthread_mutex_destroy(&tally->lock);
@@ -47,7 +47,7 @@ void organ_tally_destroy(organ_tally *tally)
 }
 
 /* Where the table is full, which no table of routes makes it, all others are counted with those without a route. */
-static route_tally *tally_of(organ_tally *tally, const organ_http_route *route)
+static route_tally *tally_of(organ_request_tally *tally, const organ_http_route *route)
 {
     size_t k = 0;
     while (k < tally->route_count && tally->routes[k].route != route)
@@ -57,7 +57,7 @@ static route_tally *tally_of(organ_tally *tally, const organ_http_route *route)
     return &tally->routes[k < MOST_ROUTES ? k : 0];
 }
 
-void organ_tally_request(organ_tally *tally, const organ_http_route *route, unsigned status, double seconds)
+void organ_tally_request(organ_request_tally *tally, const organ_http_route *route, unsigned status, double seconds)
 {
     pthread_mutex_lock(&tally->lock);
     route_tally *const t = tally_of(tally, route);
@@ -75,13 +75,13 @@ void organ_tally_request(organ_tally *tally, const organ_http_route *route, unsi
     pthread_mutex_unlock(&tally->lock);
 }
 
-static uint64_t count_of(const uint64_t *counter) { return __atomic_load_n(counter, __ATOMIC_RELAXED); }
+static uint64_t tally_count_of(const uint64_t *counter) { return __atomic_load_n(counter, __ATOMIC_RELAXED); }
 static void count_more(uint64_t *counter, uint64_t more) { __atomic_add_fetch(counter, more, __ATOMIC_RELAXED); }
 
-void organ_tally_bytes(organ_tally *tally, uint64_t bytes) { count_more(&tally->bytes, bytes); }
-void organ_tally_slow(organ_tally *tally) { count_more(&tally->slow, 1); }
+void organ_tally_bytes(organ_request_tally *tally, uint64_t bytes) { count_more(&tally->bytes, bytes); }
+void organ_tally_slow(organ_request_tally *tally) { count_more(&tally->slow, 1); }
 
-void organ_tally_connection(organ_tally *tally, bool opened) { count_more(&tally->connections, opened); }
+void organ_tally_connection(organ_request_tally *tally, bool opened) { count_more(&tally->connections, opened); }
 
 unsigned long long organ_http_resident(pid_t pid)
 {
@@ -137,7 +137,7 @@ void organ_http_quota(FILE *out, const char *name, const char *help, unsigned lo
         fprintf(out, "%s_limit +Inf\n", name);
 }
 
-void organ_tally_print(organ_tally *tally, FILE *out)
+void organ_tally_print(organ_request_tally *tally, FILE *out)
 {
     pthread_mutex_lock(&tally->lock);
     fputs("# HELP organ_http_requests_total Requests by route and status; an empty route is a request that fits none.\n"
@@ -155,10 +155,10 @@ void organ_tally_print(organ_tally *tally, FILE *out)
           out);
     for (size_t k = 0; k < tally->route_count; k++)
         print_durations(&tally->routes[k], out);
-    organ_http_metric(out, "organ_http_sent_bytes_total", "counter", "Bytes of bodies sent.", count_of(&tally->bytes));
-    organ_http_metric(out, "organ_http_connections_total", "counter", "Connections accepted.", count_of(&tally->connections));
+    organ_http_metric(out, "organ_http_sent_bytes_total", "counter", "Bytes of bodies sent.", tally_count_of(&tally->bytes));
+    organ_http_metric(out, "organ_http_connections_total", "counter", "Connections accepted.", tally_count_of(&tally->connections));
     organ_http_metric(out, "organ_http_slow_total", "counter", "Connections closed because a request took too long to arrive.",
-                      count_of(&tally->slow));
+                      tally_count_of(&tally->slow));
     organ_http_metric(out, "process_resident_memory_bytes", "gauge", "Resident memory of the server.", organ_http_resident(getpid()));
     pthread_mutex_unlock(&tally->lock);
 }

@@ -37,7 +37,7 @@ const char *organ_http_decode(char *text, bool form)
 }
 
 /* The decoded path, '/' and all; a route's segments are decoded again from the target, where an encoded slash is still told apart. */
-static bool read_path(organ_http_request *request, const char *query)
+static bool read_path(organ_server_request *request, const char *query)
 {
     organ_http_reply *const reply = &request->reply;
     request->path = strndup(request->target, (size_t)(query - request->target));
@@ -69,7 +69,7 @@ static bool read_path(organ_http_request *request, const char *query)
     return true;
 }
 
-static bool read_query(organ_http_request *request, const char *query)
+static bool read_query(organ_server_request *request, const char *query)
 {
     if (*query != '?' || !query[1])
         return true;
@@ -97,7 +97,7 @@ static bool read_query(organ_http_request *request, const char *query)
     return request->query_text != NULL;
 }
 
-bool organ_http_target_read(organ_http_request *request)
+bool organ_http_target_read(organ_server_request *request)
 {
     const char *const query = request->target + strcspn(request->target, "?");
     return read_path(request, query) && read_query(request, query);
@@ -105,21 +105,21 @@ bool organ_http_target_read(organ_http_request *request)
 
 /* ---- what handlers ask ---- */
 
-void organ_http_done_by(const organ_http_request *request, const char *token_name)
+void organ_http_done_by(const organ_server_request *request, const char *token_name)
 {
-    organ_http_request *const admitted = (organ_http_request *)request;
+    organ_server_request *const admitted = (organ_server_request *)request;
     snprintf(admitted->bearer, sizeof admitted->bearer, "%s", token_name);
     admitted->admitted = true;
 }
 
-void organ_http_about_job(const organ_http_request *request, const char *id)
+void organ_http_about_job(const organ_server_request *request, const char *id)
 {
-    snprintf(((organ_http_request *)request)->job, sizeof request->job, "%s", id);
+    snprintf(((organ_server_request *)request)->job, sizeof request->job, "%s", id);
 }
 
-organ_app *organ_http_app(const organ_http_request *request) { return request->app; }
+organ_app *organ_http_app(const organ_server_request *request) { return request->app; }
 
-double organ_http_waited(const organ_http_request *request)
+double organ_http_waited(const organ_server_request *request)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -134,22 +134,22 @@ static const char *find_field(const organ_http_field *fields, size_t count, cons
     return NULL;
 }
 
-const char *organ_http_parameter(const organ_http_request *request, const char *name)
+const char *organ_http_parameter(const organ_server_request *request, const char *name)
 {
     return find_field(request->parameters, request->parameter_count, name);
 }
 
-const char *organ_http_query(const organ_http_request *request, const char *name)
+const char *organ_http_query(const organ_server_request *request, const char *name)
 {
     return find_field(request->query, request->query_count, name);
 }
 
-const char *organ_http_header(const organ_http_request *request, const char *name)
+const char *organ_http_header(const organ_server_request *request, const char *name)
 {
     return organ_mhd.lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
 }
 
-bool organ_http_query_count(const organ_http_request *request, organ_http_reply *reply, const char *name, uint64_t from, uint64_t to,
+bool organ_http_query_count(const organ_server_request *request, organ_http_reply *reply, const char *name, uint64_t from, uint64_t to,
                             uint64_t fallback, uint64_t *value)
 {
     const char *const text = organ_http_query(request, name);
@@ -166,7 +166,7 @@ bool organ_http_query_count(const organ_http_request *request, organ_http_reply 
     return false;
 }
 
-json_t *organ_http_body_json(const organ_http_request *request, organ_http_reply *reply)
+json_t *organ_http_body_json(const organ_server_request *request, organ_http_reply *reply)
 {
     static const char wanted[] = "application/json";
     const char *const type = organ_http_header(request, "Content-Type");

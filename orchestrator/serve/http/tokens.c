@@ -14,14 +14,14 @@
 
 enum { SHORTEST_TOKEN = 16, LONGEST_TOKEN = 1024, MOST_TOKENS = 256, LONGEST_FILE = 1 << 19 };
 
-typedef struct token {
+typedef struct tokens_token {
     organ_bearer who;
     char *text;
     char session[ORGAN_SESSION_DIGITS + 1];
-} token;
+} tokens_token;
 
 typedef struct token_list {
-    token *tokens;
+    tokens_token *tokens;
     size_t count;
 } token_list;
 
@@ -108,7 +108,7 @@ static bool is_name(const char *text, size_t length)
 static organ_status add_token(token_list *list, const char *file, const char *name, size_t name_length, organ_access access,
                               const char *text, size_t length, organ_error *error)
 {
-    token *const t = &list->tokens[list->count];
+    tokens_token *const t = &list->tokens[list->count];
     if (check_token(file, text, length, error) != ORGAN_OK || organ_session_make(t->session, error) != ORGAN_OK)
         return error->status;
     snprintf(t->who.name, sizeof t->who.name, "%.*s", (int)name_length, name);
@@ -117,7 +117,7 @@ static organ_status add_token(token_list *list, const char *file, const char *na
     if (!t->text)
         return organ_fail_memory(error, file);
     list->count++;
-    for (token *other = list->tokens; other < t; other++) {
+    for (tokens_token *other = list->tokens; other < t; other++) {
         if (strcmp(other->who.name, t->who.name) == 0)
             return organ_fail(error, ORGAN_BAD_INPUT, "%s: two tokens have the name '%s'", file, t->who.name);
         if (strcmp(other->text, t->text) == 0)
@@ -170,7 +170,7 @@ static organ_status read_lines(token_list *list, const char *file, const char *t
     return error->status;
 }
 
-static file_identity identity_of(const struct stat *about)
+static file_identity tokens_identity_of(const struct stat *about)
 {
     return (file_identity){about->st_dev, about->st_ino, about->st_size, about->st_mtim, about->st_ctim};
 }
@@ -212,7 +212,7 @@ organ_status organ_tokens_open(const char *file, organ_tokens **made, bool *open
         *made = NULL;
         return error->status;
     }
-    tokens->read = identity_of(&about);
+    tokens->read = tokens_identity_of(&about);
     *open_to_group = S_ISREG(about.st_mode) && (about.st_mode & S_IRGRP);
     return ORGAN_OK;
 }
@@ -239,8 +239,8 @@ static void keep_sessions(token_list *now, const token_list *before)
 {
     for (size_t k = 0; k < now->count; k++)
         for (size_t j = 0; j < before->count; j++) {
-            token *const t = &now->tokens[k];
-            const token *const old = &before->tokens[j];
+            tokens_token *const t = &now->tokens[k];
+            const tokens_token *const old = &before->tokens[j];
             if (strcmp(t->text, old->text) == 0 && strcmp(t->who.name, old->who.name) == 0)
                 memcpy(t->session, old->session, sizeof t->session);
         }
@@ -254,7 +254,7 @@ bool organ_tokens_renew(organ_tokens *tokens, bool anyway, organ_error *error)
     /* What is no regular file, such as a pipe of a shell, was read once and for all. */
     if (there && !S_ISREG(about.st_mode))
         return false;
-    const file_identity now = identity_of(&about);
+    const file_identity now = tokens_identity_of(&about);
     if (same_identity(&now, &tokens->read) && !(anyway && there))
         return false;
     read_tokens(tokens->file, &list, &about, error);
@@ -271,11 +271,11 @@ bool organ_tokens_renew(organ_tokens *tokens, bool anyway, organ_error *error)
 }
 
 /* All are compared, so that the time does not tell which one it was. */
-static const token *find_secret(const organ_tokens *tokens, const char *given, bool session)
+static const tokens_token *find_secret(const organ_tokens *tokens, const char *given, bool session)
 {
-    const token *found = NULL;
+    const tokens_token *found = NULL;
     for (size_t k = 0; k < tokens->list.count; k++) {
-        const token *const t = &tokens->list.tokens[k];
+        const tokens_token *const t = &tokens->list.tokens[k];
         if (organ_secret_is(session ? t->session : t->text, given))
             found = t;
     }
@@ -285,7 +285,7 @@ static const token *find_secret(const organ_tokens *tokens, const char *given, b
 static bool know_secret(organ_tokens *tokens, const char *given, bool by_session, organ_bearer *who, char *session)
 {
     pthread_rwlock_rdlock(&tokens->lock);
-    const token *const found = find_secret(tokens, given, by_session);
+    const tokens_token *const found = find_secret(tokens, given, by_session);
     if (found)
         *who = found->who;
     if (found && session)

@@ -28,16 +28,16 @@ struct organ_watched {
     char peer[64], network[ORGAN_PEER_NETWORK_ROOM];
 };
 
-struct organ_watch {
+struct organ_connection_watch {
     pthread_mutex_t lock;
     TAILQ_HEAD(, organ_watched) all; /* oldest first */
     size_t count, most, share, added, ticks;
     uint64_t displaced;
 };
 
-organ_watch *organ_watch_create(size_t most, size_t share)
+organ_connection_watch *organ_watch_create(size_t most, size_t share)
 {
-    organ_watch *const watch = calloc(1, sizeof *watch);
+    organ_connection_watch *const watch = calloc(1, sizeof *watch);
     if (!watch)
         return NULL;
     pthread_mutex_init(&watch->lock, NULL);
@@ -47,7 +47,7 @@ organ_watch *organ_watch_create(size_t most, size_t share)
     return watch;
 }
 
-void organ_watch_destroy(organ_watch *watch)
+void organ_watch_destroy(organ_connection_watch *watch)
 {
     if (watch)
         pthread_mutex_destroy(&watch->lock);
@@ -70,7 +70,7 @@ static void cut_off(organ_watched *watched)
 }
 
 /* Shuts down connections if the new one makes too many. A connection that was shut down frees its place at once and does not count. */
-static void make_room(organ_watch *watch, const organ_watched *new)
+static void watch_make_room(organ_connection_watch *watch, const organ_watched *new)
 {
     organ_watched *w, *oldest = NULL, *oldest_near = NULL;
     size_t open = 0, near = 0;
@@ -94,7 +94,7 @@ static void make_room(organ_watch *watch, const organ_watched *new)
     }
 }
 
-organ_watched *organ_watch_add(organ_watch *watch, int fd, const char *peer, unsigned seconds)
+organ_watched *organ_watch_add(organ_connection_watch *watch, int fd, const char *peer, unsigned seconds)
 {
     organ_watched *const watched = calloc(1, sizeof *watched);
     if (!watched)
@@ -107,12 +107,12 @@ organ_watched *organ_watch_add(organ_watch *watch, int fd, const char *peer, uns
     watched->number = watch->added++;
     TAILQ_INSERT_TAIL(&watch->all, watched, entry);
     watch->count++;
-    make_room(watch, watched);
+    watch_make_room(watch, watched);
     pthread_mutex_unlock(&watch->lock);
     return watched;
 }
 
-void organ_watch_remove(organ_watch *watch, organ_watched *watched)
+void organ_watch_remove(organ_connection_watch *watch, organ_watched *watched)
 {
     pthread_mutex_lock(&watch->lock);
     TAILQ_REMOVE(&watch->all, watched, entry);
@@ -126,7 +126,7 @@ void organ_watch_admit(organ_watched *watched) { __atomic_store_n(&watched->admi
 bool organ_watched_admitted(const organ_watched *watched) { return has_flag(&watched->admitted); }
 bool organ_watched_is_cut(const organ_watched *watched) { return has_flag(&watched->cut); }
 
-void organ_watch_until(organ_watch *watch, organ_watched *watched, unsigned seconds)
+void organ_watch_until(organ_connection_watch *watch, organ_watched *watched, unsigned seconds)
 {
     pthread_mutex_lock(&watch->lock);
     set_connection_deadline(watched, seconds);
@@ -141,7 +141,7 @@ void *organ_watched_hold(organ_watched *watched, void *held)
     return before;
 }
 
-void organ_watch_own(organ_watch *watch, void (*look)(void *context, void *held), void *context)
+void organ_watch_own(organ_connection_watch *watch, void (*look)(void *context, void *held), void *context)
 {
     organ_watched *w;
     pthread_mutex_lock(&watch->lock);
@@ -153,7 +153,7 @@ void organ_watch_own(organ_watch *watch, void (*look)(void *context, void *held)
 
 const char *organ_watched_peer(const organ_watched *watched) { return watched->peer; }
 
-size_t organ_watch_count(organ_watch *watch)
+size_t organ_watch_count(organ_connection_watch *watch)
 {
     pthread_mutex_lock(&watch->lock);
     const size_t count = watch->count;
@@ -161,7 +161,7 @@ size_t organ_watch_count(organ_watch *watch)
     return count;
 }
 
-uint64_t organ_watch_displaced(organ_watch *watch)
+uint64_t organ_watch_displaced(organ_connection_watch *watch)
 {
     pthread_mutex_lock(&watch->lock);
     const uint64_t displaced = watch->displaced;
@@ -169,9 +169,9 @@ uint64_t organ_watch_displaced(organ_watch *watch)
     return displaced;
 }
 
-static int by_text(const void *a, const void *b) { return strcmp(a, b); }
+static int watch_by_text(const void *a, const void *b) { return strcmp(a, b); }
 
-size_t organ_watch_most_of_one(organ_watch *watch)
+size_t organ_watch_most_of_one(organ_connection_watch *watch)
 {
     enum { ROOM = ORGAN_PEER_NETWORK_ROOM };
     const organ_watched *w;
@@ -183,7 +183,7 @@ size_t organ_watch_most_of_one(organ_watch *watch)
         memcpy(networks[count++], w->network, ROOM);
     pthread_mutex_unlock(&watch->lock);
     if (count)
-        qsort(networks, count, ROOM, by_text);
+        qsort(networks, count, ROOM, watch_by_text);
     for (size_t k = 0; k < count; k++) {
         run = k > 0 && strcmp(networks[k], networks[k - 1]) == 0 ? run + 1 : 1;
         most = run > most ? run : most;
@@ -203,7 +203,7 @@ static void wake_if_ended(const organ_watched *watched)
         shutdown(watched->fd, SHUT_RD);
 }
 
-void organ_watch_tick(organ_watch *watch, void (*tell)(void *context, const char *peer), void *context)
+void organ_watch_tick(organ_connection_watch *watch, void (*tell)(void *context, const char *peer), void *context)
 {
     struct timespec now;
     organ_watched *w;

@@ -17,7 +17,7 @@ enum { KEPT_JOBS = 500, MOST_QUEUED = 1000, MOST_SHOWN = 1000 };
 
 static const double patience = 20; /* seconds: a run that was asked to stop finishes the tensors it has begun */
 
-static organ_jobs *jobs_of(const organ_http_request *request) { return organ_http_app(request)->jobs; }
+static organ_jobs *jobs_of(const organ_server_request *request) { return organ_http_app(request)->jobs; }
 
 /* ---- jobs ---- */
 
@@ -58,7 +58,7 @@ static void answer_view(organ_http_reply *reply, unsigned status, json_t *view, 
         organ_http_problem(reply, status, "%s", error->message);
 }
 
-static void post_job(const organ_http_request *request, organ_http_reply *reply)
+static void post_job(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_app *const app = organ_http_app(request);
     json_t *const body = organ_http_body_json(request, reply), *faults = NULL, *view = NULL;
@@ -82,7 +82,7 @@ static void post_job(const organ_http_request *request, organ_http_reply *reply)
     }
 }
 
-static void get_jobs(const organ_http_request *request, organ_http_reply *reply)
+static void get_jobs(const organ_server_request *request, organ_http_reply *reply)
 {
     const char *const wanted = organ_http_query(request, "state");
     const organ_job_state state = wanted ? organ_job_state_named(wanted) : ORGAN_JOB_STATES;
@@ -94,7 +94,7 @@ static void get_jobs(const organ_http_request *request, organ_http_reply *reply)
         organ_http_reply_json(reply, 200, organ_jobs_list(jobs_of(request), state, offset, limit));
 }
 
-static void answer_for_job(const organ_http_request *request, organ_http_reply *reply, organ_job_action *action)
+static void answer_for_job(const organ_server_request *request, organ_http_reply *reply, organ_job_action *action)
 {
     json_t *view;
     organ_error error = {0};
@@ -102,11 +102,11 @@ static void answer_for_job(const organ_http_request *request, organ_http_reply *
     answer_view(reply, status, view, &error);
 }
 
-static void get_job(const organ_http_request *request, organ_http_reply *reply) { answer_for_job(request, reply, organ_job_show); }
-static void delete_job(const organ_http_request *request, organ_http_reply *reply) { answer_for_job(request, reply, organ_job_delete); }
-static void resume_job(const organ_http_request *request, organ_http_reply *reply) { answer_for_job(request, reply, organ_job_resume); }
+static void get_job(const organ_server_request *request, organ_http_reply *reply) { answer_for_job(request, reply, organ_job_show); }
+static void delete_job(const organ_server_request *request, organ_http_reply *reply) { answer_for_job(request, reply, organ_job_delete); }
+static void resume_job(const organ_server_request *request, organ_http_reply *reply) { answer_for_job(request, reply, organ_job_resume); }
 
-static void get_events(const organ_http_request *request, organ_http_reply *reply)
+static void get_events(const organ_server_request *request, organ_http_reply *reply)
 {
     organ_jobs_events(jobs_of(request), organ_http_parameter(request, "id"), organ_http_header(request, "Last-Event-ID"), reply);
 }
@@ -153,7 +153,7 @@ static json_t *describe_cut_result(int fd, uint64_t cut)
 }
 
 /* That a result is whole was found out when the job ended. */
-static void get_result(const organ_http_request *request, organ_http_reply *reply)
+static void get_result(const organ_server_request *request, organ_http_reply *reply)
 {
     const char *const raw = organ_http_query(request, "raw");
     uint64_t cut;
@@ -172,7 +172,7 @@ static void get_result(const organ_http_request *request, organ_http_reply *repl
         organ_http_reply_file(reply, request, fd, cut ? "result.txt" : "result.json");
 }
 
-static void get_report(const organ_http_request *request, organ_http_reply *reply)
+static void get_report(const organ_server_request *request, organ_http_reply *reply)
 {
     json_t *result = NULL;
     char *html = NULL;
@@ -190,7 +190,7 @@ static void get_report(const organ_http_request *request, organ_http_reply *repl
         organ_http_problem(reply, status, "%s", error.message);
 }
 
-static void get_log(const organ_http_request *request, organ_http_reply *reply)
+static void get_log(const organ_server_request *request, organ_http_reply *reply)
 {
     int fd = -1;
     organ_error error = {0};
@@ -203,13 +203,13 @@ static void get_log(const organ_http_request *request, organ_http_reply *reply)
 
 /* ---- verbs ---- */
 
-static void get_verbs(const organ_http_request *request, organ_http_reply *reply)
+static void get_verbs(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_app *const app = organ_http_app(request);
     organ_http_reply_json(reply, 200, json_pack("{s:o}", "verbs", organ_verb_list(app->options->verbs)));
 }
 
-static void get_verb(const organ_http_request *request, organ_http_reply *reply)
+static void get_verb(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_app *const app = organ_http_app(request);
     const char *const name = organ_http_parameter(request, "verb");

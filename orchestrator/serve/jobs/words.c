@@ -14,21 +14,21 @@
 
 enum { LONGEST_TEXT = 4000, MOST_KEYS = 96, MOST_OPERANDS = 8, MOST_FAULTS = 32 };
 
-typedef struct reader {
+typedef struct words_reader {
     organ_job_words *words;
     const organ_jail *jail;
     const json_t *arguments;
     json_t *options, *operands; /* of argv */
     json_t *faults;
     unsigned status; /* of the worst fault: 422 before what the jail says */
-} reader;
+} words_reader;
 
 /* ---- faults ---- */
 
-static void fault(reader *r, unsigned status, const char *field, const char *format, ...) __attribute__((format(printf, 4, 5)));
+static void fault(words_reader *r, unsigned status, const char *field, const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* The detail goes through organ_fail, which escapes control characters. */
-static void fault(reader *r, unsigned status, const char *field, const char *format, ...)
+static void fault(words_reader *r, unsigned status, const char *field, const char *format, ...)
 {
     organ_error where = {0}, detail = {0};
     char text[sizeof detail.message];
@@ -64,7 +64,7 @@ static size_t letters(const char *text)
 }
 
 /* A text that can be a word: not empty, not too long, without NUL. NULL after a fault. */
-static const char *plain_text(reader *r, const char *field, const json_t *value)
+static const char *plain_text(words_reader *r, const char *field, const json_t *value)
 {
     const char *const text = json_string_value(value);
     if (!text)
@@ -80,7 +80,7 @@ static const char *plain_text(reader *r, const char *field, const json_t *value)
 
 /* Checks the path of an output: an output in the folder of a model would change that model. Collects the paths at which nothing exists yet.
  */
-static void check_output(reader *r, const char *field, const char *path)
+static void words_check_output(words_reader *r, const char *field, const char *path)
 {
     organ_error ignored = {0};
     struct stat about;
@@ -94,7 +94,7 @@ static void check_output(reader *r, const char *field, const char *path)
 }
 
 /* Adds a path to those that are read or written. */
-static void check_path(reader *r, const char *field, const char *path, organ_names names)
+static void check_path(words_reader *r, const char *field, const char *path, organ_names names)
 {
     organ_error error = {0};
     if (strstr(path, "://")) {
@@ -108,12 +108,12 @@ static void check_path(reader *r, const char *field, const char *path, organ_nam
         return;
     }
     if (output)
-        check_output(r, field, path);
+        words_check_output(r, field, path);
     json_array_append_new(output ? r->words->writes : r->words->reads, json_string(path));
 }
 
 /* The text as a word of the command line, where "-" would mean standard input and "-x" an option; a new string. */
-static json_t *text_word(reader *r, const char *field, const json_t *value, organ_names names)
+static json_t *text_word(words_reader *r, const char *field, const json_t *value, organ_names names)
 {
     const char *const text = plain_text(r, field, value);
     if (text && names != ORGAN_NAMES_NOTHING)
@@ -132,7 +132,7 @@ static bool read_amount(const json_t *value, uint64_t *bytes)
 }
 
 /* The number as the command line reads it, or NULL after a fault. */
-static json_t *number_word(reader *r, const char *field, const organ_option *option, const json_t *value)
+static json_t *number_word(words_reader *r, const char *field, const organ_option *option, const json_t *value)
 {
     char allowed[160], text[40];
     uint64_t bytes = 0;
@@ -169,7 +169,7 @@ static void add_word(json_t *to, const char *name, json_t *word)
     json_decref(word);
 }
 
-static void each_word(reader *r, json_t *to, const char *field, const json_t *value, const organ_option *option)
+static void each_word(words_reader *r, json_t *to, const char *field, const json_t *value, const organ_option *option)
 {
     const size_t takes = option->takes ? option->takes : 1;
     if (!json_is_array(value) || json_array_size(value) == 0 || json_array_size(value) > ORGAN_MOST_WORDS) {
@@ -186,7 +186,7 @@ static void each_word(reader *r, json_t *to, const char *field, const json_t *va
 }
 
 /* An option, or an operand, which has no name on the command line; the words go to the list of those. */
-static void read_argument(reader *r, json_t *to, const organ_option *option)
+static void read_argument(words_reader *r, json_t *to, const organ_option *option)
 {
     const json_t *const value = json_object_get(r->arguments, option->name);
     const char *const name = to == r->options ? option->name : NULL;
@@ -213,7 +213,7 @@ static void read_argument(reader *r, json_t *to, const organ_option *option)
 }
 
 /* An operand that was left out cannot be followed by one that was given. */
-static void refuse_gaps(reader *r)
+static void refuse_gaps(words_reader *r)
 {
     const organ_verb *const verb = r->words->verb;
     char key[64], field[96];
@@ -227,7 +227,7 @@ static void refuse_gaps(reader *r)
     }
 }
 
-static void refuse_unknown(reader *r)
+static void refuse_unknown(words_reader *r)
 {
     const organ_verb *const verb = r->words->verb;
     const char *names[MOST_KEYS], *key;
@@ -254,7 +254,7 @@ static void refuse_unknown(reader *r)
 
 /* ---- the whole ---- */
 
-static const organ_verb *find_verb(reader *r, const organ_verb *const *verbs, size_t count, const json_t *request)
+static const organ_verb *find_verb(words_reader *r, const organ_verb *const *verbs, size_t count, const json_t *request)
 {
     const json_t *const value = json_object_get(request, "verb");
     const char *const name = value ? plain_text(r, "/verb", value) : NULL, *names[MOST_KEYS];
@@ -273,7 +273,7 @@ static const organ_verb *find_verb(reader *r, const organ_verb *const *verbs, si
     return NULL;
 }
 
-static void read_request(reader *r, const organ_verb *const *verbs, size_t count, const json_t *request)
+static void read_request(words_reader *r, const organ_verb *const *verbs, size_t count, const json_t *request)
 {
     const char *key;
     json_t *value;
@@ -318,7 +318,7 @@ static void append_verb(json_t *argv, const char *name)
         json_array_append_new(argv, json_stringn(at, strcspn(at, " ")));
 }
 
-static char *make_command(const reader *r)
+static char *make_command(const words_reader *r)
 {
     organ_text text;
     organ_error error = {0};
@@ -341,7 +341,7 @@ static char *make_command(const reader *r)
     return command;
 }
 
-static bool finish_words(reader *r)
+static bool finish_words(words_reader *r)
 {
     organ_job_words *const words = r->words;
     words->arguments = json_deep_copy(r->arguments);
@@ -366,7 +366,7 @@ unsigned organ_job_words_read(const organ_verb *const *verbs, size_t count, cons
 {
     *words = (organ_job_words){.reads = json_array(), .writes = json_array(), .made = json_array()};
     *faults = NULL;
-    reader r = {.words = words, .jail = jail, .options = json_array(), .operands = json_array(), .faults = json_array()};
+    words_reader r = {.words = words, .jail = jail, .options = json_array(), .operands = json_array(), .faults = json_array()};
     if (words->reads && words->writes && words->made && r.options && r.operands && r.faults) {
         read_request(&r, verbs, count, request);
         if (r.status == 0 && !finish_words(&r))

@@ -12,7 +12,7 @@ enum { MOST_A_PAGE = 1000, USUAL_PAGE = 100 };
 /* Seconds after which a list is answered with what is known by then, and one model with 503. */
 static const double list_patience = 1, model_patience = 120;
 
-static bool read_page(const organ_http_request *request, organ_http_reply *reply, uint64_t *offset, uint64_t *limit)
+static bool read_page(const organ_server_request *request, organ_http_reply *reply, uint64_t *offset, uint64_t *limit)
 {
     return organ_http_query_count(request, reply, "limit", 1, MOST_A_PAGE, USUAL_PAGE, limit) &&
            organ_http_query_count(request, reply, "offset", 0, INT64_MAX, 0, offset);
@@ -20,7 +20,7 @@ static bool read_page(const organ_http_request *request, organ_http_reply *reply
 
 /* ---- the list ---- */
 
-static void get_models(const organ_http_request *request, organ_http_reply *reply)
+static void get_models(const organ_server_request *request, organ_http_reply *reply)
 {
     uint64_t offset, limit;
     organ_shelf_page page;
@@ -44,7 +44,7 @@ static void get_models(const organ_http_request *request, organ_http_reply *repl
 /* ---- one model ---- */
 
 /* The model that the path names, to be given back; NULL after a reply, or after saying that there will be one later. */
-static const organ_catalog *find_model(const organ_http_request *request, organ_http_reply *reply)
+static const organ_catalog *find_model(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_catalog *model;
     organ_error error = {0};
@@ -59,7 +59,7 @@ static const organ_catalog *find_model(const organ_http_request *request, organ_
     return model;
 }
 
-static void get_model(const organ_http_request *request, organ_http_reply *reply)
+static void get_model(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_catalog *const model = find_model(request, reply);
     if (model)
@@ -69,7 +69,7 @@ static void get_model(const organ_http_request *request, organ_http_reply *reply
 
 /* ---- tensors ---- */
 
-static bool read_wish(const organ_http_request *request, organ_http_reply *reply, organ_tensor_wish *w)
+static bool read_wish(const organ_server_request *request, organ_http_reply *reply, organ_tensor_wish *w)
 {
     uint64_t layer, offset, limit;
     const char *const sort = organ_http_query(request, "sort");
@@ -95,7 +95,7 @@ static bool read_wish(const organ_http_request *request, organ_http_reply *reply
     return false;
 }
 
-static void get_tensors(const organ_http_request *request, organ_http_reply *reply)
+static void get_tensors(const organ_server_request *request, organ_http_reply *reply)
 {
     organ_tensor_wish wish;
     organ_error error = {0};

@@ -21,20 +21,20 @@ const char *organ_found_kind_name(organ_found_kind kind)
     return names[kind];
 }
 
-typedef struct walk {
+typedef struct scan_walk {
     const organ_jail *jail;
-    organ_found *found;
+    organ_found_models *found;
     size_t folders;
     organ_error *error;
-} walk;
+} scan_walk;
 
-typedef struct folder {
+typedef struct open_folder {
     const char *path;
     organ_jail_entry *entries;
     size_t count;
-} folder;
+} open_folder;
 
-static const organ_jail_entry *file_named(const folder *f, const char *name)
+static const organ_jail_entry *file_named(const open_folder *f, const char *name)
 {
     for (size_t k = 0; k < f->count; k++)
         if (!f->entries[k].directory && strcmp(f->entries[k].name, name) == 0)
@@ -45,7 +45,8 @@ static const organ_jail_entry *file_named(const folder *f, const char *name)
 static char *join_path(const char *path, const char *name) { return organ_format("%s%s%s", path, *path ? "/" : "", name); }
 
 /* Takes over `path`; counts the files that end in `end`, and begin with the first `length` bytes of `stem`. */
-static void add_found_model(walk *w, const folder *f, char *path, organ_found_kind kind, const char *stem, size_t length, const char *end)
+static void add_found_model(scan_walk *w, const open_folder *f, char *path, organ_found_kind kind, const char *stem, size_t length,
+                            const char *end)
 {
     organ_found_model model = {.path = path, .kind = kind};
     for (size_t k = 0; k < f->count; k++) {
@@ -69,7 +70,7 @@ static void add_found_model(walk *w, const folder *f, char *path, organ_found_ki
 }
 
 /* The folder as a whole, if it is a model. */
-static bool add_folder(walk *w, const folder *f)
+static bool add_folder(scan_walk *w, const open_folder *f)
 {
     char *const path = strdup(*f->path ? f->path : ".");
     const organ_jail_entry *const manifest = file_named(f, ORGAN_MANIFEST);
@@ -90,9 +91,9 @@ static bool add_folder(walk *w, const folder *f)
     return true;
 }
 
-static void scan_folder(walk *w, const char *path, int depth);
+static void scan_folder(scan_walk *w, const char *path, int depth);
 
-static void scan_entry(walk *w, const folder *f, const organ_jail_entry *e, bool whole, int depth)
+static void scan_entry(scan_walk *w, const open_folder *f, const organ_jail_entry *e, bool whole, int depth)
 {
     unsigned part = 1, parts;
     const size_t length = strlen(e->name), stem = organ_gguf_split_parse(e->name, &part, &parts);
@@ -109,9 +110,9 @@ static void scan_entry(walk *w, const folder *f, const organ_jail_entry *e, bool
         add_found_model(w, f, join_path(f->path, e->name), ORGAN_FOUND_FILE, e->name, length, ".safetensors");
 }
 
-static void scan_folder(walk *w, const char *path, int depth)
+static void scan_folder(scan_walk *w, const char *path, int depth)
 {
-    folder f = {.path = path};
+    open_folder f = {.path = path};
     bool cut = false;
     organ_error error = {0};
     if (depth > DEEPEST || ++w->folders > MOST_FOLDERS) {
@@ -135,10 +136,10 @@ static int found_by_path(const void *a, const void *b)
     return strcmp(((const organ_found_model *)a)->path, ((const organ_found_model *)b)->path);
 }
 
-organ_status organ_model_scan(const organ_jail *jail, organ_found *found, organ_error *error)
+organ_status organ_model_scan(const organ_jail *jail, organ_found_models *found, organ_error *error)
 {
-    walk w = {.jail = jail, .found = found, .error = error};
-    *found = (organ_found){0};
+    scan_walk w = {.jail = jail, .found = found, .error = error};
+    *found = (organ_found_models){0};
     scan_folder(&w, "", 0);
     if (error->status)
         organ_found_free(found);
@@ -147,12 +148,12 @@ organ_status organ_model_scan(const organ_jail *jail, organ_found *found, organ_
     return error->status;
 }
 
-void organ_found_free(organ_found *found)
+void organ_found_free(organ_found_models *found)
 {
     for (size_t k = 0; k < found->count; k++) {
         free(found->models[k].path);
         free(found->models[k].summary);
     }
     free(found->models);
-    *found = (organ_found){0};
+    *found = (organ_found_models){0};
 }

@@ -26,14 +26,14 @@ typedef struct organ_found_model {
     bool wanted;      /* somebody waits for it */
 } organ_found_model;
 
-typedef struct organ_found {
+typedef struct organ_found_models {
     organ_found_model *models; /* ordered by path */
     size_t count, room;
     bool cut; /* there is more below the root than is looked at: folders, depth or models */
-} organ_found;
+} organ_found_models;
 
 /* Folders that cannot be read are passed over. ORGAN_IO without memory, or if the root cannot be read. */
-organ_status organ_model_scan(const organ_jail *jail, organ_found *found, organ_error *error);
-void organ_found_free(organ_found *found);
+organ_status organ_model_scan(const organ_jail *jail, organ_found_models *found, organ_error *error);
+void organ_found_free(organ_found_models *found);
 
 #endif

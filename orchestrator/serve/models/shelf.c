@@ -17,13 +17,13 @@ enum { PLACES = 64, MOST_WANTED = 256, MOST_BESIDE = 100000, MANY_TENSORS = 4096
 static const double list_seconds = 2;
 
 /* A model, or why it could not be read. */
-typedef struct place {
+typedef struct shelf_place {
     char *path; /* NULL: empty */
     uint64_t identity, used;
     organ_catalog *catalog; /* NULL: */
     unsigned status;
     char message[400];
-} place;
+} shelf_place;
 
 struct organ_shelf {
     const organ_jail *jail;
@@ -36,12 +36,12 @@ struct organ_shelf {
     pthread_t walker, reader;
     bool walking_thread, reading_thread, resting;
     uint64_t clock;
-    place places[PLACES];
+    shelf_place places[PLACES];
     unsigned long long read;
     char *wanted[MOST_WANTED];         /* paths, the first is read next */
     size_t wanted_count, bytes, loose; /* bytes: of all catalogs in places; loose: of those in none any more, but still in use */
     const char *reading;               /* NULL: none */
-    organ_found found;
+    organ_found_models found;
     bool walked, walk_wanted, walking;
     double walked_at, walk_seconds;
     organ_error walk_fault;
@@ -58,7 +58,7 @@ static void tell_listener(organ_shelf *shelf)
 /* ---- places ---- */
 
 /* The catalog is freed when its last user releases it. */
-static void clear_place(organ_shelf *shelf, place *p)
+static void clear_place(organ_shelf *shelf, shelf_place *p)
 {
     if (p->catalog) {
         shelf->bytes -= p->catalog->bytes;
@@ -68,10 +68,10 @@ static void clear_place(organ_shelf *shelf, place *p)
             shelf->loose += p->catalog->bytes;
     }
     free(p->path);
-    *p = (place){0};
+    *p = (shelf_place){0};
 }
 
-static place *find_on_shelf(organ_shelf *shelf, const char *path)
+static shelf_place *find_on_shelf(organ_shelf *shelf, const char *path)
 {
     for (size_t k = 0; k < PLACES; k++)
         if (shelf->places[k].path && strcmp(shelf->places[k].path, path) == 0)
@@ -80,12 +80,12 @@ static place *find_on_shelf(organ_shelf *shelf, const char *path)
 }
 
 /* An empty place, and room for so many bytes; the oldest go for it. */
-static place *make_place(organ_shelf *shelf, size_t bytes)
+static shelf_place *make_place(organ_shelf *shelf, size_t bytes)
 {
     for (;;) {
-        place *empty = NULL, *oldest = NULL;
+        shelf_place *empty = NULL, *oldest = NULL;
         for (size_t k = 0; k < PLACES; k++) {
-            place *const p = &shelf->places[k];
+            shelf_place *const p = &shelf->places[k];
             if (!p->path)
                 empty = p;
             else if (!oldest || p->used < oldest->used)
@@ -98,11 +98,11 @@ static place *make_place(organ_shelf *shelf, size_t bytes)
 }
 
 /* Keeps what was read, good or not; takes the catalog. A model that was read only for the list does not evict others. */
-static void put_away(organ_shelf *shelf, const char *path, const place *made, bool asked_for)
+static void put_away(organ_shelf *shelf, const char *path, const shelf_place *made, bool asked_for)
 {
     const size_t bytes = made->catalog ? made->catalog->bytes : 0;
     char *const own = strdup(path);
-    place *const old = find_on_shelf(shelf, path);
+    shelf_place *const old = find_on_shelf(shelf, path);
     shelf->read++;
     if (old)
         clear_place(shelf, old);
@@ -111,7 +111,7 @@ static void put_away(organ_shelf *shelf, const char *path, const place *made, bo
         free(own);
         return;
     }
-    place *const at = make_place(shelf, bytes);
+    shelf_place *const at = make_place(shelf, bytes);
     *at = *made;
     at->path = own;
     at->used = ++shelf->clock;
@@ -175,7 +175,7 @@ unsigned organ_shelf_model(organ_shelf *shelf, const char *path, const organ_cat
     if (status)
         return status;
     pthread_mutex_lock(&shelf->lock);
-    place *const p = find_on_shelf(shelf, path);
+    shelf_place *const p = find_on_shelf(shelf, path);
     if (p && p->identity == identity) {
         p->used = ++shelf->clock;
         status = p->status;
@@ -213,9 +213,9 @@ void organ_shelf_release(organ_shelf *shelf, const organ_catalog *model)
 
 /* ---- the thread that reads ---- */
 
-static place read_one(const organ_shelf *shelf, const char *path)
+static shelf_place read_one(const organ_shelf *shelf, const char *path)
 {
-    place made = {0};
+    shelf_place made = {0};
     organ_error error = {0};
     char *absolute = NULL;
     made.status = digest_of_files(shelf->jail, path, &made.identity, &error);
@@ -229,7 +229,7 @@ static place read_one(const organ_shelf *shelf, const char *path)
     return made;
 }
 
-static char *summary_of(const place *made)
+static char *summary_of(const shelf_place *made)
 {
     if (made->catalog)
         return strdup(made->catalog->summary);
@@ -241,7 +241,7 @@ static char *summary_of(const place *made)
 
 static int listed_order(const void *a, const void *b) { return strcmp(a, ((const organ_found_model *)b)->path); }
 
-static organ_found_model *found_model(const organ_found *found, const char *path)
+static organ_found_model *found_model(const organ_found_models *found, const char *path)
 {
     return found->count ? bsearch(path, found->models, found->count, sizeof *found->models, listed_order) : NULL;
 }
@@ -269,7 +269,7 @@ static char *summary_from_shelf(organ_shelf *shelf, const char *path)
     if (digest_of_files(shelf->jail, path, &identity, &ignored))
         return NULL;
     pthread_mutex_lock(&shelf->lock);
-    const place *const p = find_on_shelf(shelf, path);
+    const shelf_place *const p = find_on_shelf(shelf, path);
     char *const summary = p && p->identity == identity ? summary_of(p) : NULL;
     pthread_mutex_unlock(&shelf->lock);
     return summary;
@@ -290,7 +290,7 @@ static void give_summary(organ_shelf *shelf, const char *path, char *summary)
 /* With the lock held, which is given up meanwhile. */
 static void read_next(organ_shelf *shelf, char *path, bool asked_for)
 {
-    place made = {0};
+    shelf_place made = {0};
     shelf->reading = path;
     pthread_mutex_unlock(&shelf->lock);
     char *summary = asked_for ? NULL : summary_from_shelf(shelf, path);
@@ -346,7 +346,7 @@ static bool same_facts(const organ_found_model *a, const organ_found_model *b)
 }
 
 /* What is known of models that have not changed stays known. */
-static void keep_summaries(organ_found *now, organ_found *before)
+static void keep_summaries(organ_found_models *now, organ_found_models *before)
 {
     for (size_t k = 0; k < now->count; k++) {
         organ_found_model *const old = found_model(before, now->models[k].path);
@@ -361,7 +361,7 @@ static void keep_summaries(organ_found *now, organ_found *before)
 static bool walk_once(organ_shelf *shelf)
 {
     organ_error fault = {0};
-    organ_found found = {0};
+    organ_found_models found = {0};
     if (!shelf->walk_wanted)
         return false;
     shelf->walk_wanted = false;

@@ -62,7 +62,7 @@ typedef struct selection {
     uint64_t total, bytes;
 } selection;
 
-static organ_status choose_tensors(const organ_catalog *model, const organ_tensor_wish *w, selection *s, organ_error *error)
+static organ_status tensor_page_choose_tensors(const organ_catalog *model, const organ_tensor_wish *w, selection *s, organ_error *error)
 {
     const bool sorted = w->key != ORGAN_BY_FILE || w->down;
     *s = (selection){.places = sorted ? malloc((model->count + 1) * sizeof *s->places) : NULL};
@@ -125,7 +125,7 @@ organ_status organ_tensor_page(const organ_catalog *model, const organ_tensor_wi
     organ_text text;
     selection s;
     *json = NULL;
-    if (choose_tensors(model, wish, &s, error) != ORGAN_OK)
+    if (tensor_page_choose_tensors(model, wish, &s, error) != ORGAN_OK)
         return error->status;
     if (organ_text_open(&text, error) == ORGAN_OK) {
         page p = {.model = model, .out = text.out, .whole = true};

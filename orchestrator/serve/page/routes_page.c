@@ -61,7 +61,7 @@ static const char policy[] =
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
     "trusted-types 'none'";
 
-static void send_file(const organ_http_request *request, organ_http_reply *reply, const page_file *file)
+static void send_file(const organ_server_request *request, organ_http_reply *reply, const page_file *file)
 {
     size_t bytes = (size_t)(file->end - file->data);
     char tag[24];
@@ -75,7 +75,7 @@ static void send_file(const organ_http_request *request, organ_http_reply *reply
     organ_http_reply_policy(reply, policy);
 }
 
-static void send_named(const organ_http_request *request, organ_http_reply *reply, const char *name)
+static void send_named(const organ_server_request *request, organ_http_reply *reply, const char *name)
 {
     for (size_t k = 0; k < sizeof files / sizeof *files; k++)
         if (!strcmp(files[k].name, name)) {
@@ -85,20 +85,20 @@ static void send_named(const organ_http_request *request, organ_http_reply *repl
     organ_http_problem(reply, 404, "the page has no part '%s'", name);
 }
 
-static void handle_page(const organ_http_request *request, organ_http_reply *reply) { send_named(request, reply, "index.html"); }
+static void handle_page(const organ_server_request *request, organ_http_reply *reply) { send_named(request, reply, "index.html"); }
 
-static void handle_part(const organ_http_request *request, organ_http_reply *reply)
+static void handle_part(const organ_server_request *request, organ_http_reply *reply)
 {
     send_named(request, reply, organ_http_parameter(request, "name"));
 }
 
 /* What the page must know before it may ask anything. */
-static void handle_settings(const organ_http_request *request, organ_http_reply *reply)
+static void handle_settings(const organ_server_request *request, organ_http_reply *reply)
 {
     organ_http_reply_json(reply, 200, json_pack("{s:b}", "token", organ_http_app(request)->options->token_file != NULL));
 }
 
-static void handle_open_api(const organ_http_request *request, organ_http_reply *reply)
+static void handle_open_api(const organ_server_request *request, organ_http_reply *reply)
 {
     const organ_app *const app = organ_http_app(request);
     organ_error error = {0};

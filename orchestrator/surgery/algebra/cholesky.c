@@ -27,7 +27,7 @@ typedef struct inversion {
 } inversion;
 
 /* L of A = L L^T, row by row, in the place of A. */
-static bool factorise(const organ_kernels *kernels, double *a, size_t n)
+static bool cholesky_factorise(const organ_kernels *kernels, double *a, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         double *const row = a + i * n;
@@ -42,7 +42,7 @@ static bool factorise(const organ_kernels *kernels, double *a, size_t n)
 }
 
 /* L^-1, row by row, with zeros above the diagonal. */
-static void invert(const organ_kernels *kernels, const double *l, size_t n, double *inverse)
+static void cholesky_invert(const organ_kernels *kernels, const double *l, size_t n, double *inverse)
 {
     memset(inverse, 0, n * n * sizeof *inverse);
     for (size_t i = 0; i < n; i++) {
@@ -57,9 +57,9 @@ static void invert(const organ_kernels *kernels, const double *l, size_t n, doub
 
 bool organ_inverse_diagonal(const organ_kernels *kernels, double *a, size_t n, double *room, double *diagonal)
 {
-    if (!factorise(kernels, a, n))
+    if (!cholesky_factorise(kernels, a, n))
         return false;
-    invert(kernels, a, n, room);
+    cholesky_invert(kernels, a, n, room);
     memset(diagonal, 0, n * sizeof *diagonal);
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j <= i; j++)
@@ -77,16 +77,16 @@ static bool invert_block(const inversion *x, size_t from, size_t width)
     for (size_t i = 0; i < width; i++)
         for (size_t j = 0; j <= i; j++)
             x->square[i * width + j] = (double)block[(width - 1 - i) * x->n + width - 1 - j];
-    if (!factorise(kernels, x->square, width))
+    if (!cholesky_factorise(kernels, x->square, width))
         return false;
-    invert(kernels, x->square, width, x->inverse);
+    cholesky_invert(kernels, x->square, width, x->inverse);
     for (size_t i = 0; i < width; i++)
         for (size_t j = 0; j < width; j++)
             factor[i * BLOCK + j] = j < i ? 0.0f : (float)x->inverse[(width - 1 - i) * width + width - 1 - j];
     return true;
 }
 
-static void multiply(const inversion *x, const organ_product *products, size_t count)
+static void cholesky_multiply(const inversion *x, const organ_product *products, size_t count)
 {
     organ_products_run(x->engine, NULL, products, count, x->scratch);
 }
@@ -104,7 +104,7 @@ static bool factorise_columns(const inversion *x, size_t from, size_t width)
                                 .c = column,
                                 .c_stride = x->n,
                                 .into = ORGAN_PRODUCT_SUBTRACT};
-    multiply(x, &loss, 1);
+    cholesky_multiply(x, &loss, 1);
     if (!invert_block(x, from, width))
         return false;
     for (size_t i = 0; i < from; i++)
@@ -117,7 +117,7 @@ static bool factorise_columns(const inversion *x, size_t from, size_t width)
                                  .b = organ_by_rows(x->factor + from * BLOCK, BLOCK),
                                  .c = column,
                                  .c_stride = x->n};
-    multiply(x, &above, 1);
+    cholesky_multiply(x, &above, 1);
     return true;
 }
 
@@ -138,7 +138,7 @@ static void invert_columns(const inversion *x, size_t from, size_t width)
                                                .c = x->panel + row * BLOCK,
                                                .c_stride = BLOCK};
     }
-    multiply(x, x->products, count);
+    cholesky_multiply(x, x->products, count);
     for (size_t i = 0; i < from; i++)
         memset(column + i * x->n, 0, width * sizeof *column);
     const organ_product rest = {.m = from,
@@ -149,7 +149,7 @@ static void invert_columns(const inversion *x, size_t from, size_t width)
                                 .c = column,
                                 .c_stride = x->n,
                                 .into = ORGAN_PRODUCT_SUBTRACT};
-    multiply(x, &rest, 1);
+    cholesky_multiply(x, &rest, 1);
     for (size_t i = 0; i < width; i++)
         memcpy(column + (from + i) * x->n, x->factor + (from + i) * BLOCK, width * sizeof *column);
 }

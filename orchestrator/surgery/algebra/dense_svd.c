@@ -33,7 +33,7 @@ static void square(const organ_kernels *kernels, const tall *t)
 }
 
 /* left = X V, made orthonormal; its lengths are the singular values, which descend but for rounding. */
-static void multiply(const organ_kernels *kernels, const tall *t, size_t wanted)
+static void dense_svd_multiply(const organ_kernels *kernels, const tall *t, size_t wanted)
 {
     memset(t->left, 0, wanted * t->rows * sizeof *t->left);
     for (size_t c = 0; c < t->cols; c++)
@@ -75,7 +75,7 @@ bool organ_dense_svd(const organ_kernels *kernels, const float *a, size_t rows, 
         done = organ_symmetric_eigen(kernels, t.square, t.cols, wanted, t.values, t.right, t.room);
     }
     if (done) {
-        multiply(kernels, &t, wanted);
+        dense_svd_multiply(kernels, &t, wanted);
         copy_out(t.values, wanted, sigma);
         copy_out(t.left, wanted * t.rows, turned ? v : u);
         copy_out(t.right, wanted * t.cols, turned ? u : v);

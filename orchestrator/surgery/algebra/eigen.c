@@ -120,7 +120,7 @@ static size_t end_of_block(const double *d, const double *beside, size_t n, size
 }
 
 /* One step of QL with Wilkinson's shift on the block from..m. */
-static void step(double *d, double *beside, size_t from, size_t m)
+static void eigen_step(double *d, double *beside, size_t from, size_t m)
 {
     double g = (d[from + 1] - d[from]) / (2 * beside[from]);
     const double root = sqrt(g * g + 1);
@@ -158,7 +158,7 @@ static bool find_values(eigen *x)
         for (int steps = 0; (m = end_of_block(d, beside, x->n, from)) != from; steps++) {
             if (steps == MOST_STEPS)
                 return false;
-            step(d, beside, from, m);
+            eigen_step(d, beside, from, m);
         }
     }
     for (size_t k = 1; k < x->n; k++) {
@@ -174,12 +174,12 @@ static bool find_values(eigen *x)
 /* ---- vectors ---- */
 
 /* T - shift as L U, rows exchanged where the lower is the greater: U has three diagonals. */
-typedef struct factors {
+typedef struct eigen_factors {
     double *upper[3], *lower;
     double *exchanged; /* 1 where the row and the next one were, else 0 */
-} factors;
+} eigen_factors;
 
-static void factorise(const eigen *x, double shift, const factors *f)
+static void eigen_factorise(const eigen *x, double shift, const eigen_factors *f)
 {
     const size_t n = x->n;
     double here = x->d[0] - shift, right = n > 1 ? x->e[1] : 0;
@@ -199,7 +199,7 @@ static void factorise(const eigen *x, double shift, const factors *f)
     }
 }
 
-static void solve(const factors *f, size_t n, double *z)
+static void eigen_solve(const eigen_factors *f, size_t n, double *z)
 {
     for (size_t k = 0; k + 1 < n; k++) {
         const double first = f->exchanged[k] != 0 ? z[k + 1] : z[k], second = f->exchanged[k] != 0 ? z[k] : z[k + 1];
@@ -213,13 +213,13 @@ static void solve(const factors *f, size_t n, double *z)
 }
 
 /* From a random vector. Returns how much the last solve has lengthened it, which is one over the residual. */
-static double iterate(const eigen *x, const factors *f, double *vectors, size_t first, size_t at, uint64_t seed)
+static double eigen_iterate(const eigen *x, const eigen_factors *f, double *vectors, size_t first, size_t at, uint64_t seed)
 {
     double *const z = vectors + at * x->n, length = 0;
     organ_any_vector(seed, z, x->n);
     organ_orthonormal_next(x->kernels, vectors + first * x->n, at - first, x->n);
     for (int k = 0; k < SOLVES; k++) {
-        solve(f, x->n, z);
+        eigen_solve(f, x->n, z);
         length = organ_greatest(z, x->n);
         if (!isfinite(length))
             return 0;
@@ -232,7 +232,7 @@ static bool find_vectors(eigen *x, size_t wanted, double *vectors)
 {
     const size_t n = x->n;
     const double enough = 1e-3 / (DBL_EPSILON * (double)n * sqrt((double)n));
-    const factors f = {{x->work, x->work + n, x->work + 2 * n}, x->work + 3 * n, x->work + 4 * n};
+    const eigen_factors f = {{x->work, x->work + n, x->work + 2 * n}, x->work + 3 * n, x->work + 4 * n};
     double shift = x->values[0] + 1;
     size_t first = 0; /* of those that are near */
     bool done = true;
@@ -240,10 +240,10 @@ static bool find_vectors(eigen *x, size_t wanted, double *vectors)
         shift = fmin(x->values[k], shift - 4 * DBL_EPSILON); /* equal shifts would give equal vectors */
         while (x->values[first] - x->values[k] > NEAR)
             first++;
-        factorise(x, shift, &f);
+        eigen_factorise(x, shift, &f);
         done = false;
         for (uint64_t start = 0; start < STARTS && !done; start++)
-            done = iterate(x, &f, vectors, first, k, start * n + k + 1) >= enough;
+            done = eigen_iterate(x, &f, vectors, first, k, start * n + k + 1) >= enough;
     }
     return done;
 }

@@ -44,21 +44,21 @@ static organ_status run_whole(organ_strips *strips, size_t rank, organ_svd *svd,
 /* ---- by whichever way ---- */
 
 /* What is sought of a matrix, and how. */
-typedef struct search {
+typedef struct low_rank_search {
     size_t rank, oversampling;
     bool whole;
-} search;
+} low_rank_search;
 
-static search search_of(uint64_t rows, uint64_t cols, const organ_low_rank_options *options)
+static low_rank_search search_of(uint64_t rows, uint64_t cols, const organ_low_rank_options *options)
 {
     const size_t least = (size_t)(rows < cols ? rows : cols), rank = organ_lesser(options->rank, least);
     const size_t oversampling = rank / 4 > 16 ? rank / 4 : 16;
-    return (search){rank, oversampling, options->exact || (rank + oversampling) * 2 > least};
+    return (low_rank_search){rank, oversampling, options->exact || (rank + oversampling) * 2 > least};
 }
 
 uint64_t organ_low_rank_bytes(uint64_t rows, uint64_t cols, const organ_low_rank_options *options, const organ_engine *engine)
 {
-    const search s = search_of(rows, cols, options);
+    const low_rank_search s = search_of(rows, cols, options);
     const uint64_t svd = sizeof(float) * s.rank * (rows + cols + 1);
     if (s.whole)
         return svd + sizeof(float) * rows * cols + organ_dense_svd_bytes((size_t)rows, (size_t)cols, s.rank);
@@ -92,7 +92,7 @@ static void summarise(organ_svd *svd, const organ_strips *strips)
 organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *options, organ_svd *svd, organ_error *error)
 {
     const organ_rows *matrix = organ_strips_matrix(strips);
-    const search s = search_of(matrix->rows, matrix->cols, options);
+    const low_rank_search s = search_of(matrix->rows, matrix->cols, options);
     *svd = (organ_svd){0};
     if (options->exact && check_exact(strips, error))
         return error->status;

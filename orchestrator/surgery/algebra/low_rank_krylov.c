@@ -255,7 +255,7 @@ static organ_status extend(krylov *y, organ_error *error)
 }
 
 /* From the random block in `block` to a basis that captures enough. */
-static organ_status iterate(krylov *y, organ_error *error)
+static organ_status low_rank_krylov_iterate(krylov *y, organ_error *error)
 {
     double before = 0;
     bool done = orthonormal_block(y, NULL);
@@ -284,7 +284,7 @@ static void combine(const krylov *y, const float *factors, const float *vectors,
 }
 
 /* From W X = Q R, X the best l vectors of the basis, and R^T = S diag(sigma) P^T: U = Q P and V = X S, each for the first `rank`. */
-static organ_status finish(krylov *y, organ_svd *svd, organ_error *error)
+static organ_status low_rank_krylov_finish(krylov *y, organ_svd *svd, organ_error *error)
 {
     const organ_kernels *const kernels = organ_strips_engine(y->strips)->kernels;
     const size_t l = y->l;
@@ -307,7 +307,7 @@ static organ_status finish(krylov *y, organ_svd *svd, organ_error *error)
     return done ? error->status : krylov_no_memory(y, error);
 }
 
-static bool take_memory(krylov *y)
+static bool low_rank_krylov_take_memory(krylov *y)
 {
     const organ_engine *const engine = organ_strips_engine(y->strips);
     y->basis = organ_floats(y->n, y->most);
@@ -351,12 +351,12 @@ organ_status organ_krylov(organ_strips *strips, size_t rank, size_t oversampling
     const organ_rows *matrix = organ_strips_matrix(strips);
     krylov y = {.strips = strips, .seed = seed};
     size_krylov(&y, matrix->rows, matrix->cols, rank, oversampling);
-    if (!take_memory(&y))
+    if (!low_rank_krylov_take_memory(&y))
         krylov_no_memory(&y, error);
     else {
         organ_philox_uniform(seed, 0, 0, y.block, y.n * y.b);
-        if (iterate(&y, error) == ORGAN_OK)
-            finish(&y, svd, error);
+        if (low_rank_krylov_iterate(&y, error) == ORGAN_OK)
+            low_rank_krylov_finish(&y, svd, error);
     }
     void *const parts[] = {y.basis, y.block, y.image, y.h, y.c, y.best, y.panels, y.scratch, y.square, y.values, y.vectors, y.room};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)

@@ -9,20 +9,20 @@
 
 #define PIECE ((size_t)256) /* weights that are widened together */
 
-static size_t size_of(const organ_matrix_bands *b) { return organ_dtype_describe(b->dtype)->bytes; }
+static size_t matrix_bands_size_of(const organ_matrix_bands *b) { return organ_dtype_describe(b->dtype)->bytes; }
 
 size_t organ_matrix_band_rows(const organ_matrix_bands *b, size_t first) { return organ_lesser(b->band_rows, b->rows - first); }
 
 size_t organ_matrix_band_bytes(const organ_matrix_bands *b, size_t first)
 {
-    return organ_matrix_band_rows(b, first) * b->cols * size_of(b);
+    return organ_matrix_band_rows(b, first) * b->cols * matrix_bands_size_of(b);
 }
 
 const float *organ_matrix_band_values(const organ_engine *engine, const organ_matrix_bands *b, size_t at, size_t n, float *room)
 {
     if (b->dtype == ORGAN_F32)
         return (const float *)b->values + at;
-    organ_widen(engine->kernels, b->dtype, (const char *)b->values + at * size_of(b), room, n);
+    organ_widen(engine->kernels, b->dtype, (const char *)b->values + at * matrix_bands_size_of(b), room, n);
     return room;
 }
 
@@ -86,7 +86,7 @@ organ_status organ_matrix_band(const organ_engine *engine, organ_matrix_bands *b
     if (organ_stop_asked(engine->stop))
         return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", b->name);
     if (b->model && !(b->loaded && b->at == first)) {
-        const uint64_t offset = b->offset + (uint64_t)first * b->cols * size_of(b);
+        const uint64_t offset = b->offset + (uint64_t)first * b->cols * matrix_bands_size_of(b);
         b->loaded = false;
         if (organ_model_read(b->model, b->file, b->values, organ_matrix_band_bytes(b, first), offset, error) != ORGAN_OK)
             return error->status;

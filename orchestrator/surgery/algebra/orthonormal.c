@@ -112,7 +112,7 @@ static void copy_triangle(const reduction *q, float *r)
             r[c * q->k + i] = i <= c ? q->vectors[c * q->stride + i] : 0.0f;
 }
 
-static void run(reduction *q, float *r)
+static void orthonormal_run(reduction *q, float *r)
 {
     size_t from = 0;
     for (; from < q->k; from += BLOCK) {
@@ -143,7 +143,7 @@ bool organ_orthonormal(const organ_kernels *kernels, float *vectors, size_t coun
     q.scratch = organ_floats(ORGAN_PRODUCT_SCRATCH / sizeof(float), 1);
     const bool done = q.panel && q.reflectors && q.t && q.across && q.turned && q.scratch;
     if (done)
-        run(&q, r);
+        orthonormal_run(&q, r);
     free(q.panel);
     free(q.reflectors);
     free(q.t);

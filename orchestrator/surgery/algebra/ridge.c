@@ -18,11 +18,11 @@
 
 const double organ_ridge_lambdas[ORGAN_RIDGE_LAMBDAS] = {0.01, 0.03, 0.1, 0.3, 1};
 
-static size_t tokens_of(const organ_ridge_shape *shape) { return shape->tokens[ORGAN_RIDGE_FIT] + shape->tokens[ORGAN_RIDGE_HELD]; }
+static size_t ridge_tokens_of(const organ_ridge_shape *shape) { return shape->tokens[ORGAN_RIDGE_FIT] + shape->tokens[ORGAN_RIDGE_HELD]; }
 
 static const organ_ridge_way *way_of(const organ_ridge_shape *shape)
 {
-    const size_t features = shape->blocks * shape->width, tokens = tokens_of(shape);
+    const size_t features = shape->blocks * shape->width, tokens = ridge_tokens_of(shape);
     const size_t largest = shape->largest ? shape->largest : ORGAN_RIDGE_LARGEST;
     if (organ_lesser(features, tokens) > largest && shape->blocks > 1)
         return &organ_ridge_by_blocks;
@@ -52,7 +52,7 @@ uint64_t organ_ridge_memory(const organ_ridge_shape *shape)
     return bytes < (double)TOO_MUCH ? (uint64_t)bytes : TOO_MUCH;
 }
 
-static bool take_memory(organ_ridge *ridge)
+static bool ridge_take_memory(organ_ridge *ridge)
 {
     ridge->worker_bytes = ORGAN_PRODUCT_SCRATCH + ridge->way->worker_bytes;
     const size_t rows = ridge->way == &organ_ridge_by_blocks ? ridge->features : ridge->n;
@@ -69,19 +69,19 @@ organ_status organ_ridge_open(const organ_ridge_shape *shape, const organ_engine
     *ridge = NULL;
     if (shape->tokens[ORGAN_RIDGE_FIT] == 0 || shape->outputs == 0 || shape->width == 0 || shape->used == 0 ||
         shape->used > shape->blocks || organ_ridge_memory(shape) == TOO_MUCH ||
-        (double)tokens_of(shape) * (double)shape->used > (double)UINT32_MAX)
+        (double)ridge_tokens_of(shape) * (double)shape->used > (double)UINT32_MAX)
         return organ_fail(error, ORGAN_USAGE, "%s: least squares over %zu tokens of %zu times %zu inputs, %zu used, and %zu outputs",
-                          shape->name, tokens_of(shape), shape->blocks, shape->width, shape->used, shape->outputs);
+                          shape->name, ridge_tokens_of(shape), shape->blocks, shape->width, shape->used, shape->outputs);
     organ_ridge *made = calloc(1, sizeof *made);
     if (made) {
-        const size_t features = shape->blocks * shape->width, tokens = tokens_of(shape);
+        const size_t features = shape->blocks * shape->width, tokens = ridge_tokens_of(shape);
         made->shape = *shape;
         made->engine = engine;
         made->features = features;
         made->way = way_of(shape);
         made->n = made->way == &organ_ridge_by_blocks ? organ_ridge_piece(shape) : organ_lesser(features, tokens);
     }
-    if (!made || !take_memory(made))
+    if (!made || !ridge_take_memory(made))
         organ_fail_memory(error, shape->name);
     else if (!made->way->begin || made->way->begin(made, error) == ORGAN_OK) {
         *ridge = made;
@@ -139,7 +139,7 @@ organ_status organ_ridge_add(organ_ridge *ridge, organ_ridge_part part, size_t t
     return error->status;
 }
 
-static organ_status finish(organ_ridge *ridge, organ_error *error)
+static organ_status ridge_finish(organ_ridge *ridge, organ_error *error)
 {
     for (size_t part = 0; part < ORGAN_RIDGE_PARTS; part++)
         if (ridge->sums[part].added != ridge->shape.tokens[part])
@@ -154,7 +154,7 @@ static organ_status finish(organ_ridge *ridge, organ_error *error)
 /* ---- solving ---- */
 
 /* The solution of all tokens or of FIT. */
-static organ_status solve(organ_ridge *ridge, bool all, double lambda, organ_error *error)
+static organ_status ridge_solve(organ_ridge *ridge, bool all, double lambda, organ_error *error)
 {
     const organ_ridge_sums *const fit = &ridge->sums[ORGAN_RIDGE_FIT], *const held = &ridge->sums[ORGAN_RIDGE_HELD];
     const double shift = lambda * (fit->trace + (all ? held->trace : 0)) / (double)ridge->features;
@@ -177,7 +177,7 @@ static organ_status solve(organ_ridge *ridge, bool all, double lambda, organ_err
 organ_status organ_ridge_solve(organ_ridge *ridge, double lambda, bool *found, organ_error *error)
 {
     *found = false;
-    if (finish(ridge, error) == ORGAN_OK && solve(ridge, true, lambda, error) == ORGAN_OK)
+    if (ridge_finish(ridge, error) == ORGAN_OK && ridge_solve(ridge, true, lambda, error) == ORGAN_OK)
         *found = ridge->found;
     return error->status;
 }
@@ -187,11 +187,11 @@ organ_status organ_ridge_choose(organ_ridge *ridge, organ_ridge_choice *choice, 
     const organ_ridge_sums *const held = &ridge->sums[ORGAN_RIDGE_HELD];
     if (ridge->shape.tokens[ORGAN_RIDGE_HELD] == 0)
         return organ_fail(error, ORGAN_USAGE, "%s: no calibration token is held back", ridge->shape.name);
-    if (finish(ridge, error))
+    if (ridge_finish(ridge, error))
         return error->status;
     *choice = (organ_ridge_choice){.before = held->energy, .after = held->energy};
     for (size_t k = ORGAN_RIDGE_LAMBDAS; k-- > 0;) { /* each way is short from the D of a greater one */
-        if (solve(ridge, false, organ_ridge_lambdas[k], error))
+        if (ridge_solve(ridge, false, organ_ridge_lambdas[k], error))
             return error->status;
         choice->rests[k] = ridge->found ? ridge->way->rest(ridge) : (double)NAN;
         if (choice->rests[k] < choice->after) {
@@ -200,7 +200,7 @@ organ_status organ_ridge_choose(organ_ridge *ridge, organ_ridge_choice *choice, 
         }
     }
     ridge->found = false;
-    if (choice->lambda > 0 && solve(ridge, true, choice->lambda, error) == ORGAN_OK && !ridge->found)
+    if (choice->lambda > 0 && ridge_solve(ridge, true, choice->lambda, error) == ORGAN_OK && !ridge->found)
         *choice = (organ_ridge_choice){.before = held->energy, .after = held->energy};
     return error->status;
 }

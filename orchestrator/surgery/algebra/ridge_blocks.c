@@ -29,20 +29,20 @@ struct organ_ridge_blocks {
 };
 
 /* Inputs of a block that are solved for at once. */
-typedef struct piece {
+typedef struct ridge_blocks_piece {
     size_t block, from, width; /* from the column `from` of the block on */
     size_t input;              /* its first among the inputs of all blocks */
-} piece;
+} ridge_blocks_piece;
 
 static size_t per_block(const organ_ridge *ridge) { return organ_pieces_of(ridge->shape.width, ridge->n); }
 
-static piece piece_of(const organ_ridge *ridge, size_t number)
+static ridge_blocks_piece piece_of(const organ_ridge *ridge, size_t number)
 {
     const size_t from = number % per_block(ridge) * ridge->n, block = number / per_block(ridge), width = ridge->shape.width;
-    return (piece){block, from, organ_lesser(ridge->n, width - from), block * width + from};
+    return (ridge_blocks_piece){block, from, organ_lesser(ridge->n, width - from), block * width + from};
 }
 
-static float *factor_of(const organ_ridge *ridge, const piece *p) { return ridge->factor + p->input * ridge->n; }
+static float *factor_of(const organ_ridge *ridge, const ridge_blocks_piece *p) { return ridge->factor + p->input * ridge->n; }
 
 /* ---- memory ---- */
 
@@ -59,7 +59,7 @@ double organ_ridge_blocks_memory(const organ_ridge_shape *shape)
     return organ_ridge_rows_memory(shape) + 4 * (tokens + (double)ORGAN_RIDGE_READ) * outputs + (8 * n + 16 * outputs) * n;
 }
 
-static bool take_memory(organ_ridge *ridge)
+static bool ridge_blocks_take_memory(organ_ridge *ridge)
 {
     organ_ridge_blocks *const b = ridge->by_blocks = calloc(1, sizeof *b);
     const organ_ridge_shape *const s = &ridge->shape;
@@ -92,8 +92,8 @@ void organ_ridge_blocks_free(organ_ridge_blocks *b)
 
 /* ---- tokens ---- */
 
-static organ_status add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks, const float *inputs,
-                        const float *wanted, organ_error *error)
+static organ_status ridge_blocks_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks, const float *inputs,
+                                     const float *wanted, organ_error *error)
 {
     const organ_ridge_shape *const s = &ridge->shape;
     organ_ridge_sums *const sums = &ridge->sums[part];
@@ -108,13 +108,17 @@ static organ_status add(organ_ridge *ridge, organ_ridge_part part, size_t tokens
     return error->status;
 }
 
-static organ_status finish(organ_ridge *ridge, organ_error *error) { return organ_ridge_rows_finish(ridge->by_blocks->rows, error); }
+static organ_status ridge_blocks_finish(organ_ridge *ridge, organ_error *error)
+{
+    return organ_ridge_rows_finish(ridge->by_blocks->rows, error);
+}
 
 /* ---- a batch ---- */
 
 /* Calls `each` with the rows of a block in FIT, or in both parts. */
-static organ_status for_batches(organ_ridge *ridge, const piece *p, bool all,
-                                void (*each)(organ_ridge *ridge, const piece *p, const organ_ridge_batch *batch), organ_error *error)
+static organ_status for_batches(organ_ridge *ridge, const ridge_blocks_piece *p, bool all,
+                                void (*each)(organ_ridge *ridge, const ridge_blocks_piece *p, const organ_ridge_batch *batch),
+                                organ_error *error)
 {
     organ_ridge_rows *const rows = ridge->by_blocks->rows;
     organ_ridge_batch batch;
@@ -127,7 +131,7 @@ static organ_status for_batches(organ_ridge *ridge, const piece *p, bool all,
     return ORGAN_OK;
 }
 
-static void add_gram(organ_ridge *ridge, const piece *p, const organ_ridge_batch *batch)
+static void add_gram(organ_ridge *ridge, const ridge_blocks_piece *p, const organ_ridge_batch *batch)
 {
     size_t count = 0;
     for (size_t from = 0; from < p->width; from += ORGAN_RIDGE_TILE)
@@ -170,7 +174,7 @@ static void move_rows(const organ_ridge *ridge, const organ_ridge_batch *batch, 
             move_row(&m, row, 0);
 }
 
-static void add_cross(organ_ridge *ridge, const piece *p, const organ_ridge_batch *batch)
+static void add_cross(organ_ridge *ridge, const ridge_blocks_piece *p, const organ_ridge_batch *batch)
 {
     const size_t outputs = ridge->shape.outputs;
     move_rows(ridge, batch, false);
@@ -186,7 +190,7 @@ static void add_cross(organ_ridge *ridge, const piece *p, const organ_ridge_batc
     organ_products_run(ridge->engine, NULL, &product, 1, ridge->scratch);
 }
 
-static void subtract_step(organ_ridge *ridge, const piece *p, const organ_ridge_batch *batch)
+static void subtract_step(organ_ridge *ridge, const ridge_blocks_piece *p, const organ_ridge_batch *batch)
 {
     const size_t outputs = ridge->shape.outputs;
     move_rows(ridge, batch, false);
@@ -205,7 +209,7 @@ static void subtract_step(organ_ridge *ridge, const piece *p, const organ_ridge_
 /* ---- a piece ---- */
 
 /* Of Z^T Z + shift I the factor of the inverse, to its place. */
-static organ_status invert(organ_ridge *ridge, const piece *p, bool all, double shift, organ_error *error)
+static organ_status ridge_blocks_invert(organ_ridge *ridge, const ridge_blocks_piece *p, bool all, double shift, organ_error *error)
 {
     const double *const gram = ridge->by_blocks->gram;
     const size_t n = p->width;
@@ -221,7 +225,8 @@ static organ_status invert(organ_ridge *ridge, const piece *p, bool all, double 
 
 /* Adds to D of the piece what is best beside that of the others, takes what it gives off what is left of all tokens, and adds to *fell how
  * much less there is of ||R - Z D||^2 + shift ||D||^2. */
-static organ_status improve(organ_ridge *ridge, const piece *p, bool all, double shift, double *fell, organ_error *error)
+static organ_status ridge_blocks_improve(organ_ridge *ridge, const ridge_blocks_piece *p, bool all, double shift, double *fell,
+                                         organ_error *error)
 {
     const organ_ridge_blocks *const b = ridge->by_blocks;
     const size_t outputs = ridge->shape.outputs, count = p->width * outputs;
@@ -253,7 +258,7 @@ static bool goes_on(const organ_ridge *ridge, organ_error *error)
 }
 
 /* From the D of the last solution on. */
-static organ_status solve(organ_ridge *ridge, bool all, double shift, organ_error *error)
+static organ_status ridge_blocks_solve(organ_ridge *ridge, bool all, double shift, organ_error *error)
 {
     const organ_ridge_sums *const sums = ridge->sums;
     const double enough = SETTLED * (sums[ORGAN_RIDGE_FIT].energy + (all ? sums[ORGAN_RIDGE_HELD].energy : 0));
@@ -261,20 +266,20 @@ static organ_status solve(organ_ridge *ridge, bool all, double shift, organ_erro
     double fell = INFINITY;
     ridge->found = true;
     for (size_t k = 0; k < pieces && goes_on(ridge, error); k++) {
-        const piece p = piece_of(ridge, k);
-        invert(ridge, &p, all, shift, error);
+        const ridge_blocks_piece p = piece_of(ridge, k);
+        ridge_blocks_invert(ridge, &p, all, shift, error);
     }
     for (size_t sweep = 0; sweep < MOST_SWEEPS && fell > enough && goes_on(ridge, error); sweep++) {
         fell = 0;
         for (size_t k = 0; k < pieces && goes_on(ridge, error); k++) {
-            const piece p = piece_of(ridge, k);
-            improve(ridge, &p, all, shift, &fell, error);
+            const ridge_blocks_piece p = piece_of(ridge, k);
+            ridge_blocks_improve(ridge, &p, all, shift, &fell, error);
         }
     }
     return error->status;
 }
 
-static double rest(organ_ridge *ridge)
+static double ridge_blocks_rest(organ_ridge *ridge)
 {
     const size_t fit = ridge->shape.tokens[ORGAN_RIDGE_FIT], outputs = ridge->shape.outputs;
     double sum = 0;
@@ -284,10 +289,10 @@ static double rest(organ_ridge *ridge)
 }
 
 const organ_ridge_way organ_ridge_by_blocks = {.name = "blocks",
-                                               .take_memory = take_memory,
+                                               .take_memory = ridge_blocks_take_memory,
                                                .begin = begin,
-                                               .add = add,
-                                               .finish = finish,
-                                               .solve = solve,
-                                               .rest = rest,
+                                               .add = ridge_blocks_add,
+                                               .finish = ridge_blocks_finish,
+                                               .solve = ridge_blocks_solve,
+                                               .rest = ridge_blocks_rest,
                                                .block = organ_ridge_turned};

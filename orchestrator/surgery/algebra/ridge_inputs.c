@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool take_memory(organ_ridge *ridge)
+static bool ridge_inputs_take_memory(organ_ridge *ridge)
 {
     bool done = true;
     for (size_t part = 0; part < ORGAN_RIDGE_PARTS; part++) {
@@ -29,7 +29,7 @@ static bool take_memory(organ_ridge *ridge)
 
 /* ---- sums ---- */
 
-static void add_chunk(const organ_ridge *ridge, const organ_ridge_sums *s, size_t tokens)
+static void ridge_inputs_add_chunk(const organ_ridge *ridge, const organ_ridge_sums *s, size_t tokens)
 {
     const size_t n = ridge->n, outputs = ridge->shape.outputs;
     size_t count = 0;
@@ -56,8 +56,8 @@ static void add_chunk(const organ_ridge *ridge, const organ_ridge_sums *s, size_
     organ_products_run(ridge->engine, NULL, &cross, 1, ridge->scratch);
 }
 
-static organ_status add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks, const float *inputs,
-                        const float *wanted, organ_error *error)
+static organ_status ridge_inputs_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks, const float *inputs,
+                                     const float *wanted, organ_error *error)
 {
     const organ_ridge_shape *const shape = &ridge->shape;
     const organ_ridge_sums *const s = &ridge->sums[part];
@@ -70,17 +70,17 @@ static organ_status add(organ_ridge *ridge, organ_ridge_part part, size_t tokens
                    width * sizeof *s->inputs);
         memcpy(s->wanted + at * outputs, wanted + t * outputs, outputs * sizeof *s->wanted);
         if (at + 1 == ORGAN_RIDGE_CHUNK)
-            add_chunk(ridge, s, ORGAN_RIDGE_CHUNK);
+            ridge_inputs_add_chunk(ridge, s, ORGAN_RIDGE_CHUNK);
     }
     return error->status;
 }
 
-static organ_status finish(organ_ridge *ridge, organ_error *error)
+static organ_status ridge_inputs_finish(organ_ridge *ridge, organ_error *error)
 {
     for (size_t part = 0; part < ORGAN_RIDGE_PARTS; part++) {
         organ_ridge_sums *const s = &ridge->sums[part];
         if (s->added % ORGAN_RIDGE_CHUNK > 0)
-            add_chunk(ridge, s, s->added % ORGAN_RIDGE_CHUNK);
+            ridge_inputs_add_chunk(ridge, s, s->added % ORGAN_RIDGE_CHUNK);
         for (size_t i = 0; i < ridge->n; i++)
             s->trace += s->square[i * (ridge->n + 1)];
     }
@@ -89,16 +89,16 @@ static organ_status finish(organ_ridge *ridge, organ_error *error)
 
 /* ---- FP32 copies ---- */
 
-typedef struct copying {
+typedef struct ridge_inputs_copying {
     const organ_ridge *ridge;
     organ_ridge_part first, last;
     double shift;
-} copying;
+} ridge_inputs_copying;
 
 /* Row i of the sum of Z^T Z over parts. */
 static void copy_row(void *context, size_t i, size_t worker)
 {
-    const copying *const c = context;
+    const ridge_inputs_copying *const c = context;
     const size_t n = c->ridge->n;
     (void)worker;
     for (size_t j = 0; j < n; j++) {
@@ -111,11 +111,11 @@ static void copy_row(void *context, size_t i, size_t worker)
 
 static void copy_square(const organ_ridge *ridge, organ_ridge_part first, organ_ridge_part last, double shift)
 {
-    copying c = {ridge, first, last, shift};
+    ridge_inputs_copying c = {ridge, first, last, shift};
     organ_share(ridge->engine, NULL, ridge->n, copy_row, &c);
 }
 
-static size_t prepare(organ_ridge *ridge, bool all, double shift, const float **sides)
+static size_t ridge_inputs_prepare(organ_ridge *ridge, bool all, double shift, const float **sides)
 {
     const double *const fit = ridge->sums[ORGAN_RIDGE_FIT].cross, *const held = ridge->sums[ORGAN_RIDGE_HELD].cross;
     copy_square(ridge, ORGAN_RIDGE_FIT, all ? ORGAN_RIDGE_HELD : ORGAN_RIDGE_FIT, shift);
@@ -126,7 +126,7 @@ static size_t prepare(organ_ridge *ridge, bool all, double shift, const float **
 }
 
 /* ||R||^2 - 2 <D, Z^T R> + <D, Z^T Z D> */
-static double rest(organ_ridge *ridge)
+static double ridge_inputs_rest(organ_ridge *ridge)
 {
     const size_t n = ridge->n, outputs = ridge->shape.outputs;
     const organ_ridge_sums *const held = &ridge->sums[ORGAN_RIDGE_HELD];
@@ -150,9 +150,9 @@ static double rest(organ_ridge *ridge)
 }
 
 const organ_ridge_way organ_ridge_by_inputs = {.name = "inputs",
-                                               .take_memory = take_memory,
-                                               .add = add,
-                                               .finish = finish,
-                                               .prepare = prepare,
-                                               .rest = rest,
+                                               .take_memory = ridge_inputs_take_memory,
+                                               .add = ridge_inputs_add,
+                                               .finish = ridge_inputs_finish,
+                                               .prepare = ridge_inputs_prepare,
+                                               .rest = ridge_inputs_rest,
                                                .block = organ_ridge_turned};

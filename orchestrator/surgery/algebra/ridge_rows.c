@@ -43,7 +43,7 @@ double organ_ridge_rows_memory(const organ_ridge_shape *shape)
     return batches * (4 * batch + 16) + 8 * slots + read + (shape->scratch ? slots : batches) * values;
 }
 
-static bool take_memory(organ_ridge_rows *r)
+static bool ridge_rows_take_memory(organ_ridge_rows *r)
 {
     const size_t most = most_batches(&r->shape), slots = slots_of(&r->shape), values = batch_values(&r->shape);
     const bool scratch = r->shape.scratch;
@@ -77,7 +77,7 @@ organ_status organ_ridge_rows_open(const organ_ridge_shape *shape, organ_ridge_r
         r->shape = *shape;
         r->file = (organ_direct_file){.fd = -1, .direct = -1};
     }
-    if (!r || !take_memory(r))
+    if (!r || !ridge_rows_take_memory(r))
         organ_fail_memory(error, shape->name);
     else if (!shape->scratch)
         return ORGAN_OK;
@@ -103,7 +103,10 @@ void organ_ridge_rows_close(organ_ridge_rows *r)
 
 /* ---- rows ---- */
 
-static uint64_t place_of(const organ_ridge_rows *r, uint32_t number) { return (uint64_t)number * batch_values(&r->shape) * sizeof(float); }
+static uint64_t ridge_rows_place_of(const organ_ridge_rows *r, uint32_t number)
+{
+    return (uint64_t)number * batch_values(&r->shape) * sizeof(float);
+}
 
 static organ_status write_batch(organ_ridge_rows *r, size_t slot, organ_error *error)
 {
@@ -111,7 +114,7 @@ static organ_status write_batch(organ_ridge_rows *r, size_t slot, organ_error *e
     const float *const values = r->begun + slot * batch_values(&r->shape);
     const size_t bytes = r->rows[number] * r->shape.width * sizeof *values;
     organ_error fault = {0};
-    if (organ_direct_write(&r->file, values, bytes, place_of(r, number), &fault) != ORGAN_OK)
+    if (organ_direct_write(&r->file, values, bytes, ridge_rows_place_of(r, number), &fault) != ORGAN_OK)
         return file_failed(r, &fault, error);
     r->digests[number] = XXH3_64bits(values, bytes);
     return ORGAN_OK;
@@ -154,7 +157,7 @@ uint32_t organ_ridge_rows_first(const organ_ridge_rows *r, organ_ridge_part part
 static organ_status read_batch(organ_ridge_rows *r, uint32_t number, float *values, organ_error *error)
 {
     const size_t bytes = r->rows[number] * r->shape.width * sizeof *values;
-    if (organ_scratch_read(&r->file, values, bytes, place_of(r, number), error) != ORGAN_OK)
+    if (organ_scratch_read(&r->file, values, bytes, ridge_rows_place_of(r, number), error) != ORGAN_OK)
         return error->status;
     if (XXH3_64bits(values, bytes) == r->digests[number])
         return ORGAN_OK;
@@ -176,6 +179,6 @@ organ_status organ_ridge_rows_read(organ_ridge_rows *r, uint32_t *number, organ_
         batch->rows += rows;
     }
     if (!r->all && *number != ORGAN_RIDGE_NONE)
-        organ_scratch_announce(&r->file, batch_values(&r->shape) * sizeof(float), place_of(r, *number));
+        organ_scratch_announce(&r->file, batch_values(&r->shape) * sizeof(float), ridge_rows_place_of(r, *number));
     return error->status;
 }

@@ -14,7 +14,7 @@
 
 #define TILE ORGAN_RIDGE_TILE
 
-static bool take_memory(organ_ridge *ridge)
+static bool ridge_tokens_take_memory(organ_ridge *ridge)
 {
     const organ_ridge_shape *const s = &ridge->shape;
     const size_t rows = ridge->n * s->used;
@@ -27,8 +27,8 @@ static bool take_memory(organ_ridge *ridge)
     return ridge->inputs && ridge->wanted && ridge->gram && ridge->block && ridge->token && ridge->begin;
 }
 
-static organ_status add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks, const float *inputs,
-                        const float *wanted, organ_error *error)
+static organ_status ridge_tokens_add(organ_ridge *ridge, organ_ridge_part part, size_t tokens, const uint32_t *blocks, const float *inputs,
+                                     const float *wanted, organ_error *error)
 {
     const organ_ridge_shape *const s = &ridge->shape;
     const size_t at = (part == ORGAN_RIDGE_HELD ? s->tokens[ORGAN_RIDGE_FIT] : 0) + ridge->sums[part].added;
@@ -41,7 +41,7 @@ static organ_status add(organ_ridge *ridge, organ_ridge_part part, size_t tokens
 
 /* ---- rows by block ---- */
 
-static void exchange(organ_ridge *ridge, size_t row, size_t with)
+static void ridge_tokens_exchange(organ_ridge *ridge, size_t row, size_t with)
 {
     const size_t width = ridge->shape.width;
     float *const a = ridge->inputs + row * width, *const b = ridge->inputs + with * width;
@@ -72,7 +72,7 @@ static void sort_rows(organ_ridge *ridge)
     for (size_t r = 0; r < rows; r++)
         while (ridge->block[r] != r) {
             const uint32_t to = ridge->block[r];
-            exchange(ridge, r, to);
+            ridge_tokens_exchange(ridge, r, to);
             ridge->block[r] = ridge->block[to];
             ridge->block[to] = to;
         }
@@ -131,7 +131,7 @@ static void add_tile(void *context, size_t index, size_t worker)
             ridge->gram[i * ridge->n + j] = ridge->gram[j * ridge->n + i] = (float)sums[(i - row) * TILE + j - col];
 }
 
-static organ_status finish(organ_ridge *ridge, organ_error *error)
+static organ_status ridge_tokens_finish(organ_ridge *ridge, organ_error *error)
 {
     const size_t tiles = organ_pieces_of(ridge->n, TILE), fit = ridge->shape.tokens[ORGAN_RIDGE_FIT];
     sort_rows(ridge);
@@ -143,7 +143,7 @@ static organ_status finish(organ_ridge *ridge, organ_error *error)
 
 /* ---- solutions: a row for each token, of which D is Z^T times ---- */
 
-static size_t prepare(organ_ridge *ridge, bool all, double shift, const float **sides)
+static size_t ridge_tokens_prepare(organ_ridge *ridge, bool all, double shift, const float **sides)
 {
     const size_t n = all ? ridge->n : ridge->shape.tokens[ORGAN_RIDGE_FIT];
     for (size_t i = 0; i < n; i++) {
@@ -154,7 +154,7 @@ static size_t prepare(organ_ridge *ridge, bool all, double shift, const float **
     return n;
 }
 
-static double rest(organ_ridge *ridge)
+static double ridge_tokens_rest(organ_ridge *ridge)
 {
     const size_t fit = ridge->shape.tokens[ORGAN_RIDGE_FIT], held = ridge->shape.tokens[ORGAN_RIDGE_HELD], outputs = ridge->shape.outputs;
     const float *const wanted = ridge->wanted + fit * outputs;
@@ -196,9 +196,9 @@ static void block(organ_ridge *ridge, size_t index, float *values)
 
 const organ_ridge_way organ_ridge_by_tokens = {.name = "tokens",
                                                .worker_bytes = 2 * TILE * TILE * sizeof(double),
-                                               .take_memory = take_memory,
-                                               .add = add,
-                                               .finish = finish,
-                                               .prepare = prepare,
-                                               .rest = rest,
+                                               .take_memory = ridge_tokens_take_memory,
+                                               .add = ridge_tokens_add,
+                                               .finish = ridge_tokens_finish,
+                                               .prepare = ridge_tokens_prepare,
+                                               .rest = ridge_tokens_rest,
                                                .block = block};

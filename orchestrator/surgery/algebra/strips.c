@@ -51,7 +51,7 @@ uint64_t organ_strips_least(const organ_rows *matrix)
 }
 
 /* How many strips and readers the memory has room for: scratch takes half of it at most, unless one reader's is more. */
-static organ_status divide(organ_strips *s, bool hold, organ_error *error)
+static organ_status strips_divide(organ_strips *s, bool hold, organ_error *error)
 {
     const uint64_t given = s->engine->memory, least = organ_strips_least(s->matrix), strip = strip_bytes(s);
     const size_t workers = organ_workers_count(s->engine->workers);
@@ -90,7 +90,7 @@ organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *eng
     s->engine = engine;
     s->count = (size_t)((matrix->rows + ORGAN_STRIP_ROWS - 1) / ORGAN_STRIP_ROWS);
     s->scratch_bytes = organ_to_line(matrix->scratch_bytes);
-    if (divide(s, hold, error) == ORGAN_OK) {
+    if (strips_divide(s, hold, error) == ORGAN_OK) {
         s->energies = calloc(s->count, sizeof *s->energies);
         s->values = organ_floats(s->room * ORGAN_STRIP_ROWS, (size_t)matrix->cols);
         s->scratch = aligned_alloc(64, s->readers * s->scratch_bytes + 64);

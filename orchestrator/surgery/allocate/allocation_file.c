@@ -59,7 +59,8 @@ static organ_status read_tensor(organ_allocation_tensor *t, size_t levels, const
     return ORGAN_OK;
 }
 
-static organ_status read_document(organ_allocation *a, const json_t *document, const json_t *identity, const char *path, organ_error *error)
+static organ_status allocation_file_read_document(organ_allocation *a, const json_t *document, const json_t *identity, const char *path,
+                                                  organ_error *error)
 {
     double levels[ORGAN_ALLOCATION_LEVELS];
     const json_t *const tensors = json_object_get(document, "tensors");
@@ -87,7 +88,7 @@ organ_status organ_allocation_read(organ_allocation *allocation, const json_t *i
     *whole = document != NULL;
     if (!document)
         return error->status;
-    read_document(allocation, document, identity, path, error);
+    allocation_file_read_document(allocation, document, identity, path, error);
     for (size_t k = 0; k < allocation->count; k++)
         *whole &= allocation->tensors[k].known;
     json_decref(document);

@@ -7,7 +7,7 @@ static json_t *cost_json(const void *context, size_t k) { return json_real(((con
 
 static json_t *costs_json(size_t count, const double *costs) { return organ_json_rows(count, cost_json, costs); }
 
-static json_t *tensor_json(const void *context, size_t k)
+static json_t *allocation_json_tensor_json(const void *context, size_t k)
 {
     const organ_allocation *const a = context;
     const organ_allocation_tensor *const t = &a->tensors[k];
@@ -20,7 +20,7 @@ json_t *organ_allocation_json(const organ_allocation *allocation, const json_t *
 {
     json_t *const head = ORGAN_OBJECT(SET_TEXT("schema", ORGAN_ALLOCATION_SCHEMA), SET_TEXT("organ", ORGAN_VERSION));
     json_t *const body = ORGAN_OBJECT(SET("levels", costs_json(allocation->level_count, allocation->levels)),
-                                      SET("tensors", organ_json_rows(allocation->count, tensor_json, allocation)));
+                                      SET("tensors", organ_json_rows(allocation->count, allocation_json_tensor_json, allocation)));
     return organ_json_joined(organ_json_joined(head, json_deep_copy(identity)), body);
 }
 

@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* A decimal number without sign or exponent that the text begins with; NULL: there is none. */
-static const char *number(const char *text, double *value)
+static const char *budget_number(const char *text, double *value)
 {
     const size_t digits = strspn(text, "0123456789."), whole = strspn(text, "0123456789");
     const char *const point = memchr(text, '.', digits);
@@ -23,7 +23,7 @@ organ_status organ_budget_parse(const char *text, organ_budget *budget, organ_er
 {
     double value = 0;
     uint64_t bytes = 0;
-    const char *const unit = number(text, &value);
+    const char *const unit = budget_number(text, &value);
     if (unit && strcmp(unit, "%") == 0 && value > 0 && value < 100)
         *budget = (organ_budget){ORGAN_BUDGET_PERCENT, value};
     else if (unit && strcmp(unit, "bpw") == 0 && value > 0 && value <= 64)

@@ -60,20 +60,20 @@ static bool best_step(const organ_allocation *a, const double *sizes, double lef
 }
 
 /* The size and the cost of a tensor at a level beside what it has now. */
-typedef struct change {
+typedef struct choose_change {
     double size, cost;
-} change;
+} choose_change;
 
-static change change_to(const organ_allocation *a, const double *sizes, const size_t *chosen, size_t tensor, size_t level)
+static choose_change change_to(const organ_allocation *a, const double *sizes, const size_t *chosen, size_t tensor, size_t level)
 {
     const double *const own = sizes + tensor * (a->level_count + 1);
-    return (change){own[level] - own[chosen[tensor]], cost_at(a, tensor, level) - cost_at(a, tensor, chosen[tensor])};
+    return (choose_change){own[level] - own[chosen[tensor]], cost_at(a, tensor, level) - cost_at(a, tensor, chosen[tensor])};
 }
 
 /* The best that another tensor can make of a change of this one. false: nothing spares anything. */
-static bool exchange(const organ_allocation *a, const double *sizes, size_t tensor, size_t level, double *left, size_t *chosen)
+static bool choose_exchange(const organ_allocation *a, const double *sizes, size_t tensor, size_t level, double *left, size_t *chosen)
 {
-    const change first = change_to(a, sizes, chosen, tensor, level);
+    const choose_change first = change_to(a, sizes, chosen, tensor, level);
     const double room = *left - first.size;
     double least = 0, taken = 0;
     size_t with = tensor, to = level;
@@ -81,7 +81,7 @@ static bool exchange(const organ_allocation *a, const double *sizes, size_t tens
         least = first.cost;
     for (size_t t = 0; t < a->count; t++)
         for (size_t l = 0; l <= a->level_count && t != tensor; l++) {
-            const change second = change_to(a, sizes, chosen, t, l);
+            const choose_change second = change_to(a, sizes, chosen, t, l);
             if (second.size > room || first.cost + second.cost >= least)
                 continue;
             least = first.cost + second.cost;
@@ -97,19 +97,19 @@ static bool exchange(const organ_allocation *a, const double *sizes, size_t tens
     return least < 0;
 }
 
-static void exchange_pairs(const organ_allocation *a, const double *sizes, double *left, size_t *chosen)
+static void choose_exchange_pairs(const organ_allocation *a, const double *sizes, double *left, size_t *chosen)
 {
     bool spares = true;
     for (size_t pass = 0; pass < MOST_PASSES && spares; pass++) {
         spares = false;
         for (size_t t = 0; t < a->count; t++)
             for (size_t l = 0; l <= a->level_count; l++)
-                spares |= l != chosen[t] && exchange(a, sizes, t, l, left, chosen);
+                spares |= l != chosen[t] && choose_exchange(a, sizes, t, l, left, chosen);
     }
 }
 
 /* Raises levels by the best steps that fit, then exchanges pairs. Returns what is left of the budget. */
-static double improve(const organ_allocation *a, const double *sizes, double budget, size_t *chosen)
+static double choose_improve(const organ_allocation *a, const double *sizes, double budget, size_t *chosen)
 {
     double spent = 0;
     size_t t, level;
@@ -121,7 +121,7 @@ static double improve(const organ_allocation *a, const double *sizes, double bud
         chosen[t] = level;
     }
     double left = budget - spent;
-    exchange_pairs(a, sizes, &left, chosen);
+    choose_exchange_pairs(a, sizes, &left, chosen);
     return left;
 }
 
@@ -148,10 +148,10 @@ double organ_allocation_choose(organ_allocation *a, const double *sizes, double 
     for (size_t k = 0; k < a->count; k++)
         a->uniform_cost += cost_at(a, k, *uniform);
     give_all(a, 0, chosen);
-    double left = improve(a, sizes, budget, chosen);
+    double left = choose_improve(a, sizes, budget, chosen);
     if (cost_of(a, chosen) > a->uniform_cost) { /* small tensors took what a step of a large one needs: all experts are one choice */
         give_all(a, *uniform, chosen);
-        left = improve(a, sizes, budget, chosen);
+        left = choose_improve(a, sizes, budget, chosen);
     }
     a->cost = cost_of(a, chosen);
     return budget - left;

@@ -57,7 +57,7 @@ static size_t find_together(const organ_targets *targets, const size_t *of, size
 }
 
 /* Of an expert with a star in the place of its number. */
-static char *name_of(const organ_tensor *t)
+static char *curves_name_of(const organ_tensor *t)
 {
     char number[24];
     snprintf(number, sizeof number, ".%d.", (int)t->anatomy.expert);
@@ -75,7 +75,8 @@ bool organ_curves_list(const organ_targets *targets, organ_allocation *allocatio
         of[k] = find_together(targets, of, k);
         if (of[k] == SIZE_MAX) {
             organ_allocation_tensor *const made = &allocation->tensors[of[k] = allocation->count++];
-            *made = (organ_allocation_tensor){.name = name_of(t), .role = organ_anatomy_role_name(&t->anatomy), .layer = t->anatomy.layer};
+            *made = (organ_allocation_tensor){
+                .name = curves_name_of(t), .role = organ_anatomy_role_name(&t->anatomy), .layer = t->anatomy.layer};
             if (!made->name)
                 return false;
         }
@@ -182,7 +183,7 @@ static uint64_t work_memory(void *context, const organ_along_text *along, const 
 
 /* ---- the walk ---- */
 
-static bool is_known(void *context, size_t target)
+static bool curves_is_known(void *context, size_t target)
 {
     const organ_curves *const c = context;
     return c->allocation->tensors[c->of[target]].known;
@@ -269,7 +270,7 @@ static organ_status share_curves(organ_curves *c, organ_error *error)
     return error->status;
 }
 
-static organ_status settle(void *context, const organ_along_layer *layer, organ_error *error)
+static organ_status curves_settle(void *context, const organ_along_layer *layer, organ_error *error)
 {
     organ_curves *const c = context;
     if (c->work->forget)
@@ -387,13 +388,13 @@ organ_status organ_curves_open(const organ_curves_options *options, const organ_
     c->options.walk.reruns = true;
     c->walk_work = (organ_along_work){.context = c,
                                       .memory = work_memory,
-                                      .done = is_known,
+                                      .done = curves_is_known,
                                       .restore = nothing,
                                       .change = vary,
                                       .grouped = true,
                                       .together = tensor_of,
                                       .enter = reach,
-                                      .leave = settle};
+                                      .leave = curves_settle};
     if (choose_targets(c, targets, of, error) ||
         organ_along_open(&c->options.walk, model, &c->targets, &c->walk_work, engine, progress, &c->along, error))
         return error->status;

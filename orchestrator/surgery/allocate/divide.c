@@ -57,7 +57,7 @@ static double all_elements(const organ_allocation *a)
 }
 
 /* Every tensor at its best for this price of all elements; the share of them that are zero then. */
-static double choose(const organ_allocation *a, const double *costs, double price, double *chosen)
+static double divide_choose(const organ_allocation *a, const double *costs, double price, double *chosen)
 {
     const double all = all_elements(a);
     double share = 0;
@@ -76,9 +76,9 @@ static double choose(const organ_allocation *a, const double *costs, double pric
 static void bisect(const organ_allocation *a, const double *costs, double budget, double *few, double *many, double *tried)
 {
     const size_t bytes = a->count * sizeof *tried;
-    double low = LEAST_PRICE, high = MOST_PRICE, spare = choose(a, costs, low, few), spent = choose(a, costs, high, many);
+    double low = LEAST_PRICE, high = MOST_PRICE, spare = divide_choose(a, costs, low, few), spent = divide_choose(a, costs, high, many);
     for (size_t k = 0; k < BISECTIONS; k++) {
-        const double price = sqrt(low * high), share = choose(a, costs, price, tried);
+        const double price = sqrt(low * high), share = divide_choose(a, costs, price, tried);
         if (share < budget) {
             low = price;
             spare = share;

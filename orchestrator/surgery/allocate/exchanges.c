@@ -18,11 +18,11 @@
 /* Levels of a tensor of a pair. */
 enum { EXCHANGED, AS_GIVEN };
 
-typedef struct pair {
+typedef struct exchanges_pair {
     organ_exchange of;
     bool apart; /* its stream is not that of the model as given any more */
     double divergence;
-} pair;
+} exchanges_pair;
 
 struct organ_exchanges {
     organ_exchanges_options options;
@@ -39,7 +39,7 @@ struct organ_exchanges {
     organ_variants *variants;
     organ_pooled_tensors *pooled;
     float *states; /* of the model as given, then of the pairs */
-    pair pairs[MOST_PAIRS];
+    exchanges_pair pairs[MOST_PAIRS];
     size_t pair_count;
     double *best; /* what tensors were given when the model was nearest */
     double nearest;
@@ -52,12 +52,12 @@ static bool is_own(const organ_exchanges *x, size_t k) { return owner_of(x, k) =
 
 static const organ_forward *forward_of(const organ_exchanges *x) { return organ_along_describe(x->along)->forward; }
 
-static size_t floats_of(const organ_exchanges *x)
+static size_t exchanges_floats_of(const organ_exchanges *x)
 {
     return x->rest.windows.begin[x->rest.windows.count] * (size_t)organ_forward_describe(forward_of(x))->hidden;
 }
 
-static float *stream(const organ_exchanges *x, size_t k) { return x->states + k * floats_of(x); }
+static float *exchanges_stream(const organ_exchanges *x, size_t k) { return x->states + k * exchanges_floats_of(x); }
 
 /* The pair that the tensor is of; MOST_PAIRS: none. */
 static size_t pair_of(const organ_exchanges *x, size_t tensor)
@@ -81,7 +81,7 @@ static uint64_t work_memory(void *context, const organ_along_text *along, const 
 }
 
 /* The layer gets the matrix as it is given; one of a pair is kept as exchanged, too. */
-static organ_status change(void *context, const organ_along_matrix *m, float *weights, organ_error *error)
+static organ_status exchanges_change(void *context, const organ_along_matrix *m, float *weights, organ_error *error)
 {
     organ_exchanges *const x = context;
     const size_t tensor = x->of[m->target], pair_there = pair_of(x, tensor);
@@ -89,7 +89,7 @@ static organ_status change(void *context, const organ_along_matrix *m, float *we
     const size_t bytes = (size_t)(m->rows * m->cols) * sizeof *weights;
     const organ_tensor *const stored = x->targets->tensors[m->target];
     if (which < MOST_PAIRS) {
-        const pair *const p = &x->pairs[which];
+        const exchanges_pair *const p = &x->pairs[which];
         float *const other = aligned_alloc(64, (bytes + 63) / 64 * 64);
         if (!other)
             return organ_fail_memory(error, m->name);
@@ -106,7 +106,8 @@ static organ_status change(void *context, const organ_along_matrix *m, float *we
 
 static bool in_layer(const organ_exchanges *x, size_t tensor, int32_t layer) { return x->allocation->tensors[tensor].layer == layer; }
 
-static organ_status put(organ_exchanges *x, const pair *p, size_t level, const organ_along_layer *layer, organ_error *error)
+static organ_status exchanges_put(organ_exchanges *x, const exchanges_pair *p, size_t level, const organ_along_layer *layer,
+                                  organ_error *error)
 {
     if (in_layer(x, p->of.more, layer->number))
         organ_pooled_write(x->pooled, p->of.more, level, layer->loaded, error);
@@ -115,7 +116,7 @@ static organ_status put(organ_exchanges *x, const pair *p, size_t level, const o
                : organ_pooled_write(x->pooled, p->of.less, level, layer->loaded, error);
 }
 
-static void let_go(organ_exchanges *x, const pair *p, int32_t layer)
+static void let_go(organ_exchanges *x, const exchanges_pair *p, int32_t layer)
 {
     if (in_layer(x, p->of.more, layer))
         organ_pooled_let_go(x->pooled, p->of.more);
@@ -131,20 +132,20 @@ static organ_status carry_layer(void *context, const organ_along_layer *layer, o
     if (x->work->forget)
         x->work->forget(x->work->context);
     for (size_t k = 0; k < x->pair_count && !error->status; k++) {
-        pair *const p = &x->pairs[k];
+        exchanges_pair *const p = &x->pairs[k];
         if (!is_own(x, k))
             continue;
         const bool here = in_layer(x, p->of.more, layer->number) || in_layer(x, p->of.less, layer->number);
         if (!p->apart && here)
-            memcpy(stream(x, 1 + k), stream(x, 0), floats_of(x) * sizeof(float));
+            memcpy(exchanges_stream(x, 1 + k), exchanges_stream(x, 0), exchanges_floats_of(x) * sizeof(float));
         p->apart |= here;
-        if (!p->apart || (here && put(x, p, EXCHANGED, layer, error)))
+        if (!p->apart || (here && exchanges_put(x, p, EXCHANGED, layer, error)))
             continue;
-        if (organ_layer_run(forward, layer->loaded, &x->rest.windows, stream(x, 1 + k), NULL, error) == ORGAN_OK && here &&
-            put(x, p, AS_GIVEN, layer, error) == ORGAN_OK)
+        if (organ_layer_run(forward, layer->loaded, &x->rest.windows, exchanges_stream(x, 1 + k), NULL, error) == ORGAN_OK && here &&
+            exchanges_put(x, p, AS_GIVEN, layer, error) == ORGAN_OK)
             let_go(x, p, layer->number);
     }
-    return error->status ? error->status : organ_layer_run(forward, layer->loaded, &x->rest.windows, stream(x, 0), NULL, error);
+    return error->status ? error->status : organ_layer_run(forward, layer->loaded, &x->rest.windows, exchanges_stream(x, 0), NULL, error);
 }
 
 /* Layers without a target, and those behind the last, as the donor has them. */
@@ -168,7 +169,7 @@ static bool has_target(const organ_exchanges *x, int32_t layer)
     return false;
 }
 
-static organ_status enter(void *context, const organ_along_layer *layer, organ_error *error)
+static organ_status exchanges_enter(void *context, const organ_along_layer *layer, organ_error *error)
 {
     organ_exchanges *const x = context;
     int32_t from = layer->number;
@@ -177,7 +178,7 @@ static organ_status enter(void *context, const organ_along_layer *layer, organ_e
     return catch_up(x, from, layer->number, error);
 }
 
-static int32_t last_layer(const organ_exchanges *x)
+static int32_t exchanges_last_layer(const organ_exchanges *x)
 {
     int32_t last = 0;
     for (size_t k = 0; k < x->targets->count; k++)
@@ -185,7 +186,7 @@ static int32_t last_layer(const organ_exchanges *x)
     return last;
 }
 
-static organ_status open_walk(organ_exchanges *x, organ_error *error)
+static organ_status exchanges_open_walk(organ_exchanges *x, organ_error *error)
 {
     return organ_along_open(&x->options.walk, x->model, x->targets, &x->walk_work, x->engine, x->progress, &x->along, error);
 }
@@ -201,7 +202,7 @@ static organ_status judge_own(organ_exchanges *x, double *divergence, organ_erro
     if (first == 0)
         return organ_variants_judge(x->variants, x->states, 1 + end, divergence, error);
     if (organ_variants_judge(x->variants, x->states, 1, divergence, error) == ORGAN_OK && end > first)
-        organ_variants_judge(x->variants, stream(x, 1 + first), end - first, divergence + 1 + first, error);
+        organ_variants_judge(x->variants, exchanges_stream(x, 1 + first), end - first, divergence + 1 + first, error);
     return error->status;
 }
 
@@ -223,8 +224,8 @@ static organ_status judge_all(organ_exchanges *x, double *found, organ_error *er
     if (organ_variants_open(forward, x->engine, &x->rest.windows, 1 + MOST_PAIRS, &x->variants, error))
         return error->status;
     x->states = organ_variants_room(x->variants);
-    if (organ_forward_embed(forward, &x->rest.windows, stream(x, 0), error) == ORGAN_OK && organ_along_run(x->along, error) == ORGAN_OK &&
-        catch_up(x, last_layer(x) + 1, layers, error) == ORGAN_OK)
+    if (organ_forward_embed(forward, &x->rest.windows, exchanges_stream(x, 0), error) == ORGAN_OK &&
+        organ_along_run(x->along, error) == ORGAN_OK && catch_up(x, exchanges_last_layer(x) + 1, layers, error) == ORGAN_OK)
         judge_own(x, divergence, error);
     organ_variants_close(x->variants);
     x->variants = NULL;
@@ -238,7 +239,7 @@ static organ_status judge_all(organ_exchanges *x, double *found, organ_error *er
 
 static organ_status judge_round(organ_exchanges *x, double *found, organ_error *error)
 {
-    if (!x->along && open_walk(x, error) != ORGAN_OK)
+    if (!x->along && exchanges_open_walk(x, error) != ORGAN_OK)
         return error->status;
     judge_all(x, found, error);
     organ_along_close(x->along);
@@ -267,9 +268,9 @@ static bool exchange_zeros(const organ_exchanges *x, size_t one, size_t other, o
     return made->up <= ORGAN_ALLOCATION_MOST && made->down >= ORGAN_ALLOCATION_LEAST;
 }
 
-static bool propose(const organ_exchanges *x, size_t one, size_t other, pair *made)
+static bool propose(const organ_exchanges *x, size_t one, size_t other, exchanges_pair *made)
 {
-    *made = (pair){.apart = false};
+    *made = (exchanges_pair){.apart = false};
     return x->work->propose ? x->work->propose(x->work->context, one, other, &made->of) : exchange_zeros(x, one, other, &made->of);
 }
 
@@ -304,7 +305,7 @@ static void give(organ_exchanges *x, const double *given)
 }
 
 /* The model as given was judged: it is kept where it is the nearest so far, else given up. */
-static bool settle(organ_exchanges *x, double found)
+static bool exchanges_settle(organ_exchanges *x, double found)
 {
     const bool nearer = found <= x->nearest; /* the same again where nothing was taken */
     if (!nearer)
@@ -316,13 +317,13 @@ static bool settle(organ_exchanges *x, double found)
 }
 
 /* All pairs that are nearer than the model as given, or the nearest of them alone. */
-static size_t take(organ_exchanges *x, double found, bool alone)
+static size_t exchanges_take(organ_exchanges *x, double found, bool alone)
 {
     size_t nearest = 0, taken = 0;
     for (size_t k = 1; k < x->pair_count; k++)
         nearest = x->pairs[k].divergence < x->pairs[nearest].divergence ? k : nearest;
     for (size_t k = 0; k < x->pair_count; k++) {
-        const pair *const p = &x->pairs[k];
+        const exchanges_pair *const p = &x->pairs[k];
         if (p->divergence >= found || (alone && k != nearest))
             continue;
         x->allocation->tensors[p->of.more].given = p->of.up;
@@ -344,10 +345,10 @@ organ_status organ_exchanges_run(organ_exchanges *x, organ_exchanges_report *rep
             return error->status;
         report->before = round == 0 ? found : report->before;
         report->tried += x->pair_count;
-        if (!settle(x, found))
+        if (!exchanges_settle(x, found))
             alone = true; /* what each of them gains alone does not add up */
         else if (round < x->options.rounds)
-            report->taken += take(x, found, alone);
+            report->taken += exchanges_take(x, found, alone);
         if (organ_ranks_first(x->engine->ranks))
             organ_progress_note(x->progress, "exchanges: round %zu of %zu, %.4g nats a token", round, x->options.rounds, found);
     }
@@ -377,11 +378,17 @@ organ_status organ_exchanges_open(const organ_exchanges_options *options, const 
                            .best = calloc(allocation->count + 1, sizeof *x->best)};
     x->options.walk.streams = ORGAN_ALONG_DONOR;
     x->options.walk.reruns = true;
-    x->walk_work = (organ_along_work){
-        .context = x, .memory = work_memory, .change = change, .grouped = true, .alike = true, .enter = enter, .leave = carry_layer};
+    x->walk_work = (organ_along_work){.context = x,
+                                      .memory = work_memory,
+                                      .change = exchanges_change,
+                                      .grouped = true,
+                                      .alike = true,
+                                      .enter = exchanges_enter,
+                                      .leave = carry_layer};
     if (!x->pooled || !x->best)
         return organ_fail_memory(error, model->path);
-    return open_walk(x, error) ? error->status : organ_along_rest_cut(x->along, options->tokens, "--allocate-tokens", &x->rest, error);
+    return exchanges_open_walk(x, error) ? error->status
+                                         : organ_along_rest_cut(x->along, options->tokens, "--allocate-tokens", &x->rest, error);
 }
 
 /* Each round walks once, makes every matrix as given and the matrices of pairs once more, and carries the pairs through the layers behind

@@ -27,7 +27,7 @@ struct organ_variants {
     double times;        /* of a variant's logits */
 };
 
-static size_t floats_of(const organ_variants *v) { return v->tokens * v->width; }
+static size_t variants_floats_of(const organ_variants *v) { return v->tokens * v->width; }
 
 uint64_t organ_variants_memory(const organ_forward *forward, size_t tokens, size_t together)
 {
@@ -39,28 +39,28 @@ uint64_t organ_variants_memory(const organ_forward *forward, size_t tokens, size
 
 /* ---- opening ---- */
 
-static organ_status stopped(const organ_variants *v, organ_error *error)
+static organ_status variants_stopped(const organ_variants *v, organ_error *error)
 {
     return organ_stop_asked(v->engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "stopped while measuring divergences") : ORGAN_OK;
 }
 
 /* Streams of hidden states, one behind the other, through layers [from, to), each loaded once. */
-static organ_status carry(organ_variants *v, int32_t from, int32_t to, float *states, size_t streams, organ_error *error)
+static organ_status variants_carry(organ_variants *v, int32_t from, int32_t to, float *states, size_t streams, organ_error *error)
 {
     for (int32_t l = from; l < to && !error->status; l++) {
         organ_layer *layer = NULL;
-        if (stopped(v, error) || organ_layer_load(v->forward, l, &layer, error))
+        if (variants_stopped(v, error) || organ_layer_load(v->forward, l, &layer, error))
             return error->status;
         for (size_t k = 0; k < streams && !error->status; k++)
-            organ_layer_run(v->forward, layer, v->windows, states + k * floats_of(v), NULL, error);
+            organ_layer_run(v->forward, layer, v->windows, states + k * variants_floats_of(v), NULL, error);
         organ_layer_free(layer);
     }
     return error->status;
 }
 
-static bool allocate(organ_variants *v)
+static bool variants_allocate(organ_variants *v)
 {
-    const size_t bytes = floats_of(v) * sizeof(float);
+    const size_t bytes = variants_floats_of(v) * sizeof(float);
     v->donor = malloc(bytes);
     v->last = malloc(bytes);
     v->states = malloc(v->together * bytes);
@@ -87,11 +87,11 @@ organ_status organ_variants_open(organ_forward *forward, const organ_engine *eng
                           .words = (size_t)c->vocabulary,
                           .together = together,
                           .times = 1};
-    if (!allocate(v))
+    if (!variants_allocate(v))
         organ_fail_errno(error, ENOMEM, "hidden states of %zu variants of %zu tokens", together, v->tokens);
     else if (organ_forward_embed(forward, windows, v->donor, error) == ORGAN_OK) {
-        memcpy(v->last, v->donor, floats_of(v) * sizeof *v->last);
-        carry(v, 0, (int32_t)c->layers, v->last, 1, error);
+        memcpy(v->last, v->donor, variants_floats_of(v) * sizeof *v->last);
+        variants_carry(v, 0, (int32_t)c->layers, v->last, 1, error);
     }
     if (error->status) {
         organ_variants_close(v);
@@ -125,14 +125,14 @@ static void keep_donor(void *context, size_t k, float *logits)
 }
 
 /* Tokens of a tile and one variant after the other. */
-typedef struct tile {
+typedef struct variants_tile {
     const organ_variants *variants;
     size_t tokens;
-} tile;
+} variants_tile;
 
 static void compare(void *context, size_t k, float *logits)
 {
-    const tile *const t = context;
+    const variants_tile *const t = context;
     const organ_variants *const v = t->variants;
     const size_t token = k % t->tokens;
     for (size_t w = 0; w < v->words && v->times != 1; w++)
@@ -145,7 +145,7 @@ static void compare(void *context, size_t k, float *logits)
 static organ_status judge_tile(organ_variants *v, const float *states, size_t count, size_t first, size_t tokens, double *divergence,
                                organ_error *error)
 {
-    const tile t = {v, tokens};
+    const variants_tile t = {v, tokens};
     for (size_t k = 0; k < count * tokens; k++)
         v->rows[k] = k / tokens * v->tokens + first + k % tokens;
     if (organ_forward_logits(v->forward, v->last, v->rows, tokens, v, keep_donor, error) ||
@@ -159,7 +159,7 @@ static organ_status judge_tile(organ_variants *v, const float *states, size_t co
 organ_status organ_variants_judge(organ_variants *v, const float *states, size_t count, double *divergence, organ_error *error)
 {
     memset(divergence, 0, count * sizeof *divergence);
-    for (size_t first = 0; first < v->tokens && !stopped(v, error) && !error->status; first += TILE)
+    for (size_t first = 0; first < v->tokens && !variants_stopped(v, error) && !error->status; first += TILE)
         judge_tile(v, states, count, first, v->tokens - first < TILE ? v->tokens - first : TILE, divergence, error);
     for (size_t k = 0; k < count && !error->status; k++) {
         divergence[k] /= (double)v->tokens;
@@ -178,7 +178,7 @@ float *organ_variants_room(organ_variants *v) { return v->states; }
 
 organ_status organ_variants_reach(organ_variants *v, int32_t layer, organ_error *error)
 {
-    if (carry(v, v->reached, layer, v->donor, 1, error) == ORGAN_OK)
+    if (variants_carry(v, v->reached, layer, v->donor, 1, error) == ORGAN_OK)
         v->reached = layer;
     return error->status;
 }
@@ -191,7 +191,7 @@ organ_status organ_variants_settle(organ_variants *v, organ_error *error)
     if (!found)
         return organ_fail_errno(error, ENOMEM, "divergences of %zu variants", v->held);
     const int32_t layers = (int32_t)organ_forward_describe(v->forward)->layers;
-    if (carry(v, v->reached + 1, layers, v->states, v->held, error) == ORGAN_OK)
+    if (variants_carry(v, v->reached + 1, layers, v->states, v->held, error) == ORGAN_OK)
         organ_variants_judge(v, v->states, v->held, found, error);
     for (size_t k = 0; k < v->held && !error->status; k++)
         *v->results[k] = found[k];
@@ -204,8 +204,8 @@ organ_status organ_variants_add(organ_variants *v, const organ_layer *changed, d
 {
     if (v->held == v->together && organ_variants_settle(v, error) != ORGAN_OK)
         return error->status;
-    float *const states = v->states + v->held * floats_of(v);
-    memcpy(states, v->donor, floats_of(v) * sizeof *states);
+    float *const states = v->states + v->held * variants_floats_of(v);
+    memcpy(states, v->donor, variants_floats_of(v) * sizeof *states);
     v->results[v->held++] = divergence;
     return organ_layer_run(v->forward, changed, v->windows, states, NULL, error);
 }

@@ -44,7 +44,7 @@ static organ_status fit_samples(organ_along_text *along, organ_error *error)
     return ORGAN_OK;
 }
 
-static organ_status cut(organ_along_text *along, const uint32_t *ids, organ_error *error)
+static organ_status along_text_cut(organ_along_text *along, const uint32_t *ids, organ_error *error)
 {
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(along->facts.tokenizer);
     const char *const path = along->options->text;
@@ -159,14 +159,14 @@ static uint64_t exchange_bytes(const organ_along_text *along, bool scratch)
 }
 
 /* What the forward pass must leave. */
-typedef struct beside {
+typedef struct along_text_beside {
     const organ_along_text *along;
     uint64_t wanted;
-} beside;
+} along_text_beside;
 
 static bool leaves_more(void *context, uint64_t memory)
 {
-    const beside *const b = context;
+    const along_text_beside *const b = context;
     return organ_forward_left(b->along->facts.forward, memory, b->along->options->context) > b->wanted;
 }
 
@@ -178,15 +178,15 @@ static uint64_t kept_beside(const organ_along_text *along, bool scratch)
     return (gathering > working ? gathering : working) + (work->beside ? work->beside(work->context, along, scratch) : 0);
 }
 
-static beside wanted_of(const organ_along_text *along, bool scratch)
+static along_text_beside wanted_of(const organ_along_text *along, bool scratch)
 {
     const uint64_t states = states_memory(along->options, along->facts.forward, scratch, 1);
-    return (beside){along, states + kept_beside(along, scratch) + exchange_bytes(along, scratch)};
+    return (along_text_beside){along, states + kept_beside(along, scratch) + exchange_bytes(along, scratch)};
 }
 
 uint64_t organ_along_enough(const organ_along_text *along)
 {
-    beside b = wanted_of(along, along->options->scratch != NULL);
+    along_text_beside b = wanted_of(along, along->options->scratch != NULL);
     const uint64_t work = organ_memory_enough(0, leaves_more, &b);
     return work > along->text_memory ? work : along->text_memory;
 }
@@ -221,7 +221,7 @@ static organ_status refuse_memory(const organ_along_text *along, organ_error *er
 {
     const organ_along_options *const o = along->options;
     const uint64_t memory = along->engine->memory;
-    beside here = wanted_of(along, o->scratch != NULL), scratch = wanted_of(along, true);
+    along_text_beside here = wanted_of(along, o->scratch != NULL), scratch = wanted_of(along, true);
     organ_memory_refuse(error, memory, organ_memory_enough(memory, leaves_more, &here),
                         "the hidden states of %u windows (%s) of %u tokens (--context), a layer and what %s it takes", o->samples,
                         counted_by(o), o->context, o->doing);
@@ -250,11 +250,11 @@ static void set_chunks(organ_along_text *along)
 
 static bool holds_work(const organ_along_text *along)
 {
-    beside b = wanted_of(along, along->options->scratch != NULL);
+    along_text_beside b = wanted_of(along, along->options->scratch != NULL);
     return leaves_more(&b, along->engine->memory);
 }
 
-static organ_status share_memory(organ_along_text *along, organ_error *error)
+static organ_status along_text_share_memory(organ_along_text *along, organ_error *error)
 {
     const organ_along_options *const o = along->options;
     const organ_forward *const forward = along->facts.forward;
@@ -285,7 +285,7 @@ organ_status organ_along_check(unsigned samples, unsigned context, organ_error *
 }
 
 /* Where memory does not hold the text, what is named holds the work, too. */
-static organ_status load(organ_along_text *along, organ_text *text, organ_error *error)
+static organ_status along_text_load(organ_along_text *along, organ_text_input *text, organ_error *error)
 {
     organ_along_facts *const facts = &along->facts;
     organ_error other = {0}, fault = {0};
@@ -306,19 +306,19 @@ static organ_status load(organ_along_text *along, organ_text *text, organ_error 
 static organ_status read_text(organ_along_text *along, organ_error *error)
 {
     organ_along_facts *const facts = &along->facts;
-    organ_text text = {0};
-    if (load(along, &text, error) == ORGAN_OK) {
+    organ_text_input text = {0};
+    if (along_text_load(along, &text, error) == ORGAN_OK) {
         facts->bytes = text.size;
         facts->tokens = text.tokens;
         along->text_memory = organ_text_memory(&text);
         snprintf(facts->digest, sizeof facts->digest, "%016llx", (unsigned long long)XXH3_64bits(text.bytes, text.size));
-        cut(along, text.ids, error);
+        along_text_cut(along, text.ids, error);
     }
     organ_text_release(&text);
     if (!error->status)
         note_context(along);
     if (!error->status && along->work)
-        share_memory(along, error);
+        along_text_share_memory(along, error);
     return error->status;
 }
 

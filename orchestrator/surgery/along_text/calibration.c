@@ -135,7 +135,7 @@ static void bend(organ_calibration *c)
     organ_products_run(c->engine, NULL, &bent, 1, c->scratch);
 }
 
-static void add_chunk(organ_calibration *c)
+static void calibration_add_chunk(organ_calibration *c)
 {
     if (c->held == 0)
         return;
@@ -170,7 +170,7 @@ static void list_panels(organ_calibration *c)
     }
 }
 
-static bool take_memory(organ_calibration *c)
+static bool calibration_take_memory(organ_calibration *c)
 {
     const size_t n = c->options.features, block = c->moments.block, entries = n / block * block * block + n % block * (n % block);
     const size_t panels = (n + PANEL - 1) / PANEL, across = block / PANEL + 1;
@@ -230,7 +230,7 @@ organ_status organ_calibration_create(const organ_calibration_options *options, 
     c->engine = engine;
     c->moments.features = options->features;
     choose_sums(c);
-    if (!take_memory(c)) {
+    if (!calibration_take_memory(c)) {
         organ_calibration_destroy(c);
         return calibration_no_memory(options, error);
     }
@@ -300,7 +300,7 @@ organ_status organ_calibration_add(organ_calibration *c, const float *pruned_inp
         c->held += some;
         done += some;
         if (c->held == CHUNK)
-            add_chunk(c);
+            calibration_add_chunk(c);
     }
     return ORGAN_OK;
 }
@@ -361,7 +361,7 @@ organ_status organ_calibration_complete(organ_calibration *c, organ_error *error
     const size_t ranks = organ_ranks_count(c->engine->ranks), features = c->options.features;
     if (ranks < 2 || error->status)
         return error->status;
-    add_chunk(c);
+    calibration_add_chunk(c);
     double *const packed = (double *)(void *)c->chunk[0];
     for (size_t rank = 0; rank < ranks; rank++) {
         const organ_row_range rows = share_of(c, c->bent ? c->options.rows : 0, rank);
@@ -420,7 +420,7 @@ organ_status organ_calibration_finish(organ_calibration *c, organ_error *error)
     const size_t n = c->options.features;
     if (c->finished)
         return organ_fail(error, ORGAN_USAGE, "%s: the calibration is finished already", c->options.name);
-    add_chunk(c);
+    calibration_add_chunk(c);
     if (c->moments.tokens == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: no calibration token has come here: there is nothing to go by", c->options.name);
     c->moments.mean_diagonal = mean_diagonal(c);

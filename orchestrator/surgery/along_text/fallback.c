@@ -25,40 +25,40 @@ void organ_along_note_fallback(json_t **experts, const organ_along_matrix *matri
         organ_along_note_expert(experts, matrix->layer->along->targets->tensors[matrix->target], matrix->matrix);
 }
 
-typedef struct place {
+typedef struct fallback_place {
     int32_t layer, expert;
-} place;
+} fallback_place;
 
-static int by_place(const void *a, const void *b)
+static int fallback_by_place(const void *a, const void *b)
 {
-    const place *const x = a, *const y = b;
+    const fallback_place *const x = a, *const y = b;
     return x->layer != y->layer ? (x->layer > y->layer) - (x->layer < y->layer) : (x->expert > y->expert) - (x->expert < y->expert);
 }
 
 /* Sorted and each once: gate, up and down of an expert fall back together. */
-static size_t list_places(organ_along_fallback_row *row, const void *context, size_t count, place **places)
+static size_t list_places(organ_along_fallback_row *row, const void *context, size_t count, fallback_place **places)
 {
     size_t all = 0, used = 0;
     const organ_tensor *tensor;
     for (size_t k = 0; k < count; k++)
         all += json_array_size(row(context, k, &tensor));
-    place *const list = *places = all ? malloc(all * sizeof *list) : NULL;
+    fallback_place *const list = *places = all ? malloc(all * sizeof *list) : NULL;
     for (size_t k = 0; list && k < count; k++) {
         const json_t *const experts = row(context, k, &tensor);
         for (size_t e = 0; e < json_array_size(experts); e++)
-            list[used++] = (place){tensor->anatomy.layer, (int32_t)json_integer_value(json_array_get(experts, e))};
+            list[used++] = (fallback_place){tensor->anatomy.layer, (int32_t)json_integer_value(json_array_get(experts, e))};
     }
     if (used)
-        qsort(list, used, sizeof *list, by_place);
+        qsort(list, used, sizeof *list, fallback_by_place);
     size_t once = 0;
     for (size_t k = 0; k < used; k++)
-        if (k == 0 || by_place(&list[k], &list[k - 1]) != 0)
+        if (k == 0 || fallback_by_place(&list[k], &list[k - 1]) != 0)
             list[once++] = list[k];
     return once;
 }
 
 /* One layer's row, and its name. */
-static void add_layer(const place *places, size_t count, json_t *layers, json_t *names)
+static void add_layer(const fallback_place *places, size_t count, json_t *layers, json_t *names)
 {
     char text[200];
     json_t *const experts = json_array();
@@ -76,7 +76,7 @@ static void add_layer(const place *places, size_t count, json_t *layers, json_t 
 
 json_t *organ_along_fallback_json(organ_along_fallback_row *row, const void *context, size_t count)
 {
-    place *places = NULL;
+    fallback_place *places = NULL;
     const size_t experts = list_places(row, context, count, &places);
     json_t *const layers = json_array(), *const names = json_array();
     for (size_t from = 0, to; from < experts; from = to) {
@@ -85,8 +85,7 @@ json_t *organ_along_fallback_json(organ_along_fallback_row *row, const void *con
         add_layer(places + from, to - from, layers, names);
     }
     free(places);
-    json_t *const told = ORGAN_OBJECT(SET_COUNT("experts", experts),
-                                      SET("layers", layers), SET("names", names));
+    json_t *const told = ORGAN_OBJECT(SET_COUNT("experts", experts), SET("layers", layers), SET("names", names));
     if (experts)
         return told;
     json_decref(told);

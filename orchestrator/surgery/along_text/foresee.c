@@ -9,7 +9,7 @@
 #define VALUE           150.0 /* and for each value that a norm or an activation makes */
 #define EXPERT_BLOCK    256   /* columns of a block where second moments do not fit the memory */
 
-static double tokens_of(const organ_along_text *along) { return (double)along->options->samples * along->options->context; }
+static double foresee_tokens_of(const organ_along_text *along) { return (double)along->options->samples * along->options->context; }
 
 static bool is_expert(const organ_tensor *tensor) { return tensor->anatomy.expert >= 0 || organ_tensor_matrices(tensor).count > 1; }
 
@@ -40,7 +40,7 @@ double organ_along_token_products(const organ_forward *forward, const organ_mode
     return 2 * weights + scores * (ATTENTION * c->head_dim + SCORE) + VALUE * values;
 }
 
-static int32_t last_layer(const organ_along_text *along)
+static int32_t foresee_last_layer(const organ_along_text *along)
 {
     int32_t last = -1;
     for (size_t k = 0; k < along->targets->count; k++)
@@ -68,7 +68,7 @@ static void add_layer_targets(const organ_along_text *along, size_t first, size_
         const organ_tensor *const tensor = along->targets->tensors[k];
         const organ_matrices m = organ_tensor_matrices(tensor);
         const double block = whole || m.cols < EXPERT_BLOCK ? (double)m.cols : EXPERT_BLOCK,
-                     heard = tokens_of(along) * share_of(along, tensor);
+                     heard = foresee_tokens_of(along) * share_of(along, tensor);
         if (!follows(tensor))
             plan->products += sums * (double)m.count * (double)m.cols * block * heard;
         organ_plan_matrices(plan, solve, (double)m.count, (double)m.rows, (double)m.cols, block);
@@ -79,9 +79,9 @@ void organ_along_foresee(const organ_along_text *along, const organ_plan_solve *
 {
     const double passes = along->options->streams == ORGAN_ALONG_DONOR ? 1 : along->options->streams == ORGAN_ALONG_BOTH ? 3 : 2;
     const organ_targets *const targets = along->targets;
-    for (int32_t l = 0; l <= last_layer(along); l++)
+    for (int32_t l = 0; l <= foresee_last_layer(along); l++)
         plan->products +=
-            passes * tokens_of(along) * organ_along_token_products(along->facts.forward, along->model, l, along->options->context);
+            passes * foresee_tokens_of(along) * organ_along_token_products(along->facts.forward, along->model, l, along->options->context);
     for (size_t k = 0, end = 0; k < targets->count; k = end) {
         while (end < targets->count && targets->tensors[end]->anatomy.layer == targets->tensors[k]->anatomy.layer)
             end++;

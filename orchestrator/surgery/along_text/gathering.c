@@ -8,15 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef organ_along_gathering gathering;
-typedef organ_along_unit unit;
-typedef organ_along_group group;
+typedef organ_along_gathering gathering_gathering;
+typedef organ_along_unit gathering_unit;
+typedef organ_along_group gathering_group;
 
-static bool two_streams(const gathering *g) { return g->along->options->streams == ORGAN_ALONG_BOTH; }
+static bool two_streams(const gathering_gathering *g) { return g->along->options->streams == ORGAN_ALONG_BOTH; }
 
 /* ---- which inputs belong to which matrix ---- */
 
-size_t organ_along_unit_named(const gathering *g, const char *name)
+size_t organ_along_unit_named(const gathering_gathering *g, const char *name)
 {
     for (size_t k = 0; k < g->unit_count; k++)
         if (g->units[k].pass == g->pass && (!g->again || g->units[k].fallback) && strcmp(g->units[k].name, name) == 0)
@@ -40,20 +40,20 @@ static bool same_parent(const char *a, const char *b)
 }
 
 /* GGUF names alone do not tell them apart. */
-bool organ_along_same_place(const gathering *g, const unit *a, const unit *b)
+bool organ_along_same_place(const gathering_gathering *g, const gathering_unit *a, const gathering_unit *b)
 {
     const organ_tensor *const *const tensors = g->along->targets->tensors;
     return a->matrix == b->matrix && same_parent(a->name, b->name) &&
            tensors[a->target]->anatomy.group == tensors[b->target]->anatomy.group;
 }
 
-static organ_status open_group(gathering *g, size_t index, size_t features, organ_error *error)
+static organ_status open_group(gathering_gathering *g, size_t index, size_t features, organ_error *error)
 {
     const organ_along_text *const along = g->along;
-    unit *const u = &g->units[index];
-    group *const made = &g->groups[g->group_count];
+    gathering_unit *const u = &g->units[index];
+    gathering_group *const made = &g->groups[g->group_count];
     const bool two = two_streams(g) && !u->expert;
-    *made = (group){.leader = index, .features = features, .engine = *along->engine};
+    *made = (gathering_group){.leader = index, .features = features, .engine = *along->engine};
     made->engine.memory = u->whole ? UINT64_MAX : 0;
     organ_calibration_options options = {.features = features,
                                          .name = u->name,
@@ -77,11 +77,11 @@ static organ_status open_group(gathering *g, size_t index, size_t features, orga
 }
 
 /* The group that listens to this unit, or NULL where another unit of it does. */
-static group *listener(gathering *g, size_t index, size_t features, const float *inputs, organ_error *error)
+static gathering_group *listener(gathering_gathering *g, size_t index, size_t features, const float *inputs, organ_error *error)
 {
-    unit *const u = &g->units[index];
+    gathering_unit *const u = &g->units[index];
     if (u->group == SIZE_MAX) {
-        const unit *const before = g->last == SIZE_MAX ? NULL : &g->units[g->last];
+        const gathering_unit *const before = g->last == SIZE_MAX ? NULL : &g->units[g->last];
         if (before && inputs == g->last_input && organ_along_same_place(g, u, before) && features == before->cols && features == u->cols &&
             !g->groups[before->group].alone)
             u->group = before->group;
@@ -90,7 +90,7 @@ static group *listener(gathering *g, size_t index, size_t features, const float 
     }
     g->last = index;
     g->last_input = inputs;
-    group *const own = &g->groups[u->group];
+    gathering_group *const own = &g->groups[u->group];
     return own->leader == index ? own : NULL;
 }
 
@@ -99,9 +99,9 @@ void organ_along_hear_again(organ_along_gathering *g) { g->last = SIZE_MAX; }
 organ_status organ_along_hear(void *context, const char *tensor, size_t first, size_t tokens, size_t features, const float *inputs,
                               organ_error *error)
 {
-    gathering *const g = context;
+    gathering_gathering *const g = context;
     const size_t index = organ_along_unit_named(g, tensor);
-    group *const own = index == SIZE_MAX ? NULL : listener(g, index, features, inputs, error);
+    gathering_group *const own = index == SIZE_MAX ? NULL : listener(g, index, features, inputs, error);
     if (!own)
         return error->status;
     own->tokens += tokens;
@@ -114,11 +114,11 @@ organ_status organ_along_hear(void *context, const char *tensor, size_t first, s
 organ_status organ_along_hear_donor(void *context, const char *tensor, size_t first, size_t tokens, size_t features, const float *inputs,
                                     organ_error *error)
 {
-    const gathering *const g = context;
+    const gathering_gathering *const g = context;
     const size_t index = organ_along_unit_named(g, tensor);
     if (index == SIZE_MAX || g->units[index].group == SIZE_MAX)
         return ORGAN_OK;
-    const group *const own = &g->groups[g->units[index].group];
+    const gathering_group *const own = &g->groups[g->units[index].group];
     if (own->leader != index || !own->kept)
         return ORGAN_OK;
     return organ_calibration_add(own->calibration, own->kept + first * features, inputs, tokens, error);
@@ -126,20 +126,20 @@ organ_status organ_along_hear_donor(void *context, const char *tensor, size_t fi
 
 /* ---- the units of a layer ---- */
 
-static bool belongs(const gathering *g, const organ_tensor *tensor) { return tensor->anatomy.layer == g->layer; }
+static bool gathering_belongs(const gathering_gathering *g, const organ_tensor *tensor) { return tensor->anatomy.layer == g->layer; }
 
-static size_t count_units(const gathering *g)
+static size_t count_units(const gathering_gathering *g)
 {
     const organ_targets *const targets = g->along->targets;
     size_t count = 0;
     for (size_t k = 0; k < targets->count; k++)
-        if (belongs(g, targets->tensors[k]))
+        if (gathering_belongs(g, targets->tensors[k]))
             count += (size_t)organ_tensor_matrices(targets->tensors[k]).count;
     return count;
 }
 
 /* Bytes of the second moments of one unit, whole or in blocks. */
-static uint64_t moments_of(const gathering *g, const unit *u, bool whole)
+static uint64_t gathering_moments_of(const gathering_gathering *g, const gathering_unit *u, bool whole)
 {
     const bool two = two_streams(g) && !u->expert;
     return organ_calibration_memory(u->cols, u->rows, two, whole);
@@ -147,26 +147,26 @@ static uint64_t moments_of(const gathering *g, const unit *u, bool whole)
 
 static int by_cols(const void *a, const void *b)
 {
-    const unit *const x = *(const unit *const *)a, *const y = *(const unit *const *)b;
+    const gathering_unit *const x = *(const gathering_unit *const *)a, *const y = *(const gathering_unit *const *)b;
     return x->cols != y->cols ? (x->cols > y->cols) - (x->cols < y->cols) : (x > y) - (x < y);
 }
 
 /* Whether the moments of a unit are whole in any case, gathered in as many passes as that takes. */
-static bool is_mixed(const gathering *g, const unit *u) { return g->along->work->mixtures && u->expert; }
+static bool is_mixed(const gathering_gathering *g, const gathering_unit *u) { return g->along->work->mixtures && u->expert; }
 
 /* Experts whose moments do not fit beside those of the others come in passes before them; one fits in any case (`memory` counts it). The
  * down projections of experts are the last of a layer: changing some of them changes no input that is gathered later. */
-static void deal_passes(gathering *g, uint64_t taken)
+static void deal_passes(gathering_gathering *g, uint64_t taken)
 {
     const uint64_t room = g->along->moments_memory;
     uint64_t left = taken < room ? room - taken : 0;
     size_t pass = 0, last;
     bool first = true;
     for (size_t k = g->unit_count; k-- > 0;) {
-        unit *const u = &g->units[k];
+        gathering_unit *const u = &g->units[k];
         if (!is_mixed(g, u) || u->done)
             continue;
-        const uint64_t bytes = moments_of(g, u, true);
+        const uint64_t bytes = gathering_moments_of(g, u, true);
         if (bytes > left && !first) {
             pass++;
             left = room;
@@ -182,19 +182,19 @@ static void deal_passes(gathering *g, uint64_t taken)
 }
 
 /* As many units as the memory allows have their moments whole: the narrow ones first, each as if no other saw its inputs. */
-static organ_status share_moments(gathering *g, organ_error *error)
+static organ_status share_moments(gathering_gathering *g, organ_error *error)
 {
-    unit **const sorted = calloc(g->unit_count + 1, sizeof *sorted);
+    gathering_unit **const sorted = calloc(g->unit_count + 1, sizeof *sorted);
     uint64_t taken = 0;
     if (!sorted)
         return organ_fail_errno(error, ENOMEM, "%zu matrices of layer %d", g->unit_count, (int)g->layer);
     for (size_t k = 0; k < g->unit_count; k++) {
         sorted[k] = &g->units[k];
-        taken += is_mixed(g, &g->units[k]) ? 0 : moments_of(g, &g->units[k], false);
+        taken += is_mixed(g, &g->units[k]) ? 0 : gathering_moments_of(g, &g->units[k], false);
     }
     qsort(sorted, g->unit_count, sizeof *sorted, by_cols);
     for (size_t k = 0; k < g->unit_count; k++) {
-        const uint64_t more = moments_of(g, sorted[k], true) - moments_of(g, sorted[k], false);
+        const uint64_t more = gathering_moments_of(g, sorted[k], true) - gathering_moments_of(g, sorted[k], false);
         sorted[k]->whole = is_mixed(g, sorted[k]) || taken + more <= g->along->moments_memory;
         taken += sorted[k]->whole && !is_mixed(g, sorted[k]) ? more : 0;
     }
@@ -203,35 +203,36 @@ static organ_status share_moments(gathering *g, organ_error *error)
     return ORGAN_OK;
 }
 
-static void add_units(gathering *g, size_t target)
+static void add_units(gathering_gathering *g, size_t target)
 {
     const organ_tensor *const tensor = g->along->targets->tensors[target];
     const organ_matrices m = organ_tensor_matrices(tensor);
     const organ_along_work *const work = g->along->work;
     for (uint64_t e = 0; e < m.count; e++) {
-        unit *const u = &g->units[g->unit_count++];
-        *u = (unit){.target = target, .matrix = e, .rows = m.rows, .cols = m.cols, .group = SIZE_MAX};
+        gathering_unit *const u = &g->units[g->unit_count++];
+        *u = (gathering_unit){.target = target, .matrix = e, .rows = m.rows, .cols = m.cols, .group = SIZE_MAX};
         u->done = work->done && work->done(work->context, target);
         u->expert = m.count > 1 || tensor->anatomy.expert >= 0;
         snprintf(u->name, sizeof u->name, m.count > 1 ? "%.300s[%llu]" : "%.399s", tensor->name, (unsigned long long)e);
     }
 }
 
-organ_status organ_along_gathering_open(const organ_along_text *along, organ_layer *loaded, int32_t layer, gathering *g, organ_error *error)
+organ_status organ_along_gathering_open(const organ_along_text *along, organ_layer *loaded, int32_t layer, gathering_gathering *g,
+                                        organ_error *error)
 {
-    *g = (gathering){.along = along, .layer = layer, .loaded = loaded, .last = SIZE_MAX};
+    *g = (gathering_gathering){.along = along, .layer = layer, .loaded = loaded, .last = SIZE_MAX};
     const size_t count = count_units(g);
     g->units = calloc(count + 1, sizeof *g->units);
     g->groups = calloc(2 * count + 1, sizeof *g->groups); /* units that fall back open a second one */
     if (!g->units || !g->groups)
         return organ_fail_errno(error, ENOMEM, "%zu matrices of layer %d", count, (int)layer);
     for (size_t k = 0; k < along->targets->count; k++)
-        if (belongs(g, along->targets->tensors[k]))
+        if (gathering_belongs(g, along->targets->tensors[k]))
             add_units(g, k);
     return share_moments(g, error);
 }
 
-static void forget_groups(gathering *g)
+static void forget_groups(gathering_gathering *g)
 {
     for (size_t k = 0; k < g->group_count; k++) {
         organ_calibration_destroy(g->groups[k].calibration);
@@ -241,14 +242,14 @@ static void forget_groups(gathering *g)
     g->again = false;
 }
 
-void organ_along_gathering_next(gathering *g)
+void organ_along_gathering_next(gathering_gathering *g)
 {
     forget_groups(g);
     g->pass++;
     organ_along_hear_again(g);
 }
 
-void organ_along_gathering_close(gathering *g)
+void organ_along_gathering_close(gathering_gathering *g)
 {
     forget_groups(g);
     free(g->groups);
@@ -257,13 +258,13 @@ void organ_along_gathering_close(gathering *g)
 
 /* ---- experts that too few tokens were routed to ---- */
 
-static size_t expert_of(const gathering *g, const unit *u)
+static size_t expert_of(const gathering_gathering *g, const gathering_unit *u)
 {
     const int32_t own = g->along->targets->tensors[u->target]->anatomy.expert;
     return own >= 0 ? (size_t)own : (size_t)u->matrix;
 }
 
-organ_status organ_along_every_expert(const gathering *g, bool **listened, organ_error *error)
+organ_status organ_along_every_expert(const gathering_gathering *g, bool **listened, organ_error *error)
 {
     const unsigned experts = organ_layer_experts(g->loaded);
     *listened = experts ? malloc(experts * sizeof **listened) : NULL;
@@ -272,18 +273,18 @@ organ_status organ_along_every_expert(const gathering *g, bool **listened, organ
     return experts && !*listened ? organ_fail_memory(error, g->along->model->path) : ORGAN_OK;
 }
 
-static bool is_unreached(const gathering *g, const unit *u)
+static bool is_unreached(const gathering_gathering *g, const gathering_unit *u)
 {
     return u->expert && !u->done && u->pass == g->pass && !is_mixed(g, u) &&
            (u->group == SIZE_MAX || g->groups[u->group].tokens < ORGAN_ALONG_LEAST_TOKENS);
 }
 
-organ_status organ_along_find_unreached(gathering *g, bool **listened, organ_error *error)
+organ_status organ_along_find_unreached(gathering_gathering *g, bool **listened, organ_error *error)
 {
     const unsigned experts = organ_layer_experts(g->loaded);
     *listened = NULL;
     for (size_t k = 0; k < g->unit_count && !error->status; k++) {
-        unit *const u = &g->units[k];
+        gathering_unit *const u = &g->units[k];
         if (!is_unreached(g, u) || expert_of(g, u) >= experts)
             continue;
         if (!*listened && !(*listened = calloc(experts, sizeof **listened)))
@@ -292,7 +293,7 @@ organ_status organ_along_find_unreached(gathering *g, bool **listened, organ_err
         u->fallback = true;
     }
     for (size_t k = 0; k < g->unit_count; k++) {
-        unit *const u = &g->units[k];
+        gathering_unit *const u = &g->units[k];
         if (u->fallback && u->group != SIZE_MAX) {
             organ_calibration_destroy(g->groups[u->group].calibration);
             g->groups[u->group].calibration = NULL;
@@ -304,7 +305,7 @@ organ_status organ_along_find_unreached(gathering *g, bool **listened, organ_err
 }
 
 /* A matrix that no inputs have come to. */
-static organ_status check_heard(const gathering *g, organ_error *error)
+static organ_status check_heard(const gathering_gathering *g, organ_error *error)
 {
     const organ_along_options *const o = g->along->options;
     for (size_t k = 0; k < g->unit_count; k++)
@@ -315,7 +316,7 @@ static organ_status check_heard(const gathering *g, organ_error *error)
     return error->status;
 }
 
-static organ_status complete_sums(const gathering *g, organ_error *error)
+static organ_status complete_sums(const gathering_gathering *g, organ_error *error)
 {
     if (organ_ranks_agree(g->along->engine->ranks, "the inputs of a layer are known", error) != ORGAN_OK)
         return error->status;
@@ -325,7 +326,7 @@ static organ_status complete_sums(const gathering *g, organ_error *error)
     return error->status;
 }
 
-organ_status organ_along_gathering_finish(gathering *g, organ_error *error)
+organ_status organ_along_gathering_finish(gathering_gathering *g, organ_error *error)
 {
     check_heard(g, error);
     if (complete_sums(g, error) != ORGAN_OK)
@@ -334,8 +335,8 @@ organ_status organ_along_gathering_finish(gathering *g, organ_error *error)
     for (size_t k = 0; k < g->group_count && !error->status; k++) {
         if (!g->groups[k].calibration)
             continue;
-        const unit *const leader = &g->units[g->groups[k].leader];
-        const uint64_t taken = moments_of(g, leader, leader->whole);
+        const gathering_unit *const leader = &g->units[g->groups[k].leader];
+        const uint64_t taken = gathering_moments_of(g, leader, leader->whole);
         g->spare = taken < g->spare ? g->spare - taken : 0;
         free(g->groups[k].kept);
         g->groups[k].kept = NULL;

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef organ_along_gathering gathering;
+typedef organ_along_gathering hearing_gathering;
 typedef organ_along_call call;
 
 /* ---- what a rank keeps of its chunk ---- */
@@ -24,7 +24,7 @@ static bool more_room(organ_along_record *r)
 }
 
 /* Whether these inputs are those of the call before. What forward passes have done with must lie in the same memory. */
-static bool same_inputs(const gathering *g, const call *c, const float *inputs)
+static bool same_inputs(const hearing_gathering *g, const call *c, const float *inputs)
 {
     const organ_along_record *const r = &g->record;
     const call *const before = r->count ? &r->calls[r->count - 1] : NULL;
@@ -32,7 +32,7 @@ static bool same_inputs(const gathering *g, const call *c, const float *inputs)
            c->features == before->features && organ_along_same_place(g, &g->units[c->unit], &g->units[before->unit]);
 }
 
-static organ_status keep_call(gathering *g, const char *tensor, call made, const float *inputs, organ_error *error)
+static organ_status keep_call(hearing_gathering *g, const char *tensor, call made, const float *inputs, organ_error *error)
 {
     organ_along_record *const r = &g->record;
     made.unit = organ_along_unit_named(g, tensor);
@@ -74,7 +74,7 @@ static void forget_calls(organ_along_record *r)
 
 /* ---- what all hear ---- */
 
-organ_tap organ_along_tap(gathering *g, bool donor)
+organ_tap organ_along_tap(hearing_gathering *g, bool donor)
 {
     if (organ_ranks_count(g->along->engine->ranks) > 1)
         return (organ_tap){g, donor ? keep_donor : keep_changed};
@@ -82,7 +82,7 @@ organ_tap organ_along_tap(gathering *g, bool donor)
 }
 
 /* Inputs that only lie where others lay before must not be taken for the same. */
-static void hear_call(gathering *g, const call *c, const float *inputs, organ_error *error)
+static void hear_call(hearing_gathering *g, const call *c, const float *inputs, organ_error *error)
 {
     if (!c->same)
         organ_along_hear_again(g);
@@ -90,7 +90,7 @@ static void hear_call(gathering *g, const call *c, const float *inputs, organ_er
 }
 
 /* All go through all calls, even who has a fault: the others wait for the bytes. */
-static void hear_rank(gathering *g, size_t rank, const call *calls, size_t count, organ_error *error)
+static void hear_rank(hearing_gathering *g, size_t rank, const call *calls, size_t count, organ_error *error)
 {
     organ_ranks *const ranks = g->along->engine->ranks;
     float *inputs = g->record.others;
@@ -104,7 +104,7 @@ static void hear_rank(gathering *g, size_t rank, const call *calls, size_t count
     }
 }
 
-organ_status organ_along_hear_all(gathering *g, organ_error *error)
+organ_status organ_along_hear_all(hearing_gathering *g, organ_error *error)
 {
     organ_ranks *const ranks = g->along->engine->ranks;
     organ_along_record *const r = &g->record;
@@ -118,7 +118,7 @@ organ_status organ_along_hear_all(gathering *g, organ_error *error)
     return error->status;
 }
 
-organ_status organ_along_record_open(gathering *g, organ_error *error)
+organ_status organ_along_record_open(hearing_gathering *g, organ_error *error)
 {
     size_t widest = 0;
     if (organ_ranks_count(g->along->engine->ranks) < 2)

@@ -52,7 +52,7 @@ static size_t length_of(const organ_along_text *along)
 }
 
 /* The states have not been written to yet. */
-static organ_status encode(const organ_along_text *along, organ_text *text, organ_error *error)
+static organ_status encode(const organ_along_text *along, organ_text_input *text, organ_error *error)
 {
     const char *const path = along->options->text;
     if (organ_text_load(text, path, along->engine->memory, error) == ORGAN_OK &&
@@ -67,7 +67,7 @@ static organ_status fill(const organ_along_text *along, const size_t *begins, si
                          organ_error *error)
 {
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(along->facts.tokenizer);
-    organ_text text = {0};
+    organ_text_input text = {0};
     rest->tokens = malloc(count * rest->length * sizeof *rest->tokens);
     rest->begin = calloc(count + 1, sizeof *rest->begin);
     if (!rest->tokens || !rest->begin)

@@ -9,17 +9,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef organ_along_gathering gathering;
-typedef organ_along_unit unit;
+typedef organ_along_gathering sharing_gathering;
+typedef organ_along_unit sharing_unit;
 
 /* ---- the plan ---- */
 
-typedef struct plan {
+typedef struct sharing_plan {
     size_t *part;    /* of each unit: the first of those that one rank changes together */
     uint64_t *cost;  /* of each part, at its first unit */
     uint32_t *owner; /* of each part */
     uint64_t *load;  /* of each rank */
-} plan;
+} sharing_plan;
 
 /* In thousands of products: the sum over all units of a model fits. */
 static uint64_t thousands(double products) { return (uint64_t)fmin(products / 1e3, 0x1p40) + 1; }
@@ -27,22 +27,22 @@ static uint64_t thousands(double products) { return (uint64_t)fmin(products / 1e
 #define TIMES 8 /* that the rows of a matrix go through the second moments, more or less */
 
 /* Rows times second moments; and what is computed of these once for all units that a rank has of them. */
-static uint64_t cost_of_rows(const unit *u) { return thousands(TIMES * (double)u->rows * (double)u->cols * (double)u->cols); }
-static uint64_t cost_of_inputs(const unit *u) { return thousands((double)u->cols * (double)u->cols * (double)u->cols / 3); }
+static uint64_t cost_of_rows(const sharing_unit *u) { return thousands(TIMES * (double)u->rows * (double)u->cols * (double)u->cols); }
+static uint64_t cost_of_inputs(const sharing_unit *u) { return thousands((double)u->cols * (double)u->cols * (double)u->cols / 3); }
 
 /* A tensor of the output, or what the caller else makes as one thing. */
-static size_t thing_of(const gathering *g, const unit *u)
+static size_t thing_of(const sharing_gathering *g, const sharing_unit *u)
 {
     const organ_along_work *const work = g->along->work;
     return work->together ? work->together(work->context, u->target) : u->target;
 }
 
-static bool are_tied(const gathering *g, const unit *a, const unit *b, bool by_inputs)
+static bool are_tied(const sharing_gathering *g, const sharing_unit *a, const sharing_unit *b, bool by_inputs)
 {
     return thing_of(g, a) == thing_of(g, b) || (by_inputs && a->group != SIZE_MAX && a->group == b->group);
 }
 
-static void find_parts(const gathering *g, bool by_inputs, plan *p)
+static void find_parts(const sharing_gathering *g, bool by_inputs, sharing_plan *p)
 {
     for (size_t k = 0; k < g->unit_count; k++) {
         p->part[k] = k;
@@ -57,7 +57,7 @@ static void find_parts(const gathering *g, bool by_inputs, plan *p)
 }
 
 /* Whether it is the first of its part with these inputs. */
-static bool brings_inputs(const gathering *g, const plan *p, size_t k)
+static bool brings_inputs(const sharing_gathering *g, const sharing_plan *p, size_t k)
 {
     size_t before = 0;
     while (before < k && (p->part[before] != p->part[k] || g->units[before].group != g->units[k].group || g->units[before].common ||
@@ -67,7 +67,7 @@ static bool brings_inputs(const gathering *g, const plan *p, size_t k)
 }
 
 /* *most becomes what the rank with most has. */
-static organ_status deal_parts(const gathering *g, bool by_inputs, plan *p, uint64_t *most, organ_error *error)
+static organ_status deal_parts(const sharing_gathering *g, bool by_inputs, sharing_plan *p, uint64_t *most, organ_error *error)
 {
     organ_ranks *const ranks = g->along->engine->ranks;
     memset(p->cost, 0, g->unit_count * sizeof *p->cost);
@@ -87,7 +87,7 @@ static organ_status deal_parts(const gathering *g, bool by_inputs, plan *p, uint
     return ORGAN_OK;
 }
 
-static bool is_alone(const gathering *g, size_t k)
+static bool is_alone(const sharing_gathering *g, size_t k)
 {
     for (size_t l = 0; l < g->unit_count; l++)
         if (l != k && thing_of(g, &g->units[l]) == thing_of(g, &g->units[k]))
@@ -96,7 +96,7 @@ static bool is_alone(const gathering *g, size_t k)
 }
 
 /* The unit with most to do of those that are left, which are `left` together; SIZE_MAX: none. */
-static size_t find_largest(const gathering *g, uint64_t *left)
+static size_t find_largest(const sharing_gathering *g, uint64_t *left)
 {
     size_t largest = SIZE_MAX;
     *left = 0;
@@ -110,7 +110,7 @@ static size_t find_largest(const gathering *g, uint64_t *left)
 }
 
 /* Units that are more than an even share of what is left are for all ranks, one after the other. */
-static void choose_common(const gathering *g)
+static void choose_common(const sharing_gathering *g)
 {
     uint64_t left = 0;
     for (size_t k; g->along->work->rows && (k = find_largest(g, &left)) != SIZE_MAX;) {
@@ -120,14 +120,14 @@ static void choose_common(const gathering *g)
     }
 }
 
-static void take_plan(const gathering *g, const plan *p)
+static void take_plan(const sharing_gathering *g, const sharing_plan *p)
 {
     for (size_t k = 0; k < g->unit_count; k++)
         g->units[k].owner = p->owner[p->part[k]];
 }
 
 /* Units with the same inputs stay together unless that leaves a rank with more to do. */
-static organ_status choose_plan(const gathering *g, plan *p, organ_error *error)
+static organ_status choose_plan(const sharing_gathering *g, sharing_plan *p, organ_error *error)
 {
     uint64_t apart = 0, tied = 0;
     choose_common(g);
@@ -139,7 +139,7 @@ static organ_status choose_plan(const gathering *g, plan *p, organ_error *error)
     return error->status;
 }
 
-organ_status organ_along_deal(const gathering *g, organ_error *error)
+organ_status organ_along_deal(const sharing_gathering *g, organ_error *error)
 {
     organ_ranks *const ranks = g->along->engine->ranks;
     if (!ranks || error->status)
@@ -150,8 +150,8 @@ organ_status organ_along_deal(const gathering *g, organ_error *error)
         return ORGAN_OK;
     }
     const size_t room = g->unit_count + 1;
-    plan p = {calloc(room, sizeof *p.part), calloc(room, sizeof *p.cost), calloc(room, sizeof *p.owner),
-              calloc(organ_ranks_count(ranks), sizeof *p.load)};
+    sharing_plan p = {calloc(room, sizeof *p.part), calloc(room, sizeof *p.cost), calloc(room, sizeof *p.owner),
+                      calloc(organ_ranks_count(ranks), sizeof *p.load)};
     if (!p.part || !p.cost || !p.owner || !p.load)
         organ_fail_memory(error, g->along->model->path);
     else
@@ -164,7 +164,7 @@ organ_status organ_along_deal(const gathering *g, organ_error *error)
 
 /* ---- what has become of the layer ---- */
 
-organ_status organ_along_exchange(const gathering *g, const organ_along_layer *layer, organ_error *error)
+organ_status organ_along_exchange(const sharing_gathering *g, const organ_along_layer *layer, organ_error *error)
 {
     organ_ranks *const ranks = g->along->engine->ranks;
     char where[64];
@@ -174,7 +174,7 @@ organ_status organ_along_exchange(const gathering *g, const organ_along_layer *l
     if (organ_ranks_agree(ranks, where, error) || g->along->options->streams == ORGAN_ALONG_DONOR || g->along->work->alike)
         return error->status;
     for (size_t k = 0; k < g->unit_count && !error->status; k++) {
-        const unit *const u = &g->units[k];
+        const sharing_unit *const u = &g->units[k];
         uint64_t bytes = 0;
         if (u->done || u->common)
             continue;

@@ -17,7 +17,7 @@ static organ_windows chunk_at(const organ_along_text *along, size_t chunk)
                            organ_along_chunk_windows(&along->chunks, chunk), along->begin};
 }
 
-static organ_status stopped(const organ_along_text *along, int32_t layer, organ_error *error)
+static organ_status walk_stopped(const organ_along_text *along, int32_t layer, organ_error *error)
 {
     return organ_stop_asked(along->engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "stopped in layer %d", (int)layer) : ORGAN_OK;
 }
@@ -36,7 +36,7 @@ static organ_status for_chunks(const pass *p, organ_status (*each)(const pass *p
     const organ_along_chunks *const chunks = &p->along->chunks;
     const size_t count = organ_along_chunks_count(chunks);
     for (size_t c = chunks->first; c < count + chunks->first && !error->status; c += chunks->step) {
-        if (c < count && !stopped(p->along, p->layer ? p->layer->number : 0, error))
+        if (c < count && !walk_stopped(p->along, p->layer ? p->layer->number : 0, error))
             each(p, c, error);
         if (p->gathering)
             organ_along_hear_all(p->gathering, error);
@@ -64,8 +64,8 @@ static organ_status carry_chunk(const pass *p, size_t chunk, organ_error *error)
     return run_chunk(p, p->states, chunk, &tap, error);
 }
 
-static organ_status carry(const organ_along_text *along, const organ_along_layer *layer, organ_along_states *states,
-                          organ_along_gathering *g, organ_error *error)
+static organ_status walk_carry(const organ_along_text *along, const organ_along_layer *layer, organ_along_states *states,
+                               organ_along_gathering *g, organ_error *error)
 {
     return for_chunks(&(pass){.along = along, .layer = layer, .states = states, .gathering = g}, carry_chunk, error);
 }
@@ -83,7 +83,7 @@ static organ_status gather_chunk(const pass *p, size_t chunk, organ_error *error
     return along->donor_states ? run_chunk(p, along->donor_states, chunk, &donor, error) : ORGAN_OK;
 }
 
-static organ_status gather(organ_along_gathering *g, const organ_along_layer *layer, organ_error *error)
+static organ_status walk_gather(organ_along_gathering *g, const organ_along_layer *layer, organ_error *error)
 {
     return for_chunks(&(pass){.along = g->along, .layer = layer, .gathering = g}, gather_chunk, error);
 }
@@ -108,7 +108,7 @@ static organ_status gather_experts(organ_along_gathering *g, const organ_along_l
     if (g->along->options->all_experts && organ_along_every_expert(g, &listened, error) != ORGAN_OK)
         return error->status;
     organ_layer_listen(layer->loaded, listened);
-    gather(g, layer, error);
+    walk_gather(g, layer, error);
     free(listened);
     listened = NULL;
     organ_layer_listen(layer->loaded, NULL);
@@ -126,7 +126,7 @@ static organ_status compare_chunk(const pass *p, size_t chunk, organ_error *erro
 {
     const organ_along_text *const along = p->along;
     const organ_along_work *const work = along->work;
-    const bool there = chunk < organ_along_chunks_count(&along->chunks) && !stopped(along, p->layer->number, error);
+    const bool there = chunk < organ_along_chunks_count(&along->chunks) && !walk_stopped(along, p->layer->number, error);
     const organ_windows windows = there ? chunk_at(along, chunk) : (organ_windows){NULL, 0, along->begin};
     float *const donor = there ? organ_along_states_take(along->donor_states, chunk, error) : NULL;
     float *const changed = donor ? organ_along_states_copy(along->states, chunk, error) : NULL;
@@ -169,7 +169,7 @@ static bool all_done(const organ_along_gathering *g)
 }
 
 /* What an earlier run has done each rank reads back. */
-static bool is_mine(const organ_along_gathering *g, const organ_along_unit *u)
+static bool walk_is_mine(const organ_along_gathering *g, const organ_along_unit *u)
 {
     if (u->pass != g->pass)
         return false;
@@ -181,7 +181,7 @@ static size_t count_after(const organ_along_gathering *g, const organ_along_unit
 {
     size_t count = 0;
     for (const organ_along_unit *other = u + 1; other < g->units + g->unit_count; other++)
-        count += other->group == u->group && is_mine(g, other) && !other->done;
+        count += other->group == u->group && walk_is_mine(g, other) && !other->done;
     return count;
 }
 
@@ -237,14 +237,14 @@ static organ_status hear_layer(organ_along_gathering *g, const organ_along_layer
     if (along->work->compare)
         return compare(along, layer, error);
     if (done && along->donor_states)
-        return carry(along, layer, along->donor_states, NULL, error);
+        return walk_carry(along, layer, along->donor_states, NULL, error);
     if (!done)
         organ_along_record_open(g, error);
     const bool donor = along->options->streams == ORGAN_ALONG_DONOR, apart = !donor || (along->options->reruns && has_experts(g));
     if (!done && apart)
         gather_experts(g, layer, error);
     if (donor && !error->status)
-        carry(along, layer, along->states, done || apart ? NULL : g, error);
+        walk_carry(along, layer, along->states, done || apart ? NULL : g, error);
     organ_along_record_close(&g->record);
     return done || error->status ? error->status : organ_along_gathering_finish(g, error);
 }
@@ -253,7 +253,7 @@ static organ_status hear_layer(organ_along_gathering *g, const organ_along_layer
 static organ_status change_from(const organ_along_gathering *g, size_t k, bool *changed, const organ_along_layer *layer, organ_error *error)
 {
     const size_t group = g->units[k].group;
-    for (size_t l = k; l < g->unit_count && !stopped(g->along, layer->number, error); l++) {
+    for (size_t l = k; l < g->unit_count && !walk_stopped(g->along, layer->number, error); l++) {
         if (changed[l] || (l > k && (!g->along->work->grouped || group == SIZE_MAX || g->units[l].group != group)))
             continue;
         changed[l] = true;
@@ -274,7 +274,7 @@ static organ_status change_units(const organ_along_gathering *g, const organ_alo
     /* Those that ranks change together come first: none waits then for what another one does alone. */
     for (unsigned turn = 0; turn < 2 && !error->status; turn++) {
         for (size_t k = 0; k < g->unit_count; k++)
-            changed[k] = !is_mine(g, &g->units[k]) || g->units[k].common != (turn == 0);
+            changed[k] = !walk_is_mine(g, &g->units[k]) || g->units[k].common != (turn == 0);
         for (size_t k = 0; k < g->unit_count && !error->status; k++)
             if (!changed[k])
                 change_from(g, k, changed, layer, error);
@@ -314,7 +314,7 @@ static organ_status change_layer(const organ_along_text *along, const organ_alon
 /* ---- all layers ---- */
 
 /* A target that the layers of the forward pass do not reach (an output head, a prediction layer behind the last) has no inputs. */
-static organ_status check_targets(const organ_along_text *along, organ_error *error)
+static organ_status walk_check_targets(const organ_along_text *along, organ_error *error)
 {
     const organ_targets *const targets = along->targets;
     const unsigned layers = organ_forward_describe(along->facts.forward)->layers;
@@ -332,7 +332,7 @@ static organ_status check_targets(const organ_along_text *along, organ_error *er
 }
 
 /* Layers after the last target need not be run. */
-static int32_t last_layer(const organ_along_text *along)
+static int32_t walk_last_layer(const organ_along_text *along)
 {
     int32_t last = along->work->every ? (int32_t)organ_forward_describe(along->facts.forward)->layers - 1 : 0;
     for (size_t k = 0; k < along->targets->count; k++)
@@ -340,16 +340,16 @@ static int32_t last_layer(const organ_along_text *along)
     return last;
 }
 
-static organ_status run_layers(const organ_along_text *along, organ_error *error)
+static organ_status walk_run_layers(const organ_along_text *along, organ_error *error)
 {
-    const int32_t last = last_layer(along);
+    const int32_t last = walk_last_layer(along);
     const bool changes = along->options->streams != ORGAN_ALONG_DONOR;
-    for (int32_t l = 0; l <= last && !stopped(along, l, error); l++) {
+    for (int32_t l = 0; l <= last && !walk_stopped(along, l, error); l++) {
         organ_along_layer layer = {along, l, NULL};
         if (organ_layer_load_together(along->facts.forward, l, &layer.loaded, error) == ORGAN_OK)
             change_layer(along, &layer, error);
         if (!error->status && changes && l < last)
-            carry(along, &layer, along->states, NULL, error);
+            walk_carry(along, &layer, along->states, NULL, error);
         organ_layer_free(layer.loaded);
         if (error->status)
             return error->status;
@@ -366,11 +366,11 @@ void organ_along_free_states(organ_along_text *along)
 
 organ_status organ_along_run(organ_along_text *along, organ_error *error)
 {
-    if (check_targets(along, error) == ORGAN_OK && for_chunks(&(pass){.along = along}, embed_chunk, error) == ORGAN_OK) {
+    if (walk_check_targets(along, error) == ORGAN_OK && for_chunks(&(pass){.along = along}, embed_chunk, error) == ORGAN_OK) {
         if (!along->options->moments_only && !(along->levels = organ_normal_levels()))
             organ_fail_memory(error, along->model->path);
         else
-            run_layers(along, error);
+            walk_run_layers(along, error);
     }
     organ_along_free_states(along);
     return error->status;

@@ -69,7 +69,7 @@ void organ_admm_factors_release(organ_admm_factors *factors)
     *factors = (organ_admm_factors){0};
 }
 
-static bool take_memory(organ_admm *s)
+static bool admm_take_memory(organ_admm *s)
 {
     const size_t n = s->cols, rows = s->problem.rows;
     s->root = organ_floats(n, 1);
@@ -94,7 +94,7 @@ organ_status organ_admm_create(const organ_engine *engine, const organ_admm_prob
     if (!(*admm = s))
         return organ_fail_memory(error, problem->name);
     *s = (organ_admm){.engine = engine, .problem = *problem, .cols = problem->h.size};
-    if (!take_memory(s)) {
+    if (!admm_take_memory(s)) {
         organ_admm_destroy(s);
         *admm = NULL;
         return organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", problem->name, problem->rows, problem->h.size);
@@ -147,7 +147,7 @@ static organ_status make_factor(const organ_admm *s, float rho, float *made, org
     return ORGAN_OK;
 }
 
-static organ_status factorise(organ_admm *s, float rho, organ_error *error)
+static organ_status admm_factorise(organ_admm *s, float rho, organ_error *error)
 {
     organ_admm_factors *const shared = s->problem.factors;
     s->rho = rho;
@@ -203,7 +203,7 @@ static void weigh_rows(organ_admm *s, size_t at, size_t n, size_t worker)
 }
 
 /* Z = relaxed V + (1 - relaxed) D + U / rho */
-static void take_rows(void *context, size_t index, size_t worker)
+static void admm_take_rows(void *context, size_t index, size_t worker)
 {
     organ_admm *const s = context;
     const size_t own = index * ROWS_A_GO * s->cols, at = s->from * s->cols + own,
@@ -330,7 +330,7 @@ void organ_admm_begin(organ_admm *s, const float *weights, bool given, uint8_t *
 organ_status organ_admm_step(organ_admm *s, double rho, double relaxed, uint8_t *keep, organ_error *error)
 {
     s->relaxed = (float)relaxed;
-    if (s->rho != (float)rho && factorise(s, (float)rho, error) != ORGAN_OK)
+    if (s->rho != (float)rho && admm_factorise(s, (float)rho, error) != ORGAN_OK)
         return error->status;
     s->used = s->used > 0 ? s->used : s->rho;
     const organ_block_matrix inverse = {s->cols, s->problem.h.block, s->inverse};
@@ -342,7 +342,7 @@ organ_status organ_admm_step(organ_admm *s, double rho, double relaxed, uint8_t 
         organ_share(s->engine, NULL, strips_of(s->count), aim_rows, s);
         if (organ_block_multiply(s->engine, &inverse, s->a, s->count, s->b, error))
             return error->status;
-        organ_share(s->engine, NULL, strips_of(s->count), take_rows, s);
+        organ_share(s->engine, NULL, strips_of(s->count), admm_take_rows, s);
     }
     s->used = s->rho;
     settle_masks(s);

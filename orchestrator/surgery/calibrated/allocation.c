@@ -32,7 +32,7 @@ struct organ_prune_allocation {
 };
 
 /* Of the ranks, which all find the same: it alone writes it down. */
-static bool is_first(const organ_prune_allocation *a) { return organ_ranks_first(a->job->engine->ranks); }
+static bool allocation_is_first(const organ_prune_allocation *a) { return organ_ranks_first(a->job->engine->ranks); }
 
 /* ---- what goes with what ---- */
 
@@ -129,12 +129,12 @@ static organ_status prune_at(organ_prune_allocation *a, const organ_along_matrix
 }
 
 /* The model is judged as it will be, hence all iterations. */
-static organ_status exchange(void *context, const organ_along_matrix *m, double sparsity, float *weights, organ_error *error)
+static organ_status allocation_exchange(void *context, const organ_along_matrix *m, double sparsity, float *weights, organ_error *error)
 {
     return prune_at(context, m, sparsity, 1, weights, error);
 }
 
-static organ_status make(void *context, const organ_along_matrix *m, size_t level, float *weights, organ_error *error)
+static organ_status allocation_make(void *context, const organ_along_matrix *m, size_t level, float *weights, organ_error *error)
 {
     const organ_prune_allocation *const a = context;
     return prune_at(context, m, a->curves.levels[level], CURVE_EFFORT, weights, error);
@@ -142,7 +142,7 @@ static organ_status make(void *context, const organ_along_matrix *m, size_t leve
 
 static void let_go(void *context) { organ_prune_share_end(&((organ_prune_allocation *)context)->shared); }
 
-static uint64_t memory(void *context, const organ_tensor *tensor)
+static uint64_t allocation_memory(void *context, const organ_tensor *tensor)
 {
     const organ_prune_matrix_options options = wish_at(context, tensor->name, 50, 1);
     const organ_matrices m = organ_tensor_matrices(tensor);
@@ -150,7 +150,7 @@ static uint64_t memory(void *context, const organ_tensor *tensor)
 }
 
 /* A run that is ended now can go on with the curves that it has. */
-static organ_status found(void *context, const organ_allocation_tensor *tensor, organ_error *error)
+static organ_status allocation_found(void *context, const organ_allocation_tensor *tensor, organ_error *error)
 {
     const organ_prune_allocation *const a = context;
     organ_run_journal *const journal = a->job->run->journal;
@@ -161,7 +161,7 @@ static organ_status found(void *context, const organ_allocation_tensor *tensor, 
 /* ---- opening ---- */
 
 /* What the curves belong to. */
-static json_t *identity_of(const organ_prune_allocation *a, const char *text)
+static json_t *allocation_identity_of(const organ_prune_allocation *a, const char *text)
 {
     const organ_prune_calibrated_options *const c = a->options;
     return ORGAN_OBJECT(SET_TEXT("definition", ORGAN_ALLOCATION_DEFINITION), SET_TEXT("model", a->job->fingerprint),
@@ -193,24 +193,25 @@ static organ_status open_exchanges(organ_prune_allocation *a, organ_error *error
     const organ_allocate_options *const o = &a->options->allocate;
     const organ_exchanges_options options = {
         .walk = walk_of(a), .tokens = organ_allocate_tokens(o), .rounds = o->rounds, .seed = a->options->seed};
-    a->exchange_work = (organ_exchanges_work){.context = a, .make = exchange, .memory = memory, .forget = let_go};
+    a->exchange_work = (organ_exchanges_work){.context = a, .make = allocation_exchange, .memory = allocation_memory, .forget = let_go};
     return organ_exchanges_open(&options, a->job->donor, &a->job->targets, &a->curves, a->of, &a->exchange_work, a->job->engine,
                                 a->job->progress, &a->exchanges, error);
 }
 
-static organ_status open_walk(organ_prune_allocation *a, organ_error *error)
+static organ_status allocation_open_walk(organ_prune_allocation *a, organ_error *error)
 {
     const organ_prune_calibrated_options *const c = a->options;
     const organ_curves_options options = {
         .walk = walk_of(a), .tokens = organ_allocate_tokens(&c->allocate), .layers = organ_allocate_layers(&c->allocate)};
-    a->work = (organ_curves_work){.context = a, .make = make, .memory = memory, .forget = let_go, .found = found};
+    a->work = (organ_curves_work){
+        .context = a, .make = allocation_make, .memory = allocation_memory, .forget = let_go, .found = allocation_found};
     if (organ_curves_open(&options, a->job->donor, &a->job->targets, &a->curves, a->of, &a->work, a->job->engine, a->job->progress,
                           &a->walk, error))
         return error->status;
     const organ_windows *const windows = &organ_curves_rest(a->walk)->windows;
     a->tokens = windows->begin[windows->count];
     a->windows = windows->count;
-    a->identity = identity_of(a, organ_along_describe(organ_curves_walk(a->walk))->digest);
+    a->identity = allocation_identity_of(a, organ_along_describe(organ_curves_walk(a->walk))->digest);
     return a->identity ? ORGAN_OK : organ_fail_memory(error, a->job->donor->path);
 }
 
@@ -233,13 +234,13 @@ organ_status organ_prune_allocation_open(const organ_prune_calibrated_options *o
     if (!a->of || !a->shares || !organ_curves_list(&job->targets, &a->curves, a->of))
         return organ_fail_memory(error, job->donor->path);
     organ_error other = {0};
-    open_walk(a, error);
+    allocation_open_walk(a, error);
     if (options->allocate.rounds && (!error->status || organ_memory_named(error)))
         open_exchanges(a, &other);
     if (organ_memory_refuse_both(error, &other) != ORGAN_OK || !file ||
         organ_allocation_read(&a->curves, a->identity, file, &a->known, error) != ORGAN_OK)
         return error->status;
-    return a->known || !is_first(a) ? ORGAN_OK : organ_allocation_check_place(file, error);
+    return a->known || !allocation_is_first(a) ? ORGAN_OK : organ_allocation_check_place(file, error);
 }
 
 void organ_prune_allocation_foresee(const organ_prune_allocation *a, const organ_plan_solve *solve, organ_plan *plan)
@@ -297,12 +298,12 @@ static json_t *exchanges_json(const organ_prune_allocation *a)
 }
 
 /* The exchanges of pairs of tensors: their outcome is written down, since it took long. */
-static organ_status exchange_pairs(organ_prune_allocation *a, organ_error *error)
+static organ_status allocation_exchange_pairs(organ_prune_allocation *a, organ_error *error)
 {
     if (recall_division(a) || organ_exchanges_run(a->exchanges, &a->exchanged, error) != ORGAN_OK)
         return error->status;
     organ_run_journal *const journal = a->job->run->journal;
-    if (!is_first(a))
+    if (!allocation_is_first(a))
         return ORGAN_OK;
     json_t *const line = exchanges_json(a);
     ORGAN_ADD(line, SET("given", organ_json_rows(a->curves.count, given_json, &a->curves)));
@@ -310,11 +311,11 @@ static organ_status exchange_pairs(organ_prune_allocation *a, organ_error *error
     return organ_run_journal_add(journal, line, error);
 }
 
-static organ_status divide(organ_prune_allocation *a, organ_error *error)
+static organ_status allocation_divide(organ_prune_allocation *a, organ_error *error)
 {
     if (!organ_allocation_divide(&a->curves, a->budget, organ_allocate_way(&a->options->allocate)))
         return organ_fail_memory(error, a->job->donor->path);
-    if (a->exchanges && exchange_pairs(a, error) != ORGAN_OK)
+    if (a->exchanges && allocation_exchange_pairs(a, error) != ORGAN_OK)
         return error->status;
     organ_exchanges_close(a->exchanges);
     a->exchanges = NULL;
@@ -328,14 +329,14 @@ static organ_status divide(organ_prune_allocation *a, organ_error *error)
     return ORGAN_OK;
 }
 
-static organ_status measure(organ_prune_allocation *a, organ_error *error)
+static organ_status allocation_measure(organ_prune_allocation *a, organ_error *error)
 {
     const organ_run_journal *const journal = a->job->run->journal;
     const char *const file = a->options->allocate.file;
     size_t index;
     json_t *line;
     json_array_foreach(journal->lines, index, line)(void) organ_allocation_recall(&a->curves, line);
-    if (organ_curves_run(a->walk, error) != ORGAN_OK || !file || !is_first(a))
+    if (organ_curves_run(a->walk, error) != ORGAN_OK || !file || !allocation_is_first(a))
         return error->status;
     return organ_allocation_write(&a->curves, a->identity, file, error);
 }
@@ -355,17 +356,17 @@ static void begin_pruning(const organ_prune_allocation *a)
 
 organ_status organ_prune_allocation_run(organ_prune_allocation *a, organ_error *error)
 {
-    if (!a->known && measure(a, error) != ORGAN_OK)
+    if (!a->known && allocation_measure(a, error) != ORGAN_OK)
         return error->status;
     const bool measured = !a->known;
     organ_curves_close(a->walk);
     a->walk = NULL;
     a->known = true;
-    if (divide(a, error) != ORGAN_OK)
+    if (allocation_divide(a, error) != ORGAN_OK)
         return error->status;
     if (measured)
         begin_pruning(a);
-    if (is_first(a))
+    if (allocation_is_first(a))
         organ_progress_note(a->job->progress, "allocation: by the curves %.4g nats a token, where the same for each tensor costs %.4g",
                             a->curves.cost, a->curves.uniform_cost);
     return ORGAN_OK;
@@ -381,7 +382,7 @@ json_t *organ_prune_allocation_parameters(const organ_prune_calibrated_options *
                         SET_COUNT("layers", organ_allocate_layers(o)));
 }
 
-static json_t *tensor_json(const void *context, size_t k)
+static json_t *allocation_tensor_json(const void *context, size_t k)
 {
     const organ_prune_allocation *const a = context;
     const organ_allocation_tensor *const t = &a->curves.tensors[k];
@@ -407,5 +408,5 @@ json_t *organ_prune_allocation_json(const organ_prune_allocation *a)
                         SET_COUNT("measured", measured), SET_REAL_OF("cost", a->divided, a->curves.cost),
                         SET_REAL_OF("uniform_cost", a->divided, a->curves.uniform_cost),
                         SET("exchanges", a->options->allocate.rounds && a->divided ? exchanges_json(a) : json_null()),
-                        SET("tensors", organ_json_rows(a->divided ? a->curves.count : 0, tensor_json, a)));
+                        SET("tensors", organ_json_rows(a->divided ? a->curves.count : 0, allocation_tensor_json, a)));
 }

@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* A tensor on its way. */
-typedef struct writing {
+typedef struct bands_writing {
     organ_calibrated_job *job;
     size_t unit, part; /* the stretch, the target that it is of */
     const organ_tensor *tensor;
@@ -16,7 +16,7 @@ typedef struct writing {
     uint8_t *keep;              /* of a band */
     char *donor_rows;           /* per worker: a row as the donor has it */
     organ_audit_counts *counts; /* per worker */
-} writing;
+} bands_writing;
 
 static size_t weight_bytes(const organ_tensor *tensor) { return organ_dtype_describe(tensor->dtype)->bytes; }
 
@@ -69,7 +69,7 @@ organ_status organ_calibrated_fits(const organ_calibrated_job *job, organ_error 
 /* What is killed becomes +0, and the row is counted against what it was. */
 static void clear_row(void *context, size_t row, size_t worker)
 {
-    const writing *const w = context;
+    const bands_writing *const w = context;
     const size_t cols = w->bands.cols, bytes = cols * weight_bytes(w->tensor);
     const uint8_t *const keep = w->keep + row * cols;
     char *const own = (char *)w->bands.values + row * bytes, *const before = w->donor_rows + worker * bytes;
@@ -91,7 +91,7 @@ static void clear_row(void *context, size_t row, size_t worker)
 
 static organ_status write_band(void *context, size_t first, organ_error *error)
 {
-    writing *const w = context;
+    bands_writing *const w = context;
     const size_t workers = organ_workers_count(w->job->base.engine->workers), bytes = organ_matrix_band_bytes(&w->bands, first);
     const uint64_t at = w->bands.offset - w->tensor->offset + (uint64_t)first * w->bands.cols * weight_bytes(w->tensor);
     memset(w->counts, 0, workers * sizeof *w->counts);
@@ -103,7 +103,7 @@ static organ_status write_band(void *context, size_t first, organ_error *error)
 
 /* ---- matrices ---- */
 
-static organ_status prune_bands(writing *w, uint64_t matrix, const organ_calibration *calibration, organ_error *error)
+static organ_status prune_bands(bands_writing *w, uint64_t matrix, const organ_calibration *calibration, organ_error *error)
 {
     organ_calibrated_job *const job = w->job;
     const organ_prune_matrix_options options = organ_calibrated_wish(job, w->part);
@@ -119,7 +119,7 @@ static organ_status prune_bands(writing *w, uint64_t matrix, const organ_calibra
 }
 
 /* By the matrix alone, or by what an imatrix says of its inputs. */
-static organ_status prune_matrix(writing *w, uint64_t matrix, organ_error *error)
+static organ_status prune_matrix(bands_writing *w, uint64_t matrix, organ_error *error)
 {
     organ_calibration *calibration = NULL;
     if (organ_stop_asked(w->job->base.engine->stop))
@@ -133,7 +133,7 @@ static organ_status prune_matrix(writing *w, uint64_t matrix, organ_error *error
 static organ_status prune_unit(organ_calibrated_job *job, size_t unit, organ_error *error)
 {
     const size_t workers = organ_workers_count(job->base.engine->workers);
-    writing w = {.job = job, .unit = unit, .part = job->base.units[unit].target, .tensor = job->base.units[unit].tensor};
+    bands_writing w = {.job = job, .unit = unit, .part = job->base.units[unit].target, .tensor = job->base.units[unit].tensor};
     uint64_t least;
     (void)fit(job, w.tensor, &w.bands, &least); /* all do: organ_calibrated_fits */
     w.bands.values = organ_along_room(organ_matrix_band_bytes(&w.bands, 0));

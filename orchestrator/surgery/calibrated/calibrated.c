@@ -171,7 +171,7 @@ static organ_status check_goal(const organ_calibrated_job *job, organ_error *err
     return ORGAN_OK;
 }
 
-static organ_status check_options(organ_calibrated_job *job, organ_error *error)
+static organ_status calibrated_check_options(organ_calibrated_job *job, organ_error *error)
 {
     const organ_prune_calibrated_options *const c = job->options;
     if (choose_method(job, error) || choose_pattern(job, error) || check_ranges(job->base.options, c, error) ||
@@ -235,7 +235,7 @@ static organ_status open_means(organ_calibrated_job *job, organ_error *error)
     return organ_memory_refuse_both(error, &other);
 }
 
-static void foresee(organ_calibrated_job *job)
+static void calibrated_foresee(organ_calibrated_job *job)
 {
     organ_plan *const plan = &job->base.plan;
     if (job->along)
@@ -250,7 +250,7 @@ static void foresee(organ_calibrated_job *job)
         organ_prune_allocation_foresee(job->allocation, &job->method->solve, plan);
 }
 
-static organ_status open_all(organ_calibrated_job *job, organ_error *error)
+static organ_status calibrated_open_all(organ_calibrated_job *job, organ_error *error)
 {
     if (organ_prune_job_open(&job->base, error) != ORGAN_OK)
         return error->status;
@@ -298,14 +298,14 @@ static const organ_prune_kind kind = {.work = prune_calibrated_parts,
 static organ_status prune_calibrated(void *context, json_t **report, organ_error *error)
 {
     organ_calibrated_job *const job = context;
-    if (check_options(job, error) != ORGAN_OK)
+    if (calibrated_check_options(job, error) != ORGAN_OK)
         return error->status;
     if (job->options->then)
         return organ_prune_then(job, report, error);
-    if (open_all(job, error) != ORGAN_OK)
+    if (calibrated_open_all(job, error) != ORGAN_OK)
         return error->status;
     if (job->base.options->dry_run)
-        foresee(job);
+        calibrated_foresee(job);
     return organ_prune_run(&job->base, report, error);
 }
 

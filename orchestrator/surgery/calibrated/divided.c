@@ -20,7 +20,7 @@ static organ_status divide_and_prune(organ_prune_job *base, organ_error *error)
     return organ_prune_allocation_run(job->allocation, error) ? error->status : organ_prune_parts(base, error);
 }
 
-static json_t *parameters(void *context)
+static json_t *divided_parameters(void *context)
 {
     const divided_job *const job = context;
     json_t *const own = organ_prune_parameters(context);
@@ -37,7 +37,7 @@ static int amend(const organ_prune_job *base, json_t *document)
     return 0;
 }
 
-static const organ_prune_kind kind = {.work = divide_and_prune, .parameters = parameters, .amend = amend};
+static const organ_prune_kind kind = {.work = divide_and_prune, .parameters = divided_parameters, .amend = amend};
 
 /* Curves are measured with the flow as it is defined. */
 static organ_status check_flow(const organ_prune_options *o, organ_error *error)
@@ -50,7 +50,7 @@ static organ_status check_flow(const organ_prune_options *o, organ_error *error)
     return given ? organ_fail(error, ORGAN_USAGE, "%s cannot be asked for with --allocate", given) : ORGAN_OK;
 }
 
-static organ_status run(void *context, json_t **report, organ_error *error)
+static organ_status divided_run(void *context, json_t **report, organ_error *error)
 {
     divided_job *const job = context;
     const organ_prune_options *const o = job->base.options;
@@ -90,5 +90,5 @@ organ_status organ_prune_divided(const organ_prune_options *options, const organ
     job.budget = asked.amount / 100;
     if (!calibrated->allocate.allocate)
         return organ_prune(options, engine, progress, report, error);
-    return organ_operation_run(&(organ_operation){options->donor, &job, run, close_divided, true}, report, error);
+    return organ_operation_run(&(organ_operation){options->donor, &job, divided_run, close_divided, true}, report, error);
 }

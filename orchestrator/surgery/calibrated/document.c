@@ -33,7 +33,7 @@ json_t *organ_calibrated_parameters(void *context)
         SET_IF(job->base.divides, "allocation", organ_prune_allocation_parameters(c, job->budget)));
 }
 
-static json_t *calibration_json(const organ_calibrated_job *job)
+static json_t *document_calibration_json(const organ_calibrated_job *job)
 {
     if (!job->needs_text)
         return json_null();
@@ -47,7 +47,7 @@ static json_t *calibration_json(const organ_calibrated_job *job)
     return told;
 }
 
-static const json_t *fallback_row(const void *context, size_t k, const organ_tensor **tensor)
+static const json_t *document_fallback_row(const void *context, size_t k, const organ_tensor **tensor)
 {
     const organ_calibrated_job *const job = context;
     *tensor = job->base.targets.tensors[k];
@@ -57,7 +57,7 @@ static const json_t *fallback_row(const void *context, size_t k, const organ_ten
 /* With what the run has found. */
 static json_t *with_fallback(const organ_calibrated_job *job, json_t *told)
 {
-    json_t *const fallback = json_is_object(told) ? organ_along_fallback_json(fallback_row, job, job->base.targets.count) : NULL;
+    json_t *const fallback = json_is_object(told) ? organ_along_fallback_json(document_fallback_row, job, job->base.targets.count) : NULL;
     ORGAN_ADD(told, SET_IF(fallback, "fallback", fallback));
     return told;
 }
@@ -86,9 +86,10 @@ int organ_calibrated_amend(const organ_prune_job *base, json_t *document)
     json_object_del(json_object_get(document, "coverage"), "tiles");
     ORGAN_ADD(definitions,
               SET_TEXT("compensated", "a target weight that is not zero in the output and not the donor's; counted among the kept"));
-    ORGAN_ADD(document, SET("not_in_this_report", not_told_json(job)), SET("calibration", with_fallback(job, calibration_json(job))),
-              SET("imatrix", with_fallback(job, imatrix_json(job))), SET_IF(divided, "allocation", organ_prune_allocation_json(divided)),
-              SET_FLAG("compensates", job->compensates), SET_COUNT("compensated", changed), SET("run", run));
+    ORGAN_ADD(document, SET("not_in_this_report", not_told_json(job)),
+              SET("calibration", with_fallback(job, document_calibration_json(job))), SET("imatrix", with_fallback(job, imatrix_json(job))),
+              SET_IF(divided, "allocation", organ_prune_allocation_json(divided)), SET_FLAG("compensates", job->compensates),
+              SET_COUNT("compensated", changed), SET("run", run));
     return 0;
 }
 
@@ -115,24 +116,24 @@ int organ_calibrated_amend_line(const organ_prune_job *base, const organ_prune_p
 json_t *organ_calibrated_identity(void *context)
 {
     const organ_calibrated_job *const job = context;
-    return ORGAN_OBJECT(SET_IF(job->needs_text, "calibration", calibration_json(job)),
+    return ORGAN_OBJECT(SET_IF(job->needs_text, "calibration", document_calibration_json(job)),
                         SET_IF(job->needs_text, "memory", json_integer((json_int_t)job->base.engine->memory)),
                         SET_IF(job->needs_text, "scratch", json_boolean(job->options->scratch != NULL)),
                         SET_IF(job->imatrix, "imatrix", imatrix_json(job)));
 }
 
-static uint64_t count_of(const json_t *line, const char *key) { return (uint64_t)json_integer_value(json_object_get(line, key)); }
+static uint64_t document_count_of(const json_t *line, const char *key) { return (uint64_t)json_integer_value(json_object_get(line, key)); }
 
 void organ_calibrated_recall(organ_prune_job *base, const organ_prune_part *part, const json_t *line)
 {
     const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
     organ_calibrated_part *const told = &job->parts[part->target];
-    told->compensated = count_of(line, "compensated");
-    told->tokens = count_of(line, json_object_get(line, "calibration_tokens") ? "calibration_tokens" : "calibration_chunks");
+    told->compensated = document_count_of(line, "compensated");
+    told->tokens = document_count_of(line, json_object_get(line, "calibration_tokens") ? "calibration_tokens" : "calibration_chunks");
     told->block_diagonal = json_is_true(json_object_get(line, "block_diagonal"));
     json_decref(told->fallback);
     told->fallback = json_incref(json_object_get(line, "fallback_experts"));
-    told->stages = (unsigned)count_of(line, "stages");
-    told->products = (unsigned)count_of(line, "products");
+    told->stages = (unsigned)document_count_of(line, "stages");
+    told->products = (unsigned)document_count_of(line, "products");
     told->natural = json_real_value(json_object_get(line, "natural_sparsity"));
 }

@@ -83,7 +83,7 @@ float *organ_masked_squares_residual(organ_masked_squares *s) { return s->r; }
 /* ---- rows ---- */
 
 /* y += a x */
-static void add(float *y, float a, const float *x, size_t n)
+static void masked_squares_add(float *y, float a, const float *x, size_t n)
 {
     for (size_t k = 0; k < n; k++)
         y[k] += a * x[k];
@@ -106,7 +106,7 @@ static void begin_rows(void *context, size_t index, size_t worker)
     for (size_t i = 0; i < rows; i++)
         organ_preconditioner_remove(s->preconditioner, first + i, s->before + at + i * n, keep + i * n, scratch);
     organ_preconditioner_multiply(s->preconditioner, rows, p, z, scratch);
-    add(z, 1, s->r + at, rows * n);
+    masked_squares_add(z, 1, s->r + at, rows * n);
     organ_preconditioner_solve(s->preconditioner, first, rows, z, keep, z, scratch);
     for (size_t k = 0; k < rows * n; k++) {
         p[k] = z[k] - p[k];
@@ -122,7 +122,7 @@ static void settle_rows(void *context, size_t index, size_t worker)
     organ_masked_squares *const s = context;
     const size_t n = s->h.size, own = index * ROWS_A_GO;
     (void)worker;
-    add(s->r + (s->from + own) * n, -1, s->hp + own * n, organ_lesser(ROWS_A_GO, s->count - own) * n);
+    masked_squares_add(s->r + (s->from + own) * n, -1, s->hp + own * n, organ_lesser(ROWS_A_GO, s->count - own) * n);
 }
 
 /* After it: the first direction of conjugate gradients. */
@@ -147,8 +147,8 @@ static void step_rows(void *context, size_t index, size_t worker)
     for (size_t own = index * ROWS_A_GO; own < organ_lesser((index + 1) * ROWS_A_GO, s->count); own++) {
         const double length = organ_dot(s->p + own * n, s->hp + own * n, n);
         const float alpha = length > 0 ? (float)(s->rz[own] / length) : 0.0f;
-        add(s->v + (s->from + own) * n, alpha, s->p + own * n, n);
-        add(s->r + (s->from + own) * n, -alpha, s->hp + own * n, n);
+        masked_squares_add(s->v + (s->from + own) * n, alpha, s->p + own * n, n);
+        masked_squares_add(s->r + (s->from + own) * n, -alpha, s->hp + own * n, n);
     }
 }
 

@@ -68,14 +68,14 @@ void organ_calibrated_count(organ_calibrated_job *job, size_t unit, const organ_
 }
 
 /* A matrix of a part on its way through its strips. */
-typedef struct storing {
+typedef struct matrix_storing {
     organ_calibrated_job *job;
     size_t part;
-} storing;
+} matrix_storing;
 
 static organ_status store_strip(void *context, const organ_along_strip *s, organ_error *error)
 {
-    const storing *const x = context;
+    const matrix_storing *const x = context;
     organ_calibrated_job *const job = x->job;
     organ_audit_counts counts;
     if (organ_model_read(job->base.donor, s->tensor->file, s->donor, s->bytes, s->tensor->offset + s->at, error) != ORGAN_OK ||
@@ -102,7 +102,7 @@ bool organ_calibrated_done(void *context, size_t target)
 
 static organ_status restore_strip(void *context, const organ_along_strip *s, organ_error *error)
 {
-    const storing *const x = context;
+    const matrix_storing *const x = context;
     if (organ_unit_run_read(x->job->base.run, x->part, s->stored, s->bytes, s->at, error) != ORGAN_OK)
         return error->status;
     return organ_along_widen(x->job->along, s, error);
@@ -111,7 +111,7 @@ static organ_status restore_strip(void *context, const organ_along_strip *s, org
 organ_status organ_calibrated_restore(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
 {
     organ_calibrated_job *const job = context;
-    storing x = {job, matrix->target};
+    matrix_storing x = {job, matrix->target};
     return organ_along_strips(job->along, job->base.units[x.part].tensor, matrix->matrix, weights, &x, restore_strip, error);
 }
 
@@ -119,7 +119,7 @@ organ_status organ_calibrated_matrix(void *context, const organ_along_matrix *ma
 {
     organ_calibrated_job *const job = context;
     organ_prune_part *const part = &job->base.units[matrix->target]; /* along a text targets are not cut */
-    storing x = {job, matrix->target};
+    matrix_storing x = {job, matrix->target};
     uint8_t *const keep = malloc((size_t)(matrix->rows * matrix->cols));
     if (!keep)
         return organ_fail_memory(error, part->tensor->name);

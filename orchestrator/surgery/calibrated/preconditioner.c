@@ -23,19 +23,19 @@
 #define LEAST_GAP        1e-3f /* a direction as strong as the rest counts for nothing */
 #define LEAST_SHARE      1e-4f /* of mu in Lambda - mu: keeps the k x k matrices far from singular in FP32 */
 
-typedef struct part {
+typedef struct preconditioner_part {
     size_t start, width, k; /* columns of the block, directions */
     size_t first;           /* direction among those of all blocks */
     size_t square;          /* of the row's squares: where the block's k x (k + 1) numbers begin */
     float mu;
-} part;
+} preconditioner_part;
 
 struct organ_preconditioner {
     const organ_kernels *kernels;
     const char *name;
     organ_block_matrix h;
     size_t rows, part_count, directions, squares; /* over all blocks; numbers a row */
-    part *parts;
+    preconditioner_part *parts;
     float *root, *inverse; /* sqrt(diag H), and 1 / that */
     float *u;              /* size x k of its part: row j begins at at[part] + (j - start) * k */
     float *directions_of;  /* the same turned: k x width, from at[part] on */
@@ -66,14 +66,14 @@ static organ_status multiply_scaled(const organ_engine *engine, const organ_prec
     return ORGAN_OK;
 }
 
-static size_t followed(const part *p) { return organ_lesser(p->k + OVERSAMPLED, p->width); }
+static size_t followed(const preconditioner_part *p) { return organ_lesser(p->k + OVERSAMPLED, p->width); }
 
 /* Orthonormal rows, each part for itself. */
 static bool orthonormalise(const organ_preconditioner *c, float *q)
 {
     bool done = true;
     for (size_t b = 0; b < c->part_count && done; b++) {
-        const part *const p = &c->parts[b];
+        const preconditioner_part *const p = &c->parts[b];
         done = organ_orthonormal(c->kernels, q + p->start, followed(p), p->width, c->h.size, NULL);
     }
     return done;
@@ -88,7 +88,7 @@ typedef struct ritz {
 } ritz;
 
 /* The greatest values first, and the vectors of the first k. false where they are not finite. */
-static bool find_ritz(const organ_preconditioner *c, const part *p, const float *q, const float *s, ritz *r)
+static bool find_ritz(const organ_preconditioner *c, const preconditioner_part *p, const float *q, const float *s, ritz *r)
 {
     const size_t f = followed(p), n = c->h.size;
     const organ_product product = {.m = f,
@@ -107,7 +107,7 @@ static bool find_ritz(const organ_preconditioner *c, const part *p, const float 
 /* U and Lambda of a part from its orthonormal rows q and their products s with the scaled H. */
 static bool find_part(organ_preconditioner *c, size_t index, const float *q, const float *s, ritz *r)
 {
-    part *const p = &c->parts[index];
+    preconditioner_part *const p = &c->parts[index];
     const size_t f = followed(p), n = c->h.size;
     double sum = 0;
     if (!find_ritz(c, p, q, s, r))
@@ -130,8 +130,8 @@ static bool find_part(organ_preconditioner *c, size_t index, const float *q, con
     return true;
 }
 
-static organ_status follow(const organ_engine *engine, organ_preconditioner *c, float *q, float *s, size_t count, ritz *r,
-                           organ_error *error)
+static organ_status preconditioner_follow(const organ_engine *engine, organ_preconditioner *c, float *q, float *s, size_t count, ritz *r,
+                                          organ_error *error)
 {
     const size_t n = c->h.size;
     organ_philox_normal(n, 0, 0, q, count * n);
@@ -161,7 +161,7 @@ static organ_status find_directions(const organ_engine *engine, organ_preconditi
     if (!q || !s || !r)
         organ_fail_errno(error, ENOMEM, "%s: directions of %zu inputs", c->name, n);
     else
-        follow(engine, c, q, s, count, r, error);
+        preconditioner_follow(engine, c, q, s, count, r, error);
     free(q);
     free(s);
     free(r);
@@ -175,8 +175,8 @@ static void cut_parts(organ_preconditioner *c)
     const size_t n = c->h.size, most = c->h.block < n ? DIRECTIONS_BLOCK : DIRECTIONS;
     size_t at = 0;
     for (size_t b = 0; b < c->part_count; b++) {
-        part *const p = &c->parts[b];
-        *p = (part){.start = b * c->h.block, .first = c->directions, .square = c->squares};
+        preconditioner_part *const p = &c->parts[b];
+        *p = (preconditioner_part){.start = b * c->h.block, .first = c->directions, .square = c->squares};
         p->width = organ_lesser(c->h.block, n - p->start);
         p->k = organ_lesser(most, p->width / 4);
         c->at[b] = at;
@@ -186,14 +186,17 @@ static void cut_parts(organ_preconditioner *c)
     }
 }
 
-static float *square_of(const organ_preconditioner *c, size_t row, const part *p) { return c->square + row * c->squares + p->square; }
+static float *square_of(const organ_preconditioner *c, size_t row, const preconditioner_part *p)
+{
+    return c->square + row * c->squares + p->square;
+}
 
 /* E + I: with no mask U^T U is I. */
 static void begin_squares(organ_preconditioner *c)
 {
     for (size_t row = 0; row < c->rows; row++)
         for (size_t b = 0; b < c->part_count; b++) {
-            const part *const p = &c->parts[b];
+            const preconditioner_part *const p = &c->parts[b];
             float *const square = square_of(c, row, p);
             memset(square, 0, p->k * p->k * sizeof *square);
             for (size_t d = 0; d < p->k; d++) {
@@ -275,9 +278,9 @@ static uint64_t going(const uint8_t *before, const uint8_t *keep)
 }
 
 /* The rows of U that go, one behind the other; how many. Few go at a time: eight are looked at at once. */
-static size_t gather(const organ_preconditioner *c, size_t index, const uint8_t *before, const uint8_t *keep, float *rows)
+static size_t preconditioner_gather(const organ_preconditioner *c, size_t index, const uint8_t *before, const uint8_t *keep, float *rows)
 {
-    const part *const p = &c->parts[index];
+    const preconditioner_part *const p = &c->parts[index];
     const float *const u = c->u + c->at[index];
     size_t count = 0, j = 0;
     for (; j + 8 <= p->width; j += 8)
@@ -292,8 +295,8 @@ static size_t gather(const organ_preconditioner *c, size_t index, const uint8_t 
 void organ_preconditioner_remove(organ_preconditioner *c, size_t row, const uint8_t *before, const uint8_t *keep, float *scratch)
 {
     for (size_t b = 0; b < c->part_count; b++) {
-        const part *const p = &c->parts[b];
-        const size_t k = p->k, count = gather(c, b, before, keep, own_scratch(scratch));
+        const preconditioner_part *const p = &c->parts[b];
+        const size_t k = p->k, count = preconditioner_gather(c, b, before, keep, own_scratch(scratch));
         float *const square = square_of(c, row, p), *const diagonal = square + k * k;
         if (count == 0 || k == 0)
             continue;
@@ -320,7 +323,7 @@ void organ_preconditioner_remove(organ_preconditioner *c, size_t row, const uint
 /* shares (rows x k) = x U, of rows of the part. */
 static void project(const organ_preconditioner *c, size_t index, size_t rows, const float *x, float *shares, void *scratch)
 {
-    const part *const p = &c->parts[index];
+    const preconditioner_part *const p = &c->parts[index];
     const organ_product product = {.m = rows,
                                    .n = p->k,
                                    .k = p->width,
@@ -335,7 +338,7 @@ static void project(const organ_preconditioner *c, size_t index, size_t rows, co
 static void bring_back(const organ_preconditioner *c, size_t index, size_t rows, const float *shares, float *x, organ_product_into into,
                        void *scratch)
 {
-    const part *const p = &c->parts[index];
+    const preconditioner_part *const p = &c->parts[index];
     const organ_product product = {.m = rows,
                                    .n = p->width,
                                    .k = p->k,
@@ -355,7 +358,7 @@ void organ_preconditioner_multiply(const organ_preconditioner *c, size_t rows, c
         for (size_t j = 0; j < n; j++)
             product[i * n + j] = matrix[i * n + j] * c->root[j];
     for (size_t b = 0; b < c->part_count; b++) {
-        const part *const p = &c->parts[b];
+        const preconditioner_part *const p = &c->parts[b];
         project(c, b, rows, product + p->start, shares, scratch);
         for (size_t i = 0; i < rows; i++) {
             for (size_t d = 0; d < p->k; d++)
@@ -373,7 +376,7 @@ void organ_preconditioner_multiply(const organ_preconditioner *c, size_t rows, c
 /* x = (x - (x U) A^-1 U^T), A the row's square. */
 static void solve_part(const organ_preconditioner *c, size_t index, size_t first, size_t rows, float *x, float *scratch)
 {
-    const part *const p = &c->parts[index];
+    const preconditioner_part *const p = &c->parts[index];
     float *const shares = own_scratch(scratch);
     if (p->k == 0)
         return;
@@ -400,7 +403,7 @@ void organ_preconditioner_solve(const organ_preconditioner *c, size_t first, siz
         solve_part(c, b, first, rows, result + c->parts[b].start, scratch);
     for (size_t i = 0; i < rows; i++)
         for (size_t b = 0; b < c->part_count; b++) {
-            const part *const p = &c->parts[b];
+            const preconditioner_part *const p = &c->parts[b];
             float *const x = result + i * n + p->start;
             scale_kept(x, 1.0f / p->mu, x, c->inverse + p->start, keep + i * n + p->start, p->width);
         }

@@ -41,8 +41,8 @@ static organ_status check_goal(const organ_prune_matrix_options *o, size_t cols,
     return ORGAN_OK;
 }
 
-static organ_status check_shape(const organ_prune_matrix_options *o, const organ_input_moments *moments, size_t rows, size_t cols,
-                                organ_error *error)
+static organ_status prune_matrix_check_shape(const organ_prune_matrix_options *o, const organ_input_moments *moments, size_t rows,
+                                             size_t cols, organ_error *error)
 {
     if (rows == 0 || cols == 0 || rows > INT_MAX || cols > INT_MAX)
         return organ_fail(error, ORGAN_USAGE, "%s: a matrix of %zu x %zu cannot be pruned", o->name, rows, cols);
@@ -67,7 +67,7 @@ static double weighted_norm(const float *a, const float *h_a, size_t n)
     return sum;
 }
 
-static organ_status measure(const organ_matrix_job *job, float *before, organ_error *error)
+static organ_status prune_matrix_measure(const organ_matrix_job *job, float *before, organ_error *error)
 {
     const size_t n = job->rows * job->cols;
     float *product = organ_floats(n, 1),
@@ -118,7 +118,7 @@ static organ_status clear_masked(void *context, size_t first, organ_error *error
     return ORGAN_OK;
 }
 
-static organ_status run(organ_matrix_job *job, organ_error *error)
+static organ_status prune_matrix_run(organ_matrix_job *job, organ_error *error)
 {
     const bool alone = !compensates(job->options);
     if (!alone)
@@ -164,7 +164,7 @@ organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_ma
                             .take = clear_masked,
                             .context = &job};
     *report = (organ_prune_matrix_report){.output_error = NAN};
-    if (check_shape(options, job.moments, rows, cols, error) || check_goal(options, cols, error) ||
+    if (prune_matrix_check_shape(options, job.moments, rows, cols, error) || check_goal(options, cols, error) ||
         organ_matrix_band(engine, &all, 0, error))
         return error->status;
     const size_t n = rows * cols;
@@ -176,7 +176,8 @@ organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_ma
     report->elements = n;
     report->zero_before = zeros(&job);
     report->block_diagonal = job.moments && job.moments->block < job.moments->features;
-    if (run(&job, error) == ORGAN_OK && check_result(&job, error) == ORGAN_OK && (!before || measure(&job, before, error) == ORGAN_OK))
+    if (prune_matrix_run(&job, error) == ORGAN_OK && check_result(&job, error) == ORGAN_OK &&
+        (!before || prune_matrix_measure(&job, before, error) == ORGAN_OK))
         report_mask(&job);
     free(before);
     return error->status;
@@ -214,9 +215,9 @@ organ_status organ_prune_bands(const organ_engine *engine, const organ_prune_mat
     *report = (organ_prune_matrix_report){.output_error = NAN};
     if (compensates(options) || options->measure)
         return organ_fail(error, ORGAN_USAGE, "%s: this method, or measuring, needs the whole matrix", options->name);
-    if (check_shape(options, job.moments, bands->rows, bands->cols, error) || check_goal(options, bands->cols, error))
+    if (prune_matrix_check_shape(options, job.moments, bands->rows, bands->cols, error) || check_goal(options, bands->cols, error))
         return error->status;
-    return run(&job, error);
+    return prune_matrix_run(&job, error);
 }
 
 /* Bytes with so many rows in a band. */

@@ -54,7 +54,8 @@ static organ_status find_target(solving *s, double share, double damping, organ_
     return error->status;
 }
 
-static organ_status prepare(solving *s, double share, double damping, size_t killed, organ_admm_factors *factors, organ_error *error)
+static organ_status prune_matrix_admm_prepare(solving *s, double share, double damping, size_t killed, organ_admm_factors *factors,
+                                              organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
     s->target = organ_floats(job->rows, job->cols);
@@ -77,13 +78,13 @@ static organ_status prepare(solving *s, double share, double damping, size_t kil
     return organ_admm_create(job->engine, &problem, &s->admm, error);
 }
 
-static organ_status finish(solving *s, unsigned steps, organ_error *error)
+static organ_status prune_matrix_admm_finish(solving *s, unsigned steps, organ_error *error)
 {
     s->job->report->products += steps + 1;
     return organ_admm_finish(s->admm, s->job->keep, steps, s->job->weights, error);
 }
 
-static organ_status step(solving *s, double rho, double relaxed, organ_error *error)
+static organ_status prune_matrix_admm_step(solving *s, double rho, double relaxed, organ_error *error)
 {
     s->job->report->products++;
     return organ_admm_step(s->admm, rho, relaxed, s->job->keep, error);
@@ -148,11 +149,11 @@ organ_status organ_prune_by_flow_and_admm(organ_matrix_job *job, organ_error *er
     size_t killed = 0;
     if (flow_once(job, &killed, error) != ORGAN_OK)
         return error->status;
-    if (prepare(&s, ORGAN_DONOR_SHARE, ORGAN_SQUARES_DAMPING * job->moments->mean_diagonal, killed, job->options->factors, error) ==
-        ORGAN_OK) {
+    if (prune_matrix_admm_prepare(&s, ORGAN_DONOR_SHARE, ORGAN_SQUARES_DAMPING * job->moments->mean_diagonal, killed, job->options->factors,
+                                  error) == ORGAN_OK) {
         organ_admm_begin(s.admm, job->weights, true, job->keep);
         for (unsigned k = 0; k < PHASES * iterations && !error->status; k++)
-            step(&s, phases[k / iterations], RELAXED, error);
+            prune_matrix_admm_step(&s, phases[k / iterations], RELAXED, error);
         if (!error->status)
             organ_admm_give(s.admm, job->keep, job->weights);
     }
@@ -184,13 +185,13 @@ static bool begin_lower(solving *s, double change, double *rho)
     return true;
 }
 
-static organ_status iterate(solving *s, double kept, organ_error *error)
+static organ_status prune_matrix_admm_iterate(solving *s, double kept, organ_error *error)
 {
     double rho = ALPS_RHO;
     bool moved = false;
     organ_admm_begin(s->admm, s->job->weights, false, s->job->keep);
     memcpy(s->before, s->job->keep, s->job->rows * s->job->cols);
-    for (unsigned k = 1; k <= ALPS_ITERATIONS && step(s, rho, 1, error) == ORGAN_OK; k++) {
+    for (unsigned k = 1; k <= ALPS_ITERATIONS && prune_matrix_admm_step(s, rho, 1, error) == ORGAN_OK; k++) {
         if (k % ALPS_LOOK)
             continue;
         const double change = changed(s, kept);
@@ -212,9 +213,9 @@ organ_status organ_prune_by_alps(organ_matrix_job *job, organ_error *error)
     solving s = {.job = job, .before = malloc(n)};
     if (!s.before)
         organ_fail_errno(error, ENOMEM, "%s: ADMM of %zu x %zu", job->options->name, job->rows, job->cols);
-    else if (prepare(&s, 0, ALPS_DAMPING * job->moments->mean_diagonal, killed, NULL, error) == ORGAN_OK &&
-             iterate(&s, (double)(n - killed), error) == ORGAN_OK)
-        finish(&s, ALPS_FINAL_STEPS, error);
+    else if (prune_matrix_admm_prepare(&s, 0, ALPS_DAMPING * job->moments->mean_diagonal, killed, NULL, error) == ORGAN_OK &&
+             prune_matrix_admm_iterate(&s, (double)(n - killed), error) == ORGAN_OK)
+        prune_matrix_admm_finish(&s, ALPS_FINAL_STEPS, error);
     close_solving(&s);
     return error->status;
 }

@@ -27,7 +27,7 @@ typedef struct ranking {
 
 static bool by_row(const organ_matrix_job *job) { return job->options->method == ORGAN_PRUNE_WANDA || job->options->pattern.of; }
 
-static float *room_of(const ranking *r, size_t worker) { return r->room + worker * r->job->bands->cols; }
+static float *ranked_masks_room_of(const ranking *r, size_t worker) { return r->room + worker * r->job->bands->cols; }
 
 /* A task over ROWS_A_GO rows of the band. */
 static void each_row(const ranking *r, size_t index, size_t worker,
@@ -35,7 +35,7 @@ static void each_row(const ranking *r, size_t index, size_t worker,
 {
     const size_t cols = r->job->bands->cols;
     for (size_t row = index * ROWS_A_GO; row < organ_lesser((index + 1) * ROWS_A_GO, r->rows); row++)
-        act(r, row, organ_matrix_band_values(r->job->engine, r->job->bands, row * cols, cols, room_of(r, worker)), worker);
+        act(r, row, organ_matrix_band_values(r->job->engine, r->job->bands, row * cols, cols, ranked_masks_room_of(r, worker)), worker);
 }
 
 static void count_row(const ranking *r, size_t row, const float *weights, size_t worker)
@@ -49,7 +49,7 @@ static void cut_row(const ranking *r, size_t row, const float *weights, size_t w
 {
     const organ_prune_matrix_options *const options = r->job->options;
     const size_t cols = r->job->bands->cols;
-    float *const scores = room_of(r, worker);
+    float *const scores = ranked_masks_room_of(r, worker);
     uint8_t *const keep = r->job->keep + row * cols;
     for (size_t j = 0; j < cols; j++)
         scores[j] = fabsf(weights[j]) * (options->method == ORGAN_PRUNE_WANDA ? r->job->moments->act_norm[j] : 1.0f);
@@ -82,7 +82,7 @@ static void rows_cut(void *context, size_t index, size_t worker) { each_row(cont
 static void equals_counted(void *context, size_t index, size_t worker) { each_row(context, index, worker, count_equals); }
 static void equals_cut(void *context, size_t index, size_t worker) { each_row(context, index, worker, cut_equals); }
 
-static void share_rows(ranking *r, void (*task)(void *context, size_t index, size_t worker))
+static void ranked_masks_share_rows(ranking *r, void (*task)(void *context, size_t index, size_t worker))
 {
     const double work = ORGAN_SHARE_HARD * (double)r->rows * (double)r->job->bands->cols;
     organ_share_work(r->job->engine, NULL, organ_pieces_of(r->rows, ROWS_A_GO), work, task, r);
@@ -98,7 +98,7 @@ static organ_status find_digit(ranking *r, organ_error *error)
         if (organ_matrix_band(r->job->engine, bands, first, error) != ORGAN_OK)
             return error->status;
         r->rows = organ_matrix_band_rows(bands, first);
-        share_rows(r, digits_counted);
+        ranked_masks_share_rows(r, digits_counted);
     }
     for (size_t w = 1; w < workers; w++)
         for (size_t k = 0; k < ORGAN_EDGE_DIGIT; k++)
@@ -124,15 +124,15 @@ static void mask_band(ranking *r, size_t first)
 {
     r->rows = organ_matrix_band_rows(r->job->bands, first);
     if (by_row(r->job)) {
-        share_rows(r, rows_cut);
+        ranked_masks_share_rows(r, rows_cut);
         return;
     }
-    share_rows(r, equals_counted);
+    ranked_masks_share_rows(r, equals_counted);
     for (size_t row = 0; row < r->rows; row++) {
         r->equals[row] = r->left < r->equals[row] ? r->left : r->equals[row];
         r->left -= r->equals[row];
     }
-    share_rows(r, equals_cut);
+    ranked_masks_share_rows(r, equals_cut);
 }
 
 uint64_t organ_rank_memory(const organ_matrix_bands *bands, size_t workers)

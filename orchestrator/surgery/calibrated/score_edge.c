@@ -7,7 +7,7 @@
 #define TABLES   ((size_t)4)
 #define MANY     ((size_t)1 << 14) /* scores that are worth TABLES tables; a multiple of TABLES */
 
-static uint32_t bits_of(float score)
+static uint32_t score_edge_bits_of(float score)
 {
     uint32_t bits;
     memcpy(&bits, &score, sizeof bits);
@@ -24,7 +24,7 @@ static void count_first(const float *scores, size_t n, uint64_t counts[ORGAN_EDG
     uint32_t some[TABLES][ORGAN_EDGE_DIGIT] = {{0}};
     for (size_t k = 0; k < n; k += TABLES)
         for (size_t t = 0; t < TABLES; t++)
-            some[t][bits_of(scores[k + t]) >> shifts[0]]++;
+            some[t][score_edge_bits_of(scores[k + t]) >> shifts[0]]++;
     for (size_t t = 0; t < TABLES; t++)
         for (size_t b = 0; b < ORGAN_EDGE_DIGIT; b++)
             counts[b] += some[t][b];
@@ -34,12 +34,12 @@ static void count_first(const float *scores, size_t n, uint64_t counts[ORGAN_EDG
 static void find_alike(uint32_t known, uint32_t wanted, const float *restrict scores, uint8_t *restrict alike)
 {
     for (size_t k = 0; k < TOGETHER; k++)
-        alike[k] = (bits_of(scores[k]) & known) == wanted;
+        alike[k] = (score_edge_bits_of(scores[k]) & known) == wanted;
 }
 
 static void count_one(const organ_score_edge *e, unsigned digit, float score, uint64_t counts[ORGAN_EDGE_DIGIT])
 {
-    const uint32_t bits = bits_of(score);
+    const uint32_t bits = score_edge_bits_of(score);
     counts[bits >> shifts[digit] & (ORGAN_EDGE_DIGIT - 1)] += (bits & e->known) == e->bits;
 }
 
@@ -76,7 +76,7 @@ static uint32_t cut_some(int32_t edge, const float *restrict scores, uint8_t *re
 {
     uint32_t at = 0;
     for (size_t k = 0; k < TOGETHER; k++) {
-        const int32_t bits = (int32_t)bits_of(scores[k]);
+        const int32_t bits = (int32_t)score_edge_bits_of(scores[k]);
         keep[k] = bits >= edge;
         at += bits == edge;
     }
@@ -90,11 +90,11 @@ uint64_t organ_edge_cut(const organ_score_edge *e, const float *scores, size_t n
     for (; k + TOGETHER <= n; k += TOGETHER)
         met += cut_some((int32_t)e->bits, scores + k, keep + k);
     for (; k < n; k++) {
-        keep[k] = bits_of(scores[k]) >= e->bits;
-        met += bits_of(scores[k]) == e->bits;
+        keep[k] = score_edge_bits_of(scores[k]) >= e->bits;
+        met += score_edge_bits_of(scores[k]) == e->bits;
     }
     for (k = 0; equals > 0 && k < n; k++)
-        if (bits_of(scores[k]) == e->bits) {
+        if (score_edge_bits_of(scores[k]) == e->bits) {
             keep[k] = 0;
             equals--;
         }

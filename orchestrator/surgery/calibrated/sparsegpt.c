@@ -19,7 +19,7 @@
 #define STRIP   ((size_t)128) /* rows */
 #define DAMPING 0.01
 
-typedef struct sweep {
+typedef struct sparsegpt_sweep {
     const organ_matrix_job *job;
     float *factor; /* U with H^-1 = U^T U, blocks as H has them: on and above the diagonal */
     float *scores; /* rows x COLUMNS */
@@ -29,10 +29,10 @@ typedef struct sweep {
     size_t first, n;     /* columns of the pass */
     size_t start, width; /* of the block of H that they lie in */
     const float *u;      /* that block's factor at (first, first) */
-} sweep;
+} sparsegpt_sweep;
 
 /* U of one block in place, from the whole H. An input that is never there would make it singular: its weights do nothing and become 0. */
-static organ_status factorise(const sweep *s, float *h, organ_error *error)
+static organ_status sparsegpt_factorise(const sparsegpt_sweep *s, float *h, organ_error *error)
 {
     const float mean = (float)s->job->moments->mean_diagonal;
     bool definite = false;
@@ -49,14 +49,14 @@ static organ_status factorise(const sweep *s, float *h, organ_error *error)
 }
 
 /* Of a column, whichever block it lies in. */
-static float own_factor(const sweep *s, size_t column)
+static float own_factor(const sparsegpt_sweep *s, size_t column)
 {
     const size_t block = s->job->moments->block, start = column / block * block, width = organ_lesser(block, s->job->cols - start);
     return s->factor[start * block + (column - start) * (width + 1)];
 }
 
 /* A group may go on in the next pass, or the next block. */
-static void keep_group(const sweep *s, const float *weights, size_t column, uint8_t *keep)
+static void keep_group(const sparsegpt_sweep *s, const float *weights, size_t column, uint8_t *keep)
 {
     const organ_pattern *const pattern = &s->job->options->pattern;
     float scores[ORGAN_PATTERN_MOST];
@@ -69,7 +69,7 @@ static void keep_group(const sweep *s, const float *weights, size_t column, uint
 
 static void score_rows(void *context, size_t index, size_t worker)
 {
-    const sweep *const s = context;
+    const sparsegpt_sweep *const s = context;
     const size_t cols = s->job->cols;
     (void)worker;
     for (size_t i = index * STRIP; i < organ_lesser((index + 1) * STRIP, s->job->rows); i++)
@@ -80,7 +80,7 @@ static void score_rows(void *context, size_t index, size_t worker)
 }
 
 /* One row through the columns of the pass; `errors` are what its killed weights leave to those further right. */
-static void sweep_row(const sweep *s, size_t row, float *errors)
+static void sweep_row(const sparsegpt_sweep *s, size_t row, float *errors)
 {
     const organ_pattern *const pattern = &s->job->options->pattern;
     float *const w = s->job->weights + row * s->job->cols + s->first;
@@ -102,7 +102,7 @@ static void sweep_row(const sweep *s, size_t row, float *errors)
 
 static void sweep_rows(void *context, size_t index, size_t worker)
 {
-    const sweep *const s = context;
+    const sparsegpt_sweep *const s = context;
     const size_t cols = s->job->cols, row = index * STRIP, rows = organ_lesser(STRIP, s->job->rows - row);
     const size_t rest = s->start + s->width - s->first - s->n;
     float *const errors = s->errors + worker * STRIP * COLUMNS;
@@ -121,22 +121,22 @@ static void sweep_rows(void *context, size_t index, size_t worker)
     s->job->engine->kernels->product(&product, s->scratch + worker * ORGAN_PRODUCT_SCRATCH);
 }
 
-static void enter_block(sweep *s, size_t start)
+static void enter_block(sparsegpt_sweep *s, size_t start)
 {
     s->start = start;
     s->width = organ_lesser(s->job->moments->block, s->job->cols - start);
 }
 
-static organ_status factorise_blocks(sweep *s, organ_error *error)
+static organ_status factorise_blocks(sparsegpt_sweep *s, organ_error *error)
 {
     for (size_t start = 0; start < s->job->cols && !error->status; start += s->job->moments->block) {
         enter_block(s, start);
-        factorise(s, s->factor + start * s->job->moments->block, error);
+        sparsegpt_factorise(s, s->factor + start * s->job->moments->block, error);
     }
     return error->status;
 }
 
-static organ_status sweep_block(sweep *s, organ_error *error)
+static organ_status sweep_block(sparsegpt_sweep *s, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
     const size_t strips = (job->rows + STRIP - 1) / STRIP, of = job->options->pattern.of ? job->options->pattern.of : 1;
@@ -158,7 +158,7 @@ static organ_status sweep_block(sweep *s, organ_error *error)
 
 organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
 {
-    sweep s = {.job = job, .factor = organ_expand_moments(job->engine, job->moments, 0, 1, 0)};
+    sparsegpt_sweep s = {.job = job, .factor = organ_expand_moments(job->engine, job->moments, 0, 1, 0)};
     s.scores = organ_floats(job->rows, COLUMNS);
     s.kept = malloc(job->rows * COLUMNS);
     s.errors = organ_floats(organ_workers_count(job->engine->workers), STRIP * COLUMNS);

@@ -18,7 +18,7 @@
 
 /* ---- one trial of a gain ---- */
 
-typedef struct trial {
+typedef struct staged_flow_trial {
     const organ_flow *flow;
     const organ_engine *engine;
     double gain;           /* INFINITY: nothing is killed but what has no importance */
@@ -30,22 +30,22 @@ typedef struct trial {
     float *importance;     /* per worker: TILE x TILE before the flow, where a pattern asks for it, and after */
     char *scratch;         /* per worker */
     int nonfinite;
-} trial;
+} staged_flow_trial;
 
-typedef struct place {
+typedef struct staged_flow_place {
     size_t row, col, rows, cols;
-} place;
+} staged_flow_place;
 
-static place place_of(const trial *t, size_t index)
+static staged_flow_place staged_flow_place_of(const staged_flow_trial *t, size_t index)
 {
-    place p = {.row = index / t->across * TILE, .col = index % t->across * t->wide};
+    staged_flow_place p = {.row = index / t->across * TILE, .col = index % t->across * t->wide};
     p.rows = organ_lesser(TILE, t->rows - p.row);
     p.cols = organ_lesser(t->wide, t->flow->weights->cols - p.col);
     return p;
 }
 
 /* LANES values: a loop of known length becomes vectors. */
-static uint32_t weigh(const float *restrict weights, const float *restrict food, float *restrict importance)
+static uint32_t staged_flow_weigh(const float *restrict weights, const float *restrict food, float *restrict importance)
 {
     uint32_t bits[LANES], some = 0;
     for (size_t l = 0; l < LANES; l++)
@@ -57,7 +57,7 @@ static uint32_t weigh(const float *restrict weights, const float *restrict food,
 }
 
 /* Weights that the mask has not are zero, or the mask is of none. */
-static bool lay_out(const trial *t, const place *p, float *importance)
+static bool staged_flow_lay_out(const staged_flow_trial *t, const staged_flow_place *p, float *importance)
 {
     const float *const food = t->flow->food + p->col;
     uint32_t some = 0;
@@ -68,12 +68,12 @@ static bool lay_out(const trial *t, const place *p, float *importance)
         float *const row = importance + i * TILE, last[3][LANES] = {{0}};
         size_t j = 0;
         for (; j + LANES <= p->cols; j += LANES)
-            some |= weigh(weights + j, food + j, row + j);
+            some |= staged_flow_weigh(weights + j, food + j, row + j);
         if (j == p->cols)
             continue;
         memcpy(last[0], weights + j, (p->cols - j) * sizeof(float));
         memcpy(last[1], food + j, (p->cols - j) * sizeof(float));
-        some |= weigh(last[0], last[1], last[2]);
+        some |= staged_flow_weigh(last[0], last[1], last[2]);
         memcpy(row + j, last[2], (p->cols - j) * sizeof(float));
     }
     return some != 0;
@@ -123,7 +123,7 @@ static uint64_t stay_in_row(const uint8_t *before, const float *flowed, size_t c
 }
 
 /* importance: NULL without a pattern. flowed: NULL where there was nothing to flow. */
-static uint64_t harvest(const trial *t, const place *p, const float *importance, const float *flowed)
+static uint64_t harvest(const staged_flow_trial *t, const staged_flow_place *p, const float *importance, const float *flowed)
 {
     const organ_pattern *const pattern = &t->flow->pattern;
     uint64_t count = 0;
@@ -146,11 +146,11 @@ static uint64_t harvest(const trial *t, const place *p, const float *importance,
 
 static void try_tile(void *context, size_t index, size_t worker)
 {
-    trial *const t = context;
-    const place p = place_of(t, index);
+    staged_flow_trial *const t = context;
+    const staged_flow_place p = staged_flow_place_of(t, index);
     const bool pattern = t->flow->pattern.of > 0;
     float *const importance = t->importance + worker * 2 * TILE * TILE, *const flowed = pattern ? importance + TILE * TILE : importance;
-    const bool some = lay_out(t, &p, importance);
+    const bool some = staged_flow_lay_out(t, &p, importance);
     if (some) {
         const organ_physarum_params params = {.iterations = 30, .beta = 2, .coupling = 1, .gain = (float)t->gain};
         organ_prune_counts counts = {0};
@@ -165,11 +165,11 @@ static void try_tile(void *context, size_t index, size_t worker)
     __atomic_fetch_add(&t->count, harvest(t, &p, importance, some ? flowed : NULL), __ATOMIC_RELAXED);
 }
 
-static organ_status open_trial(trial *t, const organ_engine *engine, const organ_flow *flow, organ_error *error)
+static organ_status open_trial(staged_flow_trial *t, const organ_engine *engine, const organ_flow *flow, organ_error *error)
 {
     const size_t workers = organ_workers_count(engine->workers), cols = flow->weights->cols;
     const size_t of = flow->pattern.of ? flow->pattern.of : 1;
-    *t = (trial){.flow = flow, .engine = engine, .wide = TILE / of * of};
+    *t = (staged_flow_trial){.flow = flow, .engine = engine, .wide = TILE / of * of};
     t->across = (cols + t->wide - 1) / t->wide;
     t->scratch = aligned_alloc(64, workers * organ_physarum_scratch(TILE, TILE));
     t->importance = organ_floats(workers, 2 * TILE * TILE);
@@ -179,7 +179,7 @@ static organ_status open_trial(trial *t, const organ_engine *engine, const organ
     return ORGAN_OK;
 }
 
-static void close_trial(trial *t)
+static void close_trial(staged_flow_trial *t)
 {
     free(t->scratch);
     free(t->importance);
@@ -187,7 +187,7 @@ static void close_trial(trial *t)
 
 uint64_t organ_flow_memory(size_t workers) { return workers * (organ_physarum_scratch(TILE, TILE) + 2 * TILE * TILE * sizeof(float)); }
 
-static organ_status try_band(trial *t, size_t first, organ_error *error)
+static organ_status try_band(staged_flow_trial *t, size_t first, organ_error *error)
 {
     organ_matrix_bands *const weights = t->flow->weights;
     if (organ_matrix_band(t->engine, weights, first, error) != ORGAN_OK)
@@ -201,7 +201,7 @@ static organ_status try_band(trial *t, size_t first, organ_error *error)
 }
 
 /* *rate: percentage of zeros that this gain leaves. */
-static organ_status try_gain(trial *t, double gain, double *rate, organ_error *error)
+static organ_status try_gain(staged_flow_trial *t, double gain, double *rate, organ_error *error)
 {
     const organ_matrix_bands *const weights = t->flow->weights;
     t->gain = (double)(float)gain;
@@ -215,18 +215,18 @@ static organ_status try_gain(trial *t, double gain, double *rate, organ_error *e
 
 /* ---- the search ---- */
 
-typedef struct search {
+typedef struct staged_flow_search {
     double low, low_rate;                  /* a gain that kills too much; 0: none yet */
     double high, high_rate;                /* one that kills too little */
     double now, now_rate, last, last_rate; /* the gain tried last and the one before; 0: none */
     double best, best_rate, best_error;
     double fall; /* see fall_of; of the search before, 0: not known */
     bool best_is_last;
-} search;
+} staged_flow_search;
 
 /* The line through the last two tries over the logarithm of the gain, or of the search before: points by which an octave lowers the rate.
  * 0: no line, or one that rises. */
-static double fall_of(const search *s)
+static double fall_of(const staged_flow_search *s)
 {
     if (s->last == 0 || s->now == 0 || s->now == s->last)
         return s->fall;
@@ -234,7 +234,7 @@ static double fall_of(const search *s)
 }
 
 /* Where that line meets the goal, at most two octaves away. */
-static double along(const search *s, double percent)
+static double along(const staged_flow_search *s, double percent)
 {
     const double fall = fall_of(s), octaves = fall > 0 ? (s->now_rate - percent) / fall : s->now_rate > percent ? 0.25 : -0.25;
     return s->now * exp2(fmin(2, fmax(-2, octaves)));
@@ -242,7 +242,7 @@ static double along(const search *s, double percent)
 
 /* The next gain to try: while all kill too much, or all too little, a step of at least 1/64 octave. Between two ends where the line of the
  * last two tries meets the goal; if that is next to an end or beyond, on the line between both. */
-static double next_gain(const search *s, double percent)
+static double next_gain(const staged_flow_search *s, double percent)
 {
     const double next = along(s, percent), least = exp2(1.0 / 64);
     if (s->high == 0)
@@ -256,7 +256,7 @@ static double next_gain(const search *s, double percent)
     return s->low * exp2(fmin(0.95, fmax(0.05, share)) * log2(s->high / s->low));
 }
 
-static void remember(search *s, const trial *t, double rate, double percent)
+static void remember(staged_flow_search *s, const staged_flow_trial *t, double rate, double percent)
 {
     const double off = fabs(rate - percent);
     s->last = s->now;
@@ -279,9 +279,9 @@ static void remember(search *s, const trial *t, double rate, double percent)
 }
 
 /* `from`: the search before, of which the mask has something left, or a gain to begin with. */
-static organ_status find(trial *t, search *s, double percent, const organ_flow_gain *from, organ_error *error)
+static organ_status find(staged_flow_trial *t, staged_flow_search *s, double percent, const organ_flow_gain *from, organ_error *error)
 {
-    const search before = {.now = from->gain, .now_rate = from->killed, .fall = from->fall};
+    const staged_flow_search before = {.now = from->gain, .now_rate = from->killed, .fall = from->fall};
     const double first = from->fall > 0 ? along(&before, percent) : from->gain;
     double gain = percent > 0 && from->fall == 0 ? INFINITY : first, rate;
     for (unsigned round = 0; round < MOST_ROUNDS; round++) {
@@ -304,8 +304,8 @@ static organ_status find(trial *t, search *s, double percent, const organ_flow_g
 organ_status organ_flow_search(const organ_engine *engine, const organ_flow *flow, double percent, const uint8_t *before, uint8_t *kept,
                                organ_flow_gain *found, organ_error *error)
 {
-    trial t;
-    search s = {.fall = found->fall};
+    staged_flow_trial t;
+    staged_flow_search s = {.fall = found->fall};
     if (open_trial(&t, engine, flow, error) == ORGAN_OK) {
         t.before = before;
         t.kept = kept;
@@ -319,7 +319,7 @@ organ_status organ_flow_search(const organ_engine *engine, const organ_flow *flo
 organ_status organ_flow_mask(const organ_engine *engine, const organ_flow *flow, double gain, size_t first, const uint8_t *before,
                              uint8_t *kept, organ_error *error)
 {
-    trial t;
+    staged_flow_trial t;
     if (open_trial(&t, engine, flow, error) == ORGAN_OK) {
         t.before = before;
         t.kept = kept;

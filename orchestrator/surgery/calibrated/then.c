@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-static uint64_t memory(void *context, uint64_t rows, uint64_t cols)
+static uint64_t then_memory(void *context, uint64_t rows, uint64_t cols)
 {
     const organ_prune_matrix_options wish = organ_calibrated_wish_alike(context, "");
     return organ_prune_matrix_memory(&wish, rows, cols);
@@ -23,7 +23,7 @@ static organ_status prune(void *context, const organ_along_matrix *matrix, float
 }
 
 /* What the codes have as well is told with them. */
-static json_t *parameters(void *context)
+static json_t *then_parameters(void *context)
 {
     static const char *const shared[] = {"samples", "context", "targets"};
     json_t *const own = organ_calibrated_parameters(context);
@@ -80,14 +80,14 @@ static organ_status open_division(void *context, const organ_quantize_held *held
     return organ_prune_allocation_open(job->options, &wish, false, base, job->budget, &job->allocation, error);
 }
 
-static organ_status divide(void *context, organ_unit_run *run, organ_error *error)
+static organ_status then_divide(void *context, organ_unit_run *run, organ_error *error)
 {
     organ_calibrated_job *const job = context;
     job->base.run = run;
     return organ_prune_allocation_run(job->allocation, error);
 }
 
-static void foresee(void *context, organ_plan *plan)
+static void then_foresee(void *context, organ_plan *plan)
 {
     const organ_calibrated_job *const job = context;
     organ_prune_allocation_foresee(job->allocation, &job->method->solve, plan);
@@ -131,13 +131,13 @@ organ_status organ_prune_then(organ_calibrated_job *job, json_t **report, organ_
                                             .reserve = organ_allocate_reserve(&c->allocate),
                                             .seed = c->seed,
                                             .rows = job->method->rows,
-                                            .memory = memory,
+                                            .memory = then_memory,
                                             .prune = prune,
-                                            .parameters = parameters,
+                                            .parameters = then_parameters,
                                             .solve = job->method->solve,
-                                            .foresee = divides ? foresee : NULL,
+                                            .foresee = divides ? then_foresee : NULL,
                                             .open = divides ? open_division : NULL,
-                                            .begin = divides ? divide : NULL,
+                                            .begin = divides ? then_divide : NULL,
                                             .allocation = divides ? allocation_json : NULL,
                                             .close = divides ? close_division : NULL};
     if (check(job, error) != ORGAN_OK)

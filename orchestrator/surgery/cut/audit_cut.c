@@ -21,16 +21,16 @@
 /* ---- bytes ---- */
 
 /* A tensor of the copy beside the kept bytes of the donor's. */
-typedef struct beside {
+typedef struct audit_cut_beside {
     const organ_cut_audit *audit;
     const organ_tensor *tensor;
     unsigned char *room;
     uint64_t different;
-} beside;
+} audit_cut_beside;
 
 static organ_status compare_bytes(void *context, const void *bytes, size_t size, uint64_t at, organ_error *error)
 {
-    beside *const b = context;
+    audit_cut_beside *const b = context;
     const unsigned char *const wanted = bytes;
     if (organ_stop_asked(b->audit->engine->stop))
         return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
@@ -41,7 +41,7 @@ static organ_status compare_bytes(void *context, const void *bytes, size_t size,
     return ORGAN_OK;
 }
 
-static bool fits(const organ_shard_piece *piece, const organ_tensor *found)
+static bool audit_cut_fits(const organ_shard_piece *piece, const organ_tensor *found)
 {
     return found->dtype == piece->dtype && found->rank == piece->rank &&
            (piece->rank == 0 || memcmp(found->shape, piece->shape, piece->rank * sizeof *piece->shape) == 0);
@@ -54,11 +54,11 @@ static organ_status compare_piece(organ_cut_audit *a, size_t piece, organ_error 
     const organ_tensor *const found = organ_model_find(a->copy, p->name);
     organ_cut_part whole = {.tensor = v->donor};
     v->missing = !found;
-    v->misfit = found && !fits(p, found);
+    v->misfit = found && !audit_cut_fits(p, found);
     if (v->missing || v->misfit)
         return ORGAN_OK;
     unsigned char *const room = malloc(3 * ORGAN_CUT_WINDOW);
-    beside b = {.audit = a, .tensor = found, .room = room};
+    audit_cut_beside b = {.audit = a, .tensor = found, .room = room};
     if (!room)
         return organ_fail_memory(error, p->name);
     organ_cut_gather(a->donor, v->part ? v->part : &whole, found->bytes, room + ORGAN_CUT_WINDOW, room + 2 * ORGAN_CUT_WINDOW,
@@ -203,7 +203,7 @@ static json_t *checks_json(const organ_cut_audit *a)
     return checks;
 }
 
-static json_t *definitions_json(void)
+static json_t *audit_cut_definitions_json(void)
 {
     return ORGAN_OBJECT(
         SET_TEXT("cut", "Blocks, experts, channels or heads of the donor that the copy has not. Which are left is found in the "
@@ -213,7 +213,7 @@ static json_t *definitions_json(void)
                               "healing gives such values."));
 }
 
-static json_t *document_of(organ_cut_audit *a)
+static json_t *audit_cut_document_of(organ_cut_audit *a)
 {
     uint64_t bytes = 0;
     for (size_t t = 0; t < a->copy->tensor_count; t++)
@@ -225,7 +225,7 @@ static json_t *document_of(organ_cut_audit *a)
     json_t *const rest =
         ORGAN_OBJECT(SET_COUNT("tensors", a->run.piece_count), SET_COUNT("identical", a->identical), SET_COUNT("resolved", a->resolved),
                      SET_HELD("resolved_tensors", a->resolved_names), SET("checks", checks),
-                     SET("problems", organ_problems_json(&a->problems)), SET("definitions", definitions_json()),
+                     SET("problems", organ_problems_json(&a->problems)), SET("definitions", audit_cut_definitions_json()),
                      SET("run", ORGAN_OBJECT(SET_BYTES("donor", a->options->donor), SET_BYTES("pruned", a->options->pruned),
                                              SET_REAL("seconds", organ_milliseconds(seconds)), SET_ENGINE(a->engine))));
     return organ_json_joined(organ_json_joined(made, organ_cut_told(&a->run, bytes)), rest);
@@ -233,7 +233,7 @@ static json_t *document_of(organ_cut_audit *a)
 
 /* ---- the audit ---- */
 
-static organ_status judge(organ_cut_audit *a, organ_error *error)
+static organ_status audit_cut_judge(organ_cut_audit *a, organ_error *error)
 {
     for (size_t k = 0; k < a->run.piece_count; k++)
         judge_piece(a, k);
@@ -269,10 +269,10 @@ static organ_status audit_work(void *context, json_t **report, organ_error *erro
     a->cut = (organ_cut_out){.model = a->donor, .layers = r->layers, .layer_count = r->layer_count, .engine = a->engine};
     a->run.cut = &a->cut;
     a->run.model = a->donor;
-    if (plan(a, error) || compare_all(a, error) || judge(a, error) || organ_model_unchanged(a->donor, error) ||
+    if (plan(a, error) || compare_all(a, error) || audit_cut_judge(a, error) || organ_model_unchanged(a->donor, error) ||
         organ_model_unchanged(a->copy, error))
         return error->status;
-    *report = document_of(a);
+    *report = audit_cut_document_of(a);
     if (*report && organ_problems_count(&a->problems))
         organ_fail(error, ORGAN_CHECK_FAILED, "%s is not a cut of %s: %s", a->options->pruned, a->options->donor,
                    json_string_value(json_array_get(a->problems.sentences, 0)));

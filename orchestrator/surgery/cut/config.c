@@ -13,7 +13,7 @@
 static const char *const parts_of_config[] = {NULL, "text_config", "language_config", "llm_config"};
 
 /* The whole number above 0; 0 where there is none. */
-static uint64_t number_of(const organ_cut_config *c, const char *key)
+static uint64_t config_number_of(const organ_cut_config *c, const char *key)
 {
     const json_t *const value = json_object_get(c->object, key);
     return json_is_integer(value) && json_integer_value(value) > 0 ? (uint64_t)json_integer_value(value) : 0;
@@ -31,7 +31,7 @@ static size_t change_numbers(const organ_cut_config *c, const char *const *keys,
     for (size_t k = 0; k < count; k++) {
         if (json_is_array(json_object_get(c->object, keys[k])))
             organ_cut_refuse(c, keys[k], "a list gives each layer its own number, and it is not known which reader takes it");
-        if (number_of(c, keys[k]) != before)
+        if (config_number_of(c, keys[k]) != before)
             continue;
         set_number(c, keys[k], after);
         found++;
@@ -50,12 +50,12 @@ static size_t edit_experts(const organ_cut_config *c)
     uint64_t most = 0;
     const size_t found = change_numbers(c, counts, COUNT_OF(counts), run->experts_before, run->experts_after);
     for (size_t k = 0; k < COUNT_OF(chosen); k++) {
-        uint64_t each = number_of(c, chosen[k]);
+        uint64_t each = config_number_of(c, chosen[k]);
         if (each > run->experts_after)
             set_number(c, chosen[k], each = run->experts_after);
         most = each > most ? each : most;
     }
-    const char *const why = organ_cut_groups_fault(run, number_of(c, "n_group"), number_of(c, "topk_group"), most);
+    const char *const why = organ_cut_groups_fault(run, config_number_of(c, "n_group"), config_number_of(c, "topk_group"), most);
     if (why)
         organ_cut_refuse(c, "n_group", why);
     return found;
@@ -82,7 +82,7 @@ static size_t count_shared(const organ_cut_config *c)
 {
     static const char *const keys[] = {"n_shared_experts", "num_shared_experts", "moe_num_shared_experts"};
     for (size_t k = 0; k < COUNT_OF(keys); k++)
-        if (json_object_get(c->object, "moe_intermediate_size") && number_of(c, keys[k])) {
+        if (json_object_get(c->object, "moe_intermediate_size") && config_number_of(c, keys[k])) {
             if (!organ_cut_shared_follow(c->run))
                 organ_cut_refuse(c, keys[k], ORGAN_CUT_SHARED_FOLLOW);
             return 1;
@@ -106,10 +106,10 @@ static size_t edit_expert_channels(const organ_cut_config *c)
 static size_t edit_heads(const organ_cut_config *c)
 {
     const organ_cut_run *const run = c->run;
-    const uint64_t heads = number_of(c, "num_attention_heads"), hidden = number_of(c, "hidden_size");
+    const uint64_t heads = config_number_of(c, "num_attention_heads"), hidden = config_number_of(c, "hidden_size");
     if (heads != (uint64_t)run->model->config.num_attention_heads)
         return 0;
-    if (!number_of(c, "head_dim")) {
+    if (!config_number_of(c, "head_dim")) {
         if (hidden == 0 || hidden % heads)
             organ_cut_refuse(c, "hidden_size", "it does not tell the size of a head");
         set_number(c, "head_dim", hidden / heads);
@@ -124,11 +124,11 @@ static size_t edit_heads(const organ_cut_config *c)
 static size_t edit_blocks(organ_cut_config *c)
 {
     static const char *const counts[] = {"num_hidden_layers", "n_layer", "num_layers"};
-    const uint64_t later = number_of(c, "num_nextn_predict_layers");
+    const uint64_t later = config_number_of(c, "num_nextn_predict_layers");
     size_t found = 0;
     c->layers = 0;
     for (size_t k = 0; k < COUNT_OF(counts); k++) {
-        const uint64_t layers = number_of(c, counts[k]);
+        const uint64_t layers = config_number_of(c, counts[k]);
         if (layers == 0 || layers > c->run->layer_count || layers + later < c->run->layer_count)
             continue;
         c->layers = (size_t)layers;

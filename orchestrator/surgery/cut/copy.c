@@ -11,17 +11,17 @@
 
 #define PAGE ((size_t)4096)
 
-typedef struct bench {
+typedef struct copy_bench {
     unsigned char *window, *out; /* ORGAN_CUT_WINDOW each */
     void *scratch;
-} bench;
+} copy_bench;
 
-typedef struct copying {
+typedef struct copy_copying {
     organ_cut_run *run;
-    bench *benches;
+    copy_bench *benches;
     size_t *todo, count; /* parts */
     organ_first_fault first;
-} copying;
+} copy_copying;
 
 uint64_t organ_cut_copy_memory(void) { return 2 * ORGAN_CUT_WINDOW + ORGAN_PUT_SCRATCH; }
 
@@ -40,7 +40,7 @@ static organ_status put_bytes(void *context, const void *bytes, size_t size, uin
     return organ_unit_run_put(p->run->run, p->part->piece, bytes, size, at, p->scratch, error);
 }
 
-static organ_status copy_part(organ_cut_run *run, const organ_cut_part *part, const bench *b, organ_error *error)
+static organ_status copy_part(organ_cut_run *run, const organ_cut_part *part, const copy_bench *b, organ_error *error)
 {
     putting p = {run, part, b->scratch};
     return organ_cut_gather(run->model, part, run->pieces[part->piece].bytes, b->window, b->out, put_bytes, &p, error);
@@ -48,7 +48,7 @@ static organ_status copy_part(organ_cut_run *run, const organ_cut_part *part, co
 
 static void copy_task(void *context, size_t k, size_t worker)
 {
-    copying *const c = context;
+    copy_copying *const c = context;
     organ_cut_run *const run = c->run;
     const organ_cut_part *const part = &run->parts[c->todo[k]];
     organ_error error = {0};
@@ -64,13 +64,13 @@ static void copy_task(void *context, size_t k, size_t worker)
         organ_fault_keep(&c->first, &error);
 }
 
-static organ_status open_benches(copying *c, size_t workers, size_t have, organ_error *error)
+static organ_status open_benches(copy_copying *c, size_t workers, size_t have, organ_error *error)
 {
     c->benches = calloc(workers, sizeof *c->benches);
     if (!c->benches)
         return organ_fail_memory(error, c->run->model->path);
     for (size_t w = 0; w < have; w++) {
-        bench *const b = &c->benches[w];
+        copy_bench *const b = &c->benches[w];
         b->window = aligned_alloc(PAGE, ORGAN_CUT_WINDOW);
         b->out = aligned_alloc(PAGE, ORGAN_CUT_WINDOW);
         b->scratch = aligned_alloc(PAGE, ORGAN_PUT_SCRATCH);
@@ -80,7 +80,7 @@ static organ_status open_benches(copying *c, size_t workers, size_t have, organ_
     return ORGAN_OK;
 }
 
-static void close_benches(copying *c, size_t workers)
+static void close_benches(copy_copying *c, size_t workers)
 {
     for (size_t w = 0; c->benches && w < workers; w++) {
         free(c->benches[w].window);
@@ -97,7 +97,7 @@ organ_status organ_cut_copy(organ_cut_run *run, organ_error *error)
     const organ_engine *const engine = run->cut->engine;
     const size_t workers = organ_workers_count(engine->workers);
     const bool all = engine->memory / organ_cut_copy_memory() >= workers;
-    copying c = {.run = run, .todo = calloc(run->part_count + 1, sizeof *c.todo), .first = {.error = error}};
+    copy_copying c = {.run = run, .todo = calloc(run->part_count + 1, sizeof *c.todo), .first = {.error = error}};
     if (!c.todo)
         organ_fail_memory(error, run->model->path);
     for (size_t k = 0; k < run->part_count && c.todo; k++)

@@ -33,7 +33,7 @@ static organ_status find_weights(organ_cut_run *run, organ_error *error)
     return ORGAN_OK;
 }
 
-static organ_status make_header(organ_cut_run *run, organ_error *error)
+static organ_status cut_make_header(organ_cut_run *run, organ_error *error)
 {
     if (!run->model->gguf)
         return organ_cut_check_beside(run, error);
@@ -51,7 +51,7 @@ static organ_status fill(void *context, organ_unit_run *units, organ_error *erro
     return organ_cut_copy(run, error);
 }
 
-static bool recall(void *context, size_t item, const json_t *results)
+static bool cut_recall(void *context, size_t item, const json_t *results)
 {
     const organ_cut_run *const run = context;
     for (size_t k = 0; k < run->part_count && run->cut->recall; k++)
@@ -60,7 +60,7 @@ static bool recall(void *context, size_t item, const json_t *results)
     return results != NULL;
 }
 
-static json_t *parameters(void *context)
+static json_t *cut_parameters(void *context)
 {
     const organ_cut_run *const run = context;
     return run->cut->parameters(run->cut->context);
@@ -93,14 +93,14 @@ static json_t *asked_json(const void *context, size_t l)
                                          SET_IF(layer->shared_channels.numbers, "shared_channels", keep_json(&layer->shared_channels)));
 }
 
-static json_t *identity(void *context)
+static json_t *cut_identity(void *context)
 {
     const organ_cut_run *const run = context;
     json_t *const kept = ORGAN_OBJECT(SET("layers", organ_json_rows(run->cut->layer_count, asked_json, run)));
     return run->cut->identity ? organ_json_joined(kept, run->cut->identity(run->cut->context)) : kept;
 }
 
-static json_t *document(void *context, const organ_unit_output *made)
+static json_t *cut_document(void *context, const organ_unit_output *made)
 {
     const organ_cut_run *const run = context;
     return run->cut->document(run->cut->context, run, made);
@@ -114,7 +114,7 @@ static int settle_document(void *context, json_t *report)
 
 /* ---- documents ---- */
 
-static json_t *layer_json(const void *context, size_t l)
+static json_t *cut_layer_json(const void *context, size_t l)
 {
     const organ_cut_run *const run = context;
     const organ_cut_facts *const f = &run->facts[l];
@@ -150,7 +150,7 @@ json_t *organ_cut_told(const organ_cut_run *run, uint64_t bytes_after)
     return ORGAN_OBJECT(SET_COUNT("bytes_before", bytes), SET_COUNT("bytes_after", bytes_after), SET_COUNT("elements_before", before),
                         SET_COUNT("elements_after", after), SET_COUNT("layers_after", run->layers_after),
                         SET_COUNT("experts_before", run->experts_before), SET_COUNT("experts_after", run->experts_after),
-                        SET("layers", organ_json_rows(run->layer_count, layer_json, run)), SET_HELD("settings", run->settings));
+                        SET("layers", organ_json_rows(run->layer_count, cut_layer_json, run)), SET_HELD("settings", run->settings));
 }
 
 json_t *organ_cut_json(const organ_cut_run *run, const organ_unit_output *made)
@@ -166,7 +166,7 @@ organ_status organ_cut_prepare(organ_cut_run *run, organ_error *error)
         return organ_fail_memory(error, run->model->path);
     if (find_weights(run, error) || organ_cut_settle(run, error) || organ_cut_plan(run, error))
         return error->status;
-    return make_header(run, error);
+    return cut_make_header(run, error);
 }
 
 void organ_cut_release(organ_cut_run *run)
@@ -182,7 +182,7 @@ void organ_cut_release(organ_cut_run *run)
     organ_arena_release(&run->arena);
 }
 
-static organ_status check_output(const organ_cut_run *run, organ_error *error)
+static organ_status cut_check_output(const organ_cut_run *run, organ_error *error)
 {
     if (run->cut->engine->memory < organ_cut_copy_memory())
         return organ_memory_refuse(error, run->cut->engine->memory, organ_cut_copy_memory(), "the buffers of a copy");
@@ -222,10 +222,10 @@ static organ_status remake(organ_cut_run *run, json_t **report, organ_error *err
                               .context = run,
                               .edit = organ_cut_edit_config,
                               .fill = fill,
-                              .recall = recall,
-                              .parameters = parameters,
-                              .identity = identity,
-                              .document = document,
+                              .recall = cut_recall,
+                              .parameters = cut_parameters,
+                              .identity = cut_identity,
+                              .document = cut_document,
                               .settle = settle_document};
     return organ_remake_run(&all, report, error);
 }
@@ -235,7 +235,7 @@ organ_status organ_cut_make(const organ_cut_out *cut, json_t **report, organ_err
     organ_cut_run run = {.cut = cut, .model = cut->model, .settings = json_array()};
     *report = NULL;
     pthread_mutex_init(&run.lock, NULL);
-    if (check_output(&run, error) == ORGAN_OK && organ_cut_prepare(&run, error) == ORGAN_OK)
+    if (cut_check_output(&run, error) == ORGAN_OK && organ_cut_prepare(&run, error) == ORGAN_OK)
         remake(&run, report, error);
     pthread_mutex_destroy(&run.lock);
     organ_cut_release(&run);

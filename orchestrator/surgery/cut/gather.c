@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* One part on its way. */
-typedef struct gathering {
+typedef struct gather_gathering {
     const organ_model *model;
     const organ_cut_part *part;
     unsigned char *window, *out;
@@ -16,9 +16,9 @@ typedef struct gathering {
     size_t filled;       /* and what lies in `out` behind it */
     uint64_t first;      /* the number of the first axis that is taken */
     organ_error *error;
-} gathering;
+} gather_gathering;
 
-static organ_status flush(gathering *g)
+static organ_status flush(gather_gathering *g)
 {
     if (g->filled && g->sink(g->context, g->out, g->filled, g->at, g->error))
         return g->error->status;
@@ -28,7 +28,7 @@ static organ_status flush(gathering *g)
 }
 
 /* Lets the window hold `bytes` of the tensor from `from` on, and what comes behind them. */
-static organ_status look_at(gathering *g, uint64_t from, size_t bytes)
+static organ_status gather_look_at(gather_gathering *g, uint64_t from, size_t bytes)
 {
     const organ_tensor *const t = g->part->tensor;
     if (from >= g->read && from + bytes <= g->read + g->have)
@@ -39,13 +39,13 @@ static organ_status look_at(gathering *g, uint64_t from, size_t bytes)
 }
 
 /* Bytes of the tensor that lie one behind the other. */
-static organ_status take(gathering *g, uint64_t from, uint64_t bytes)
+static organ_status gather_take(gather_gathering *g, uint64_t from, uint64_t bytes)
 {
     while (bytes) {
         if (g->filled == ORGAN_CUT_WINDOW && flush(g))
             return g->error->status;
         const size_t room = ORGAN_CUT_WINDOW - g->filled, n = bytes < room ? (size_t)bytes : room;
-        if (look_at(g, from, n))
+        if (gather_look_at(g, from, n))
             return g->error->status;
         memcpy(g->out + g->filled, g->window + (from - g->read), n);
         g->filled += n;
@@ -56,14 +56,14 @@ static organ_status take(gathering *g, uint64_t from, uint64_t bytes)
 }
 
 /* What stays along an axis, in the matrix that is taken. */
-static const organ_cut_keep *kept_of(const gathering *g, unsigned axis)
+static const organ_cut_keep *kept_of(const gather_gathering *g, unsigned axis)
 {
     const organ_cut_part *const part = g->part;
     return part->each && axis == part->each_axis ? &part->each[g->first] : &part->axes[axis];
 }
 
 /* The kept numbers of an axis, neighbours together, and what lies below each of them. */
-static organ_status take_axis(gathering *g, unsigned axis, uint64_t from, const uint64_t *strides)
+static organ_status take_axis(gather_gathering *g, unsigned axis, uint64_t from, const uint64_t *strides)
 {
     const organ_cut_keep *const keep = kept_of(g, axis);
     bool deeper = false;
@@ -81,7 +81,7 @@ static organ_status take_axis(gathering *g, unsigned axis, uint64_t from, const 
         if (deeper)
             take_axis(g, axis + 1, from + number * all, strides);
         else
-            take(g, from + number * all, together * all);
+            gather_take(g, from + number * all, together * all);
         k += together;
     }
     return g->error->status;
@@ -101,7 +101,7 @@ static void find_strides(const organ_tensor *t, uint64_t *strides)
 organ_status organ_cut_gather(const organ_model *model, const organ_cut_part *part, uint64_t bytes, unsigned char *window,
                               unsigned char *out, organ_cut_sink *sink, void *context, organ_error *error)
 {
-    gathering g = {.model = model, .part = part, .window = window, .out = out, .sink = sink, .context = context, .error = error};
+    gather_gathering g = {.model = model, .part = part, .window = window, .out = out, .sink = sink, .context = context, .error = error};
     uint64_t strides[ORGAN_CUT_AXES] = {0};
     if (part->values)
         return bytes ? sink(context, part->values, (size_t)bytes, 0, error) : ORGAN_OK;

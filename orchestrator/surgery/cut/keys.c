@@ -29,7 +29,7 @@ static const organ_gguf_kv *find(const keys *k, const char *name)
 }
 
 /* The whole number from 0; -1 where there is none, or a list. */
-static int64_t number_of(const keys *k, const char *name)
+static int64_t keys_number_of(const keys *k, const char *name)
 {
     const organ_gguf_kv *const kv = find(k, name);
     int64_t value;
@@ -39,7 +39,7 @@ static int64_t number_of(const keys *k, const char *name)
 static void set_key(const keys *k, const char *name, uint64_t value)
 {
     char key[KEY];
-    const int64_t before = number_of(k, name);
+    const int64_t before = keys_number_of(k, name);
     key_of(k, name, key);
     if (before == (int64_t)value)
         return;
@@ -47,16 +47,16 @@ static void set_key(const keys *k, const char *name, uint64_t value)
         organ_cut_note(k->run, "GGUF", key, before < 0 ? NULL : json_integer(before), json_integer((json_int_t)value), k->error);
 }
 
-static void refuse(const keys *k, const char *name, const char *why)
+static void keys_refuse(const keys *k, const char *name, const char *why)
 {
     organ_fail(k->error, ORGAN_BAD_INPUT, "%s: key '%s.%s' is %" PRId64 ": %s", k->run->model->path, k->architecture, name,
-               number_of(k, name), why);
+               keys_number_of(k, name), why);
 }
 
 /* A key that must be there with what the tensors say. */
-static void change(const keys *k, const char *name, uint64_t before, uint64_t after)
+static void keys_change(const keys *k, const char *name, uint64_t before, uint64_t after)
 {
-    if (number_of(k, name) == (int64_t)before)
+    if (keys_number_of(k, name) == (int64_t)before)
         set_key(k, name, after);
     else
         organ_fail(k->error, ORGAN_BAD_INPUT, "%s: key '%s.%s' is not the %" PRIu64 " that the tensors have", k->run->model->path,
@@ -68,15 +68,15 @@ static void change(const keys *k, const char *name, uint64_t before, uint64_t af
 static void edit_experts(const keys *k)
 {
     const organ_cut_run *const run = k->run;
-    const int64_t used = number_of(k, "expert_used_count"), groups = number_of(k, "expert_group_count");
+    const int64_t used = keys_number_of(k, "expert_used_count"), groups = keys_number_of(k, "expert_group_count");
     const uint64_t each = used > (int64_t)run->experts_after ? run->experts_after : used > 0 ? (uint64_t)used : 0;
-    const int64_t in = number_of(k, "expert_group_used_count");
-    change(k, "expert_count", run->experts_before, run->experts_after);
+    const int64_t in = keys_number_of(k, "expert_group_used_count");
+    keys_change(k, "expert_count", run->experts_before, run->experts_after);
     if (used > (int64_t)each)
         set_key(k, "expert_used_count", each);
     const char *const why = organ_cut_groups_fault(run, groups > 0 ? (uint64_t)groups : 0, in > 0 ? (uint64_t)in : 0, each);
     if (why)
-        refuse(k, "expert_group_count", why);
+        keys_refuse(k, "expert_group_count", why);
 }
 
 /* Where experts have no key of their own, feed_forward_length is theirs. */
@@ -85,32 +85,32 @@ static void edit_expert_channels(const keys *k)
     const organ_cut_run *const run = k->run;
     const bool own = find(k, "expert_feed_forward_length") != NULL;
     if (!own && run->cuts_channels)
-        refuse(k, "feed_forward_length", "it is the width of experts and of layers without them, which cannot be cut both");
+        keys_refuse(k, "feed_forward_length", "it is the width of experts and of layers without them, which cannot be cut both");
     else
-        change(k, own ? "expert_feed_forward_length" : "feed_forward_length", run->expert_channels_before, run->expert_channels_after);
+        keys_change(k, own ? "expert_feed_forward_length" : "feed_forward_length", run->expert_channels_before, run->expert_channels_after);
 }
 
 /* Shared experts that are counted in widths of a routed one follow; others have a key of their own, and keep their channels. */
 static void check_shared(const keys *k)
 {
-    const bool counted = number_of(k, "expert_shared_count") > 0 && !find(k, "expert_shared_feed_forward_length");
+    const bool counted = keys_number_of(k, "expert_shared_count") > 0 && !find(k, "expert_shared_feed_forward_length");
     if (counted && !organ_cut_shared_follow(k->run))
-        refuse(k, "expert_shared_count", ORGAN_CUT_SHARED_FOLLOW);
+        keys_refuse(k, "expert_shared_count", ORGAN_CUT_SHARED_FOLLOW);
     else if (!counted && k->run->cuts_shared_channels)
-        refuse(k, "expert_shared_feed_forward_length", "channels of shared experts can be cut only where it is not there");
+        keys_refuse(k, "expert_shared_feed_forward_length", "channels of shared experts can be cut only where it is not there");
 }
 
 static void edit_heads(const keys *k)
 {
     static const char *const lengths[] = {"attention.key_length", "attention.value_length"};
     const organ_cut_run *const run = k->run;
-    const int64_t heads = number_of(k, "attention.head_count"), hidden = number_of(k, "embedding_length");
+    const int64_t heads = keys_number_of(k, "attention.head_count"), hidden = keys_number_of(k, "embedding_length");
     if (heads < 1 || hidden < 1) {
-        refuse(k, "attention.head_count", "it and embedding_length must be numbers for heads to be cut");
+        keys_refuse(k, "attention.head_count", "it and embedding_length must be numbers for heads to be cut");
         return;
     }
     for (size_t i = 0; i < COUNT_OF(lengths); i++)
-        if (number_of(k, lengths[i]) < 0)
+        if (keys_number_of(k, lengths[i]) < 0)
             set_key(k, lengths[i], (uint64_t)(hidden / heads));
     set_key(k, "attention.head_count", (uint64_t)heads / run->kv_heads_before * run->kv_heads_after);
     set_key(k, "attention.head_count_kv", run->kv_heads_after);
@@ -146,10 +146,11 @@ static void check_periods(const keys *k)
     static const char *const names[] = {"attention.sliding_window_pattern", "full_attention_interval", "interleave_moe_layer_step",
                                         "moe_every_n_layers"};
     for (size_t i = 0; i < COUNT_OF(names); i++)
-        if (number_of(k, names[i]) > 1 && !organ_cut_period_holds(k->run, k->run->layer_count, (uint64_t)number_of(k, names[i]), 1))
-            refuse(k, names[i], "without these blocks it would say something else of the layers that stay");
-    if (number_of(k, "attention.shared_kv_layers") > 0)
-        refuse(k, "attention.shared_kv_layers", "layers take the keys and values of others by their place: blocks cannot be dropped");
+        if (keys_number_of(k, names[i]) > 1 &&
+            !organ_cut_period_holds(k->run, k->run->layer_count, (uint64_t)keys_number_of(k, names[i]), 1))
+            keys_refuse(k, names[i], "without these blocks it would say something else of the layers that stay");
+    if (keys_number_of(k, "attention.shared_kv_layers") > 0)
+        keys_refuse(k, "attention.shared_kv_layers", "layers take the keys and values of others by their place: blocks cannot be dropped");
 }
 
 /* An array with an element for each layer, without those that are gone. Strings are no such elements. */
@@ -191,10 +192,10 @@ static void cut_arrays(const keys *k)
 static void edit_blocks(const keys *k)
 {
     const organ_cut_run *const run = k->run;
-    const int64_t later = number_of(k, "nextn_predict_layers"), dense = number_of(k, "leading_dense_block_count");
+    const int64_t later = keys_number_of(k, "nextn_predict_layers"), dense = keys_number_of(k, "leading_dense_block_count");
     check_architecture(k);
     check_periods(k);
-    change(k, "block_count", run->layer_count, run->layers_after);
+    keys_change(k, "block_count", run->layer_count, run->layers_after);
     if (later > 0 && (uint64_t)later < run->layer_count)
         set_key(k, "nextn_predict_layers", run->layers_after - organ_cut_kept_before(run, run->layer_count - (size_t)later));
     if (dense > 0)
@@ -208,7 +209,7 @@ organ_status organ_cut_edit_keys(organ_cut_run *run, organ_error *error)
     if (run->cuts_experts)
         edit_experts(&k);
     if (run->cuts_channels && !error->status)
-        change(&k, "feed_forward_length", run->channels_before, run->channels_after);
+        keys_change(&k, "feed_forward_length", run->channels_before, run->channels_after);
     if (run->cuts_expert_channels && !error->status)
         edit_expert_channels(&k);
     if ((run->cuts_expert_channels || run->cuts_shared_channels) && !error->status)

@@ -174,14 +174,14 @@ static void edit_shared_kv(const organ_cut_config *c)
 /* ---- patterns by position ---- */
 
 /* What layer i is, for the value that a list has for it: `hit` where (i + shift) % period is 0. */
-typedef struct pattern {
+typedef struct layers_pattern {
     const char *model, *key; /* the key with the period; of models that say nothing: `model` is the beginning of their model_type */
     uint64_t period;         /* then */
     uint64_t shift;
     const char *list, *hit, *miss; /* a list that counts before it; NULL: none. Without words it has numbers 0 and 1. */
-} pattern;
+} layers_pattern;
 
-static const pattern patterns[] = {
+static const layers_pattern patterns[] = {
     {NULL, "sliding_window_pattern", 0, 1, "layer_types", "full_attention", "sliding_attention"},
     {NULL, "_sliding_window_pattern", 0, 1, "layer_types", "full_attention", "sliding_attention"},
     {NULL, "full_attention_interval", 0, 1, "layer_types", "full_attention", "linear_attention"},
@@ -196,7 +196,7 @@ static const pattern patterns[] = {
     {"llama4", NULL, 4, 1, "no_rope_layers", NULL, NULL},
 };
 
-static json_t *pattern_list(const organ_cut_config *c, const pattern *p, uint64_t period)
+static json_t *pattern_list(const organ_cut_config *c, const layers_pattern *p, uint64_t period)
 {
     json_t *const made = json_array();
     for (size_t l = 0; l < c->layers; l++) {
@@ -211,7 +211,7 @@ static json_t *pattern_list(const organ_cut_config *c, const pattern *p, uint64_
 }
 
 /* The list that counts before the pattern is made where the pattern would say something else now. */
-static void edit_pattern(const organ_cut_config *c, const pattern *p)
+static void edit_pattern(const organ_cut_config *c, const layers_pattern *p)
 {
     const char *const model = json_string_value(json_object_get(c->object, "model_type"));
     uint64_t period = p->period;

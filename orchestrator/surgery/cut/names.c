@@ -38,7 +38,7 @@ static bool plain_number(const char *number, size_t digits, size_t *value)
     return *value != SIZE_MAX && (!open || (*value == 0 && number[digits] == '*'));
 }
 
-static outcome put_number(char **text, const char *number, size_t digits, size_t becomes)
+static outcome names_put_number(char **text, const char *number, size_t digits, size_t becomes)
 {
     char *const made = organ_format("%.*s%zu%s", (int)(number - *text), *text, becomes, number + digits);
     if (!made)
@@ -64,7 +64,7 @@ static outcome rename_layer(const organ_cut_run *run, char **text, size_t *layer
     if (*layer < run->layer_count && run->facts[*layer].becomes < 0)
         return GONE;
     const size_t becomes = organ_cut_kept_before(run, *layer);
-    return becomes == *layer ? SAME : put_number(text, number, digits, becomes);
+    return becomes == *layer ? SAME : names_put_number(text, number, digits, becomes);
 }
 
 static outcome rename_expert(const organ_cut_run *run, char **text, size_t layer)
@@ -80,7 +80,7 @@ static outcome rename_expert(const organ_cut_run *run, char **text, size_t layer
     if (!f->expert_of || number_of_expert >= f->experts || f->expert_of[number_of_expert] == (int32_t)number_of_expert)
         return SAME;
     const int32_t becomes = f->expert_of[number_of_expert];
-    return becomes < 0 ? GONE : put_number(text, number, digits, (size_t)becomes);
+    return becomes < 0 ? GONE : names_put_number(text, number, digits, (size_t)becomes);
 }
 
 /* *text is from malloc and becomes another one. */

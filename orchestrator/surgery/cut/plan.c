@@ -20,7 +20,7 @@ typedef struct layer_lists {
     organ_cut_keep *each_gate_up; /* rows of both halves of each routed expert */
 } layer_lists;
 
-static organ_status refuse(const organ_tensor *t, const char *why, organ_error *error)
+static organ_status plan_refuse(const organ_tensor *t, const char *why, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': %s", t->name, why);
 }
@@ -42,7 +42,7 @@ static organ_role owner_role(const organ_cut_run *run, const organ_tensor *t)
 /* ---- lists of rows ---- */
 
 /* `each` rows for every kept number, behind `skip` rows. */
-static void add_rows(organ_cut_keep *to, uint32_t *list, const organ_cut_keep *keep, uint64_t each, uint64_t skip)
+static void plan_add_rows(organ_cut_keep *to, uint32_t *list, const organ_cut_keep *keep, uint64_t each, uint64_t skip)
 {
     size_t count = to->count;
     for (size_t k = 0; k < keep->count; k++)
@@ -73,16 +73,16 @@ static organ_status list_heads(organ_cut_run *run, size_t layer, const organ_cut
     uint32_t *const list = organ_arena_take(&run->arena, (size_t)(kept * (2 * group + 3) + 1) * sizeof *list);
     if (!list)
         return organ_fail_memory(error, run->model->path);
-    add_rows(&lists->q, list, keep, group * head, 0);
-    add_rows(&lists->kv, list + kept * group, keep, head, 0);
+    plan_add_rows(&lists->q, list, keep, group * head, 0);
+    plan_add_rows(&lists->kv, list + kept * group, keep, head, 0);
     uint32_t *const fused = list + kept * (group + 1);
-    add_rows(&lists->qkv, fused, keep, group * head, 0);
-    add_rows(&lists->qkv, fused, keep, head, heads * head);
-    add_rows(&lists->qkv, fused, keep, head, (heads + kv) * head);
+    plan_add_rows(&lists->qkv, fused, keep, group * head, 0);
+    plan_add_rows(&lists->qkv, fused, keep, head, heads * head);
+    plan_add_rows(&lists->qkv, fused, keep, head, (heads + kv) * head);
     return ORGAN_OK;
 }
 
-static organ_status list_experts(organ_cut_run *run, size_t layer, layer_lists *lists, organ_error *error)
+static organ_status plan_list_experts(organ_cut_run *run, size_t layer, layer_lists *lists, organ_error *error)
 {
     const organ_cut_keep *const each = run->cut->layers[layer].expert_channels;
     const uint32_t experts = run->facts[layer].experts;
@@ -95,7 +95,7 @@ static organ_status list_experts(organ_cut_run *run, size_t layer, layer_lists *
         const bool stays = !run->facts[layer].expert_of || run->facts[layer].expert_of[e] >= 0;
         lists->each_gate_up[e] = (organ_cut_keep){NULL, 0};
         for (uint64_t half = 0; half < 2 && stays; half++)
-            add_rows(&lists->each_gate_up[e], list + 2 * kept * e, &each[e], 1, half * run->expert_channels_before);
+            plan_add_rows(&lists->each_gate_up[e], list + 2 * kept * e, &each[e], 1, half * run->expert_channels_before);
     }
     return ORGAN_OK;
 }
@@ -106,8 +106,8 @@ static organ_status list_halves(organ_cut_run *run, const organ_cut_keep *keep, 
     uint32_t *const list = organ_arena_take(&run->arena, (2 * keep->count + 1) * sizeof *list);
     if (!list)
         return organ_fail_memory(error, run->model->path);
-    add_rows(halves, list, keep, 1, 0);
-    add_rows(halves, list, keep, 1, before);
+    plan_add_rows(halves, list, keep, 1, 0);
+    plan_add_rows(halves, list, keep, 1, before);
     return ORGAN_OK;
 }
 
@@ -119,7 +119,7 @@ static organ_status make_lists(organ_cut_run *run, size_t layer, layer_lists *li
         return ORGAN_OK;
     if (cut->kv_heads.numbers && list_heads(run, layer, &cut->kv_heads, lists, error))
         return error->status;
-    if (cut->expert_channels && list_experts(run, layer, lists, error))
+    if (cut->expert_channels && plan_list_experts(run, layer, lists, error))
         return error->status;
     if (cut->channels.numbers && list_halves(run, &cut->channels, run->channels_before, &lists->gate_up, error))
         return error->status;
@@ -142,7 +142,7 @@ static organ_status share_unknown(const organ_tensor *t, const organ_cut_facts *
     if (floats && t->rank && t->shape[0] == f->experts)
         shares->experts = *keep;
     else if (!floats || expert)
-        return refuse(t, "it may tell of experts by their number, and it is not known how: the layer's experts cannot be cut", error);
+        return plan_refuse(t, "it may tell of experts by their number, and it is not known how: the layer's experts cannot be cut", error);
     return ORGAN_OK;
 }
 
@@ -189,7 +189,7 @@ static organ_status share_channels(const organ_cut_run *run, const organ_tensor 
                           (int)t->anatomy.layer);
     share_rows_and_cols(t, role, &run->cut->layers[t->anatomy.layer].channels, &lists->gate_up, shares);
     if (role == ORGAN_ROLE_OTHER && (strstr(t->name, "mlp.") || strstr(t->name, "ffn_")))
-        return refuse(t, "it is not known what it does in the feed-forward: channels cannot be cut", error);
+        return plan_refuse(t, "it is not known what it does in the feed-forward: channels cannot be cut", error);
     return ORGAN_OK;
 }
 
@@ -200,7 +200,7 @@ static organ_status check_rows(const organ_cut_run *run, const organ_tensor *t, 
     const organ_weight *const w = at == SIZE_MAX ? NULL : &run->weights->weights[at];
     const uint64_t halves = role == ORGAN_ROLE_GATE_UP ? 2 : 1;
     if (role == ORGAN_ROLE_GATE_UP && strncmp(run->model->config.architecture, "GptOss", 6) == 0)
-        return refuse(t, "rows of gate and up take turns in it: its channels cannot be cut", error);
+        return plan_refuse(t, "rows of gate and up take turns in it: its channels cannot be cut", error);
     if (role != ORGAN_ROLE_DOWN && w && w->rank > 1 && t->anatomy.role == role &&
         w->shape[w->rank - 2] != halves * run->expert_channels_before)
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has not the rows of %" PRIu64 " channels of gate%s", t->name,
@@ -217,14 +217,14 @@ static organ_status share_expert_channels(const organ_cut_run *run, const organ_
     const bool gate_up = role == ORGAN_ROLE_GATE_UP, rows = gate_up || role == ORGAN_ROLE_GATE || role == ORGAN_ROLE_UP;
     const bool cols = role == ORGAN_ROLE_DOWN && t->anatomy.role != ORGAN_ROLE_BIAS;
     if (role == ORGAN_ROLE_OTHER && strstr(t->name, "expert") && !strstr(t->name, "shared_expert"))
-        return refuse(t, "it is not known what it does in the experts: their channels cannot be cut", error);
+        return plan_refuse(t, "it is not known what it does in the experts: their channels cannot be cut", error);
     if (t->anatomy.experts != ORGAN_EXPERTS_ROUTED || (!rows && !cols))
         return ORGAN_OK;
     if (check_rows(run, t, role, error))
         return error->status;
     const organ_cut_keep *const own = gate_up ? lists->each_gate_up : each;
     if (t->anatomy.expert >= (int32_t)run->facts[t->anatomy.layer].experts)
-        return refuse(t, "is of an expert that the router of its layer does not have", error);
+        return plan_refuse(t, "is of an expert that the router of its layer does not have", error);
     if (t->anatomy.expert >= 0) {
         *(rows ? &shares->rows : &shares->cols) = own[t->anatomy.expert];
         return ORGAN_OK;
@@ -248,17 +248,17 @@ static organ_status share_heads(const organ_cut_run *run, const organ_tensor *t,
     else if (role == ORGAN_ROLE_O && t->anatomy.role != ORGAN_ROLE_BIAS)
         shares->cols = lists->q;
     else if (role == ORGAN_ROLE_ATTENTION)
-        return refuse(t, "heads of attention with such a part cannot be cut", error);
+        return plan_refuse(t, "heads of attention with such a part cannot be cut", error);
     else if (role == ORGAN_ROLE_NORM && (strstr(t->name, "q_norm") || strstr(t->name, "k_norm")) &&
              t->elements != head_size(run, (size_t)t->anatomy.layer))
-        return refuse(t, "it normalises over all heads together: heads cannot be cut", error);
+        return plan_refuse(t, "it normalises over all heads together: heads cannot be cut", error);
     else if (role == ORGAN_ROLE_OTHER && inside && !strstr(t->name, "rotary_emb"))
-        return refuse(t, "it is not known what it does in the attention: heads cannot be cut", error);
+        return plan_refuse(t, "it is not known what it does in the attention: heads cannot be cut", error);
     return ORGAN_OK;
 }
 
-static organ_status share(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists, organ_cut_shares *shares,
-                          organ_error *error)
+static organ_status plan_share(const organ_cut_run *run, const organ_tensor *t, const layer_lists *lists, organ_cut_shares *shares,
+                               organ_error *error)
 {
     const organ_cut_layer *const cut = &run->cut->layers[t->anatomy.layer];
     if (run->facts[t->anatomy.layer].expert_of && share_experts(run, t, shares, error))
@@ -304,7 +304,8 @@ static bool changes(const organ_cut_part *part)
     return part->each != NULL || part->values != NULL || part->matrices > 0;
 }
 
-static organ_status add_piece(organ_cut_run *run, const organ_tensor *t, const char *name, const organ_cut_part *part, organ_error *error)
+static organ_status plan_add_piece(organ_cut_run *run, const organ_tensor *t, const char *name, const organ_cut_part *part,
+                                   organ_error *error)
 {
     organ_shard_piece piece = organ_piece_same(t);
     if (!name)
@@ -329,10 +330,10 @@ static organ_status add_piece(organ_cut_run *run, const organ_tensor *t, const c
 static organ_status check_outside(const organ_cut_run *run, const organ_tensor *t, organ_error *error)
 {
     if (run->cuts_experts && strstr(t->name, ".experts."))
-        return refuse(t, "it is of experts in no layer of the model's body, which would stay as many as they are: they cannot be cut",
-                      error);
+        return plan_refuse(t, "it is of experts in no layer of the model's body, which would stay as many as they are: they cannot be cut",
+                           error);
     if (run->cuts_blocks && (strstr(t->name, "_per_layer") || strstr(t->name, "per_layer_")))
-        return refuse(t, "it has a part for each layer, and it is not known which: blocks cannot be dropped", error);
+        return plan_refuse(t, "it has a part for each layer, and it is not known which: blocks cannot be dropped", error);
     return ORGAN_OK;
 }
 
@@ -344,7 +345,7 @@ static organ_status plan_tensor(organ_cut_run *run, const organ_tensor *t, const
     organ_cut_shares shares = {0};
     if (f && f->becomes < 0)
         return ORGAN_OK;
-    if (f ? share(run, t, lists, &shares, error) : check_outside(run, t, error))
+    if (f ? plan_share(run, t, lists, &shares, error) : check_outside(run, t, error))
         return error->status;
     if (f && f->expert_of && t->anatomy.expert >= 0 && f->expert_of[t->anatomy.expert] < 0)
         return ORGAN_OK;
@@ -357,10 +358,10 @@ static organ_status plan_tensor(organ_cut_run *run, const organ_tensor *t, const
             return error->status;
         part.matrices = (size_t)organ_tensor_matrices(&as).count;
     }
-    return add_piece(run, t, f ? new_name(run, t) : t->name, &part, error);
+    return plan_add_piece(run, t, f ? new_name(run, t) : t->name, &part, error);
 }
 
-static organ_status allocate(organ_cut_run *run, organ_error *error)
+static organ_status plan_allocate(organ_cut_run *run, organ_error *error)
 {
     const size_t room = run->model->tensor_count + 1;
     run->pieces = organ_rows_take(room, sizeof *run->pieces);
@@ -377,7 +378,7 @@ static organ_status allocate(organ_cut_run *run, organ_error *error)
 organ_status organ_cut_plan(organ_cut_run *run, organ_error *error)
 {
     layer_lists *const lists = calloc(run->layer_count + 1, sizeof *lists);
-    if (!lists || allocate(run, error))
+    if (!lists || plan_allocate(run, error))
         organ_fail_memory(error, run->model->path);
     for (size_t l = 0; l < run->layer_count && !error->status; l++)
         make_lists(run, l, &lists[l], error);

@@ -12,32 +12,32 @@
 #define BAND ((size_t)1 << 18) /* values that are rounded at once */
 
 /* A matrix of the output. */
-typedef struct place {
+typedef struct put_place {
     organ_cut_part *part;
     const organ_dtype_info *type;
     size_t rows, cols, row_bytes, band; /* band: rows at once */
     uint64_t at;                        /* of the piece */
-} place;
+} put_place;
 
-static organ_cut_part *part_of(const organ_cut_run *run, const organ_tensor *tensor)
+static organ_cut_part *put_part_of(const organ_cut_run *run, const organ_tensor *tensor)
 {
     return &run->parts[run->part_of[tensor - run->model->tensors]];
 }
 
 bool organ_cut_done(const organ_cut_run *run, const organ_tensor *tensor)
 {
-    return run->part_of[tensor - run->model->tensors] == SIZE_MAX || run->units[part_of(run, tensor)->piece].done;
+    return run->part_of[tensor - run->model->tensors] == SIZE_MAX || run->units[put_part_of(run, tensor)->piece].done;
 }
 
-static place place_of(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix)
+static put_place put_place_of(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix)
 {
-    organ_cut_part *const part = part_of(run, tensor);
+    organ_cut_part *const part = put_part_of(run, tensor);
     organ_tensor as = *tensor;
     as.shape = part->shape;
     const organ_matrices m = organ_tensor_matrices(&as);
     const int32_t *const expert_of = tensor->rank > 2 && tensor->anatomy.layer >= 0 ? run->facts[tensor->anatomy.layer].expert_of : NULL;
     const uint64_t number = expert_of ? (uint64_t)expert_of[matrix] : matrix;
-    place p = {.part = part, .type = organ_dtype_describe(tensor->dtype), .rows = (size_t)m.rows, .cols = (size_t)m.cols};
+    put_place p = {.part = part, .type = organ_dtype_describe(tensor->dtype), .rows = (size_t)m.rows, .cols = (size_t)m.cols};
     p.row_bytes = p.cols / p.type->elements * p.type->bytes;
     p.band = organ_larger(BAND / organ_larger(p.cols, 1), 1);
     p.at = number * m.rows * p.row_bytes;
@@ -52,7 +52,7 @@ bool organ_cut_takes(const organ_engine *engine, organ_dtype type)
 }
 
 /* Rounds rows, and lets them be what they were rounded to. */
-static void round_rows(const organ_cut_run *run, const place *p, float *values, size_t rows, void *units)
+static void round_rows(const organ_cut_run *run, const put_place *p, float *values, size_t rows, void *units)
 {
     const organ_kernels *const kernels = run->cut->engine->kernels;
     const size_t count = rows * p->cols / p->type->elements;
@@ -63,7 +63,7 @@ static void round_rows(const organ_cut_run *run, const place *p, float *values, 
     organ_widen(kernels, p->part->tensor->dtype, units, values, count);
 }
 
-static organ_status put_rows(organ_cut_run *run, const place *p, bool own, float *weights, void *units, organ_error *error)
+static organ_status put_rows(organ_cut_run *run, const put_place *p, bool own, float *weights, void *units, organ_error *error)
 {
     for (size_t r = 0; r < p->rows; r += p->band) {
         const size_t rows = organ_lesser(p->band, p->rows - r);
@@ -82,7 +82,7 @@ static organ_status put_rows(organ_cut_run *run, const place *p, bool own, float
 }
 
 /* The bytes of the donor, rows of a matrix that all stay. */
-static organ_status copy_rows(organ_cut_run *run, const place *p, uint64_t matrix, void *units, organ_error *error)
+static organ_status copy_rows(organ_cut_run *run, const put_place *p, uint64_t matrix, void *units, organ_error *error)
 {
     const organ_tensor *const tensor = p->part->tensor;
     for (size_t r = 0; r < p->rows && !error->status; r += p->band) {
@@ -96,7 +96,7 @@ static organ_status copy_rows(organ_cut_run *run, const place *p, uint64_t matri
 
 organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, bool own, float *weights, organ_error *error)
 {
-    const place p = place_of(run, tensor, matrix);
+    const put_place p = put_place_of(run, tensor, matrix);
     void *const units = aligned_alloc(64, organ_to_line(p.band * p.row_bytes + 64));
     if (!units)
         return organ_fail_memory(error, tensor->name);
@@ -115,7 +115,7 @@ organ_status organ_cut_put(organ_cut_run *run, const organ_tensor *tensor, uint6
 
 organ_status organ_cut_get(const organ_cut_run *run, const organ_tensor *tensor, uint64_t matrix, float *weights, organ_error *error)
 {
-    const place p = place_of(run, tensor, matrix);
+    const put_place p = put_place_of(run, tensor, matrix);
     void *const units = aligned_alloc(64, organ_to_line(p.band * p.row_bytes + 64));
     if (!units)
         return organ_fail_memory(error, tensor->name);

@@ -29,11 +29,11 @@ bool organ_cut_is_smaller(const organ_model *donor, const organ_model *copy)
 /* ---- digests of rows ---- */
 
 /* A side of the comparison. */
-typedef struct side {
+typedef struct recover_side {
     const organ_model *model;
     const organ_weights *weights;
     const organ_kernels *kernels;
-} side;
+} recover_side;
 
 /* Rows that belong to something that may have been kept: row r >= skip to digest first + (r - skip) / each % count. With `halves` rows r
  * and r + halves of each 2 halves of a stack belong together. */
@@ -41,7 +41,7 @@ typedef struct rows_of {
     uint64_t skip, each, first, count, halves;
 } rows_of;
 
-static uint64_t place_of(const rows_of *of, uint64_t row)
+static uint64_t recover_place_of(const rows_of *of, uint64_t row)
 {
     if (of->halves)
         return row / (2 * of->halves) * of->halves + row % of->halves;
@@ -49,7 +49,7 @@ static uint64_t place_of(const rows_of *of, uint64_t row)
 }
 
 /* Folds the values of rows into the digests of what they belong to. */
-static organ_status fold_rows(const side *s, const organ_weight *w, rows_of of, uint64_t *digests, organ_error *error)
+static organ_status fold_rows(const recover_side *s, const organ_weight *w, rows_of of, uint64_t *digests, organ_error *error)
 {
     organ_weight_reader *reader = NULL;
     if (organ_weight_reader_open(s->model, w, s->kernels, NULL, &reader, error))
@@ -65,7 +65,7 @@ static organ_status fold_rows(const side *s, const organ_weight *w, rows_of of, 
         organ_weight_read(reader, r, n, ORGAN_F32, values, scratch, error);
         for (size_t k = 0; k < n && !error->status; k++) {
             const uint64_t row = r + k;
-            uint64_t *const digest = row < of.skip ? NULL : &digests[place_of(&of, row)];
+            uint64_t *const digest = row < of.skip ? NULL : &digests[recover_place_of(&of, row)];
             if (digest)
                 *digest = XXH3_64bits_withSeed(values + k * cols, cols * sizeof *values, *digest);
         }
@@ -103,16 +103,16 @@ static organ_status match(organ_cut_recovery *r, size_t layer, const char *what,
 /* ---- blocks ---- */
 
 /* Digests of what no cut inside of a block changes: its norms, K and V. */
-typedef struct block {
+typedef struct recover_block {
     uint64_t digests[24];
     size_t count;
-} block;
+} recover_block;
 
-static organ_status see_block(const organ_model *model, const organ_tensor *t, block *blocks, organ_error *error)
+static organ_status see_block(const organ_model *model, const organ_tensor *t, recover_block *blocks, organ_error *error)
 {
     char module[256];
     const organ_role role = t->anatomy.role;
-    block *const b = &blocks[t->anatomy.layer];
+    recover_block *const b = &blocks[t->anatomy.layer];
     if ((role != ORGAN_ROLE_NORM && role != ORGAN_ROLE_K && role != ORGAN_ROLE_V) || b->count == sizeof b->digests / sizeof *b->digests ||
         t->bytes > (uint64_t)1 << 30)
         return ORGAN_OK;
@@ -126,7 +126,7 @@ static organ_status see_block(const organ_model *model, const organ_tensor *t, b
     return error->status;
 }
 
-static organ_status see_blocks(const organ_model *model, block *blocks, organ_error *error)
+static organ_status see_blocks(const organ_model *model, recover_block *blocks, organ_error *error)
 {
     for (size_t t = 0; t < model->tensor_count && !error->status; t++)
         if (model->tensors[t].anatomy.layer >= 0)
@@ -134,7 +134,7 @@ static organ_status see_blocks(const organ_model *model, block *blocks, organ_er
     return error->status;
 }
 
-static unsigned alike(const block *a, const block *b)
+static unsigned alike(const recover_block *a, const recover_block *b)
 {
     unsigned count = 0;
     for (size_t i = 0; i < a->count; i++)
@@ -144,7 +144,7 @@ static unsigned alike(const block *a, const block *b)
 }
 
 /* The blocks that stay are those, in their order, which have most in common with the blocks of the copy. */
-static void align(organ_cut_recovery *r, const block *donor, const block *copy, uint32_t *best)
+static void align(organ_cut_recovery *r, const recover_block *donor, const recover_block *copy, uint32_t *best)
 {
     const size_t all = r->layer_count, left = r->copy_layers, row = all + 1;
     /* best[k][l]: most that blocks k.. of the copy have in common with blocks l.. of the donor, + 1; 0: there are too few left */
@@ -166,9 +166,9 @@ static void align(organ_cut_recovery *r, const block *donor, const block *copy, 
     }
 }
 
-static organ_status find_blocks(organ_cut_recovery *r, organ_error *error)
+static organ_status recover_find_blocks(organ_cut_recovery *r, organ_error *error)
 {
-    block *const donor = calloc(r->layer_count + 1, sizeof *donor), *const copy = calloc(r->copy_layers + 1, sizeof *copy);
+    recover_block *const donor = calloc(r->layer_count + 1, sizeof *donor), *const copy = calloc(r->copy_layers + 1, sizeof *copy);
     uint32_t *const best = calloc((r->layer_count + 1) * (r->copy_layers + 1), sizeof *best);
     if (!donor || !copy || !best)
         organ_fail_memory(error, r->copy->path);
@@ -194,19 +194,19 @@ static const organ_weight *weight_among(const organ_weights *weights, size_t lay
     return NULL;
 }
 
-static const organ_weight *weight_of(const organ_weights *weights, size_t layer, organ_role role)
+static const organ_weight *recover_weight_of(const organ_weights *weights, size_t layer, organ_role role)
 {
     return weight_among(weights, layer, role, ORGAN_EXPERTS_NONE);
 }
 
 /* How many of something a layer has, and which rows of which weights they are. */
-typedef struct kind {
+typedef struct recover_kind {
     const char *what;
     uint64_t (*count)(const organ_model *model, const organ_weights *weights, size_t layer);
-    organ_status (*digest)(const side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error);
+    organ_status (*digest)(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error);
     /* Tells those apart of which the donor has several alike; NULL: nothing does. */
-    organ_status (*part)(const side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error);
-} kind;
+    organ_status (*part)(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error);
+} recover_kind;
 
 static uint64_t count_experts(const organ_model *model, const organ_weights *weights, size_t layer)
 {
@@ -214,9 +214,9 @@ static uint64_t count_experts(const organ_model *model, const organ_weights *wei
     return organ_cut_experts(model, layer);
 }
 
-static organ_status digest_experts(const side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error)
+static organ_status digest_experts(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error)
 {
-    const organ_weight *const router = weight_of(s->weights, layer, ORGAN_ROLE_ROUTER);
+    const organ_weight *const router = recover_weight_of(s->weights, layer, ORGAN_ROLE_ROUTER);
     return router ? fold_rows(s, router, (rows_of){0, 1, 0, count, 0}, digests, error) : ORGAN_OK;
 }
 
@@ -230,7 +230,7 @@ static bool has_twins(const uint64_t *digests, uint64_t count)
 }
 
 /* Experts to which the router has the same rows are told apart by their matrices. */
-static organ_status digest_matrices(const side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error)
+static organ_status digest_matrices(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error)
 {
     for (size_t k = 0; k < s->weights->count && !error->status; k++) {
         const organ_weight *const w = &s->weights->weights[k];
@@ -247,7 +247,7 @@ static organ_status digest_matrices(const side *s, size_t layer, uint64_t count,
 
 static uint64_t count_channels(const organ_model *model, const organ_weights *weights, size_t layer)
 {
-    const organ_weight *const down = weight_of(weights, layer, ORGAN_ROLE_DOWN);
+    const organ_weight *const down = recover_weight_of(weights, layer, ORGAN_ROLE_DOWN);
     (void)model;
     return down ? down->shape[1] : 0;
 }
@@ -258,7 +258,8 @@ static uint64_t count_shared_channels(const organ_model *model, const organ_weig
     return organ_cut_channels(weights, layer, ORGAN_EXPERTS_SHARED);
 }
 
-static organ_status digest_rows(const side *s, size_t layer, organ_experts experts, uint64_t count, uint64_t *digests, organ_error *error)
+static organ_status digest_rows(const recover_side *s, size_t layer, organ_experts experts, uint64_t count, uint64_t *digests,
+                                organ_error *error)
 {
     static const organ_role roles[] = {ORGAN_ROLE_UP, ORGAN_ROLE_GATE, ORGAN_ROLE_GATE_UP};
     for (size_t k = 0; k < sizeof roles / sizeof *roles; k++) {
@@ -269,12 +270,12 @@ static organ_status digest_rows(const side *s, size_t layer, organ_experts exper
     return ORGAN_OK;
 }
 
-static organ_status digest_channels(const side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error)
+static organ_status digest_channels(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error)
 {
     return digest_rows(s, layer, ORGAN_EXPERTS_NONE, count, digests, error);
 }
 
-static organ_status digest_shared_channels(const side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error)
+static organ_status digest_shared_channels(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error)
 {
     return digest_rows(s, layer, ORGAN_EXPERTS_SHARED, count, digests, error);
 }
@@ -283,14 +284,15 @@ static organ_status digest_shared_channels(const side *s, size_t layer, uint64_t
 static uint64_t count_heads(const organ_model *model, const organ_weights *weights, size_t layer)
 {
     const int64_t heads = model->config.num_attention_heads, kv = model->config.num_key_value_heads;
-    return weight_of(weights, layer, ORGAN_ROLE_O) && heads > 0 ? (uint64_t)(kv > 0 ? kv : heads) : 0;
+    return recover_weight_of(weights, layer, ORGAN_ROLE_O) && heads > 0 ? (uint64_t)(kv > 0 ? kv : heads) : 0;
 }
 
-static organ_status digest_heads(const side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error)
+static organ_status digest_heads(const recover_side *s, size_t layer, uint64_t count, uint64_t *digests, organ_error *error)
 {
     static const organ_role roles[] = {ORGAN_ROLE_K, ORGAN_ROLE_V};
     const uint64_t heads = (uint64_t)s->model->config.num_attention_heads;
-    const organ_weight *const o = weight_of(s->weights, layer, ORGAN_ROLE_O), *const fused = weight_of(s->weights, layer, ORGAN_ROLE_QKV);
+    const organ_weight *const o = recover_weight_of(s->weights, layer, ORGAN_ROLE_O), *const fused = recover_weight_of(s->weights, layer,
+                                                                                                                       ORGAN_ROLE_QKV);
     const uint64_t head = o->shape[1] / heads;
     if (head == 0 || o->shape[1] % heads)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: layer %zu: the columns of '%s' are not those of %llu heads", s->model->path, layer,
@@ -298,21 +300,22 @@ static organ_status digest_heads(const side *s, size_t layer, uint64_t count, ui
     if (fused)
         return fold_rows(s, fused, (rows_of){heads * head, head, 0, count, 0}, digests, error);
     for (size_t k = 0; k < 2; k++) {
-        const organ_weight *const w = weight_of(s->weights, layer, roles[k]);
+        const organ_weight *const w = recover_weight_of(s->weights, layer, roles[k]);
         if (w && fold_rows(s, w, (rows_of){0, head, 0, count, 0}, digests, error))
             return error->status;
     }
     return ORGAN_OK;
 }
 
-static const kind kinds[] = {{"expert", count_experts, digest_experts, digest_matrices},
-                             {"channel", count_channels, digest_channels, NULL},
-                             {"head of K and V", count_heads, digest_heads, NULL},
-                             {"shared expert: channel", count_shared_channels, digest_shared_channels, NULL}};
+static const recover_kind kinds[] = {{"expert", count_experts, digest_experts, digest_matrices},
+                                     {"channel", count_channels, digest_channels, NULL},
+                                     {"head of K and V", count_heads, digest_heads, NULL},
+                                     {"shared expert: channel", count_shared_channels, digest_shared_channels, NULL}};
 
-static organ_status find_kept(organ_cut_recovery *r, const kind *k, size_t layer, size_t becomes, organ_cut_keep *keep, organ_error *error)
+static organ_status find_kept(organ_cut_recovery *r, const recover_kind *k, size_t layer, size_t becomes, organ_cut_keep *keep,
+                              organ_error *error)
 {
-    const side donor = {r->donor, r->donor_weights, r->engine->kernels}, copy = {r->copy, r->copy_weights, r->engine->kernels};
+    const recover_side donor = {r->donor, r->donor_weights, r->engine->kernels}, copy = {r->copy, r->copy_weights, r->engine->kernels};
     const uint64_t have = k->count(r->donor, r->donor_weights, layer), left = k->count(r->copy, r->copy_weights, becomes);
     if (left >= have || left == 0)
         return ORGAN_OK;
@@ -331,7 +334,7 @@ static organ_status find_kept(organ_cut_recovery *r, const kind *k, size_t layer
 
 /* ---- channels of experts ---- */
 
-static organ_status digest_expert_channels(const side *s, size_t layer, uint64_t experts, uint64_t count, uint64_t *digests,
+static organ_status digest_expert_channels(const recover_side *s, size_t layer, uint64_t experts, uint64_t count, uint64_t *digests,
                                            organ_error *error)
 {
     static const organ_role roles[] = {ORGAN_ROLE_UP, ORGAN_ROLE_GATE, ORGAN_ROLE_GATE_UP};
@@ -377,7 +380,7 @@ static organ_status match_experts(organ_cut_recovery *r, size_t layer, const cou
 
 static organ_status find_expert_channels(organ_cut_recovery *r, size_t layer, size_t becomes, organ_error *error)
 {
-    const side donor = {r->donor, r->donor_weights, r->engine->kernels}, copy = {r->copy, r->copy_weights, r->engine->kernels};
+    const recover_side donor = {r->donor, r->donor_weights, r->engine->kernels}, copy = {r->copy, r->copy_weights, r->engine->kernels};
     const organ_cut_keep *const experts = &r->layers[layer].experts;
     const counts n = {organ_cut_experts(r->donor, layer), organ_cut_experts(r->copy, becomes),
                       organ_cut_channels(r->donor_weights, layer, ORGAN_EXPERTS_ROUTED),
@@ -403,7 +406,7 @@ organ_status organ_cut_recover(organ_cut_recovery *r, organ_error *error)
     r->layers = calloc(r->layer_count + 1, sizeof *r->layers);
     if (!r->layers)
         return organ_fail_memory(error, r->copy->path);
-    if (r->copy_layers < r->layer_count && find_blocks(r, error))
+    if (r->copy_layers < r->layer_count && recover_find_blocks(r, error))
         return error->status;
     for (size_t l = 0, becomes = 0; l < r->layer_count && !error->status; l++) {
         organ_cut_layer *const layer = &r->layers[l];

@@ -42,8 +42,8 @@ static organ_status pack_list(organ_cut_run *run, const organ_tensor *tensor, co
 }
 
 /* Lets an axis of the part follow the kept numbers. */
-static organ_status follow(organ_cut_run *run, organ_cut_part *part, unsigned axis, const organ_cut_keep *keep, uint64_t have, packing p,
-                           organ_error *error)
+static organ_status select_follow(organ_cut_run *run, organ_cut_part *part, unsigned axis, const organ_cut_keep *keep, uint64_t have,
+                                  packing p, organ_error *error)
 {
     const organ_tensor *const t = part->tensor;
     const organ_dtype_info *const type = organ_dtype_describe(t->dtype);
@@ -60,7 +60,7 @@ static organ_status follow(organ_cut_run *run, organ_cut_part *part, unsigned ax
 }
 
 /* How many values are in one word of codes, and how many words that takes. */
-static packing words_of(const organ_weight *w)
+static packing select_words_of(const organ_weight *w)
 {
     if (w->dense_words && 32 % w->bits)
         return (packing){32, w->bits};
@@ -76,7 +76,7 @@ static void packing_of_codes(const organ_weight *w, packing *rows, packing *cols
     case ORGAN_SCHEME_AWQ_GEMV:
     case ORGAN_SCHEME_GPTQ:
     case ORGAN_SCHEME_MLX:
-        *cols = words_of(w);
+        *cols = select_words_of(w);
         break;
     case ORGAN_SCHEME_AWQ_GEMM:
         *rows = (packing){8, 1};
@@ -103,8 +103,8 @@ static organ_status follow_both(organ_cut_run *run, const organ_weight *w, organ
     const unsigned axis_of_rows = w->transposed ? t->rank - 1 : t->rank - 2, axis_of_cols = w->transposed ? t->rank - 2 : t->rank - 1;
     if (t->rank < 2)
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %u axes, where rows or columns cannot be told apart", t->name, t->rank);
-    if (follow(run, part, axis_of_rows, &shares->rows, w->shape[w->rank - 2], rows, error) == ORGAN_OK)
-        follow(run, part, axis_of_cols, &shares->cols, w->shape[w->rank - 1], cols, error);
+    if (select_follow(run, part, axis_of_rows, &shares->rows, w->shape[w->rank - 2], rows, error) == ORGAN_OK)
+        select_follow(run, part, axis_of_cols, &shares->cols, w->shape[w->rank - 1], cols, error);
     return error->status;
 }
 
@@ -134,7 +134,7 @@ static organ_status select_zero(organ_cut_run *run, const organ_weight *w, const
 {
     packing rows = packing_of_scale(w->block_rows, w->shape[w->rank - 2]), cols = packing_of_scale(w->block_cols, w->shape[w->rank - 1]);
     if (w->scheme == ORGAN_SCHEME_PACKED || w->scheme == ORGAN_SCHEME_GPTQ)
-        rows = words_of(w);
+        rows = select_words_of(w);
     if (w->scheme == ORGAN_SCHEME_AWQ_GEMM)
         rows = (packing){8, 1};
     if (w->scheme == ORGAN_SCHEME_AWQ_GEMV && shares->cols.numbers)
@@ -166,7 +166,7 @@ static organ_status select_of_weight(organ_cut_run *run, const organ_weight *w, 
     rows = packing_of_scale(w->block_rows, w->shape[w->rank - 2]);
     cols = packing_of_scale(w->block_cols, w->shape[w->rank - 1]);
     if (t->rank == 1) /* one scale a row */
-        return follow(run, part, 0, &shares->rows, t->shape[0], rows, error);
+        return select_follow(run, part, 0, &shares->rows, t->shape[0], rows, error);
     return follow_both(run, w, part, shares, rows, cols, error);
 }
 
@@ -178,7 +178,7 @@ static organ_status select_matrix(organ_cut_run *run, const organ_cut_shares *on
     const organ_tensor *const t = part->tensor;
     const size_t at = run->weight_of[t - run->model->tensors];
     if (bias)
-        return follow(run, part, 1, &one->rows, t->shape[1], ONE, error);
+        return select_follow(run, part, 1, &one->rows, t->shape[1], ONE, error);
     return select_of_weight(run, &run->weights->weights[at], one, part, error);
 }
 
@@ -236,11 +236,11 @@ organ_status organ_cut_select(organ_cut_run *run, const organ_cut_shares *shares
     if (shares->count && select_each(run, shares, part, error))
         return error->status;
     if (shares->experts.numbers)
-        return follow(run, part, 0, &shares->experts, t->shape[0], ONE, error);
+        return select_follow(run, part, 0, &shares->experts, t->shape[0], ONE, error);
     if (!shares->rows.numbers && !shares->cols.numbers)
         return ORGAN_OK;
     if (t->rank == 1 && (at == SIZE_MAX || run->weights->weights[at].rank < 2)) /* a bias */
-        return follow(run, part, 0, &shares->rows, t->shape[0], ONE, error);
+        return select_follow(run, part, 0, &shares->rows, t->shape[0], ONE, error);
     if (at == SIZE_MAX)
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': is not known to belong to a weight: it cannot be cut with it", t->name);
     return select_of_weight(run, &run->weights->weights[at], shares, part, error);

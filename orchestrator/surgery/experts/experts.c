@@ -35,7 +35,7 @@ static organ_status read_keep(const char *text, const organ_expert_scores *s, ui
     return ORGAN_OK;
 }
 
-static organ_status check_options(organ_experts_job *job, organ_error *error)
+static organ_status experts_check_options(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
     if (!o->calibration && !o->scores)
@@ -83,7 +83,7 @@ static void choose_layer(const organ_experts_job *job, size_t l, uint32_t count,
         organ_expert_scores_choose(s, l, job->score, count, kept);
 }
 
-static void choose(organ_experts_job *job)
+static void experts_choose(organ_experts_job *job)
 {
     const organ_expert_scores *const s = &job->scores;
     const uint32_t each = job->keep;
@@ -132,13 +132,13 @@ static json_t *results(void *context, const organ_tensor *tensor)
     return organ_expert_heal_results(((organ_experts_job *)context)->heal, tensor);
 }
 
-static bool recall(void *context, const organ_tensor *tensor, const json_t *known)
+static bool experts_recall(void *context, const organ_tensor *tensor, const json_t *known)
 {
     return organ_expert_heal_recall(((organ_experts_job *)context)->heal, tensor, known);
 }
 
 /* What heals goes by the text too. */
-static json_t *identity(void *context)
+static json_t *experts_identity(void *context)
 {
     const organ_experts_job *const job = context;
     return ORGAN_OBJECT(SET_HELD("healed_along", job->scores.calibration));
@@ -148,7 +148,7 @@ static json_t *identity(void *context)
 static organ_status foresee_heal(organ_experts_job *job, organ_error *error)
 {
     organ_error other = {0};
-    choose(job);
+    experts_choose(job);
     open_heal(job, error);
     organ_expert_heal_close(job->heal);
     job->heal = NULL;
@@ -159,7 +159,7 @@ static organ_status foresee_heal(organ_experts_job *job, organ_error *error)
 
 /* ---- the run ---- */
 
-static organ_status cut(organ_experts_job *job, json_t **report, organ_error *error)
+static organ_status experts_cut(organ_experts_job *job, json_t **report, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
     if (job->heal && o->dry_run)
@@ -179,18 +179,18 @@ static organ_status cut(organ_experts_job *job, json_t **report, organ_error *er
                                .document = organ_experts_document,
                                .plan = &job->plan,
                                .resolved = job->heal ? organ_expert_heal_resolved(job->heal) : NULL,
-                               .identity = job->heal ? identity : NULL,
+                               .identity = job->heal ? experts_identity : NULL,
                                .results = job->heal ? results : NULL,
-                               .recall = job->heal ? recall : NULL,
+                               .recall = job->heal ? experts_recall : NULL,
                                .resolve = job->heal ? resolve : NULL};
     return organ_cut_make(&all, report, error);
 }
 
 /* Whether the output can be made is seen before the text is gone along. */
-static organ_status open_all(organ_experts_job *job, organ_error *error)
+static organ_status experts_open_all(organ_experts_job *job, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
-    if (check_options(job, error) || organ_donor_open(o->model, "cut", job->progress, &job->model, error) ||
+    if (experts_check_options(job, error) || organ_donor_open(o->model, "cut", job->progress, &job->model, error) ||
         organ_output_spares(o->output, job->model, error) || organ_output_check(o->output, organ_output_like(job->model), o->force, error))
         return error->status;
     if (organ_expert_scores_open(job->model, job->score == ORGAN_EXPERT_LOSS || job->global, &job->scores, error) != ORGAN_OK)
@@ -201,21 +201,21 @@ static organ_status open_all(organ_experts_job *job, organ_error *error)
 static organ_status work(void *context, json_t **report, organ_error *error)
 {
     organ_experts_job *const job = context;
-    if (open_all(job, error) != ORGAN_OK)
+    if (experts_open_all(job, error) != ORGAN_OK)
         return error->status;
     if (take_layers(job, error) == ORGAN_OK && foresee_heal(job, error) == ORGAN_OK && organ_experts_know(job, error) == ORGAN_OK) {
-        choose(job);
+        experts_choose(job);
         /* Nothing is written by scores of which a part found no memory. */
         const organ_experts_options *const o = job->options;
         if (open_heal(job, error) == ORGAN_OK && organ_memory_work_check(job->model->path, error) == ORGAN_OK &&
             organ_output_still_free(o->output, organ_output_like(job->model), o->force, error) == ORGAN_OK)
-            cut(job, report, error);
+            experts_cut(job, report, error);
     }
     organ_experts_forget(job, error->status);
     return error->status;
 }
 
-static void release(void *context)
+static void experts_release(void *context)
 {
     organ_experts_job *const job = context;
     organ_expert_heal_close(job->heal);
@@ -233,5 +233,5 @@ organ_status organ_experts_cut(const organ_experts_options *options, const organ
                                json_t **report, organ_error *error)
 {
     organ_experts_job job = {.options = options, .engine = engine, .progress = progress};
-    return organ_operation_run(&(organ_operation){options->model, &job, work, release, true}, report, error);
+    return organ_operation_run(&(organ_operation){options->model, &job, work, experts_release, true}, report, error);
 }

@@ -22,7 +22,7 @@ static json_t *missed_json(const void *context, size_t l)
         SET_REAL_OF("missed", there, there ? organ_millionth(organ_expert_scores_missed(&job->scores, l, job->counts[l])) : 0));
 }
 
-static json_t *definitions_json(void)
+static json_t *experts_document_definitions_json(void)
 {
     return ORGAN_OBJECT(
         SET_TEXT("kept", "Experts are counted from 0 as the model before has them; the kept ones follow one another in their order. Their "
@@ -48,12 +48,13 @@ json_t *organ_experts_document(void *context, const organ_cut_run *run, const or
         json_decref(cut);
         return NULL;
     }
-    return organ_json_joined(
-        cut,
-        ORGAN_OBJECT(SET_FLAG("uneven", job->uneven), SET_COUNT("left_out", job->layer_count - job->scores.layers),
-                     SET_COUNT("keep", job->keep), SET_TEXT("score", organ_expert_score_name(job->score)), SET_FLAG("measured", job->known),
-                     SET_HELD("measurement", job->needs), SET("losses", organ_json_rows(job->scores.layers, missed_json, job)),
-                     SET_HELD("calibration", job->scores.calibration),
-                     SET("scores", job->known ? organ_expert_scores_json(&job->scores, job->identity) : json_null()),
-                     SET("heal", job->heal ? organ_expert_heal_json(job->heal) : json_null()), SET("definitions", definitions_json())));
+    return organ_json_joined(cut,
+                             ORGAN_OBJECT(SET_FLAG("uneven", job->uneven), SET_COUNT("left_out", job->layer_count - job->scores.layers),
+                                          SET_COUNT("keep", job->keep), SET_TEXT("score", organ_expert_score_name(job->score)),
+                                          SET_FLAG("measured", job->known), SET_HELD("measurement", job->needs),
+                                          SET("losses", organ_json_rows(job->scores.layers, missed_json, job)),
+                                          SET_HELD("calibration", job->scores.calibration),
+                                          SET("scores", job->known ? organ_expert_scores_json(&job->scores, job->identity) : json_null()),
+                                          SET("heal", job->heal ? organ_expert_heal_json(job->heal) : json_null()),
+                                          SET("definitions", experts_document_definitions_json())));
 }

@@ -31,11 +31,11 @@ typedef struct greedy {
  * be divided by their sum, and with groups others may be chosen from. */
 static bool changes_alone(const organ_forward_config *c) { return (c->normalise_experts || c->logistic_router) && c->router_groups < 2; }
 
-static size_t width_of(const organ_forward_config *c) { return changes_alone(c) ? c->experts_used : c->experts; }
+static size_t greedy_width_of(const organ_forward_config *c) { return changes_alone(c) ? c->experts_used : c->experts; }
 
 uint64_t organ_expert_greedy_memory(const organ_forward_config *c, uint64_t tokens)
 {
-    return tokens * (sizeof(double) * (1 + width_of(c)) + sizeof(unsigned) * (1 + c->experts_used) + sizeof(bool)) +
+    return tokens * (sizeof(double) * (1 + greedy_width_of(c)) + sizeof(unsigned) * (1 + c->experts_used) + sizeof(bool)) +
            c->experts * (sizeof(bool) + 3 * sizeof(double));
 }
 
@@ -196,7 +196,7 @@ static organ_status remove_all(greedy *g, int32_t number, organ_expert_layer *la
 organ_status organ_expert_greedy(organ_expert_measure *m, int32_t number, organ_expert_layer *layer, organ_error *error)
 {
     const size_t experts = m->config->experts, used = m->config->experts_used, tokens = m->tokens;
-    greedy g = {.measure = m, .count = (unsigned)experts, .width = width_of(m->config)};
+    greedy g = {.measure = m, .count = (unsigned)experts, .width = greedy_width_of(m->config)};
     g.kept = malloc(experts * sizeof *g.kept);
     g.loss = calloc(tokens + 1, sizeof *g.loss);
     g.increase = calloc(tokens * g.width + 1, sizeof *g.increase);

@@ -50,7 +50,7 @@ static uint64_t beside(void *context, const organ_along_text *along, bool scratc
     return ridge + tokens * of_token + 8 * c->hidden * c->expert_intermediate;
 }
 
-static bool take_room(organ_expert_heal *h)
+static bool heal_take_room(organ_expert_heal *h)
 {
     const size_t tokens = (size_t)chunk_tokens(h), hidden = (size_t)h->config->hidden, used = h->config->experts_used;
     const size_t width = (size_t)h->config->expert_intermediate, sets = organ_ranks_count(h->options.engine->ranks) > 1 ? 2 : 1;
@@ -138,7 +138,7 @@ static organ_status resolve_layer(organ_expert_heal *h, size_t number, organ_err
 
 /* ---- the walk ---- */
 
-static organ_status enter(void *context, const organ_along_layer *layer, organ_error *error)
+static organ_status heal_enter(void *context, const organ_along_layer *layer, organ_error *error)
 {
     organ_expert_heal *const h = context;
     const organ_heal_layer *const own = &h->layers[layer->number];
@@ -186,7 +186,7 @@ organ_status organ_expert_heal_open(const organ_expert_heal_options *options, or
                                     .moments_only = true,
                                     .least = ORGAN_EXPERT_HEAL_WINDOWS};
     h->work = (organ_along_work){
-        .context = h, .enter = enter, .leave = organ_heal_settle, .every = true, .compare = organ_heal_compare, .beside = beside};
+        .context = h, .enter = heal_enter, .leave = organ_heal_settle, .every = true, .compare = organ_heal_compare, .beside = beside};
     if (options->samples < ORGAN_EXPERT_HEAL_WINDOWS)
         return organ_fail(error, ORGAN_USAGE, "--heal takes at least %d windows (--samples): every %dth is held back",
                           ORGAN_EXPERT_HEAL_WINDOWS, ORGAN_EXPERT_HEAL_WINDOWS);
@@ -233,7 +233,7 @@ const bool *organ_expert_heal_resolved(const organ_expert_heal *h) { return h->r
 organ_status organ_expert_heal_run(organ_expert_heal *h, organ_cut_run *run, organ_error *error)
 {
     h->run = run;
-    if (!take_room(h))
+    if (!heal_take_room(h))
         organ_fail_memory(error, h->options.text);
     return organ_ranks_agree(h->options.engine->ranks, "there is room for the heal", error) ? error->status
                                                                                             : organ_along_run(h->along, error);
@@ -260,7 +260,7 @@ bool organ_expert_heal_recall(organ_expert_heal *h, const organ_tensor *tensor, 
 
 /* ---- the report ---- */
 
-static json_t *layer_json(const organ_expert_heal *h, size_t number)
+static json_t *heal_layer_json(const organ_expert_heal *h, size_t number)
 {
     const organ_heal_layer *const layer = &h->layers[number];
     const organ_ridge_shape shape = organ_heal_shape(h, layer);
@@ -278,7 +278,7 @@ json_t *organ_expert_heal_json(const organ_expert_heal *h)
     size_t healed = 0;
     for (size_t l = 0; l < h->layer_count; l++) {
         if (h->layers[l].cut)
-            json_array_append_new(layers, layer_json(h, l));
+            json_array_append_new(layers, heal_layer_json(h, l));
         healed += h->layers[l].known && h->layers[l].choice.lambda > 0;
     }
     return ORGAN_OBJECT(SET_COUNT("held_windows", h->walk.samples / ORGAN_EXPERT_HEAL_WINDOWS), SET_COUNT("healed_layers", healed),

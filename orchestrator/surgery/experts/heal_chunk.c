@@ -14,8 +14,8 @@ typedef struct chunk_job {
     size_t tokens;
 } chunk_job;
 
-static organ_status hear(void *context, int32_t layer, size_t first, size_t tokens, const float *normed, const float *logits,
-                         organ_error *error)
+static organ_status heal_chunk_hear(void *context, int32_t layer, size_t first, size_t tokens, const float *normed, const float *logits,
+                                    organ_error *error)
 {
     organ_expert_heal *const h = context;
     const size_t hidden = (size_t)h->config->hidden, experts = h->config->experts;
@@ -29,7 +29,7 @@ static organ_status run_as(const chunk_job *j, const bool *kept, float *states, 
 {
     if (organ_layer_keep(j->layer->loaded, kept, error))
         return error->status;
-    organ_layer_tap_router(j->layer->loaded, j->heal, kept ? hear : NULL);
+    organ_layer_tap_router(j->layer->loaded, j->heal, kept ? heal_chunk_hear : NULL);
     organ_layer_run(organ_along_describe(j->heal->along)->forward, j->layer->loaded, j->windows, states, NULL, error);
     organ_layer_tap_router(j->layer->loaded, NULL, NULL);
     return error->status;
@@ -79,7 +79,7 @@ static organ_status take_inner(const chunk_job *j, unsigned expert, organ_error 
     return ORGAN_OK;
 }
 
-static organ_status take_rows(const chunk_job *j, float *donor, float *changed, organ_error *error)
+static organ_status heal_chunk_take_rows(const chunk_job *j, float *donor, float *changed, organ_error *error)
 {
     const organ_expert_heal *const h = j->heal;
     if (run_as(j, NULL, donor, error) || !h->open)
@@ -97,7 +97,7 @@ static organ_status take_rows(const chunk_job *j, float *donor, float *changed, 
 
 /* ---- what is solved for, of all ranks ---- */
 
-static organ_status add_rows(const organ_expert_heal *h, size_t chunk, const organ_heal_rows *rows, organ_error *error)
+static organ_status heal_chunk_add_rows(const organ_expert_heal *h, size_t chunk, const organ_heal_rows *rows, organ_error *error)
 {
     const organ_along_chunks *const chunks = organ_along_chunks_of(h->along);
     const size_t context = h->options.context, used = h->config->experts_used, width = (size_t)h->config->expert_intermediate;
@@ -111,7 +111,7 @@ static organ_status add_rows(const organ_expert_heal *h, size_t chunk, const org
 }
 
 /* All ranks add all chunks, in their order; one that cannot still gets what the others send. */
-static organ_status exchange(const organ_expert_heal *h, size_t first, organ_error *error)
+static organ_status heal_chunk_exchange(const organ_expert_heal *h, size_t first, organ_error *error)
 {
     organ_ranks *const ranks = h->options.engine->ranks;
     const organ_along_chunks *const chunks = organ_along_chunks_of(h->along);
@@ -123,7 +123,7 @@ static organ_status exchange(const organ_expert_heal *h, size_t first, organ_err
         if (organ_ranks_broadcast(ranks, r, rows->blocks, tokens * used * sizeof *rows->blocks, error) == ORGAN_OK &&
             organ_ranks_broadcast(ranks, r, rows->inputs, tokens * used * width * sizeof *rows->inputs, error) == ORGAN_OK &&
             organ_ranks_broadcast(ranks, r, rows->wanted, tokens * hidden * sizeof *rows->wanted, error) == ORGAN_OK && !fault.status)
-            add_rows(h, first + r, rows, &fault);
+            heal_chunk_add_rows(h, first + r, rows, &fault);
     }
     if (!error->status)
         *error = fault;
@@ -136,8 +136,8 @@ organ_status organ_heal_compare(void *context, const organ_along_layer *layer, c
     organ_expert_heal *const h = context;
     const chunk_job j = {h, layer, &h->layers[layer->number], windows, windows->count * h->options.context};
     if (!error->status && windows->count > 0)
-        take_rows(&j, donor, changed, error);
+        heal_chunk_take_rows(&j, donor, changed, error);
     if (organ_ranks_agree(h->options.engine->ranks, "a chunk went through a layer that is healed", error) != ORGAN_OK || !h->open)
         return error->status;
-    return exchange(h, chunk - organ_ranks_rank(h->options.engine->ranks), error);
+    return heal_chunk_exchange(h, chunk - organ_ranks_rank(h->options.engine->ranks), error);
 }

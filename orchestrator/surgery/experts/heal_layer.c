@@ -18,7 +18,7 @@ typedef struct layer_job {
     size_t size;
 } layer_job;
 
-static void name_of(const organ_heal_layer *own, size_t expert, char name[NAME_SIZE])
+static void heal_layer_name_of(const organ_heal_layer *own, size_t expert, char name[NAME_SIZE])
 {
     const organ_tensor *const tensor = own->tensors[expert];
     if (organ_tensor_matrices(tensor).count > 1)
@@ -28,14 +28,14 @@ static void name_of(const organ_heal_layer *own, size_t expert, char name[NAME_S
 }
 
 /* Of those that share the work each puts some tensors: whole ones. */
-static bool is_mine(const layer_job *j, size_t expert)
+static bool heal_layer_is_mine(const layer_job *j, size_t expert)
 {
     organ_ranks *const ranks = j->heal->options.engine->ranks;
     const size_t tensor = (size_t)(j->own->tensors[expert] - j->heal->options.model->tensors);
     return tensor % organ_ranks_count(ranks) == organ_ranks_rank(ranks);
 }
 
-static organ_status check_shape(const layer_job *j, const organ_tensor *tensor, const char *name, organ_error *error)
+static organ_status heal_layer_check_shape(const layer_job *j, const organ_tensor *tensor, const char *name, organ_error *error)
 {
     const organ_forward_config *const c = j->heal->config;
     const organ_dtype_info *const type = organ_dtype_describe(tensor->dtype);
@@ -65,9 +65,9 @@ static organ_status settle_expert(const layer_job *j, size_t expert, size_t bloc
     const organ_tensor *const tensor = j->own->tensors[expert];
     const uint64_t matrix = j->own->matrices[expert];
     char name[NAME_SIZE];
-    const bool put = !organ_cut_done(h->run, tensor) && is_mine(j, expert);
-    name_of(j->own, expert, name);
-    if (check_shape(j, tensor, name, error))
+    const bool put = !organ_cut_done(h->run, tensor) && heal_layer_is_mine(j, expert);
+    heal_layer_name_of(j->own, expert, name);
+    if (heal_layer_check_shape(j, tensor, name, error))
         return error->status;
     if (h->open && organ_dtype_is_blocks(tensor->dtype) && j->own->choice.lambda == 0)
         return organ_cut_put(h->run, tensor, matrix, put, NULL, error);

@@ -65,7 +65,7 @@ static organ_status read_only(organ_experts_job *job, organ_error *error)
     return error->status;
 }
 
-static organ_status measure(organ_experts_job *job, organ_expert_measure *along, organ_error *error)
+static organ_status known_scores_measure(organ_experts_job *job, organ_expert_measure *along, organ_error *error)
 {
     const organ_experts_options *const o = job->options;
     const char *const file = o->scores ? o->scores : job->unfinished;
@@ -120,7 +120,7 @@ organ_status organ_experts_know(organ_experts_job *job, organ_error *error)
     if (!o->scores && name_unfinished(job, error) != ORGAN_OK)
         return error->status;
     if (open_measure(job, &walk, error) == ORGAN_OK)
-        measure(job, walk, error);
+        known_scores_measure(job, walk, error);
     organ_expert_measure_close(walk);
     return error->status;
 }

@@ -16,7 +16,7 @@
 
 #define LOSS 10000.0 /* operations of a plan for each pair of experts of a token: choosing one after the other */
 
-typedef organ_expert_measure measuring;
+typedef organ_expert_measure measure_measuring;
 
 #define LEAST_BATCH ((uint64_t)16)
 #define MOST_BATCH  ((uint64_t)1024)
@@ -43,7 +43,7 @@ static uint64_t most_tokens(const organ_along_text *along, unsigned context)
 static uint64_t token_products(const organ_forward_config *c) { return organ_expert_products_count(c->experts) * sizeof(float); }
 
 /* Bytes of what a token takes while it is computed together with others; `kept`: its products go to a file. */
-static uint64_t batch_token(const measuring *m, bool kept)
+static uint64_t batch_token(const measure_measuring *m, bool kept)
 {
     const organ_forward_config *const c = m->config;
     const uint64_t row = c->hidden * sizeof(float);
@@ -57,7 +57,7 @@ static uint64_t worker_bytes(const organ_forward_config *c)
 }
 
 /* What the measurement takes at least beside products that are in memory. */
-static uint64_t least_beside(const measuring *m, const organ_along_text *along, bool scratch)
+static uint64_t least_beside(const measure_measuring *m, const organ_along_text *along, bool scratch)
 {
     const organ_forward_config *const c = m->config;
     const organ_along_chunks *const chunks = organ_along_chunks_of(along);
@@ -72,7 +72,7 @@ static uint64_t least_beside(const measuring *m, const organ_along_text *along, 
 
 static uint64_t beside(void *context, const organ_along_text *along, bool scratch)
 {
-    measuring *const m = context;
+    measure_measuring *const m = context;
     m->config = organ_forward_describe(organ_along_describe(along)->forward);
     const bool held = m->scores->with_loss && !scratch;
     return least_beside(m, along, scratch) + (held ? most_tokens(along, m->walk.context) * token_products(m->config) : 0);
@@ -80,10 +80,10 @@ static uint64_t beside(void *context, const organ_along_text *along, bool scratc
 
 /* ---- what is heard ---- */
 
-static organ_status hear(void *context, int32_t layer, size_t first, size_t tokens, const float *normed, const float *logits,
-                         organ_error *error)
+static organ_status measure_hear(void *context, int32_t layer, size_t first, size_t tokens, const float *normed, const float *logits,
+                                 organ_error *error)
 {
-    measuring *const m = context;
+    measure_measuring *const m = context;
     const size_t hidden = (size_t)m->config->hidden, experts = m->config->experts;
     (void)layer;
     memcpy(m->normed + first * hidden, normed, tokens * hidden * sizeof *normed);
@@ -91,19 +91,19 @@ static organ_status hear(void *context, int32_t layer, size_t first, size_t toke
     return error->status;
 }
 
-static organ_status enter(void *context, const organ_along_layer *layer, organ_error *error)
+static organ_status measure_enter(void *context, const organ_along_layer *layer, organ_error *error)
 {
-    measuring *const m = context;
+    measure_measuring *const m = context;
     m->open = !m->scores->of[layer->number].known;
     m->next = 0;
     m->router = organ_layer_router(layer->loaded);
-    organ_layer_tap_router(layer->loaded, m, m->open ? hear : NULL);
+    organ_layer_tap_router(layer->loaded, m, m->open ? measure_hear : NULL);
     return error->status;
 }
 
 static organ_status heard(void *context, const organ_along_layer *layer, size_t chunk, organ_error *error)
 {
-    measuring *const m = context;
+    measure_measuring *const m = context;
     const size_t tokens = organ_along_chunk_windows(organ_along_chunks_of(m->along), chunk) * m->walk.context;
     if (m->open && organ_expert_outputs_take(m, layer, tokens, error) != ORGAN_OK)
         return error->status;
@@ -114,7 +114,7 @@ static organ_status heard(void *context, const organ_along_layer *layer, size_t 
 
 /* ---- a layer ---- */
 
-static organ_status settle(measuring *m, int32_t number, double *sums, organ_error *error)
+static organ_status measure_settle(measure_measuring *m, int32_t number, double *sums, organ_error *error)
 {
     organ_expert_layer *const layer = &m->scores->of[number];
     const size_t experts = m->config->experts;
@@ -132,7 +132,7 @@ static organ_status settle(measuring *m, int32_t number, double *sums, organ_err
     return ORGAN_OK;
 }
 
-static organ_status keep_scores(const measuring *m, organ_error *error)
+static organ_status keep_scores(const measure_measuring *m, organ_error *error)
 {
     if (!m->file || !organ_ranks_first(m->options.engine->ranks))
         return ORGAN_OK;
@@ -147,14 +147,14 @@ static organ_status keep_scores(const measuring *m, organ_error *error)
 
 static organ_status leave(void *context, const organ_along_layer *layer, organ_error *error)
 {
-    measuring *const m = context;
+    measure_measuring *const m = context;
     if (!m->open)
         return ORGAN_OK;
     double *const sums = calloc(organ_expert_row_width(m), sizeof *sums);
     if (!sums)
         organ_fail_memory(error, m->options.model->path);
     if (organ_ranks_agree(m->options.engine->ranks, "a layer was heard", error) == ORGAN_OK &&
-        settle(m, layer->number, sums, error) == ORGAN_OK)
+        measure_settle(m, layer->number, sums, error) == ORGAN_OK)
         keep_scores(m, error);
     free(sums);
     return organ_ranks_agree(m->options.engine->ranks, "the scores of a layer are kept", error);
@@ -162,7 +162,7 @@ static organ_status leave(void *context, const organ_along_layer *layer, organ_e
 
 /* ---- opening ---- */
 
-static json_t *identity_of(const measuring *m, organ_error *error)
+static json_t *measure_identity_of(const measure_measuring *m, organ_error *error)
 {
     char model[17];
     if (organ_model_fingerprint(m->options.model, model, error) != ORGAN_OK)
@@ -172,7 +172,7 @@ static json_t *identity_of(const measuring *m, organ_error *error)
                         SET_COUNT("context", m->options.context));
 }
 
-static bool take_workers(measuring *m)
+static bool take_workers(measure_measuring *m)
 {
     const size_t count = organ_workers_count(m->options.engine->workers), experts = m->config->experts, used = m->config->experts_used;
     m->workers = calloc(count, sizeof *m->workers);
@@ -191,7 +191,7 @@ static bool take_workers(measuring *m)
     return there;
 }
 
-static bool take_room(measuring *m)
+static bool measure_take_room(measure_measuring *m)
 {
     const size_t hidden = (size_t)m->config->hidden, experts = m->config->experts, used = m->config->experts_used;
     const bool loss = m->scores->with_loss;
@@ -212,7 +212,7 @@ static bool take_room(measuring *m)
 }
 
 /* What the walk leaves goes to products first, and then to as many tokens together as it holds. */
-static organ_status share_memory(measuring *m, organ_error *error)
+static organ_status measure_share_memory(measure_measuring *m, organ_error *error)
 {
     const organ_along_chunks *const chunks = organ_along_chunks_of(m->along);
     uint64_t spare = organ_along_spare(m->along);
@@ -228,14 +228,15 @@ static organ_status share_memory(measuring *m, organ_error *error)
     if (m->scores->with_loss &&
         organ_expert_products_open(m->config->experts, m->tokens + 1, spills ? m->options.scratch : NULL, &m->products, error) != ORGAN_OK)
         return error->status;
-    return take_room(m) ? ORGAN_OK
-                        : organ_fail_errno(error, ENOMEM, "the scores of %u experts along %zu tokens", m->config->experts, m->tokens);
+    return measure_take_room(m)
+               ? ORGAN_OK
+               : organ_fail_errno(error, ENOMEM, "the scores of %u experts along %zu tokens", m->config->experts, m->tokens);
 }
 
-organ_status organ_expert_measure_open(const organ_expert_measure_options *o, organ_expert_scores *scores, measuring **measure,
+organ_status organ_expert_measure_open(const organ_expert_measure_options *o, organ_expert_scores *scores, measure_measuring **measure,
                                        organ_error *error)
 {
-    measuring *const m = *measure = calloc(1, sizeof *m);
+    measure_measuring *const m = *measure = calloc(1, sizeof *m);
     if (!m)
         return organ_fail_memory(error, o->text);
     m->options = *o;
@@ -249,17 +250,17 @@ organ_status organ_expert_measure_open(const organ_expert_measure_options *o, or
                                     .doing = "measuring",
                                     .streams = ORGAN_ALONG_DONOR,
                                     .moments_only = true};
-    m->work = (organ_along_work){.context = m, .enter = enter, .leave = leave, .every = true, .heard = heard, .beside = beside};
+    m->work = (organ_along_work){.context = m, .enter = measure_enter, .leave = leave, .every = true, .heard = heard, .beside = beside};
     if (organ_along_check(o->samples, o->context, error) ||
         organ_along_open(&m->walk, o->model, &m->targets, &m->work, o->engine, o->progress, &m->along, error))
         return error->status;
     scores->tokens = (uint64_t)m->walk.samples * o->context;
-    m->identity = identity_of(m, error);
+    m->identity = measure_identity_of(m, error);
     scores->calibration = organ_along_json(m->along, "the donor's: nothing is cut while experts are measured");
     return error->status || (m->identity && scores->calibration) ? error->status : organ_fail_memory(error, o->text);
 }
 
-void organ_expert_measure_close(measuring *m)
+void organ_expert_measure_close(measure_measuring *m)
 {
     if (!m)
         return;
@@ -279,10 +280,10 @@ void organ_expert_measure_close(measuring *m)
     free(m);
 }
 
-const json_t *organ_expert_measure_identity(const measuring *m) { return m->identity; }
+const json_t *organ_expert_measure_identity(const measure_measuring *m) { return m->identity; }
 
 /* The outputs of the experts of a token are made once more than the walk makes them; for the loss those of all experts. */
-void organ_expert_measure_foresee(const measuring *m, organ_plan *plan)
+void organ_expert_measure_foresee(const measure_measuring *m, organ_plan *plan)
 {
     const organ_forward_config *const c = m->config;
     const double tokens = (double)most_tokens(m->along, m->walk.context), expert = 6 * (double)c->hidden * (double)c->expert_intermediate;
@@ -294,7 +295,7 @@ void organ_expert_measure_foresee(const measuring *m, organ_plan *plan)
     organ_along_foresee(m->along, &(organ_plan_solve){0}, plan);
 }
 
-json_t *organ_expert_measure_needs(const measuring *m)
+json_t *organ_expert_measure_needs(const measure_measuring *m)
 {
     const uint64_t tokens = most_tokens(m->along, m->walk.context),
                    products = m->scores->with_loss ? tokens * token_products(m->config) : 0;
@@ -306,7 +307,7 @@ json_t *organ_expert_measure_needs(const measuring *m)
 
 /* ---- the run ---- */
 
-organ_status organ_expert_measure_run(measuring *m, const char *file, organ_error *error)
+organ_status organ_expert_measure_run(measure_measuring *m, const char *file, organ_error *error)
 {
     size_t known = 0, mixtures = 0;
     m->file = file;
@@ -314,7 +315,7 @@ organ_status organ_expert_measure_run(measuring *m, const char *file, organ_erro
         known += m->scores->of[l].known && !m->scores->of[l].dense;
         mixtures += !m->scores->of[l].dense;
     }
-    if (known == mixtures || share_memory(m, error) != ORGAN_OK)
+    if (known == mixtures || measure_share_memory(m, error) != ORGAN_OK)
         return error->status;
     if (known)
         organ_progress_note(m->options.progress, "the experts of %zu of %zu layers are measured already", known, mixtures);

@@ -9,11 +9,11 @@
 #include <math.h>
 #include <string.h>
 
-typedef struct job {
+typedef struct outputs_job {
     organ_expert_measure *measure;
     const organ_along_layer *layer;
     size_t first, count; /* tokens of the chunk that are computed together */
-} job;
+} outputs_job;
 
 static const organ_choice *choices_of(const organ_expert_measure *m, size_t token)
 {
@@ -47,7 +47,7 @@ static void pack_upper(const float *square, size_t n, float *to)
 
 static void take_token(void *context, size_t index, size_t worker)
 {
-    const job *const j = context;
+    const outputs_job *const j = context;
     organ_expert_measure *const m = j->measure;
     const organ_expert_worker *const w = &m->workers[worker];
     const size_t experts = m->config->experts, used = m->config->experts_used, hidden = (size_t)m->config->hidden, t = j->first + index;
@@ -63,7 +63,7 @@ static void take_token(void *context, size_t index, size_t worker)
     m->powers[t] = organ_expert_products_apart(kept, experts, chosen, NULL, (unsigned)used, w->differences);
 }
 
-static organ_status take_all(job *j, size_t tokens, organ_error *error)
+static organ_status take_all(outputs_job *j, size_t tokens, organ_error *error)
 {
     organ_expert_measure *const m = j->measure;
     const size_t hidden = (size_t)m->config->hidden;
@@ -84,7 +84,7 @@ static organ_status take_all(job *j, size_t tokens, organ_error *error)
 /* ---- each expert on its tokens ---- */
 
 /* The next tokens from *t on, at most a batch, that expert `e` works on: their rows to `x`, their norms' places to `places`. */
-static size_t gather(const organ_expert_measure *m, unsigned e, size_t tokens, size_t *t, float *x, size_t *places)
+static size_t outputs_gather(const organ_expert_measure *m, unsigned e, size_t tokens, size_t *t, float *x, size_t *places)
 {
     const size_t used = m->config->experts_used, hidden = (size_t)m->config->hidden;
     size_t count = 0;
@@ -99,14 +99,14 @@ static size_t gather(const organ_expert_measure *m, unsigned e, size_t tokens, s
     return count;
 }
 
-static organ_status take_routed(job *j, size_t tokens, organ_error *error)
+static organ_status take_routed(outputs_job *j, size_t tokens, organ_error *error)
 {
     organ_expert_measure *const m = j->measure;
     const size_t hidden = (size_t)m->config->hidden;
     float *const x = m->outputs, *const y = x + m->batch * hidden;
     for (unsigned e = 0; e < m->config->experts; e++)
         for (size_t t = 0; t < tokens;) {
-            const size_t count = gather(m, e, tokens, &t, x, m->places);
+            const size_t count = outputs_gather(m, e, tokens, &t, x, m->places);
             if (count && organ_layer_expert(organ_along_describe(m->along)->forward, j->layer->loaded, e, x, count, NULL, y, error))
                 return error->status;
             for (size_t k = 0; k < count; k++)
@@ -140,7 +140,7 @@ static organ_status add_up(organ_expert_measure *m, int32_t layer, size_t tokens
 
 organ_status organ_expert_outputs_take(organ_expert_measure *m, const organ_along_layer *layer, size_t tokens, organ_error *error)
 {
-    job j = {.measure = m, .layer = layer};
+    outputs_job j = {.measure = m, .layer = layer};
     organ_share(m->options.engine, NULL, tokens, route_token, m);
     if ((m->scores->with_loss ? take_all : take_routed)(&j, tokens, error) != ORGAN_OK)
         return error->status;

@@ -20,7 +20,7 @@ organ_status organ_expert_score_named(const char *name, organ_expert_score *scor
 
 const char *organ_expert_score_name(organ_expert_score score) { return names[score]; }
 
-static bool take_memory(organ_expert_scores *s)
+static bool scores_take_memory(organ_expert_scores *s)
 {
     const size_t experts = s->experts;
     s->of = calloc(s->layers + 1, sizeof *s->of);
@@ -52,7 +52,7 @@ organ_status organ_expert_scores_open(const organ_model *model, bool with_loss, 
     organ_forward_config_release(&config);
     if (scores->experts == 0)
         return organ_fail(error, ORGAN_USAGE, "%s: has no experts: its layers are dense", model->path);
-    if (!take_memory(scores))
+    if (!scores_take_memory(scores))
         return organ_fail_memory(error, model->path);
     for (unsigned l = 0; l < dense; l++)
         scores->of[l].dense = scores->of[l].known = true;
@@ -116,7 +116,7 @@ double organ_expert_scores_missed(const organ_expert_scores *s, size_t layer, ui
 }
 
 /* What one expert less of each group makes the layer miss more. */
-static double step(const organ_expert_scores *s, size_t layer, uint32_t keep)
+static double scores_step(const organ_expert_scores *s, size_t layer, uint32_t keep)
 {
     return organ_expert_scores_missed(s, layer, keep - s->groups) - organ_expert_scores_missed(s, layer, keep);
 }
@@ -129,7 +129,7 @@ void organ_expert_scores_divide(const organ_expert_scores *s, uint64_t budget, u
     for (; all > budget; all -= s->groups) {
         size_t best = SIZE_MAX;
         for (size_t l = 0; l < s->layers; l++)
-            if (keep[l] > s->least && (best == SIZE_MAX || step(s, l, keep[l]) < step(s, best, keep[best])))
+            if (keep[l] > s->least && (best == SIZE_MAX || scores_step(s, l, keep[l]) < scores_step(s, best, keep[best])))
                 best = l;
         if (best == SIZE_MAX)
             return;

@@ -3,24 +3,27 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/experts/scores.h"
 
-typedef struct row {
+typedef struct scores_json_row {
     const organ_expert_scores *scores;
     const organ_expert_layer *layer;
-} row;
+} scores_json_row;
 
 static json_t *frequency_json(const void *context, size_t k)
 {
-    return json_integer((json_int_t)((const row *)context)->layer->frequency[k]);
+    return json_integer((json_int_t)((const scores_json_row *)context)->layer->frequency[k]);
 }
-static json_t *sum_json(const void *context, size_t k) { return json_real(((const row *)context)->layer->sum[k]); }
-static json_t *reap_json(const void *context, size_t k) { return json_real(((const row *)context)->layer->reap[k]); }
-static json_t *removed_json(const void *context, size_t k) { return json_integer((json_int_t)((const row *)context)->layer->removed[k]); }
-static json_t *loss_json(const void *context, size_t k) { return json_real(((const row *)context)->layer->loss[k]); }
+static json_t *sum_json(const void *context, size_t k) { return json_real(((const scores_json_row *)context)->layer->sum[k]); }
+static json_t *reap_json(const void *context, size_t k) { return json_real(((const scores_json_row *)context)->layer->reap[k]); }
+static json_t *removed_json(const void *context, size_t k)
+{
+    return json_integer((json_int_t)((const scores_json_row *)context)->layer->removed[k]);
+}
+static json_t *loss_json(const void *context, size_t k) { return json_real(((const scores_json_row *)context)->layer->loss[k]); }
 
-static json_t *layer_json(const void *context, size_t l)
+static json_t *scores_json_layer_json(const void *context, size_t l)
 {
     const organ_expert_scores *const s = context;
-    const row r = {s, &s->of[l]};
+    const scores_json_row r = {s, &s->of[l]};
     const size_t steps = s->experts - s->least;
     if (!r.layer->known)
         return json_null();
@@ -39,5 +42,5 @@ json_t *organ_expert_scores_json(const organ_expert_scores *s, const json_t *ide
     return organ_json_joined(organ_json_joined(head, json_copy((json_t *)identity)),
                              ORGAN_OBJECT(SET_FLAG("loss", s->with_loss), SET_HELD("calibration", s->calibration),
                                           SET_COUNT("experts", s->experts), SET_COUNT("used", s->used), SET_COUNT("tokens", s->tokens),
-                                          SET("layers", organ_json_rows(s->layers, layer_json, s))));
+                                          SET("layers", organ_json_rows(s->layers, scores_json_layer_json, s))));
 }

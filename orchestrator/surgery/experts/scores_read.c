@@ -9,15 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct reading {
+typedef struct scores_read_reading {
     const char *path, *anew;
     organ_expert_scores *scores;
     const json_t *document;
-} reading;
+} scores_read_reading;
 
 /* As many numbers as there should be, none negative. */
-static organ_status read_numbers(const reading *r, const json_t *layer, size_t l, const char *name, size_t count, double most, double *to,
-                                 organ_error *error)
+static organ_status scores_read_read_numbers(const scores_read_reading *r, const json_t *layer, size_t l, const char *name, size_t count,
+                                             double most, double *to, organ_error *error)
 {
     const json_t *const array = json_object_get(layer, name);
     bool good = json_array_size(array) == count;
@@ -30,7 +30,7 @@ static organ_status read_numbers(const reading *r, const json_t *layer, size_t l
                 : organ_fail(error, ORGAN_BAD_INPUT, "%s: layers[%zu].%s is not %zu numbers of 0 to %g", r->path, l, name, count, most);
 }
 
-static organ_status read_order(const reading *r, const json_t *json, size_t l, double *room, organ_error *error)
+static organ_status read_order(const scores_read_reading *r, const json_t *json, size_t l, double *room, organ_error *error)
 {
     const organ_expert_scores *const s = r->scores;
     organ_expert_layer *const layer = &s->of[l];
@@ -39,8 +39,8 @@ static organ_status read_order(const reading *r, const json_t *json, size_t l, d
     layer->power = json_number_value(power);
     if (!json_is_number(power) || !(layer->power >= 0 && isfinite(layer->power)))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: layers[%zu].power is no number of 0 or more", r->path, l);
-    if (read_numbers(r, json, l, "removed", steps, s->experts - 1, room, error) ||
-        read_numbers(r, json, l, "loss", steps, 1e300, layer->loss, error))
+    if (scores_read_read_numbers(r, json, l, "removed", steps, s->experts - 1, room, error) ||
+        scores_read_read_numbers(r, json, l, "loss", steps, 1e300, layer->loss, error))
         return error->status;
     for (size_t k = 0; k < steps; k++) {
         layer->removed[k] = (uint32_t)room[k];
@@ -51,7 +51,7 @@ static organ_status read_order(const reading *r, const json_t *json, size_t l, d
     return ORGAN_OK;
 }
 
-static organ_status read_layer(const reading *r, size_t l, double *room, organ_error *error)
+static organ_status scores_read_read_layer(const scores_read_reading *r, size_t l, double *room, organ_error *error)
 {
     const organ_expert_scores *const s = r->scores;
     organ_expert_layer *const layer = &s->of[l];
@@ -62,18 +62,19 @@ static organ_status read_layer(const reading *r, size_t l, double *room, organ_e
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: layers[%zu].layer is not %zu", r->path, l, l);
     if (layer->dense)
         return ORGAN_OK;
-    if (read_numbers(r, json, l, "frequency", s->experts, 0x1p53, room, error))
+    if (scores_read_read_numbers(r, json, l, "frequency", s->experts, 0x1p53, room, error))
         return error->status;
     for (size_t e = 0; e < s->experts; e++)
         layer->frequency[e] = (uint64_t)room[e];
-    if (read_numbers(r, json, l, "sum", s->experts, 1e300, layer->sum, error) ||
-        read_numbers(r, json, l, "reap", s->experts, 1e300, layer->reap, error) || (s->with_loss && read_order(r, json, l, room, error)))
+    if (scores_read_read_numbers(r, json, l, "sum", s->experts, 1e300, layer->sum, error) ||
+        scores_read_read_numbers(r, json, l, "reap", s->experts, 1e300, layer->reap, error) ||
+        (s->with_loss && read_order(r, json, l, room, error)))
         return error->status;
     layer->known = true;
     return ORGAN_OK;
 }
 
-static bool has_missing_layers(const reading *r)
+static bool has_missing_layers(const scores_read_reading *r)
 {
     size_t l;
     const json_t *layer;
@@ -82,7 +83,7 @@ static bool has_missing_layers(const reading *r)
 }
 
 /* What else can be asked for where scores are of other windows of the same text: their rest, with the windows that they are of. */
-static void name_windows(const reading *r, const char *key, char *words, size_t size)
+static void name_windows(const scores_read_reading *r, const char *key, char *words, size_t size)
 {
     const json_t *const samples = json_object_get(r->document, "samples"), *const context = json_object_get(r->document, "context");
     *words = 0;
@@ -92,7 +93,7 @@ static void name_windows(const reading *r, const char *key, char *words, size_t 
                  (long long)json_integer_value(context));
 }
 
-static organ_status differs(const reading *r, const organ_kept_difference *d, organ_error *error)
+static organ_status differs(const scores_read_reading *r, const organ_kept_difference *d, organ_error *error)
 {
     char windows[100];
     name_windows(r, d->key, windows, sizeof windows);
@@ -101,7 +102,7 @@ static organ_status differs(const reading *r, const organ_kept_difference *d, or
 }
 
 /* What the scores belong to, and what they must have. */
-static organ_status belongs(const reading *r, const json_t *identity, organ_error *error)
+static organ_status scores_read_belongs(const scores_read_reading *r, const json_t *identity, organ_error *error)
 {
     const organ_expert_scores *const s = r->scores;
     organ_kept_difference d;
@@ -122,18 +123,18 @@ static organ_status belongs(const reading *r, const json_t *identity, organ_erro
     return error->status;
 }
 
-static organ_status read_document(reading *r, const json_t *identity, organ_error *error)
+static organ_status scores_read_read_document(scores_read_reading *r, const json_t *identity, organ_error *error)
 {
     const json_t *const within = json_object_get(r->document, "scores");
     organ_expert_scores *const s = r->scores;
     r->document = json_is_object(within) ? within : r->document;
-    if (organ_kept_schema(r->document, ORGAN_EXPERT_SCORES_SCHEMA, r->path, error) || belongs(r, identity, error))
+    if (organ_kept_schema(r->document, ORGAN_EXPERT_SCORES_SCHEMA, r->path, error) || scores_read_belongs(r, identity, error))
         return error->status;
     double *const room = calloc(s->experts, sizeof *room);
     if (!room)
         return organ_fail_memory(error, r->path);
     for (size_t l = 0; l < s->layers && !error->status; l++)
-        read_layer(r, l, room, error);
+        scores_read_read_layer(r, l, room, error);
     free(room);
     const json_t *const tokens = json_object_get(r->document, "tokens");
     if (!error->status && (!json_is_integer(tokens) || json_integer_value(tokens) < 1))
@@ -152,7 +153,7 @@ organ_status organ_expert_scores_read(organ_expert_scores *s, const json_t *iden
     *whole = document != NULL;
     if (!document)
         return error->status;
-    read_document(&(reading){path, anew, s, document}, identity, error);
+    scores_read_read_document(&(scores_read_reading){path, anew, s, document}, identity, error);
     for (size_t l = 0; l < s->layers; l++) {
         s->of[l].known &= !error->status;
         *whole &= s->of[l].known;

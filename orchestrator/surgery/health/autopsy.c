@@ -78,7 +78,7 @@ static void advance(void *context, uint64_t bytes, const organ_vitals *done)
     organ_progress_advance(job->progress, bytes, done ? done->weight->name : NULL, done ? remark : NULL);
 }
 
-static uint64_t bytes_of(const organ_autopsy_job *job)
+static uint64_t autopsy_bytes_of(const organ_autopsy_job *job)
 {
     uint64_t bytes = 0;
     for (size_t k = 0; k < job->count; k++)
@@ -87,7 +87,7 @@ static uint64_t bytes_of(const organ_autopsy_job *job)
 }
 
 /* Scales are judged one weight at a time against the other model; what that explains is not judged without it again. */
-static organ_status judge(organ_autopsy_job *job, organ_error *error)
+static organ_status autopsy_judge(organ_autopsy_job *job, organ_error *error)
 {
     for (size_t k = 0; k < job->count && !error->status; k++) {
         const bool sick = organ_autopsy_judge(job, &job->vitals[k]);
@@ -106,18 +106,18 @@ static organ_status examine(organ_autopsy_job *job, organ_error *error)
     size_t readable = 0;
     for (size_t k = 0; k < job->count; k++)
         readable += !job->vitals[k].unread;
-    organ_progress_begin(job->progress, "examining", bytes_of(job), readable);
+    organ_progress_begin(job->progress, "examining", autopsy_bytes_of(job), readable);
     organ_vitals_take(job->model, job->other, job->vitals, job->count, job->engine, &progress, error);
     organ_progress_end(job->progress);
     if (!error->status && organ_model_unchanged(job->model, error) == ORGAN_OK && job->other)
         organ_model_unchanged(job->other, error);
-    return error->status ? error->status : judge(job, error);
+    return error->status ? error->status : autopsy_judge(job, error);
 }
 
-static json_t *run_json(const organ_autopsy_job *job)
+static json_t *autopsy_run_json(const organ_autopsy_job *job)
 {
     const double seconds = organ_seconds_now() - job->started;
-    const uint64_t bytes = bytes_of(job);
+    const uint64_t bytes = autopsy_bytes_of(job);
     return ORGAN_OBJECT(SET_BYTES("model", job->options->model), SET_BYTES_OF("other", job->options->other),
                         SET_REAL("seconds", round(seconds * 1e3) / 1e3),
                         SET_REAL("bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0), SET_COUNT("bytes", bytes),
@@ -129,7 +129,7 @@ static json_t *run_json(const organ_autopsy_job *job)
 static organ_status tell_findings(organ_autopsy_job *job, const organ_report_folder *folder, json_t **report, organ_error *error)
 {
     *report = organ_autopsy_document(job);
-    if (!*report || json_object_set_new(*report, "run", run_json(job)))
+    if (!*report || json_object_set_new(*report, "run", autopsy_run_json(job)))
         return organ_fail_memory(error, job->options->model);
     if (organ_report_folder_write(folder, *report, error))
         return error->status;

@@ -13,22 +13,22 @@
 #define MOST_LINES 4    /* rows of blocks that are named */
 
 /* The factors of a weight: ln of the least-squares factor of each block, NAN where either is zero. */
-typedef struct factors {
+typedef struct autopsy_against_factors {
     const organ_blocks *blocks;
     double *ln;           /* rows x cols */
     double *room;         /* twice as many */
     double before, after; /* relative error, and what is left of it with each block divided by its factor */
     double middle;        /* median of ln */
-} factors;
+} autopsy_against_factors;
 
-static size_t count_of(const factors *f) { return f->blocks->rows * f->blocks->cols; }
+static size_t autopsy_against_count_of(const autopsy_against_factors *f) { return f->blocks->rows * f->blocks->cols; }
 
 /* false where no block can be compared. */
-static bool find_factors(factors *f)
+static bool find_factors(autopsy_against_factors *f)
 {
     double off = 0, other = 0, left = 0, scaled = 0;
     size_t used = 0;
-    for (size_t k = 0; k < count_of(f); k++) {
+    for (size_t k = 0; k < autopsy_against_count_of(f); k++) {
         const organ_block_sums *const s = &f->blocks->sums[k];
         const double factor = s->other > 0 ? s->product / s->other : 0;
         off += s->own - 2 * s->product + s->other;
@@ -46,10 +46,10 @@ static bool find_factors(factors *f)
 }
 
 /* Blocks whose ln factor is not `about`. */
-static size_t off_blocks(const factors *f, double about)
+static size_t off_blocks(const autopsy_against_factors *f, double about)
 {
     size_t off = 0;
-    for (size_t k = 0; k < count_of(f); k++)
+    for (size_t k = 0; k < autopsy_against_count_of(f); k++)
         off += !(fabs(f->ln[k] - about) <= OFF);
     return off;
 }
@@ -57,16 +57,16 @@ static size_t off_blocks(const factors *f, double about)
 /* ---- names ---- */
 
 /* "all scales are 2.00 times as large" */
-static bool name_factor(const factors *f, bool scaled, char *value, size_t size)
+static bool name_factor(const autopsy_against_factors *f, bool scaled, char *value, size_t size)
 {
-    if (fabs(f->middle) <= OFF || 20 * off_blocks(f, f->middle) > count_of(f))
+    if (fabs(f->middle) <= OFF || 20 * off_blocks(f, f->middle) > autopsy_against_count_of(f))
         return false;
     snprintf(value, size, "all its %s are %.3g times what they should be", scaled ? "scales" : "values", exp(f->middle));
     return true;
 }
 
 /* Root mean square of what an order leaves of the ln factors of its range; *without: of the factors themselves. */
-static double left_by_order(const factors *f, organ_order order, double *without)
+static double left_by_order(const autopsy_against_factors *f, organ_order order, double *without)
 {
     organ_order_range range;
     double left = 0, all = 0;
@@ -88,7 +88,7 @@ static double left_by_order(const factors *f, organ_order order, double *without
     return n ? sqrt(left / (double)n) : INFINITY;
 }
 
-static bool name_order(const factors *f, char *value, size_t size)
+static bool name_order(const autopsy_against_factors *f, char *value, size_t size)
 {
     organ_order best = ORGAN_ORDER_COUNT;
     double least = INFINITY, without = 0, all = 0;
@@ -109,7 +109,7 @@ static bool name_order(const factors *f, char *value, size_t size)
 }
 
 /* The factor that a row (or column) of blocks has alike; NAN if its blocks differ. */
-static double line_factor(const factors *f, bool row, size_t line)
+static double line_factor(const autopsy_against_factors *f, bool row, size_t line)
 {
     const size_t count = row ? f->blocks->cols : f->blocks->rows, step = row ? 1 : f->blocks->cols;
     const double *const first = f->ln + (row ? line * f->blocks->cols : line);
@@ -123,7 +123,7 @@ static double line_factor(const factors *f, bool row, size_t line)
 }
 
 /* "row 3 of blocks (rows 384 to 511) has scales 4.00 times ..."; true if such rows explain all blocks that are off. */
-static bool name_lines(const factors *f, bool row, char *value, size_t size)
+static bool name_lines(const autopsy_against_factors *f, bool row, char *value, size_t size)
 {
     const size_t lines = row ? f->blocks->rows : f->blocks->cols, each = row ? f->blocks->cols : f->blocks->rows;
     const uint64_t width = row ? f->blocks->height : f->blocks->width;
@@ -143,21 +143,21 @@ static bool name_lines(const factors *f, bool row, char *value, size_t size)
     return found > 0 && 2 * found <= lines && 10 * off_blocks(f, 0) <= 11 * explained;
 }
 
-static void name_some(const factors *f, char *value, size_t size)
+static void name_some(const autopsy_against_factors *f, char *value, size_t size)
 {
     double least = INFINITY, most = -INFINITY;
-    for (size_t k = 0; k < count_of(f); k++)
+    for (size_t k = 0; k < autopsy_against_count_of(f); k++)
         if (fabs(f->ln[k]) > OFF) {
             least = fmin(least, f->ln[k]);
             most = fmax(most, f->ln[k]);
         }
-    snprintf(value, size, "the scales of %zu of %zu blocks are %.3g to %.3g times what they should be", off_blocks(f, 0), count_of(f),
-             exp(least), exp(most));
+    snprintf(value, size, "the scales of %zu of %zu blocks are %.3g to %.3g times what they should be", off_blocks(f, 0),
+             autopsy_against_count_of(f), exp(least), exp(most));
 }
 
 /* ---- the verdict ---- */
 
-static void tell_scales(organ_autopsy_job *job, const organ_vitals *v, const factors *f)
+static void tell_scales(organ_autopsy_job *job, const organ_vitals *v, const autopsy_against_factors *f)
 {
     static const organ_verdict verdicts[] = {
         {"scale_factor", "scales wrong by one factor", "factors of 1 between both, in each block",
@@ -186,7 +186,7 @@ static void tell_scales(organ_autopsy_job *job, const organ_vitals *v, const fac
 organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_vitals *v, bool *named, organ_error *error)
 {
     organ_blocks blocks = {0};
-    factors f = {.blocks = &blocks};
+    autopsy_against_factors f = {.blocks = &blocks};
     if (!v->other || v->unread || v->moments.nan + v->moments.inf > 0 || v->distance.skipped > 0 || v->moments.zero == v->moments.n)
         return ORGAN_OK;
     const organ_usual_error usual = organ_usual_error_between(v->weight, v->other);
@@ -196,8 +196,8 @@ organ_status organ_autopsy_judge_against(organ_autopsy_job *job, const organ_vit
         organ_blocks_free(&blocks);
         return error->status;
     }
-    f.ln = calloc(3 * count_of(&f), sizeof *f.ln);
-    f.room = f.ln ? f.ln + count_of(&f) : NULL;
+    f.ln = calloc(3 * autopsy_against_count_of(&f), sizeof *f.ln);
+    f.room = f.ln ? f.ln + autopsy_against_count_of(&f) : NULL;
     if (!f.ln)
         organ_fail_errno(error, ENOMEM, "tensor '%s'", v->weight->name);
     else if (find_factors(&f) && f.before > most && f.after <= ABOUT * most && 2 * f.after < f.before) {

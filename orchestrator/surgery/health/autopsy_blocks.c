@@ -16,7 +16,7 @@
 #define EDGE        128                 /* of the blocks of a weight without scales */
 #define AT_ONCE     16                  /* rows of values */
 
-static int by_value(const void *a, const void *b)
+static int autopsy_blocks_by_value(const void *a, const void *b)
 {
     const double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
@@ -24,7 +24,7 @@ static int by_value(const void *a, const void *b)
 
 double organ_autopsy_median(double *values, size_t count)
 {
-    qsort(values, count, sizeof *values, by_value);
+    qsort(values, count, sizeof *values, autopsy_blocks_by_value);
     return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
@@ -58,13 +58,13 @@ static bool plan_blocks(const organ_weight *weight, const organ_matrices *m, org
 
 /* ---- values ---- */
 
-typedef struct side {
+typedef struct autopsy_blocks_side {
     organ_weight_reader *reader;
     char *room; /* AT_ONCE rows of values, and the reader's scratch behind them */
     size_t bytes;
-} side;
+} autopsy_blocks_side;
 
-static organ_status open_side(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels, side *s,
+static organ_status open_side(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels, autopsy_blocks_side *s,
                               organ_error *error)
 {
     char note[256];
@@ -75,13 +75,13 @@ static organ_status open_side(const organ_model *model, const organ_weight *weig
     return s->room ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "tensor '%s'", weight->name);
 }
 
-static void close_side(side *s)
+static void close_side(autopsy_blocks_side *s)
 {
     organ_weight_reader_close(s->reader);
     free(s->room);
 }
 
-static organ_status read_side(const side *s, uint64_t row, size_t rows, const float **values, organ_error *error)
+static organ_status read_side(const autopsy_blocks_side *s, uint64_t row, size_t rows, const float **values, organ_error *error)
 {
     *values = (const float *)(const void *)s->room;
     return organ_weight_read(s->reader, row, rows, ORGAN_F32, s->room, s->room + s->bytes, error);
@@ -109,8 +109,8 @@ static double add_line(const float *a, const float *b, size_t cols, uint64_t wid
 }
 
 /* Rows of values [first, first + count), all of one row of blocks (of as many as there are rows, if blocks are one row high). */
-static organ_status add_lines(const side sides[2], uint64_t first, size_t count, size_t cols, organ_blocks *blocks, double *spreads,
-                              organ_error *error)
+static organ_status add_lines(const autopsy_blocks_side sides[2], uint64_t first, size_t count, size_t cols, organ_blocks *blocks,
+                              double *spreads, organ_error *error)
 {
     const float *a = NULL, *b = NULL;
     if (read_side(&sides[0], first, count, &a, error) || (sides[1].reader && read_side(&sides[1], first, count, &b, error)))
@@ -121,8 +121,8 @@ static organ_status add_lines(const side sides[2], uint64_t first, size_t count,
     return ORGAN_OK;
 }
 
-static organ_status add_high_blocks(const side sides[2], const organ_matrices *m, uint64_t lines, organ_blocks *b, double *spreads,
-                                    organ_error *error)
+static organ_status add_high_blocks(const autopsy_blocks_side sides[2], const organ_matrices *m, uint64_t lines, organ_blocks *b,
+                                    double *spreads, organ_error *error)
 {
     for (size_t r = 0; r < b->rows && !error->status; r++) {
         const uint64_t first = r * b->height;
@@ -136,7 +136,7 @@ static organ_status add_high_blocks(const side sides[2], const organ_matrices *m
     return error->status;
 }
 
-static organ_status add_flat_blocks(const side sides[2], const organ_matrices *m, organ_blocks *b, organ_error *error)
+static organ_status add_flat_blocks(const autopsy_blocks_side sides[2], const organ_matrices *m, organ_blocks *b, organ_error *error)
 {
     for (size_t r = 0, n; r < b->rows && !error->status; r += n) {
         n = organ_lesser(AT_ONCE, b->rows - r);
@@ -150,7 +150,7 @@ static organ_status sum_blocks(const organ_autopsy_job *job, const organ_vitals 
 {
     const organ_matrices m = organ_weight_matrices(v->weight);
     const organ_kernels *const kernels = job->engine->kernels;
-    side sides[2] = {{0}};
+    autopsy_blocks_side sides[2] = {{0}};
     double *const spreads = calloc(lines, sizeof *spreads);
     if (!spreads)
         organ_fail_errno(error, ENOMEM, "tensor '%s'", v->weight->name);

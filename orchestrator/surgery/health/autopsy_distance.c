@@ -157,7 +157,7 @@ void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_vitals *v,
 
 /* ---- pairs ---- */
 
-static const char *shape_text(const organ_weight *w, char out[128])
+static const char *autopsy_distance_shape_text(const organ_weight *w, char out[128])
 {
     size_t used = (size_t)snprintf(out, 128, "[");
     for (unsigned k = 0; k < w->rank && used < 128; k++)
@@ -167,7 +167,7 @@ static const char *shape_text(const organ_weight *w, char out[128])
     return out;
 }
 
-static bool same_shape(const organ_weight *a, const organ_weight *b)
+static bool autopsy_distance_same_shape(const organ_weight *a, const organ_weight *b)
 {
     return a->rank == b->rank && memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0;
 }
@@ -215,7 +215,7 @@ static void tell_alone(organ_autopsy_job *job, const organ_weight *weight, bool 
                                    tied ? "An output head that is tied to the embedding may be stored or not."
                                         : "The two are of different kinds or formats, or a conversion lost or renamed it.",
                                    true};
-    organ_autopsy_tell(job, !tied, weight, &verdict, "%s", shape_text(weight, shape));
+    organ_autopsy_tell(job, !tied, weight, &verdict, "%s", autopsy_distance_shape_text(weight, shape));
 }
 
 static void pair_up(organ_autopsy_job *job, organ_vitals *v, const organ_weight *other)
@@ -224,11 +224,12 @@ static void pair_up(organ_autopsy_job *job, organ_vitals *v, const organ_weight 
     const char *const why = why_not_across(job, v->weight);
     if (why) {
         const organ_verdict verdict = {"not_compared", "not compared", "", why, true};
-        organ_autopsy_tell(job, false, v->weight, &verdict, "%s", shape_text(v->weight, mine));
-    } else if (!same_shape(v->weight, other)) {
+        organ_autopsy_tell(job, false, v->weight, &verdict, "%s", autopsy_distance_shape_text(v->weight, mine));
+    } else if (!autopsy_distance_same_shape(v->weight, other)) {
         const organ_verdict verdict = {"shape", "another shape in the other model", "the same shape",
                                        "A vocabulary that was extended or cut, a transposed matrix, or another model.", true};
-        organ_autopsy_tell(job, true, v->weight, &verdict, "%s here, %s there", shape_text(v->weight, mine), shape_text(other, its));
+        organ_autopsy_tell(job, true, v->weight, &verdict, "%s here, %s there", autopsy_distance_shape_text(v->weight, mine),
+                           autopsy_distance_shape_text(other, its));
     } else if (!v->unread)
         v->other = other;
 }

@@ -35,7 +35,7 @@ static json_t *numbers_json(const organ_vitals *v)
                         SET_COUNT("dead_rows", v->dead.count), SET_COUNT("dead_columns", v->dead_columns), SET("levels", levels_json(v)));
 }
 
-static json_t *tensor_json(const void *context, size_t k)
+static json_t *autopsy_document_tensor_json(const void *context, size_t k)
 {
     char stored[128];
     const organ_autopsy_job *const job = context;
@@ -94,7 +94,7 @@ static json_int_t count_role(const json_t *rows, const char *role, bool expected
     return count;
 }
 
-static json_t *role_json(const void *context, size_t role)
+static json_t *autopsy_document_role_json(const void *context, size_t role)
 {
     const organ_autopsy_job *const job = context;
     const char *const name = organ_anatomy_row_name((unsigned)role);
@@ -124,7 +124,7 @@ static json_t *role_json(const void *context, size_t role)
 /* ---- schemes ---- */
 
 /* {"stored", "tensors", "usual_error_percent"} for each way in which weights are stored, in the order in which they appear. */
-static json_t *schemes_json(const organ_autopsy_job *job)
+static json_t *autopsy_document_schemes_json(const organ_autopsy_job *job)
 {
     json_t *const rows = json_array();
     for (size_t k = 0; k < job->count; k++) {
@@ -153,7 +153,7 @@ static const organ_weight *examined(const void *context, size_t k)
     return v->unread ? NULL : v->weight;
 }
 
-static json_t *stray_json(const void *strays, size_t k)
+static json_t *autopsy_document_stray_json(const void *strays, size_t k)
 {
     const organ_stray *const stray = (const organ_stray *)strays + k;
     return ORGAN_OBJECT(SET_TEXT("tensor", stray->tensor->name), SET_FLAG("known", stray->dropped),
@@ -173,7 +173,7 @@ static json_t *notes_json(const organ_autopsy_job *job)
     return notes;
 }
 
-static json_t *definitions_json(const organ_autopsy_job *job)
+static json_t *autopsy_document_definitions_json(const organ_autopsy_job *job)
 {
     return ORGAN_OBJECT(
         SET_TEXT("std", "Standard deviation of all finite values of the tensor, dequantised to FP32 (not of a sample)."),
@@ -199,9 +199,11 @@ json_t *organ_autopsy_document(organ_autopsy_job *job)
         SET("other", job->other ? organ_model_json(job->other) : json_null()), SET_FLAG("healthy", json_array_size(job->findings) == 0),
         SET_COUNT("weights", job->count), SET_COUNT("packed", job->weights->packed), SET("findings", json_incref(job->findings)),
         SET("remarks", json_incref(job->remarks)), SET("matrices", organ_matrices_among(job->weights, job->count, examined, job)),
-        SET("roles", organ_anatomy_rows_json(role_json, job)), SET("schemes", schemes_json(job)), SET("notes", notes_json(job)),
-        SET("strays", organ_json_rows(job->weights->stray_count, stray_json, job->weights->strays)),
+        SET("roles", organ_anatomy_rows_json(autopsy_document_role_json, job)), SET("schemes", autopsy_document_schemes_json(job)),
+        SET("notes", notes_json(job)),
+        SET("strays", organ_json_rows(job->weights->stray_count, autopsy_document_stray_json, job->weights->strays)),
         SET_IF(job->other, "only_in_other", json_incref(job->only_in_other)),
-        SET_IF(job->scale_test, "scale_test", json_incref(job->scale_test)), SET("tensors", organ_json_rows(job->count, tensor_json, job)),
-        SET("ranges", organ_ranges_json(&job->ranges)), SET("definitions", definitions_json(job)));
+        SET_IF(job->scale_test, "scale_test", json_incref(job->scale_test)),
+        SET("tensors", organ_json_rows(job->count, autopsy_document_tensor_json, job)), SET("ranges", organ_ranges_json(&job->ranges)),
+        SET("definitions", autopsy_document_definitions_json(job)));
 }

@@ -77,7 +77,7 @@ typedef struct peer {
     size_t place, count; /* in its role, and how many are there */
 } peer;
 
-static int by_place(const void *a, const void *b)
+static int autopsy_factor_by_place(const void *a, const void *b)
 {
     const peer *const x = a, *const y = b;
     const organ_anatomy *const p = &x->vitals->weight->anatomy, *const q = &y->vitals->weight->anatomy;
@@ -86,10 +86,10 @@ static int by_place(const void *a, const void *b)
                                     : (x->layer > y->layer) - (x->layer < y->layer);
 }
 
-static int by_layer(const void *a, const void *b)
+static int autopsy_factor_by_layer(const void *a, const void *b)
 {
     const peer *const x = a, *const y = b;
-    return x->layer != y->layer ? (x->layer > y->layer) - (x->layer < y->layer) : by_place(a, b);
+    return x->layer != y->layer ? (x->layer > y->layer) - (x->layer < y->layer) : autopsy_factor_by_place(a, b);
 }
 
 /* The median of up to two layers on either side; at an end of the model the nearest on the other side take the place of those missing. */
@@ -191,18 +191,18 @@ static void judge_peer(organ_autopsy_job *job, const peer *p, double usual)
 /* The median of |alone| over the model and over the role say what is usual. */
 static void judge_peers(organ_autopsy_job *job, peer *peers, size_t count, double *room)
 {
-    qsort(peers, count, sizeof *peers, by_place);
+    qsort(peers, count, sizeof *peers, autopsy_factor_by_place);
     for (size_t from = 0, to; from < count; from = to) {
         to = run_of(peers, count, from, same_layers);
         compare_layers(peers + from, to - from);
     }
-    qsort(peers, count, sizeof *peers, by_layer);
+    qsort(peers, count, sizeof *peers, autopsy_factor_by_layer);
     for (size_t from = 0, to; from < count; from = to) {
         to = run_of(peers, count, from, same_layer);
         compare_weights(peers + from, to - from, room);
     }
     const double usual = median_alone(peers, count, room);
-    qsort(peers, count, sizeof *peers, by_place);
+    qsort(peers, count, sizeof *peers, autopsy_factor_by_place);
     for (size_t from = 0, to; from < count; from = to) {
         to = run_of(peers, count, from, same_layers);
         const double of_role = median_alone(peers + from, to - from, room);

@@ -253,7 +253,7 @@ static void range_text(const organ_limits *l, char out[160])
 }
 
 /* Whether the numbers are within limits; `what` becomes a name of the first that is not. */
-static bool is_within(const organ_vitals *v, const organ_limits *l, const char **what)
+static bool autopsy_judge_is_within(const organ_vitals *v, const organ_limits *l, const char **what)
 {
     const double std = organ_vitals_std(v);
     *what = fabs(v->moments.mean) > l->mean            ? "mean"
@@ -279,7 +279,7 @@ static bool judge_range(organ_autopsy_job *job, const organ_vitals *v)
     const organ_limits *const sick = &job->ranges.of[v->weight->anatomy.role].sick;
     char range[160];
     const char *what;
-    if (is_within(v, sick, &what))
+    if (autopsy_judge_is_within(v, sick, &what))
         return false;
     range_text(sick, range);
     for (size_t k = 0; k < sizeof causes / sizeof *causes; k++)
@@ -299,7 +299,7 @@ static void judge_expected(organ_autopsy_job *job, const organ_vitals *v)
     const char *what;
     about.std_least *= 1 - SLACK;
     about.std_most *= 1 + SLACK;
-    if (is_within(v, &about, &what))
+    if (autopsy_judge_is_within(v, &about, &what))
         return;
     range_text(expected, range);
     const organ_verdict verdict = {"expected", "outside of what is expected", range,

@@ -79,7 +79,7 @@ static const float *widen(const organ_kernels *kernels, organ_dtype as, const vo
 static double square(float x) { return (double)x * (double)x; }
 
 /* Four sums that do not wait for each other. */
-static double squares_of(const float *x, size_t n)
+static double autopsy_jumps_squares_of(const float *x, size_t n)
 {
     double sum[4] = {0};
     for (size_t k = 0; k + 4 <= n; k += 4)
@@ -89,7 +89,7 @@ static double squares_of(const float *x, size_t n)
 }
 
 /* What a strip's rows are walked with. */
-typedef struct walk {
+typedef struct autopsy_jumps_walk {
     organ_jumps *jumps;
     const organ_kernels *kernels;
     organ_dtype as;
@@ -99,20 +99,20 @@ typedef struct walk {
     organ_jump_edges *edges;
     size_t rows_in; /* that are in scratch->squares */
     size_t groups;  /* of rows, whose columns are done */
-} walk;
+} autopsy_jumps_walk;
 
-static void make_profile(const walk *w, size_t row, organ_row_profile *profile)
+static void make_profile(const autopsy_jumps_walk *w, size_t row, organ_row_profile *profile)
 {
     float room[SEGMENT];
     for (size_t s = 0; s < ORGAN_JUMP_SEGMENTS; s++)
         profile->ln[s] = NAN;
     for (size_t s = 0; s < w->segments; s++)
-        profile->ln[s] =
-            (float)ln_rms(squares_of(widen(w->kernels, w->as, w->values, row * w->cols + s * SEGMENT, SEGMENT, room), SEGMENT), SEGMENT);
+        profile->ln[s] = (float)ln_rms(
+            autopsy_jumps_squares_of(widen(w->kernels, w->as, w->values, row * w->cols + s * SEGMENT, SEGMENT, room), SEGMENT), SEGMENT);
 }
 
 /* The squares of the row at both sides of each multiple of 16. */
-static void add_columns(walk *w, size_t row)
+static void add_columns(autopsy_jumps_walk *w, size_t row)
 {
     const size_t lines = (w->cols - 1) / STEP;
     float last = 0, room[SEGMENT];
@@ -132,7 +132,7 @@ static void add_columns(walk *w, size_t row)
 }
 
 /* The rows since the last call become a profile; the first of a strip is kept, for the strip above is elsewhere. */
-static void flush_columns(walk *w)
+static void flush_columns(autopsy_jumps_walk *w)
 {
     organ_column_profile *const here = w->groups == 0 ? &w->edges->first_columns : &w->scratch->columns;
     if (w->rows_in < FEW) {
@@ -166,7 +166,7 @@ void organ_jumps_strip(organ_jumps *jumps, const organ_kernels *kernels, organ_d
                        size_t cols, organ_jump_scratch *scratch, organ_jump_edges *edges)
 {
     const size_t segments = cols / SEGMENT < ORGAN_JUMP_SEGMENTS ? cols / SEGMENT : ORGAN_JUMP_SEGMENTS;
-    walk w = {jumps, kernels, as, values, cols, segments, scratch, edges, 0, 0};
+    autopsy_jumps_walk w = {jumps, kernels, as, values, cols, segments, scratch, edges, 0, 0};
     forget(edges);
     flush_columns(&w);
     for (size_t r = 0; r < rows; r++) {

@@ -17,14 +17,14 @@ static void empty(organ_level_set *set)
 }
 
 /* The upper bits of the product, on which all bits have an influence. */
-static inline uint32_t place_of(uint32_t bits) { return (bits * 0x9e3779b1u) >> (32 - SLOT_BITS); }
+static inline uint32_t autopsy_levels_place_of(uint32_t bits) { return (bits * 0x9e3779b1u) >> (32 - SLOT_BITS); }
 
 /* At most half of the slots are ever taken. */
 static void add_level(organ_level_set *set, uint32_t bits)
 {
     if (set->count > ORGAN_AUTOPSY_LEVELS)
         return;
-    uint32_t at = place_of(bits);
+    uint32_t at = autopsy_levels_place_of(bits);
     while (set->slots[at] != bits && set->slots[at] != EMPTY)
         at = (at + 1) & (SLOTS - 1);
     if (set->slots[at] == bits)
@@ -66,7 +66,7 @@ static void add_floats(organ_level_scratch *scratch, const float *values, size_t
         memcpy(&bits, &values[k], sizeof bits);
         if ((bits & 0xffff) == 0)
             scratch->seen[bits >> 16] = 1;
-        else if (slots[place_of(bits)] != bits && is_level(bits)) {
+        else if (slots[autopsy_levels_place_of(bits)] != bits && is_level(bits)) {
             add_level(&scratch->other, bits);
             if (scratch->other.count > ORGAN_AUTOPSY_LEVELS)
                 return;

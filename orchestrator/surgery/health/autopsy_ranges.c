@@ -91,18 +91,18 @@ json_t *organ_ranges_json(const organ_ranges *ranges)
 /* ---- reading ---- */
 
 /* Where in the file a value stands, for messages: "q_proj.expected". */
-typedef struct place {
+typedef struct autopsy_ranges_place {
     const char *path, *name;
     bool expected;
-} place;
+} autopsy_ranges_place;
 
-static organ_status refuse_range(const place *p, organ_error *error, const char *key, const char *what)
+static organ_status refuse_range(const autopsy_ranges_place *p, organ_error *error, const char *key, const char *what)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s%s%s%s: %s", p->path, p->name, p->expected ? ".expected" : "", *key ? "." : "", key,
                       what);
 }
 
-static organ_status read_number(const place *p, const char *key, const json_t *value, double *number, organ_error *error)
+static organ_status read_number(const autopsy_ranges_place *p, const char *key, const json_t *value, double *number, organ_error *error)
 {
     if (!json_is_number(value))
         return refuse_range(p, error, key, "must be a number");
@@ -110,7 +110,7 @@ static organ_status read_number(const place *p, const char *key, const json_t *v
     return ORGAN_OK;
 }
 
-static organ_status read_std(const place *p, const json_t *value, organ_limits *limits, organ_error *error)
+static organ_status read_std(const autopsy_ranges_place *p, const json_t *value, organ_limits *limits, organ_error *error)
 {
     char what[128];
     double least, most;
@@ -133,12 +133,12 @@ typedef struct rule {
 
 static const organ_limits unsaid = {(double)NAN, (double)NAN, (double)NAN, (double)NAN, (double)NAN};
 
-static organ_status read_limits(const place *p, const json_t *object, rule *to, organ_error *error);
+static organ_status read_limits(const autopsy_ranges_place *p, const json_t *object, rule *to, organ_error *error);
 
-static organ_status read_member(const place *p, const char *key, const json_t *value, rule *to, organ_error *error)
+static organ_status read_member(const autopsy_ranges_place *p, const char *key, const json_t *value, rule *to, organ_error *error)
 {
     organ_limits *const limits = p->expected ? &to->expected : &to->sick;
-    const place within = {p->path, p->name, true};
+    const autopsy_ranges_place within = {p->path, p->name, true};
     char what[160];
     if (strcmp(key, "std") == 0)
         return read_std(p, value, limits, error);
@@ -158,7 +158,7 @@ static organ_status read_member(const place *p, const char *key, const json_t *v
     return limits->mean >= 0 ? ORGAN_OK : refuse_range(p, error, key, what);
 }
 
-static organ_status read_limits(const place *p, const json_t *object, rule *to, organ_error *error)
+static organ_status read_limits(const autopsy_ranges_place *p, const json_t *object, rule *to, organ_error *error)
 {
     const char *key;
     json_t *value;
@@ -197,7 +197,7 @@ static bool is_role(organ_role role, const char *name) { return strcmp(organ_rol
 
 static bool is_group(organ_role role, const char *name) { return strcmp(organ_group_name(organ_role_describe(role)->group), name) == 0; }
 
-static bool is_known(const char *name)
+static bool autopsy_ranges_is_known(const char *name)
 {
     bool known = strcmp(name, "default") == 0 || strcmp(name, "schema") == 0;
     for (organ_role role = 0; role < ORGAN_ROLE_COUNT; role++)
@@ -224,9 +224,9 @@ static organ_status apply_level(const char *path, const json_t *document, int le
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)document, name, value)
     {
-        const place p = {path, name, false};
+        const autopsy_ranges_place p = {path, name, false};
         rule said = {unsaid, unsaid};
-        if (!is_known(name))
+        if (!autopsy_ranges_is_known(name))
             return organ_fail(error, ORGAN_BAD_INPUT,
                               "%s: '%s' is no role, no group and not \"default\"; 'organ autopsy --print-ranges' shows them all", path,
                               name);

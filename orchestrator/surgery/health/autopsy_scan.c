@@ -15,36 +15,36 @@
 #define PART ((size_t)32768) /* values that stay in the caches of a core; a multiple of the 4096 that moments are made of */
 
 /* What strips of one weight share; it lives from its first strip to its last. */
-typedef struct patient {
+typedef struct autopsy_scan_patient {
     organ_level_union levels;
     uint64_t *dead_columns; /* a bit per column of each matrix, set until a value other than zero was seen */
     uint64_t words;         /* of one matrix */
     organ_jumps jumps;
     organ_jump_edges edges; /* of the strip before */
     uint64_t read;          /* bytes told to the progress */
-} patient;
+} autopsy_scan_patient;
 
-typedef struct scan {
+typedef struct autopsy_scan_scan {
     organ_vitals **chosen; /* items of the pass */
-    patient **patients;
+    autopsy_scan_patient **patients;
     const organ_kernels *kernels;
     const organ_scan_progress *progress;
     organ_dtype as;
-} scan;
+} autopsy_scan_scan;
 
 typedef struct scratch {
     organ_level_scratch levels;
     organ_jump_scratch jumps;
 } scratch;
 
-typedef struct finding {
+typedef struct autopsy_scan_finding {
     organ_moments moments;
     organ_faulty_rows sick, dead;
     organ_distance distance;
     organ_jumps jumps;
     organ_jump_edges edges;
-} finding;
-_Static_assert(sizeof(finding) <= 65536, "the result of a strip");
+} autopsy_scan_finding;
+_Static_assert(sizeof(autopsy_scan_finding) <= 65536, "the result of a strip");
 
 uint64_t organ_vitals_bytes(const organ_vitals *v)
 {
@@ -80,7 +80,7 @@ static uint32_t magnitude(const void *values, organ_dtype as, size_t index)
 
 static uint32_t infinity_of(organ_dtype as) { return as == ORGAN_F32 ? 0x7f800000 : as == ORGAN_BF16 ? 0x7f80 : 0x7c00; }
 
-static void moments_of(const organ_kernels *kernels, organ_dtype as, const void *values, size_t n, organ_moments *moments)
+static void autopsy_scan_moments_of(const organ_kernels *kernels, organ_dtype as, const void *values, size_t n, organ_moments *moments)
 {
     if (as == ORGAN_F32)
         kernels->moments_f32(values, n, moments);
@@ -99,7 +99,7 @@ static void note_row(organ_faulty_rows *rows, uint64_t row)
     rows->last = row;
 }
 
-static void find_rows(const organ_weight_strip *strip, organ_dtype as, finding *f)
+static void find_rows(const organ_weight_strip *strip, organ_dtype as, autopsy_scan_finding *f)
 {
     const uint32_t infinite = infinity_of(as);
     const bool search = f->moments.nan + f->moments.inf > 0;
@@ -125,7 +125,7 @@ static bool column_is_dead(const organ_weight_strip *strip, organ_dtype as, size
 }
 
 /* Only columns that no strip has found alive yet are looked at, and of most the first row tells. Threads clear bits and set none. */
-static void find_columns(const organ_weight_strip *strip, organ_dtype as, const finding *f, uint64_t *dead)
+static void find_columns(const organ_weight_strip *strip, organ_dtype as, const autopsy_scan_finding *f, uint64_t *dead)
 {
     if (f->moments.zero == strip->rows * strip->cols)
         return;
@@ -167,7 +167,7 @@ static void add_lane(distance_lanes *d, size_t lane, float a, float b)
     d->most[lane] = size > d->most[lane] ? size : d->most[lane];
 }
 
-static void fold_lanes(distance_lanes *d)
+static void autopsy_scan_fold_lanes(distance_lanes *d)
 {
     for (size_t half = 8; half > 0; half /= 2)
         for (size_t l = 0; l < half; l++) {
@@ -189,7 +189,7 @@ static void add_distance(organ_distance *sum, const float *a, const float *b, si
             add_lane(&d, l, a[k + l], b[k + l]);
     for (size_t k = n / 16 * 16; k < n; k++)
         add_lane(&d, k % 16, a[k], b[k]);
-    fold_lanes(&d);
+    autopsy_scan_fold_lanes(&d);
     if (!isfinite(d.difference[0])) {
         d = (distance_lanes){.own = {0}};
         for (size_t k = 0; k < n; k++)
@@ -197,7 +197,7 @@ static void add_distance(organ_distance *sum, const float *a, const float *b, si
                 add_lane(&d, k % 16, a[k], b[k]);
             else
                 skipped++;
-        fold_lanes(&d);
+        autopsy_scan_fold_lanes(&d);
     }
     const organ_distance part = {n - skipped, skipped, d.difference[0], d.own[0], d.other[0], d.product[0], d.most[0]};
     add_distances(sum, &part);
@@ -231,12 +231,12 @@ static bool looks_for_jumps(const organ_weight *weight) { return has_blocks(weig
 
 static organ_status examine_strip(void *context, const organ_weight_strip *strip, void *room, void *result, organ_error *error)
 {
-    const scan *const s = context;
-    patient *const p = s->patients[strip->item];
+    const autopsy_scan_scan *const s = context;
+    autopsy_scan_patient *const p = s->patients[strip->item];
     const organ_weight *const weight = s->chosen[strip->item]->weight;
     const organ_matrices shape = organ_weight_matrices(weight);
     scratch *const mine = room;
-    finding *const f = result;
+    autopsy_scan_finding *const f = result;
     const size_t n = strip->rows * strip->cols;
     (void)error;
     f->moments = (organ_moments){.min = INFINITY, .max = -INFINITY};
@@ -244,7 +244,7 @@ static organ_status examine_strip(void *context, const organ_weight_strip *strip
     for (size_t from = 0; from < n; from += PART) {
         organ_moments part;
         const size_t count = n - from < PART ? n - from : PART;
-        moments_of(s->kernels, s->as, at(strip->values, s->as, from), count, &part);
+        autopsy_scan_moments_of(s->kernels, s->as, at(strip->values, s->as, from), count, &part);
         organ_moments_merge(&f->moments, &part);
         organ_levels_add(&mine->levels, &p->levels, s->as, at(strip->values, s->as, from), count);
         if (strip->other)
@@ -262,7 +262,7 @@ static organ_status examine_strip(void *context, const organ_weight_strip *strip
 
 /* ---- one weight ---- */
 
-static void discharge(patient *p)
+static void discharge(autopsy_scan_patient *p)
 {
     if (!p)
         return;
@@ -273,10 +273,10 @@ static void discharge(patient *p)
 
 static organ_status admit_weight(void *context, size_t item, const char *note, organ_error *error)
 {
-    scan *const s = context;
+    autopsy_scan_scan *const s = context;
     organ_vitals *const v = s->chosen[item];
     const organ_matrices shape = organ_weight_matrices(v->weight);
-    patient *const p = calloc(1, sizeof *p);
+    autopsy_scan_patient *const p = calloc(1, sizeof *p);
     if (note && *note && !(v->note = strdup(note)))
         return organ_fail_errno(error, ENOMEM, "tensor '%s'", v->weight->name);
     v->moments = (organ_moments){.min = INFINITY, .max = -INFINITY};
@@ -295,7 +295,7 @@ static organ_status admit_weight(void *context, size_t item, const char *note, o
     return ORGAN_OK;
 }
 
-static void add_rows(organ_faulty_rows *sum, const organ_faulty_rows *more)
+static void autopsy_scan_add_rows(organ_faulty_rows *sum, const organ_faulty_rows *more)
 {
     for (uint64_t k = 0; k < more->count && k < ORGAN_VITALS_ROWS && sum->count + k < ORGAN_VITALS_ROWS; k++)
         sum->row[sum->count + k] = more->row[k];
@@ -306,7 +306,7 @@ static void add_rows(organ_faulty_rows *sum, const organ_faulty_rows *more)
     sum->count += more->count;
 }
 
-static void conclude(organ_vitals *v, patient *p)
+static void conclude(organ_vitals *v, autopsy_scan_patient *p)
 {
     const organ_matrices shape = organ_weight_matrices(v->weight);
     for (uint64_t w = 0; p->dead_columns && w < shape.count * p->words; w++)
@@ -319,17 +319,17 @@ static void conclude(organ_vitals *v, patient *p)
         v->column_period = organ_jumps_period(p->jumps.columns, p->jumps.whole_columns, shape.cols / 16, &v->column_factor);
 }
 
-static organ_status retire_strip(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
+static organ_status autopsy_scan_retire_strip(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
 {
-    scan *const s = context;
+    autopsy_scan_scan *const s = context;
     organ_vitals *const v = s->chosen[strip->item];
-    patient *const p = s->patients[strip->item];
-    const finding *const f = result;
+    autopsy_scan_patient *const p = s->patients[strip->item];
+    const autopsy_scan_finding *const f = result;
     const uint64_t rows = organ_weight_matrices(v->weight).rows, row = strip->first % rows;
     (void)error;
     organ_moments_merge(&v->moments, &f->moments);
-    add_rows(&v->sick, &f->sick);
-    add_rows(&v->dead, &f->dead);
+    autopsy_scan_add_rows(&v->sick, &f->sick);
+    autopsy_scan_add_rows(&v->dead, &f->dead);
     add_distances(&v->distance, &f->distance);
     if (looks_for_jumps(v->weight)) {
         organ_jumps_add(&p->jumps, &f->jumps);
@@ -360,8 +360,8 @@ static organ_dtype type_of(const organ_vitals *v)
     return plain && (stored == ORGAN_BF16 || stored == ORGAN_F16) ? stored : ORGAN_F32;
 }
 
-static organ_status run_type(scan *s, organ_weight_item *items, size_t count, const organ_model *model, const organ_model *other,
-                             const organ_engine *engine, organ_error *error)
+static organ_status run_type(autopsy_scan_scan *s, organ_weight_item *items, size_t count, const organ_model *model,
+                             const organ_model *other, const organ_engine *engine, organ_error *error)
 {
     const organ_weight_pass pass = {.model = model,
                                     .other_model = other,
@@ -369,11 +369,11 @@ static organ_status run_type(scan *s, organ_weight_item *items, size_t count, co
                                     .item_count = count,
                                     .as = s->as,
                                     .scratch_bytes = sizeof(scratch),
-                                    .result_bytes = sizeof(finding),
+                                    .result_bytes = sizeof(autopsy_scan_finding),
                                     .context = s,
                                     .begin = admit_weight,
                                     .work = examine_strip,
-                                    .retire = retire_strip};
+                                    .retire = autopsy_scan_retire_strip};
     organ_weight_pass_run(&pass, engine, error);
     for (size_t k = 0; k < count; k++)
         discharge(s->patients[k]);
@@ -384,7 +384,7 @@ static organ_status take_mine(const organ_model *model, const organ_model *other
                               const organ_engine *engine, const organ_scan_progress *progress, organ_error *error)
 {
     static const organ_dtype types[] = {ORGAN_BF16, ORGAN_F16, ORGAN_F32};
-    scan s = {.kernels = engine->kernels, .progress = progress};
+    autopsy_scan_scan s = {.kernels = engine->kernels, .progress = progress};
     organ_weight_item *items = organ_rows_take(deal->count + 1, sizeof *items);
     s.chosen = calloc(deal->count + 1, sizeof *s.chosen);
     s.patients = organ_rows_take(deal->count + 1, sizeof *s.patients);
@@ -408,7 +408,7 @@ static organ_status take_mine(const organ_model *model, const organ_model *other
     return error->status;
 }
 
-static uint64_t bytes_of(const void *vitals, size_t k) { return organ_vitals_bytes((const organ_vitals *)vitals + k); }
+static uint64_t autopsy_scan_bytes_of(const void *vitals, size_t k) { return organ_vitals_bytes((const organ_vitals *)vitals + k); }
 
 /* The notes of all weights, where they belong. */
 static organ_status exchange_notes(organ_vitals *vitals, const organ_deal *deal, organ_error *error)
@@ -429,7 +429,7 @@ organ_status organ_vitals_take(const organ_model *model, const organ_model *othe
                                const organ_engine *engine, const organ_scan_progress *progress, organ_error *error)
 {
     organ_deal deal;
-    if (organ_deal_make(engine->ranks, count, bytes_of, vitals, &deal, error) == ORGAN_OK)
+    if (organ_deal_make(engine->ranks, count, autopsy_scan_bytes_of, vitals, &deal, error) == ORGAN_OK)
         take_mine(model, other, vitals, &deal, engine, progress, error);
     if (organ_deal_complete(&deal, "the weights are examined", &vitals->moments, sizeof *vitals - offsetof(organ_vitals, moments),
                             sizeof *vitals, error) == ORGAN_OK &&

@@ -18,14 +18,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef organ_inspect_part part;
+typedef organ_inspect_part inspect_part;
 
 /* Stored tensors, the weights among them, elements of these and bytes of all, of whatever is counted together. */
 typedef struct amount {
     uint64_t tensors, weights, elements, bytes;
 } amount;
 
-static void add_amount(amount *sum, const part *one)
+static void add_amount(amount *sum, const inspect_part *one)
 {
     sum->tensors++;
     sum->weights += one->weight;
@@ -50,7 +50,7 @@ static json_t *describe_files(const organ_inspect_lists *lists, const organ_mode
     return files;
 }
 
-static json_t *describe_model(const organ_model *model, const part *parts)
+static json_t *describe_model(const organ_model *model, const inspect_part *parts)
 {
     amount all = {0};
     uint64_t size = 0;
@@ -83,7 +83,7 @@ static json_t *describe_config(const organ_hf_config *config)
  * do not matter. */
 static int by_role_and_shape(const void *a, const void *b)
 {
-    const part *const x = *(const part *const *)a, *const y = *(const part *const *)b;
+    const inspect_part *const x = *(const inspect_part *const *)a, *const y = *(const inspect_part *const *)b;
     const unsigned row_x = organ_anatomy_row(&x->anatomy), row_y = organ_anatomy_row(&y->anatomy);
     if (row_x != row_y)
         return row_x < row_y ? -1 : 1;
@@ -98,7 +98,7 @@ static int by_role_and_shape(const void *a, const void *b)
 }
 
 /* One role: parts[0 .. count), all of it and in order of their shapes. Shapes and types are those of its weights. */
-static json_t *describe_role(const organ_inspect_lists *lists, const part *const *parts, size_t count)
+static json_t *describe_role(const organ_inspect_lists *lists, const inspect_part *const *parts, size_t count)
 {
     const organ_role_info *const role = organ_role_describe(parts[0]->anatomy.role);
     json_t *const dtypes = json_array(), *const shapes = json_array();
@@ -122,7 +122,7 @@ static json_t *describe_role(const organ_inspect_lists *lists, const part *const
                         SET_FLAG("projection", role->projection), SET_AMOUNT(sum), SET("dtypes", dtypes), SET("shapes", shapes));
 }
 
-static json_t *describe_roles(const organ_inspect_lists *lists, const part **parts, size_t count)
+static json_t *describe_roles(const organ_inspect_lists *lists, const inspect_part **parts, size_t count)
 {
     json_t *const roles = json_array();
     qsort(parts, count, sizeof *parts, by_role_and_shape);
@@ -144,7 +144,7 @@ static json_t *dtype_json(const void *sums, size_t d)
 }
 
 /* Elements are stored ones here: words of packed weights, and scales. */
-static json_t *describe_dtypes(const part *const *parts, size_t count)
+static json_t *describe_dtypes(const inspect_part *const *parts, size_t count)
 {
     amount sums[ORGAN_DTYPE_COUNT] = {{0}};
     for (size_t k = 0; k < count; k++) {
@@ -157,7 +157,7 @@ static json_t *describe_dtypes(const part *const *parts, size_t count)
 }
 
 /* Neighbours of one layer and role become one row: the memory of the others is never touched. */
-static json_t *describe_layers(const organ_inspect_lists *lists, const part *const *parts, size_t count)
+static json_t *describe_layers(const organ_inspect_lists *lists, const inspect_part *const *parts, size_t count)
 {
     organ_layer_amount *const rows = organ_rows_take(count + 1, sizeof *rows);
     size_t used = 0;
@@ -176,7 +176,7 @@ static json_t *describe_layers(const organ_inspect_lists *lists, const part *con
 }
 
 /* What was counted, and how much of it pruning works on by default. */
-static void describe_totals(json_t *report, const part *const *parts, size_t count)
+static void describe_totals(json_t *report, const inspect_part *const *parts, size_t count)
 {
     amount all = {0}, target = {0};
     uint64_t prunable = 0;
@@ -284,12 +284,12 @@ typedef struct subject {
     organ_inspect_lists lists;
     const organ_model *model;
     json_t *quantization, *problems; /* what there is to tell of the weights */
-    const part *parts;               /* of all tensors */
-    const part **chosen;             /* of those that are counted */
+    const inspect_part *parts;       /* of all tensors */
+    const inspect_part **chosen;     /* of those that are counted */
     size_t count;
 } subject;
 
-static json_t *tensor_json(const void *context, size_t k)
+static json_t *inspect_tensor_json(const void *context, size_t k)
 {
     const subject *const s = context;
     const organ_tensor *const tensor = &s->model->tensors[k];
@@ -308,7 +308,7 @@ static json_t *make_report(const subject *s)
     ORGAN_ADD(report, SET("dtypes", describe_dtypes(s->chosen, s->count)), SET("roles", roles), SET("by_layer", layers),
               SET("quantization", json_incref(s->quantization)), SET("problems", json_incref(s->problems)),
               SET("warnings", organ_json_texts(model->warning_count, (const char *const *)model->warnings)),
-              SET_IF(s->lists.tensors, "tensors", organ_json_rows(model->tensor_count, tensor_json, s)),
+              SET_IF(s->lists.tensors, "tensors", organ_json_rows(model->tensor_count, inspect_tensor_json, s)),
               SET_IF(s->lists.most, "cut", json_incref(s->lists.cut)), SET("run", ORGAN_OBJECT(SET_BYTES("model", model->path))));
     return report;
 }

@@ -9,11 +9,11 @@
 #include <string.h>
 
 /* Weights that are packed in the same way. */
-typedef struct kind {
+typedef struct inspect_weights_kind {
     const organ_weight *first;
     char text[128];
     uint64_t weights, elements, bytes;
-} kind;
+} inspect_weights_kind;
 
 static bool is_packed(const organ_weight *weight) { return weight->scheme != ORGAN_SCHEME_PLAIN; }
 
@@ -33,7 +33,7 @@ static json_t *block_of(const organ_weight *weight)
     return organ_counts_json(2, (const uint64_t[]){weight->block_rows, weight->block_cols});
 }
 
-static json_t *describe_kind(const kind *one)
+static json_t *describe_kind(const inspect_weights_kind *one)
 {
     const organ_weight *const w = one->first;
     /* Floats are neither; of GPTQ the values of the zero points would tell. */
@@ -46,7 +46,7 @@ static json_t *describe_kind(const kind *one)
                         SET_COUNT("elements", one->elements), SET_COUNT("bytes", one->bytes));
 }
 
-static void count_weight(kind *one, const organ_weight *weight)
+static void count_weight(inspect_weights_kind *one, const organ_weight *weight)
 {
     one->weights++;
     one->elements += weight->elements;
@@ -56,7 +56,7 @@ static void count_weight(kind *one, const organ_weight *weight)
 static json_t *describe_kinds(const organ_inspect_lists *lists, const organ_weights *weights)
 {
     json_t *const rows = json_array();
-    kind *const kinds = calloc(weights->packed + 1, sizeof *kinds);
+    inspect_weights_kind *const kinds = calloc(weights->packed + 1, sizeof *kinds);
     organ_name_table texts = {0};
     size_t used = 0;
     bool whole = kinds != NULL;

@@ -18,7 +18,7 @@
 #define SHARED     0.6
 #define BETTER     1.5 /* how often all exchanges are judged: once around the best set, in part around those before it */
 
-static bool is_first(const organ_layers_job *job) { return organ_ranks_first(job->engine->ranks); }
+static bool choose_is_first(const organ_layers_job *job) { return organ_ranks_first(job->engine->ranks); }
 
 static const organ_windows *windows_of(const organ_layers_job *job) { return &organ_along_describe(job->choice.along)->windows; }
 
@@ -65,7 +65,7 @@ organ_status organ_layers_choice_open(organ_layers_job *job, organ_error *error)
         identify(job, error))
         return error->status;
     organ_layers_known_read(&c->known, job->layers, file, c->identity, error);
-    if (!error->status && file && is_first(job) && !job->options->dry_run)
+    if (!error->status && file && choose_is_first(job) && !job->options->dry_run)
         organ_allocation_check_place(file, error);
     return organ_ranks_agree(job->engine->ranks, "scores are read", error);
 }
@@ -104,7 +104,7 @@ void organ_layers_choice_release(organ_layers_job *job)
 static organ_status write_known(const organ_layers_job *job, organ_error *error)
 {
     const organ_layers_choice *const c = &job->choice;
-    if (job->options->scores && is_first(job))
+    if (job->options->scores && choose_is_first(job))
         organ_layers_known_write(&c->known, job->options->scores, c->identity, error);
     return organ_ranks_agree(job->engine->ranks, "scores are kept", error);
 }
@@ -134,7 +134,7 @@ static organ_status judge_unknown(organ_layers_job *job, const bool *dropped, si
     return error->status ? error->status : write_known(job, error);
 }
 
-static organ_status judge(void *context, const bool *dropped, size_t count, double *divergence, organ_error *error)
+static organ_status choose_judge(void *context, const bool *dropped, size_t count, double *divergence, organ_error *error)
 {
     organ_layers_job *const job = context;
     const organ_layers_known *const known = &job->choice.known;
@@ -156,7 +156,7 @@ static organ_status judge(void *context, const bool *dropped, size_t count, doub
 static void tell(void *context, size_t round, size_t judged, const organ_layers_set *best)
 {
     const organ_layers_job *const job = context;
-    if (is_first(job))
+    if (choose_is_first(job))
         organ_progress_note(job->progress, "search: round %zu, %zu sets of blocks judged, the best is %.4g nats a token from the donor",
                             round, judged, best->divergence);
 }
@@ -184,7 +184,7 @@ organ_status organ_layers_choice_run(organ_layers_job *job, organ_error *error)
                                             .rounds = job->options->rounds,
                                             .all = ORGAN_LAYERS_ALL,
                                             .context = job,
-                                            .judge = judge,
+                                            .judge = choose_judge,
                                             .told = tell};
         organ_layers_search_run(&search, &c->found, error);
     }

@@ -19,7 +19,7 @@ json_t *organ_layers_parameters(void *context)
 }
 
 /* "3,7,9-11"; NULL without memory. */
-static json_t *words_of(const bool *dropped, size_t layers)
+static json_t *document_words_of(const bool *dropped, size_t layers)
 {
     organ_error ignored = {0};
     organ_text text;
@@ -48,7 +48,7 @@ static json_t *set_json(const void *context, size_t k)
         best |= f->path[step] == k;
     return ORGAN_OBJECT(SET_COUNT("set", k + 1), SET_COUNT("round", set->round),
                         SET("dropped", organ_layers_numbers_json(set->dropped, job->layers)),
-                        SET("blocks", words_of(set->dropped, job->layers)), SET_REAL("divergence", set->divergence),
+                        SET("blocks", document_words_of(set->dropped, job->layers)), SET_REAL("divergence", set->divergence),
                         SET_TEXT("kind", best ? "the best of its time" : "judged"));
 }
 
@@ -124,7 +124,7 @@ static json_t *heal_definitions_json(void)
                        "healed by then."));
 }
 
-static json_t *definitions_json(const organ_layers_job *job)
+static json_t *layers_definitions_json(const organ_layers_job *job)
 {
     json_t *const all = ORGAN_OBJECT(
         SET_TEXT("block", "A layer of the model: attention and feed-forward. Blocks are counted from 0, as in the names of tensors; those "
@@ -147,7 +147,7 @@ json_t *organ_layers_document(void *context, const organ_cut_run *run, const org
     const bool known = job->drop.named || job->choice.done;
     return organ_json_joined(ORGAN_OBJECT(SET_COUNT("layers_before", job->layers), SET_COUNT("layers_dropped", job->drop.count),
                                           SET("dropped", known ? organ_layers_numbers_json(job->drop.dropped, job->layers) : json_null()),
-                                          SET("blocks", known ? words_of(job->drop.dropped, job->layers) : json_null()),
+                                          SET("blocks", known ? document_words_of(job->drop.dropped, job->layers) : json_null()),
                                           SET("search", search_json(job)), SET("heal", heal_json(job))),
-                             organ_json_joined(organ_cut_json(run, made), ORGAN_OBJECT(SET("definitions", definitions_json(job)))));
+                             organ_json_joined(organ_cut_json(run, made), ORGAN_OBJECT(SET("definitions", layers_definitions_json(job)))));
 }

@@ -22,7 +22,7 @@
 
 /* ---- opening ---- */
 
-static organ_status check_model(const organ_layers_heal *h, organ_error *error)
+static organ_status heal_check_model(const organ_layers_heal *h, organ_error *error)
 {
     const organ_forward_config *const c = organ_forward_describe(h->forward);
     const char *const path = h->is.model->path;
@@ -95,7 +95,7 @@ static organ_status most_memory(organ_layers_heal *h, const heal_part *part, voi
     return error->status;
 }
 
-static bool fits(void *context, uint64_t memory)
+static bool heal_fits(void *context, uint64_t memory)
 {
     const needs *const n = context;
     return organ_forward_left(n->heal->forward, memory, n->heal->is.walk.context) > n->most + n->states;
@@ -111,7 +111,7 @@ static organ_status take_needs(organ_layers_heal *h, bool scratch, needs *n, org
 }
 
 /* Judging one solution at a time or several gives the same bits. */
-static void share_memory(organ_layers_heal *h, uint64_t left)
+static void heal_share_memory(organ_layers_heal *h, uint64_t left)
 {
     const uint64_t more = left / (organ_layers_heal_judge_memory(h, 2) - organ_layers_heal_judge_memory(h, 1));
     h->together = 1 + (size_t)(more < HEAL_TOGETHER - 1 ? more : HEAL_TOGETHER - 1);
@@ -124,17 +124,17 @@ static organ_status check_memory(organ_layers_heal *h, organ_error *error)
     needs n, with_scratch;
     if (take_needs(h, o->scratch != NULL, &n, error) || take_needs(h, true, &with_scratch, error))
         return error->status;
-    if (fits(&n, memory)) {
-        share_memory(h, organ_forward_left(h->forward, memory, o->context) - n.most - n.states);
+    if (heal_fits(&n, memory)) {
+        heal_share_memory(h, organ_forward_left(h->forward, memory, o->context) - n.most - n.states);
         return ORGAN_OK;
     }
     organ_memory_refuse(
-        error, memory, organ_memory_enough(memory, fits, &n),
+        error, memory, organ_memory_enough(memory, heal_fits, &n),
         "the hidden states of %u windows (--samples) of %u tokens (--context) twice over, three layers and what solving for one "
         "takes (--heal)",
         o->samples, o->context);
     if (!o->scratch)
-        organ_memory_offer_scratch(error, organ_memory_enough(0, fits, &with_scratch));
+        organ_memory_offer_scratch(error, organ_memory_enough(0, heal_fits, &with_scratch));
     return error->status;
 }
 
@@ -143,7 +143,7 @@ typedef struct foreseen {
     double judged; /* products of one judgement */
 } foreseen;
 
-static organ_status add_part(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
+static organ_status heal_add_part(organ_layers_heal *h, const heal_part *part, void *context, organ_error *error)
 {
     const foreseen *const f = context;
     const double tokens = (double)h->windows.count * (double)h->is.walk.context, width = (double)part->used * (double)part->width;
@@ -161,9 +161,9 @@ void organ_layers_heal_foresee(organ_layers_heal *h, organ_plan *plan)
     plan->products += 4 * organ_variants_products(h->forward, h->is.model, 0, tokens, h->is.walk.context);
     foreseen f = {plan, organ_variants_products(h->forward, h->is.model, (int32_t)organ_forward_describe(h->forward)->layers / 2,
                                                 h->judged.begin[h->judged.count], h->is.walk.context)};
-    for_parts(h, &f, add_part, &ignored);
+    for_parts(h, &f, heal_add_part, &ignored);
     if (take_needs(h, h->is.walk.scratch != NULL, &n, &ignored) == ORGAN_OK)
-        organ_plan_memory(plan, organ_memory_enough(0, fits, &n), 0);
+        organ_plan_memory(plan, organ_memory_enough(0, heal_fits, &n), 0);
 }
 
 static void cut_chunks(organ_layers_heal *h)
@@ -186,7 +186,7 @@ organ_status organ_layers_heal_open(const organ_layers_healing *healing, bool *r
     h->forward = organ_along_describe(h->along)->forward;
     h->windows = organ_along_describe(h->along)->windows;
     cut_chunks(h);
-    if (check_model(h, error) != ORGAN_OK)
+    if (heal_check_model(h, error) != ORGAN_OK)
         return error->status;
     h->is.layers = organ_forward_describe(h->forward)->layers; /* those behind are for tokens after the next one: they stay as they are */
     if (mark_resolved(h, resolved, error) || organ_layers_heal_take_judged(h, error) || check_memory(h, error))
@@ -250,7 +250,7 @@ bool organ_layers_heal_recall(organ_layers_heal *h, const organ_tensor *tensor, 
 
 /* ---- streams ---- */
 
-static organ_status stopped(const organ_layers_heal *h, organ_error *error)
+static organ_status heal_stopped(const organ_layers_heal *h, organ_error *error)
 {
     return organ_stop_asked(h->is.engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "stopped while blocks are healed") : ORGAN_OK;
 }
@@ -266,9 +266,9 @@ static organ_status embed(organ_layers_heal *h, organ_error *error)
     return error->status;
 }
 
-static organ_status carry(organ_layers_heal *h, organ_along_states *states, const organ_layer *layer, organ_error *error)
+static organ_status heal_carry(organ_layers_heal *h, organ_along_states *states, const organ_layer *layer, organ_error *error)
 {
-    for (size_t c = 0; c < organ_along_chunks_count(&h->chunks) && !stopped(h, error) && !error->status; c++) {
+    for (size_t c = 0; c < organ_along_chunks_count(&h->chunks) && !heal_stopped(h, error) && !error->status; c++) {
         const organ_windows windows = organ_layers_heal_chunk_at(h, c);
         float *const values = organ_along_states_take(states, c, error);
         if (values && organ_layer_run(h->forward, layer, &windows, values, NULL, error) == ORGAN_OK)
@@ -298,11 +298,11 @@ static organ_status part_streams(organ_layers_heal *h, size_t layer, organ_error
 /* The donor's stream through blocks [from, to); `first` is the first of them, loaded. */
 static organ_status go_ahead(organ_layers_heal *h, size_t from, size_t to, const organ_layer *first, organ_error *error)
 {
-    carry(h, h->donor, first, error);
+    heal_carry(h, h->donor, first, error);
     for (size_t l = from + 1; l < to && !error->status; l++) {
         organ_layer *layer = NULL;
         if (organ_layer_load_together(h->forward, (int32_t)l, &layer, error) == ORGAN_OK)
-            carry(h, h->donor, layer, error);
+            heal_carry(h, h->donor, layer, error);
         organ_layer_free(layer);
     }
     return error->status;
@@ -311,7 +311,7 @@ static organ_status go_ahead(organ_layers_heal *h, size_t from, size_t to, const
 /* ---- a block ---- */
 
 /* What an earlier run put. */
-static organ_status restore(organ_layers_heal *h, organ_error *error)
+static organ_status heal_restore(organ_layers_heal *h, organ_error *error)
 {
     for (size_t k = 0; k < h->part.count && !error->status; k++) {
         const heal_matrix *const m = &h->part.matrices[k];
@@ -344,8 +344,8 @@ static organ_status heal_part_of(organ_layers_heal *h, organ_layers_kind kind, o
     h->kind = kind;
     if (!organ_layers_heal_wants(h, h->layer, kind))
         return error->status;
-    if (organ_layers_heal_part_list(h, h->layer, kind, &h->part, error) == ORGAN_OK && !stopped(h, error))
-        all_done(h) ? restore(h, error) : organ_layers_heal_solve(h, error);
+    if (organ_layers_heal_part_list(h, h->layer, kind, &h->part, error) == ORGAN_OK && !heal_stopped(h, error))
+        all_done(h) ? heal_restore(h, error) : organ_layers_heal_solve(h, error);
     organ_layers_heal_part_release(&h->part);
     organ_progress_advance(h->is.progress, 0, organ_layers_kind_name(kind), NULL);
     return error->status;
@@ -368,7 +368,7 @@ static organ_status heal_block(organ_layers_heal *h, size_t layer, size_t next, 
     h->ahead = true;
     if ((gap && heal_part_of(h, ORGAN_HEAL_ATTENDED, error) != ORGAN_OK) || heal_part_of(h, ORGAN_HEAL_FED, error) != ORGAN_OK)
         return error->status;
-    return carry(h, h->cut, h->loaded, error);
+    return heal_carry(h, h->cut, h->loaded, error);
 }
 
 static size_t next_kept(const organ_layers_heal *h, size_t layer)
@@ -404,7 +404,7 @@ static organ_status run_blocks(organ_layers_heal *h, organ_error *error)
         if (h->cut)
             heal_block(h, layer, next_kept(h, layer), error);
         else if (organ_layer_load_together(h->forward, (int32_t)layer, &h->loaded, error) == ORGAN_OK)
-            carry(h, h->donor, h->loaded, error);
+            heal_carry(h, h->donor, h->loaded, error);
         organ_layer_free(h->loaded);
         organ_layer_free(h->loaded_donor);
         h->loaded = h->loaded_donor = NULL;

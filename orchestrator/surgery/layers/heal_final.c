@@ -14,7 +14,7 @@ typedef struct products {
     double xy, yy;
 } products;
 
-static void add(products *sums, const float *x, const float *y, size_t count)
+static void heal_final_add(products *sums, const float *x, const float *y, size_t count)
 {
     sums->xy += organ_dot(x, y, count);
     sums->yy += organ_dot(y, y, count);
@@ -32,13 +32,13 @@ static organ_status hear_chunk(organ_layers_heal *h, size_t chunk, float *x, flo
         organ_forward_final(h->forward, donor + w * context * hidden, context, x);
         organ_forward_final(h->forward, cut + w * context * hidden, context, y);
         for (size_t t = 0; t < context; t++)
-            add(sums, x + t * hidden, y + t * hidden, hidden);
+            heal_final_add(sums, x + t * hidden, y + t * hidden, hidden);
     }
     return error->status;
 }
 
 /* How much of the way to `least` is best for the whole model; step 0: none of it. */
-static organ_status choose(organ_layers_heal *h, double least, organ_layers_solved *solved, organ_error *error)
+static organ_status heal_final_choose(organ_layers_heal *h, double least, organ_layers_solved *solved, organ_error *error)
 {
     static const double steps[] = {1, 0.5, 0.25};
     *solved = (organ_layers_solved){.layer = -1, .kind = ORGAN_HEAL_FINAL, .times = 1, .before = h->divergence, .after = h->divergence};
@@ -57,7 +57,7 @@ static organ_status choose(organ_layers_heal *h, double least, organ_layers_solv
     return ORGAN_OK;
 }
 
-static organ_status put(organ_layers_heal *h, const organ_layers_solved *solved, float *weights, organ_error *error)
+static organ_status heal_final_put(organ_layers_heal *h, const organ_layers_solved *solved, float *weights, organ_error *error)
 {
     const organ_final_norm norm = organ_forward_final_norm(h->forward);
     const double times = solved->times;
@@ -85,7 +85,7 @@ organ_status organ_layers_heal_final(organ_layers_heal *h, organ_error *error)
         hear_chunk(h, chunk, x, y, &sums, error);
     if (!error->status) {
         const bool found = sums.xy > 0 && sums.yy > 0;
-        if (choose(h, found ? sums.xy / sums.yy : 0, known, error) == ORGAN_OK && put(h, known, x, error) == ORGAN_OK)
+        if (heal_final_choose(h, found ? sums.xy / sums.yy : 0, known, error) == ORGAN_OK && heal_final_put(h, known, x, error) == ORGAN_OK)
             h->solved[h->solved_count++] = *known;
     }
     free(x);

@@ -7,12 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-static size_t floats_of(const organ_layers_heal *h)
+static size_t heal_judge_floats_of(const organ_layers_heal *h)
 {
     return h->judged.begin[h->judged.count] * (size_t)organ_forward_describe(h->forward)->hidden;
 }
 
-static float *stream(const organ_layers_heal *h, size_t k) { return organ_variants_room(h->variants) + k * floats_of(h); }
+static float *heal_judge_stream(const organ_layers_heal *h, size_t k)
+{
+    return organ_variants_room(h->variants) + k * heal_judge_floats_of(h);
+}
 
 /* ---- opening ---- */
 
@@ -47,7 +50,7 @@ organ_status organ_layers_heal_judge_open(organ_layers_heal *h, organ_error *err
 /* ---- streams ---- */
 
 /* Hidden states of the judged windows at the place that the smaller model's stream has reached. */
-static organ_status gather(organ_layers_heal *h, float *to, organ_error *error)
+static organ_status heal_judge_gather(organ_layers_heal *h, float *to, organ_error *error)
 {
     const size_t floats = h->chunks.window_bytes / sizeof(float);
     for (size_t chunk = 0; chunk < organ_along_chunks_count(&h->chunks) && !error->status; chunk++) {
@@ -62,7 +65,7 @@ static organ_status gather(organ_layers_heal *h, float *to, organ_error *error)
 }
 
 /* All streams under way through the kept blocks from `layer` on; none of these is healed yet. */
-static organ_status carry(organ_layers_heal *h, size_t layer, organ_error *error)
+static organ_status heal_judge_carry(organ_layers_heal *h, size_t layer, organ_error *error)
 {
     for (size_t l = layer; l < h->is.layers && !error->status; l++) {
         organ_layer *loaded = NULL;
@@ -72,41 +75,44 @@ static organ_status carry(organ_layers_heal *h, size_t layer, organ_error *error
             return organ_fail(error, ORGAN_INTERRUPTED, "stopped while blocks are healed");
         if (organ_layer_load(h->forward, (int32_t)l, &loaded, error) == ORGAN_OK)
             for (size_t k = 0; k < h->tried && !error->status; k++)
-                organ_layer_run(h->forward, loaded, &h->judged, stream(h, k), NULL, error);
+                organ_layer_run(h->forward, loaded, &h->judged, heal_judge_stream(h, k), NULL, error);
         organ_layer_free(loaded);
     }
     return error->status;
 }
 
-static organ_status settle(organ_layers_heal *h, size_t layer, organ_error *error)
+static organ_status heal_judge_settle(organ_layers_heal *h, size_t layer, organ_error *error)
 {
     double found[HEAL_TOGETHER];
-    if (h->tried && carry(h, layer, error) == ORGAN_OK)
-        organ_variants_judge(h->variants, stream(h, 0), h->tried, found, error);
+    if (h->tried && heal_judge_carry(h, layer, error) == ORGAN_OK)
+        organ_variants_judge(h->variants, heal_judge_stream(h, 0), h->tried, found, error);
     for (size_t k = 0; k < h->tried && !error->status; k++)
         *h->results[k] = found[k];
     h->tried = 0;
     return error->status;
 }
 
-organ_status organ_layers_heal_settle(organ_layers_heal *h, organ_error *error) { return settle(h, (size_t)h->layer + 1, error); }
+organ_status organ_layers_heal_settle(organ_layers_heal *h, organ_error *error)
+{
+    return heal_judge_settle(h, (size_t)h->layer + 1, error);
+}
 
 organ_status organ_layers_heal_try(organ_layers_heal *h, double *divergence, organ_error *error)
 {
     if (h->tried == h->together && organ_layers_heal_settle(h, error) != ORGAN_OK)
         return error->status;
-    float *const states = stream(h, h->tried);
+    float *const states = heal_judge_stream(h, h->tried);
     h->results[h->tried++] = divergence;
-    return gather(h, states, error) ? error->status : organ_layer_run(h->forward, h->loaded, &h->judged, states, NULL, error);
+    return heal_judge_gather(h, states, error) ? error->status : organ_layer_run(h->forward, h->loaded, &h->judged, states, NULL, error);
 }
 
 organ_status organ_layers_heal_judge_rest(organ_layers_heal *h, size_t layer, double *divergence, organ_error *error)
 {
-    if (gather(h, stream(h, 0), error) != ORGAN_OK)
+    if (heal_judge_gather(h, heal_judge_stream(h, 0), error) != ORGAN_OK)
         return error->status;
     h->results[0] = divergence;
     h->tried = 1;
-    return settle(h, layer, error);
+    return heal_judge_settle(h, layer, error);
 }
 
 organ_status organ_layers_heal_judge_final(organ_layers_heal *h, double times, double *divergence, organ_error *error)

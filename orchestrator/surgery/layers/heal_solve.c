@@ -25,7 +25,7 @@ static const heal_matrix *named(const organ_layers_heal *h, const char *name)
 static bool is_mixture(const organ_layers_heal *h) { return h->part.blocks > 1; }
 
 /* Where the rows of what was told go: for those that see the same, the same again. */
-static void take_rows(organ_layers_heal *h, const heal_matrix *m, size_t first, size_t tokens, const float *inputs, float *to)
+static void heal_solve_take_rows(organ_layers_heal *h, const heal_matrix *m, size_t first, size_t tokens, const float *inputs, float *to)
 {
     const size_t width = h->part.width;
     if (!is_mixture(h)) {
@@ -44,13 +44,14 @@ typedef struct listener {
     float *to;
 } listener;
 
-static organ_status hear(void *context, const char *tensor, size_t first, size_t tokens, size_t in, const float *inputs, organ_error *error)
+static organ_status heal_solve_hear(void *context, const char *tensor, size_t first, size_t tokens, size_t in, const float *inputs,
+                                    organ_error *error)
 {
     const listener *const l = context;
     const bool mixed = l->heal->kind == ORGAN_HEAL_FEED_INPUTS && organ_layer_experts(l->heal->loaded); /* heard with the router */
     const heal_matrix *const m = mixed ? NULL : named(l->heal, tensor);
     if (m && in == l->heal->part.width)
-        take_rows(l->heal, m, first, tokens, inputs, l->to);
+        heal_solve_take_rows(l->heal, m, first, tokens, inputs, l->to);
     return error->status;
 }
 
@@ -107,11 +108,12 @@ organ_windows organ_layers_heal_chunk_at(const organ_layers_heal *h, size_t chun
 }
 
 /* A copy of the states of a stream goes through a layer, and what is heard goes to `to`. NULL with an error. */
-static float *carry(organ_layers_heal *h, organ_along_states *states, organ_layer *layer, size_t chunk, float *to, organ_error *error)
+static float *heal_solve_carry(organ_layers_heal *h, organ_along_states *states, organ_layer *layer, size_t chunk, float *to,
+                               organ_error *error)
 {
     const organ_windows windows = organ_layers_heal_chunk_at(h, chunk);
     listener l = {h, to};
-    const organ_tap tap = {&l, hear};
+    const organ_tap tap = {&l, heal_solve_hear};
     float *const values = organ_along_states_copy(states, chunk, error);
     const bool routes = h->kind == ORGAN_HEAL_FEED_INPUTS || h->kind == ORGAN_HEAL_FED;
     if (!values)
@@ -125,7 +127,8 @@ static float *carry(organ_layers_heal *h, organ_along_states *states, organ_laye
 /* What is missing in the inputs: wanted = donor's - those here. */
 static organ_status hear_inputs(organ_layers_heal *h, size_t chunk, size_t tokens, organ_error *error)
 {
-    if (!carry(h, h->donor, h->loaded_donor, chunk, h->wanted, error) || !carry(h, h->cut, h->loaded, chunk, h->inputs, error))
+    if (!heal_solve_carry(h, h->donor, h->loaded_donor, chunk, h->wanted, error) ||
+        !heal_solve_carry(h, h->cut, h->loaded, chunk, h->inputs, error))
         return error->status;
     for (size_t k = 0; k < tokens * h->part.width; k++)
         h->wanted[k] -= h->inputs[k];
@@ -144,11 +147,11 @@ static organ_status hear_outputs(organ_layers_heal *h, size_t chunk, size_t toke
 {
     const size_t outputs = h->part.outputs, inputs = h->part.used * h->part.width;
     const float *const target =
-        h->ahead ? organ_along_states_copy(h->donor, chunk, error) : carry(h, h->donor, h->loaded_donor, chunk, NULL, error);
+        h->ahead ? organ_along_states_copy(h->donor, chunk, error) : heal_solve_carry(h, h->donor, h->loaded_donor, chunk, NULL, error);
     if (!target)
         return error->status;
     memcpy(h->wanted, target, tokens * outputs * sizeof *target);
-    const float *const here = carry(h, h->cut, h->loaded, chunk, h->inputs, error);
+    const float *const here = heal_solve_carry(h, h->cut, h->loaded, chunk, h->inputs, error);
     if (!here)
         return error->status;
     for (size_t t = 0; t < tokens; t++) {
@@ -181,7 +184,8 @@ static organ_status hear_chunk(organ_layers_heal *h, size_t chunk, organ_error *
 /* ---- the solution ---- */
 
 /* W + W D: what reads x reads x + D x then. */
-static organ_status add_product(const organ_layers_heal *h, const heal_matrix *m, const float *change, float *weights, organ_error *error)
+static organ_status heal_solve_add_product(const organ_layers_heal *h, const heal_matrix *m, const float *change, float *weights,
+                                           organ_error *error)
 {
     const size_t rows = (size_t)m->rows, cols = (size_t)m->cols;
     float *const before = organ_floats(rows, cols);
@@ -205,8 +209,8 @@ static organ_status add_product(const organ_layers_heal *h, const heal_matrix *m
 }
 
 /* The donor's matrix with `step` of the change. */
-static organ_status make(const organ_layers_heal *h, const heal_matrix *m, const float *change, double step, float *weights,
-                         organ_error *error)
+static organ_status heal_solve_make(const organ_layers_heal *h, const heal_matrix *m, const float *change, double step, float *weights,
+                                    organ_error *error)
 {
     const size_t values = (size_t)(m->rows * m->cols);
     organ_layer_read(h->loaded_donor, m->name, weights);
@@ -220,7 +224,7 @@ static organ_status make(const organ_layers_heal *h, const heal_matrix *m, const
         return organ_fail_memory(error, m->name);
     for (size_t k = 0; k < h->part.outputs * h->part.width; k++)
         part[k] = (float)step * change[k];
-    add_product(h, m, part, weights, error);
+    heal_solve_add_product(h, m, part, weights, error);
     free(part);
     return error->status;
 }
@@ -241,7 +245,7 @@ static organ_status make_all(organ_layers_heal *h, double step,
             break;
         }
         organ_ridge_block(h->ridge, is_mixture(h) ? m->expert : 0, change);
-        if (make(h, m, change, step, weights, error) == ORGAN_OK)
+        if (heal_solve_make(h, m, change, step, weights, error) == ORGAN_OK)
             take(h, m, weights, error);
         free(weights);
     }
@@ -290,17 +294,17 @@ static organ_status leave_all(organ_layers_heal *h, organ_error *error)
 /* ---- which solution is taken ---- */
 
 /* A solution and what the whole model is with it. */
-typedef struct trial {
+typedef struct heal_solve_trial {
     double lambda, step;
     bool found;
     double divergence;
-} trial;
+} heal_solve_trial;
 
-static organ_status try_all(organ_layers_heal *h, trial *trials, size_t count, organ_error *error)
+static organ_status try_all(organ_layers_heal *h, heal_solve_trial *trials, size_t count, organ_error *error)
 {
     double solved = 0;
     for (size_t k = 0; k < count && !error->status; k++) {
-        trial *const t = &trials[k];
+        heal_solve_trial *const t = &trials[k];
         t->found = k > 0 && t->lambda == solved && trials[k - 1].found;
         if (t->lambda != solved && organ_ridge_solve(h->ridge, t->lambda, &t->found, error) != ORGAN_OK)
             break;
@@ -311,7 +315,7 @@ static organ_status try_all(organ_layers_heal *h, trial *trials, size_t count, o
     return error->status ? error->status : organ_layers_heal_settle(h, error);
 }
 
-static const trial *better(const trial *best, const trial *trials, size_t count)
+static const heal_solve_trial *better(const heal_solve_trial *best, const heal_solve_trial *trials, size_t count)
 {
     for (size_t k = 0; k < count; k++)
         if (trials[k].found && (!best || trials[k].divergence < best->divergence))
@@ -321,16 +325,16 @@ static const trial *better(const trial *best, const trial *trials, size_t count)
 
 /* First whole solutions of several ridges, from the strongest on, then more and less of the best of them. The matrix of the equations is
  * known, what the blocks behind make of a change is not: a solution that is nearer behind its block may be farther in the end. */
-static organ_status choose(organ_layers_heal *h, trial *chosen, organ_error *error)
+static organ_status heal_solve_choose(organ_layers_heal *h, heal_solve_trial *chosen, organ_error *error)
 {
-    trial whole[] = {{.lambda = 3, .step = 1},   {.lambda = 1, .step = 1},    {.lambda = 0.3, .step = 1},
-                     {.lambda = 0.1, .step = 1}, {.lambda = 0.03, .step = 1}, {.lambda = 0.01, .step = 1}};
-    trial parts[] = {{.step = 1.5}, {.step = 0.5}, {.step = 0.25}};
+    heal_solve_trial whole[] = {{.lambda = 3, .step = 1},   {.lambda = 1, .step = 1},    {.lambda = 0.3, .step = 1},
+                                {.lambda = 0.1, .step = 1}, {.lambda = 0.03, .step = 1}, {.lambda = 0.01, .step = 1}};
+    heal_solve_trial parts[] = {{.step = 1.5}, {.step = 0.5}, {.step = 0.25}};
     const size_t wholes = sizeof whole / sizeof *whole, shares = sizeof parts / sizeof *parts;
-    *chosen = (trial){.divergence = h->divergence};
+    *chosen = (heal_solve_trial){.divergence = h->divergence};
     if (try_all(h, whole, wholes, error) != ORGAN_OK)
         return error->status;
-    const trial *best = better(NULL, whole, wholes);
+    const heal_solve_trial *best = better(NULL, whole, wholes);
     for (size_t k = 0; k < shares && best; k++)
         parts[k].lambda = best->lambda;
     if (best && try_all(h, parts, shares, error) == ORGAN_OK)
@@ -340,7 +344,7 @@ static organ_status choose(organ_layers_heal *h, trial *chosen, organ_error *err
     return error->status;
 }
 
-static organ_status take_room(organ_layers_heal *h, organ_error *error)
+static organ_status heal_solve_take_room(organ_layers_heal *h, organ_error *error)
 {
     const size_t tokens = organ_layers_heal_chunk_tokens(h), experts = config_of(h)->experts;
     h->inputs = organ_floats(tokens, h->part.used * h->part.width);
@@ -365,7 +369,7 @@ static void give_room_back(organ_layers_heal *h)
     h->ridge = NULL;
 }
 
-static organ_status put(organ_layers_heal *h, const trial *chosen, organ_error *error)
+static organ_status heal_solve_put(organ_layers_heal *h, const heal_solve_trial *chosen, organ_error *error)
 {
     bool found = false;
     if (chosen->step == 0)
@@ -377,12 +381,12 @@ organ_status organ_layers_heal_solve(organ_layers_heal *h, organ_error *error)
 {
     const organ_ridge_shape shape = organ_layers_heal_shape(h, &h->part);
     organ_layers_solved *const known = &h->known[organ_layers_heal_number(h, h->part.matrices[0].tensor)];
-    trial chosen = {0};
-    if (take_room(h, error) == ORGAN_OK)
+    heal_solve_trial chosen = {0};
+    if (heal_solve_take_room(h, error) == ORGAN_OK)
         organ_ridge_open(&shape, h->is.engine, &h->ridge, error);
     for (size_t chunk = 0; chunk < organ_along_chunks_count(&h->chunks) && !error->status; chunk++)
         hear_chunk(h, chunk, error);
-    if (!error->status && choose(h, &chosen, error) == ORGAN_OK) {
+    if (!error->status && heal_solve_choose(h, &chosen, error) == ORGAN_OK) {
         *known = (organ_layers_solved){.layer = h->layer,
                                        .kind = h->kind,
                                        .lambda = chosen.lambda,
@@ -390,7 +394,7 @@ organ_status organ_layers_heal_solve(organ_layers_heal *h, organ_error *error)
                                        .before = h->divergence,
                                        .after = chosen.divergence};
         h->divergence = chosen.divergence;
-        if (put(h, &chosen, error) == ORGAN_OK)
+        if (heal_solve_put(h, &chosen, error) == ORGAN_OK)
             h->solved[h->solved_count++] = *known;
     }
     give_room_back(h);

@@ -102,8 +102,8 @@ static organ_status read_set(organ_layers_known *known, const json_t *set, size_
     return error->status;
 }
 
-static organ_status read_document(organ_layers_known *known, const json_t *document, const json_t *identity, const char *path,
-                                  organ_error *error)
+static organ_status known_sets_read_document(organ_layers_known *known, const json_t *document, const json_t *identity, const char *path,
+                                             organ_error *error)
 {
     const json_t *const sets = json_object_get(document, "sets");
     if (organ_kept_schema(document, ORGAN_LAYERS_SCORES_SCHEMA, path, error) ||
@@ -124,7 +124,7 @@ organ_status organ_layers_known_read(organ_layers_known *known, size_t layers, c
     if (!path || organ_json_file_read(path, &document, error) != ORGAN_OK)
         return error->status;
     if (document)
-        read_document(known, document, identity, path, error);
+        known_sets_read_document(known, document, identity, path, error);
     json_decref(document);
     return error->status;
 }

@@ -26,7 +26,7 @@ static organ_status check_numbers(const organ_layers_options *o, organ_error *er
     return organ_along_check(o->heal ? o->samples : 1, o->context, error);
 }
 
-static organ_status check_text(const organ_layers_job *job, organ_error *error)
+static organ_status layers_check_text(const organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
     if (searches(job) && !o->calibration)
@@ -44,7 +44,7 @@ static organ_status check_text(const organ_layers_job *job, organ_error *error)
 }
 
 /* The search takes long: what would refuse the output is found before. */
-static organ_status check_output(const organ_layers_job *job, organ_error *error)
+static organ_status layers_check_output(const organ_layers_job *job, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
     if (organ_output_spares(o->output, job->model, error) != ORGAN_OK)
@@ -77,14 +77,14 @@ static organ_status open_model(organ_layers_job *job, organ_error *error)
     job->layers = organ_cut_layers(job->model);
     if (job->layers == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: no tensor has the number of a block in its name", o->model);
-    if (organ_layers_drop_parse(o->drop, job->layers, o->model, &job->drop, error) || check_text(job, error))
+    if (organ_layers_drop_parse(o->drop, job->layers, o->model, &job->drop, error) || layers_check_text(job, error))
         return error->status;
-    return check_output(job, error);
+    return layers_check_output(job, error);
 }
 
 /* ---- what goes ---- */
 
-static uint64_t bytes_of(const organ_layers_job *job, size_t layer)
+static uint64_t layers_bytes_of(const organ_layers_job *job, size_t layer)
 {
     uint64_t bytes = 0;
     for (size_t t = 0; t < job->model->tensor_count; t++)
@@ -99,7 +99,7 @@ static void drop_smallest(organ_layers_job *job)
     for (size_t n = 0; n < job->drop.count; n++) {
         size_t least = job->layers;
         for (size_t l = 0; l < job->layers; l++)
-            if (!dropped[l] && (least == job->layers || bytes_of(job, l) <= bytes_of(job, least)))
+            if (!dropped[l] && (least == job->layers || layers_bytes_of(job, l) <= layers_bytes_of(job, least)))
                 least = l;
         dropped[least] = true;
     }
@@ -141,7 +141,7 @@ static organ_status foresee_heal(organ_layers_job *job, organ_error *error)
     return error->status;
 }
 
-static organ_status choose(organ_layers_job *job, organ_error *error)
+static organ_status layers_choose(organ_layers_job *job, organ_error *error)
 {
     organ_error heal = {0};
     if (!searches(job))
@@ -169,7 +169,7 @@ static json_t *results(void *context, const organ_tensor *tensor)
     return organ_layers_heal_results(((organ_layers_job *)context)->heal, tensor);
 }
 
-static bool recall(void *context, const organ_tensor *tensor, const json_t *known)
+static bool layers_recall(void *context, const organ_tensor *tensor, const json_t *known)
 {
     return organ_layers_heal_recall(((organ_layers_job *)context)->heal, tensor, known);
 }
@@ -177,13 +177,13 @@ static bool recall(void *context, const organ_tensor *tensor, const json_t *know
 /* ---- the smaller model ---- */
 
 /* What healed weights depend on besides the parameters. */
-static json_t *identity(void *context)
+static json_t *layers_identity(void *context)
 {
     const organ_layers_job *const job = context;
     return ORGAN_OBJECT(SET_IF(job->heal, "text", json_string(organ_along_describe(organ_layers_heal_text(job->heal))->digest)));
 }
 
-static organ_status cut(organ_layers_job *job, json_t **report, organ_error *error)
+static organ_status layers_cut(organ_layers_job *job, json_t **report, organ_error *error)
 {
     const organ_layers_options *const o = job->options;
     const size_t blocks = organ_cut_layers(job->model);
@@ -213,10 +213,10 @@ static organ_status cut(organ_layers_job *job, json_t **report, organ_error *err
                                 .markdown_name = "LAYERS_REPORT.md",
                                 .stage = "dropping blocks",
                                 .parameters = organ_layers_parameters,
-                                .identity = identity,
+                                .identity = layers_identity,
                                 .resolved = job->resolved,
                                 .results = job->heal ? results : NULL,
-                                .recall = job->heal ? recall : NULL,
+                                .recall = job->heal ? layers_recall : NULL,
                                 .resolve = job->heal ? resolve : NULL,
                                 .document = organ_layers_document};
     organ_cut_make(&made, report, error);
@@ -224,13 +224,13 @@ static organ_status cut(organ_layers_job *job, json_t **report, organ_error *err
     return error->status;
 }
 
-static organ_status make(void *context, json_t **report, organ_error *error)
+static organ_status layers_make(void *context, json_t **report, organ_error *error)
 {
     organ_layers_job *const job = context;
-    return open_model(job, error) || choose(job, error) || open_heal(job, error) ? error->status : cut(job, report, error);
+    return open_model(job, error) || layers_choose(job, error) || open_heal(job, error) ? error->status : layers_cut(job, report, error);
 }
 
-static void release(void *context)
+static void layers_release(void *context)
 {
     organ_layers_job *const job = context;
     organ_layers_choice_release(job);
@@ -244,5 +244,5 @@ organ_status organ_layers(const organ_layers_options *options, const organ_engin
                           organ_error *error)
 {
     organ_layers_job job = {.options = options, .engine = engine, .progress = progress};
-    return organ_operation_run(&(organ_operation){options->model, &job, make, release, true}, report, error);
+    return organ_operation_run(&(organ_operation){options->model, &job, layers_make, layers_release, true}, report, error);
 }

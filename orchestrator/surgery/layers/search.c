@@ -11,23 +11,23 @@ typedef struct exchange {
     double more; /* influence */
 } exchange;
 
-typedef struct work {
+typedef struct search_work {
     const organ_layers_search *search;
     organ_layers_found *found;
     size_t room;
     exchange *exchanges; /* of the best set, layers^2 at most */
     bool *flags;         /* of the sets of a round */
     double *divergence;
-} work;
+} search_work;
 
-static organ_status no_memory(const work *w, organ_error *error)
+static organ_status no_memory(const search_work *w, organ_error *error)
 {
     return organ_fail_errno(error, ENOMEM, "sets of %zu blocks", w->search->layers);
 }
 
 /* ---- what is judged ---- */
 
-static bool was_judged(const work *w, const bool *dropped)
+static bool was_judged(const search_work *w, const bool *dropped)
 {
     for (size_t k = 0; k < w->found->count; k++)
         if (memcmp(w->found->sets[k].dropped, dropped, w->search->layers * sizeof *dropped) == 0)
@@ -35,7 +35,7 @@ static bool was_judged(const work *w, const bool *dropped)
     return false;
 }
 
-static organ_status keep(work *w, size_t round, const bool *dropped, double divergence, organ_error *error)
+static organ_status keep(search_work *w, size_t round, const bool *dropped, double divergence, organ_error *error)
 {
     organ_layers_found *const f = w->found;
     if (f->count == w->room) {
@@ -54,7 +54,7 @@ static organ_status keep(work *w, size_t round, const bool *dropped, double dive
 }
 
 /* The sets at w->flags are judged; the best of them becomes the best of all where it is better. */
-static organ_status judge(work *w, size_t round, size_t count, organ_error *error)
+static organ_status search_judge(search_work *w, size_t round, size_t count, organ_error *error)
 {
     const organ_layers_search *const s = w->search;
     organ_layers_found *const f = w->found;
@@ -83,7 +83,7 @@ static organ_status judge(work *w, size_t round, size_t count, organ_error *erro
 /* ---- the sets of a round ---- */
 
 /* Those of least influence, of equals the later blocks: what comes first shapes all that follows. */
-static void begin_with_least(const work *w, bool *dropped)
+static void begin_with_least(const search_work *w, bool *dropped)
 {
     const organ_layers_search *const s = w->search;
     memset(dropped, 0, s->layers * sizeof *dropped);
@@ -107,7 +107,7 @@ static int by_influence(const void *a, const void *b)
 }
 
 /* The next sets that differ from the best in one block and were not judged; how many. */
-static size_t exchange_blocks(work *w)
+static size_t exchange_blocks(search_work *w)
 {
     const organ_layers_search *const s = w->search;
     const bool *const best = w->found->sets[w->found->best].dropped;
@@ -153,7 +153,7 @@ static size_t count_choices(const organ_layers_search *s, size_t most)
     return count;
 }
 
-static organ_status judge_all(work *w, organ_error *error)
+static organ_status judge_all(search_work *w, organ_error *error)
 {
     const organ_layers_search *const s = w->search;
     bool *const next = calloc(s->layers, sizeof *next);
@@ -167,15 +167,15 @@ static organ_status judge_all(work *w, organ_error *error)
     } while (next_choice(s, next));
     free(next);
     w->found->whole = w->found->settled = true;
-    return count ? judge(w, 1, count, error) : ORGAN_OK;
+    return count ? search_judge(w, 1, count, error) : ORGAN_OK;
 }
 
-static organ_status exchange_all(work *w, organ_error *error)
+static organ_status exchange_all(search_work *w, organ_error *error)
 {
     for (size_t round = 1; round <= w->search->rounds && !w->found->settled && !error->status; round++) {
         const size_t count = exchange_blocks(w);
         if (count)
-            judge(w, round, count, error);
+            search_judge(w, round, count, error);
         else
             w->found->settled = true;
     }
@@ -188,16 +188,16 @@ organ_status organ_layers_search_run(const organ_layers_search *s, organ_layers_
 {
     const size_t most = s->all > ORGAN_LAYERS_ROUND ? s->all : ORGAN_LAYERS_ROUND;
     *found = (organ_layers_found){0};
-    work w = {.search = s,
-              .found = found,
-              .exchanges = malloc(s->layers * s->layers * sizeof *w.exchanges),
-              .flags = malloc(most * s->layers * sizeof *w.flags),
-              .divergence = malloc(most * sizeof *w.divergence)};
+    search_work w = {.search = s,
+                     .found = found,
+                     .exchanges = malloc(s->layers * s->layers * sizeof *w.exchanges),
+                     .flags = malloc(most * s->layers * sizeof *w.flags),
+                     .divergence = malloc(most * sizeof *w.divergence)};
     if (!w.exchanges || !w.flags || !w.divergence)
         no_memory(&w, error);
     else {
         begin_with_least(&w, w.flags);
-        if (judge(&w, 0, 1, error) == ORGAN_OK)
+        if (search_judge(&w, 0, 1, error) == ORGAN_OK)
             s->rounds &&count_choices(s, s->all) <= s->all ? judge_all(&w, error) : exchange_all(&w, error);
     }
     free(w.exchanges);

@@ -24,8 +24,8 @@ struct organ_layers_sets {
     size_t *leader; /* of each set under way: the stream that its hidden states are in */
 };
 
-static size_t floats_of(const organ_layers_sets *s) { return s->tokens * s->width; }
-static float *stream(const organ_layers_sets *s, size_t k) { return s->states + k * floats_of(s); }
+static size_t sets_floats_of(const organ_layers_sets *s) { return s->tokens * s->width; }
+static float *sets_stream(const organ_layers_sets *s, size_t k) { return s->states + k * sets_floats_of(s); }
 
 /* ---- memory ---- */
 
@@ -40,12 +40,12 @@ uint64_t organ_layers_sets_memory(const organ_forward *forward, size_t tokens)
     return organ_variants_memory(forward, tokens, 2) + states_bytes(forward, tokens);
 }
 
-typedef struct wanted {
+typedef struct sets_wanted {
     const organ_forward *forward;
     const organ_windows *windows;
-} wanted;
+} sets_wanted;
 
-static size_t tokens_of(const organ_windows *windows) { return windows->begin[windows->count]; }
+static size_t sets_tokens_of(const organ_windows *windows) { return windows->begin[windows->count]; }
 
 static size_t longest(const organ_windows *windows)
 {
@@ -57,30 +57,31 @@ static size_t longest(const organ_windows *windows)
     return most;
 }
 
-static bool fits(void *context, uint64_t memory)
+static bool sets_fits(void *context, uint64_t memory)
 {
-    const wanted *const w = context;
-    return organ_forward_left(w->forward, memory, longest(w->windows)) > organ_layers_sets_memory(w->forward, tokens_of(w->windows));
+    const sets_wanted *const w = context;
+    return organ_forward_left(w->forward, memory, longest(w->windows)) > organ_layers_sets_memory(w->forward, sets_tokens_of(w->windows));
 }
 
 uint64_t organ_layers_sets_enough(const organ_forward *forward, const organ_windows *windows)
 {
-    wanted w = {forward, windows};
-    return organ_memory_enough(0, fits, &w);
+    sets_wanted w = {forward, windows};
+    return organ_memory_enough(0, sets_fits, &w);
 }
 
 organ_status organ_layers_sets_check(const organ_forward *forward, const organ_engine *engine, const organ_windows *windows,
                                      organ_error *error)
 {
-    wanted w = {forward, windows};
-    if (fits(&w, engine->memory))
+    sets_wanted w = {forward, windows};
+    if (sets_fits(&w, engine->memory))
         return ORGAN_OK;
-    return organ_memory_refuse(error, engine->memory, organ_memory_enough(engine->memory, fits, &w),
-                               "the hidden states of %zu tokens (--search-tokens) three times over, and two layers", tokens_of(windows));
+    return organ_memory_refuse(error, engine->memory, organ_memory_enough(engine->memory, sets_fits, &w),
+                               "the hidden states of %zu tokens (--search-tokens) three times over, and two layers",
+                               sets_tokens_of(windows));
 }
 
 /* Half of what is left at most goes to sets at a time, the rest to states of the donor. */
-static void share_memory(organ_layers_sets *s, size_t most)
+static void sets_share_memory(organ_layers_sets *s, size_t most)
 {
     const uint64_t one = states_bytes(s->forward, s->tokens) + 1;
     const uint64_t left =
@@ -93,12 +94,12 @@ static void share_memory(organ_layers_sets *s, size_t most)
 
 /* ---- the donor ---- */
 
-static organ_status stopped(const organ_layers_sets *s, organ_error *error)
+static organ_status sets_stopped(const organ_layers_sets *s, organ_error *error)
 {
     return organ_stop_asked(s->engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "stopped while sets of blocks are judged") : ORGAN_OK;
 }
 
-static float *kept_before(const organ_layers_sets *s, size_t layer) { return s->kept + layer / s->stride * floats_of(s); }
+static float *kept_before(const organ_layers_sets *s, size_t layer) { return s->kept + layer / s->stride * sets_floats_of(s); }
 
 /* In the order of the tokens: the same sum everywhere. Two vectors without a direction are alike. */
 static double influence_of(const organ_layers_sets *s, const float *before, const float *after)
@@ -119,14 +120,14 @@ static double influence_of(const organ_layers_sets *s, const float *before, cons
 /* Layer by layer: influences, and states that are kept. */
 static organ_status walk_donor(organ_layers_sets *s, organ_error *error)
 {
-    float *const before = stream(s, 0), *const after = stream(s, s->together);
+    float *const before = sets_stream(s, 0), *const after = sets_stream(s, s->together);
     if (organ_forward_embed(s->forward, s->windows, after, error) != ORGAN_OK)
         return error->status;
-    for (size_t l = 0; l < s->layers && !stopped(s, error); l++) {
+    for (size_t l = 0; l < s->layers && !sets_stopped(s, error); l++) {
         organ_layer *layer = NULL;
         if (l % s->stride == 0)
-            memcpy(kept_before(s, l), after, floats_of(s) * sizeof *after);
-        memcpy(before, after, floats_of(s) * sizeof *after);
+            memcpy(kept_before(s, l), after, sets_floats_of(s) * sizeof *after);
+        memcpy(before, after, sets_floats_of(s) * sizeof *after);
         if (organ_layer_load(s->forward, (int32_t)l, &layer, error) == ORGAN_OK &&
             organ_layer_run(s->forward, layer, s->windows, after, NULL, error) == ORGAN_OK)
             s->influence[l] = influence_of(s, before, after);
@@ -150,11 +151,11 @@ organ_status organ_layers_sets_open(organ_forward *forward, const organ_engine *
     *s = (organ_layers_sets){.forward = forward,
                              .engine = engine,
                              .windows = windows,
-                             .tokens = tokens_of(windows),
+                             .tokens = sets_tokens_of(windows),
                              .width = (size_t)c->hidden,
                              .layers = c->layers};
-    share_memory(s, most);
-    s->kept = malloc(((s->layers + s->stride - 1) / s->stride) * floats_of(s) * sizeof *s->kept);
+    sets_share_memory(s, most);
+    s->kept = malloc(((s->layers + s->stride - 1) / s->stride) * sets_floats_of(s) * sizeof *s->kept);
     s->influence = calloc(s->layers, sizeof *s->influence);
     s->leader = calloc(s->together, sizeof *s->leader);
     if (!s->kept || !s->influence || !s->leader)
@@ -203,7 +204,7 @@ static void part(organ_layers_sets *s, const bool *dropped, size_t count, size_t
     for (size_t k = 0; k < count; k++) {
         const size_t leader = leader_of(s, dropped, k, blocks);
         if (leader == k && s->leader[k] != k)
-            memcpy(stream(s, k), stream(s, s->leader[k]), floats_of(s) * sizeof(float));
+            memcpy(sets_stream(s, k), sets_stream(s, s->leader[k]), sets_floats_of(s) * sizeof(float));
         s->leader[k] = leader;
     }
 }
@@ -226,10 +227,10 @@ static organ_status run_layer(organ_layers_sets *s, const bool *dropped, size_t 
     if (!any || organ_layer_load(s->forward, (int32_t)l, &layer, error) != ORGAN_OK)
         return error->status;
     if (donor)
-        organ_layer_run(s->forward, layer, s->windows, stream(s, s->together), NULL, error);
+        organ_layer_run(s->forward, layer, s->windows, sets_stream(s, s->together), NULL, error);
     for (size_t k = 0; k < count && !error->status; k++)
         if (s->leader[k] == k && !dropped[k * s->layers + l])
-            organ_layer_run(s->forward, layer, s->windows, stream(s, k), NULL, error);
+            organ_layer_run(s->forward, layer, s->windows, sets_stream(s, k), NULL, error);
     organ_layer_free(layer);
     return error->status;
 }
@@ -245,14 +246,14 @@ static organ_status judge_batch(organ_layers_sets *s, const bool *dropped, size_
         s->leader[k] = s->together;
     }
     first -= first % s->stride;
-    memcpy(stream(s, s->together), kept_before(s, first), floats_of(s) * sizeof(float));
-    for (size_t l = first; l < s->layers && !stopped(s, error) && !error->status; l++) {
+    memcpy(sets_stream(s, s->together), kept_before(s, first), sets_floats_of(s) * sizeof(float));
+    for (size_t l = first; l < s->layers && !sets_stopped(s, error) && !error->status; l++) {
         part(s, dropped, count, l + 1);
         run_layer(s, dropped, count, l, error);
     }
     for (size_t k = 0; k < count; k++) /* the same set twice, or none dropped */
         if (s->leader[k] != k)
-            memcpy(stream(s, k), stream(s, s->leader[k]), floats_of(s) * sizeof(float));
+            memcpy(sets_stream(s, k), sets_stream(s, s->leader[k]), sets_floats_of(s) * sizeof(float));
     return error->status ? error->status : organ_variants_judge(s->variants, s->states, count, divergence, error);
 }
 

@@ -53,7 +53,7 @@ static organ_status digest_of(const organ_adapter_writer *w, uint64_t bytes, cha
 }
 
 /* The last line of the unit, which tells of the bytes in the file, or NULL. */
-static json_t *line_of(const organ_adapter_writer *w)
+static json_t *adapter_resume_line_of(const organ_adapter_writer *w)
 {
     json_t *found = NULL, *line;
     size_t k;
@@ -89,7 +89,7 @@ const json_t *organ_adapter_writer_recall(organ_adapter_writer *w, size_t turn, 
     size_t k;
     json_t *row;
     organ_adapter_writer_turn(w, turn);
-    json_t *const line = w->output.journal ? line_of(w) : NULL;
+    json_t *const line = w->output.journal ? adapter_resume_line_of(w) : NULL;
     if (!line || check_bytes(w, line, &holds, error) || !holds)
         return NULL;
     json_array_foreach(json_object_get(line, "tensors"), k, row)

@@ -36,7 +36,7 @@ json_t *organ_adapter_config_make(const char *base, int64_t r, json_t *targets)
                         SET_FLAG("use_dora", 0), SET_FLAG("use_rslora", 0));
 }
 
-static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+static int adapter_write_by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
 json_t *organ_adapter_targets(const char *const *modules, size_t count)
 {
@@ -49,7 +49,7 @@ json_t *organ_adapter_targets(const char *const *modules, size_t count)
             const char *const dot = strrchr(modules[k], '.');
             words[k] = dot ? dot + 1 : modules[k];
         }
-        qsort(words, count, sizeof *words, by_text);
+        qsort(words, count, sizeof *words, adapter_write_by_text);
     }
     for (size_t k = 0; list && k < count; k++)
         if ((k == 0 || strcmp(words[k], words[k - 1]) != 0) && json_array_append_new(list, json_string(words[k]))) {
@@ -72,7 +72,7 @@ organ_status organ_adapter_spares(const char *path, const organ_adapter *adapter
 
 static json_t *begin_header(void) { return ORGAN_OBJECT(SET("__metadata__", ORGAN_OBJECT(SET_TEXT("format", "pt")))); }
 
-static organ_status open_file(organ_adapter_writer *w, organ_error *error)
+static organ_status adapter_write_open_file(organ_adapter_writer *w, organ_error *error)
 {
     organ_ranks *const ranks = w->output.ranks;
     char name[64];
@@ -116,7 +116,7 @@ organ_status organ_adapter_writer_begin(const char *path, const char *like, bool
     if (resumable)
         organ_adapter_journal_begin(w, resumable->head, error);
     if (!error->status)
-        open_file(w, error);
+        adapter_write_open_file(w, error);
     if (organ_ranks_agree(ranks, "the adapter is begun", error)) {
         organ_adapter_writer_end(w, error);
         *writer = NULL;
@@ -198,22 +198,24 @@ typedef struct told {
     size_t rank, index;
 } told;
 
-static json_int_t number_at(const json_t *row, size_t k) { return json_integer_value(json_array_get(row, k)); }
+static json_int_t adapter_write_number_at(const json_t *row, size_t k) { return json_integer_value(json_array_get(row, k)); }
 
 static int by_turn(const void *a, const void *b)
 {
     const told *const x = a, *const y = b;
-    const json_int_t p = number_at(x->row, 0), q = number_at(y->row, 0);
+    const json_int_t p = adapter_write_number_at(x->row, 0), q = adapter_write_number_at(y->row, 0);
     return p != q ? (p > q) - (p < q) : (x->index > y->index) - (x->index < y->index);
 }
 
 /* Takes the tensor into the adapter; its bytes too if `own`, a file with what this rank has appended, has them. */
-static organ_status take_tensor(organ_adapter_writer *w, const told *t, const organ_direct_file *own, organ_error *error)
+static organ_status adapter_write_take_tensor(organ_adapter_writer *w, const told *t, const organ_direct_file *own, organ_error *error)
 {
     json_t *const entry = json_array_get(t->row, 3), *const place = json_object_get(entry, "data_offsets");
-    const uint64_t from = (uint64_t)number_at(place, 0), bytes = (uint64_t)number_at(place, 1) - from, data = 8 + w->room;
+    const uint64_t from = (uint64_t)adapter_write_number_at(place, 0), bytes = (uint64_t)adapter_write_number_at(place, 1) - from,
+                   data = 8 + w->room;
     const uint64_t to = w->bytes;
-    if (organ_adapter_enter(w, json_string_value(json_array_get(t->row, 2)), (unsigned)number_at(t->row, 1), entry, bytes, error))
+    if (organ_adapter_enter(w, json_string_value(json_array_get(t->row, 2)), (unsigned)adapter_write_number_at(t->row, 1), entry, bytes,
+                            error))
         return error->status;
     w->bytes += bytes;
     if (t->rank != organ_ranks_rank(w->output.ranks) || bytes == 0)
@@ -257,7 +259,7 @@ static organ_status take_tensors(organ_adapter_writer *w, const told *tensors, s
     else
         organ_direct_open(w->path, 0666, &w->file, error);
     for (size_t k = 0; k < count && !error->status; k++)
-        take_tensor(w, &tensors[k], &own, error);
+        adapter_write_take_tensor(w, &tensors[k], &own, error);
     if (!error->status)
         organ_direct_sync(&w->file, error);
     organ_direct_close(&own);

@@ -67,7 +67,7 @@ static bool is_set(const json_t *value)
            !(json_is_object(value) && json_object_size(value) == 0);
 }
 
-static void check_targets(check *c)
+static void check_check_targets(check *c)
 {
     const json_t *const targets = json_object_get(c->adapter->config, "target_modules");
     if (!is_set(targets) || (json_is_string(targets) && !*json_string_value(targets)))
@@ -111,7 +111,7 @@ static void check_config(check *c)
     if (organ_adapter_changed_base(c->adapter))
         note_finding(c, "field", "init_lora_weights", "it is \"%s\": the factors fit only the base that the training changed first",
                      organ_adapter_changed_base(c->adapter));
-    check_targets(c);
+    check_check_targets(c);
 }
 
 /* ---- keys ---- */

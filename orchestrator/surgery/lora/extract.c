@@ -33,7 +33,7 @@ static organ_status read_share(organ_lora_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-static organ_status check_options(organ_lora_job *job, organ_error *error)
+static organ_status extract_check_options(organ_lora_job *job, organ_error *error)
 {
     const organ_lora_extract_options *const o = job->options;
     if (o->rank == 0)
@@ -64,7 +64,7 @@ static organ_status open_both(organ_lora_job *job, organ_error *error)
 /* ---- the adapter ---- */
 
 /* The first line of the journal. The ranks share the modules by their number, and each has a file of its own. NULL without memory. */
-static json_t *head_of(const organ_lora_job *job)
+static json_t *extract_head_of(const organ_lora_job *job)
 {
     const organ_lora_extract_options *const o = job->options;
     return ORGAN_OBJECT(SET_TEXT("schema", "organ.journal/1"), SET_TEXT("definition", "lora-extract/1"), SET_TEXT("organ", ORGAN_VERSION),
@@ -89,13 +89,14 @@ static organ_status begin_adapter(organ_lora_job *job, organ_error *error)
             names += strlen(job->others[k].tuned->name) + sizeof "base_model.model..base_layer";
             bytes += organ_lora_other_changed(&job->others[k]) ? job->others[k].tuned->codes->bytes : 0;
         }
-    const organ_adapter_resumable resumable = {
-        .resume = job->options->resume, .units = job->module_count, .head = organ_ranks_first(job->engine->ranks) ? head_of(job) : NULL};
+    const organ_adapter_resumable resumable = {.resume = job->options->resume,
+                                               .units = job->module_count,
+                                               .head = organ_ranks_first(job->engine->ranks) ? extract_head_of(job) : NULL};
     return organ_adapter_writer_begin(job->options->output, NULL, job->options->force, job->engine->ranks,
                                       2 * job->module_count + job->other_count, names, bytes, &resumable, &job->writer, error);
 }
 
-static uint64_t bytes_of(const organ_lora_module *m) { return m->tuned->codes->bytes; }
+static uint64_t extract_bytes_of(const organ_lora_module *m) { return m->tuned->codes->bytes; }
 
 static organ_status factorise_one(void *context, size_t k, organ_error *error)
 {
@@ -110,7 +111,7 @@ static organ_status factorise_one(void *context, size_t k, organ_error *error)
         return error->status;
     if (m->rank)
         snprintf(remark, sizeof remark, "rank %zu, %.1f %% explained", m->rank, 100 * (1 - m->rest / m->change));
-    organ_progress_advance(job->progress, bytes_of(m), m->name, remark);
+    organ_progress_advance(job->progress, extract_bytes_of(m), m->name, remark);
     return ORGAN_OK;
 }
 
@@ -118,7 +119,7 @@ static organ_status factorise_all(organ_lora_job *job, organ_error *error)
 {
     uint64_t bytes = 0;
     for (size_t k = 0; k < job->module_count; k++) {
-        bytes += bytes_of(&job->modules[k]);
+        bytes += extract_bytes_of(&job->modules[k]);
         job->modules[k].turn = job->turns++;
     }
     organ_progress_begin(job->progress, "extracting", bytes, job->module_count);
@@ -175,7 +176,7 @@ static organ_status write_config(organ_lora_job *job, organ_error *error)
     return error->status;
 }
 
-static organ_status write_reports(organ_lora_job *job, json_t **report, organ_error *error)
+static organ_status extract_write_reports(organ_lora_job *job, json_t **report, organ_error *error)
 {
     if (organ_adapter_writer_sync(job->writer, error) == ORGAN_OK && !(*report = organ_lora_extract_document(job)))
         organ_fail_memory(error, job->options->output);
@@ -192,7 +193,7 @@ static organ_status make_adapter(organ_lora_job *job, json_t **report, organ_err
     if (share_modules(job, error) == ORGAN_OK && check_changed(job, error) == ORGAN_OK &&
         organ_model_unchanged(job->base, error) == ORGAN_OK && organ_model_unchanged(job->tuned, error) == ORGAN_OK &&
         write_config(job, error) == ORGAN_OK)
-        write_reports(job, report, error);
+        extract_write_reports(job, report, error);
     return organ_adapter_writer_end(job->writer, error);
 }
 
@@ -247,7 +248,7 @@ static organ_status check_memory(organ_lora_job *job, organ_error *error)
 static organ_status extract(void *context, json_t **report, organ_error *error)
 {
     organ_lora_job *const job = context;
-    if (check_options(job, error) || open_both(job, error) || organ_lora_plan(job, error) ||
+    if (extract_check_options(job, error) || open_both(job, error) || organ_lora_plan(job, error) ||
         (!job->options->dry_run && deal_parts(job, error)) || check_memory(job, error))
         return error->status;
     if (!job->options->dry_run)

@@ -18,13 +18,13 @@ static bool is_dry(const organ_lora_job *job) { return job->options->dry_run; }
 
 /* ---- modules ---- */
 
-typedef struct sums {
+typedef struct extract_document_sums {
     json_int_t modules, unchanged, elements, parameters;
     size_t rank_from, rank_to;
     double change, norm, rest, worst; /* worst: the least explained share */
-} sums;
+} extract_document_sums;
 
-static void add_module(sums *s, const organ_lora_module *m)
+static void add_module(extract_document_sums *s, const organ_lora_module *m)
 {
     const size_t rank = m->rank;
     s->unchanged += rank == 0;
@@ -42,7 +42,7 @@ static void add_module(sums *s, const organ_lora_module *m)
     s->rest += m->rest;
 }
 
-static json_t *sums_json(const organ_lora_job *job, const char *role, const sums *s)
+static json_t *extract_document_sums_json(const organ_lora_job *job, const char *role, const extract_document_sums *s)
 {
     json_t *const row =
         ORGAN_OBJECT(SET_IF(role, "role", json_string(role)), SET_COUNT("modules", s->modules), SET_COUNT("unchanged", s->unchanged),
@@ -55,17 +55,17 @@ static json_t *sums_json(const organ_lora_job *job, const char *role, const sums
     return row;
 }
 
-static json_t *role_json(const void *context, size_t role)
+static json_t *extract_document_role_json(const void *context, size_t role)
 {
     const organ_lora_job *const job = context;
-    sums s = {0};
+    extract_document_sums s = {0};
     for (size_t k = 0; k < job->module_count; k++)
         if (organ_anatomy_row(&job->modules[k].base->anatomy) == role)
             add_module(&s, &job->modules[k]);
-    return s.modules + s.unchanged ? sums_json(job, organ_anatomy_row_name((unsigned)role), &s) : NULL;
+    return s.modules + s.unchanged ? extract_document_sums_json(job, organ_anatomy_row_name((unsigned)role), &s) : NULL;
 }
 
-static json_t *module_json(const void *context, size_t k)
+static json_t *extract_document_module_json(const void *context, size_t k)
 {
     const organ_lora_job *const job = context;
     const organ_lora_module *const m = &job->modules[k];
@@ -134,7 +134,7 @@ static json_t *method_json(const organ_lora_job *job)
     return ORGAN_OBJECT(SET_TEXT("name", job->packed ? "B" : "A"), SET_TEXT("text", text), SET_COUNT("quantised_modules", job->packed));
 }
 
-static json_t *adapter_json(const organ_lora_job *job, const sums *all)
+static json_t *adapter_json(const organ_lora_job *job, const extract_document_sums *all)
 {
     json_t *config = organ_lora_config(job);
     json_t *const adapter = ORGAN_OBJECT(SET_COUNT("r", all->rank_to), SET_COUNT("lora_alpha", all->rank_to),
@@ -164,7 +164,7 @@ static size_t count_others(const organ_lora_job *job, bool kept)
 
 static void add_warning(json_t *warnings, size_t count, const char *what) { organ_say(warnings, "%zu %s", count, what); }
 
-static json_t *warnings_json(const organ_lora_job *job, const sums *all)
+static json_t *warnings_json(const organ_lora_job *job, const extract_document_sums *all)
 {
     json_t *const warnings = json_array();
     size_t short_of = 0;
@@ -191,7 +191,7 @@ json_t *organ_lora_extract_parameters(const organ_lora_job *job)
                         SET_BYTES_OF("modules", o->modules), SET_FLAG("save_full", o->save_full));
 }
 
-static json_t *definitions_json(void)
+static json_t *extract_document_definitions_json(void)
 {
     return ORGAN_OBJECT(
         SET_TEXT("change", "||W_tuned - W_base|| / ||W_base||, Frobenius norms of FP32 differences"),
@@ -200,7 +200,7 @@ static json_t *definitions_json(void)
         SET_TEXT("scale", "B = U sqrt(Sigma), A = sqrt(Sigma) V^T, lora_alpha = r: what is added is B A itself"));
 }
 
-static json_t *run_json(const organ_lora_job *job)
+static json_t *extract_document_run_json(const organ_lora_job *job)
 {
     json_t *const run = job->writer ? organ_output_run(organ_adapter_writer_output(job->writer), organ_adapter_writer_bytes(job->writer))
                                     : ORGAN_OBJECT(SET_BYTES("output", job->options->output));
@@ -214,10 +214,10 @@ static json_t *run_json(const organ_lora_job *job)
 
 json_t *organ_lora_extract_document(const organ_lora_job *job)
 {
-    sums all = {0};
+    extract_document_sums all = {0};
     for (size_t k = 0; k < job->module_count; k++)
         add_module(&all, &job->modules[k]);
-    json_t *const totals = sums_json(job, NULL, &all), *const others = organ_json_rows(job->other_count, other_json, job);
+    json_t *const totals = extract_document_sums_json(job, NULL, &all), *const others = organ_json_rows(job->other_count, other_json, job);
     json_object_set_new(totals, "others", json_integer((json_int_t)job->other_count));
     if (!is_dry(job))
         json_object_set_new(totals, "others_changed", json_integer((json_int_t)json_array_size(others)));
@@ -227,6 +227,7 @@ json_t *organ_lora_extract_document(const organ_lora_job *job)
         SET("parameters", organ_lora_extract_parameters(job)), SET("adapter", adapter_json(job, &all)), SET("totals", totals),
         SET("matrices", organ_matrices_among(job->tuned_weights, job->module_count, with_factors, job)),
         SET("warnings", warnings_json(job, &all)), SET("notes", organ_json_texts(job->note_count, (const char *const *)job->notes)),
-        SET("roles", organ_anatomy_rows_json(role_json, job)), SET("modules", organ_json_rows(job->module_count, module_json, job)),
-        SET("not_extracted", others), SET("definitions", definitions_json()), SET("run", run_json(job)));
+        SET("roles", organ_anatomy_rows_json(extract_document_role_json, job)),
+        SET("modules", organ_json_rows(job->module_count, extract_document_module_json, job)), SET("not_extracted", others),
+        SET("definitions", extract_document_definitions_json()), SET("run", extract_document_run_json(job)));
 }

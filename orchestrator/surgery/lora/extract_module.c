@@ -16,15 +16,15 @@
 #include <string.h>
 
 /* W_tuned - W_base by rows. */
-typedef struct change {
+typedef struct extract_module_change {
     organ_weight_reader *tuned, *base;
     size_t cols, base_bytes; /* of scratch for the base's rows */
     double *norms;           /* ||W_base||^2 of each strip */
-} change;
+} extract_module_change;
 
 static organ_status read_change(void *context, uint64_t first, size_t rows, float *values, void *scratch, organ_error *error)
 {
-    const change *const c = context;
+    const extract_module_change *const c = context;
     float *const base = scratch;
     void *const rest = (char *)scratch + c->base_bytes;
     const size_t n = rows * c->cols;
@@ -38,7 +38,7 @@ static organ_status read_change(void *context, uint64_t first, size_t rows, floa
 }
 
 /* How many of the singular values are kept. */
-static size_t cut(const organ_lora_job *job, const organ_svd *svd, bool *short_of_share)
+static size_t extract_module_cut(const organ_lora_job *job, const organ_svd *svd, bool *short_of_share)
 {
     double sum = 0;
     *short_of_share = false;
@@ -64,15 +64,15 @@ static void round_values(const organ_kernels *kernels, organ_dtype dtype, float 
     }
 }
 
-typedef struct factors {
+typedef struct extract_module_factors {
     size_t rank, out, in;
     float *b, *a; /* out x rank and rank x in, row by row */
-} factors;
+} extract_module_factors;
 
 /* B = U sqrt(sigma), A = sqrt(sigma) V^T. */
-static bool make_factors(const organ_svd *svd, size_t rank, factors *f)
+static bool make_factors(const organ_svd *svd, size_t rank, extract_module_factors *f)
 {
-    *f = (factors){rank, svd->rows, svd->cols, organ_floats(svd->rows, rank), organ_floats(rank, svd->cols)};
+    *f = (extract_module_factors){rank, svd->rows, svd->cols, organ_floats(svd->rows, rank), organ_floats(rank, svd->cols)};
     if (!f->b || !f->a)
         return false;
     for (size_t k = 0; k < rank; k++) {
@@ -99,8 +99,8 @@ static organ_status write_factor(organ_lora_job *job, const char *module, char f
 
 static organ_status keep_factors(organ_lora_job *job, organ_lora_module *m, organ_strips *strips, const organ_svd *svd, organ_error *error)
 {
-    factors f;
-    m->rank = cut(job, svd, &m->short_of_share);
+    extract_module_factors f;
+    m->rank = extract_module_cut(job, svd, &m->short_of_share);
     m->spectrum = organ_floats(m->rank, 1);
     if (!make_factors(svd, m->rank, &f) || !m->spectrum)
         organ_fail_errno(error, ENOMEM, "%s: tensor '%s'", job->tuned->path, m->tuned->name);
@@ -149,7 +149,8 @@ static organ_status decompose(organ_lora_job *job, organ_lora_module *m, const o
     return error->status;
 }
 
-static organ_status open_readers(organ_lora_job *job, const organ_lora_module *m, change *c, bool notes, organ_error *error)
+static organ_status extract_module_open_readers(organ_lora_job *job, const organ_lora_module *m, extract_module_change *c, bool notes,
+                                                organ_error *error)
 {
     char note[256];
     if (organ_weight_reader_open(job->tuned, m->tuned, job->engine->kernels, note, &c->tuned, error))
@@ -164,7 +165,7 @@ static organ_status open_readers(organ_lora_job *job, const organ_lora_module *m
 }
 
 /* The rows of the difference that `c`, whose readers are open, reads. */
-static organ_rows rows_of(const organ_lora_job *job, const organ_lora_module *m, change *c, const char *name)
+static organ_rows extract_module_rows_of(const organ_lora_job *job, const organ_lora_module *m, extract_module_change *c, const char *name)
 {
     c->cols = (size_t)m->base->shape[1];
     c->base_bytes = organ_to_line(ORGAN_STRIP_ROWS * c->cols * sizeof(float));
@@ -185,9 +186,9 @@ organ_status organ_lora_check_memory(organ_lora_job *job, organ_error *error)
     uint64_t least = 0;
     for (size_t k = 0; k < job->module_count && !error->status; k++) {
         const organ_lora_module *const m = &job->modules[k];
-        change c = {0};
-        if (open_readers(job, m, &c, false, error) == ORGAN_OK) {
-            const organ_rows rows = rows_of(job, m, &c, m->name);
+        extract_module_change c = {0};
+        if (extract_module_open_readers(job, m, &c, false, error) == ORGAN_OK) {
+            const organ_rows rows = extract_module_rows_of(job, m, &c, m->name);
             largest = organ_strips_least(&rows) > least ? m : largest;
             least = organ_larger(least, organ_strips_least(&rows));
         }
@@ -203,15 +204,15 @@ organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *m, org
 {
     const double started = organ_seconds_now();
     const size_t strips = (size_t)((m->base->shape[0] + ORGAN_STRIP_ROWS - 1) / ORGAN_STRIP_ROWS);
-    change c = {.norms = calloc(strips, sizeof *c.norms)};
+    extract_module_change c = {.norms = calloc(strips, sizeof *c.norms)};
     char name[600];
     job->saying = &m->note;
     organ_adapter_writer_turn(job->writer, m->turn);
     snprintf(name, sizeof name, "%.200s less %.200s: tensor '%.150s'", job->tuned->path, job->base->path, m->tuned->name);
     if (!c.norms)
         organ_fail_memory(error, name);
-    else if (open_readers(job, m, &c, true, error) == ORGAN_OK) {
-        const organ_rows rows = rows_of(job, m, &c, name);
+    else if (extract_module_open_readers(job, m, &c, true, error) == ORGAN_OK) {
+        const organ_rows rows = extract_module_rows_of(job, m, &c, name);
         decompose(job, m, &rows, error);
         for (size_t k = 0; k < strips; k++)
             m->norm += c.norms[k];

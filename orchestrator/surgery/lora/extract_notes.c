@@ -47,7 +47,7 @@ static void forget_notes(organ_lora_job *job, size_t count)
 }
 
 /* The notes of all parts, the first at `first`, are known to all ranks. */
-static organ_status exchange(const organ_deal *deal, char **first, size_t stride, organ_error *error)
+static organ_status extract_notes_exchange(const organ_deal *deal, char **first, size_t stride, organ_error *error)
 {
     organ_found *const notes = calloc(deal->count + 1, sizeof *notes);
     if (!deal->ranks) {
@@ -69,7 +69,7 @@ static organ_status exchange(const organ_deal *deal, char **first, size_t stride
 
 organ_status organ_lora_notes_compared(organ_lora_job *job, organ_error *error)
 {
-    exchange(&job->other_deal, &job->others->note, sizeof *job->others, error);
+    extract_notes_exchange(&job->other_deal, &job->others->note, sizeof *job->others, error);
     forget_notes(job, 0);
     for (size_t k = 0; k < job->other_count; k++) {
         add_lines(job, job->others[k].note);
@@ -85,8 +85,8 @@ organ_status organ_lora_notes_written(organ_lora_job *job, organ_error *error)
     char **const lines = calloc(job->turns + 1, sizeof *lines);
     if (!lines)
         organ_fail_memory(error, job->tuned->path);
-    exchange(&job->other_deal, &job->others->note, sizeof *job->others, error);
-    exchange(&job->module_deal, &job->modules->note, sizeof *job->modules, error);
+    extract_notes_exchange(&job->other_deal, &job->others->note, sizeof *job->others, error);
+    extract_notes_exchange(&job->module_deal, &job->modules->note, sizeof *job->modules, error);
     forget_notes(job, job->compared_notes);
     for (size_t k = 0; k < job->other_count && lines; k++)
         if (job->others[k].note)

@@ -14,7 +14,7 @@
 #define WEIGHT ".weight"
 
 /* The module of "X.weight"; NULL for other names. To be freed; *memory is false without memory. */
-static char *module_of(const char *name, bool *memory)
+static char *extract_plan_module_of(const char *name, bool *memory)
 {
     const size_t length = strlen(name), tail = sizeof WEIGHT - 1;
     if (length <= tail || strcmp(name + length - tail, WEIGHT) != 0)
@@ -39,21 +39,22 @@ static bool is_named(organ_globs *globs, const organ_weight *weight, const char 
 
 static bool is_linear(const organ_weight *weight) { return weight->rank == 2 && weight->anatomy.role != ORGAN_ROLE_EMBED; }
 
-static bool is_meant(const organ_lora_job *job, const organ_weight *weight, const char *module, organ_globs *globs)
+static bool extract_plan_is_meant(const organ_lora_job *job, const organ_weight *weight, const char *module, organ_globs *globs)
 {
     if (!is_linear(weight) || weight->elements == 0)
         return false;
     return job->options->modules ? is_named(globs, weight, module) : organ_role_describe(weight->anatomy.role)->projection;
 }
 
-static bool same_shape(const organ_weight *a, const organ_weight *b)
+static bool extract_plan_same_shape(const organ_weight *a, const organ_weight *b)
 {
     return a->rank == b->rank && (a->rank == 0 || memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0);
 }
 
-static organ_status check_shape(const organ_lora_job *job, const organ_weight *base, const organ_weight *tuned, organ_error *error)
+static organ_status extract_plan_check_shape(const organ_lora_job *job, const organ_weight *base, const organ_weight *tuned,
+                                             organ_error *error)
 {
-    if (same_shape(base, tuned))
+    if (extract_plan_same_shape(base, tuned))
         return ORGAN_OK;
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%.300s' is %llu x %llu, in %s it is %llu x %llu (rank %u)", job->tuned->path,
                       tuned->name, (unsigned long long)tuned->shape[0], (unsigned long long)tuned->shape[1], job->base->path,
@@ -69,7 +70,7 @@ static void add_other(organ_lora_job *job, const organ_weight *base, const organ
         other->why = "the tuned model does not have it";
     else if (!base)
         other->why = "the base does not have it";
-    else if (!same_shape(base, tuned))
+    else if (!extract_plan_same_shape(base, tuned))
         other->why = "its shape differs";
     else if (!organ_weight_has_numbers(base) || !organ_weight_has_numbers(tuned))
         other->why = "its type is not computed with";
@@ -79,15 +80,16 @@ static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned,
 {
     const organ_weight *const base = organ_weights_named(job->base_weights, tuned->name);
     bool memory = true;
-    char *module = module_of(tuned->name, &memory);
+    char *module = extract_plan_module_of(tuned->name, &memory);
     if (!memory)
         return organ_fail_memory(error, job->tuned->path);
-    if (module && base && organ_weight_has_numbers(base) && organ_weight_has_numbers(tuned) && is_meant(job, tuned, module, globs)) {
+    if (module && base && organ_weight_has_numbers(base) && organ_weight_has_numbers(tuned) &&
+        extract_plan_is_meant(job, tuned, module, globs)) {
         const uint64_t least = base->shape[0] < base->shape[1] ? base->shape[0] : base->shape[1], most = job->options->rank;
         job->modules[job->module_count++] = (organ_lora_module){
             .base = base, .tuned = tuned, .name = module, .rank = job->options->dry_run ? (size_t)(least < most ? least : most) : 0};
         job->packed += base->scheme != ORGAN_SCHEME_PLAIN;
-        return check_shape(job, base, tuned, error);
+        return extract_plan_check_shape(job, base, tuned, error);
     }
     free(module);
     add_other(job, base, tuned);
@@ -138,7 +140,7 @@ static bool all_have_factors(const organ_lora_job *job, const char *word)
     size_t in_base = 0, here = 0;
     for (size_t k = 0; k < job->base_weights->count; k++) {
         bool memory = true;
-        char *const module = module_of(job->base_weights->weights[k].name, &memory);
+        char *const module = extract_plan_module_of(job->base_weights->weights[k].name, &memory);
         in_base += module && strcmp(last_word(module), word) == 0;
         free(module);
     }

@@ -12,20 +12,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct comparison {
+typedef struct extract_rest_comparison {
     organ_lora_job *job;
     organ_lora_other **others; /* of each item of the pass */
-} comparison;
+} extract_rest_comparison;
 
-typedef struct sums {
+typedef struct extract_rest_sums {
     double change, norm;
-} sums;
+} extract_rest_sums;
 
 bool organ_lora_other_changed(const organ_lora_other *other) { return other->why || !(other->change == 0); }
 
 static organ_status compare_begin(void *context, size_t item, const char *note, organ_error *error)
 {
-    const comparison *const c = context;
+    const extract_rest_comparison *const c = context;
     (void)error;
     if (!c->job->writer) /* else it belongs to what is written */
         c->job->saying = &c->others[item]->note;
@@ -35,7 +35,7 @@ static organ_status compare_begin(void *context, size_t item, const char *note, 
 
 static organ_status compare_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result, organ_error *error)
 {
-    sums *const s = result;
+    extract_rest_sums *const s = result;
     float *const values = strip->values;
     const float *const base = strip->other;
     const size_t n = strip->rows * strip->cols;
@@ -49,8 +49,8 @@ static organ_status compare_strip(void *context, const organ_weight_strip *strip
 
 static organ_status compare_retire(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
 {
-    const comparison *const c = context;
-    const sums *const s = result;
+    const extract_rest_comparison *const c = context;
+    const extract_rest_sums *const s = result;
     organ_lora_other *const other = c->others[strip->item];
     (void)error;
     other->change += s->change;
@@ -64,7 +64,7 @@ static organ_status compare_retire(void *context, const organ_weight_strip *stri
 static organ_status compare_others(organ_lora_job *job, organ_lora_other **others, size_t count, organ_error *error)
 {
     organ_weight_item *const items = organ_rows_take(count + 1, sizeof *items);
-    comparison c = {job, others};
+    extract_rest_comparison c = {job, others};
     for (size_t k = 0; k < count && items; k++)
         items[k] = (organ_weight_item){others[k]->tuned, others[k]->base};
     const organ_weight_pass pass = {.model = job->tuned,
@@ -72,7 +72,7 @@ static organ_status compare_others(organ_lora_job *job, organ_lora_other **other
                                     .items = items,
                                     .item_count = count,
                                     .as = ORGAN_F32,
-                                    .result_bytes = sizeof(sums),
+                                    .result_bytes = sizeof(extract_rest_sums),
                                     .context = &c,
                                     .begin = compare_begin,
                                     .work = compare_strip,

@@ -194,15 +194,15 @@ organ_status organ_adapter_norm(const organ_adapter *adapter, const organ_tensor
 }
 
 /* Rows of the adapter's tensor beside those of the base. */
-typedef struct comparison {
+typedef struct factors_comparison {
     organ_weight_reader *reader;
     size_t step, cols;
     float *its, *mine;
     void *raw, *scratch;
-} comparison;
+} factors_comparison;
 
-static organ_status compare_rows(const organ_adapter *adapter, const organ_tensor *t, const organ_kernels *kernels, const comparison *c,
-                                 double *norm, organ_error *error)
+static organ_status compare_rows(const organ_adapter *adapter, const organ_tensor *t, const organ_kernels *kernels,
+                                 const factors_comparison *c, double *norm, organ_error *error)
 {
     const size_t width = organ_dtype_describe(t->dtype)->bytes;
     const uint64_t all = organ_weight_reader_rows(c->reader);
@@ -225,7 +225,7 @@ static void *aligned_room(size_t bytes) { return aligned_alloc(64, (bytes + 64) 
 organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tensor *tensor, const organ_model *base,
                                   const organ_weight *weight, const organ_kernels *kernels, double *norm, organ_error *error)
 {
-    comparison c = {0};
+    factors_comparison c = {0};
     char note[256];
     *norm = tensor->elements ? -1 : 0;
     if (tensor->elements == 0 || !organ_can_widen(tensor->dtype))

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static organ_status check_options(organ_merge_job *job, organ_error *error)
+static organ_status merge_check_options(organ_merge_job *job, organ_error *error)
 {
     const organ_lora_merge_options *const o = job->options;
     if (!isfinite(o->scale))
@@ -73,7 +73,7 @@ static organ_status merge_all(void *context, organ_unit_run *run, organ_error *e
     return error->status;
 }
 
-static json_t *parameters_json(void *context)
+static json_t *merge_parameters_json(void *context)
 {
     const organ_lora_merge_options *const o = ((const organ_merge_job *)context)->options;
     return ORGAN_OBJECT(SET("scale", organ_exact_json(o->scale)), SET_TEXT("dtype", o->dtype ? o->dtype : ""),
@@ -111,7 +111,7 @@ static organ_status remake_base(organ_merge_job *job, json_t **report, organ_err
                                  .edit = edit_config,
                                  .fill = merge_all,
                                  .recall = organ_merge_recall,
-                                 .parameters = parameters_json,
+                                 .parameters = merge_parameters_json,
                                  .identity = adapter_identity,
                                  .document = organ_merge_document};
     return organ_remake_run(&remake, report, error);
@@ -133,7 +133,7 @@ static organ_status tell_unplaced(organ_merge_job *job, json_t **report, organ_e
 static organ_status plan_and_merge(void *context, json_t **report, organ_error *error)
 {
     organ_merge_job *const job = context;
-    if (check_options(job, error) || open_merged(job, error) || organ_merge_plan(job, error))
+    if (merge_check_options(job, error) || open_merged(job, error) || organ_merge_plan(job, error))
         return error->status;
     return json_array_size(job->unplaced) ? tell_unplaced(job, report, error) : remake_base(job, report, error);
 }

@@ -16,7 +16,7 @@ static bool is_erased(const organ_merge_sums *s)
     return s->delta > 0 && (sqrt(s->applied) < ERASED * sqrt(s->delta) || s->dot < ERASED * s->delta);
 }
 
-static json_t *module_json(const void *context, size_t k)
+static json_t *merge_document_module_json(const void *context, size_t k)
 {
     char stored[120];
     const organ_merge_job *const job = context;
@@ -50,7 +50,7 @@ static json_t *replaced_json(const void *context, size_t k)
 }
 
 /* Tensors of the base that have no use in a plain model, or that nothing is known of. */
-static json_t *stray_json(const organ_merge_job *job, size_t k, bool dropped)
+static json_t *merge_document_stray_json(const organ_merge_job *job, size_t k, bool dropped)
 {
     const organ_stray *const stray = &job->weights->strays[k];
     if (stray->dropped != dropped)
@@ -58,10 +58,10 @@ static json_t *stray_json(const organ_merge_job *job, size_t k, bool dropped)
     return ORGAN_OBJECT(SET_TEXT("tensor", stray->tensor->name), SET_TEXT("reason", stray->why));
 }
 
-static json_t *dropped_json(const void *job, size_t k) { return stray_json(job, k, true); }
-static json_t *not_understood_json(const void *job, size_t k) { return stray_json(job, k, false); }
+static json_t *dropped_json(const void *job, size_t k) { return merge_document_stray_json(job, k, true); }
+static json_t *not_understood_json(const void *job, size_t k) { return merge_document_stray_json(job, k, false); }
 
-static json_t *totals_json(const organ_merge_job *job)
+static json_t *merge_document_totals_json(const organ_merge_job *job)
 {
     organ_merge_sums all = {0};
     json_int_t modules = 0, replaced = 0, erased = 0, changed = 0;
@@ -89,7 +89,7 @@ static const organ_weight *changed(const void *context, size_t k)
     return &job->weights->weights[job->parts[k].weight];
 }
 
-static json_t *definitions_json(void)
+static json_t *merge_document_definitions_json(void)
 {
     return ORGAN_OBJECT(
         SET_TEXT("delta_norm", "||scale B A||, Frobenius, computed in FP32; with DoRA the norm of all that changes"),
@@ -104,16 +104,17 @@ json_t *organ_merge_document(void *context, const organ_unit_output *made)
     const organ_merge_job *const job = context;
     json_t *const run = made ? organ_output_run(&made->output, organ_resharding_bytes(made->plan)) : json_object();
     ORGAN_ADD(run, SET_BYTES("adapter", job->options->adapter));
-    return ORGAN_OBJECT(SET_TEXT("schema", "organ.lora_merge/1"), SET_TEXT("organ", ORGAN_VERSION),
-                        SET_TEXT("definition", "W + scale B A in FP32, rounded once"), SET_FLAG("dry_run", job->options->dry_run),
-                        SET("base", organ_model_json(job->base)), SET("adapter", organ_adapter_json(job->adapter)),
-                        SET_REAL("scale", job->options->scale), SET_TEXT("dtype", job->options->dtype ? job->options->dtype : ""),
-                        SET("unplaced", json_incref(job->unplaced)), SET("modules", organ_json_rows(job->part_count, module_json, job)),
-                        SET("replaced", organ_json_rows(job->part_count, replaced_json, job)),
-                        SET("dropped", organ_json_rows(job->weights->stray_count, dropped_json, job)),
-                        SET("not_understood", organ_json_rows(job->weights->stray_count, not_understood_json, job)),
-                        SET("output", ORGAN_OBJECT(SET_COUNT("files", made ? organ_resharding_files(made->plan) : 0),
-                                                   SET_COUNT("bytes", made ? organ_resharding_bytes(made->plan) : 0))),
-                        SET("totals", totals_json(job)), SET("matrices", organ_matrices_among(job->weights, job->part_count, changed, job)),
-                        SET("definitions", definitions_json()), SET("run", run));
+    return ORGAN_OBJECT(
+        SET_TEXT("schema", "organ.lora_merge/1"), SET_TEXT("organ", ORGAN_VERSION),
+        SET_TEXT("definition", "W + scale B A in FP32, rounded once"), SET_FLAG("dry_run", job->options->dry_run),
+        SET("base", organ_model_json(job->base)), SET("adapter", organ_adapter_json(job->adapter)), SET_REAL("scale", job->options->scale),
+        SET_TEXT("dtype", job->options->dtype ? job->options->dtype : ""), SET("unplaced", json_incref(job->unplaced)),
+        SET("modules", organ_json_rows(job->part_count, merge_document_module_json, job)),
+        SET("replaced", organ_json_rows(job->part_count, replaced_json, job)),
+        SET("dropped", organ_json_rows(job->weights->stray_count, dropped_json, job)),
+        SET("not_understood", organ_json_rows(job->weights->stray_count, not_understood_json, job)),
+        SET("output", ORGAN_OBJECT(SET_COUNT("files", made ? organ_resharding_files(made->plan) : 0),
+                                   SET_COUNT("bytes", made ? organ_resharding_bytes(made->plan) : 0))),
+        SET("totals", merge_document_totals_json(job)), SET("matrices", organ_matrices_among(job->weights, job->part_count, changed, job)),
+        SET("definitions", merge_document_definitions_json()), SET("run", run));
 }

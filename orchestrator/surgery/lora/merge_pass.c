@@ -18,21 +18,21 @@
 #define BLOCK_VALUES ((size_t)1 << 18)
 _Static_assert(BLOCK_VALUES * sizeof(float) >= ORGAN_PRODUCT_SCRATCH, "the room for the codes does for a product before");
 
-typedef struct run {
+typedef struct merge_pass_run {
     organ_merge_job *job;
     organ_unit_run *units;
     size_t items;
     size_t block; /* values of the largest block */
-} run;
+} merge_pass_run;
 
 static size_t rows_at_once(size_t cols) { return cols < BLOCK_VALUES ? BLOCK_VALUES / cols : 1; }
 
 /* Scratch: a block of B A, then the block as it is written, then what writing it needs. */
-static size_t scratch_bytes(const run *r) { return 2 * r->block * sizeof(float) + ORGAN_PUT_SCRATCH; }
+static size_t scratch_bytes(const merge_pass_run *r) { return 2 * r->block * sizeof(float) + ORGAN_PUT_SCRATCH; }
 
 /* D = B A of these rows of the weight. */
-static void multiply(const organ_kernels *kernels, const organ_merge_part *part, uint64_t first, size_t rows, size_t cols, float *d,
-                     void *scratch)
+static void merge_pass_multiply(const organ_kernels *kernels, const organ_merge_part *part, uint64_t first, size_t rows, size_t cols,
+                                float *d, void *scratch)
 {
     const organ_lora_factors *const f = &part->factors;
     const organ_product product = {.m = rows,
@@ -88,7 +88,7 @@ static void scale_rows(const float *norms, size_t rows, size_t cols, const float
 }
 
 /* One block: `values` become the codes of the output, from values[0] on. `part` may be NULL. */
-static void merge_block(const run *r, const organ_merge_part *part, organ_dtype dtype, uint64_t first, size_t rows, size_t cols,
+static void merge_block(const merge_pass_run *r, const organ_merge_part *part, organ_dtype dtype, uint64_t first, size_t rows, size_t cols,
                         float *values, float *d, void *codes, organ_merge_sums *sums)
 {
     const organ_kernels *const kernels = r->job->engine->kernels;
@@ -102,7 +102,7 @@ static void merge_block(const run *r, const organ_merge_part *part, organ_dtype 
     }
     const float scale = (float)part->scale;
     float *const sum = codes; /* until it is rounded */
-    multiply(kernels, part, first, rows, cols, d, codes);
+    merge_pass_multiply(kernels, part, first, rows, cols, d, codes);
     for (size_t k = 0; k < n; k++)
         d[k] = d[k] * scale;
     if (part->row_norms)
@@ -129,8 +129,8 @@ static void merge_block(const run *r, const organ_merge_part *part, organ_dtype 
 }
 
 /* All rows of a strip, in blocks; the codes are put together at the beginning of `values` and go from there to the disk. */
-static organ_status merge_rows(const run *r, size_t weight, uint64_t first, size_t rows, size_t cols, float *values, void *scratch,
-                               organ_merge_sums *sums, organ_error *error)
+static organ_status merge_rows(const merge_pass_run *r, size_t weight, uint64_t first, size_t rows, size_t cols, float *values,
+                               void *scratch, organ_merge_sums *sums, organ_error *error)
 {
     const organ_merge_job *const job = r->job;
     const organ_merge_part *const part = job->part_of[weight] == ORGAN_NO_PART ? NULL : &job->parts[job->part_of[weight]];
@@ -168,7 +168,7 @@ bool organ_merge_recall(void *context, size_t weight, const json_t *results)
     return whole;
 }
 
-static organ_status finish(const run *r, size_t weight, organ_error *error)
+static organ_status merge_pass_finish(const merge_pass_run *r, size_t weight, organ_error *error)
 {
     const size_t at = r->job->part_of[weight];
     const organ_merge_sums none = {0};
@@ -194,7 +194,7 @@ static void unload_part(organ_merge_part *part)
 
 static organ_status begin(void *context, size_t item, const char *note, organ_error *error)
 {
-    run *const r = context;
+    merge_pass_run *const r = context;
     organ_merge_job *const job = r->job;
     const size_t weight = job->item_of[item], at = job->part_of[weight];
     if (*note)
@@ -206,7 +206,7 @@ static organ_status begin(void *context, size_t item, const char *note, organ_er
 
 static organ_status work(void *context, const organ_weight_strip *strip, void *scratch, void *result, organ_error *error)
 {
-    const run *const r = context;
+    const merge_pass_run *const r = context;
     return merge_rows(r, r->job->item_of[strip->item], strip->first, strip->rows, strip->cols, strip->values, scratch, result, error);
 }
 
@@ -220,7 +220,7 @@ static organ_status check_range(const organ_merge_job *job, size_t weight, const
 
 static organ_status retire(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
 {
-    run *const r = context;
+    merge_pass_run *const r = context;
     organ_merge_job *const job = r->job;
     const size_t weight = job->item_of[strip->item], at = job->part_of[weight];
     const organ_weight *const w = &job->weights->weights[weight];
@@ -240,12 +240,12 @@ static organ_status retire(void *context, const organ_weight_strip *strip, const
     }
     if (check_range(job, weight, more, error))
         return error->status;
-    return strip->last ? finish(r, weight, error) : ORGAN_OK;
+    return strip->last ? merge_pass_finish(r, weight, error) : ORGAN_OK;
 }
 
 /* ---- weights that come from the adapter ---- */
 
-static organ_status replace(run *r, organ_merge_part *part, organ_error *error)
+static organ_status replace(merge_pass_run *r, organ_merge_part *part, organ_error *error)
 {
     organ_merge_job *const job = r->job;
     const organ_tensor *const t = part->saved;
@@ -268,7 +268,7 @@ static organ_status replace(run *r, organ_merge_part *part, organ_error *error)
         }
     }
     if (!error->status && check_range(job, part->weight, &part->sums, error) == ORGAN_OK)
-        finish(r, part->weight, error);
+        merge_pass_finish(r, part->weight, error);
     unload_part(part);
     free(values);
     free(raw);
@@ -279,7 +279,7 @@ static organ_status replace(run *r, organ_merge_part *part, organ_error *error)
 
 /* ---- all of them ---- */
 
-static organ_status run_pass(run *r, organ_error *error)
+static organ_status run_pass(merge_pass_run *r, organ_error *error)
 {
     organ_merge_job *const job = r->job;
     organ_weight_item *const items = organ_rows_take(job->weights->count + 1, sizeof *items);
@@ -310,7 +310,7 @@ static organ_status run_pass(run *r, organ_error *error)
 
 organ_status organ_merge_run(organ_merge_job *job, organ_unit_run *units, organ_error *error)
 {
-    run r = {.job = job, .units = units, .block = BLOCK_VALUES};
+    merge_pass_run r = {.job = job, .units = units, .block = BLOCK_VALUES};
     for (size_t k = 0; k < job->weights->count; k++) {
         const size_t cols = (size_t)organ_weight_matrices(&job->weights->weights[k]).cols;
         if (!job->pieces[k].same && cols > r.block)

@@ -36,7 +36,7 @@ static organ_status note_unplaced(organ_merge_job *job, const organ_tensor *tens
     return error->status;
 }
 
-static organ_merge_part *part_of(organ_merge_job *job, const organ_weight *weight)
+static organ_merge_part *merge_plan_part_of(organ_merge_job *job, const organ_weight *weight)
 {
     const size_t at = (size_t)(weight - job->weights->weights);
     if (job->part_of[at] == ORGAN_NO_PART) {
@@ -71,7 +71,7 @@ static bool is_crossed(const organ_weight *w, const organ_adapter_pair *p)
     return w->rank == 2 && w->shape[0] == p->in_features && w->shape[1] == p->out_features;
 }
 
-static const organ_weight *weight_of(const organ_merge_job *job, const char *module, char **name)
+static const organ_weight *merge_plan_weight_of(const organ_merge_job *job, const char *module, char **name)
 {
     if (!(*name = organ_format("%s.weight", module)))
         return NULL;
@@ -87,7 +87,7 @@ static votes count_votes(const organ_merge_job *job)
         char *name;
         if (p->embedding || p->in_features == p->out_features)
             continue;
-        const organ_weight *const w = weight_of(job, p->module, &name);
+        const organ_weight *const w = merge_plan_weight_of(job, p->module, &name);
         free(name);
         v.straight += w && is_straight(w, p);
         v.crossed += w && is_crossed(w, p);
@@ -98,7 +98,7 @@ static votes count_votes(const organ_merge_job *job)
 static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p, votes v, organ_error *error)
 {
     char *name, shape[96];
-    const organ_weight *const w = weight_of(job, p->module, &name);
+    const organ_weight *const w = merge_plan_weight_of(job, p->module, &name);
     if (!name)
         return organ_fail_memory(error, job->options->adapter);
     const char *const missing = w ? "" : missing_reason(job, name);
@@ -118,7 +118,7 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
     if (flag && square && !p->embedding && (v.straight > 0) == (v.crossed > 0))
         return note_unplaced(job, p->a, p->b, error, "'%.200s' is square: with fan_in_fan_out nothing tells which way it is stored",
                              w->name);
-    organ_merge_part *const part = part_of(job, w);
+    organ_merge_part *const part = merge_plan_part_of(job, w);
     if (part->pair)
         return note_unplaced(job, p->a, p->b, error, "'%.200s' of the base is changed by '%.200s' already", w->name, part->pair->b->name);
     part->pair = p;
@@ -194,7 +194,7 @@ static organ_status place_rest(organ_merge_job *job, const organ_tensor *t, orga
     if (!organ_can_widen(t->dtype) || !organ_weight_has_numbers(w))
         return note_unplaced(job, t, NULL, error, "it is %s, '%.200s' of the base %s: one of them is not computed with",
                              organ_dtype_describe(t->dtype)->name, w->name, organ_dtype_describe(w->codes->dtype)->name);
-    organ_merge_part *const part = part_of(job, w);
+    organ_merge_part *const part = merge_plan_part_of(job, w);
     if (part->saved)
         return note_unplaced(job, t, NULL, error, "'%.200s' of the base is replaced by '%.200s' already", w->name, part->saved->name);
     part->saved = t;
@@ -205,7 +205,7 @@ static organ_status place_rest(organ_merge_job *job, const organ_tensor *t, orga
 
 static bool is_plain_float(organ_dtype dtype) { return dtype == ORGAN_F32 || dtype == ORGAN_BF16 || dtype == ORGAN_F16; }
 
-static void add_piece(organ_merge_job *job, organ_shard_piece piece, uint64_t bytes)
+static void merge_plan_add_piece(organ_merge_job *job, organ_shard_piece piece, uint64_t bytes)
 {
     job->units[job->piece_count] = (organ_run_unit){.first = job->piece_count, .count = 1, .item = job->piece_count, .bytes = bytes};
     job->pieces[job->piece_count++] = piece;
@@ -221,13 +221,13 @@ static void make_pieces(organ_merge_job *job)
         if (!stays && (job->options->dtype || !is_plain_float(dtype)))
             dtype = job->dtype;
         job->packed += !plain;
-        add_piece(job,
-                  (organ_shard_piece){.name = w->name, .dtype = dtype, .rank = w->rank, .shape = w->shape, .same = stays ? w->codes : NULL},
-                  w->codes->bytes);
+        merge_plan_add_piece(
+            job, (organ_shard_piece){.name = w->name, .dtype = dtype, .rank = w->rank, .shape = w->shape, .same = stays ? w->codes : NULL},
+            w->codes->bytes);
     }
     for (size_t k = 0; k < weights->stray_count; k++) {
         if (!weights->strays[k].dropped)
-            add_piece(job, organ_piece_same(weights->strays[k].tensor), weights->strays[k].tensor->bytes);
+            merge_plan_add_piece(job, organ_piece_same(weights->strays[k].tensor), weights->strays[k].tensor->bytes);
     }
 }
 

@@ -9,14 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct job {
+typedef struct resize_job {
     const organ_lora_resize_options *options;
     organ_adapter *adapter;
     organ_lora_rewrite rewrite;
     uint64_t bytes_before;
-} job;
+} resize_job;
 
-static organ_status open_resized(job *j, organ_error *error)
+static organ_status open_resized(resize_job *j, organ_error *error)
 {
     const organ_lora_resize_options *const o = j->options;
     if (o->rank == 0)
@@ -46,7 +46,7 @@ static organ_status open_resized(job *j, organ_error *error)
 
 /* ---- the document ---- */
 
-static json_t *totals_json(const job *j)
+static json_t *resize_totals_json(const resize_job *j)
 {
     json_int_t cut = 0, before = 0;
     double energy = 0, lost = 0, worst = 0;
@@ -66,9 +66,9 @@ static json_t *totals_json(const job *j)
                         SET_COUNT("bytes", j->rewrite.bytes));
 }
 
-static json_t *document_of(const void *context)
+static json_t *resize_document_of(const void *context)
 {
-    const job *const j = context;
+    const resize_job *const j = context;
     json_t *const rest = json_array(), *const run = organ_output_run(&j->rewrite.made, j->rewrite.bytes);
     for (size_t k = 0; k < j->adapter->rest_count; k++)
         json_array_append_new(rest, json_string(j->adapter->rest[k]->name));
@@ -79,13 +79,13 @@ static json_t *document_of(const void *context)
     return ORGAN_OBJECT(SET_TEXT("schema", "organ.lora_resize/1"), SET_TEXT("organ", ORGAN_VERSION),
                         SET("adapter", organ_adapter_json(j->adapter)), SET_COUNT("asked_rank", j->options->rank),
                         SET_REAL("asked_energy", j->options->energy), SET_COUNT("r", j->rewrite.rank),
-                        SET("modules", organ_lora_rows_json(&j->rewrite)), SET("kept_as_they_are", rest), SET("totals", totals_json(j)),
-                        SET("definitions", definitions), SET("run", run));
+                        SET("modules", organ_lora_rows_json(&j->rewrite)), SET("kept_as_they_are", rest),
+                        SET("totals", resize_totals_json(j)), SET("definitions", definitions), SET("run", run));
 }
 
 /* ---- the run ---- */
 
-static organ_status write_out(job *j, json_t **report, organ_error *error)
+static organ_status write_out(resize_job *j, json_t **report, organ_error *error)
 {
     json_t *const config = organ_lora_folded_config(j->adapter, j->rewrite.rank);
     const organ_lora_output output = {.path = j->options->output,
@@ -95,7 +95,7 @@ static organ_status write_out(job *j, json_t **report, organ_error *error)
                                       .rest_count = j->adapter->rest_count,
                                       .files = {"lora_resize.json", "LORA_RESIZE_REPORT.md"},
                                       .context = j,
-                                      .document = document_of};
+                                      .document = resize_document_of};
     if (config)
         organ_lora_write(&j->rewrite, &output, report, error);
     else
@@ -106,13 +106,13 @@ static organ_status write_out(job *j, json_t **report, organ_error *error)
 
 static organ_status resize(void *context, json_t **report, organ_error *error)
 {
-    job *const j = context;
+    resize_job *const j = context;
     return open_resized(j, error) || organ_lora_survey(&j->rewrite, error) ? error->status : write_out(j, report, error);
 }
 
 static void close_resizing(void *context)
 {
-    job *const j = context;
+    resize_job *const j = context;
     organ_lora_rewrite_release(&j->rewrite);
     organ_adapter_close(j->adapter);
 }
@@ -120,6 +120,6 @@ static void close_resizing(void *context)
 organ_status organ_lora_resize(const organ_lora_resize_options *options, const organ_engine *engine, const organ_progress *progress,
                                json_t **report, organ_error *error)
 {
-    job j = {.options = options, .rewrite = {.engine = engine, .progress = progress}};
+    resize_job j = {.options = options, .rewrite = {.engine = engine, .progress = progress}};
     return organ_operation_run(&(organ_operation){options->adapter, &j, resize, close_resizing, false}, report, error);
 }

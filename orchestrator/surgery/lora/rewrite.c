@@ -44,7 +44,7 @@ static void work_on(void *context, size_t worker)
 }
 
 /* What working on a module takes: its factors, and their decomposition. */
-static uint64_t bytes_of(const organ_lora_row *row)
+static uint64_t rewrite_bytes_of(const organ_lora_row *row)
 {
     return 6 * sizeof(float) * (row->pair->in_features + row->pair->out_features) * row->pair->rank;
 }
@@ -81,9 +81,9 @@ static organ_status for_rows(const organ_lora_rewrite *rw, unsigned width, row_w
         for (b.count = 0; k < rw->count && b.count < most; k++) {
             if (!is_next(rw, k, width))
                 continue;
-            if (b.count && bytes + bytes_of(&rw->rows[k]) > rw->engine->memory)
+            if (b.count && bytes + rewrite_bytes_of(&rw->rows[k]) > rw->engine->memory)
                 break;
-            bytes += bytes_of(&rw->rows[k]);
+            bytes += rewrite_bytes_of(&rw->rows[k]);
             b.rows[b.count++] = &rw->rows[k];
         }
         if (b.count)
@@ -144,7 +144,7 @@ static organ_status tell_read(void *context, organ_lora_row *row, organ_error *e
 }
 
 /* All ranks learn what became of each row. */
-static organ_status share_rows(organ_lora_rewrite *rw, const char *where, organ_error *error)
+static organ_status rewrite_share_rows(organ_lora_rewrite *rw, const char *where, organ_error *error)
 {
     return organ_deal_complete(&rw->deal, where, &rw->rows->rank, sizeof *rw->rows - offsetof(organ_lora_row, rank), sizeof *rw->rows,
                                error);
@@ -172,7 +172,7 @@ static uint64_t all_bytes(const organ_lora_rewrite *rw)
     return bytes;
 }
 
-static uint64_t bytes_of_row(const void *rows, size_t k) { return bytes_of((const organ_lora_row *)rows + k); }
+static uint64_t bytes_of_row(const void *rows, size_t k) { return rewrite_bytes_of((const organ_lora_row *)rows + k); }
 
 organ_status organ_lora_survey(organ_lora_rewrite *rw, organ_error *error)
 {
@@ -180,7 +180,7 @@ organ_status organ_lora_survey(organ_lora_rewrite *rw, organ_error *error)
     organ_progress_begin(rw->progress, "reading", all_bytes(rw), rw->count);
     if (organ_deal_make(rw->engine->ranks, rw->count, bytes_of_row, rw->rows, &rw->deal, error) == ORGAN_OK)
         for_rows(rw, 0, survey_row, tell_read, rw, error);
-    share_rows(rw, "the ranks of all modules are known", error);
+    rewrite_share_rows(rw, "the ranks of all modules are known", error);
     for (size_t k = 0; k < rw->count; k++)
         rw->rank = rw->rows[k].rank > rw->rank ? rw->rows[k].rank : rw->rank;
     organ_progress_end(rw->progress);
@@ -260,15 +260,15 @@ static organ_status make_factors(const organ_lora_rewrite *rw, organ_lora_row *r
     return error->status;
 }
 
-typedef struct writing {
+typedef struct rewrite_writing {
     organ_lora_rewrite *rewrite;
     organ_adapter_writer *writer;
     size_t turn; /* of the first row */
-} writing;
+} rewrite_writing;
 
 static organ_status write_factors(void *context, organ_lora_row *row, organ_error *error)
 {
-    const writing *const w = context;
+    const rewrite_writing *const w = context;
     const organ_adapter_pair *const pair = row->pair;
     const uint64_t a_shape[2] = {row->factors.rank, row->factors.in}, b_shape[2] = {row->factors.out, row->factors.rank};
     const organ_kernels *const kernels = w->rewrite->engine->kernels;
@@ -298,7 +298,7 @@ static organ_status append_rest(const organ_lora_rewrite *rw, organ_adapter_writ
 static organ_status append_tensors(organ_lora_rewrite *rw, organ_adapter_writer *writer, const organ_lora_output *output,
                                    organ_error *error)
 {
-    writing w = {rw, writer, 1};
+    rewrite_writing w = {rw, writer, 1};
     organ_progress_begin(rw->progress, rw->stage, all_bytes(rw), rw->count);
     for (unsigned width = 8; width > 0 && !error->status; width /= 2) {
         organ_adapter_writer_turn(writer, w.turn - 1);
@@ -306,7 +306,7 @@ static organ_status append_tensors(organ_lora_rewrite *rw, organ_adapter_writer 
             for_rows(rw, width, make_factors, write_factors, &w, error);
         w.turn += rw->count + 1;
     }
-    if (share_rows(rw, "the factors are made", error) == ORGAN_OK)
+    if (rewrite_share_rows(rw, "the factors are made", error) == ORGAN_OK)
         share_spectra(rw, error);
     organ_progress_end(rw->progress);
     return error->status;

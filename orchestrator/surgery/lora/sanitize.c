@@ -12,16 +12,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct job {
+typedef struct sanitize_job {
     const organ_lora_sanitize_options *options;
     organ_adapter *adapter;
     organ_model *base; /* NULL: none was named */
     organ_weights *weights;
     organ_lora_rewrite rewrite;
     json_t *findings, *dropped, *config, *targets_removed;
-} job;
+} sanitize_job;
 
-static organ_status open_sanitized(job *j, organ_error *error)
+static organ_status open_sanitized(sanitize_job *j, organ_error *error)
 {
     const organ_lora_sanitize_options *const o = j->options;
     if (!o->check && !o->output)
@@ -41,7 +41,7 @@ static organ_status open_sanitized(job *j, organ_error *error)
 
 /* ---- what is left out ---- */
 
-static organ_status note_dropped(job *j, const organ_tensor *t, const char *why, double norm, const char *of, organ_error *error)
+static organ_status note_dropped(sanitize_job *j, const organ_tensor *t, const char *why, double norm, const char *of, organ_error *error)
 {
     json_t *const row =
         ORGAN_OBJECT(SET_BYTES("tensor", t->name), SET_TEXT("why", why), SET_DTYPE("dtype", t->dtype), SET("shape", organ_shape_json(t)),
@@ -50,7 +50,7 @@ static organ_status note_dropped(job *j, const organ_tensor *t, const char *why,
 }
 
 /* What is lost with a pair is its product. */
-static organ_status drop_pair(job *j, const organ_adapter_pair *pair, const char *why, organ_error *error)
+static organ_status drop_pair(sanitize_job *j, const organ_adapter_pair *pair, const char *why, organ_error *error)
 {
     organ_lora_factors f;
     double energy = -1;
@@ -64,7 +64,7 @@ static organ_status drop_pair(job *j, const organ_adapter_pair *pair, const char
 }
 
 /* What is lost with a tensor that comes whole is what it changes, where the base is known. */
-static organ_status drop_whole(job *j, const organ_tensor *t, organ_error *error)
+static organ_status drop_whole(sanitize_job *j, const organ_tensor *t, organ_error *error)
 {
     const organ_kernels *const kernels = j->rewrite.engine->kernels;
     char *const name = organ_adapter_plain_name(t->name);
@@ -82,7 +82,7 @@ static organ_status drop_whole(job *j, const organ_tensor *t, organ_error *error
     return note_dropped(j, t, organ_lora_unservable(t->name, false), norm, w ? "its change" : "the tensor", error);
 }
 
-static organ_status sort_out(job *j, organ_error *error)
+static organ_status sort_out(sanitize_job *j, organ_error *error)
 {
     const organ_adapter *const adapter = j->adapter;
     organ_lora_rewrite *const rw = &j->rewrite;
@@ -103,7 +103,7 @@ static organ_status sort_out(job *j, organ_error *error)
 
 /* ---- the config ---- */
 
-static bool is_kept_target(const job *j, const char *target)
+static bool is_kept_target(const sanitize_job *j, const char *target)
 {
     for (size_t k = 0; k < j->rewrite.count; k++)
         if (organ_lora_is_target(target, j->rewrite.rows[k].pair->module))
@@ -112,7 +112,7 @@ static bool is_kept_target(const job *j, const char *target)
 }
 
 /* A list keeps what still has keys. An expression could mean more than what is left: it gives way to the names of the modules. */
-static json_t *targets_of(job *j)
+static json_t *targets_of(sanitize_job *j)
 {
     const json_t *const old = json_object_get(j->adapter->config, "target_modules");
     json_t *const list = json_array();
@@ -125,7 +125,7 @@ static json_t *targets_of(job *j)
     return list;
 }
 
-static organ_status make_config(job *j, organ_error *error)
+static organ_status make_config(sanitize_job *j, organ_error *error)
 {
     const json_t *const old = j->adapter->config;
     json_t *const config = j->config = organ_lora_folded_config(j->adapter, j->rewrite.rank);
@@ -137,7 +137,7 @@ static organ_status make_config(job *j, organ_error *error)
 
 /* ---- the document ---- */
 
-static json_t *totals_json(const job *j)
+static json_t *sanitize_totals_json(const sanitize_job *j)
 {
     json_int_t folded = 0, padded = 0, cut = 0;
     double energy = 0, worst = 0;
@@ -154,7 +154,7 @@ static json_t *totals_json(const job *j)
                         SET_REAL("worst_folding_error", worst));
 }
 
-static json_t *definitions_json(void)
+static json_t *sanitize_definitions_json(void)
 {
     return ORGAN_OBJECT(
         SET_TEXT("norm",
@@ -163,9 +163,9 @@ static json_t *definitions_json(void)
         SET_TEXT("folding_error", "|| B as written - scale B || / || scale B ||: rounding to the type of the factors"));
 }
 
-static json_t *document_of(const void *context)
+static json_t *sanitize_document_of(const void *context)
 {
-    const job *const j = context;
+    const sanitize_job *const j = context;
     const organ_lora_sanitize_options *const o = j->options;
     const unsigned served = organ_served_rank(j->rewrite.rank);
     json_t *const run = o->check ? json_object() : organ_output_run(&j->rewrite.made, j->rewrite.bytes);
@@ -177,12 +177,12 @@ static json_t *document_of(const void *context)
                         SET("modules", organ_lora_rows_json(&j->rewrite)),
                         SET("output", ORGAN_OBJECT(SET_COUNT("r", j->rewrite.rank), SET_COUNT_OF("max_lora_rank", served, served),
                                                    SET_COUNT("bytes", j->rewrite.bytes))),
-                        SET("totals", totals_json(j)), SET("definitions", definitions_json()), SET("run", run));
+                        SET("totals", sanitize_totals_json(j)), SET("definitions", sanitize_definitions_json()), SET("run", run));
 }
 
 /* ---- the run ---- */
 
-static organ_status write_out(job *j, json_t **report, organ_error *error)
+static organ_status write_out(sanitize_job *j, json_t **report, organ_error *error)
 {
     if (make_config(j, error))
         return error->status;
@@ -191,12 +191,12 @@ static organ_status write_out(job *j, json_t **report, organ_error *error)
                                       .config = j->config,
                                       .files = {"lora_sanitize.json", "LORA_SANITIZE_REPORT.md"},
                                       .context = j,
-                                      .document = document_of};
+                                      .document = sanitize_document_of};
     return organ_lora_write(&j->rewrite, &output, report, error);
 }
 
 /* What stands against writing: it could not be mended here. */
-static organ_status refuse_unmendable(const job *j, organ_error *error)
+static organ_status refuse_unmendable(const sanitize_job *j, organ_error *error)
 {
     const char *const changed = organ_adapter_changed_base(j->adapter);
     if (j->adapter->dora)
@@ -221,12 +221,12 @@ static organ_status refuse_unmendable(const job *j, organ_error *error)
     return ORGAN_OK;
 }
 
-static organ_status run_check(job *j, json_t **report, organ_error *error)
+static organ_status run_check(sanitize_job *j, json_t **report, organ_error *error)
 {
     const size_t count = json_array_size(j->findings);
     if (organ_lora_survey(&j->rewrite, error) != ORGAN_OK)
         return error->status;
-    if (!(*report = document_of(j)))
+    if (!(*report = sanitize_document_of(j)))
         return organ_fail_memory(error, j->options->adapter);
     if (count)
         organ_fail(error, ORGAN_CHECK_FAILED, "%s: %zu thing%s in it a server would refuse", j->adapter->path, count,
@@ -236,7 +236,7 @@ static organ_status run_check(job *j, json_t **report, organ_error *error)
 
 static organ_status sanitize(void *context, json_t **report, organ_error *error)
 {
-    job *const j = context;
+    sanitize_job *const j = context;
     const organ_lora_sanitize_options *const o = j->options;
     const uint64_t served = o->max_rank ? o->max_rank : ORGAN_SERVED_RANK;
     if (open_sanitized(j, error))
@@ -261,7 +261,7 @@ static organ_status sanitize(void *context, json_t **report, organ_error *error)
 
 static void close_sanitizing(void *context)
 {
-    job *const j = context;
+    sanitize_job *const j = context;
     organ_lora_rewrite_release(&j->rewrite);
     json_decref(j->findings);
     json_decref(j->dropped);
@@ -275,6 +275,6 @@ static void close_sanitizing(void *context)
 organ_status organ_lora_sanitize(const organ_lora_sanitize_options *options, const organ_engine *engine, const organ_progress *progress,
                                  json_t **report, organ_error *error)
 {
-    job j = {.options = options, .rewrite = {.engine = engine, .progress = progress}};
+    sanitize_job j = {.options = options, .rewrite = {.engine = engine, .progress = progress}};
     return organ_operation_run(&(organ_operation){options->adapter, &j, sanitize, close_sanitizing, false}, report, error);
 }

@@ -20,7 +20,7 @@ typedef struct fold {
     uint32_t least_levels, most_levels; /* of those whose values can be read */
 } fold;
 
-static void fold_in(fold *f, const organ_weight *weight, const organ_z *z)
+static void document_fold_in(fold *f, const organ_weight *weight, const organ_z *z)
 {
     f->tensors++;
     f->elements += weight->elements;
@@ -48,7 +48,7 @@ static json_t *levels_json(uint32_t levels)
     return levels == 0 ? json_null() : json_integer(levels < ORGAN_Z_LEVELS ? levels : ORGAN_Z_LEVELS);
 }
 
-static json_t *fold_json(const char *key, json_t *name, const fold *f)
+static json_t *document_fold_json(const char *key, json_t *name, const fold *f)
 {
     const bool any = f->with_theta > 0;
     const double n = any ? (double)f->with_theta : 1;
@@ -70,29 +70,29 @@ static bool is_of(const organ_weight *weight, int group, int row, int64_t layer)
 static const organ_weight *weight_at(const organ_measured *m, size_t t) { return m->z[t].done ? m->subjects->of[t] : NULL; }
 
 /* The fold of what was measured of a group, a row of the anatomy, a layer; each < 0 for any. */
-static fold fold_of(const organ_measured *m, int group, int row, int64_t layer)
+static fold document_fold_of(const organ_measured *m, int group, int row, int64_t layer)
 {
     fold f = {0};
     for (size_t t = 0; t < m->model->tensor_count; t++)
         if (weight_at(m, t) && is_of(weight_at(m, t), group, row, layer))
-            fold_in(&f, weight_at(m, t), &m->z[t]);
+            document_fold_in(&f, weight_at(m, t), &m->z[t]);
     return f;
 }
 
-static json_t *group_json(const void *m, size_t group)
+static json_t *document_group_json(const void *m, size_t group)
 {
-    const fold f = fold_of(m, (int)group, -1, -1);
-    return f.tensors ? fold_json("group", json_string(organ_group_name((organ_group)group)), &f) : NULL;
+    const fold f = document_fold_of(m, (int)group, -1, -1);
+    return f.tensors ? document_fold_json("group", json_string(organ_group_name((organ_group)group)), &f) : NULL;
 }
 
-static json_t *role_json(const void *m, size_t row)
+static json_t *document_role_json(const void *m, size_t row)
 {
-    const fold f = fold_of(m, -1, (int)row, -1);
-    return f.tensors ? fold_json("role", json_string(organ_anatomy_row_name((unsigned)row)), &f) : NULL;
+    const fold f = document_fold_of(m, -1, (int)row, -1);
+    return f.tensors ? document_fold_json("role", json_string(organ_anatomy_row_name((unsigned)row)), &f) : NULL;
 }
 
 /* One walk over the tensors for all layers: an expert model has tens of thousands of them. */
-static json_t *layers_json(const organ_measured *m)
+static json_t *document_layers_json(const organ_measured *m)
 {
     enum { ALL = ORGAN_GROUP_OTHER + 1, FOLDS, LAYERS = 1024 };
     int32_t last = -1;
@@ -107,13 +107,13 @@ static json_t *layers_json(const organ_measured *m)
         const organ_weight *const weight = weight_at(m, t);
         if (!weight || weight->anatomy.layer < 0 || (size_t)weight->anatomy.layer >= count)
             continue;
-        fold_in(&folds[weight->anatomy.layer][weight->anatomy.group], weight, &m->z[t]);
-        fold_in(&folds[weight->anatomy.layer][ALL], weight, &m->z[t]);
+        document_fold_in(&folds[weight->anatomy.layer][weight->anatomy.group], weight, &m->z[t]);
+        document_fold_in(&folds[weight->anatomy.layer][ALL], weight, &m->z[t]);
     }
     for (size_t layer = 0; rows && layer < count; layer++) {
         if (!folds[layer][ALL].tensors)
             continue;
-        json_t *row = fold_json("layer", json_integer((json_int_t)layer), &folds[layer][ALL]);
+        json_t *row = document_fold_json("layer", json_integer((json_int_t)layer), &folds[layer][ALL]);
         for (int group = ORGAN_GROUP_SKELETON; group < ALL; group++) {
             const fold *f = &folds[layer][group];
             ORGAN_ADD(row, SET_MILLIONTH(organ_group_name((organ_group)group), f->with_theta > 0, f->sum / (double)f->with_theta));
@@ -126,7 +126,7 @@ static json_t *layers_json(const organ_measured *m)
 
 const char *organ_measure_rating(double theta) { return theta >= 85 ? "***" : theta >= 60 ? "**" : theta >= 30 ? "*" : ""; }
 
-static json_t *tensor_json(const void *context, size_t k)
+static json_t *document_tensor_json(const void *context, size_t k)
 {
     char text[160];
     const organ_measured *const measured = context;
@@ -185,13 +185,13 @@ static const organ_weight *subject_at(const void *context, size_t t, bool *targe
 
 json_t *organ_measure_model_json(const organ_measured *m)
 {
-    const fold all = fold_of(m, -1, -1, -1);
-    json_t *const rest =
-        ORGAN_OBJECT(SET("matrices", organ_matrices_each(m->model->tensor_count, subject_at, m)), SET("ratings", ratings_json(m)),
-                     SET("groups", organ_json_rows(ORGAN_GROUP_OTHER + 1, group_json, m)),
-                     SET("roles", organ_anatomy_rows_json(role_json, m)), SET("layers", layers_json(m)),
-                     SET("wells", organ_measure_wells(m)), SET("per_tensor", organ_json_rows(m->model->tensor_count, tensor_json, m)));
-    return organ_json_joined(fold_json("model", model_json(m), &all), rest);
+    const fold all = document_fold_of(m, -1, -1, -1);
+    json_t *const rest = ORGAN_OBJECT(
+        SET("matrices", organ_matrices_each(m->model->tensor_count, subject_at, m)), SET("ratings", ratings_json(m)),
+        SET("groups", organ_json_rows(ORGAN_GROUP_OTHER + 1, document_group_json, m)),
+        SET("roles", organ_anatomy_rows_json(document_role_json, m)), SET("layers", document_layers_json(m)),
+        SET("wells", organ_measure_wells(m)), SET("per_tensor", organ_json_rows(m->model->tensor_count, document_tensor_json, m)));
+    return organ_json_joined(document_fold_json("model", model_json(m), &all), rest);
 }
 
 static json_t *definitions(void)

@@ -314,7 +314,7 @@ static organ_status make_markdown(const json_t *report, const json_t *z, char **
     return error->status;
 }
 
-static organ_status write_reports(const fleet *f, json_t *report, organ_error *error)
+static organ_status fleet_write_reports(const fleet *f, json_t *report, organ_error *error)
 {
     enum { DISSECTION, Z, MARKDOWN, COUNT };
     char *paths[COUNT] = {path_in(f, "dissection_report.json"), path_in(f, "z_report_complete.json"), path_in(f, "Z_MEASURE_REPORT.md")};
@@ -410,7 +410,8 @@ static organ_status tell_fleet(const fleet *f, json_t *report, organ_error *erro
 {
     if (report && organ_fleet_tell_prunings(report))
         organ_fail_memory(error, f->options->output);
-    if (organ_ranks_agree(f->ranks, "the fleet is told of", error) || (organ_ranks_first(f->ranks) && write_reports(f, report, error)))
+    if (organ_ranks_agree(f->ranks, "the fleet is told of", error) ||
+        (organ_ranks_first(f->ranks) && fleet_write_reports(f, report, error)))
         return error->status;
     organ_error_output_whole(error, f->options->output);
     if (!f->failed)
@@ -446,11 +447,7 @@ static void close_fleet(void *context)
 organ_status organ_fleet(const organ_fleet_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
                          organ_error *error)
 {
-    fleet f = {.options = options,
-               .engine = engine,
-               .progress = progress,
-               .ranks = engine->ranks,
-               .state = json_object(),
-               .times = json_object()};
+    fleet f = {
+        .options = options, .engine = engine, .progress = progress, .ranks = engine->ranks, .state = json_object(), .times = json_object()};
     return organ_operation_run(&(organ_operation){options->directory, &f, dissect_all, close_fleet, false}, report, error);
 }

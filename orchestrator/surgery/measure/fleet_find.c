@@ -20,23 +20,24 @@
 
 #define DEEPEST 32
 
-typedef struct walk {
+typedef struct fleet_find_walk {
     const char *root, *skip;
     organ_fleet_list *list;
     size_t room;
     organ_error *error;
-} walk;
+} fleet_find_walk;
 
 /* The entries of a folder, in byte order. */
-typedef struct folder {
+typedef struct fleet_find_folder {
     struct dirent **entries;
     int count;
-} folder;
+} fleet_find_folder;
 
 static char *join_path(const char *a, const char *b) { return organ_format("%s%s%s", a, *a && *b ? "/" : "", b); }
 
 /* Digest of the files of a folder whose names begin with `stem`. */
-static uint64_t identity_of(const walk *w, const char *path, const folder *f, const char *stem, size_t length)
+static uint64_t fleet_find_identity_of(const fleet_find_walk *w, const char *path, const fleet_find_folder *f, const char *stem,
+                                       size_t length)
 {
     uint64_t digest = 0;
     for (int k = 0; k < f->count; k++) {
@@ -60,7 +61,7 @@ static uint64_t identity_of(const walk *w, const char *path, const folder *f, co
 }
 
 /* Takes over `path` and `name`. */
-static void add_member(walk *w, char *path, char *name, uint64_t identity)
+static void add_member(fleet_find_walk *w, char *path, char *name, uint64_t identity)
 {
     organ_fleet_list *list = w->list;
     if (!path || !name || !organ_grow(&list->members, list->count, &w->room, sizeof *list->members)) {
@@ -72,7 +73,7 @@ static void add_member(walk *w, char *path, char *name, uint64_t identity)
     list->members[list->count++] = (organ_fleet_member){path, name, identity};
 }
 
-static bool is_whole(const folder *f)
+static bool fleet_find_is_whole(const fleet_find_folder *f)
 {
     for (int k = 0; k < f->count; k++)
         if (strcmp(f->entries[k]->d_name, ORGAN_INDEX_NAME) == 0 || strcmp(f->entries[k]->d_name, ORGAN_SINGLE_NAME) == 0)
@@ -80,7 +81,7 @@ static bool is_whole(const folder *f)
     return false;
 }
 
-static void add_file(walk *w, const char *path, const char *relative, const folder *f, const char *file)
+static void add_file(fleet_find_walk *w, const char *path, const char *relative, const fleet_find_folder *f, const char *file)
 {
     unsigned part, parts;
     const size_t length = strlen(file), stem = organ_gguf_split_parse(file, &part, &parts);
@@ -89,12 +90,13 @@ static void add_file(walk *w, const char *path, const char *relative, const fold
     char *name = join_path(relative, file);
     if (name && stem)
         strcpy(name + strlen(name) - (length - stem), ".gguf");
-    add_member(w, join_path(path, file), name, identity_of(w, path, f, file, stem ? stem : length));
+    add_member(w, join_path(path, file), name, fleet_find_identity_of(w, path, f, file, stem ? stem : length));
 }
 
-static void visit_directory(walk *w, const char *relative, int depth);
+static void visit_directory(fleet_find_walk *w, const char *relative, int depth);
 
-static void visit_entry(walk *w, const char *path, const char *relative, const folder *f, const char *entry, int depth)
+static void visit_entry(fleet_find_walk *w, const char *path, const char *relative, const fleet_find_folder *f, const char *entry,
+                        int depth)
 {
     struct stat link;
     int fault = 0;
@@ -116,9 +118,9 @@ static int seen(const struct dirent *entry) { return entry->d_name[0] != '.'; }
 
 static int by_bytes(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
 
-static void visit_directory(walk *w, const char *relative, int depth)
+static void visit_directory(fleet_find_walk *w, const char *relative, int depth)
 {
-    folder f = {0};
+    fleet_find_folder f = {0};
     char *path = join_path(w->root, relative);
     if (!path)
         organ_fail_memory(w->error, w->root);
@@ -130,9 +132,9 @@ static void visit_directory(walk *w, const char *relative, int depth)
     bool apart = false;
     if (!w->error->status)
         organ_directory_look(path, &apart, w->error);
-    const bool whole = apart || (f.count > 0 && is_whole(&f));
+    const bool whole = apart || (f.count > 0 && fleet_find_is_whole(&f));
     if (whole && !w->error->status)
-        add_member(w, strdup(path), strdup(*relative ? relative : "."), identity_of(w, path, &f, "", 0));
+        add_member(w, strdup(path), strdup(*relative ? relative : "."), fleet_find_identity_of(w, path, &f, "", 0));
     for (int k = 0; k < f.count && !apart && !w->error->status; k++)
         if (!whole || !organ_ends_with(f.entries[k]->d_name, ".safetensors"))
             visit_entry(w, path, relative, &f, f.entries[k]->d_name, depth);
@@ -150,7 +152,7 @@ static int by_name(const void *a, const void *b)
 organ_status organ_fleet_find(const char *directory, const char *skip, organ_fleet_list *list, organ_error *error)
 {
     *list = (organ_fleet_list){0};
-    walk w = {.root = directory, .skip = skip, .list = list, .error = error};
+    fleet_find_walk w = {.root = directory, .skip = skip, .list = list, .error = error};
     visit_directory(&w, "", 0);
     if (error->status)
         organ_fleet_free(list);

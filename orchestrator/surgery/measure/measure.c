@@ -18,7 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-typedef struct measuring {
+typedef struct measure_measuring {
     const organ_measure_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
@@ -28,16 +28,16 @@ typedef struct measuring {
     json_t *journals; /* paths of those that were used */
     uint64_t bytes;   /* of all tensors that were measured */
     double started;
-} measuring;
+} measure_measuring;
 
 /* A model, its weights and which of them the options select, a flag per tensor. */
-typedef struct patient {
+typedef struct measure_patient {
     organ_model *model;
     organ_z_subjects subjects;
     bool *chosen;
-} patient;
+} measure_patient;
 
-static organ_status choose_tensors(const measuring *m, patient *p, organ_error *error)
+static organ_status measure_choose_tensors(const measure_measuring *m, measure_patient *p, organ_error *error)
 {
     const organ_model *const model = p->model;
     size_t count = 0;
@@ -57,23 +57,23 @@ static organ_status choose_tensors(const measuring *m, patient *p, organ_error *
 
 static bool is_stopped(void *context)
 {
-    const measuring *m = context;
+    const measure_measuring *m = context;
     return organ_stop_asked(m->engine->stop);
 }
 
 static void note_access(void *context, const char *text)
 {
-    const measuring *m = context;
+    const measure_measuring *m = context;
     organ_progress_note(m->progress, "%s", text);
 }
 
-static organ_status open_patient(const measuring *m, const char *path, patient *p, organ_error *error)
+static organ_status open_patient(const measure_measuring *m, const char *path, measure_patient *p, organ_error *error)
 {
-    *p = (patient){0};
-    return organ_model_open_with(path, &m->access, &p->model, error) == ORGAN_OK ? choose_tensors(m, p, error) : error->status;
+    *p = (measure_patient){0};
+    return organ_model_open_with(path, &m->access, &p->model, error) == ORGAN_OK ? measure_choose_tensors(m, p, error) : error->status;
 }
 
-static void close_patient(patient *p)
+static void close_patient(measure_patient *p)
 {
     organ_z_subjects_free(&p->subjects);
     organ_model_close(p->model);
@@ -81,16 +81,17 @@ static void close_patient(patient *p)
 }
 
 /* What can be refused is refused before hours are spent on the models before it. */
-static organ_status look_at(const measuring *m, const char *path, organ_error *error)
+static organ_status measure_look_at(const measure_measuring *m, const char *path, organ_error *error)
 {
-    patient p;
+    measure_patient p;
     open_patient(m, path, &p, error);
     close_patient(&p);
     return error->status;
 }
 
 /* With a journal where the model is far away and there is a place for one. */
-static organ_status measure_tensors(const measuring *m, const patient *p, organ_measure_stream **stream, organ_z *z, organ_error *error)
+static organ_status measure_tensors(const measure_measuring *m, const measure_patient *p, organ_measure_stream **stream, organ_z *z,
+                                    organ_error *error)
 {
     const organ_model *const model = p->model;
     const organ_z_options options = {.chosen = p->chosen, .seed = m->options->seed, .subjects = &p->subjects};
@@ -104,16 +105,16 @@ static organ_status measure_tensors(const measuring *m, const patient *p, organ_
     return error->status ? error->status : organ_measure_stream_run(*stream, p->chosen, &p->subjects, m->engine, z, error);
 }
 
-static json_t *entry_of(const measuring *m, const organ_measured *measured)
+static json_t *entry_of(const measure_measuring *m, const organ_measured *measured)
 {
     json_t *const entry = organ_measure_model_json(measured);
     ORGAN_ADD(entry, SET_IF(m->options->seed, "seed", organ_measure_seed_json(measured)));
     return entry;
 }
 
-static organ_status measure_one(measuring *m, const char *path, organ_error *error)
+static organ_status measure_one(measure_measuring *m, const char *path, organ_error *error)
 {
-    patient p;
+    measure_patient p;
     organ_z *z = NULL;
     organ_measure_stream *stream = NULL;
     if (open_patient(m, path, &p, error) == ORGAN_OK) {
@@ -151,7 +152,7 @@ json_t *organ_measure_ranked(const json_t *entries)
     return order;
 }
 
-static json_t *run_json(const measuring *m)
+static json_t *measure_run_json(const measure_measuring *m)
 {
     const double seconds = organ_seconds_now() - m->started;
     return ORGAN_OBJECT(SET_REAL("seconds", organ_milliseconds(seconds)),
@@ -160,7 +161,7 @@ static json_t *run_json(const measuring *m)
 }
 
 /* The shards of a model one by one, each deleted when it is measured. */
-static organ_status measure_and_delete(measuring *m, const char *path, organ_error *error)
+static organ_status measure_and_delete(measure_measuring *m, const char *path, organ_error *error)
 {
     json_t *entry = NULL;
     char *journal = NULL;
@@ -190,38 +191,38 @@ static organ_status check_deleting(const organ_measure_options *options, const o
     return ORGAN_OK;
 }
 
-static void forget_journals(const measuring *m)
+static void forget_journals(const measure_measuring *m)
 {
     size_t k;
     json_t *path;
     json_array_foreach(m->journals, k, path) organ_measure_stream_forget(json_string_value(path));
 }
 
-static organ_status measure_all(measuring *m, json_t **report, organ_error *error)
+static organ_status measure_measure_all(measure_measuring *m, json_t **report, organ_error *error)
 {
     const organ_measure_options *const o = m->options;
     for (size_t k = 0; k < o->model_count && o->model_count > 1 && !o->delete_after && !error->status; k++)
-        look_at(m, o->models[k], error);
+        measure_look_at(m, o->models[k], error);
     for (size_t k = 0; k < o->model_count && !error->status; k++)
         (o->delete_after ? measure_and_delete : measure_one)(m, o->models[k], error);
     if (error->status || !(*report = organ_measure_document(organ_measure_ranked(m->entries))))
         return error->status;
     if (o->seed)
         organ_measure_seed_define(*report);
-    ORGAN_ADD(*report, SET("run", run_json(m)));
+    ORGAN_ADD(*report, SET("run", measure_run_json(m)));
     return error->status;
 }
 
 /* What would be lost or could not be written is told of before hours are spent on measuring. */
 static organ_status measure_and_report(void *context, json_t **report, organ_error *error)
 {
-    measuring *const m = context;
+    measure_measuring *const m = context;
     const organ_measure_options *const o = m->options;
     organ_report_folder folder = {o->output, {"z_report.json", "Z_MEASURE_REPORT.md", NULL}, m->engine->ranks, false};
     if (check_deleting(o, m->engine->ranks, error) == ORGAN_OK &&
         organ_selection_parse(o->types, o->layers, &m->selection, error) == ORGAN_OK &&
         organ_report_folder_check(&folder, o->models, o->model_count, error) == ORGAN_OK &&
-        organ_report_folder_make(&folder, error) == ORGAN_OK && measure_all(m, report, error) == ORGAN_OK && *report &&
+        organ_report_folder_make(&folder, error) == ORGAN_OK && measure_measure_all(m, report, error) == ORGAN_OK && *report &&
         organ_report_folder_write(&folder, *report, error) == ORGAN_OK && o->output)
         forget_journals(m);
     if (error->status || !*report)            /* the latter without memory */
@@ -231,7 +232,7 @@ static organ_status measure_and_report(void *context, json_t **report, organ_err
 
 static void close_measuring(void *context)
 {
-    measuring *const m = context;
+    measure_measuring *const m = context;
     json_decref(m->entries);
     json_decref(m->journals);
 }
@@ -239,12 +240,12 @@ static void close_measuring(void *context)
 organ_status organ_measure(const organ_measure_options *options, const organ_engine *engine, const organ_progress *progress,
                            json_t **report, organ_error *error)
 {
-    measuring m = {.options = options,
-                   .engine = engine,
-                   .progress = progress,
-                   .entries = json_array(),
-                   .journals = json_array(),
-                   .started = organ_seconds_now()};
+    measure_measuring m = {.options = options,
+                           .engine = engine,
+                           .progress = progress,
+                           .entries = json_array(),
+                           .journals = json_array(),
+                           .started = organ_seconds_now()};
     m.access = (organ_model_access){.headers = options->headers,
                                     .header_count = options->header_count,
                                     .patience = options->patience,

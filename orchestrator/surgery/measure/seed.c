@@ -14,7 +14,7 @@ typedef struct seed_fold {
 
 static bool has_both(const organ_z *z) { return z->done && z->seed.there && !z->reason; }
 
-static void fold_in(seed_fold *f, const organ_weight *weight, const organ_z *z)
+static void seed_fold_in(seed_fold *f, const organ_weight *weight, const organ_z *z)
 {
     f->least = f->tensors == 0 || z->seed.theta < f->least ? z->seed.theta : f->least;
     f->most = f->tensors == 0 || z->seed.theta > f->most ? z->seed.theta : f->most;
@@ -28,7 +28,7 @@ static void fold_in(seed_fold *f, const organ_weight *weight, const organ_z *z)
 
 #define SET_MILLIONTH(key, there, x) SET_REAL_OF(key, there, organ_millionth(x))
 
-static json_t *fold_json(const seed_fold *f)
+static json_t *seed_fold_json(const seed_fold *f)
 {
     const bool any = f->tensors > 0;
     const double n = any ? (double)f->tensors : 1;
@@ -39,31 +39,31 @@ static json_t *fold_json(const seed_fold *f)
 }
 
 /* Of a group or of a row of the anatomy, the other < 0; of all where both are. */
-static seed_fold fold_of(const organ_measured *m, int group, int row)
+static seed_fold seed_fold_of(const organ_measured *m, int group, int row)
 {
     seed_fold f = {0};
     for (size_t t = 0; t < m->model->tensor_count; t++) {
         const organ_weight *const weight = m->subjects->of[t];
         if (weight && has_both(&m->z[t]) && (group < 0 || (int)weight->anatomy.group == group) &&
             (row < 0 || (int)organ_anatomy_row(&weight->anatomy) == row))
-            fold_in(&f, weight, &m->z[t]);
+            seed_fold_in(&f, weight, &m->z[t]);
     }
     return f;
 }
 
-static json_t *role_json(const void *m, size_t row)
+static json_t *seed_role_json(const void *m, size_t row)
 {
-    const seed_fold f = fold_of(m, -1, (int)row);
-    return f.tensors ? organ_json_joined(ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)row))), fold_json(&f)) : NULL;
+    const seed_fold f = seed_fold_of(m, -1, (int)row);
+    return f.tensors ? organ_json_joined(ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)row))), seed_fold_json(&f)) : NULL;
 }
 
-static json_t *group_json(const void *m, size_t group)
+static json_t *seed_group_json(const void *m, size_t group)
 {
-    const seed_fold f = fold_of(m, (int)group, -1);
-    return f.tensors ? organ_json_joined(ORGAN_OBJECT(SET_TEXT("group", organ_group_name((organ_group)group))), fold_json(&f)) : NULL;
+    const seed_fold f = seed_fold_of(m, (int)group, -1);
+    return f.tensors ? organ_json_joined(ORGAN_OBJECT(SET_TEXT("group", organ_group_name((organ_group)group))), seed_fold_json(&f)) : NULL;
 }
 
-static json_t *tensor_json(const void *context, size_t t)
+static json_t *seed_tensor_json(const void *context, size_t t)
 {
     const organ_measured *const m = context;
     const organ_weight *const weight = m->subjects->of[t];
@@ -80,11 +80,11 @@ static json_t *tensor_json(const void *context, size_t t)
 
 json_t *organ_measure_seed_json(const organ_measured *m)
 {
-    const seed_fold all = fold_of(m, -1, -1);
-    json_t *const rest = ORGAN_OBJECT(SET("roles", organ_anatomy_rows_json(role_json, m)),
-                                      SET("groups", organ_json_rows(ORGAN_GROUP_OTHER + 1, group_json, m)),
-                                      SET("per_tensor", organ_json_rows(m->model->tensor_count, tensor_json, m)));
-    return organ_json_joined(organ_json_joined(ORGAN_OBJECT(SET_TEXT("definition", ORGAN_SEED_DEFINITION)), fold_json(&all)), rest);
+    const seed_fold all = seed_fold_of(m, -1, -1);
+    json_t *const rest = ORGAN_OBJECT(SET("roles", organ_anatomy_rows_json(seed_role_json, m)),
+                                      SET("groups", organ_json_rows(ORGAN_GROUP_OTHER + 1, seed_group_json, m)),
+                                      SET("per_tensor", organ_json_rows(m->model->tensor_count, seed_tensor_json, m)));
+    return organ_json_joined(organ_json_joined(ORGAN_OBJECT(SET_TEXT("definition", ORGAN_SEED_DEFINITION)), seed_fold_json(&all)), rest);
 }
 
 void organ_measure_seed_define(json_t *report)

@@ -36,7 +36,7 @@ static organ_status take_index(shard_list *s, const char *path, organ_error *err
 }
 
 /* One file, or the parts that its name speaks of. */
-static organ_status take_file(shard_list *s, const char *name, organ_error *error)
+static organ_status shards_take_file(shard_list *s, const char *name, organ_error *error)
 {
     unsigned part, parts = 1;
     const size_t length = organ_ends_with(name, ".gguf") ? organ_gguf_split_parse(name, &part, &parts) : 0;
@@ -67,7 +67,7 @@ static organ_status find_shards(shard_list *s, organ_error *error)
     if (organ_ends_with(s->path, ".safetensors.index.json"))
         return take_index(s, s->path, error);
     if (organ_ends_with(s->path, ".gguf") || organ_ends_with(s->path, ".safetensors"))
-        return take_file(s, organ_path_name(s->path), error);
+        return shards_take_file(s, organ_path_name(s->path), error);
     return organ_fail(error, ORGAN_USAGE,
                       "%s: --delete-after takes a directory with " ORGAN_INDEX_NAME ", such an index, or a .gguf or .safetensors file",
                       s->path);
@@ -183,7 +183,7 @@ static bool was_measured(const shard_list *s, const organ_model_file *file)
 
 /* What is measured with shard k: what lies in it, but for companions of codes elsewhere; and of what was kept for it whatever turns out to
  * be a weight of its own. */
-static bool *choose_tensors(const shard_list *s, size_t k, const organ_model *model, const organ_z_subjects *subjects)
+static bool *shards_choose_tensors(const shard_list *s, size_t k, const organ_model *model, const organ_z_subjects *subjects)
 {
     bool *const chosen = calloc(model->tensor_count + 1, sizeof *chosen);
     for (size_t t = 0; chosen && t < model->tensor_count; t++) {
@@ -200,7 +200,7 @@ static organ_status measure_open(shard_list *s, size_t k, const organ_model *mod
     bool *chosen = NULL;
     if (!z)
         organ_fail_memory(error, model->path);
-    else if (organ_z_subjects_find(model, &subjects, error) == ORGAN_OK && !(chosen = choose_tensors(s, k, model, &subjects)))
+    else if (organ_z_subjects_find(model, &subjects, error) == ORGAN_OK && !(chosen = shards_choose_tensors(s, k, model, &subjects)))
         organ_fail_memory(error, model->path);
     const organ_z_options options = {.chosen = chosen, .subjects = &subjects};
     /* At its end the shard is looked at again: one that was changed meanwhile is not written down. */
@@ -268,7 +268,7 @@ static organ_status delete_shard(shard_list *s, const organ_model *shard, organ_
 }
 
 /* The index, where there is one, says the same of the shard as the shard itself. */
-static organ_status belongs(const shard_list *s, size_t k, const organ_model *shard, organ_error *error)
+static organ_status shards_belongs(const shard_list *s, size_t k, const organ_model *shard, organ_error *error)
 {
     size_t listed = 0;
     for (size_t e = 0; e < s->index.entry_count; e++)
@@ -296,7 +296,7 @@ static organ_status open_shard(shard_list *s, size_t k, const char *path, organ_
         return error->status;
     if (is_being_written((*shard)->files[0].fd))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: is open for writing", path);
-    return belongs(s, k, *shard, error);
+    return shards_belongs(s, k, *shard, error);
 }
 
 static organ_status take_shard(shard_list *s, size_t k, const char *path, organ_error *error)

@@ -26,15 +26,15 @@ struct organ_measure_stream {
 
 /* ---- one tensor ---- */
 
-typedef enum kind { COUNT64, COUNT32, REAL, SINGLE } kind;
+typedef enum stream_kind { COUNT64, COUNT32, REAL, SINGLE } stream_kind;
 
-static const struct field {
+static const struct stream_field {
     const char *name;
     size_t at;
-    kind kind;
+    stream_kind kind;
 } fields[] = {
 /* clang-format off */
-#define Z(member, kind) {#member, offsetof(organ_z, member), kind}
+#define Z(member, stream_kind) {#member, offsetof(organ_z, member), stream_kind}
     Z(e, REAL), Z(k, REAL), Z(c, REAL), Z(power, REAL), Z(signal, REAL), Z(theta, REAL), Z(moments.n, COUNT64), Z(moments.zero, COUNT64),
     Z(moments.nan, COUNT64), Z(moments.inf, COUNT64), Z(moments.mean, REAL), Z(moments.m2, REAL), Z(moments.m3, REAL), Z(moments.m4, REAL),
     Z(moments.min, SINGLE), Z(moments.max, SINGLE), Z(std, REAL), Z(kurtosis, REAL), Z(levels, COUNT32), Z(scales, COUNT32),

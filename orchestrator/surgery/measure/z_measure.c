@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct crew {
+typedef struct z_measure_crew {
     const organ_model *model;
     const organ_z_options *options;
     const organ_engine *engine;
@@ -34,9 +34,9 @@ typedef struct crew {
     pthread_mutex_t lock;
     organ_error error; /* the first */
     uint64_t least;    /* bytes that the room of a thread must have */
-} crew;
+} z_measure_crew;
 
-static const organ_weight *next_weight(crew *c)
+static const organ_weight *next_weight(z_measure_crew *c)
 {
     pthread_mutex_lock(&c->lock);
     const bool over = c->error.status != ORGAN_OK || c->next == c->count;
@@ -45,7 +45,7 @@ static const organ_weight *next_weight(crew *c)
     return weight;
 }
 
-static void tell_weight(crew *c, const organ_weight *weight, const organ_z *z, organ_error *error)
+static void tell_weight(z_measure_crew *c, const organ_weight *weight, const organ_z *z, organ_error *error)
 {
     char remark[32];
     snprintf(remark, sizeof remark, z->reason ? "no theta" : "theta %.2f", z->theta);
@@ -61,7 +61,7 @@ static void tell_weight(crew *c, const organ_weight *weight, const organ_z *z, o
 
 static void measure_weights(void *context, size_t worker)
 {
-    crew *c = context;
+    z_measure_crew *c = context;
     organ_z_room room = organ_z_room_make(c->memory[worker], c->room_bytes);
     room.sample = c->samples ? &c->samples[worker] : NULL;
     for (const organ_weight *weight; (weight = next_weight(c));) {
@@ -73,49 +73,49 @@ static void measure_weights(void *context, size_t worker)
     }
 }
 
-static bool is_wanted(const crew *c, size_t t)
+static bool z_measure_is_wanted(const z_measure_crew *c, size_t t)
 {
     return c->subjects->of[t] && !(c->out && c->out[t].done) && (!c->options->chosen || c->options->chosen[t]) &&
            (!c->deal.owner || organ_deal_mine(&c->deal, t));
 }
 
-static uint64_t bytes_of(const void *context, size_t t)
+static uint64_t z_measure_bytes_of(const void *context, size_t t)
 {
-    const crew *const c = context;
-    return is_wanted(c, t) ? organ_weight_bytes(c->subjects->of[t]) : 0;
+    const z_measure_crew *const c = context;
+    return z_measure_is_wanted(c, t) ? organ_weight_bytes(c->subjects->of[t]) : 0;
 }
 
-static organ_status deal_tensors(crew *c, organ_error *error)
+static organ_status deal_tensors(z_measure_crew *c, organ_error *error)
 {
     const size_t count = c->model->tensor_count;
     for (size_t t = 0; t < count; t++)
-        if (is_wanted(c, t)) {
-            c->all_bytes += bytes_of(c, t);
+        if (z_measure_is_wanted(c, t)) {
+            c->all_bytes += z_measure_bytes_of(c, t);
             c->all_count++;
         }
     organ_deal deal;
-    organ_deal_make(c->engine->ranks, count, bytes_of, c, &deal, error);
+    organ_deal_make(c->engine->ranks, count, z_measure_bytes_of, c, &deal, error);
     c->deal = deal;
     return error->status;
 }
 
-static organ_status make_order(crew *c, organ_error *error)
+static organ_status make_order(z_measure_crew *c, organ_error *error)
 {
     const organ_model *model = c->model;
     if (!(c->order = calloc(model->tensor_count + 1, sizeof *c->order)))
         return organ_fail_memory(error, model->path);
     for (size_t t = 0; t < model->tensor_count; t++)
-        c->bytes += bytes_of(c, t);
+        c->bytes += z_measure_bytes_of(c, t);
     const uint64_t large = c->bytes / (4 * organ_workers_count(c->engine->workers)) + 1;
     for (int early = 1; early >= 0; early--)
         for (size_t t = 0; t < model->tensor_count; t++)
-            if (is_wanted(c, t) && (organ_weight_bytes(c->subjects->of[t]) >= large) == early)
+            if (z_measure_is_wanted(c, t) && (organ_weight_bytes(c->subjects->of[t]) >= large) == early)
                 c->order[c->count++] = c->subjects->of[t];
     return ORGAN_OK;
 }
 
 /* What a room must have, and more than which is of no use. */
-static organ_status size_rooms(const crew *c, uint64_t *least, uint64_t *most, organ_error *error)
+static organ_status size_rooms(const z_measure_crew *c, uint64_t *least, uint64_t *most, organ_error *error)
 {
     *least = *most = 0;
     for (size_t k = 0; k < c->count; k++) {
@@ -131,19 +131,22 @@ static organ_status size_rooms(const crew *c, uint64_t *least, uint64_t *most, o
 }
 
 /* Each thread has its part of three quarters of the memory: the rest is for headers, stacks and what else the process holds. */
-static uint64_t room_of(const crew *c, uint64_t memory) { return memory / 4 * 3 / organ_workers_count(c->engine->workers) / 4096 * 4096; }
+static uint64_t z_measure_room_of(const z_measure_crew *c, uint64_t memory)
+{
+    return memory / 4 * 3 / organ_workers_count(c->engine->workers) / 4096 * 4096;
+}
 
 static bool holds_rooms(void *crew_of, uint64_t memory)
 {
-    const crew *const c = crew_of;
-    return room_of(c, memory) >= c->least;
+    const z_measure_crew *const c = crew_of;
+    return z_measure_room_of(c, memory) >= c->least;
 }
 
 /* No more than the largest tensor asks for. */
-static organ_status make_rooms(crew *c, organ_error *error)
+static organ_status make_rooms(z_measure_crew *c, organ_error *error)
 {
     const size_t workers = organ_workers_count(c->engine->workers);
-    const uint64_t part = room_of(c, c->engine->memory);
+    const uint64_t part = z_measure_room_of(c, c->engine->memory);
     uint64_t most;
     if (size_rooms(c, &c->least, &most, error))
         return error->status;
@@ -161,7 +164,7 @@ static organ_status make_rooms(crew *c, organ_error *error)
     return ORGAN_OK;
 }
 
-static void release_crew(crew *c)
+static void release_crew(z_measure_crew *c)
 {
     for (size_t k = 0; c->memory && k < organ_workers_count(c->engine->workers); k++)
         organ_topology_free(c->engine->topology, c->memory[k], c->room_bytes);
@@ -172,7 +175,7 @@ static void release_crew(crew *c)
     pthread_mutex_destroy(&c->lock);
 }
 
-static organ_status run_crew(crew *c, organ_error *error)
+static organ_status run_crew(z_measure_crew *c, organ_error *error)
 {
     if (make_order(c, error) || c->count == 0 || make_rooms(c, error))
         return error->status;
@@ -189,7 +192,8 @@ static organ_status run_crew(crew *c, organ_error *error)
 organ_status organ_measure_tensors(const organ_model *model, const organ_z_options *options, const organ_engine *engine,
                                    const organ_progress *progress, organ_z *out, organ_error *error)
 {
-    crew c = {.model = model, .options = options, .engine = engine, .progress = progress, .out = out, .subjects = options->subjects};
+    z_measure_crew c = {
+        .model = model, .options = options, .engine = engine, .progress = progress, .out = out, .subjects = options->subjects};
     organ_z_subjects mine = {0};
     c.deal.ranks = engine->ranks; /* which meet even where there is nothing to deal */
     pthread_mutex_init(&c.lock, NULL);
@@ -209,7 +213,7 @@ organ_status organ_measure_tensors(const organ_model *model, const organ_z_optio
 organ_status organ_measure_least(const organ_model *model, const organ_z_options *options, const organ_engine *engine, uint64_t *least,
                                  organ_error *error)
 {
-    crew c = {.model = model, .options = options, .engine = engine};
+    z_measure_crew c = {.model = model, .options = options, .engine = engine};
     organ_z_subjects mine = {0};
     uint64_t most;
     *least = 0;

@@ -11,9 +11,9 @@
 #define PIECE ((size_t)1 << 20) /* values that are decoded before somebody may stop it */
 #define READ  ((size_t)1 << 18) /* bytes that are read at once from a file that is here: the caches hold them until they are looked at */
 
-static uint64_t rounded(uint64_t bytes) { return (bytes + 63) & ~(uint64_t)63; }
+static uint64_t z_source_rounded(uint64_t bytes) { return (bytes + 63) & ~(uint64_t)63; }
 
-static size_t size_of(organ_dtype dtype) { return organ_dtype_describe(dtype)->bytes; }
+static size_t z_source_size_of(organ_dtype dtype) { return organ_dtype_describe(dtype)->bytes; }
 
 /* The rows that a strip may lie in. */
 static uint64_t least_rows(const organ_matrices *m)
@@ -35,15 +35,17 @@ organ_status organ_z_source_size(const organ_model *model, const organ_weight *w
     if (organ_weight_reader_size(model, weight, kernels, (size_t)least_rows(&m), &scratch, error) ||
         organ_weight_reader_size(model, weight, kernels, (size_t)(m.count * m.rows), &all_scratch, error))
         return error->status;
-    *least = rounded(scratch) + rounded(least_rows(&m) * m.cols * size_of(decoded));
-    *most = rounded(all_scratch) + rounded(weight->elements * size_of(decoded)) + organ_weight_bytes(weight) + 256;
+    *least = z_source_rounded(scratch) + z_source_rounded(least_rows(&m) * m.cols * z_source_size_of(decoded));
+    *most =
+        z_source_rounded(all_scratch) + z_source_rounded(weight->elements * z_source_size_of(decoded)) + organ_weight_bytes(weight) + 256;
     return ORGAN_OK;
 }
 
 /* What so many rows take, without what is held. */
 static uint64_t need_of(const organ_z_source *s, uint64_t rows)
 {
-    return rounded(organ_weight_reader_scratch(s->reader, (size_t)rows)) + rounded(rows * s->cols * size_of(s->dtype));
+    return z_source_rounded(organ_weight_reader_scratch(s->reader, (size_t)rows)) +
+           z_source_rounded(rows * s->cols * z_source_size_of(s->dtype));
 }
 
 /* The most rows that fit, at least `rows`. */
@@ -75,7 +77,7 @@ static void divide_memory(organ_z_source *s, const organ_matrices *m, unsigned c
     }
     s->window_rows = rows_within(s, least, bytes);
     s->scratch = memory;
-    s->window = memory + rounded(organ_weight_reader_scratch(s->reader, (size_t)s->window_rows));
+    s->window = memory + z_source_rounded(organ_weight_reader_scratch(s->reader, (size_t)s->window_rows));
 }
 
 organ_status organ_z_source_open(organ_z_source *source, const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
@@ -86,7 +88,7 @@ organ_status organ_z_source_open(organ_z_source *source, const organ_model *mode
     *source = (organ_z_source){.model = model, .weight = weight, .stop = stop, .window = memory, .window_bytes = bytes};
     source->dtype = decoded == ORGAN_DTYPE_COUNT ? weight->codes->dtype : decoded;
     source->elements = weight->elements;
-    source->bytes = decoded == ORGAN_DTYPE_COUNT ? weight->codes->bytes : weight->elements * size_of(decoded);
+    source->bytes = decoded == ORGAN_DTYPE_COUNT ? weight->codes->bytes : weight->elements * z_source_size_of(decoded);
     if (decoded == ORGAN_DTYPE_COUNT || weight->elements == 0)
         return ORGAN_OK;
     if (organ_weight_reader_open(model, weight, kernels, NULL, &source->reader, error) == ORGAN_OK)
@@ -96,21 +98,21 @@ organ_status organ_z_source_open(organ_z_source *source, const organ_model *mode
 
 void organ_z_source_close(organ_z_source *source) { organ_weight_reader_close(source->reader); }
 
-static organ_status stopped(const organ_z_source *s, organ_error *error)
+static organ_status z_source_stopped(const organ_z_source *s, organ_error *error)
 {
     return organ_stop_asked(s->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
 }
 
 /* Rows [first, first + count) into the window. */
-static organ_status decode(organ_z_source *s, uint64_t first, uint64_t count, organ_error *error)
+static organ_status z_source_decode(organ_z_source *s, uint64_t first, uint64_t count, organ_error *error)
 {
-    const uint64_t row_bytes = s->cols * size_of(s->dtype), piece = organ_larger(PIECE / (size_t)s->cols, 1);
+    const uint64_t row_bytes = s->cols * z_source_size_of(s->dtype), piece = organ_larger(PIECE / (size_t)s->cols, 1);
     unsigned char *to = s->window;
     for (uint64_t part; count > 0; first += part, count -= part, to += part * row_bytes) {
         const uint64_t matrix = first / s->matrix_rows, left = s->matrix_rows - first % s->matrix_rows;
         part = count < piece ? count : piece;
         part = part < left ? part : left;
-        if (stopped(s, error))
+        if (z_source_stopped(s, error))
             return error->status;
         if (s->held && s->held_matrix != matrix) {
             s->held_matrix = s->rows; /* none, if it fails */
@@ -131,7 +133,7 @@ static organ_status read_on(organ_z_source *s, uint64_t from, uint64_t to, organ
         s->to = s->from = from;
     const uint64_t at = s->to - s->from, room = s->window_bytes - at, left = s->bytes - s->to, most = left < room ? left : room;
     const size_t bytes = s->model->files[s->weight->codes->file].remote ? (size_t)most : organ_lesser(READ, (size_t)most);
-    if (stopped(s, error) ||
+    if (z_source_stopped(s, error) ||
         organ_model_read(s->model, s->weight->codes->file, s->window + at, bytes, s->weight->codes->offset + s->to, error))
         return error->status;
     s->to += bytes;
@@ -144,9 +146,9 @@ static organ_status fill_window(organ_z_source *s, uint64_t from, uint64_t to, o
     if (!s->reader)
         return read_on(s, from, to, error);
     s->to = s->from = 0;
-    const uint64_t row_bytes = s->cols * size_of(s->dtype), first = from / row_bytes, left = s->rows - first;
+    const uint64_t row_bytes = s->cols * z_source_size_of(s->dtype), first = from / row_bytes, left = s->rows - first;
     const uint64_t count = left < s->window_rows ? left : s->window_rows;
-    if (decode(s, first, count, error))
+    if (z_source_decode(s, first, count, error))
         return error->status;
     s->from = first * row_bytes;
     s->to = s->from + count * row_bytes;

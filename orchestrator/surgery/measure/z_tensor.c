@@ -33,7 +33,7 @@ organ_z_room organ_z_room_make(void *memory, size_t bytes)
     return room;
 }
 
-typedef struct scan {
+typedef struct z_tensor_scan {
     organ_z_source source;
     const organ_kernels *kernels;
     organ_z_room *room;
@@ -43,25 +43,25 @@ typedef struct scan {
     void (*widen)(const uint16_t *, float *, size_t); /* of a 16-bit float, else NULL */
     organ_spread spreads[SCALES];                     /* from scale 2 on */
     uint64_t bins[SCALES][4 * ORGAN_Z_BINS];
-} scan;
+} z_tensor_scan;
 
 /* rows x cols elements from `start` on: whole rows, or part of one. */
-typedef struct strip {
+typedef struct z_tensor_strip {
     uint64_t start;
     size_t rows, cols;
-} strip;
+} z_tensor_strip;
 
-static strip strip_at(const scan *s, uint64_t start)
+static z_tensor_strip strip_at(const z_tensor_scan *s, uint64_t start)
 {
     const uint64_t left = s->source.elements - start;
     if (s->flat)
-        return (strip){start, 1, left < STRIP ? (size_t)left : STRIP};
+        return (z_tensor_strip){start, 1, left < STRIP ? (size_t)left : STRIP};
     if (s->cols <= STRIP) {
         const uint64_t rows = left / s->cols, most = STRIP / s->cols;
-        return (strip){start, (size_t)(rows < most ? rows : most), (size_t)s->cols};
+        return (z_tensor_strip){start, (size_t)(rows < most ? rows : most), (size_t)s->cols};
     }
     const uint64_t row = s->cols - start % s->cols;
-    return (strip){start, 1, row < STRIP ? (size_t)row : STRIP};
+    return (z_tensor_strip){start, 1, row < STRIP ? (size_t)row : STRIP};
 }
 
 /* A strip at all scales: values[k] of it are n[k]. Of 16-bit floats values[0] is NULL: their codes say all. */
@@ -71,7 +71,7 @@ typedef struct pyramid {
 } pyramid;
 
 /* Pairwise means of n pairs, of the stored units for scale 2. */
-static void halve(const scan *s, unsigned scale, const void *from, float *to, size_t n)
+static void halve(const z_tensor_scan *s, unsigned scale, const void *from, float *to, size_t n)
 {
     if (scale > 1 || !s->widen)
         s->kernels->pair_means_f32(from, to, n);
@@ -81,7 +81,7 @@ static void halve(const scan *s, unsigned scale, const void *from, float *to, si
         s->kernels->pair_means_f16(from, to, n);
 }
 
-static pyramid make_pyramid(const scan *s, const strip *t, const void *units, size_t count)
+static pyramid make_pyramid(const z_tensor_scan *s, const z_tensor_strip *t, const void *units, size_t count)
 {
     float *to = s->room->values;
     const char *from = units;
@@ -109,7 +109,7 @@ static pyramid make_pyramid(const scan *s, const strip *t, const void *units, si
 }
 
 /* The older measure takes its values as they pass by. */
-static void sample_strip(const scan *s, const pyramid *p, const void *units)
+static void sample_strip(const z_tensor_scan *s, const pyramid *p, const void *units)
 {
     organ_seed_sample *const sample = s->room->sample;
     if (sample && s->widen)
@@ -118,7 +118,7 @@ static void sample_strip(const scan *s, const pyramid *p, const void *units)
         organ_seed_pass(sample, k, p->values[k], p->n[k]);
 }
 
-static organ_status scan_moments(scan *s, organ_z *z, organ_error *error)
+static organ_status scan_moments(z_tensor_scan *s, organ_z *z, organ_error *error)
 {
     z->moments = (organ_moments){.min = INFINITY, .max = -INFINITY};
     if (s->widen)
@@ -126,7 +126,7 @@ static organ_status scan_moments(scan *s, organ_z *z, organ_error *error)
     else
         organ_z_levels_begin(&s->room->levels, s->source.elements);
     for (uint64_t at = 0; at < s->source.elements;) {
-        const strip t = strip_at(s, at);
+        const z_tensor_strip t = strip_at(s, at);
         size_t count;
         const void *units = organ_z_source_at(&s->source, at, t.rows * t.cols, &count, error);
         if (!units)
@@ -156,10 +156,10 @@ static organ_status scan_moments(scan *s, organ_z *z, organ_error *error)
 
 static double std_of(const organ_spread *spread) { return sqrt(spread->m2 / (double)spread->n); }
 
-static organ_status scan_bins(scan *s, organ_error *error)
+static organ_status scan_bins(z_tensor_scan *s, organ_error *error)
 {
     for (uint64_t at = 0; at < s->source.elements && !(s->widen && s->scales == 1);) {
-        const strip t = strip_at(s, at);
+        const z_tensor_strip t = strip_at(s, at);
         size_t count;
         const void *units = organ_z_source_at(&s->source, at, t.rows * t.cols, &count, error);
         if (!units)
@@ -175,7 +175,7 @@ static organ_status scan_bins(scan *s, organ_error *error)
 }
 
 /* Scales with too few means, or with none that differ, are left away with all coarser ones. */
-static void cut_scales(scan *s)
+static void cut_scales(z_tensor_scan *s)
 {
     unsigned k = 0;
     while (k < s->scales && s->spreads[k].n >= LEAST && isfinite(s->spreads[k].m2) && std_of(&s->spreads[k]) > 0)
@@ -202,7 +202,7 @@ static const uint64_t *sum_of_four(uint64_t counts[4 * ORGAN_Z_BINS])
     return counts;
 }
 
-static organ_status measure_scan(scan *s, organ_z *z, organ_error *error)
+static organ_status measure_scan(z_tensor_scan *s, organ_z *z, organ_error *error)
 {
     if (scan_moments(s, z, error) != ORGAN_OK)
         return error->status;
@@ -248,7 +248,7 @@ organ_status organ_z_tensor(const organ_model *model, const organ_weight *weight
                             organ_z_room *room, organ_z *z, organ_error *error)
 {
     const uint64_t cols = organ_weight_matrices(weight).cols;
-    scan s = {.kernels = kernels, .room = room, .cols = cols, .scales = 1};
+    z_tensor_scan s = {.kernels = kernels, .room = room, .cols = cols, .scales = 1};
     *z = (organ_z){.done = true};
     if ((z->reason = why_unread(weight)))
         return ORGAN_OK;

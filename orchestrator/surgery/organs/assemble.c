@@ -52,7 +52,7 @@ static json_t *file_json(const void *layout, size_t f)
 }
 
 /* Of a part that has tensors. */
-static json_t *group_json(const void *layout, size_t group)
+static json_t *assemble_group_json(const void *layout, size_t group)
 {
     const organ_amount in = organ_layout_amount(layout, (organ_group)group, NULL);
     return in.tensors ? ORGAN_OBJECT(SET_TEXT("group", organ_group_name((organ_group)group)), SET_AMOUNT(in)) : NULL;
@@ -74,7 +74,7 @@ static json_t *assemble_document(void *context)
                         SET("totals", ORGAN_OBJECT(SET_COUNT("tensors", w->layout.piece_count), SET_COUNT("bytes", bytes))),
                         SET("beside", ORGAN_OBJECT(SET_COUNT("files", w->beside.count), SET_COUNT("bytes", w->beside.bytes))),
                         SET_FLAG("merged", a->merged), SET("donor_again", dry ? json_null() : json_boolean(same)), SET("changed", changed),
-                        SET("groups", organ_json_rows(ORGAN_ALL_GROUPS, group_json, &w->layout)),
+                        SET("groups", organ_json_rows(ORGAN_ALL_GROUPS, assemble_group_json, &w->layout)),
                         SET("by_layer", organ_layout_by_layer_json(&w->layout, NULL)), SET("run", run));
 }
 

@@ -20,7 +20,7 @@ static json_t *folder_json(const void *layout, size_t group)
                         SET_AMOUNT(in));
 }
 
-static json_t *source_json(const void *layout, size_t f)
+static json_t *extract_source_json(const void *layout, size_t f)
 {
     const organ_layout_file *const file = &((const organ_layout *)layout)->files[f];
     uint64_t gaps = 0;
@@ -41,7 +41,7 @@ static json_t *extract_document(void *context)
         SET_TEXT("schema", "organ.extract/1"), SET_TEXT("organ", ORGAN_VERSION), SET_FLAG("dry_run", e->options->dry_run),
         SET("model", organ_model_json(e->model)), SET("folders", organ_json_rows(ORGAN_ALL_GROUPS, folder_json, &w->layout)),
         SET("totals", ORGAN_OBJECT(SET_AMOUNT(all))), SET("by_layer", organ_layout_by_layer_json(&w->layout, NULL)),
-        SET("sources", organ_json_rows(w->layout.file_count, source_json, &w->layout)),
+        SET("sources", organ_json_rows(w->layout.file_count, extract_source_json, &w->layout)),
         SET("beside", ORGAN_OBJECT(SET_COUNT("files", w->beside.count), SET_COUNT("bytes", w->beside.bytes))), SET("run", run));
 }
 

@@ -41,7 +41,7 @@ static organ_status settle_header(organ_graft_job *job, organ_error *error)
 
 /* ---- the document ---- */
 
-static json_t *group_json(const void *context, size_t group)
+static json_t *graft_group_json(const void *context, size_t group)
 {
     const organ_graft_job *const job = context;
     const organ_amount all = organ_layout_amount(&job->written.layout, (organ_group)group, NULL);
@@ -53,7 +53,7 @@ static json_t *group_json(const void *context, size_t group)
 }
 
 /* Of the tensors that are the source's. */
-static json_t *tensor_json(const void *context, size_t k)
+static json_t *graft_tensor_json(const void *context, size_t k)
 {
     const organ_graft_job *const job = context;
     const organ_piece *const piece = &job->written.layout.pieces[k];
@@ -64,7 +64,7 @@ static json_t *tensor_json(const void *context, size_t k)
                         SET("xxh3", job->options->dry_run ? json_null() : organ_layout_digest(&job->written.layout, k)));
 }
 
-static json_t *totals_json(const organ_graft_job *job)
+static json_t *graft_totals_json(const organ_graft_job *job)
 {
     const organ_amount all = organ_layout_amount(&job->written.layout, ORGAN_ALL_GROUPS, NULL);
     const organ_amount taken = organ_layout_amount(&job->written.layout, ORGAN_ALL_GROUPS, job->source);
@@ -72,7 +72,7 @@ static json_t *totals_json(const organ_graft_job *job)
                         SET_REAL("percent_of_elements", organ_percent(taken.elements, all.elements)));
 }
 
-static json_t *parameters_json(void *context)
+static json_t *graft_parameters_json(void *context)
 {
     const organ_graft_options *const o = ((const organ_graft_job *)context)->options;
     return ORGAN_OBJECT(SET_BYTES_OF("type", o->types), SET_BYTES_OF("layers", o->layers), SET_BYTES_OF("map", o->map));
@@ -86,12 +86,12 @@ static json_t *graft_document(organ_graft_job *job)
     json_t *const document =
         ORGAN_OBJECT(SET_TEXT("schema", "organ.graft/1"), SET_TEXT("organ", ORGAN_VERSION), SET_FLAG("dry_run", o->dry_run),
                      SET("source", organ_model_json(job->source)), SET("target", organ_model_json(job->target)),
-                     SET("parameters", parameters_json(job)), SET("mismatches", json_incref(job->mismatches)));
+                     SET("parameters", graft_parameters_json(job)), SET("mismatches", json_incref(job->mismatches)));
     if (document && json_array_size(job->mismatches) == 0)
-        ORGAN_ADD(document, SET("totals", totals_json(job)), SET("groups", organ_json_rows(ORGAN_ALL_GROUPS, group_json, job)),
+        ORGAN_ADD(document, SET("totals", graft_totals_json(job)), SET("groups", organ_json_rows(ORGAN_ALL_GROUPS, graft_group_json, job)),
                   SET("by_layer", organ_layout_by_layer_json(layout, job->source)), SET_FLAG("header_anew", job->anew),
                   SET("metadata", json_incref(job->metadata)), SET("notes", json_incref(job->notes)),
-                  SET("tensors", organ_json_rows(layout->piece_count, tensor_json, job)));
+                  SET("tensors", organ_json_rows(layout->piece_count, graft_tensor_json, job)));
     ORGAN_ADD(run, SET_BYTES("source", o->source), SET_BYTES("target", o->target));
     ORGAN_ADD(document, SET("run", run));
     return document;
@@ -189,7 +189,7 @@ organ_status organ_graft(const organ_graft_options *options, const organ_kernels
                                                 .stop = stop},
                                        .model_is = "target",
                                        .context = &job,
-                                       .parameters = parameters_json,
+                                       .parameters = graft_parameters_json,
                                        .document = evaluated},
                            .evaluation = {.options = options->evaluate,
                                           .engine = options->engine,

@@ -18,7 +18,7 @@ typedef struct organ_graft_job {
     const organ_graft_options *options;
     organ_model *source, *target;
     organ_selection selection;
-    organ_layer_map map;
+    organ_layer_moves map;
     organ_layout_output written; /* its layout is the target's; pieces[k] is tensor k of the target, added ones follow */
     const organ_kernels *kernels;
     organ_layer_pair *pairs; /* by `to`, each layer once */

@@ -177,7 +177,7 @@ static void compare_facts(organ_graft_job *job)
 
 /* ---- tensors ---- */
 
-static void shape_text(const organ_tensor *tensor, char out[128])
+static void graft_match_shape_text(const organ_tensor *tensor, char out[128])
 {
     size_t used = (size_t)snprintf(out, 128, "[");
     for (unsigned k = 0; k < tensor->rank && used < 100; k++)
@@ -185,7 +185,7 @@ static void shape_text(const organ_tensor *tensor, char out[128])
     snprintf(out + used, 128 - used, "]");
 }
 
-static bool same_shape(const organ_tensor *a, const organ_tensor *b)
+static bool graft_match_same_shape(const organ_tensor *a, const organ_tensor *b)
 {
     return a->rank == b->rank && (a->rank == 0 || memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0);
 }
@@ -210,14 +210,14 @@ static void settle_type(organ_graft_job *job, const organ_tensor *from, organ_pi
     }
 }
 
-static void take_tensor(organ_graft_job *job, const organ_tensor *from, size_t k)
+static void graft_match_take_tensor(organ_graft_job *job, const organ_tensor *from, size_t k)
 {
     organ_piece *const piece = &job->written.layout.pieces[k];
     char source[128], target[128];
     job->taken[k] = true;
-    shape_text(from, source);
-    shape_text(&piece->as, target);
-    if (!same_shape(from, &piece->as)) {
+    graft_match_shape_text(from, source);
+    graft_match_shape_text(&piece->as, target);
+    if (!graft_match_same_shape(from, &piece->as)) {
         organ_graft_say(job->mismatches, "shape of %s: %s in the source, %s in the target", piece->as.name, source, target);
         return;
     }
@@ -235,10 +235,10 @@ static void add_tensor(organ_graft_job *job, const organ_tensor *from, const cha
     const organ_tensor *const like = organ_counterpart_at(name, &anatomy, job->target_layers - 1, sibling, sizeof sibling)
                                          ? organ_model_find(job->target, sibling)
                                          : NULL;
-    if (!like || !same_shape(like, from)) {
-        shape_text(from, source);
+    if (!like || !graft_match_same_shape(like, from)) {
+        graft_match_shape_text(from, source);
         if (like)
-            shape_text(like, target);
+            graft_match_shape_text(like, target);
         organ_graft_say(job->mismatches, "added layer %d: %s is %s, but in the target's last layer %s%s", (int)layer, name, source,
                         like ? "it is " : "there is none", like ? target : "");
         return;
@@ -268,7 +268,7 @@ static void match_one(organ_graft_job *job, const organ_tensor *from)
     if (!named)
         organ_graft_say(job->mismatches, "%s of the source has no counterpart with a name in the target's format", from->name);
     else if (found)
-        take_tensor(job, from, (size_t)(found - job->target->tensors));
+        graft_match_take_tensor(job, from, (size_t)(found - job->target->tensors));
     else if (layer >= job->target_layers && layer < job->layers_after)
         add_tensor(job, from, name, layer);
     else if (layer < job->target_layers)

@@ -58,7 +58,8 @@ static bool put_element(const organ_gguf_kv *source, int32_t layer, organ_gguf_t
 }
 
 /* An array with a value for every layer, after the layers have moved. *data is to be freed; NULL where nothing changes. */
-static organ_status follow(organ_graft_job *job, const organ_gguf_kv *kv, const char *rest, unsigned char **data, organ_error *error)
+static organ_status graft_metadata_follow(organ_graft_job *job, const organ_gguf_kv *kv, const char *rest, unsigned char **data,
+                                          organ_error *error)
 {
     const size_t bytes = organ_gguf_type_bytes(kv->element), size = ORGAN_GGUF_ARRAY_HEAD + (size_t)job->layers_after * bytes;
     const organ_gguf_kv *const source = find_in_source(job->source->gguf, rest);
@@ -87,7 +88,7 @@ static organ_status follow_all(organ_graft_job *job, organ_gguf_writer *writer, 
         const char *const rest = behind_architecture(target, kv.key);
         unsigned char *data = NULL;
         if (!rest || kv.type != ORGAN_GGUF_ARRAY || kv.count != (uint64_t)job->target_layers || !organ_gguf_type_bytes(kv.element) ||
-            follow(job, &kv, rest, &data, error) || !data)
+            graft_metadata_follow(job, &kv, rest, &data, error) || !data)
             continue;
         kv.bytes = data;
         kv.count = (uint64_t)job->layers_after;

@@ -17,11 +17,11 @@ static const char *projection_of(const organ_noise_module *m) { return organ_ana
 
 /* ---- folds ---- */
 
-static organ_compared compared_of(const organ_noise_module *m, int which)
+static organ_noise_comparison compared_of(const organ_noise_module *m, int which)
 {
     if (which == AGREEMENT)
-        return (organ_compared){m->noise[0].square, m->noise[1].square, m->between, 0};
-    return (organ_compared){m->noise[which].square, m->change, m->noise[which].dot, m->noise[which].signs};
+        return (organ_noise_comparison){m->noise[0].square, m->noise[1].square, m->between, 0};
+    return (organ_noise_comparison){m->noise[which].square, m->change, m->noise[which].dot, m->noise[which].signs};
 }
 
 static double elements_of(const organ_noise_module *m) { return (double)m->rows * (double)m->cols; }
@@ -36,25 +36,25 @@ static void fold_leakage(organ_noise_fold *f, const organ_noise_module *m, int w
     f->inside_base += m->noise[which].square;
 }
 
-static void fold_in(organ_noise_fold *f, const organ_noise_module *m, int which)
+static void document_fold_in(organ_noise_fold *f, const organ_noise_module *m, int which)
 {
-    const organ_compared c = compared_of(m, which);
+    const organ_noise_comparison c = compared_of(m, which);
     organ_noise_fold_add(f, &c, (uint64_t)m->rows * m->cols);
     fold_leakage(f, m, which);
 }
 
 /* role: -1 for any. */
-static organ_noise_fold fold_of(const organ_orthogonality_job *job, int which, int role)
+static organ_noise_fold document_fold_of(const organ_orthogonality_job *job, int which, int role)
 {
     organ_noise_fold f = {0};
     for (size_t k = 0; k < job->count; k++)
         if (role < 0 || (int)organ_anatomy_row(&job->modules[k].pair->anatomy) == role)
-            fold_in(&f, &job->modules[k], which);
+            document_fold_in(&f, &job->modules[k], which);
     return f;
 }
 
 /* `name`: members that come before the numbers; taken over. */
-static json_t *fold_json(json_t *name, const organ_noise_fold *f, int which)
+static json_t *document_fold_json(json_t *name, const organ_noise_fold *f, int which)
 {
     const double norms = sqrt(f->defined_square) * sqrt(f->defined_change);
     const bool any = norms > 0, leaks = f->telling > 0 && f->inside_expected > 0;
@@ -73,19 +73,20 @@ static json_t *fold_json(json_t *name, const organ_noise_fold *f, int which)
 
 /* Of each layer, or of each projection in each layer, the experts of a layer together, which is what plots show. Modules come in the order
  * of their layers, those in none first. */
-static json_t *layers_json(const organ_orthogonality_job *job, int which, bool places)
+static json_t *document_layers_json(const organ_orthogonality_job *job, int which, bool places)
 {
     json_t *rows = json_array();
     for (size_t from = 0, to = 0; from < job->count; from = to) {
         const int32_t layer = job->modules[from].pair->anatomy.layer;
         organ_noise_fold folds[ORGAN_ANATOMY_ROWS] = {{0}};
         for (; to < job->count && job->modules[to].pair->anatomy.layer == layer; to++)
-            fold_in(&folds[places ? organ_anatomy_row(&job->modules[to].pair->anatomy) : 0], &job->modules[to], which);
+            document_fold_in(&folds[places ? organ_anatomy_row(&job->modules[to].pair->anatomy) : 0], &job->modules[to], which);
         for (unsigned role = 0; role < (places ? ORGAN_ANATOMY_ROWS : 1); role++)
             if (folds[role].modules)
-                json_array_append_new(rows, fold_json(ORGAN_OBJECT(SET_IF(places, "projection", json_string(organ_anatomy_row_name(role))),
-                                                                   SET_INDEX("layer", layer)),
-                                                      &folds[role], which));
+                json_array_append_new(
+                    rows, document_fold_json(ORGAN_OBJECT(SET_IF(places, "projection", json_string(organ_anatomy_row_name(role))),
+                                                          SET_INDEX("layer", layer)),
+                                             &folds[role], which));
     }
     return rows;
 }
@@ -95,19 +96,19 @@ static json_t *projections_json(const organ_orthogonality_job *job, int which)
 {
     json_t *const rows = json_array();
     for (unsigned role = 0; role < ORGAN_ANATOMY_ROWS; role++) {
-        const organ_noise_fold f = fold_of(job, which, (int)role);
+        const organ_noise_fold f = document_fold_of(job, which, (int)role);
         if (f.modules)
-            json_array_append_new(rows, fold_json(ORGAN_OBJECT(SET_TEXT("projection", organ_anatomy_row_name(role))), &f, which));
+            json_array_append_new(rows, document_fold_json(ORGAN_OBJECT(SET_TEXT("projection", organ_anatomy_row_name(role))), &f, which));
     }
     return rows;
 }
 
 static json_t *comparison_json(const organ_orthogonality_job *job, int which)
 {
-    const organ_noise_fold all = fold_of(job, which, -1);
+    const organ_noise_fold all = document_fold_of(job, which, -1);
     return ORGAN_OBJECT(SET("verdict", which == AGREEMENT ? organ_agreement_verdict(&all) : organ_noise_verdict(&all)),
-                        SET("total", fold_json(json_object(), &all, which)), SET("projections", projections_json(job, which)),
-                        SET("layers", layers_json(job, which, false)), SET("places", layers_json(job, which, true)));
+                        SET("total", document_fold_json(json_object(), &all, which)), SET("projections", projections_json(job, which)),
+                        SET("layers", document_layers_json(job, which, false)), SET("places", document_layers_json(job, which, true)));
 }
 
 static json_t *noise_json(const void *context, size_t n)
@@ -132,7 +133,7 @@ static json_t *reason(const organ_noise_module *m, size_t n)
 static json_t *module_noise_json(const void *module, size_t n)
 {
     const organ_noise_module *const m = module;
-    const organ_compared c = compared_of(m, (int)n);
+    const organ_noise_comparison c = compared_of(m, (int)n);
     const bool any = organ_is_compared(&c), leaks = m->k > 0 && c.square > 0;
     const double cosine = any ? organ_compared_cosine(&c) : 0, share = leaks ? m->noise[n].inside / c.square : 0;
     const double expected = (double)m->k / (double)m->rows;
@@ -146,7 +147,7 @@ static json_t *module_noise_json(const void *module, size_t n)
         SET_REAL_OF("leakage_z", leaks && m->k < m->rows, (share - expected) / spread), SET("reason", reason(m, n)));
 }
 
-static json_t *module_json(const void *context, size_t k)
+static json_t *document_module_json(const void *context, size_t k)
 {
     const organ_orthogonality_job *const job = context;
     const organ_noise_module *const m = &job->modules[k];
@@ -158,7 +159,7 @@ static json_t *module_json(const void *context, size_t k)
                                                           SET_REAL("std", m->drawn_std), SET_REAL("std_exact", 1 / sqrt(elements_of(m))))),
                                SET("noise", organ_json_rows(job->noises, module_noise_json, m)));
     if (job->noises > 1) {
-        const organ_compared c = compared_of(m, AGREEMENT);
+        const organ_noise_comparison c = compared_of(m, AGREEMENT);
         const double cosine = organ_is_compared(&c) ? organ_compared_cosine(&c) : 0;
         ORGAN_ADD(row, SET("agreement", ORGAN_OBJECT(SET_REAL_OF("cosine", organ_is_compared(&c), cosine),
                                                      SET_REAL_OF("z_exact", organ_is_compared(&c), cosine * sqrt(elements_of(m))),
@@ -169,7 +170,7 @@ static json_t *module_json(const void *context, size_t k)
 
 /* ---- the document ---- */
 
-static json_t *definitions_json(void)
+static json_t *orthogonality_definitions_json(void)
 {
     return ORGAN_OBJECT(
         SET_TEXT("N", "What quantisation took: the weight of the clean model minus the dequantised one of the noisy model, so that W_noisy "
@@ -204,7 +205,7 @@ static json_t *thresholds_json(void)
         SET_TEXT("agreement", "unrelated: as orthogonal; hardly related: as nearly orthogonal; related: |cosine| below 0.5; else alike"));
 }
 
-static json_t *parameters_json(const organ_orthogonality_job *job)
+static json_t *document_parameters_json(const organ_orthogonality_job *job)
 {
     const organ_orthogonality_options *const o = job->options;
     return ORGAN_OBJECT(SET_COUNT("draws", o->draws), SET_COUNT_OF("top_k", o->top_k, o->top_k), SET_COUNT("seed", o->seed),
@@ -218,7 +219,7 @@ static json_t *adapter_json(const organ_orthogonality_job *job)
                         SET_FLAG("rslora", a->rslora), SET_BYTES("base", a->base));
 }
 
-static json_t *run_json(const organ_orthogonality_job *job)
+static json_t *document_run_json(const organ_orthogonality_job *job)
 {
     const organ_orthogonality_options *const o = job->options;
     const double seconds = organ_milliseconds(job->seconds);
@@ -232,11 +233,11 @@ static const organ_weight *compared(const void *job, size_t k) { return ((const 
 
 json_t *organ_orthogonality_document(const organ_orthogonality_job *job)
 {
-    return ORGAN_OBJECT(SET_HEAD("organ.orthogonality/1", "orthogonality/1"), SET("clean", organ_model_json(job->clean)),
-                        SET("adapter", adapter_json(job)), SET("parameters", parameters_json(job)),
-                        SET("noises", organ_json_rows(job->noises, noise_json, job)),
-                        SET("agreement", job->noises > 1 ? comparison_json(job, AGREEMENT) : json_null()),
-                        SET("matrices", organ_matrices_among(job->clean_weights, job->count, compared, job)),
-                        SET("modules", organ_json_rows(job->count, module_json, job)), SET("definitions", definitions_json()),
-                        SET("thresholds", thresholds_json()), SET("run", run_json(job)));
+    return ORGAN_OBJECT(
+        SET_HEAD("organ.orthogonality/1", "orthogonality/1"), SET("clean", organ_model_json(job->clean)), SET("adapter", adapter_json(job)),
+        SET("parameters", document_parameters_json(job)), SET("noises", organ_json_rows(job->noises, noise_json, job)),
+        SET("agreement", job->noises > 1 ? comparison_json(job, AGREEMENT) : json_null()),
+        SET("matrices", organ_matrices_among(job->clean_weights, job->count, compared, job)),
+        SET("modules", organ_json_rows(job->count, document_module_json, job)), SET("definitions", orthogonality_definitions_json()),
+        SET("thresholds", thresholds_json()), SET("run", document_run_json(job)));
 }

@@ -106,14 +106,14 @@ typedef struct organ_noise_fold {
 } organ_noise_fold;
 
 /* Two matrices that are compared: their squares and their product. */
-typedef struct organ_compared {
+typedef struct organ_noise_comparison {
     double square, change, dot;
     double signs; /* the variance of `dot` if the signs of the first were random; 0: not told */
-} organ_compared;
+} organ_noise_comparison;
 
-bool organ_is_compared(const organ_compared *c);       /* whether there is a cosine: neither is zero */
-double organ_compared_cosine(const organ_compared *c); /* at most 1: the rounding of the sums is not of interest */
-void organ_noise_fold_add(organ_noise_fold *fold, const organ_compared *c, uint64_t elements);
+bool organ_is_compared(const organ_noise_comparison *c);       /* whether there is a cosine: neither is zero */
+double organ_compared_cosine(const organ_noise_comparison *c); /* at most 1: the rounding of the sums is not of interest */
+void organ_noise_fold_add(organ_noise_fold *fold, const organ_noise_comparison *c, uint64_t elements);
 
 /* The verdict on one noise (0 or 1), and on how the two agree, from the fold of all modules: levels and sentences. NULL without memory. */
 json_t *organ_noise_verdict(const organ_noise_fold *all);

@@ -52,7 +52,7 @@ static const organ_weight *weight_of_place(const organ_module_place *p, const or
     return weight;
 }
 
-static bool fits(const organ_module_place *p, const organ_weight *weight)
+static bool module_match_fits(const organ_module_place *p, const organ_weight *weight)
 {
     const organ_matrices m = organ_weight_matrices(weight);
     return weight->rank == (p->rank ? p->rank : 2) && m.count * m.rows == p->rows && m.cols == p->cols;
@@ -71,7 +71,7 @@ const organ_weight *organ_module_weight(const organ_module_place *place, const o
 {
     char shape[96];
     const organ_weight *const weight = weight_of_place(place, weights, model, error);
-    if (weight && !fits(place, weight))
+    if (weight && !module_match_fits(place, weight))
         note_misfit(misfits, "'%.120s' is %s in %.120s, but [%zu, %zu] by %s", place->module,
                     organ_shape_text(weight->rank, weight->shape, shape), model->path, place->rows, place->cols, misfits->said_by);
     else if (weight && is_permuted(place, model))

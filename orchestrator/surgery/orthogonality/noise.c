@@ -31,7 +31,7 @@ typedef struct block_sums {
     organ_noise_sums noise[2];
 } block_sums;
 
-typedef struct stage {
+typedef struct noise_stage {
     const organ_orthogonality_job *job;
     organ_noise_module *module;
     organ_weight_reader *clean, *noisy[2];
@@ -47,12 +47,12 @@ typedef struct stage {
     size_t first, rows;
     size_t next; /* unit or block that nobody has taken */
     organ_unit_faults faults;
-} stage;
+} noise_stage;
 
 /* ---- the factors ---- */
 
 /* K = b a with what stands left of its values in it, and the vectors of U_k. */
-static organ_status load_factors(stage *s, organ_error *error)
+static organ_status load_factors(noise_stage *s, organ_error *error)
 {
     organ_noise_module *const m = s->module;
     s->inner = (size_t)m->pair->rank;
@@ -77,16 +77,16 @@ typedef struct room {
 } room;
 
 static const organ_model *model_of(const organ_orthogonality_job *job, size_t n) { return n ? job->noisy[n - 1] : job->clean; }
-static const organ_weight *weight_of(const organ_noise_module *m, size_t n) { return n ? m->noisy[n - 1] : m->clean; }
+static const organ_weight *noise_weight_of(const organ_noise_module *m, size_t n) { return n ? m->noisy[n - 1] : m->clean; }
 
 /* About so many values, as many rows as all models like to read at once. */
-static organ_status rows_of(const organ_orthogonality_job *job, const organ_noise_module *m, size_t values, size_t *rows,
-                            organ_error *error)
+static organ_status noise_rows_of(const organ_orthogonality_job *job, const organ_noise_module *m, size_t values, size_t *rows,
+                                  organ_error *error)
 {
     *rows = 1;
     for (size_t n = 0; n <= job->noises && !error->status; n++) {
         size_t step = 1;
-        organ_weight_reader_step_of(model_of(job, n), weight_of(m, n), job->engine->kernels, organ_larger(values / m->cols, 1), &step,
+        organ_weight_reader_step_of(model_of(job, n), noise_weight_of(m, n), job->engine->kernels, organ_larger(values / m->cols, 1), &step,
                                     error);
         *rows = organ_larger(*rows, step);
     }
@@ -98,12 +98,12 @@ static organ_status rows_of(const organ_orthogonality_job *job, const organ_nois
 static organ_status find_room(const organ_orthogonality_job *job, const organ_noise_module *m, room *r, organ_error *error)
 {
     size_t reader = 0;
-    if (rows_of(job, m, STRIP_VALUES, &r->strip_rows, error) || rows_of(job, m, UNIT_VALUES, &r->unit_rows, error))
+    if (noise_rows_of(job, m, STRIP_VALUES, &r->strip_rows, error) || noise_rows_of(job, m, UNIT_VALUES, &r->unit_rows, error))
         return error->status;
     r->unit_rows = organ_lesser(r->unit_rows, r->strip_rows);
     for (size_t n = 0; n <= job->noises && !error->status; n++) {
         size_t scratch = 0;
-        organ_weight_reader_size(model_of(job, n), weight_of(m, n), job->engine->kernels, r->unit_rows, &scratch, error);
+        organ_weight_reader_size(model_of(job, n), noise_weight_of(m, n), job->engine->kernels, r->unit_rows, &scratch, error);
         reader = organ_larger(reader, scratch);
     }
     const size_t reading = 2 * organ_to_line(r->unit_rows * m->cols * sizeof(float)) + organ_to_line(reader);
@@ -129,7 +129,7 @@ organ_status organ_orthogonality_check_memory(const organ_orthogonality_job *job
     return organ_memory_refuse(error, job->engine->memory, most, "strips of '%s' and the buffers of one thread", widest->clean->name);
 }
 
-static organ_status make_room(stage *s, organ_error *error)
+static organ_status noise_make_room(noise_stage *s, organ_error *error)
 {
     const organ_noise_module *const m = s->module;
     const organ_engine *const engine = s->job->engine;
@@ -154,7 +154,7 @@ static organ_status make_room(stage *s, organ_error *error)
 
 /* ---- reading ---- */
 
-static size_t take(stage *s) { return __atomic_fetch_add(&s->next, 1, __ATOMIC_RELAXED); }
+static size_t noise_take(noise_stage *s) { return __atomic_fetch_add(&s->next, 1, __ATOMIC_RELAXED); }
 
 organ_status organ_noise_not_finite(const organ_model *model, const organ_weight *weight, uint64_t row, float value, organ_error *error)
 {
@@ -163,7 +163,7 @@ organ_status organ_noise_not_finite(const organ_model *model, const organ_weight
 }
 
 /* Why a difference is not finite. */
-static organ_status find_fault(const stage *s, size_t n, size_t first, const float *clean, const float *noisy, size_t count,
+static organ_status find_fault(const noise_stage *s, size_t n, size_t first, const float *clean, const float *noisy, size_t count,
                                organ_error *error)
 {
     const organ_noise_module *const m = s->module;
@@ -178,7 +178,7 @@ static organ_status find_fault(const stage *s, size_t n, size_t first, const flo
                       m->noisy[n]->name);
 }
 
-static organ_status read_unit(stage *s, size_t at, size_t rows, unsigned char *scratch, organ_error *error)
+static organ_status read_unit(noise_stage *s, size_t at, size_t rows, unsigned char *scratch, organ_error *error)
 {
     const size_t cols = s->module->cols, count = rows * cols, bytes = organ_to_line(s->unit_rows * cols * sizeof(float));
     float *const clean = (float *)(void *)scratch, *const noisy = (float *)(void *)(scratch + bytes);
@@ -201,10 +201,10 @@ static organ_status read_unit(stage *s, size_t at, size_t rows, unsigned char *s
 
 static void read_units(void *context, size_t worker)
 {
-    stage *const s = context;
+    noise_stage *const s = context;
     if (worker >= s->active)
         return;
-    for (size_t unit = take(s); unit * s->unit_rows < s->rows; unit = take(s)) {
+    for (size_t unit = noise_take(s); unit * s->unit_rows < s->rows; unit = noise_take(s)) {
         const size_t at = unit * s->unit_rows;
         organ_error error = {0};
         if (read_unit(s, at, organ_lesser(s->unit_rows, s->rows - at), s->scratch + worker * s->scratch_bytes, &error))
@@ -237,7 +237,7 @@ static void add_row(lanes *restrict l, const float *restrict noise, const float 
     }
 }
 
-static double fold_lanes(double *lane)
+static double noise_fold_lanes(double *lane)
 {
     for (size_t half = LANES / 2; half > 0; half /= 2)
         for (size_t j = 0; j < half; j++)
@@ -246,7 +246,7 @@ static double fold_lanes(double *lane)
 }
 
 /* <N_1, N_2> of the block. */
-static double between(const stage *s, size_t col, size_t width)
+static double between(const noise_stage *s, size_t col, size_t width)
 {
     const size_t cols = s->module->cols;
     double lane[LANES] = {0};
@@ -255,11 +255,11 @@ static double between(const stage *s, size_t col, size_t width)
         for (size_t k = 0; k < width; k++)
             lane[k % LANES] += (double)x[k] * (double)y[k];
     }
-    return fold_lanes(lane);
+    return noise_fold_lanes(lane);
 }
 
 /* U^T N of the block, added to what the strips before gave. */
-static void add_inside(stage *s, size_t n, size_t col, size_t width, void *scratch)
+static void add_inside(noise_stage *s, size_t n, size_t col, size_t width, void *scratch)
 {
     const organ_noise_module *const m = s->module;
     const organ_product part = {.m = m->k,
@@ -274,7 +274,7 @@ static void add_inside(stage *s, size_t n, size_t col, size_t width, void *scrat
     s->job->engine->kernels->product(&part, scratch);
 }
 
-static void sum_block(stage *s, size_t block, unsigned char *scratch)
+static void sum_block(noise_stage *s, size_t block, unsigned char *scratch)
 {
     const organ_noise_module *const m = s->module;
     const size_t col = block * BLOCK_COLS, width = organ_lesser(BLOCK_COLS, m->cols - col);
@@ -292,8 +292,9 @@ static void sum_block(stage *s, size_t block, unsigned char *scratch)
         lanes l = {0};
         for (size_t r = 0; r < s->rows; r++)
             add_row(&l, s->noise[n] + r * m->cols + col, change + r * width, width);
-        to->change = fold_lanes(l.change);
-        to->noise[n] = (organ_noise_sums){.square = fold_lanes(l.square), .dot = fold_lanes(l.dot), .signs = fold_lanes(l.signs)};
+        to->change = noise_fold_lanes(l.change);
+        to->noise[n] =
+            (organ_noise_sums){.square = noise_fold_lanes(l.square), .dot = noise_fold_lanes(l.dot), .signs = noise_fold_lanes(l.signs)};
         if (m->k)
             add_inside(s, n, col, width, scratch);
     }
@@ -302,14 +303,14 @@ static void sum_block(stage *s, size_t block, unsigned char *scratch)
 
 static void sum_blocks(void *context, size_t worker)
 {
-    stage *const s = context;
+    noise_stage *const s = context;
     if (worker >= s->active)
         return;
-    for (size_t block = take(s); block < s->blocks; block = take(s))
+    for (size_t block = noise_take(s); block < s->blocks; block = noise_take(s))
         sum_block(s, block, s->scratch + worker * s->scratch_bytes);
 }
 
-static void fold_blocks(stage *s)
+static void fold_blocks(noise_stage *s)
 {
     organ_noise_module *const m = s->module;
     for (size_t b = 0; b < s->blocks; b++) {
@@ -325,7 +326,7 @@ static void fold_blocks(stage *s)
 
 /* ---- the module ---- */
 
-static uint64_t strip_bytes(const stage *s)
+static uint64_t strip_bytes(const noise_stage *s)
 {
     uint64_t bytes = organ_weight_reader_bytes(s->clean, s->rows);
     for (size_t n = 0; n < s->job->noises; n++)
@@ -333,7 +334,7 @@ static uint64_t strip_bytes(const stage *s)
     return bytes;
 }
 
-static organ_status run_strips(stage *s, organ_error *error)
+static organ_status run_strips(noise_stage *s, organ_error *error)
 {
     organ_workers *const workers = s->job->engine->workers;
     const size_t rows = s->module->rows;
@@ -355,7 +356,7 @@ static organ_status run_strips(stage *s, organ_error *error)
     return ORGAN_OK;
 }
 
-static void finish_sums(stage *s)
+static void finish_sums(noise_stage *s)
 {
     organ_noise_module *const m = s->module;
     for (size_t n = 0; n < s->job->noises; n++)
@@ -365,7 +366,7 @@ static void finish_sums(stage *s)
                           &m->drawn_std);
 }
 
-static organ_status open_reader(const stage *s, const organ_model *model, const organ_weight *weight, organ_weight_reader **reader,
+static organ_status open_reader(const noise_stage *s, const organ_model *model, const organ_weight *weight, organ_weight_reader **reader,
                                 organ_error *error)
 {
     char note[256];
@@ -376,7 +377,7 @@ static organ_status open_reader(const stage *s, const organ_model *model, const 
     return ORGAN_OK;
 }
 
-static organ_status open_readers(stage *s, organ_error *error)
+static organ_status noise_open_readers(noise_stage *s, organ_error *error)
 {
     const organ_orthogonality_job *const job = s->job;
     open_reader(s, job->clean, s->module->clean, &s->clean, error);
@@ -385,7 +386,7 @@ static organ_status open_readers(stage *s, organ_error *error)
     return error->status;
 }
 
-static void release(stage *s)
+static void noise_release(noise_stage *s)
 {
     organ_weight_reader_close(s->clean);
     for (size_t n = 0; n < 2; n++) {
@@ -403,11 +404,11 @@ static void release(stage *s)
 
 organ_status organ_orthogonality_measure(organ_orthogonality_job *job, organ_noise_module *module, organ_error *error)
 {
-    stage s = {.job = job, .module = module};
+    noise_stage s = {.job = job, .module = module};
     pthread_mutex_init(&s.faults.lock, NULL);
-    if (open_readers(&s, error) == ORGAN_OK && load_factors(&s, error) == ORGAN_OK && make_room(&s, error) == ORGAN_OK &&
+    if (noise_open_readers(&s, error) == ORGAN_OK && load_factors(&s, error) == ORGAN_OK && noise_make_room(&s, error) == ORGAN_OK &&
         run_strips(&s, error) == ORGAN_OK)
         finish_sums(&s);
-    release(&s);
+    noise_release(&s);
     return error->status;
 }

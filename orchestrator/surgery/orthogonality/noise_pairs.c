@@ -80,7 +80,7 @@ static void tell_module(const organ_pairs_job *job, const organ_pairs_module *m)
     organ_progress_advance(job->progress, 0, m->name, remark);
 }
 
-static uint64_t bytes_of(const void *context, size_t k)
+static uint64_t noise_pairs_bytes_of(const void *context, size_t k)
 {
     const organ_pairs_job *const job = context;
     uint64_t bytes = 0;
@@ -97,13 +97,13 @@ static organ_status measure_module(void *context, size_t k, organ_error *error)
     return error->status;
 }
 
-static organ_status measure_all(organ_pairs_job *job, organ_error *error)
+static organ_status noise_pairs_measure_all(organ_pairs_job *job, organ_error *error)
 {
     const organ_compared_modules modules = {.engine = job->engine,
                                             .progress = job->progress,
                                             .count = job->count,
                                             .job = job,
-                                            .bytes = bytes_of,
+                                            .bytes = noise_pairs_bytes_of,
                                             .measure = measure_module,
                                             .found = &job->modules->sums,
                                             .found_bytes = sizeof *job->modules - offsetof(organ_pairs_module, sums),
@@ -131,7 +131,7 @@ static organ_status compare_pairs(void *context, json_t **report, organ_error *e
 {
     static const organ_report_files files = {"noise_pairs.json", "NOISE_PAIRS_REPORT.md", NULL};
     organ_pairs_job *const job = context;
-    if (open_inputs(job, error) || organ_pairs_check_memory(job, error) || measure_all(job, error) ||
+    if (open_inputs(job, error) || organ_pairs_check_memory(job, error) || noise_pairs_measure_all(job, error) ||
         !(*report = organ_pairs_document(job)) || !job->options->output)
         return error->status;
     return organ_reports_make(&(organ_output){.path = job->options->output, .force = job->options->force, .ranks = job->engine->ranks},

@@ -30,24 +30,24 @@ static void add_sums(organ_pair_sums *to, const organ_pair_sums *s)
     to->rest_along += s->rest_along;
 }
 
-static void fold_in(organ_pairs_fold *f, const organ_pairs_module *m)
+static void noise_pairs_document_fold_in(organ_pairs_fold *f, const organ_pairs_module *m)
 {
     const organ_pair_sums *const s = &m->sums;
     const uint64_t elements = (uint64_t)m->rows * m->cols;
     add_sums(&f->sums, s);
-    organ_noise_fold_add(&f->noises, &(organ_compared){s->noise[0], s->noise[1], s->between, s->between_signs}, elements);
-    organ_noise_fold_add(&f->along[0], &(organ_compared){s->noise[0], s->change, s->along[0], 0}, elements);
-    organ_noise_fold_add(&f->along[1], &(organ_compared){s->noise[1], s->change, s->along[1], 0}, elements);
-    organ_noise_fold_add(&f->along[2], &(organ_compared){s->rest, s->change, s->rest_along, 0}, elements);
+    organ_noise_fold_add(&f->noises, &(organ_noise_comparison){s->noise[0], s->noise[1], s->between, s->between_signs}, elements);
+    organ_noise_fold_add(&f->along[0], &(organ_noise_comparison){s->noise[0], s->change, s->along[0], 0}, elements);
+    organ_noise_fold_add(&f->along[1], &(organ_noise_comparison){s->noise[1], s->change, s->along[1], 0}, elements);
+    organ_noise_fold_add(&f->along[2], &(organ_noise_comparison){s->rest, s->change, s->rest_along, 0}, elements);
 }
 
 /* role: -1 for any. */
-static organ_pairs_fold fold_of(const organ_pairs_job *job, int role)
+static organ_pairs_fold noise_pairs_document_fold_of(const organ_pairs_job *job, int role)
 {
     organ_pairs_fold f = {0};
     for (size_t k = 0; k < job->count; k++)
         if (role < 0 || (int)job->modules[k].anatomy->role == role)
-            fold_in(&f, &job->modules[k]);
+            noise_pairs_document_fold_in(&f, &job->modules[k]);
     return f;
 }
 
@@ -76,7 +76,7 @@ static json_t *along_json(const organ_noise_fold *f)
 }
 
 /* `name`: members that come before the numbers; taken over. */
-static json_t *fold_json(json_t *name, const organ_pairs_fold *f)
+static json_t *noise_pairs_document_fold_json(json_t *name, const organ_pairs_fold *f)
 {
     const organ_noise_fold *const n = &f->noises;
     const double norms = sqrt(n->defined_square) * sqrt(n->defined_change);
@@ -93,25 +93,28 @@ static json_t *fold_json(json_t *name, const organ_pairs_fold *f)
 
 static json_t *projection_json(const void *job, size_t role)
 {
-    const organ_pairs_fold f = fold_of(job, (int)role);
-    return f.noises.modules ? fold_json(ORGAN_OBJECT(SET_TEXT("projection", organ_role_describe((organ_role)role)->name)), &f) : NULL;
+    const organ_pairs_fold f = noise_pairs_document_fold_of(job, (int)role);
+    return f.noises.modules
+               ? noise_pairs_document_fold_json(ORGAN_OBJECT(SET_TEXT("projection", organ_role_describe((organ_role)role)->name)), &f)
+               : NULL;
 }
 
 /* Modules come in the order of their layers, those in none first; `places`: each projection of a layer apart, else the layer. */
-static json_t *layers_json(const organ_pairs_job *job, bool places)
+static json_t *noise_pairs_document_layers_json(const organ_pairs_job *job, bool places)
 {
     json_t *rows = json_array();
     for (size_t from = 0, to = 0; from < job->count; from = to) {
         const int32_t layer = job->modules[from].anatomy->layer;
         organ_pairs_fold folds[ORGAN_ROLE_COUNT] = {0};
         for (; to < job->count && job->modules[to].anatomy->layer == layer; to++)
-            fold_in(&folds[places ? job->modules[to].anatomy->role : 0], &job->modules[to]);
+            noise_pairs_document_fold_in(&folds[places ? job->modules[to].anatomy->role : 0], &job->modules[to]);
         for (int role = 0; role < (places ? ORGAN_ROLE_COUNT : 1); role++)
             if (folds[role].noises.modules)
                 json_array_append_new(
-                    rows, fold_json(ORGAN_OBJECT(SET_IF(places, "projection", json_string(organ_role_describe((organ_role)role)->name)),
-                                                 SET_INDEX("layer", layer)),
-                                    &folds[role]));
+                    rows, noise_pairs_document_fold_json(
+                              ORGAN_OBJECT(SET_IF(places, "projection", json_string(organ_role_describe((organ_role)role)->name)),
+                                           SET_INDEX("layer", layer)),
+                              &folds[role]));
     }
     return rows;
 }
@@ -120,7 +123,7 @@ static json_t *layers_json(const organ_pairs_job *job, bool places)
 
 static json_t *cosine_json(double square, double other, double dot, double elements)
 {
-    const organ_compared c = {square, other, dot, 0};
+    const organ_noise_comparison c = {square, other, dot, 0};
     const bool any = organ_is_compared(&c);
     const double cosine = any ? organ_compared_cosine(&c) : 0;
     return ORGAN_OBJECT(SET_REAL_OF("cosine", any, cosine), SET_REAL_OF("z_exact", any, cosine * sqrt(elements)));
@@ -135,13 +138,13 @@ static const char *reason(const organ_pair_sums *s)
     return s->noise[1] > 0 ? NULL : "there is no noise in the second pair";
 }
 
-static json_t *module_json(const void *context, size_t k)
+static json_t *noise_pairs_document_module_json(const void *context, size_t k)
 {
     const organ_pairs_job *const job = context;
     const organ_pairs_module *const m = &job->modules[k];
     const organ_pair_sums *const s = &m->sums;
     const double elements = (double)m->rows * (double)m->cols;
-    const organ_compared c = {s->noise[0], s->noise[1], s->between, s->between_signs};
+    const organ_noise_comparison c = {s->noise[0], s->noise[1], s->between, s->between_signs};
     const bool any = organ_is_compared(&c);
     const double cosine = any ? organ_compared_cosine(&c) : 0;
     json_t *const row = ORGAN_OBJECT(
@@ -162,7 +165,7 @@ static json_t *module_json(const void *context, size_t k)
 
 /* ---- the document ---- */
 
-static json_t *definitions_json(void)
+static json_t *noise_pairs_document_definitions_json(void)
 {
     return ORGAN_OBJECT(
         SET_TEXT("N_A, N_B",
@@ -195,7 +198,7 @@ static json_t *thresholds_json(void)
                            "related: |cosine| below 0.5; else alike"));
 }
 
-static json_t *source_json(const organ_pairs_job *job, size_t source)
+static json_t *noise_pairs_document_source_json(const organ_pairs_job *job, size_t source)
 {
     char scheme[160];
     json_t *const model = organ_model_json(job->model[source]);
@@ -206,7 +209,8 @@ static json_t *source_json(const organ_pairs_job *job, size_t source)
 
 static json_t *pair_json(const void *job, size_t p)
 {
-    return ORGAN_OBJECT(SET("clean", source_json(job, 2 * p)), SET("noisy", source_json(job, 2 * p + 1)));
+    return ORGAN_OBJECT(SET("clean", noise_pairs_document_source_json(job, 2 * p)),
+                        SET("noisy", noise_pairs_document_source_json(job, 2 * p + 1)));
 }
 
 static json_t *change_json(const organ_pairs_job *job)
@@ -215,14 +219,14 @@ static json_t *change_json(const organ_pairs_job *job)
     json_t *const change =
         ORGAN_OBJECT(SET_TEXT("of", kinds[job->change]), SET_TEXT("from", job->change == ORGAN_CHANGE_ADAPTER ? "B A" : "CLEAN_A"));
     if (job->change == ORGAN_CHANGE_TUNED)
-        json_object_set_new(change, "tuned", source_json(job, ORGAN_TUNED));
+        json_object_set_new(change, "tuned", noise_pairs_document_source_json(job, ORGAN_TUNED));
     if (job->adapter)
         json_object_set_new(change, "adapter",
                             ORGAN_OBJECT(SET_COUNT("modules", job->adapter->pair_count), SET_COUNT("r", job->adapter->r)));
     return change;
 }
 
-static json_t *run_json(const organ_pairs_job *job)
+static json_t *noise_pairs_document_run_json(const organ_pairs_job *job)
 {
     const organ_noise_pairs_options *const o = job->options;
     json_t *const pairs = json_pack("[[o, o], [o, o]]", organ_document_string(o->clean[0]), organ_document_string(o->noisy[0]),
@@ -239,12 +243,12 @@ static json_t *verdict_json(const organ_pairs_job *job)
     uint64_t same = 0;
     for (size_t k = 0; k < job->count; k++)
         if (job->modules[k].sums.apart > 0)
-            fold_in(&differing, &job->modules[k]);
+            noise_pairs_document_fold_in(&differing, &job->modules[k]);
         else
             same++;
     if (same < job->count)
         return organ_pairs_verdict(&differing, same, job->change);
-    const organ_pairs_fold all = fold_of(job, -1);
+    const organ_pairs_fold all = noise_pairs_document_fold_of(job, -1);
     return organ_pairs_verdict(&all, 0, job->change);
 }
 
@@ -253,13 +257,15 @@ static const organ_weight *compared(const void *job, size_t k) { return ((const 
 json_t *organ_pairs_document(const organ_pairs_job *job)
 {
     const organ_noise_pairs_options *const o = job->options;
-    const organ_pairs_fold all = fold_of(job, -1);
+    const organ_pairs_fold all = noise_pairs_document_fold_of(job, -1);
     return ORGAN_OBJECT(
         SET_HEAD("organ.noise_pairs/1", "noise-pairs/1"), SET("pairs", organ_json_rows(2, pair_json, job)), SET("change", change_json(job)),
         SET("parameters", ORGAN_OBJECT(SET_COUNT("draws", o->draws), SET_COUNT("seed", o->seed), SET_BYTES_OF("modules", o->modules))),
-        SET("verdict", verdict_json(job)), SET("total", fold_json(json_object(), &all)),
+        SET("verdict", verdict_json(job)), SET("total", noise_pairs_document_fold_json(json_object(), &all)),
         SET("matrices", organ_matrices_among(job->weights[ORGAN_CLEAN_A], job->count, compared, job)),
-        SET("projections", organ_json_rows(ORGAN_ROLE_COUNT, projection_json, job)), SET("layers", layers_json(job, false)),
-        SET("places", layers_json(job, true)), SET("modules", organ_json_rows(job->count, module_json, job)),
-        SET("definitions", definitions_json()), SET("thresholds", thresholds_json()), SET("run", run_json(job)));
+        SET("projections", organ_json_rows(ORGAN_ROLE_COUNT, projection_json, job)),
+        SET("layers", noise_pairs_document_layers_json(job, false)), SET("places", noise_pairs_document_layers_json(job, true)),
+        SET("modules", organ_json_rows(job->count, noise_pairs_document_module_json, job)),
+        SET("definitions", noise_pairs_document_definitions_json()), SET("thresholds", thresholds_json()),
+        SET("run", noise_pairs_document_run_json(job)));
 }

@@ -36,7 +36,7 @@ static void match_pair(organ_pairs_job *job, size_t index, organ_globs *globs, o
 }
 
 /* "model.layers.0.mlp.up_proj" of "model.layers.0.mlp.up_proj.weight"; to be freed. */
-static char *module_of(const char *name)
+static char *noise_pairs_match_module_of(const char *name)
 {
     const size_t length = strlen(name);
     return strndup(name, length > 7 && strcmp(name + length - 7, ".weight") == 0 ? length - 7 : length);
@@ -45,7 +45,7 @@ static char *module_of(const char *name)
 static void match_weight(organ_pairs_job *job, size_t index, organ_globs *globs, organ_misfits *misfits, organ_error *error)
 {
     const organ_weight *const clean = &job->weights[ORGAN_CLEAN_A]->weights[index];
-    char *const module = module_of(clean->name);
+    char *const module = noise_pairs_match_module_of(clean->name);
     if (!module)
         organ_fail_memory(error, job->options->clean[0]);
     if (!module || clean->rank < 2 || !organ_weight_has_numbers(clean) || clean->elements == 0 ||
@@ -70,7 +70,7 @@ static void match_weight(organ_pairs_job *job, size_t index, organ_globs *globs,
 }
 
 /* By layer, those in none first, each layer in the order of the file or adapter. */
-static int by_layer(const void *a, const void *b)
+static int noise_pairs_match_by_layer(const void *a, const void *b)
 {
     const organ_pairs_module *const x = a, *const y = b;
     if (x->anatomy->layer != y->anatomy->layer)
@@ -98,6 +98,6 @@ organ_status organ_pairs_match(organ_pairs_job *job, organ_error *error)
                           job->adapter ? "the adapter changes no module" : "no projection to compare: --modules names other matrices");
     if (organ_misfits_end(&misfits, job->adapter ? path : "what --pair names", error))
         return error->status;
-    qsort(job->modules, job->count, sizeof *job->modules, by_layer);
+    qsort(job->modules, job->count, sizeof *job->modules, noise_pairs_match_by_layer);
     return ORGAN_OK;
 }

@@ -25,7 +25,7 @@ typedef struct unit_sums {
     double lane[TERMS][LANES];
 } unit_sums;
 
-typedef struct stage {
+typedef struct noise_pairs_sums_stage {
     organ_pairs_job *job;
     organ_pairs_module *module;
     organ_weight_reader *reader[ORGAN_PAIR_SOURCES];
@@ -37,9 +37,9 @@ typedef struct stage {
     unit_sums *sums; /* of the strip's units */
     size_t next;     /* unit that nobody has taken */
     organ_unit_faults faults;
-} stage;
+} noise_pairs_sums_stage;
 
-static size_t buffer_bytes(const stage *s) { return organ_to_line(s->unit_rows * s->module->cols * sizeof(float)); }
+static size_t buffer_bytes(const noise_pairs_sums_stage *s) { return organ_to_line(s->unit_rows * s->module->cols * sizeof(float)); }
 
 /* ---- room ---- */
 
@@ -80,7 +80,7 @@ organ_status organ_pairs_check_memory(const organ_pairs_job *job, organ_error *e
     return organ_memory_refuse(error, job->engine->memory, most, "rows of '%s' of all models in one thread", widest->name);
 }
 
-static organ_status make_room(stage *s, organ_error *error)
+static organ_status noise_pairs_sums_make_room(noise_pairs_sums_stage *s, organ_error *error)
 {
     const organ_engine *const engine = s->job->engine;
     s->buffers = s->job->sources + (s->b != NULL);
@@ -124,7 +124,7 @@ static sixteen times(const sixteen *x, const sixteen *y)
 }
 
 /* lane += x y */
-static void add_product(double *restrict lane, const sixteen *x, const sixteen *y)
+static void noise_pairs_sums_add_product(double *restrict lane, const sixteen *x, const sixteen *y)
 {
     for (size_t j = 0; j < LANES; j++)
         lane[j] += x->at[j] * y->at[j];
@@ -137,18 +137,18 @@ static void add_values(unit_sums *u, const float *const v[ORGAN_PAIR_SOURCES + 1
     const sixteen a = less(&clean, &noisy_a), b = less(&other, &noisy_b), rest = less(&a, &b), apart = less(&other, &clean);
     const sixteen product = times(&a, &b), tuned = widened(v[v[ORGAN_TUNED] ? ORGAN_TUNED : ORGAN_CLEAN_B]);
     const sixteen d = v[ORGAN_PAIR_SOURCES] ? widened(v[ORGAN_PAIR_SOURCES]) : less(&tuned, &clean);
-    add_product(u->lane[WEIGHT_A], &clean, &clean);
-    add_product(u->lane[WEIGHT_B], &other, &other);
-    add_product(u->lane[APART], &apart, &apart);
-    add_product(u->lane[NOISE_A], &a, &a);
-    add_product(u->lane[NOISE_B], &b, &b);
-    add_product(u->lane[BETWEEN], &a, &b);
-    add_product(u->lane[SIGNS], &product, &product);
-    add_product(u->lane[REST], &rest, &rest);
-    add_product(u->lane[CHANGE], &d, &d);
-    add_product(u->lane[ALONG_A], &a, &d);
-    add_product(u->lane[ALONG_B], &b, &d);
-    add_product(u->lane[ALONG_REST], &rest, &d);
+    noise_pairs_sums_add_product(u->lane[WEIGHT_A], &clean, &clean);
+    noise_pairs_sums_add_product(u->lane[WEIGHT_B], &other, &other);
+    noise_pairs_sums_add_product(u->lane[APART], &apart, &apart);
+    noise_pairs_sums_add_product(u->lane[NOISE_A], &a, &a);
+    noise_pairs_sums_add_product(u->lane[NOISE_B], &b, &b);
+    noise_pairs_sums_add_product(u->lane[BETWEEN], &a, &b);
+    noise_pairs_sums_add_product(u->lane[SIGNS], &product, &product);
+    noise_pairs_sums_add_product(u->lane[REST], &rest, &rest);
+    noise_pairs_sums_add_product(u->lane[CHANGE], &d, &d);
+    noise_pairs_sums_add_product(u->lane[ALONG_A], &a, &d);
+    noise_pairs_sums_add_product(u->lane[ALONG_B], &b, &d);
+    noise_pairs_sums_add_product(u->lane[ALONG_REST], &rest, &d);
 }
 
 /* All values of the unit: the last, where there are fewer than sixteen, with zeros behind them. */
@@ -175,7 +175,8 @@ static bool all_finite(const float *values, size_t count)
     return finite;
 }
 
-static organ_status read_source(stage *s, size_t source, size_t first, size_t rows, float *to, void *scratch, organ_error *error)
+static organ_status read_source(noise_pairs_sums_stage *s, size_t source, size_t first, size_t rows, float *to, void *scratch,
+                                organ_error *error)
 {
     const size_t cols = s->module->cols, count = rows * cols;
     if (organ_weight_read(s->reader[source], first, rows, ORGAN_F32, to, scratch, error) || all_finite(to, count))
@@ -187,7 +188,7 @@ static organ_status read_source(stage *s, size_t source, size_t first, size_t ro
 }
 
 /* Rows of K. */
-static void multiply(const stage *s, size_t first, size_t rows, float *to, void *scratch)
+static void noise_pairs_sums_multiply(const noise_pairs_sums_stage *s, size_t first, size_t rows, float *to, void *scratch)
 {
     const size_t inner = (size_t)s->module->pair->rank, cols = s->module->cols;
     const organ_product product = {.m = rows,
@@ -200,7 +201,7 @@ static void multiply(const stage *s, size_t first, size_t rows, float *to, void 
     s->job->engine->kernels->product(&product, scratch);
 }
 
-static organ_status sum_unit(stage *s, size_t unit, unsigned char *scratch, organ_error *error)
+static organ_status sum_unit(noise_pairs_sums_stage *s, size_t unit, unsigned char *scratch, organ_error *error)
 {
     const size_t from = unit * s->unit_rows, rows = organ_lesser(s->unit_rows, s->rows - from), first = s->first + from;
     const size_t count = rows * s->module->cols, bytes = buffer_bytes(s);
@@ -213,7 +214,7 @@ static organ_status sum_unit(stage *s, size_t unit, unsigned char *scratch, orga
     }
     if (s->b) {
         float *const to = (float *)(void *)(scratch + s->job->sources * bytes);
-        multiply(s, first, rows, to, scratch + s->buffers * bytes);
+        noise_pairs_sums_multiply(s, first, rows, to, scratch + s->buffers * bytes);
         values[ORGAN_PAIR_SOURCES] = to;
     }
     s->sums[unit] = (unit_sums){{{0}}};
@@ -223,7 +224,7 @@ static organ_status sum_unit(stage *s, size_t unit, unsigned char *scratch, orga
 
 static void sum_units(void *context, size_t worker)
 {
-    stage *const s = context;
+    noise_pairs_sums_stage *const s = context;
     if (worker >= s->active)
         return;
     for (size_t unit; (unit = __atomic_fetch_add(&s->next, 1, __ATOMIC_RELAXED)) < s->units;) {
@@ -235,7 +236,7 @@ static void sum_units(void *context, size_t worker)
 
 /* ---- the module ---- */
 
-static double fold_lanes(double *lane)
+static double noise_pairs_sums_fold_lanes(double *lane)
 {
     for (size_t half = LANES / 2; half > 0; half /= 2)
         for (size_t j = 0; j < half; j++)
@@ -243,17 +244,17 @@ static double fold_lanes(double *lane)
     return lane[0];
 }
 
-static void fold_units(stage *s)
+static void fold_units(noise_pairs_sums_stage *s)
 {
     organ_pair_sums *const to = &s->module->sums;
     double *const terms[TERMS] = {&to->weight[0],     &to->weight[1], &to->apart,  &to->noise[0], &to->noise[1], &to->between,
                                   &to->between_signs, &to->rest,      &to->change, &to->along[0], &to->along[1], &to->rest_along};
     for (size_t unit = 0; unit < s->units; unit++)
         for (size_t t = 0; t < TERMS; t++)
-            *terms[t] += fold_lanes(s->sums[unit].lane[t]);
+            *terms[t] += noise_pairs_sums_fold_lanes(s->sums[unit].lane[t]);
 }
 
-static organ_status run_strips(stage *s, organ_error *error)
+static organ_status run_strips(noise_pairs_sums_stage *s, organ_error *error)
 {
     const size_t rows = s->module->rows, strip = UNITS * s->unit_rows;
     for (s->first = 0; s->first < rows; s->first += s->rows) {
@@ -276,7 +277,7 @@ static organ_status run_strips(stage *s, organ_error *error)
     return ORGAN_OK;
 }
 
-static organ_status open_readers(stage *s, organ_error *error)
+static organ_status noise_pairs_sums_open_readers(noise_pairs_sums_stage *s, organ_error *error)
 {
     const organ_pairs_job *const job = s->job;
     const organ_pairs_module *const m = s->module;
@@ -290,7 +291,7 @@ static organ_status open_readers(stage *s, organ_error *error)
     return m->pair ? organ_lora_factors_placed(job->adapter, m->pair, m->transposed, job->engine->kernels, &s->b, &s->a, error) : ORGAN_OK;
 }
 
-static void release(stage *s)
+static void noise_pairs_sums_release(noise_pairs_sums_stage *s)
 {
     for (size_t k = 0; k < ORGAN_PAIR_SOURCES; k++)
         organ_weight_reader_close(s->reader[k]);
@@ -303,11 +304,12 @@ static void release(stage *s)
 
 organ_status organ_pairs_measure(organ_pairs_job *job, organ_pairs_module *module, organ_error *error)
 {
-    stage s = {.job = job, .module = module};
+    noise_pairs_sums_stage s = {.job = job, .module = module};
     pthread_mutex_init(&s.faults.lock, NULL);
-    if (open_readers(&s, error) == ORGAN_OK && make_room(&s, error) == ORGAN_OK && run_strips(&s, error) == ORGAN_OK)
+    if (noise_pairs_sums_open_readers(&s, error) == ORGAN_OK && noise_pairs_sums_make_room(&s, error) == ORGAN_OK &&
+        run_strips(&s, error) == ORGAN_OK)
         organ_chance_baseline(job->options->seed, module->index, job->options->draws, (uint64_t)module->rows * module->cols,
                               &module->drawn_mean, &module->drawn_std);
-    release(&s);
+    noise_pairs_sums_release(&s);
     return error->status;
 }

@@ -77,7 +77,7 @@ static void tell_module(const organ_orthogonality_job *job, const organ_noise_mo
     organ_progress_advance(job->progress, 0, m->pair->module, remark);
 }
 
-static uint64_t bytes_of(const void *context, size_t k)
+static uint64_t orthogonality_bytes_of(const void *context, size_t k)
 {
     const organ_orthogonality_job *const job = context;
     uint64_t bytes = organ_weight_bytes(job->modules[k].clean);
@@ -94,13 +94,13 @@ static organ_status measure_module(void *context, size_t k, organ_error *error)
     return error->status;
 }
 
-static organ_status measure_all(organ_orthogonality_job *job, organ_error *error)
+static organ_status orthogonality_measure_all(organ_orthogonality_job *job, organ_error *error)
 {
     const organ_compared_modules modules = {.engine = job->engine,
                                             .progress = job->progress,
                                             .count = job->count,
                                             .job = job,
-                                            .bytes = bytes_of,
+                                            .bytes = orthogonality_bytes_of,
                                             .measure = measure_module,
                                             .found = &job->modules->k,
                                             .found_bytes = sizeof *job->modules - offsetof(organ_noise_module, k),
@@ -142,7 +142,7 @@ static organ_status compare_noise(void *context, json_t **report, organ_error *e
 {
     static const organ_report_files files = {"orthogonality.json", "ORTHOGONALITY_REPORT.md", NULL};
     organ_orthogonality_job *const job = context;
-    if (open_inputs(job, error) || organ_orthogonality_check_memory(job, error) || measure_all(job, error) ||
+    if (open_inputs(job, error) || organ_orthogonality_check_memory(job, error) || orthogonality_measure_all(job, error) ||
         !(*report = organ_orthogonality_document(job)) || !job->options->output)
         return error->status;
     return organ_reports_make(&(organ_output){.path = job->options->output, .force = job->options->force, .ranks = job->engine->ranks},

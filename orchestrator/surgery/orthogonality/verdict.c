@@ -9,11 +9,11 @@
 #include <stdio.h>
 #include <string.h>
 
-bool organ_is_compared(const organ_compared *c) { return c->square > 0 && c->change > 0; }
+bool organ_is_compared(const organ_noise_comparison *c) { return c->square > 0 && c->change > 0; }
 
-double organ_compared_cosine(const organ_compared *c) { return fmax(-1, fmin(1, c->dot / (sqrt(c->square) * sqrt(c->change)))); }
+double organ_compared_cosine(const organ_noise_comparison *c) { return fmax(-1, fmin(1, c->dot / (sqrt(c->square) * sqrt(c->change)))); }
 
-void organ_noise_fold_add(organ_noise_fold *f, const organ_compared *c, uint64_t elements)
+void organ_noise_fold_add(organ_noise_fold *f, const organ_noise_comparison *c, uint64_t elements)
 {
     f->modules++;
     f->elements += elements;
@@ -44,15 +44,15 @@ static const char *percent(double share, char out[32])
     return out;
 }
 
-typedef struct reading {
+typedef struct verdict_reading {
     double cosine, chance, z; /* of the fold as one matrix */
     size_t allowed;           /* beyond the limit by chance */
     bool by_chance, tiny;
-} reading;
+} verdict_reading;
 
-static reading read_cosine(const organ_noise_fold *f)
+static verdict_reading read_cosine(const organ_noise_fold *f)
 {
-    reading r = {.allowed = organ_chance_beyond((size_t)f->defined)};
+    verdict_reading r = {.allowed = organ_chance_beyond((size_t)f->defined)};
     const double norms = sqrt(f->defined_square) * sqrt(f->defined_change);
     r.cosine = norms > 0 ? f->dot / norms : 0;
     r.chance = norms > 0 ? sqrt(f->variance) / norms : 0;
@@ -62,7 +62,7 @@ static reading read_cosine(const organ_noise_fold *f)
     return r;
 }
 
-static json_t *counted(const organ_noise_fold *f, const reading *r)
+static json_t *counted(const organ_noise_fold *f, const verdict_reading *r)
 {
     char signs[64] = "";
     if (f->signs > 0)
@@ -74,7 +74,7 @@ static json_t *counted(const organ_noise_fold *f, const reading *r)
 
 static const char *cosine_words(const organ_noise_fold *f, json_t *sentences)
 {
-    const reading r = read_cosine(f);
+    const verdict_reading r = read_cosine(f);
     const char *level = NULL;
     char energy[32];
     if (f->defined == 0) {
@@ -135,7 +135,7 @@ static const char *ratio_words(const organ_noise_fold *f, json_t *sentences)
                                                            : "noise like adapter";
     const char *const words = ratio <= ORGAN_SMALL_RATIO ? "smaller than" : ratio >= ORGAN_LARGE_RATIO ? "larger than" : "of the order of";
     organ_say(sentences, "The noise is %s the adapter's change: |N| / |K| = %.3g.", words, ratio);
-    const reading r = read_cosine(f);
+    const verdict_reading r = read_cosine(f);
     if (!r.by_chance && !r.tiny && r.cosine > 0)
         organ_say(sentences, "If it was made on the noisy model (Method B), its aim is not the clean model with "
                              "the adapter, and what it leaves is told by its own residual, not here.");
@@ -158,7 +158,7 @@ json_t *organ_noise_verdict(const organ_noise_fold *all)
 
 json_t *organ_agreement_verdict(const organ_noise_fold *all)
 {
-    const reading r = read_cosine(all);
+    const verdict_reading r = read_cosine(all);
     json_t *sentences = json_array();
     const char *level = "unrelated";
     if (all->defined == 0) {

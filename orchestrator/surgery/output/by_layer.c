@@ -28,7 +28,7 @@ static void sum_layer(const organ_layer_amount *rows, size_t count, organ_layer_
 }
 
 /* One member of the sums of a layer, of the rows of the anatomy that are used. */
-static json_t *line_of(const organ_layer_amount sums[ORGAN_ANATOMY_ROWS], const bool used[ORGAN_ANATOMY_ROWS], size_t offset)
+static json_t *by_layer_line_of(const organ_layer_amount sums[ORGAN_ANATOMY_ROWS], const bool used[ORGAN_ANATOMY_ROWS], size_t offset)
 {
     json_t *const line = json_array();
     for (int r = 0; r < ORGAN_ANATOMY_ROWS; r++)
@@ -58,10 +58,10 @@ json_t *organ_by_layer_json(organ_layer_amount *rows, size_t count, bool grafted
             ;
         sum_layer(&rows[from], to - from, sums);
         json_array_append_new(layers, json_integer(rows[from].anatomy.layer));
-        json_array_append_new(elements, line_of(sums, used, offsetof(organ_layer_amount, elements)));
-        json_array_append_new(bytes, line_of(sums, used, offsetof(organ_layer_amount, bytes)));
+        json_array_append_new(elements, by_layer_line_of(sums, used, offsetof(organ_layer_amount, elements)));
+        json_array_append_new(bytes, by_layer_line_of(sums, used, offsetof(organ_layer_amount, bytes)));
         if (grafts)
-            json_array_append_new(grafts, line_of(sums, used, offsetof(organ_layer_amount, grafted)));
+            json_array_append_new(grafts, by_layer_line_of(sums, used, offsetof(organ_layer_amount, grafted)));
     }
     return ORGAN_OBJECT(SET("roles", roles), SET("layers", layers), SET("elements", elements), SET("bytes", bytes),
                         SET_IF(grafted, "grafted", grafts));

@@ -131,44 +131,44 @@ void organ_cuts_see(organ_cuts *cuts, size_t cut, const void *data, size_t bytes
 
 /* ---- tensors that were written in stretches ---- */
 
-typedef struct place {
+typedef struct cuts_place {
     const organ_model *model;
     uint32_t file;
-} place;
+} cuts_place;
 
 static organ_status read_written(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error)
 {
-    const place *const p = context;
+    const cuts_place *const p = context;
     return organ_model_read(p->model, p->file, data, bytes, offset, error);
 }
 
-typedef struct reading {
+typedef struct cuts_reading {
     organ_cuts *cuts;
     const organ_model *written;
-} reading;
+} cuts_reading;
 
 static uint64_t bytes_read(const void *context, size_t t)
 {
-    const organ_cuts *const cuts = ((const reading *)context)->cuts;
+    const organ_cuts *const cuts = ((const cuts_reading *)context)->cuts;
     return stretches_of(cuts, t) > 1 ? cuts->tensors[t]->bytes : 0;
 }
 
 /* What only one rank has seen whole the others do not know of: whether a tensor is read is decided by whom it is dealt to. */
 static organ_status digest_written(void *context, size_t t, organ_error *error)
 {
-    const reading *const r = context;
+    const cuts_reading *const r = context;
     const organ_tensor *const whole = r->cuts->tensors[t], *const there = organ_model_find(r->written, whole->name);
     if (stretches_of(r->cuts, t) == 1 || r->cuts->xxh3[t][0])
         return ORGAN_OK;
     if (!there || there->bytes != whole->bytes)
         return organ_fail(error, ORGAN_IO, "%s: the written output does not hold tensor '%s'", r->written->path, whole->name);
-    const place here = {r->written, there->file};
+    const cuts_place here = {r->written, there->file};
     return organ_run_digest(read_written, &here, there->offset, there->bytes, NULL, r->cuts->xxh3[t], error);
 }
 
 organ_status organ_cuts_complete(organ_cuts *cuts, const organ_model *written, organ_ranks *ranks, organ_error *error)
 {
-    reading r = {cuts, written};
+    cuts_reading r = {cuts, written};
     organ_deal deal;
     if (organ_deal_make(ranks, cuts->tensor_count, bytes_read, &r, &deal, error) == ORGAN_OK)
         organ_deal_work(&deal, digest_written, &r, error);

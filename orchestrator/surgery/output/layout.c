@@ -15,19 +15,19 @@
 #define STEP ((size_t)1 << 20) /* read at once between tensors */
 
 /* A donor's file, whether the model is it or was taken out of it. */
-typedef struct source {
+typedef struct layout_source {
     const organ_model *model;
     uint32_t index;
     const char *name;
     uint64_t size, data_offset;
     size_t first, count;
-} source;
+} layout_source;
 
 static size_t source_count(const organ_model *model) { return model->manifest ? model->manifest->file_count : model->file_count; }
 
-static source source_at(const organ_model *model, size_t k)
+static layout_source source_at(const organ_model *model, size_t k)
 {
-    source s = {.model = model, .index = (uint32_t)k};
+    layout_source s = {.model = model, .index = (uint32_t)k};
     if (model->manifest) {
         const organ_donor_file *const file = &model->manifest->files[k];
         s.name = file->name;
@@ -76,7 +76,7 @@ static organ_status load_filler(const organ_model *model, const char *name, uint
     return add_filler(file, offset, length, (unsigned char *)data, error);
 }
 
-static organ_status read_filler(const source *s, uint64_t offset, size_t bytes, bool wanted_as_zeros, organ_layout_file *file,
+static organ_status read_filler(const layout_source *s, uint64_t offset, size_t bytes, bool wanted_as_zeros, organ_layout_file *file,
                                 organ_error *error)
 {
     unsigned char *data = malloc(bytes + 1);
@@ -96,7 +96,7 @@ static organ_status read_filler(const source *s, uint64_t offset, size_t bytes, 
     return add_filler(file, offset, bytes, data, error);
 }
 
-static organ_status read_gap(const source *s, uint64_t from, uint64_t to, organ_layout_file *file, organ_error *error)
+static organ_status read_gap(const layout_source *s, uint64_t from, uint64_t to, organ_layout_file *file, organ_error *error)
 {
     while (from < to && !error->status) {
         const size_t bytes = to - from < STEP ? (size_t)(to - from) : STEP;
@@ -107,7 +107,7 @@ static organ_status read_gap(const source *s, uint64_t from, uint64_t to, organ_
 }
 
 /* Header, and what lies between and behind the tensors. */
-static organ_status load_fillers(const source *s, organ_layout_file *file, organ_error *error)
+static organ_status load_fillers(const layout_source *s, organ_layout_file *file, organ_error *error)
 {
     const organ_model *const model = s->model;
     if (model->manifest) {
@@ -147,7 +147,7 @@ organ_status organ_layout_copy(const organ_model *model, organ_layout *layout, o
     if (!layout->files || !layout->pieces)
         return organ_fail_memory(error, model->path);
     for (size_t k = 0; k < count && !error->status; k++) {
-        const source s = source_at(model, k);
+        const layout_source s = source_at(model, k);
         layout->files[k] =
             (organ_layout_file){.name = s.name, .size = s.size, .data_offset = s.data_offset, .first = s.first, .count = s.count};
         layout->file_count = k + 1;

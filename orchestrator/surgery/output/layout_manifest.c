@@ -25,7 +25,7 @@ bool organ_layout_piece_changed(const organ_layout *layout, size_t k)
 }
 
 /* One entry of manifest.sources; `shards` are those of its fillers. NULL without memory. */
-static json_t *source_json(const organ_layout_file *file, const organ_shard *shards)
+static json_t *layout_manifest_source_json(const organ_layout_file *file, const organ_shard *shards)
 {
     json_t *const gaps = json_array();
     bool complete = gaps != NULL;
@@ -47,7 +47,7 @@ static json_t *sources_json(const organ_layout *layout)
     const organ_shard *shards = layout->shards;
     for (size_t f = 0; f < layout->file_count && sources; f++) {
         json_t *const name = organ_document_string(layout->files[f].name);
-        if (!name || json_object_set_new(sources, json_string_value(name), source_json(&layout->files[f], shards))) {
+        if (!name || json_object_set_new(sources, json_string_value(name), layout_manifest_source_json(&layout->files[f], shards))) {
             json_decref(sources);
             sources = NULL;
         }

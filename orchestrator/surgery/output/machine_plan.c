@@ -12,13 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct plan {
+typedef struct machine_plan_plan {
     organ_topology *topology;
     organ_place *places; /* of the workers */
     size_t threads;
-} plan;
+} machine_plan_plan;
 
-static size_t workers_on_pu(const plan *p, unsigned pu)
+static size_t workers_on_pu(const machine_plan_plan *p, unsigned pu)
 {
     size_t count = 0;
     for (size_t k = 0; k < p->threads; k++)
@@ -26,7 +26,7 @@ static size_t workers_on_pu(const plan *p, unsigned pu)
     return count;
 }
 
-static size_t workers_on_node(const plan *p, unsigned node)
+static size_t workers_on_node(const machine_plan_plan *p, unsigned node)
 {
     size_t count = 0;
     for (size_t k = 0; k < p->threads; k++)
@@ -35,7 +35,7 @@ static size_t workers_on_node(const plan *p, unsigned node)
 }
 
 /* Bands lie with the workers in turn: see organ_pass_run. */
-static size_t bands_on_node(const plan *p, unsigned node)
+static size_t bands_on_node(const machine_plan_plan *p, unsigned node)
 {
     size_t count = 0;
     for (size_t k = 0; k < organ_band_most_slots(p->threads); k++)
@@ -45,7 +45,7 @@ static size_t bands_on_node(const plan *p, unsigned node)
 
 static json_t *worker_json(const void *context, size_t k)
 {
-    const plan *const p = context;
+    const machine_plan_plan *const p = context;
     const organ_place place = p->places[k];
     const organ_pu pu = organ_topology_pu(p->topology, place.pu);
     return ORGAN_OBJECT(SET_COUNT("worker", k), SET_COUNT("cpu", place.pu), SET_COUNT("core", pu.core), SET_COUNT("package", pu.package),
@@ -56,7 +56,7 @@ static json_t *worker_json(const void *context, size_t k)
 
 static json_t *node_json(const void *context, size_t k)
 {
-    const plan *const p = context;
+    const machine_plan_plan *const p = context;
     const organ_node node = organ_topology_node(p->topology, (unsigned)k);
     return ORGAN_OBJECT(SET_COUNT("node", node.os), SET_COUNT_OF("bytes", node.bytes, node.bytes), SET_COUNT("cores", node.cores),
                         SET_COUNT("workers", workers_on_node(p, (unsigned)k)), SET_COUNT("band_buffers", bands_on_node(p, (unsigned)k)));
@@ -72,7 +72,7 @@ static bool add_absence(json_t *rows, const char *what, char *which, const char 
 }
 
 /* What may be used and has no worker. */
-static bool add_idle(json_t *rows, const plan *p)
+static bool add_idle(json_t *rows, const machine_plan_plan *p)
 {
     char *slower = NULL, *siblings = NULL, *cores = NULL;
     bool done = organ_topology_idle(p->topology, p->threads, &cores, &slower, &siblings);
@@ -82,7 +82,7 @@ static bool add_idle(json_t *rows, const plan *p)
     return add_absence(rows, "CPU", siblings, "second hardware thread of a core: fewer threads than CPUs") && done;
 }
 
-static json_t *left_out_rows(const plan *p)
+static json_t *left_out_rows(const machine_plan_plan *p)
 {
     static const struct {
         const char *what, *why;
@@ -116,7 +116,7 @@ static json_t *list_json(const unsigned *numbers, size_t count)
 }
 
 /* Where this process would work. NULL without memory. */
-static json_t *rank_json(const plan *p, const organ_ranks *ranks)
+static json_t *rank_json(const machine_plan_plan *p, const organ_ranks *ranks)
 {
     const size_t rank = organ_ranks_rank(ranks);
     unsigned *const cpus = calloc(p->threads, sizeof *cpus), *const nodes = calloc(p->threads, sizeof *nodes);
@@ -134,7 +134,7 @@ static json_t *rank_json(const plan *p, const organ_ranks *ranks)
 }
 
 /* All ranks get the rows of all. */
-static organ_status add_ranks(json_t *report, const plan *p, organ_ranks *ranks, organ_error *error)
+static organ_status add_ranks(json_t *report, const machine_plan_plan *p, organ_ranks *ranks, organ_error *error)
 {
     organ_gathered all = {0};
     json_error_t fault;
@@ -156,7 +156,7 @@ static organ_status add_ranks(json_t *report, const plan *p, organ_ranks *ranks,
     return error->status;
 }
 
-static json_t *document(const plan *p, const char *import)
+static json_t *machine_plan_document(const machine_plan_plan *p, const char *import)
 {
     return ORGAN_OBJECT(
         SET_TEXT("schema", "organ.topology/1"),
@@ -170,7 +170,7 @@ static json_t *document(const plan *p, const char *import)
 
 organ_status organ_machine_plan(const organ_machine_plan_options *options, json_t **report, organ_error *error)
 {
-    plan p = {0};
+    machine_plan_plan p = {0};
     *report = NULL;
     if ((options->import ? organ_topology_import(options->import, &p.topology, error) : organ_topology_discover(&p.topology, error)) !=
         ORGAN_OK)
@@ -179,7 +179,7 @@ organ_status organ_machine_plan(const organ_machine_plan_options *options, json_
     p.places = calloc(p.threads, sizeof *p.places);
     if (p.places) {
         organ_topology_place(p.topology, p.threads, p.places);
-        *report = document(&p, options->import);
+        *report = machine_plan_document(&p, options->import);
     }
     if (!*report)
         organ_fail_errno(error, ENOMEM, "plan for %zu workers", p.threads);

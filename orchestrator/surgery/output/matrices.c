@@ -60,13 +60,13 @@ bool organ_is_matrix(const char *name, const organ_anatomy *anatomy, unsigned ra
 /* ---- kinds ---- */
 
 /* Matrices whose names differ in numbers alone. */
-typedef struct kind {
+typedef struct matrices_kind {
     char name[160];
     uint64_t tensors, elements;
-} kind;
+} matrices_kind;
 
 typedef struct kinds {
-    kind *list;
+    matrices_kind *list;
     size_t count, room;
     uint64_t tensors, elements, target_tensors, target_elements;
     bool failed;
@@ -102,14 +102,14 @@ static void add_left(kinds *all, const char *name, uint64_t elements)
     if (k == all->count) {
         if (all->count == all->room) {
             const size_t room = 2 * all->room + 16;
-            kind *const more = realloc(all->list, room * sizeof *more);
+            matrices_kind *const more = realloc(all->list, room * sizeof *more);
             all->failed |= !more;
             if (!more)
                 return;
             all->list = more;
             all->room = room;
         }
-        all->list[all->count] = (kind){.tensors = 0};
+        all->list[all->count] = (matrices_kind){.tensors = 0};
         strcpy(all->list[all->count++].name, folded);
     }
     all->list[k].tensors++;
@@ -131,14 +131,14 @@ static void count_weight(kinds *all, const organ_weight *w, bool target)
 /* Most elements first, then by name. */
 static int by_elements(const void *a, const void *b)
 {
-    const kind *const x = a, *const y = b;
+    const matrices_kind *const x = a, *const y = b;
     return x->elements != y->elements ? (x->elements < y->elements) - (x->elements > y->elements) : strcmp(x->name, y->name);
 }
 
-static json_t *left_json(const void *context, size_t k)
+static json_t *matrices_left_json(const void *context, size_t k)
 {
     const kinds *const all = context;
-    const kind *const one = &all->list[k];
+    const matrices_kind *const one = &all->list[k];
     return ORGAN_OBJECT(SET_BYTES("name", one->name), SET_COUNT("tensors", one->tensors), SET_COUNT("elements", one->elements),
                         SET_REAL("percent", organ_percent(one->elements, all->elements)));
 }
@@ -170,7 +170,7 @@ static json_t *kinds_json(kinds *all)
                     : ORGAN_OBJECT(SET_COUNT("tensors", all->tensors), SET_COUNT("elements", all->elements),
                                    SET_COUNT("target_tensors", all->target_tensors), SET_COUNT("target_elements", all->target_elements),
                                    SET_REAL("percent", percent), SET_FLAG("few", all->elements > 0 && percent < FEW),
-                                   SET("left", organ_json_rows(all->count, left_json, all)));
+                                   SET("left", organ_json_rows(all->count, matrices_left_json, all)));
     free(all->list);
     return told;
 }

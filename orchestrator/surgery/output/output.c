@@ -31,14 +31,14 @@ char *organ_output_copy_path(const char *directory, const organ_model *donor, co
 const char *organ_output_name(const organ_output *output) { return organ_path_name(output->path); }
 
 /* `path` is `directory` or below it. */
-static bool is_within(const char *path, const char *directory)
+static bool output_is_within(const char *path, const char *directory)
 {
     const size_t n = strlen(directory);
     return strncmp(path, directory, n) == 0 && (path[n] == '\0' || path[n] == '/' || strcmp(directory, "/") == 0);
 }
 
 /* The absolute name that `path` has or will have; false where its parent does not exist (which organ_publish_begin tells better). */
-static bool place_of(const char *path, char place[PATH_MAX])
+static bool output_place_of(const char *path, char place[PATH_MAX])
 {
     if (realpath(path, place))
         return true;
@@ -57,14 +57,14 @@ static organ_status fail_is_input(const char *path, const char *input, organ_err
 organ_status organ_output_spares(const char *path, const organ_model *model, organ_error *error)
 {
     char home[PATH_MAX], place[PATH_MAX], file[PATH_MAX];
-    if (!realpath(model->directory, home) || !place_of(path, place))
+    if (!realpath(model->directory, home) || !output_place_of(path, place))
         return ORGAN_OK; /* a model that is not on this machine; a parent that is not there */
-    if (strcmp(place, home) == 0 || (model->whole_directory && is_within(place, home)))
+    if (strcmp(place, home) == 0 || (model->whole_directory && output_is_within(place, home)))
         return fail_is_input(path, model->path, error);
     for (size_t f = 0; f < model->file_count && !model->whole_directory; f++)
         if (realpath(model->files[f].path, file) && strcmp(place, file) == 0)
             return fail_is_input(path, model->path, error);
-    if (is_within(home, place))
+    if (output_is_within(home, place))
         return organ_fail(error, ORGAN_USAGE, "%s: the input %s lies in this directory, which the output would replace", path, model->path);
     return ORGAN_OK;
 }
@@ -73,12 +73,12 @@ organ_status organ_output_check_apart(const char *directory, const char *input, 
 {
     char copy[PATH_MAX], home[PATH_MAX], place[PATH_MAX];
     struct stat info;
-    if (stat(input, &info) || !place_of(directory, place))
+    if (stat(input, &info) || !output_place_of(directory, place))
         return ORGAN_OK; /* a URL; what cannot be found is told of by whoever opens it */
     const bool whole = S_ISDIR(info.st_mode);
     if (snprintf(copy, sizeof copy, "%s", input) >= (int)sizeof copy || !realpath(whole ? copy : dirname(copy), home))
         return ORGAN_OK;
-    if (whole ? is_within(place, home) : strcmp(place, home) == 0)
+    if (whole ? output_is_within(place, home) : strcmp(place, home) == 0)
         return organ_fail(error, ORGAN_USAGE, "%s: reports cannot go into the directory of the input %s: name another one", directory,
                           input);
     return ORGAN_OK;

@@ -133,7 +133,7 @@ organ_status organ_reports_make(organ_output *output, const organ_report_files *
 
 /* ---- a directory that may be there ---- */
 
-static bool is_wanted(const organ_report_folder *folder) { return folder->path && organ_ranks_first(folder->ranks); }
+static bool output_reports_is_wanted(const organ_report_folder *folder) { return folder->path && organ_ranks_first(folder->ranks); }
 
 /* Calls `use` for the three files. Nothing is allocated: they are removed where there is no memory. */
 static organ_status each_report(const organ_report_folder *folder, organ_status (*use)(const char *path, organ_error *error),
@@ -154,17 +154,17 @@ static organ_status each_report(const organ_report_folder *folder, organ_status 
 
 organ_status organ_report_folder_check(const organ_report_folder *folder, const char *const *inputs, size_t count, organ_error *error)
 {
-    for (size_t k = 0; is_wanted(folder) && k < count && !error->status; k++)
+    for (size_t k = 0; output_reports_is_wanted(folder) && k < count && !error->status; k++)
         if (inputs[k])
             organ_output_check_apart(folder->path, inputs[k], error);
-    return error->status || !is_wanted(folder) ? error->status : each_report(folder, organ_check_report_place, error);
+    return error->status || !output_reports_is_wanted(folder) ? error->status : each_report(folder, organ_check_report_place, error);
 }
 
 organ_status organ_report_folder_make(organ_report_folder *folder, organ_error *error)
 {
     struct stat status;
-    folder->made = is_wanted(folder) && mkdir(folder->path, 0777) == 0;
-    if (!is_wanted(folder) || folder->made)
+    folder->made = output_reports_is_wanted(folder) && mkdir(folder->path, 0777) == 0;
+    if (!output_reports_is_wanted(folder) || folder->made)
         return ORGAN_OK;
     if (errno != EEXIST)
         return organ_fail_errno(error, errno, "cannot make the directory %s", folder->path);
@@ -177,7 +177,7 @@ organ_status organ_report_folder_write(const organ_report_folder *folder, const 
 {
     if (folder->path)
         organ_ranks_agree(folder->ranks, "the report is made", error);
-    if (is_wanted(folder) && !error->status && write_into(folder->path, &folder->files, report, error) == ORGAN_OK)
+    if (output_reports_is_wanted(folder) && !error->status && write_into(folder->path, &folder->files, report, error) == ORGAN_OK)
         organ_error_output_whole(error, folder->path);
     return error->status;
 }

@@ -89,7 +89,7 @@ static void deal_pieces(organ_resharding *r, uint64_t most, bool single_only)
 }
 
 /* Whole pages first: they leave all behind them on a page. Then by width: so every tensor is aligned to its type. */
-static int by_place(const void *a, const void *b, void *context)
+static int resharding_by_place(const void *a, const void *b, void *context)
 {
     const organ_shard_piece *const pieces = context;
     const size_t x = *(const size_t *)a, y = *(const size_t *)b;
@@ -234,7 +234,7 @@ organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *
         return organ_fail_memory(error, model->path);
     if (measure_pieces(r, error) == ORGAN_OK) {
         deal_pieces(r, most, single_only);
-        qsort_r(r->order, count, sizeof *r->order, by_place, pieces);
+        qsort_r(r->order, count, sizeof *r->order, resharding_by_place, pieces);
         r->files = calloc(r->file_count, sizeof *r->files);
         if (!r->files)
             resharding_no_memory(r, error);
@@ -415,15 +415,15 @@ uint64_t organ_resharding_digest(const organ_resharding *r)
 }
 
 /* The pieces of a copy, by the places of their transfers. */
-typedef struct copying {
+typedef struct resharding_copying {
     const organ_resharding_watch *watch;
     const organ_transfer *transfers;
     size_t *pieces;
-} copying;
+} resharding_copying;
 
 static organ_status tell_copied(void *context, const organ_transfer *transfer, organ_error *error)
 {
-    const copying *const c = context;
+    const resharding_copying *const c = context;
     return c->watch->copied(c->watch->context, c->pieces[transfer - c->transfers], transfer->xxh3, error);
 }
 
@@ -431,7 +431,7 @@ organ_status organ_resharding_copy(organ_resharding *r, const organ_resharding_w
                                    const organ_stop *stop, organ_error *error)
 {
     organ_transfer *const transfers = organ_rows_take(r->count + 1, sizeof *transfers);
-    copying c = {.watch = watch, .transfers = transfers, .pieces = calloc(r->count + 1, sizeof *c.pieces)};
+    resharding_copying c = {.watch = watch, .transfers = transfers, .pieces = calloc(r->count + 1, sizeof *c.pieces)};
     size_t count = 0;
     if (!transfers || !c.pieces)
         resharding_no_memory(r, error);

@@ -6,7 +6,7 @@
 #define ALL_GROUPS ((1u << (ORGAN_GROUP_OTHER + 1)) - 1)
 
 /* Reads a whole layer number at *text and steps behind it; false if there is none below 2^31. */
-static bool read_layer(const char **text, int32_t *layer)
+static bool selection_read_layer(const char **text, int32_t *layer)
 {
     const char *at = *text;
     int64_t number = 0;
@@ -23,10 +23,10 @@ static bool read_layer(const char **text, int32_t *layer)
 static bool read_span(const char **text, organ_layer_span *span)
 {
     const char *at = *text;
-    if (!read_layer(&at, &span->from))
+    if (!selection_read_layer(&at, &span->from))
         return false;
     span->to = span->from;
-    if (*at == '-' && (at++, !read_layer(&at, &span->to)))
+    if (*at == '-' && (at++, !selection_read_layer(&at, &span->to)))
         return false;
     *text = at;
     return span->to >= span->from;
@@ -82,9 +82,9 @@ bool organ_selected(const organ_selection *selection, const organ_tensor *tensor
     return inside && (selection->groups >> tensor->anatomy.group & 1);
 }
 
-organ_status organ_layer_map_parse(const char *text, organ_layer_map *map, organ_error *error)
+organ_status organ_layer_map_parse(const char *text, organ_layer_moves *map, organ_error *error)
 {
-    *map = (organ_layer_map){0};
+    *map = (organ_layer_moves){0};
     for (const char *word = text; word; word++) {
         organ_layer_span from, to;
         const char *at = word;
@@ -104,7 +104,7 @@ organ_status organ_layer_map_parse(const char *text, organ_layer_map *map, organ
     return ORGAN_OK;
 }
 
-int32_t organ_layer_mapped(const organ_layer_map *map, int32_t layer)
+int32_t organ_layer_mapped(const organ_layer_moves *map, int32_t layer)
 {
     for (size_t k = 0; k < map->count; k++)
         if (layer >= map->spans[k].from.from && layer <= map->spans[k].from.to)

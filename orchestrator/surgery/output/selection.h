@@ -26,19 +26,19 @@ organ_status organ_selection_parse(const char *types, const char *layers, organ_
 bool organ_selected(const organ_selection *selection, const organ_tensor *tensor);
 
 /* Where layers of one model go in another. All zero leaves every layer where it is. */
-typedef struct organ_layer_map {
+typedef struct organ_layer_moves {
     size_t count;
     struct {
         organ_layer_span from;
         int32_t to; /* of from.from; the others follow */
     } spans[ORGAN_SELECTION_SPANS];
-} organ_layer_map;
+} organ_layer_moves;
 
 /* "5-20:6-21,30:31"; NULL gives the map that moves nothing. ORGAN_USAGE for anything else, and for ranges of different lengths. */
-organ_status organ_layer_map_parse(const char *text, organ_layer_map *map, organ_error *error);
+organ_status organ_layer_map_parse(const char *text, organ_layer_moves *map, organ_error *error);
 
 /* The layer that `layer` becomes; a layer that the map does not mention stays. */
-int32_t organ_layer_mapped(const organ_layer_map *map, int32_t layer);
+int32_t organ_layer_mapped(const organ_layer_moves *map, int32_t layer);
 
 /* The type of numbers that "bf16", "f16" and "f32" mean; NULL: BF16. ORGAN_USAGE for another word. */
 organ_status organ_dtype_asked(const char *name, organ_dtype *dtype, organ_error *error);

@@ -8,10 +8,10 @@
 #include <string.h>
 
 /* Tensors that are told together: one projection, one layer, or all. */
-typedef struct group {
+typedef struct tally_group {
     uint64_t tensors, elements, killed;
     double sum, least, most; /* of the tensors' percents */
-} group;
+} tally_group;
 
 double organ_percent(uint64_t part, uint64_t whole) { return whole ? round(100.0 * (double)part / (double)whole * 1e6) / 1e6 : 0.0; }
 
@@ -67,7 +67,7 @@ json_t *organ_ids_json(const uint32_t *ids, size_t count)
 
 json_t *organ_shape_json(const organ_tensor *tensor) { return organ_counts_json(tensor->rank, tensor->shape); }
 
-static void count_in(group *g, const organ_tally *row)
+static void count_in(tally_group *g, const organ_tally *row)
 {
     const double percent = organ_percent(row->killed, row->tensor->elements);
     g->least = g->tensors == 0 || percent < g->least ? percent : g->least;
@@ -96,7 +96,7 @@ static int by_module(const void *a, const void *b)
     return order ? order : (x->row > y->row) - (x->row < y->row);
 }
 
-static int by_layer(const void *a, const void *b)
+static int tally_by_layer(const void *a, const void *b)
 {
     const named *x = a, *y = b;
     const int32_t l = x->row->tensor->anatomy.layer, m = y->row->tensor->anatomy.layer;
@@ -108,7 +108,7 @@ static json_t *projections_json(named *rows, size_t count)
     json_t *list = json_array();
     qsort(rows, count, sizeof *rows, by_module);
     for (size_t from = 0, to; from < count; from = to) {
-        group g = {0};
+        tally_group g = {0};
         for (to = from; to < count && strcmp(rows[to].module, rows[from].module) == 0; to++)
             count_in(&g, rows[to].row);
         json_array_append_new(list, ORGAN_OBJECT(SET_TEXT("name", rows[from].module), SET_COUNT("tensors", g.tensors),
@@ -121,13 +121,13 @@ static json_t *projections_json(named *rows, size_t count)
 }
 
 /* Tensors outside any layer have no row here. */
-static json_t *layers_json(named *rows, size_t count)
+static json_t *tally_layers_json(named *rows, size_t count)
 {
     json_t *list = json_array();
-    qsort(rows, count, sizeof *rows, by_layer);
+    qsort(rows, count, sizeof *rows, tally_by_layer);
     for (size_t from = 0, to; from < count; from = to) {
         const int32_t layer = rows[from].row->tensor->anatomy.layer;
-        group g = {0};
+        tally_group g = {0};
         for (to = from; to < count && rows[to].row->tensor->anatomy.layer == layer; to++)
             count_in(&g, rows[to].row);
         if (layer >= 0)
@@ -140,7 +140,7 @@ static json_t *layers_json(named *rows, size_t count)
 
 static int add_totals(json_t *document, const organ_model *model, const organ_tally *rows, size_t count)
 {
-    group all = {0};
+    tally_group all = {0};
     uint64_t zero_before = 0, kept = 0, accounted = 0;
     for (size_t k = 0; k < count; k++) {
         count_in(&all, &rows[k]);
@@ -173,12 +173,12 @@ int organ_tally_add(json_t *document, const organ_model *model, const organ_tall
     }
     const int failed = add_totals(document, model, rows, count) |
                        json_object_set_new(document, "projections", projections_json(sorted, count)) |
-                       json_object_set_new(document, "layers", layers_json(sorted, count));
+                       json_object_set_new(document, "layers", tally_layers_json(sorted, count));
     free(sorted);
     return failed ? -1 : 0;
 }
 
-static json_t *tensor_json(const organ_tally *row, bool audit)
+static json_t *tally_tensor_json(const organ_tally *row, bool audit)
 {
     const organ_tensor *const tensor = row->tensor;
     char module[160];
@@ -191,8 +191,8 @@ static json_t *tensor_json(const organ_tally *row, bool audit)
                         SET_REAL("percent", organ_percent(row->killed, tensor->elements)));
 }
 
-static json_t *pruned_json(const void *rows, size_t k) { return tensor_json((const organ_tally *)rows + k, false); }
-static json_t *audited_json(const void *rows, size_t k) { return tensor_json((const organ_tally *)rows + k, true); }
+static json_t *pruned_json(const void *rows, size_t k) { return tally_tensor_json((const organ_tally *)rows + k, false); }
+static json_t *audited_json(const void *rows, size_t k) { return tally_tensor_json((const organ_tally *)rows + k, true); }
 
 json_t *organ_tally_tensors(const organ_tally *rows, size_t count, bool audit)
 {

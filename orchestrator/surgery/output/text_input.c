@@ -16,10 +16,10 @@ organ_status organ_text_check_size(const char *path, organ_error *error)
                       path, (long long)info.st_size, path);
 }
 
-organ_status organ_text_load(organ_text *text, const char *path, uint64_t memory, organ_error *error)
+organ_status organ_text_load(organ_text_input *text, const char *path, uint64_t memory, organ_error *error)
 {
     struct stat info;
-    *text = (organ_text){.path = path, .memory = memory};
+    *text = (organ_text_input){.path = path, .memory = memory};
     if (stat(path, &info) == 0 && S_ISREG(info.st_mode) && (uint64_t)info.st_size <= ORGAN_TEXT_LIMIT && (uint64_t)info.st_size > memory) {
         text->size = text->tokens = (size_t)info.st_size;
         return organ_memory_refuse(error, memory, organ_text_memory(text), "the %zu bytes of %s and their tokens", text->size,
@@ -30,7 +30,7 @@ organ_status organ_text_load(organ_text *text, const char *path, uint64_t memory
     return organ_input_load(path, path, ORGAN_TEXT_LIMIT, &text->bytes, &text->size, error);
 }
 
-organ_status organ_text_encode(organ_text *text, organ_tokenizer *tokenizer, bool special, organ_error *error)
+organ_status organ_text_encode(organ_text_input *text, organ_tokenizer *tokenizer, bool special, organ_error *error)
 {
     const uint64_t room = text->memory > text->size ? (text->memory - text->size) / sizeof *text->ids : 0;
     organ_tokenizer_allow(tokenizer, text->memory);
@@ -42,9 +42,9 @@ organ_status organ_text_encode(organ_text *text, organ_tokenizer *tokenizer, boo
     return error->status;
 }
 
-uint64_t organ_text_memory(const organ_text *text) { return (uint64_t)text->size + (uint64_t)text->tokens * sizeof *text->ids; }
+uint64_t organ_text_memory(const organ_text_input *text) { return (uint64_t)text->size + (uint64_t)text->tokens * sizeof *text->ids; }
 
-void organ_text_release(organ_text *text)
+void organ_text_release(organ_text_input *text)
 {
     free(text->bytes);
     free(text->ids);

@@ -12,25 +12,25 @@
  * examined: the call that opens it reports the error. */
 organ_status organ_text_check_size(const char *path, organ_error *error);
 
-typedef struct organ_text {
+typedef struct organ_text_input {
     const char *path;
     uint64_t memory; /* that text and ids may take */
     char *bytes;
     size_t size;
     uint32_t *ids;
     size_t tokens;
-} organ_text;
+} organ_text_input;
 
 /* Reads the file `path`, which must outlive the text. Errors are those of organ_input_load, and ORGAN_USAGE as organ_memory_refuse has it,
  * which names what is surely enough: a token stands for one byte at least. To be released whatever it returned. */
-organ_status organ_text_load(organ_text *text, const char *path, uint64_t memory, organ_error *error);
+organ_status organ_text_load(organ_text_input *text, const char *path, uint64_t memory, organ_error *error);
 
 /* Its ids, as organ_tokenizer_encode. ORGAN_USAGE as organ_memory_refuse has it, with the tokens counted. */
-organ_status organ_text_encode(organ_text *text, organ_tokenizer *tokenizer, bool special, organ_error *error);
+organ_status organ_text_encode(organ_text_input *text, organ_tokenizer *tokenizer, bool special, organ_error *error);
 
 /* Bytes that a loaded text with its ids takes. */
-uint64_t organ_text_memory(const organ_text *text);
+uint64_t organ_text_memory(const organ_text_input *text);
 
-void organ_text_release(organ_text *text);
+void organ_text_release(organ_text_input *text);
 
 #endif

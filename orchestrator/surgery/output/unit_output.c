@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 /* The first line of the journal; NULL without memory. */
-static json_t *head_of(const organ_unit_output *made)
+static json_t *unit_output_head_of(const organ_unit_output *made)
 {
     const uint64_t digest = made->plan ? organ_resharding_digest(made->plan) : 0;
     json_t *const head = organ_json_joined(
@@ -58,7 +58,7 @@ static organ_status make_units(const organ_unit_output *made, organ_unit_run *ru
 }
 
 /* The files, as this run finds or makes them, or as the first rank has made them. */
-static organ_status open_files(const organ_unit_output *made, organ_unit_run *run, organ_error *error)
+static organ_status unit_output_open_files(const organ_unit_output *made, organ_unit_run *run, organ_error *error)
 {
     const organ_output *const output = &made->output;
     const char *const to = organ_output_directory(output);
@@ -76,11 +76,11 @@ static organ_status make_files(const organ_unit_output *made, organ_unit_run *ru
     organ_gathered how = {0};
     size_t bytes = 0;
     if (organ_ranks_first(ranks))
-        open_files(made, run, error);
+        unit_output_open_files(made, run, error);
     const char *const mine = run->copy ? organ_model_copy_made(run->copy, &bytes) : NULL;
     organ_ranks_gather(ranks, "the files are made", mine, bytes, &how, error);
     if (!organ_ranks_first(ranks) && !error->status)
-        open_files(made, run, error);
+        unit_output_open_files(made, run, error);
     if (organ_ranks_agree(ranks, "the files are open", error) == ORGAN_OK && run->copy)
         organ_model_copy_start(run->copy, how.of[0], organ_ranks_rank(ranks), organ_ranks_count(ranks), error);
     organ_gathered_free(&how);
@@ -115,7 +115,7 @@ static organ_status write_tensors(organ_unit_output *made, organ_error *error)
 /* What does not depend on the bytes of tensors. */
 static organ_status begin_output(const organ_unit_output *made, const char *to, organ_error *error)
 {
-    if (organ_run_journal_begin(made->output.journal, head_of(made), made->output.path, error) ||
+    if (organ_run_journal_begin(made->output.journal, unit_output_head_of(made), made->output.path, error) ||
         (made->output.publish.resumed && clear_rest(made, error)))
         return error->status;
     return made->begin(made->context, to, error);

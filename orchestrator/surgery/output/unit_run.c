@@ -93,7 +93,7 @@ organ_status organ_unit_run_finish(organ_unit_run *run, size_t unit, json_t *res
 
 /* ---- what is copied ---- */
 
-static bool is_wanted(void *context, size_t piece)
+static bool unit_run_is_wanted(void *context, size_t piece)
 {
     const organ_unit_run *const run = context;
     return !run->units[run->log->unit_of[piece]].done;
@@ -111,7 +111,7 @@ static organ_status finish_copied(void *context, size_t piece, uint64_t xxh3, or
 
 organ_status organ_unit_run_copy(organ_unit_run *run, organ_error *error)
 {
-    const organ_resharding_watch watch = {.context = run, .wanted = is_wanted, .copied = finish_copied};
+    const organ_resharding_watch watch = {.context = run, .wanted = unit_run_is_wanted, .copied = finish_copied};
     if (run->copy)
         return organ_model_copy_finish(run->copy, error);
     return organ_resharding_copy(run->plan, &watch, run->progress, run->stop, error);
@@ -126,21 +126,21 @@ organ_status organ_unit_run_read(const organ_unit_run *run, size_t piece, void *
                      : organ_resharding_read(run->plan, piece, data, bytes, at, error);
 }
 
-typedef struct place {
+typedef struct unit_run_place {
     const organ_unit_run *run;
     size_t piece;
-} place;
+} unit_run_place;
 
 static organ_status read_piece(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error)
 {
-    const place *const p = context;
+    const unit_run_place *const p = context;
     return organ_unit_run_read(p->run, p->piece, data, bytes, offset, error);
 }
 
 /* Whether the extents cover the piece without a gap and its bytes have their digests. */
 static organ_status check_piece(const organ_unit_run *run, size_t piece, const json_t *rows, bool *holds, organ_error *error)
 {
-    const place here = {run, piece};
+    const unit_run_place here = {run, piece};
     uint64_t at = 0;
     size_t k;
     json_t *row;

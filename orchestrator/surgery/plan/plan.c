@@ -79,7 +79,7 @@ static void close_test(test *t)
     free(t->scratch);
 }
 
-static void multiply(void *context)
+static void plan_multiply(void *context)
 {
     const test *const t = context;
     organ_products_run(t->engine, NULL, &t->product, 1, t->scratch);
@@ -113,7 +113,7 @@ json_t *organ_plan_time_json(const organ_plan *plan, const organ_engine *engine)
     json_t *told = NULL;
     if (open_test(&t, engine) && bytes) {
         const double work = 2.0 * (double)t.product.m * (double)t.product.n * (double)t.product.k;
-        const double products = work / least_seconds(multiply, &t), copied = TEST_BYTES / least_seconds(copy, bytes);
+        const double products = work / least_seconds(plan_multiply, &t), copied = TEST_BYTES / least_seconds(copy, bytes);
         const double seconds = START + plan->products / (REACHED * products) + BYTE_COPIES * plan->bytes / copied;
         told = ORGAN_OBJECT(SET_REAL("seconds", round(seconds * 1e3) / 1e3), SET_REAL("products_per_second", round(products)),
                             SET_REAL("bytes_per_second", round(copied)), SET_COUNT("threads", organ_workers_count(engine->workers)));

@@ -22,35 +22,39 @@ static bool is_plain(const organ_weight *weight)
            (organ_dtype_describe(dtype)->elements == 1);
 }
 
-static bool is_known(const organ_weight *weight)
+static bool dequantize_is_known(const organ_weight *weight)
 {
     return weight->scheme != ORGAN_SCHEME_PLAIN || organ_dtype_is_fp8(weight->codes->dtype) || organ_can_widen(weight->codes->dtype);
 }
 
-static void add_piece(organ_dequantize_job *job, organ_shard_piece piece, uint64_t bytes_before)
+static void dequantize_add_piece(organ_dequantize_job *job, organ_shard_piece piece, uint64_t bytes_before)
 {
     job->units[job->piece_count] = (organ_run_unit){.first = job->piece_count, .count = 1, .item = job->part_count, .bytes = bytes_before};
     job->pieces[job->piece_count++] = piece;
 }
 
-static void keep_tensor(organ_dequantize_job *job, const organ_tensor *tensor) { add_piece(job, organ_piece_same(tensor), tensor->bytes); }
+static void keep_tensor(organ_dequantize_job *job, const organ_tensor *tensor)
+{
+    dequantize_add_piece(job, organ_piece_same(tensor), tensor->bytes);
+}
 
 static void take_weight(organ_dequantize_job *job, const organ_weight *weight)
 {
     if (is_plain(weight)) {
         keep_tensor(job, weight->codes);
-    } else if (!is_known(weight)) {
+    } else if (!dequantize_is_known(weight)) {
         job->kept[job->kept_count++] = weight->codes;
         keep_tensor(job, weight->codes);
     } else {
         const uint64_t before = organ_weight_bytes(weight);
         job->parts[job->part_count] = (organ_dequantize_part){.weight = weight, .piece = job->piece_count, .bytes_before = before};
-        add_piece(job, (organ_shard_piece){.name = weight->name, .dtype = job->as, .rank = weight->rank, .shape = weight->shape}, before);
+        dequantize_add_piece(job, (organ_shard_piece){.name = weight->name, .dtype = job->as, .rank = weight->rank, .shape = weight->shape},
+                             before);
         job->part_count++;
     }
 }
 
-static organ_status plan_pieces(organ_dequantize_job *job, organ_error *error)
+static organ_status dequantize_plan_pieces(organ_dequantize_job *job, organ_error *error)
 {
     const size_t room = job->model->tensor_count + 1;
     job->pieces = organ_rows_take(room, sizeof *job->pieces);
@@ -72,7 +76,7 @@ static organ_status plan_pieces(organ_dequantize_job *job, organ_error *error)
 /* ---- GGUF ---- */
 
 /* The key-values of the model, telling of the types it has now. */
-static organ_status make_header(organ_dequantize_job *job, organ_error *error)
+static organ_status dequantize_make_header(organ_dequantize_job *job, organ_error *error)
 {
     const organ_gguf *const gguf = job->model->gguf;
     const int64_t mostly = job->as == ORGAN_F32 ? 0 : job->as == ORGAN_F16 ? 1 : 32; /* ggml's numbers for files */
@@ -92,13 +96,13 @@ static organ_status open_packed(organ_dequantize_job *job, organ_error *error)
 {
     if (organ_model_open(job->options->model, &job->model, error) || organ_model_is_here(job->model, "dequantised", error))
         return error->status;
-    if (organ_weights_find(job->model, &job->weights, error) || plan_pieces(job, error))
+    if (organ_weights_find(job->model, &job->weights, error) || dequantize_plan_pieces(job, error))
         return error->status;
-    return make_header(job, error);
+    return dequantize_make_header(job, error);
 }
 
 /* What nobody should have to look for in a report. */
-static void tell_before(const organ_dequantize_job *job)
+static void dequantize_tell_before(const organ_dequantize_job *job)
 {
     const organ_weights *const w = job->weights;
     size_t dropped = 0;
@@ -184,7 +188,7 @@ static organ_status dequantize(void *context, json_t **report, organ_error *erro
                                  .schema = "organ.dequantize/1",
                                  .parameters = organ_dequantize_parameters,
                                  .document = organ_dequantize_document};
-    tell_before(job);
+    dequantize_tell_before(job);
     organ_remake_run(&remake, report, error);
     if (*report)
         tell_after(job);

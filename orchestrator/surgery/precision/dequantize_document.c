@@ -6,13 +6,13 @@
 
 #include <string.h>
 
-typedef struct sums {
+typedef struct dequantize_document_sums {
     uint64_t weights, elements, before, after, infinite, nan;
-} sums;
+} dequantize_document_sums;
 
 static uint64_t bytes_after(const organ_dequantize_job *job, const organ_dequantize_part *part) { return job->pieces[part->piece].bytes; }
 
-static void add_part(sums *s, const organ_dequantize_job *job, const organ_dequantize_part *part)
+static void dequantize_document_add_part(dequantize_document_sums *s, const organ_dequantize_job *job, const organ_dequantize_part *part)
 {
     s->weights++;
     s->elements += part->weight->elements;
@@ -22,7 +22,7 @@ static void add_part(sums *s, const organ_dequantize_job *job, const organ_dequa
     s->nan += part->nan;
 }
 
-static json_t *sums_json(const sums *s)
+static json_t *dequantize_document_sums_json(const dequantize_document_sums *s)
 {
     return ORGAN_OBJECT(SET_COUNT("weights", s->weights), SET_COUNT("elements", s->elements), SET_COUNT("bytes_before", s->before),
                         SET_COUNT("bytes_after", s->after), SET_COUNT("infinite", s->infinite), SET_COUNT("nan", s->nan));
@@ -31,26 +31,26 @@ static json_t *sums_json(const sums *s)
 static const char *scheme_text(const organ_dequantize_part *part, char text[160]) { return organ_weight_text(part->weight, text, 160); }
 
 /* One row for each text that a weight's scheme has, in the order of the first of them. */
-static json_t *schemes_json(const organ_dequantize_job *job)
+static json_t *dequantize_document_schemes_json(const organ_dequantize_job *job)
 {
     json_t *const rows = json_array(), *const seen = json_object();
     char text[160], other[160];
     for (size_t k = 0; k < job->part_count; k++) {
-        sums s = {0};
+        dequantize_document_sums s = {0};
         scheme_text(&job->parts[k], text);
         if (json_object_get(seen, text))
             continue;
         for (size_t j = k; j < job->part_count; j++)
             if (strcmp(scheme_text(&job->parts[j], other), text) == 0)
-                add_part(&s, job, &job->parts[j]);
-        json_array_append_new(rows, organ_json_joined(ORGAN_OBJECT(SET_TEXT("scheme", text)), sums_json(&s)));
+                dequantize_document_add_part(&s, job, &job->parts[j]);
+        json_array_append_new(rows, organ_json_joined(ORGAN_OBJECT(SET_TEXT("scheme", text)), dequantize_document_sums_json(&s)));
         json_object_set_new(seen, text, json_true());
     }
     json_decref(seen);
     return rows;
 }
 
-static json_t *part_json(const void *context, size_t k)
+static json_t *dequantize_document_part_json(const void *context, size_t k)
 {
     char text[160];
     const organ_dequantize_job *const job = context;
@@ -64,7 +64,7 @@ static json_t *part_json(const void *context, size_t k)
 }
 
 /* What is no weight, and what stays packed. */
-static json_t *stray_json(const void *context, size_t k)
+static json_t *dequantize_document_stray_json(const void *context, size_t k)
 {
     const organ_dequantize_job *const job = context;
     const size_t strays = job->weights->stray_count;
@@ -74,7 +74,7 @@ static json_t *stray_json(const void *context, size_t k)
                         SET_TEXT("why", s->why));
 }
 
-static json_t *definitions_json(void)
+static json_t *dequantize_document_definitions_json(void)
 {
     return ORGAN_OBJECT(
         SET_TEXT(
@@ -113,16 +113,18 @@ static const organ_weight *dequantised(const void *job, size_t k) { return ((con
 json_t *organ_dequantize_document(void *context, const organ_unit_output *made)
 {
     const organ_dequantize_job *const job = context;
-    sums all = {0};
+    dequantize_document_sums all = {0};
     for (size_t k = 0; k < job->part_count; k++)
-        add_part(&all, job, &job->parts[k]);
-    json_t *const totals = sums_json(&all);
+        dequantize_document_add_part(&all, job, &job->parts[k]);
+    json_t *const totals = dequantize_document_sums_json(&all);
     ORGAN_ADD(totals, SET_COUNT("total_size", organ_resharding_total(made->plan)));
     return ORGAN_OBJECT(SET_TEXT("quant_method", job->weights->method), SET("totals", totals),
                         SET("matrices", organ_matrices_among(job->weights, job->part_count, dequantised, job)),
-                        SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)), SET("schemes", schemes_json(job)),
-                        SET("strays", organ_json_rows(job->weights->stray_count + job->kept_count, stray_json, job)),
+                        SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
+                        SET("schemes", dequantize_document_schemes_json(job)),
+                        SET("strays", organ_json_rows(job->weights->stray_count + job->kept_count, dequantize_document_stray_json, job)),
                         SET("notes", organ_json_texts(job->weights->note_count, (const char *const *)job->weights->notes)),
                         SET("files", organ_resharding_files_json(made->plan)),
-                        SET("weights", organ_json_rows(job->part_count, part_json, job)), SET("definitions", definitions_json()));
+                        SET("weights", organ_json_rows(job->part_count, dequantize_document_part_json, job)),
+                        SET("definitions", dequantize_document_definitions_json()));
 }

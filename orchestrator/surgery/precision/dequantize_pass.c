@@ -11,7 +11,7 @@ typedef struct not_finite {
     uint64_t infinite, nan;
 } not_finite;
 
-static size_t width_of(organ_dtype dtype) { return dtype == ORGAN_F32 ? 4 : 2; }
+static size_t dequantize_pass_width_of(organ_dtype dtype) { return dtype == ORGAN_F32 ? 4 : 2; }
 
 static uint64_t exponent_of(organ_dtype dtype) { return dtype == ORGAN_F32 ? 0x7F800000u : dtype == ORGAN_F16 ? 0x7C00u : 0x7F80u; }
 
@@ -34,7 +34,7 @@ static bool has_not_finite(organ_dtype dtype, const unsigned char *values, size_
 
 static void count_not_finite(organ_dtype dtype, const unsigned char *values, size_t bytes, not_finite *found)
 {
-    const uint32_t exponent = (uint32_t)exponent_of(dtype), size = (uint32_t)width_of(dtype);
+    const uint32_t exponent = (uint32_t)exponent_of(dtype), size = (uint32_t)dequantize_pass_width_of(dtype);
     const uint32_t magnitude = size == 4 ? 0x7FFFFFFFu : 0x7FFFu;
     for (size_t k = 0; k < bytes; k += size) {
         uint32_t value = 0; /* little endian, as the files are */
@@ -47,21 +47,21 @@ static void count_not_finite(organ_dtype dtype, const unsigned char *values, siz
 static organ_status convert_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result, organ_error *error)
 {
     organ_dequantize_job *const job = context;
-    const size_t row = strip->cols * width_of(job->as), bytes = strip->rows * row;
+    const size_t row = strip->cols * dequantize_pass_width_of(job->as), bytes = strip->rows * row;
     if (has_not_finite(job->as, strip->values, bytes))
         count_not_finite(job->as, strip->values, bytes, result);
     return organ_unit_run_put(job->run, job->todo[strip->item]->piece, strip->values, bytes, strip->first * row, scratch, error);
 }
 
 /* How much of what the weight is read from belongs to so many of its rows. */
-static uint64_t share(const organ_dequantize_part *part, uint64_t rows)
+static uint64_t dequantize_pass_share(const organ_dequantize_part *part, uint64_t rows)
 {
     const organ_matrices m = organ_weight_matrices(part->weight);
     const double all = (double)m.count * (double)m.rows;
     return all > 0 ? (uint64_t)((double)part->bytes_before * ((double)rows / all)) : 0;
 }
 
-static organ_status retire_strip(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
+static organ_status dequantize_pass_retire_strip(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
 {
     organ_dequantize_job *const job = context;
     organ_dequantize_part *const part = job->todo[strip->item];
@@ -70,7 +70,8 @@ static organ_status retire_strip(void *context, const organ_weight_strip *strip,
     part->nan += found->nan;
     if (strip->last && organ_unit_run_finish(job->run, part->piece, organ_dequantize_results(part), error))
         return error->status;
-    organ_progress_advance(job->progress, share(part, strip->first + strip->rows) - share(part, strip->first),
+    organ_progress_advance(job->progress,
+                           dequantize_pass_share(part, strip->first + strip->rows) - dequantize_pass_share(part, strip->first),
                            strip->last ? part->weight->name : NULL, NULL);
     return ORGAN_OK;
 }
@@ -105,7 +106,7 @@ organ_status organ_dequantize_pass(organ_dequantize_job *job, organ_error *error
                                     .context = job,
                                     .begin = begin_part,
                                     .work = convert_strip,
-                                    .retire = retire_strip};
+                                    .retire = dequantize_pass_retire_strip};
     if (count && !error->status)
         organ_weight_pass_run(&pass, job->engine, error);
     job->todo = NULL;

@@ -147,7 +147,7 @@ void organ_gptq_residual(organ_gptq_job *job, double *losses)
     organ_share(job->inputs->engine, NULL, job->padded / STRIP, residual_strip, &x);
 }
 
-static double sum_of(const double *losses, size_t rows)
+static double gptq_sum_of(const double *losses, size_t rows)
 {
     double sum = 0;
     for (size_t i = 0; i < rows; i++)
@@ -261,7 +261,7 @@ static organ_status sum_up(const organ_gptq_job *job, double *losses, double *su
 {
     const organ_gptq *const all = job->whole;
     if (organ_ranks_complete_rows(all->ranks, "rows have their codes", losses, sizeof *losses, all->rows, cut_at(all), error) == ORGAN_OK)
-        *sum = sum_of(losses, all->rows);
+        *sum = gptq_sum_of(losses, all->rows);
     return error->status;
 }
 
@@ -271,7 +271,7 @@ typedef struct before {
     double *losses;
 } before;
 
-static organ_status improve(organ_gptq_job *job, const before *gptq, double *losses, organ_error *error)
+static organ_status gptq_improve(organ_gptq_job *job, const before *gptq, double *losses, organ_error *error)
 {
     organ_gptq *const m = job->matrix;
     const bool rows_have_scales = m->grid.scale_of != ORGAN_SCALE_BLOCK && m->grid.scale_of != ORGAN_SCALE_TENSOR;
@@ -299,7 +299,7 @@ static organ_status improve(organ_gptq_job *job, const before *gptq, double *los
 }
 
 /* `losses` are of all rows of the whole matrix, as those of GPTQ are. */
-static organ_status quantise(organ_gptq_job *job, const before *gptq, double *losses, organ_error *error)
+static organ_status gptq_quantise(organ_gptq_job *job, const before *gptq, double *losses, organ_error *error)
 {
     organ_gptq *const m = job->matrix, *const whole = job->whole;
     const before own = {gptq->values, gptq->scales, gptq->losses + job->first};
@@ -317,7 +317,7 @@ static organ_status quantise(organ_gptq_job *job, const before *gptq, double *lo
     if (sum_up(job, gptq->losses, &whole->gptq_loss, error) != ORGAN_OK)
         return error->status;
     memcpy(losses, gptq->losses, whole->rows * sizeof *losses);
-    if (!m->no_resolve && improve(job, &own, losses + job->first, error) != ORGAN_OK)
+    if (!m->no_resolve && gptq_improve(job, &own, losses + job->first, error) != ORGAN_OK)
         return error->status;
     last_scales(job);
     return sum_up(job, losses, &whole->loss, error);
@@ -348,7 +348,7 @@ static organ_gptq own_rows(const organ_gptq *all, size_t numbers)
     return part;
 }
 
-static size_t room_of(const organ_gptq_job *job)
+static size_t gptq_room_of(const organ_gptq_job *job)
 {
     const size_t residual_room = STRIP * PANEL * sizeof(float) + ORGAN_PRODUCT_SCRATCH;
     const size_t most = organ_larger(organ_larger(organ_gptq_sweep_room(), residual_room), organ_gptq_scales_room(job));
@@ -373,7 +373,7 @@ organ_status organ_gptq_run(const organ_gptq_inputs *in, organ_gptq *m, organ_er
     job.supers = organ_grid_supers(&m->grid, m->cols);
     job.numbers = organ_grid_numbers(&m->grid, m->cols);
     job.padded = (part.rows + STRIP - 1) / STRIP * STRIP;
-    job.room_bytes = organ_to_line(room_of(&job));
+    job.room_bytes = organ_to_line(gptq_room_of(&job));
     const size_t least = organ_larger(part.rows, 1), columns = organ_larger(job.padded, STRIP);
     job.field = organ_floats(least, m->cols);
     job.scales = organ_floats(job.numbers, columns);
@@ -383,7 +383,7 @@ organ_status organ_gptq_run(const organ_gptq_inputs *in, organ_gptq *m, organ_er
     part.rows_kept = 0;
     if (!job.field || !job.scales || !job.room || !losses || !gptq.values || !gptq.scales || !gptq.losses)
         organ_fail_errno(error, ENOMEM, "%s: GPTQ of %zu x %zu", m->name, m->rows, m->cols);
-    else if (quantise(&job, &gptq, losses, error) == ORGAN_OK)
+    else if (gptq_quantise(&job, &gptq, losses, error) == ORGAN_OK)
         join_rows(&job, error);
     m->rows_kept = part.rows_kept;
     void *const parts[] = {job.field, job.scales, job.room, losses, gptq.values, gptq.scales, gptq.losses};

@@ -18,7 +18,7 @@
 #define RIDGE  1e-6f /* of the mean of the diagonal */
 
 /* What a worker has for some rows. */
-typedef struct bench {
+typedef struct gptq_scales_bench {
     float *codes; /* rows x cols, then a row of ones */
     float *ones;
     float *panel;  /* (rows + 1) x PANEL: codes of a chunk times H */
@@ -26,7 +26,7 @@ typedef struct bench {
     float *right;  /* rows x unknowns */
     float *row;    /* 2 x unknowns, of one row */
     void *scratch;
-} bench;
+} gptq_scales_bench;
 
 static size_t unknowns_of(const organ_gptq_job *job) { return job->groups * job->terms; }
 
@@ -36,25 +36,25 @@ static size_t rows_at_once(const organ_gptq_job *job)
     return organ_lesser(organ_larger(rows, 4), ORGAN_GPTQ_STRIP);
 }
 
-static size_t floats_of(size_t count) { return organ_to_line(count * sizeof(float)) / sizeof(float); }
+static size_t gptq_scales_floats_of(size_t count) { return organ_to_line(count * sizeof(float)) / sizeof(float); }
 
-static bench bench_at(const organ_gptq_job *job, float *at)
+static gptq_scales_bench bench_at(const organ_gptq_job *job, float *at)
 {
     const size_t rows = rows_at_once(job), unknowns = unknowns_of(job);
-    bench b = {.codes = at};
-    b.panel = b.codes + floats_of((rows + 1) * job->cols);
+    gptq_scales_bench b = {.codes = at};
+    b.panel = b.codes + gptq_scales_floats_of((rows + 1) * job->cols);
     b.system = b.panel + (rows + 1) * PANEL;
-    b.right = b.system + floats_of(rows * unknowns * unknowns);
-    b.row = b.right + floats_of(rows * unknowns);
-    b.scratch = b.row + floats_of(2 * unknowns);
+    b.right = b.system + gptq_scales_floats_of(rows * unknowns * unknowns);
+    b.row = b.right + gptq_scales_floats_of(rows * unknowns);
+    b.scratch = b.row + gptq_scales_floats_of(2 * unknowns);
     return b;
 }
 
 size_t organ_gptq_scales_room(const organ_gptq_job *job)
 {
     const size_t rows = rows_at_once(job), unknowns = unknowns_of(job);
-    return (floats_of((rows + 1) * job->cols) + (rows + 1) * PANEL + floats_of(rows * unknowns * unknowns) + floats_of(rows * unknowns) +
-            floats_of(2 * unknowns)) *
+    return (gptq_scales_floats_of((rows + 1) * job->cols) + (rows + 1) * PANEL + gptq_scales_floats_of(rows * unknowns * unknowns) +
+            gptq_scales_floats_of(rows * unknowns) + gptq_scales_floats_of(2 * unknowns)) *
                sizeof(float) +
            ORGAN_PRODUCT_SCRATCH;
 }
@@ -76,7 +76,8 @@ static float dot(const float *restrict a, const float *restrict b, size_t n)
 /* ---- the system ---- */
 
 /* Where columns [from, to), which lie in one group and on one side of the end of the chunk, meet a chunk of another or the same group. */
-static void add_meeting(const organ_gptq_job *job, const bench *b, size_t chunk, size_t panel, size_t from, size_t to, size_t rows)
+static void add_meeting(const organ_gptq_job *job, const gptq_scales_bench *b, size_t chunk, size_t panel, size_t from, size_t to,
+                        size_t rows)
 {
     const size_t g = chunk / job->group, other = from / job->group, groups = job->groups, unknowns = unknowns_of(job);
     const float twice = other == g && from >= chunk + CHUNK ? 2.0f : 1.0f; /* H is symmetric, and only what is to the right is met */
@@ -95,7 +96,7 @@ static void add_meeting(const organ_gptq_job *job, const bench *b, size_t chunk,
 }
 
 /* A chunk of columns that lie in one group, and all to its right within its block of H. */
-static void add_chunk(const organ_gptq_job *job, const bench *b, size_t chunk, size_t columns, size_t rows)
+static void gptq_scales_add_chunk(const organ_gptq_job *job, const gptq_scales_bench *b, size_t chunk, size_t columns, size_t rows)
 {
     const organ_gptq_inputs *const in = job->inputs;
     const size_t start = chunk / in->block * in->block, width = organ_lesser(in->block, job->cols - start);
@@ -121,7 +122,10 @@ static void add_chunk(const organ_gptq_job *job, const bench *b, size_t chunk, s
 /* ---- its solution ---- */
 
 /* The number of a row behind an unknown. */
-static float *number_at(const organ_gptq_job *job, size_t unknown, size_t row) { return &job->scales[unknown * job->padded + row]; }
+static float *gptq_scales_number_at(const organ_gptq_job *job, size_t unknown, size_t row)
+{
+    return &job->scales[unknown * job->padded + row];
+}
 
 /* A scale that would not be positive stays; of blocks of GGUF any but 0 will do, and any minimum. */
 static void store_row(const organ_gptq_job *job, size_t row, const float *wanted)
@@ -129,7 +133,7 @@ static void store_row(const organ_gptq_job *job, size_t row, const float *wanted
     const organ_grid *const grid = &job->matrix->grid;
     const bool signs = organ_grid_blocks(grid) != NULL;
     for (size_t u = 0; u < unknowns_of(job); u++) {
-        float *const number = number_at(job, u, row);
+        float *const number = gptq_scales_number_at(job, u, row);
         const float stored = organ_grid_stored(grid, job->inputs->engine->kernels, *number + wanted[u]);
         const bool usable = u >= job->groups || stored > 0 || (signs && stored < 0);
         *number = usable && isfinite(stored) ? stored : *number;
@@ -137,7 +141,7 @@ static void store_row(const organ_gptq_job *job, size_t row, const float *wanted
 }
 
 /* What is below the diagonal stays as it is when the system is solved: a copy, for who needs the system afterwards. */
-static void solve_row(organ_gptq_job *job, const bench *b, size_t row, size_t at)
+static void solve_row(organ_gptq_job *job, const gptq_scales_bench *b, size_t row, size_t at)
 {
     const organ_kernels *const kernels = job->inputs->engine->kernels;
     const size_t n = unknowns_of(job);
@@ -163,13 +167,14 @@ static void solve_row(organ_gptq_job *job, const bench *b, size_t row, size_t at
 }
 
 /* Codes of a row, and the other side of its equations. */
-static void begin_row(const organ_gptq_job *job, const bench *b, size_t row, size_t at)
+static void begin_row(const organ_gptq_job *job, const gptq_scales_bench *b, size_t row, size_t at)
 {
     for (size_t g = 0; g < job->groups; g++) {
         const size_t from = g * job->group, n = organ_lesser(job->group, job->cols - from);
         const float *const field = job->field + row * job->cols + from;
         float *const codes = b->codes + at * job->cols + from, *const right = b->right + at * unknowns_of(job) + g;
-        organ_grid_codes(&job->matrix->grid, *number_at(job, g, row), job->terms > 1 ? *number_at(job, job->groups + g, row) : 0,
+        organ_grid_codes(&job->matrix->grid, *gptq_scales_number_at(job, g, row),
+                         job->terms > 1 ? *gptq_scales_number_at(job, job->groups + g, row) : 0,
                          job->matrix->values + row * job->cols + from, codes, n);
         *right = dot(codes, field, n);
         if (job->terms > 1)
@@ -177,15 +182,15 @@ static void begin_row(const organ_gptq_job *job, const bench *b, size_t row, siz
     }
 }
 
-static void end_row(const organ_gptq_job *job, const bench *b, size_t row, size_t at)
+static void end_row(const organ_gptq_job *job, const gptq_scales_bench *b, size_t row, size_t at)
 {
     float *const values = job->matrix->values + row * job->cols;
     const float *const codes = b->codes + at * job->cols;
     for (size_t j = 0; j < job->cols; j++) {
         const size_t g = j / job->group;
-        values[j] = codes[j] * *number_at(job, g, row);
+        values[j] = codes[j] * *gptq_scales_number_at(job, g, row);
         if (job->terms > 1)
-            values[j] += *number_at(job, job->groups + g, row);
+            values[j] += *gptq_scales_number_at(job, job->groups + g, row);
     }
 }
 
@@ -193,7 +198,7 @@ static void solve_rows(void *context, size_t index, size_t worker)
 {
     organ_gptq_job *const job = context;
     const size_t some = rows_at_once(job), first = index * some, rows = organ_lesser(some, job->rows - first), n = unknowns_of(job);
-    bench b = bench_at(job, (float *)(void *)(job->room + worker * job->room_bytes));
+    gptq_scales_bench b = bench_at(job, (float *)(void *)(job->room + worker * job->room_bytes));
     b.ones = b.codes + rows * job->cols;
     memset(b.system, 0, rows * n * n * sizeof *b.system);
     for (size_t j = 0; j < job->cols; j++)
@@ -201,7 +206,7 @@ static void solve_rows(void *context, size_t index, size_t worker)
     for (size_t i = 0; i < rows; i++)
         begin_row(job, &b, first + i, i);
     for (size_t chunk = 0; chunk < job->cols; chunk += organ_lesser(job->group, CHUNK))
-        add_chunk(job, &b, chunk, organ_lesser(organ_lesser(job->group, CHUNK), job->cols - chunk), rows);
+        gptq_scales_add_chunk(job, &b, chunk, organ_lesser(organ_lesser(job->group, CHUNK), job->cols - chunk), rows);
     for (size_t i = 0; i < rows; i++) {
         solve_row(job, &b, first + i, i);
         end_row(job, &b, first + i, i);

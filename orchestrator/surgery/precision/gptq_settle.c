@@ -16,13 +16,13 @@ typedef struct row_of {
     float *left; /* the right side less M x what was added already */
 } row_of;
 
-static float *number_at(const row_of *r, size_t k) { return &r->job->scales[k * r->job->padded + r->row]; }
+static float *gptq_settle_number_at(const row_of *r, size_t k) { return &r->job->scales[k * r->job->padded + r->row]; }
 
 /* d, or dmin, of the block of an unknown. */
 static float *super_at(const row_of *r, size_t unknown)
 {
     const size_t term = unknown / r->job->groups, block = unknown % r->job->groups / r->several;
-    return number_at(r, r->unknowns + term * r->job->supers + block);
+    return gptq_settle_number_at(r, r->unknowns + term * r->job->supers + block);
 }
 
 static float entry(const row_of *r, size_t u, size_t v)
@@ -30,10 +30,10 @@ static float entry(const row_of *r, size_t u, size_t v)
     return u == v ? r->diagonal[u] : r->m[(u > v ? u : v) * r->unknowns + (u > v ? v : u)];
 }
 
-static void add(const row_of *r, size_t u, float value)
+static void gptq_settle_add(const row_of *r, size_t u, float value)
 {
-    const float by = value - *number_at(r, u);
-    *number_at(r, u) = value;
+    const float by = value - *gptq_settle_number_at(r, u);
+    *gptq_settle_number_at(r, u) = value;
     for (size_t v = 0; v < r->unknowns && by != 0; v++)
         r->left[v] -= by * entry(r, u, v);
 }
@@ -53,7 +53,7 @@ static float code_for(const row_of *r, size_t u, float number)
 static void settle_code(const row_of *r, size_t u)
 {
     if (r->diagonal[u] > 0)
-        add(r, u, code_for(r, u, *number_at(r, u) + r->left[u] / r->diagonal[u]) * unit_of(r, u));
+        gptq_settle_add(r, u, code_for(r, u, *gptq_settle_number_at(r, u) + r->left[u] / r->diagonal[u]) * unit_of(r, u));
 }
 
 /* d with the codes as they are; the first unknown of a block says which. It keeps its sign. */
@@ -61,7 +61,7 @@ static void settle_super(const row_of *r, size_t first)
 {
     float *const d = super_at(r, first), codes[ORGAN_GGML_GROUPS], over = 0, under = 0;
     for (size_t g = 0; g < r->several; g++) {
-        codes[g] = code_for(r, first + g, *number_at(r, first + g));
+        codes[g] = code_for(r, first + g, *gptq_settle_number_at(r, first + g));
         over += codes[g] * r->left[first + g];
     }
     for (size_t g = 0; g < r->several; g++)
@@ -74,7 +74,7 @@ static void settle_super(const row_of *r, size_t first)
         return;
     *d = wanted;
     for (size_t g = 0; g < r->several; g++)
-        add(r, first + g, codes[g] * unit_of(r, first + g));
+        gptq_settle_add(r, first + g, codes[g] * unit_of(r, first + g));
 }
 
 void organ_gptq_settle(organ_gptq_job *job, size_t row, const float *m, const float *diagonal, float *right, const float *wanted)
@@ -82,9 +82,9 @@ void organ_gptq_settle(organ_gptq_job *job, size_t row, const float *m, const fl
     const organ_ggml_kind *const kind = organ_grid_blocks(&job->matrix->grid);
     const row_of r = {job, row, job->groups * job->terms, kind->elements / kind->group, m, diagonal, right};
     for (size_t u = 0; u < r.unknowns; u++) {
-        const float number = *number_at(&r, u) + wanted[u];
+        const float number = *gptq_settle_number_at(&r, u) + wanted[u];
         if (isfinite(number))
-            add(&r, u, code_for(&r, u, number) * unit_of(&r, u));
+            gptq_settle_add(&r, u, code_for(&r, u, number) * unit_of(&r, u));
     }
     for (unsigned round = 0; round < ROUNDS; round++) {
         for (size_t u = 0; u < r.unknowns; u += r.several)

@@ -13,31 +13,31 @@
 #define STRIP   ORGAN_GPTQ_STRIP
 #define COLUMNS ORGAN_GPTQ_COLUMNS
 
-typedef struct sweep {
+typedef struct gptq_sweep_sweep {
     const organ_gptq_job *job;
     bool descent;
     size_t start, width; /* of the block of H */
     size_t first, n;     /* columns of the pass */
     const float *u;      /* U, or H, at (first, first) */
-} sweep;
+} gptq_sweep_sweep;
 
-typedef struct bench {
+typedef struct gptq_sweep_bench {
     float *field, *values, *errors, *keep; /* COLUMNS x STRIP; keep is 1 or 0 */
     void *scratch;
-} bench;
+} gptq_sweep_bench;
 
-static bench bench_of(const organ_gptq_job *job, size_t worker)
+static gptq_sweep_bench bench_of(const organ_gptq_job *job, size_t worker)
 {
     float *const at = (float *)(void *)(job->room + worker * job->room_bytes);
-    return (bench){at, at + STRIP * COLUMNS, at + 2 * STRIP * COLUMNS, at + 3 * STRIP * COLUMNS, at + 4 * STRIP * COLUMNS};
+    return (gptq_sweep_bench){at, at + STRIP * COLUMNS, at + 2 * STRIP * COLUMNS, at + 3 * STRIP * COLUMNS, at + 4 * STRIP * COLUMNS};
 }
 
 size_t organ_gptq_sweep_room(void) { return 4 * STRIP * COLUMNS * sizeof(float) + ORGAN_PRODUCT_SCRATCH; }
 
 /* The column of the matrix at a position of the pass. */
-static size_t column_at(const sweep *s, size_t j) { return s->descent ? s->first + j : s->job->inputs->order[s->first + j]; }
+static size_t column_at(const gptq_sweep_sweep *s, size_t j) { return s->descent ? s->first + j : s->job->inputs->order[s->first + j]; }
 
-static void load(const sweep *s, const bench *b, size_t row, size_t rows)
+static void gptq_sweep_load(const gptq_sweep_sweep *s, const gptq_sweep_bench *b, size_t row, size_t rows)
 {
     const organ_gptq_job *const job = s->job;
     memset(b->field, 0, STRIP * COLUMNS * sizeof *b->field);
@@ -53,7 +53,7 @@ static void load(const sweep *s, const bench *b, size_t row, size_t rows)
             b->keep[j * STRIP + i] = job->matrix->keep[(row + i) * job->cols + column_at(s, j)];
 }
 
-static void store(const sweep *s, const bench *b, size_t row, size_t rows)
+static void gptq_sweep_store(const gptq_sweep_sweep *s, const gptq_sweep_bench *b, size_t row, size_t rows)
 {
     const organ_gptq_job *const job = s->job;
     for (size_t j = 0; j < s->n; j++) {
@@ -78,20 +78,20 @@ static void leave_out(const float *restrict keep, float *restrict values)
 }
 
 /* What the codes of a column mean, row by row. */
-typedef struct place {
+typedef struct gptq_sweep_place {
     const organ_grid *grid;
     const float *scales, *minima; /* minima NULL: none */
-} place;
+} gptq_sweep_place;
 
-static place place_of(const sweep *s, size_t j, size_t row)
+static gptq_sweep_place gptq_sweep_place_of(const gptq_sweep_sweep *s, size_t j, size_t row)
 {
     const organ_gptq_job *const job = s->job;
     const float *const scales = job->scales + column_at(s, j) / job->group * job->padded + row;
-    return (place){&job->matrix->grid, scales, job->terms > 1 ? scales + job->groups * job->padded : NULL};
+    return (gptq_sweep_place){&job->matrix->grid, scales, job->terms > 1 ? scales + job->groups * job->padded : NULL};
 }
 
 /* GPTQ: the weight as it is by now becomes a code. */
-static void code_column(const place *at, float pivot, const float *restrict field, const float *keep, float *restrict values,
+static void code_column(const gptq_sweep_place *at, float pivot, const float *restrict field, const float *keep, float *restrict values,
                         float *restrict errors)
 {
     memcpy(values, field, STRIP * sizeof *values);
@@ -103,7 +103,7 @@ static void code_column(const place *at, float pivot, const float *restrict fiel
 }
 
 /* Descent: the code that is best while all others stay. */
-static void improve_column(const place *at, float pivot, const float *restrict field, const float *keep, float *restrict values,
+static void improve_column(const gptq_sweep_place *at, float pivot, const float *restrict field, const float *keep, float *restrict values,
                            float *restrict errors)
 {
     memcpy(errors, values, STRIP * sizeof *errors);
@@ -118,20 +118,20 @@ static void improve_column(const place *at, float pivot, const float *restrict f
 
 static void sweep_strip(void *context, size_t index, size_t worker)
 {
-    const sweep *const s = context;
+    const gptq_sweep_sweep *const s = context;
     const organ_gptq_job *const job = s->job;
     const size_t row = index * STRIP, rows = organ_lesser(STRIP, job->rows - row), rest = s->start + s->width - s->first - s->n;
-    const bench b = bench_of(job, worker);
-    load(s, &b, row, rows);
+    const gptq_sweep_bench b = bench_of(job, worker);
+    gptq_sweep_load(s, &b, row, rows);
     for (size_t j = 0; j < s->n; j++) {
         const float *const u = s->u + j * s->width;
-        const place at = place_of(s, j, row);
+        const gptq_sweep_place at = gptq_sweep_place_of(s, j, row);
         (s->descent ? improve_column : code_column)(&at, u[j], b.field + j * STRIP, job->matrix->keep ? b.keep + j * STRIP : NULL,
                                                     b.values + j * STRIP, b.errors + j * STRIP);
         for (size_t k = j + 1; k < s->n; k++)
             subtract(b.field + k * STRIP, u[k], b.errors + j * STRIP);
     }
-    store(s, &b, row, rows);
+    gptq_sweep_store(s, &b, row, rows);
     const organ_product product = {.m = rows,
                                    .n = rest,
                                    .k = s->n,
@@ -147,7 +147,7 @@ static void sweep_strip(void *context, size_t index, size_t worker)
 organ_status organ_gptq_sweep(organ_gptq_job *job, bool descent, organ_error *error)
 {
     const organ_gptq_inputs *const in = job->inputs;
-    sweep s = {.job = job, .descent = descent};
+    gptq_sweep_sweep s = {.job = job, .descent = descent};
     for (s.start = 0; s.start < job->cols; s.start += in->block) {
         const float *const square = (descent ? in->h : in->factor) + s.start * in->block;
         s.width = organ_lesser(in->block, job->cols - s.start);

@@ -153,7 +153,7 @@ void organ_grid_split(const organ_grid *grid, const void *blocks, size_t cols, f
 }
 
 /* A code that a product with d was made of. */
-static int8_t code_of(float product, float d) { return (int8_t)(over(product, d) + WHOLE - WHOLE); }
+static int8_t grid_code_of(float product, float d) { return (int8_t)(over(product, d) + WHOLE - WHOLE); }
 
 static void join_group(const organ_grid *grid, const float *values, float scale, float minimum, int8_t *to)
 {
@@ -177,8 +177,8 @@ void organ_grid_join(const organ_grid *grid, const float *values, const float *n
         for (size_t g = 0; g < several; g++) {
             const size_t n = b * several + g;
             const float minimum = kind->affine ? minima[n] : 0;
-            parts.scales[g] = code_of(numbers[n], parts.d);
-            parts.minima[g] = code_of(-minimum, parts.m);
+            parts.scales[g] = grid_code_of(numbers[n], parts.d);
+            parts.minima[g] = grid_code_of(-minimum, parts.m);
             join_group(grid, values + n * kind->group, numbers[n], minimum, parts.codes + g * kind->group);
         }
         organ_ggml_join(kind, &parts, at);

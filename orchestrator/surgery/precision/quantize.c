@@ -14,11 +14,11 @@
 
 static const uint64_t two[] = {2};
 
-static bool by_text(const organ_quantize_options *o) { return o->method && strcmp(o->method, "gptq") == 0; }
+static bool quantize_by_text(const organ_quantize_options *o) { return o->method && strcmp(o->method, "gptq") == 0; }
 
 static organ_status check_method(const organ_quantize_options *o, organ_error *error)
 {
-    if (by_text(o)) {
+    if (quantize_by_text(o)) {
         if (!o->calibration)
             return organ_fail(error, ORGAN_USAGE, "--method gptq needs --calibration FILE, a text");
         return organ_along_check(o->samples, o->context, error);
@@ -47,7 +47,7 @@ static organ_status check_gguf(const organ_quantize_options *o, organ_error *err
     return organ_allocate_check(&o->allocate, error) ? error->status : check_method(o, error);
 }
 
-static organ_status check_options(organ_quantize_job *job, organ_error *error)
+static organ_status quantize_check_options(organ_quantize_job *job, organ_error *error)
 {
     job->scheme = organ_quantize_scheme_named(job->options->scheme);
     if (!job->scheme)
@@ -67,7 +67,7 @@ static organ_status check_options(organ_quantize_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-static organ_status check_model(const organ_quantize_job *job, organ_error *error)
+static organ_status quantize_check_model(const organ_quantize_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
     if (model->gguf)
@@ -93,7 +93,7 @@ static const char *name_beside(organ_quantize_job *job, const char *weight, cons
     return kept;
 }
 
-static size_t add_piece(organ_quantize_job *job, const char *name, organ_dtype dtype, unsigned rank, const uint64_t *shape)
+static size_t quantize_add_piece(organ_quantize_job *job, const char *name, organ_dtype dtype, unsigned rank, const uint64_t *shape)
 {
     job->pieces[job->piece_count] = (organ_shard_piece){.name = name, .dtype = dtype, .rank = rank, .shape = shape};
     return job->piece_count++;
@@ -117,8 +117,8 @@ static size_t add_unit(organ_quantize_job *job, size_t first, size_t count, uint
     return job->unit_count++;
 }
 
-static organ_status take_target(organ_quantize_job *job, const organ_weight *weight, const organ_quantize_scheme *scheme,
-                                organ_error *error)
+static organ_status quantize_take_target(organ_quantize_job *job, const organ_weight *weight, const organ_quantize_scheme *scheme,
+                                         organ_error *error)
 {
     organ_quantize_part *const part = &job->parts[job->part_count++];
     *part = (organ_quantize_part){.weight = weight, .scheme = scheme, .rows = weight->shape[0], .cols = weight->shape[1]};
@@ -135,12 +135,14 @@ static organ_status take_target(organ_quantize_job *job, const organ_weight *wei
     const organ_dtype plain = scheme->grid.bits ? ORGAN_I8 : ORGAN_F8_E4M3;
     part->words[0] = part->rows;
     part->words[1] = part->cols / 32 * scheme->grid.bits;
-    part->codes = scheme->packed ? add_piece(job, codes, ORGAN_I32, 2, part->words) : add_piece(job, codes, plain, 2, weight->shape);
-    part->scale = add_piece(job, scale, scheme->grid.scale_of == ORGAN_SCALE_BLOCK ? ORGAN_F32 : ORGAN_BF16, rank, part->scale_shape);
+    part->codes = scheme->packed ? quantize_add_piece(job, codes, ORGAN_I32, 2, part->words)
+                                 : quantize_add_piece(job, codes, plain, 2, weight->shape);
+    part->scale =
+        quantize_add_piece(job, scale, scheme->grid.scale_of == ORGAN_SCALE_BLOCK ? ORGAN_F32 : ORGAN_BF16, rank, part->scale_shape);
     if (scheme->packed)
-        part->shape = add_piece(job, shape, ORGAN_I64, 1, two);
+        part->shape = quantize_add_piece(job, shape, ORGAN_I64, 1, two);
     part->unit = add_unit(job, part->codes, job->piece_count - part->codes, weight->codes->bytes);
-    job->units[part->unit].along = by_text(job->options);
+    job->units[part->unit].along = quantize_by_text(job->options);
     return ORGAN_OK;
 }
 
@@ -156,7 +158,7 @@ static const organ_quantize_scheme *scheme_of(const organ_quantize_job *job, con
     return job->scheme_of[tensor - job->model->tensors];
 }
 
-static organ_status plan_pieces(organ_quantize_job *job, organ_error *error)
+static organ_status quantize_plan_pieces(organ_quantize_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
     const size_t room = model->tensor_count + 1;
@@ -176,7 +178,7 @@ static organ_status plan_pieces(organ_quantize_job *job, organ_error *error)
         if (why)
             job->left[job->left_count++] = (organ_quantize_left){tensor, why};
         if (scheme)
-            take_target(job, weight, scheme, error);
+            quantize_take_target(job, weight, scheme, error);
         else
             keep_tensor(job, tensor);
     }
@@ -196,17 +198,17 @@ static organ_status plan_pieces(organ_quantize_job *job, organ_error *error)
 static organ_status open_plain(organ_quantize_job *job, organ_error *error)
 {
     if (organ_model_open(job->options->model, &job->model, error) || organ_model_is_here(job->model, "quantised", error) ||
-        organ_weights_find(job->model, &job->weights, error) || check_model(job, error) ||
+        organ_weights_find(job->model, &job->weights, error) || quantize_check_model(job, error) ||
         organ_targets_select(job->model, job->options->targets, &job->targets, error) || organ_quantize_forms(job, error))
         return error->status;
     if (organ_quantize_is_mixed(job->scheme) && organ_quantize_widths_find(job, error) != ORGAN_OK)
         return error->status;
-    if (plan_pieces(job, error) != ORGAN_OK || !by_text(job->options))
+    if (quantize_plan_pieces(job, error) != ORGAN_OK || !quantize_by_text(job->options))
         return error->status;
     return organ_quantize_open_text(job, error);
 }
 
-static void tell_before(const organ_quantize_job *job)
+static void quantize_tell_before(const organ_quantize_job *job)
 {
     organ_quantize_tell_loaders(job);
     if (job->left_count)
@@ -241,7 +243,7 @@ static void close_quantize(void *context)
 }
 
 /* What measures widths was foreseen when it was opened. */
-static organ_status foresee(organ_quantize_job *job, organ_error *error)
+static organ_status quantize_foresee(organ_quantize_job *job, organ_error *error)
 {
     const organ_plan_solve solve = organ_quantize_solve(job);
     if (!job->along)
@@ -256,7 +258,7 @@ static organ_status quantize(void *context, json_t **report, organ_error *error)
 {
     organ_quantize_job *const job = context;
     const organ_quantize_options *const o = job->options;
-    if (check_options(job, error) || open_plain(job, error) || (o->dry_run && foresee(job, error)))
+    if (quantize_check_options(job, error) || open_plain(job, error) || (o->dry_run && quantize_foresee(job, error)))
         return error->status;
     const organ_remake remake = {.model = job->model,
                                  ORGAN_REMAKE_ASKED(o),
@@ -264,9 +266,9 @@ static organ_status quantize(void *context, json_t **report, organ_error *error)
                                  ORGAN_REMAKE_ANEW(o, job),
                                  .unit_count = job->unit_count,
                                  .plan = &job->plan,
-                                 .definition = job->pruning ? "sparse-gptq-resolved/1"
-                                               : by_text(o) ? o->no_resolve ? "gptq/1" : "gptq-resolved/1"
-                                                            : "quantize/1",
+                                 .definition = job->pruning          ? "sparse-gptq-resolved/1"
+                                               : quantize_by_text(o) ? o->no_resolve ? "gptq/1" : "gptq-resolved/1"
+                                                                     : "quantize/1",
                                  .stage = "quantizing",
                                  .name = "quantize.json",
                                  .markdown_name = "QUANTIZE_REPORT.md",
@@ -280,7 +282,7 @@ static organ_status quantize(void *context, json_t **report, organ_error *error)
                                  .parameters = organ_quantize_parameters,
                                  .identity = organ_quantize_identity,
                                  .document = organ_quantize_document};
-    tell_before(job);
+    quantize_tell_before(job);
     return organ_remake_run(&remake, report, error);
 }
 

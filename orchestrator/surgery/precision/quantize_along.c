@@ -13,7 +13,7 @@
 #define STRIP_BYTES ((size_t)1 << 20) /* of codes that are put into place together, or a row */
 
 /* A matrix on its way into the output: rows in the order of the file. */
-typedef struct storing {
+typedef struct quantize_along_storing {
     organ_quantize_job *job;
     organ_quantize_part *part;
     size_t rows, cols, groups, row_bytes;
@@ -24,14 +24,14 @@ typedef struct storing {
     unsigned char *codes; /* of a strip */
     size_t strip_rows;
     void *stored, *put;
-} storing;
+} quantize_along_storing;
 
 static size_t strip_rows(size_t row_bytes, size_t rows)
 {
     return organ_lesser(organ_larger(STRIP_BYTES / organ_larger(row_bytes, 1), 1), rows);
 }
 
-static void storing_close(storing *s)
+static void storing_close(quantize_along_storing *s)
 {
     free(s->scales);
     free(s->donor);
@@ -42,11 +42,11 @@ static void storing_close(storing *s)
     free(s->put);
 }
 
-static organ_status storing_open(organ_quantize_job *job, size_t part, storing *s, organ_error *error)
+static organ_status storing_open(organ_quantize_job *job, size_t part, quantize_along_storing *s, organ_error *error)
 {
     organ_quantize_part *const p = &job->parts[part];
     const organ_scale_of of = p->scheme->grid.scale_of;
-    *s = (storing){.job = job, .part = p, .rows = (size_t)p->rows, .cols = (size_t)p->cols, .groups = (size_t)p->groups};
+    *s = (quantize_along_storing){.job = job, .part = p, .rows = (size_t)p->rows, .cols = (size_t)p->cols, .groups = (size_t)p->groups};
     s->row_bytes = organ_quantize_row_bytes(p->scheme, s->cols);
     s->band = of == ORGAN_SCALE_BLOCK ? p->scheme->grid.size : of == ORGAN_SCALE_TENSOR ? s->rows : 1;
     s->bands = (s->rows + s->band - 1) / s->band;
@@ -72,10 +72,10 @@ static uint64_t storing_memory(const organ_quantize_scheme *scheme, uint64_t row
     return 8 * scales + cols * sizeof(float) + strip_rows(bytes, (size_t)rows) * bytes + ORGAN_PUT_SCRATCH + 2 * 4096;
 }
 
-static const float *scales_of(const storing *s, size_t row) { return s->scales + row / s->band * s->groups; }
+static const float *scales_of(const quantize_along_storing *s, size_t row) { return s->scales + row / s->band * s->groups; }
 
 /* Codes, scales and shape; `values` are what codes mean, `weights` what they were. */
-static organ_status store(storing *s, const float *weights, const float *values, organ_error *error)
+static organ_status quantize_along_store(quantize_along_storing *s, const float *weights, const float *values, organ_error *error)
 {
     organ_quantize_job *const job = s->job;
     const organ_kernels *const kernels = job->engine->kernels;
@@ -99,7 +99,7 @@ static organ_status store(storing *s, const float *weights, const float *values,
     return organ_quantize_put_shape(job, s->part, error);
 }
 
-static organ_status load(storing *s, float *weights, organ_error *error)
+static organ_status quantize_along_load(quantize_along_storing *s, float *weights, organ_error *error)
 {
     organ_quantize_job *const job = s->job;
     const organ_kernels *const kernels = job->engine->kernels;
@@ -119,7 +119,7 @@ static organ_status load(storing *s, float *weights, organ_error *error)
 
 /* ---- for the walk ---- */
 
-static uint64_t matrix_memory(void *context, const organ_along_text *along, const organ_tensor *tensor)
+static uint64_t quantize_along_matrix_memory(void *context, const organ_along_text *along, const organ_tensor *tensor)
 {
     const organ_quantize_job *const job = context;
     const organ_matrices m = organ_tensor_matrices(tensor);
@@ -133,25 +133,25 @@ static uint64_t matrix_memory(void *context, const organ_along_text *along, cons
     return organ_larger(codes + weights, pruning) + weights * sizeof(float) + stored;
 }
 
-static bool is_done(void *context, size_t target)
+static bool quantize_along_is_done(void *context, size_t target)
 {
     const organ_quantize_job *const job = context;
     return job->units[job->parts[target].unit].done;
 }
 
 /* Codes as they lie in the file, where rows may have another order. */
-static organ_status restore(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
+static organ_status quantize_along_restore(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
 {
     organ_quantize_job *const job = context;
-    storing s;
-    if (storing_open(job, matrix->target, &s, error) == ORGAN_OK && load(&s, weights, error) == ORGAN_OK)
+    quantize_along_storing s;
+    if (storing_open(job, matrix->target, &s, error) == ORGAN_OK && quantize_along_load(&s, weights, error) == ORGAN_OK)
         organ_along_turn(job->along, s.part->weight->codes, weights, s.rows, false, error);
     storing_close(&s);
     return error->status;
 }
 
 /* The copies of second moments that pruning takes and those that codes take are not there at the same time. */
-static organ_status prune(storing *s, const organ_along_matrix *matrix, float *weights, organ_error *error)
+static organ_status prune(quantize_along_storing *s, const organ_along_matrix *matrix, float *weights, organ_error *error)
 {
     organ_quantize_job *const job = s->job;
     const size_t n = s->rows * s->cols;
@@ -169,7 +169,7 @@ static organ_status prune(storing *s, const organ_along_matrix *matrix, float *w
     return ORGAN_OK;
 }
 
-static organ_status forget_inputs(void *context, const organ_along_layer *layer, organ_error *error)
+static organ_status quantize_along_forget_inputs(void *context, const organ_along_layer *layer, organ_error *error)
 {
     organ_quantize_job *const job = context;
     (void)layer;
@@ -177,7 +177,8 @@ static organ_status forget_inputs(void *context, const organ_along_layer *layer,
     return error->status;
 }
 
-static organ_status quantise(storing *s, const organ_along_matrix *matrix, float *weights, float *values, organ_error *error)
+static organ_status quantize_along_quantise(quantize_along_storing *s, const organ_along_matrix *matrix, float *weights, float *values,
+                                            organ_error *error)
 {
     organ_quantize_job *const job = s->job;
     organ_gptq m = {.name = s->part->weight->name,
@@ -198,7 +199,7 @@ static organ_status quantise(storing *s, const organ_along_matrix *matrix, float
         memcpy(weights, values, s->rows * s->cols * sizeof *weights);
         return ORGAN_OK;
     }
-    if (store(s, s->donor ? s->donor : weights, values, error) != ORGAN_OK)
+    if (quantize_along_store(s, s->donor ? s->donor : weights, values, error) != ORGAN_OK)
         return error->status;
     s->part->zeros = 0;
     for (size_t k = 0; k < s->rows * s->cols && job->pruning; k++)
@@ -213,18 +214,18 @@ static organ_status quantise(storing *s, const organ_along_matrix *matrix, float
     return organ_unit_run_finish(job->run, s->part->unit, organ_quantize_results(s->part), error);
 }
 
-static organ_status change(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
+static organ_status quantize_along_change(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
 {
     organ_quantize_job *const job = context;
     const organ_tensor *const tensor = job->aimed.tensors[matrix->target];
     float *values = NULL;
-    storing s;
+    quantize_along_storing s;
     if (storing_open(job, matrix->target, &s, error) == ORGAN_OK && prune(&s, matrix, weights, error) == ORGAN_OK &&
         !(values = organ_floats(s.rows, s.cols)))
         organ_fail_memory(error, tensor->name);
     if (!error->status && organ_gptq_inputs_take(job->engine, matrix->calibration, matrix->name, &job->inputs, error) == ORGAN_OK &&
         organ_along_turn(job->along, tensor, weights, s.rows, true, error) == ORGAN_OK &&
-        quantise(&s, matrix, weights, values, error) == ORGAN_OK &&
+        quantize_along_quantise(&s, matrix, weights, values, error) == ORGAN_OK &&
         organ_along_turn(job->along, tensor, weights, s.rows, false, error) == ORGAN_OK && matrix->own)
         organ_progress_advance(job->progress, tensor->bytes, tensor->name, NULL);
     storing_close(&s);
@@ -261,7 +262,7 @@ static organ_status open_pruning(organ_quantize_job *job, organ_error *error)
     return organ_memory_refuse_both(error, &other);
 }
 
-static organ_status open_walk(organ_quantize_job *job, const organ_targets *targets, organ_error *error)
+static organ_status quantize_along_open_walk(organ_quantize_job *job, const organ_targets *targets, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
     const organ_quantize_pruning *const pruning = job->pruning;
@@ -278,19 +279,19 @@ static organ_status open_walk(organ_quantize_job *job, const organ_targets *targ
                                       .reserve = pruning ? pruning->reserve : organ_allocate_reserve(&o->allocate),
                                       .seed = pruning ? pruning->seed : 0};
     job->work = (organ_along_work){.context = job,
-                                   .memory = matrix_memory,
-                                   .done = is_done,
-                                   .restore = restore,
-                                   .change = change,
+                                   .memory = quantize_along_matrix_memory,
+                                   .done = quantize_along_is_done,
+                                   .restore = quantize_along_restore,
+                                   .change = quantize_along_change,
                                    .grouped = true,
                                    .rows = !pruning || pruning->rows,
-                                   .leave = forget_inputs};
+                                   .leave = quantize_along_forget_inputs};
     return organ_along_open(&job->walk, job->model, targets, &job->work, job->engine, job->progress, &job->along, error);
 }
 
 organ_status organ_quantize_try_text(organ_quantize_job *job, const organ_targets *targets, organ_error *error)
 {
-    open_walk(job, targets, error);
+    quantize_along_open_walk(job, targets, error);
     organ_along_close(job->along);
     job->along = NULL;
     return error->status;
@@ -308,7 +309,7 @@ organ_status organ_quantize_open_text(organ_quantize_job *job, organ_error *erro
         return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->part_count; k++)
         job->aimed.tensors[job->aimed.count++] = job->parts[k].weight->codes;
-    open_walk(job, &job->aimed, error);
+    quantize_along_open_walk(job, &job->aimed, error);
     return job->pruning && job->pruning->open ? open_pruning(job, error) : error->status;
 }
 

@@ -13,7 +13,10 @@ static const float middles[TOGETHER / 32] = {8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
                                              8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8,
                                              8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8};
 
-static organ_code code_of(const organ_quantize_scheme *scheme) { return scheme->grid.bits == 0 ? ORGAN_CODE_E4M3 : ORGAN_CODE_I8; }
+static organ_code quantize_codes_code_of(const organ_quantize_scheme *scheme)
+{
+    return scheme->grid.bits == 0 ? ORGAN_CODE_E4M3 : ORGAN_CODE_I8;
+}
 
 size_t organ_quantize_row_bytes(const organ_quantize_scheme *scheme, size_t cols)
 {
@@ -42,7 +45,7 @@ void organ_quantize_row_back(const organ_quantize_scheme *scheme, const organ_ke
     const unsigned bits = scheme->grid.bits;
     uint8_t some[TOGETHER];
     if (!scheme->packed) {
-        kernels->decode[code_of(scheme)][ORGAN_REAL_F32](codes, scales, NULL, group, back, cols);
+        kernels->decode[quantize_codes_code_of(scheme)][ORGAN_REAL_F32](codes, scales, NULL, group, back, cols);
         return;
     }
     for (size_t from = 0; from < cols; from += TOGETHER) {
@@ -66,7 +69,7 @@ void organ_quantize_row(const organ_quantize_scheme *scheme, const organ_kernels
     int8_t some[TOGETHER];
     const bool nibbles = scheme->packed && scheme->grid.bits == 4;
     if (!scheme->packed || nibbles)
-        kernels->encode[nibbles ? ORGAN_CODE_U4 : code_of(scheme)](values, scales, group, codes, cols);
+        kernels->encode[nibbles ? ORGAN_CODE_U4 : quantize_codes_code_of(scheme)](values, scales, group, codes, cols);
     for (size_t from = 0; from < cols && scheme->packed && !nibbles; from += TOGETHER) {
         const size_t n = organ_lesser(TOGETHER, cols - from);
         kernels->encode[ORGAN_CODE_I8](values + from, scales + from / group, group, some, n);
@@ -95,7 +98,7 @@ void organ_quantize_load_scales(const organ_quantize_scheme *scheme, const organ
         kernels->bf16_to_f32(stored, scales, n);
 }
 
-static double squares_of(const organ_kernels *kernels, const float *values, size_t n)
+static double quantize_codes_squares_of(const organ_kernels *kernels, const float *values, size_t n)
 {
     organ_spread spread;
     kernels->spread(values, n, &spread);
@@ -116,6 +119,6 @@ static void take_from(float *restrict back, const float *restrict values, size_t
 void organ_quantize_lose(const organ_kernels *kernels, const float *values, float *back, size_t cols, organ_quantize_loss *sums)
 {
     take_from(back, values, cols);
-    sums->squares += squares_of(kernels, values, cols);
-    sums->error_squares += squares_of(kernels, back, cols);
+    sums->squares += quantize_codes_squares_of(kernels, values, cols);
+    sums->error_squares += quantize_codes_squares_of(kernels, back, cols);
 }

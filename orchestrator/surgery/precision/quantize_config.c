@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* "model.layers.0.mlp.gate" of the tensor "model.layers.0.mlp.gate.weight"; NULL if it is no matrix, is looked up, or is a bias. */
-static json_t *module_json(const organ_tensor *tensor)
+static json_t *quantize_config_module_json(const organ_tensor *tensor)
 {
     const size_t length = strlen(tensor->name), end = strlen(".weight");
     if (tensor->rank != 2 || tensor->anatomy.role == ORGAN_ROLE_EMBED || length <= end ||
@@ -22,7 +22,7 @@ static json_t *ignored_json(const organ_quantize_job *job)
     json_t *const rows = json_array();
     bool head = false;
     for (size_t k = 0; k < job->piece_count; k++) {
-        json_t *const module = job->pieces[k].same ? module_json(job->pieces[k].same) : NULL;
+        json_t *const module = job->pieces[k].same ? quantize_config_module_json(job->pieces[k].same) : NULL;
         head = head || (module && strcmp(json_string_value(module), "lm_head") == 0);
         if (module)
             json_array_append_new(rows, module);
@@ -62,18 +62,18 @@ static json_t *modules_json(const organ_quantize_job *job, const organ_quantize_
         const organ_tensor *const tensor = job->parts[k].weight->codes;
         const bool expert = pattern && organ_quantize_is_routed(tensor);
         if (job->parts[k].scheme == scheme && !(expert && named))
-            json_array_append_new(rows, expert ? json_string(experts_pattern) : module_json(tensor));
+            json_array_append_new(rows, expert ? json_string(experts_pattern) : quantize_config_module_json(tensor));
         named = named || (expert && job->parts[k].scheme == scheme);
     }
     return rows;
 }
 
-static json_t *group_json(json_t *targets, json_t *weights, json_t *inputs)
+static json_t *quantize_config_group_json(json_t *targets, json_t *weights, json_t *inputs)
 {
     return ORGAN_OBJECT(SET("input_activations", inputs), SET_NULL("output_activations"), SET("targets", targets), SET("weights", weights));
 }
 
-static bool is_first(const organ_quantize_job *job, size_t part)
+static bool quantize_config_is_first(const organ_quantize_job *job, size_t part)
 {
     for (size_t k = 0; k < part; k++)
         if (job->parts[k].scheme == job->parts[part].scheme)
@@ -82,17 +82,17 @@ static bool is_first(const organ_quantize_job *job, size_t part)
 }
 
 /* A group for each scheme that a module has, in the order of the file, with these modules by their names. */
-static json_t *schemes_json(const organ_quantize_job *job)
+static json_t *quantize_config_schemes_json(const organ_quantize_job *job)
 {
     json_t *const groups = json_object();
     char name[24];
     for (size_t k = 0; k < job->part_count; k++) {
         const organ_quantize_scheme *const s = job->parts[k].scheme;
-        if (!is_first(job, k))
+        if (!quantize_config_is_first(job, k))
             continue;
         snprintf(name, sizeof name, "group_%zu", json_object_size(groups));
         json_t *const weights = arguments_json((int)s->grid.bits, "int", "group", json_integer((json_int_t)s->grid.size), false);
-        if (json_object_set_new(groups, name, group_json(modules_json(job, s), weights, json_null()))) {
+        if (json_object_set_new(groups, name, quantize_config_group_json(modules_json(job, s), weights, json_null()))) {
             json_decref(groups);
             return NULL;
         }
@@ -111,7 +111,7 @@ static json_t *one_group_json(const organ_quantize_scheme *s)
     json_t *const weights = arguments_json(grid->bits ? (int)grid->bits : 8, type, strategy,
                                            grid->size ? json_integer((json_int_t)grid->size) : json_null(), false);
     json_t *const inputs = s->packed ? json_null() : arguments_json(8, type, "token", json_null(), true);
-    return ORGAN_OBJECT(SET("group_0", group_json(json_pack("[s]", "Linear"), weights, inputs)));
+    return ORGAN_OBJECT(SET("group_0", quantize_config_group_json(json_pack("[s]", "Linear"), weights, inputs)));
 }
 
 /* As compressed-tensors has it: activations beside codes of a byte are quantised token by token when the model runs, those beside packed
@@ -119,7 +119,7 @@ static json_t *one_group_json(const organ_quantize_scheme *s)
 static json_t *compressed_json(const organ_quantize_job *job)
 {
     const organ_quantize_scheme *const s = job->scheme;
-    return ORGAN_OBJECT(SET("config_groups", organ_quantize_several(job) ? schemes_json(job) : one_group_json(s)),
+    return ORGAN_OBJECT(SET("config_groups", organ_quantize_several(job) ? quantize_config_schemes_json(job) : one_group_json(s)),
                         SET_TEXT("format", s->packed      ? "pack-quantized"
                                            : s->grid.bits ? "int-quantized"
                                                           : "float-quantized"),

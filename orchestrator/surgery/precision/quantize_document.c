@@ -6,17 +6,17 @@
 
 #include <math.h>
 
-typedef struct sums {
+typedef struct quantize_document_sums {
     uint64_t tensors, elements, before, after, masked, zeros;
     double squares, error_squares, energy, gptq_loss, loss;
-} sums;
+} quantize_document_sums;
 
 static uint64_t bytes_after(const organ_quantize_job *job, const organ_quantize_part *part)
 {
     return job->pieces[part->codes].bytes + job->pieces[part->scale].bytes + (job->scheme->packed ? job->pieces[part->shape].bytes : 0);
 }
 
-static void add_part(sums *s, const organ_quantize_job *job, const organ_quantize_part *part)
+static void quantize_document_add_part(quantize_document_sums *s, const organ_quantize_job *job, const organ_quantize_part *part)
 {
     s->tensors++;
     s->elements += part->weight->elements;
@@ -56,7 +56,7 @@ static json_t *pruned_json(const organ_quantize_job *job, uint64_t masked, uint6
                         SET_IF(done, "masked", json_integer((json_int_t)masked)), SET_IF(done, "zeros", json_integer((json_int_t)zeros)));
 }
 
-static json_t *sums_json(const organ_quantize_job *job, const sums *s)
+static json_t *quantize_document_sums_json(const organ_quantize_job *job, const quantize_document_sums *s)
 {
     json_t *const told =
         ORGAN_OBJECT(SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements), SET_COUNT("bytes_before", s->before),
@@ -65,17 +65,19 @@ static json_t *sums_json(const organ_quantize_job *job, const sums *s)
                              output_json(job, s->energy, s->gptq_loss, s->loss));
 }
 
-static json_t *role_json(const void *context, size_t role)
+static json_t *quantize_document_role_json(const void *context, size_t role)
 {
     const organ_quantize_job *const job = context;
-    sums s = {0};
+    quantize_document_sums s = {0};
     for (size_t k = 0; k < job->part_count; k++)
         if (organ_anatomy_row(&job->parts[k].weight->anatomy) == role)
-            add_part(&s, job, &job->parts[k]);
-    return s.tensors ? organ_json_joined(ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)role))), sums_json(job, &s)) : NULL;
+            quantize_document_add_part(&s, job, &job->parts[k]);
+    return s.tensors ? organ_json_joined(ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)role))),
+                                         quantize_document_sums_json(job, &s))
+                     : NULL;
 }
 
-static json_t *part_json(const void *context, size_t k)
+static json_t *quantize_document_part_json(const void *context, size_t k)
 {
     const organ_quantize_job *const job = context;
     const organ_quantize_part *const part = &job->parts[k];
@@ -92,7 +94,7 @@ static json_t *part_json(const void *context, size_t k)
                              output_json(job, part->energy, part->gptq_loss, part->loss));
 }
 
-static json_t *left_json(const void *context, size_t k)
+static json_t *quantize_document_left_json(const void *context, size_t k)
 {
     const organ_quantize_left *const left = (const organ_quantize_left *)context + k;
     return ORGAN_OBJECT(SET_TEXT("tensor", left->tensor->name), SET_DTYPE("dtype", left->tensor->dtype),
@@ -138,7 +140,7 @@ static json_t *code_text(const organ_quantize_job *job)
                         half - 1, half, rule);
 }
 
-static json_t *definitions_json(const organ_quantize_job *job)
+static json_t *quantize_document_definitions_json(const organ_quantize_job *job)
 {
     return ORGAN_OBJECT(
         SET("scale", scale_text(job)), SET("code", code_text(job)),
@@ -165,14 +167,14 @@ json_t *organ_quantize_parameters(void *context)
                         SET_IF(job->widths, "allocation", organ_quantize_widths_parameters(o)), SET_COUNT("max_shard_bytes", o->most));
 }
 
-static const json_t *fallback_row(const void *context, size_t k, const organ_tensor **tensor)
+static const json_t *quantize_document_fallback_row(const void *context, size_t k, const organ_tensor **tensor)
 {
     const organ_quantize_job *const job = context;
     *tensor = job->parts[k].weight->codes;
     return job->parts[k].fallback;
 }
 
-static json_t *calibration_json(const organ_quantize_job *job)
+static json_t *quantize_document_calibration_json(const organ_quantize_job *job)
 {
     size_t block_diagonal = 0;
     for (size_t k = 0; k < job->part_count; k++)
@@ -181,7 +183,7 @@ static json_t *calibration_json(const organ_quantize_job *job)
                                                       : job->pruning->streams == ORGAN_ALONG_BOTH
                                                           ? "inputs behind pruned and quantised layers and in the donor"
                                                           : "inputs behind pruned and quantised layers");
-    json_t *const fallback = organ_along_fallback_json(fallback_row, job, job->part_count);
+    json_t *const fallback = organ_along_fallback_json(quantize_document_fallback_row, job, job->part_count);
     ORGAN_ADD(told, SET_COUNT("block_diagonal_tensors", block_diagonal), SET_IF(fallback, "fallback", fallback));
     return told;
 }
@@ -199,19 +201,21 @@ json_t *organ_quantize_document(void *context, const organ_unit_output *made)
 {
     const organ_quantize_job *const job = context;
     const bool divides = job->pruning && job->pruning->allocation;
-    sums all = {0};
+    quantize_document_sums all = {0};
     for (size_t k = 0; k < job->part_count; k++)
-        add_part(&all, job, &job->parts[k]);
-    json_t *const totals = sums_json(job, &all);
+        quantize_document_add_part(&all, job, &job->parts[k]);
+    json_t *const totals = quantize_document_sums_json(job, &all);
     ORGAN_ADD(totals, SET_IF(job->regrouped, "regrouped", json_integer((json_int_t)job->regrouped)));
     ORGAN_ADD(totals, SET_COUNT("total_size", organ_resharding_total(made->plan)));
-    return ORGAN_OBJECT(
-        SET("totals", totals), SET_COUNT("clipped_blocks", job->partial),
-        SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
-        SET("matrices", organ_matrices_json(job->model, job->targets.chosen)), SET("roles", organ_anatomy_rows_json(role_json, job)),
-        SET("left_alone", organ_json_rows(job->left_count, left_json, job->left)), SET("files", organ_resharding_files_json(made->plan)),
-        SET("tensors", organ_json_rows(job->part_count, part_json, job)), SET("definitions", definitions_json(job)),
-        SET_IF(job->along, "calibration", calibration_json(job)),
-        SET_IF(job->widths, "allocation", organ_quantize_widths_json(job->widths)),
-        SET_IF(divides, "sparsity_allocation", job->pruning->allocation(job->pruning->context)));
+    return ORGAN_OBJECT(SET("totals", totals), SET_COUNT("clipped_blocks", job->partial),
+                        SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
+                        SET("matrices", organ_matrices_json(job->model, job->targets.chosen)),
+                        SET("roles", organ_anatomy_rows_json(quantize_document_role_json, job)),
+                        SET("left_alone", organ_json_rows(job->left_count, quantize_document_left_json, job->left)),
+                        SET("files", organ_resharding_files_json(made->plan)),
+                        SET("tensors", organ_json_rows(job->part_count, quantize_document_part_json, job)),
+                        SET("definitions", quantize_document_definitions_json(job)),
+                        SET_IF(job->along, "calibration", quantize_document_calibration_json(job)),
+                        SET_IF(job->widths, "allocation", organ_quantize_widths_json(job->widths)),
+                        SET_IF(divides, "sparsity_allocation", job->pruning->allocation(job->pruning->context)));
 }

@@ -55,7 +55,7 @@ static bool is_head(const organ_model *model, const organ_tensor *tensor)
 }
 
 /* Whether the tensor is to be quantised, and whether in the type of the head. */
-static bool is_meant(const organ_gguf_job *job, const organ_tensor *tensor, bool *head)
+static bool quantize_gguf_is_meant(const organ_gguf_job *job, const organ_tensor *tensor, bool *head)
 {
     *head = false;
     if (job->targets.chosen[tensor - job->model->tensors])
@@ -66,9 +66,9 @@ static bool is_meant(const organ_gguf_job *job, const organ_tensor *tensor, bool
     return *head || is_embedding(tensor);
 }
 
-static bool is_whole(uint64_t cols, organ_dtype dtype) { return cols % organ_dtype_describe(dtype)->elements == 0; }
+static bool quantize_gguf_is_whole(uint64_t cols, organ_dtype dtype) { return cols % organ_dtype_describe(dtype)->elements == 0; }
 
-static bool take_target(organ_gguf_job *job, const organ_tensor *tensor, bool head)
+static bool quantize_gguf_take_target(organ_gguf_job *job, const organ_tensor *tensor, bool head)
 {
     const organ_weight weight = organ_weight_plain(tensor);
     const organ_gguf_scheme *const scheme = !head ? job->scheme : job->scheme->dtype == ORGAN_Q8_0 ? &schemes[Q8_0] : &schemes[Q6_K];
@@ -77,13 +77,13 @@ static bool take_target(organ_gguf_job *job, const organ_tensor *tensor, bool he
     if (!organ_target_is_float(tensor))
         snprintf(left.why, sizeof left.why, "it is stored as %s: only BF16, F16 and F32 are quantised.",
                  organ_dtype_describe(tensor->dtype)->name);
-    else if (!is_whole(m.cols, scheme->dtype) && !is_whole(m.cols, scheme->narrow))
+    else if (!quantize_gguf_is_whole(m.cols, scheme->dtype) && !quantize_gguf_is_whole(m.cols, scheme->narrow))
         snprintf(left.why, sizeof left.why, "its rows of %llu values are no whole blocks of 32.", (unsigned long long)m.cols);
     if (*left.why) {
         job->left[job->left_count++] = left;
         return false;
     }
-    const bool falls_back = !is_whole(m.cols, scheme->dtype);
+    const bool falls_back = !quantize_gguf_is_whole(m.cols, scheme->dtype);
     job->parts[job->part_count] = (organ_gguf_part){.weight = weight,
                                                     .rows = m.rows,
                                                     .cols = m.cols,
@@ -96,7 +96,7 @@ static bool take_target(organ_gguf_job *job, const organ_tensor *tensor, bool he
     return true;
 }
 
-static organ_status plan_pieces(organ_gguf_job *job, organ_error *error)
+static organ_status quantize_gguf_plan_pieces(organ_gguf_job *job, organ_error *error)
 {
     const size_t room = job->model->tensor_count + 1;
     job->pieces = calloc(room, sizeof *job->pieces);
@@ -108,7 +108,7 @@ static organ_status plan_pieces(organ_gguf_job *job, organ_error *error)
     for (size_t t = 0; t < job->model->tensor_count; t++) {
         const organ_tensor *const tensor = &job->model->tensors[t];
         bool head;
-        const bool taken = is_meant(job, tensor, &head) && take_target(job, tensor, head);
+        const bool taken = quantize_gguf_is_meant(job, tensor, &head) && quantize_gguf_take_target(job, tensor, head);
         if (!taken)
             job->pieces[job->piece_count] = organ_piece_same(tensor);
         job->units[job->piece_count] =
@@ -183,7 +183,7 @@ static organ_status tell_imatrix(const organ_gguf_job *job, organ_error *error)
 }
 
 /* The key-values of the model, telling of the types it has now. */
-static organ_status make_header(organ_gguf_job *job, organ_error *error)
+static organ_status quantize_gguf_make_header(organ_gguf_job *job, organ_error *error)
 {
     const organ_gguf *const gguf = job->model->gguf;
     if (organ_layout_metadata(gguf, &job->writer, error))
@@ -211,13 +211,13 @@ static organ_status open_floats(organ_gguf_job *job, organ_error *error)
             "%s --outtype bf16 --outfile X.gguf) and quantise X.gguf; of safetensors models int4-group32 has about 4.5 bits a "
             "weight, int8-channel 8",
             job->model->path, o->scheme, job->model->path);
-    if (organ_targets_select(job->model, o->targets, &job->targets, error) || plan_pieces(job, error) || open_imatrix(job, error) ||
-        (o->calibration && organ_gguf_open_text(job, error)))
+    if (organ_targets_select(job->model, o->targets, &job->targets, error) || quantize_gguf_plan_pieces(job, error) ||
+        open_imatrix(job, error) || (o->calibration && organ_gguf_open_text(job, error)))
         return error->status;
-    return make_header(job, error);
+    return quantize_gguf_make_header(job, error);
 }
 
-static void tell_before(const organ_gguf_job *job)
+static void quantize_gguf_tell_before(const organ_gguf_job *job)
 {
     size_t others = 0, as_asked = 0;
     const organ_gguf_part *first = NULL;
@@ -304,7 +304,7 @@ static organ_status quantize(void *context, json_t **report, organ_error *error)
                                  .identity = organ_gguf_identity,
                                  .check = check_imatrix,
                                  .document = organ_gguf_document};
-    tell_before(job);
+    quantize_gguf_tell_before(job);
     return organ_remake_run(&remake, report, error);
 }
 

@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* A matrix on its way into the output: rows in the order of the file. */
-typedef struct storing {
+typedef struct quantize_gguf_along_storing {
     organ_gguf_job *job;
     organ_gguf_part *part;
     uint64_t matrix;
@@ -19,7 +19,7 @@ typedef struct storing {
     float *values, *scales;        /* of the matrix */
     float *back, *weights, *roots; /* of a row; weights and roots NULL without an imatrix */
     void *put;
-} storing;
+} quantize_gguf_along_storing;
 
 static organ_grid grid_of(const organ_gguf_part *part)
 {
@@ -27,17 +27,18 @@ static organ_grid grid_of(const organ_gguf_part *part)
     return (organ_grid){organ_ggml_kind_of((unsigned)type)->bits, ORGAN_SCALE_GGUF, type};
 }
 
-static void storing_close(storing *s)
+static void storing_close(quantize_gguf_along_storing *s)
 {
     void *const parts[] = {s->blocks, s->values, s->scales, s->back, s->weights, s->roots, s->put};
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
         free(parts[k]);
 }
 
-static organ_status storing_open(organ_gguf_job *job, const organ_along_matrix *matrix, storing *s, organ_error *error)
+static organ_status storing_open(organ_gguf_job *job, const organ_along_matrix *matrix, quantize_gguf_along_storing *s, organ_error *error)
 {
     organ_gguf_part *const part = job->texted[matrix->target];
-    *s = (storing){.job = job, .part = part, .matrix = matrix->matrix, .rows = (size_t)part->rows, .cols = (size_t)part->cols};
+    *s = (quantize_gguf_along_storing){
+        .job = job, .part = part, .matrix = matrix->matrix, .rows = (size_t)part->rows, .cols = (size_t)part->cols};
     s->grid = grid_of(part);
     s->row_bytes = organ_gguf_row_bytes(part);
     s->numbers = organ_grid_numbers(&s->grid, s->cols);
@@ -61,16 +62,16 @@ static uint64_t storing_memory(const organ_gguf_part *part, const organ_grid *gr
     return sizeof(float) * (scales + 3 * part->cols) + part->rows * organ_gguf_row_bytes(part) + ORGAN_PUT_SCRATCH + 2 * 4096;
 }
 
-static uint64_t place_of(const storing *s) { return s->matrix * s->rows * s->row_bytes; }
+static uint64_t quantize_gguf_along_place_of(const quantize_gguf_along_storing *s) { return s->matrix * s->rows * s->row_bytes; }
 
-static void blocks_mean(const storing *s, const void *blocks, size_t rows, float *values)
+static void blocks_mean(const quantize_gguf_along_storing *s, const void *blocks, size_t rows, float *values)
 {
     const organ_dtype_info *const type = organ_dtype_describe(s->part->dtype);
     s->job->engine->kernels->dequantize[type->ggml](blocks, values, rows * s->cols / type->elements);
 }
 
 /* Blocks of all rows, into the output where they are this rank's; `weights` become what they mean. */
-static organ_status store(storing *s, bool own, float *weights, organ_error *error)
+static organ_status quantize_gguf_along_store(quantize_gguf_along_storing *s, bool own, float *weights, organ_error *error)
 {
     organ_gguf_loss lost = {0};
     organ_gguf_loss *const loss = own ? &s->part->loss : &lost;
@@ -82,12 +83,14 @@ static organ_status store(storing *s, bool own, float *weights, organ_error *err
         organ_gguf_lose(s->job->engine->kernels, row, s->back, s->roots, 1, s->cols, loss);
         blocks_mean(s, blocks, 1, row);
     }
-    return !own ? ORGAN_OK : organ_unit_run_put(s->job->run, s->part->piece, s->blocks, s->rows * s->row_bytes, place_of(s), s->put, error);
+    return !own ? ORGAN_OK
+                : organ_unit_run_put(s->job->run, s->part->piece, s->blocks, s->rows * s->row_bytes, quantize_gguf_along_place_of(s),
+                                     s->put, error);
 }
 
 /* ---- for the walk ---- */
 
-static organ_gguf_part *part_of(const organ_gguf_job *job, const organ_tensor *tensor)
+static organ_gguf_part *quantize_gguf_along_part_of(const organ_gguf_job *job, const organ_tensor *tensor)
 {
     size_t k = 0;
     while (job->aimed.tensors[k] != tensor)
@@ -95,26 +98,26 @@ static organ_gguf_part *part_of(const organ_gguf_job *job, const organ_tensor *t
     return job->texted[k];
 }
 
-static uint64_t matrix_memory(void *context, const organ_along_text *along, const organ_tensor *tensor)
+static uint64_t quantize_gguf_along_matrix_memory(void *context, const organ_along_text *along, const organ_tensor *tensor)
 {
-    const organ_gguf_part *const part = part_of(context, tensor);
+    const organ_gguf_part *const part = quantize_gguf_along_part_of(context, tensor);
     const organ_grid grid = grid_of(part);
     (void)along;
     return organ_gptq_memory(&grid, part->rows, part->cols) + storing_memory(part, &grid);
 }
 
-static bool is_done(void *context, size_t target)
+static bool quantize_gguf_along_is_done(void *context, size_t target)
 {
     const organ_gguf_job *const job = context;
     return job->units[job->texted[target]->piece].done;
 }
 
-static organ_status restore(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
+static organ_status quantize_gguf_along_restore(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
 {
     organ_gguf_job *const job = context;
-    storing s;
+    quantize_gguf_along_storing s;
     if (storing_open(job, matrix, &s, error) == ORGAN_OK &&
-        organ_unit_run_read(job->run, s.part->piece, s.blocks, s.rows * s.row_bytes, place_of(&s), error) == ORGAN_OK) {
+        organ_unit_run_read(job->run, s.part->piece, s.blocks, s.rows * s.row_bytes, quantize_gguf_along_place_of(&s), error) == ORGAN_OK) {
         blocks_mean(&s, s.blocks, s.rows, weights);
         organ_along_turn(job->along, s.part->weight.codes, weights, s.rows, false, error);
     }
@@ -122,7 +125,7 @@ static organ_status restore(void *context, const organ_along_matrix *matrix, flo
     return error->status;
 }
 
-static organ_status forget_inputs(void *context, const organ_along_layer *layer, organ_error *error)
+static organ_status quantize_gguf_along_forget_inputs(void *context, const organ_along_layer *layer, organ_error *error)
 {
     organ_gguf_job *const job = context;
     (void)layer;
@@ -131,7 +134,8 @@ static organ_status forget_inputs(void *context, const organ_along_layer *layer,
 }
 
 /* A unit is done with the last matrix of its stack; which one that is depends on which of them see the same inputs. */
-static organ_status finish(const storing *s, const organ_along_matrix *matrix, const organ_gptq *m, organ_error *error)
+static organ_status quantize_gguf_along_finish(const quantize_gguf_along_storing *s, const organ_along_matrix *matrix, const organ_gptq *m,
+                                               organ_error *error)
 {
     organ_gguf_job *const job = s->job;
     organ_gguf_part *const part = s->part;
@@ -149,7 +153,8 @@ static organ_status finish(const storing *s, const organ_along_matrix *matrix, c
     return ORGAN_OK;
 }
 
-static organ_status quantise(storing *s, const organ_along_matrix *matrix, float *weights, organ_error *error)
+static organ_status quantize_gguf_along_quantise(quantize_gguf_along_storing *s, const organ_along_matrix *matrix, float *weights,
+                                                 organ_error *error)
 {
     organ_gptq m = {.name = s->part->weight.name,
                     .grid = s->grid,
@@ -163,19 +168,20 @@ static organ_status quantise(storing *s, const organ_along_matrix *matrix, float
                     .scales = s->scales};
     if (!isfinite(s->job->engine->kernels->amax(weights, s->rows * s->cols)))
         return organ_gguf_refuse_values(s->part, error);
-    if (organ_gptq_run(&s->job->inputs, &m, error) != ORGAN_OK || store(s, matrix->own, weights, error) != ORGAN_OK)
+    if (organ_gptq_run(&s->job->inputs, &m, error) != ORGAN_OK || quantize_gguf_along_store(s, matrix->own, weights, error) != ORGAN_OK)
         return error->status;
-    return matrix->own ? finish(s, matrix, &m, error) : ORGAN_OK;
+    return matrix->own ? quantize_gguf_along_finish(s, matrix, &m, error) : ORGAN_OK;
 }
 
-static organ_status change(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
+static organ_status quantize_gguf_along_change(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
 {
     organ_gguf_job *const job = context;
     const organ_tensor *const tensor = job->aimed.tensors[matrix->target];
-    storing s;
+    quantize_gguf_along_storing s;
     if (storing_open(job, matrix, &s, error) == ORGAN_OK &&
         organ_gptq_inputs_take(job->engine, matrix->calibration, matrix->name, &job->inputs, error) == ORGAN_OK &&
-        organ_along_turn(job->along, tensor, weights, s.rows, true, error) == ORGAN_OK && quantise(&s, matrix, weights, error) == ORGAN_OK)
+        organ_along_turn(job->along, tensor, weights, s.rows, true, error) == ORGAN_OK &&
+        quantize_gguf_along_quantise(&s, matrix, weights, error) == ORGAN_OK)
         organ_along_turn(job->along, tensor, weights, s.rows, false, error);
     storing_close(&s);
     return error->status;
@@ -195,13 +201,13 @@ organ_status organ_gguf_open_text(organ_gguf_job *job, organ_error *error)
                                       .streams = ORGAN_ALONG_CHANGED,
                                       .moments_only = true};
     job->work = (organ_along_work){.context = job,
-                                   .memory = matrix_memory,
-                                   .done = is_done,
-                                   .restore = restore,
-                                   .change = change,
+                                   .memory = quantize_gguf_along_matrix_memory,
+                                   .done = quantize_gguf_along_is_done,
+                                   .restore = quantize_gguf_along_restore,
+                                   .change = quantize_gguf_along_change,
                                    .grouped = true,
                                    .rows = true,
-                                   .leave = forget_inputs};
+                                   .leave = quantize_gguf_along_forget_inputs};
     job->aimed.tensors = calloc(job->part_count, sizeof *job->aimed.tensors);
     job->texted = calloc(job->part_count, sizeof(organ_gguf_part *));
     if (!job->aimed.tensors || !job->texted)

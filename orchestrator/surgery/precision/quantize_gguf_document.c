@@ -8,13 +8,13 @@
 #include <math.h>
 #include <stdio.h>
 
-typedef struct sums {
+typedef struct quantize_gguf_document_sums {
     uint64_t tensors, elements, before, after, unreached;
     organ_gguf_loss loss;
     double energy, gptq_loss, output_loss;
-} sums;
+} quantize_gguf_document_sums;
 
-static void add_part(sums *s, const organ_gguf_job *job, const organ_gguf_part *part)
+static void quantize_gguf_document_add_part(quantize_gguf_document_sums *s, const organ_gguf_job *job, const organ_gguf_part *part)
 {
     s->tensors++;
     s->elements += part->weight.elements;
@@ -50,7 +50,7 @@ static json_t *output_json(const organ_gguf_job *job, double energy, double gptq
                         SET_IF(along, "output_error", energy > 0 ? error_json(job, loss, energy) : json_null()));
 }
 
-static json_t *sums_json(const organ_gguf_job *job, const sums *s)
+static json_t *quantize_gguf_document_sums_json(const organ_gguf_job *job, const quantize_gguf_document_sums *s)
 {
     json_t *const told = ORGAN_OBJECT(SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements),
                                       SET_COUNT("bytes_before", s->before), SET_COUNT("bytes_after", s->after),
@@ -61,24 +61,27 @@ static json_t *sums_json(const organ_gguf_job *job, const sums *s)
     return organ_json_joined(told, output_json(job, s->energy, s->gptq_loss, s->output_loss));
 }
 
-static json_t *role_json(const void *context, size_t role)
+static json_t *quantize_gguf_document_role_json(const void *context, size_t role)
 {
     const organ_gguf_job *const job = context;
-    sums s = {0};
+    quantize_gguf_document_sums s = {0};
     for (size_t k = 0; k < job->part_count; k++)
         if (organ_anatomy_row(&job->parts[k].weight.anatomy) == role)
-            add_part(&s, job, &job->parts[k]);
-    return s.tensors ? organ_json_joined(ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)role))), sums_json(job, &s)) : NULL;
+            quantize_gguf_document_add_part(&s, job, &job->parts[k]);
+    return s.tensors ? organ_json_joined(ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)role))),
+                                         quantize_gguf_document_sums_json(job, &s))
+                     : NULL;
 }
 
 static json_t *type_json(const void *context, size_t dtype)
 {
     const organ_gguf_job *const job = context;
-    sums s = {0};
+    quantize_gguf_document_sums s = {0};
     for (size_t k = 0; k < job->part_count; k++)
         if (job->parts[k].dtype == (organ_dtype)dtype)
-            add_part(&s, job, &job->parts[k]);
-    return s.tensors ? organ_json_joined(ORGAN_OBJECT(SET_DTYPE("type", (organ_dtype)dtype)), sums_json(job, &s)) : NULL;
+            quantize_gguf_document_add_part(&s, job, &job->parts[k]);
+    return s.tensors ? organ_json_joined(ORGAN_OBJECT(SET_DTYPE("type", (organ_dtype)dtype)), quantize_gguf_document_sums_json(job, &s))
+                     : NULL;
 }
 
 /* Why a tensor has another type than the scheme's. */
@@ -95,7 +98,7 @@ static json_t *why_json(const organ_gguf_job *job, const organ_gguf_part *part)
     return json_string(why);
 }
 
-static json_t *part_json(const void *context, size_t k)
+static json_t *quantize_gguf_document_part_json(const void *context, size_t k)
 {
     const organ_gguf_job *const job = context;
     const organ_gguf_part *const part = &job->parts[k];
@@ -115,7 +118,7 @@ static json_t *part_json(const void *context, size_t k)
     return organ_json_joined(told, output_json(job, part->energy, part->gptq_loss, part->output_loss));
 }
 
-static json_t *left_json(const void *context, size_t k)
+static json_t *quantize_gguf_document_left_json(const void *context, size_t k)
 {
     const organ_gguf_left *const left = (const organ_gguf_left *)context + k;
     return ORGAN_OBJECT(SET_TEXT("tensor", left->tensor->name), SET_DTYPE("dtype", left->tensor->dtype),
@@ -147,7 +150,7 @@ static json_t *scale_text(const organ_gguf_job *job)
                : "");
 }
 
-static json_t *definitions_json(const organ_gguf_job *job)
+static json_t *quantize_gguf_document_definitions_json(const organ_gguf_job *job)
 {
     return ORGAN_OBJECT(
         SET("scale", scale_text(job)),
@@ -219,20 +222,20 @@ json_t *organ_gguf_parameters(void *context)
                         SET_IF(job->along, "context", json_integer((json_int_t)o->context)), SET_BYTES_OF("targets", o->targets));
 }
 
-static const json_t *fallback_row(const void *context, size_t k, const organ_tensor **tensor)
+static const json_t *quantize_gguf_document_fallback_row(const void *context, size_t k, const organ_tensor **tensor)
 {
     const organ_gguf_job *const job = context;
     *tensor = job->parts[k].weight.codes;
     return job->parts[k].fallback;
 }
 
-static json_t *calibration_json(const organ_gguf_job *job)
+static json_t *quantize_gguf_document_calibration_json(const organ_gguf_job *job)
 {
     size_t block_diagonal = 0;
     for (size_t k = 0; k < job->part_count; k++)
         block_diagonal += job->parts[k].block_diagonal;
     json_t *const told = organ_along_json(job->along, "inputs behind quantised layers");
-    json_t *const fallback = organ_along_fallback_json(fallback_row, job, job->part_count);
+    json_t *const fallback = organ_along_fallback_json(quantize_gguf_document_fallback_row, job, job->part_count);
     ORGAN_ADD(told, SET_COUNT("block_diagonal_tensors", block_diagonal), SET_IF(fallback, "fallback", fallback));
     return told;
 }
@@ -249,17 +252,19 @@ json_t *organ_gguf_identity(void *context)
 json_t *organ_gguf_document(void *context, const organ_unit_output *made)
 {
     const organ_gguf_job *const job = context;
-    sums all = {0};
+    quantize_gguf_document_sums all = {0};
     for (size_t k = 0; k < job->part_count; k++)
-        add_part(&all, job, &job->parts[k]);
-    json_t *const totals = sums_json(job, &all);
+        quantize_gguf_document_add_part(&all, job, &job->parts[k]);
+    json_t *const totals = quantize_gguf_document_sums_json(job, &all);
     ORGAN_ADD(totals, SET_COUNT("total_size", organ_resharding_total(made->plan)));
-    return ORGAN_OBJECT(
-        SET("imatrix", imatrix_json(job)), SET("totals", totals), SET_COUNT("clipped_blocks", 0),
-        SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
-        SET("matrices", organ_matrices_json(job->model, job->targets.chosen)), SET("roles", organ_anatomy_rows_json(role_json, job)),
-        SET("types", organ_json_rows(ORGAN_DTYPE_COUNT, type_json, job)),
-        SET("left_alone", organ_json_rows(job->left_count, left_json, job->left)), SET("files", organ_resharding_files_json(made->plan)),
-        SET("tensors", organ_json_rows(job->part_count, part_json, job)), SET("definitions", definitions_json(job)),
-        SET_IF(job->along, "calibration", calibration_json(job)));
+    return ORGAN_OBJECT(SET("imatrix", imatrix_json(job)), SET("totals", totals), SET_COUNT("clipped_blocks", 0),
+                        SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
+                        SET("matrices", organ_matrices_json(job->model, job->targets.chosen)),
+                        SET("roles", organ_anatomy_rows_json(quantize_gguf_document_role_json, job)),
+                        SET("types", organ_json_rows(ORGAN_DTYPE_COUNT, type_json, job)),
+                        SET("left_alone", organ_json_rows(job->left_count, quantize_gguf_document_left_json, job->left)),
+                        SET("files", organ_resharding_files_json(made->plan)),
+                        SET("tensors", organ_json_rows(job->part_count, quantize_gguf_document_part_json, job)),
+                        SET("definitions", quantize_gguf_document_definitions_json(job)),
+                        SET_IF(job->along, "calibration", quantize_gguf_document_calibration_json(job)));
 }

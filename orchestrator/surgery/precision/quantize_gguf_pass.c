@@ -14,7 +14,7 @@
 #define BAND ((size_t)4096) /* values: short rows are worked on together */
 
 /* What a worker has for a strip. */
-typedef struct bench {
+typedef struct quantize_gguf_pass_bench {
     const organ_kernels *kernels;
     const organ_dtype_info *type;
     size_t rows, cols; /* of a band */
@@ -23,7 +23,7 @@ typedef struct bench {
     float *back;            /* what they mean */
     float *weights, *roots; /* of a row; NULL: none */
     void *put;              /* ORGAN_PUT_SCRATCH bytes */
-} bench;
+} quantize_gguf_pass_bench;
 
 static size_t band_rows(const organ_gguf_part *part) { return part->cols < BAND ? BAND / (size_t)part->cols : 1; }
 
@@ -64,15 +64,16 @@ organ_status organ_gguf_weigh(const organ_gguf_job *job, const organ_gguf_part *
     return error->status;
 }
 
-static organ_status lay_out(const organ_gguf_job *job, const organ_weight_strip *strip, void *scratch, bench *b, organ_error *error)
+static organ_status quantize_gguf_pass_lay_out(const organ_gguf_job *job, const organ_weight_strip *strip, void *scratch,
+                                               quantize_gguf_pass_bench *b, organ_error *error)
 {
     const organ_gguf_part *const part = job->todo[strip->item];
-    *b = (bench){.kernels = job->engine->kernels,
-                 .type = organ_dtype_describe(part->dtype),
-                 .rows = band_rows(part),
-                 .cols = strip->cols,
-                 .row_bytes = organ_gguf_row_bytes(part),
-                 .blocks = scratch};
+    *b = (quantize_gguf_pass_bench){.kernels = job->engine->kernels,
+                                    .type = organ_dtype_describe(part->dtype),
+                                    .rows = band_rows(part),
+                                    .cols = strip->cols,
+                                    .row_bytes = organ_gguf_row_bytes(part),
+                                    .blocks = scratch};
     unsigned char *at = b->blocks + organ_to_line(b->rows * b->row_bytes);
     b->back = (float *)(void *)at;
     at += organ_to_line(b->rows * b->cols * 4);
@@ -86,7 +87,7 @@ static organ_status lay_out(const organ_gguf_job *job, const organ_weight_strip 
     return part->entry ? organ_gguf_weigh(job, part, strip->first / part->rows, b->weights, b->roots, error) : ORGAN_OK;
 }
 
-static double squares_of(const organ_kernels *kernels, const float *values, size_t n)
+static double quantize_gguf_pass_squares_of(const organ_kernels *kernels, const float *values, size_t n)
 {
     organ_spread spread;
     kernels->spread(values, n, &spread);
@@ -113,20 +114,20 @@ void organ_gguf_lose(const organ_kernels *kernels, float *values, float *back, c
 {
     const size_t n = rows * cols;
     take_from(back, values, n);
-    loss->squares += squares_of(kernels, values, n);
-    loss->error_squares += squares_of(kernels, back, n);
+    loss->squares += quantize_gguf_pass_squares_of(kernels, values, n);
+    loss->error_squares += quantize_gguf_pass_squares_of(kernels, back, n);
     if (!roots)
         return;
     for (size_t r = 0; r < rows; r++) {
         multiply_row(values + r * cols, roots, cols);
         multiply_row(back + r * cols, roots, cols);
     }
-    loss->weighted += squares_of(kernels, values, n);
-    loss->error_weighted += squares_of(kernels, back, n);
+    loss->weighted += quantize_gguf_pass_squares_of(kernels, values, n);
+    loss->error_weighted += quantize_gguf_pass_squares_of(kernels, back, n);
 }
 
 /* Blocks of some rows, and what their values lose. The values are gone afterwards. */
-static void make_band(const bench *b, float *values, size_t rows, organ_gguf_loss *loss)
+static void make_band(const quantize_gguf_pass_bench *b, float *values, size_t rows, organ_gguf_loss *loss)
 {
     const size_t blocks = rows * b->cols / b->type->elements;
     b->kernels->fit[b->type->ggml](values, b->weights, b->cols, b->blocks, blocks);
@@ -148,8 +149,8 @@ static organ_status make_blocks(void *context, const organ_weight_strip *strip, 
     const organ_gguf_part *const part = job->todo[strip->item];
     float *const values = strip->values;
     organ_gguf_loss *const loss = result;
-    bench b;
-    if (lay_out(job, strip, scratch, &b, error))
+    quantize_gguf_pass_bench b;
+    if (quantize_gguf_pass_lay_out(job, strip, scratch, &b, error))
         return error->status;
     for (size_t r = 0; r < strip->rows; r += b.rows) {
         const size_t rows = organ_lesser(b.rows, strip->rows - r);
@@ -161,7 +162,7 @@ static organ_status make_blocks(void *context, const organ_weight_strip *strip, 
     return organ_unit_run_put(job->run, part->piece, values, strip->rows * b.row_bytes, strip->first * b.row_bytes, b.put, error);
 }
 
-static organ_status retire_strip(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
+static organ_status quantize_gguf_pass_retire_strip(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
 {
     organ_gguf_job *const job = context;
     organ_gguf_part *const part = job->todo[strip->item];
@@ -177,7 +178,7 @@ static organ_status retire_strip(void *context, const organ_weight_strip *strip,
     return ORGAN_OK;
 }
 
-static organ_status foresee(organ_gguf_job *job, const organ_weight_pass *pass, organ_error *error)
+static organ_status quantize_gguf_pass_foresee(organ_gguf_job *job, const organ_weight_pass *pass, organ_error *error)
 {
     organ_plan_memory(&job->plan, organ_weight_pass_enough(pass, job->engine, error), 0);
     for (size_t k = 0; k < pass->item_count; k++)
@@ -211,9 +212,9 @@ static organ_status pass_over_parts(organ_gguf_job *job, bool runs, organ_error 
                                     .result_bytes = sizeof(organ_gguf_loss),
                                     .context = job,
                                     .work = make_blocks,
-                                    .retire = retire_strip};
+                                    .retire = quantize_gguf_pass_retire_strip};
     if (count && !error->status)
-        runs ? organ_weight_pass_run(&pass, job->engine, error) : foresee(job, &pass, error);
+        runs ? organ_weight_pass_run(&pass, job->engine, error) : quantize_gguf_pass_foresee(job, &pass, error);
     free(job->todo);
     job->todo = NULL;
     free(items);

@@ -17,7 +17,7 @@
 typedef organ_quantize_loss loss;
 
 /* What a worker has for a strip. */
-typedef struct bench {
+typedef struct quantize_pass_bench {
     const organ_quantize_job *job;
     const organ_quantize_part *part;
     const organ_kernels *kernels;
@@ -29,7 +29,7 @@ typedef struct bench {
     size_t pending_bytes, pending_room;
     uint64_t pending_at;
     void *put; /* ORGAN_PUT_SCRATCH bytes */
-} bench;
+} quantize_pass_bench;
 
 static size_t pending_room(size_t groups) { return organ_to_line(groups * 4) + PENDING; }
 
@@ -39,17 +39,17 @@ static size_t scratch_for(const organ_quantize_part *part)
     return organ_to_line(cols) + organ_to_line(cols * 4) + organ_to_line(groups * 4) + pending_room(groups) + ORGAN_PUT_SCRATCH;
 }
 
-static bench bench_of(const organ_quantize_job *job, const organ_weight_strip *strip, void *scratch)
+static quantize_pass_bench bench_of(const organ_quantize_job *job, const organ_weight_strip *strip, void *scratch)
 {
     const organ_quantize_part *const part = job->todo[strip->item];
-    bench b = {.job = job,
-               .part = part,
-               .kernels = job->engine->kernels,
-               .cols = strip->cols,
-               .groups = (size_t)part->groups,
-               .group = organ_grid_group(&part->scheme->grid, strip->cols),
-               .codes = scratch,
-               .pending_room = pending_room((size_t)part->groups)};
+    quantize_pass_bench b = {.job = job,
+                             .part = part,
+                             .kernels = job->engine->kernels,
+                             .cols = strip->cols,
+                             .groups = (size_t)part->groups,
+                             .group = organ_grid_group(&part->scheme->grid, strip->cols),
+                             .codes = scratch,
+                             .pending_room = pending_room((size_t)part->groups)};
     unsigned char *at = b.codes + organ_to_line(b.cols);
     b.back = (float *)(void *)at;
     at += organ_to_line(b.cols * 4);
@@ -64,7 +64,7 @@ static bench bench_of(const organ_quantize_job *job, const organ_weight_strip *s
 
 /* ---- scales ---- */
 
-static organ_status put_pending(bench *b, organ_error *error)
+static organ_status put_pending(quantize_pass_bench *b, organ_error *error)
 {
     if (b->pending_bytes)
         organ_unit_run_put(b->job->run, b->part->scale, b->pending, b->pending_bytes, b->pending_at, NULL, error);
@@ -74,7 +74,7 @@ static organ_status put_pending(bench *b, organ_error *error)
 }
 
 /* A scale as it is stored, and its value then: codes are made with that one. */
-static float settle_scale(const bench *b, float greatest, unsigned char *stored)
+static float settle_scale(const quantize_pass_bench *b, float greatest, unsigned char *stored)
 {
     const float scale = organ_grid_scale(&b->part->scheme->grid, b->kernels, greatest);
     organ_quantize_store_scales(b->part->scheme, b->kernels, &scale, 1, stored);
@@ -82,7 +82,7 @@ static float settle_scale(const bench *b, float greatest, unsigned char *stored)
 }
 
 /* The scales of a band of rows, from the greatest magnitude in each group of its columns. */
-static organ_status make_scales(bench *b, const float *values, size_t rows, organ_error *error)
+static organ_status make_scales(quantize_pass_bench *b, const float *values, size_t rows, organ_error *error)
 {
     const size_t size = organ_quantize_scale_bytes(b->part->scheme);
     unsigned char stored[4];
@@ -108,7 +108,7 @@ static organ_status make_scales(bench *b, const float *values, size_t rows, orga
 /* ---- codes ---- */
 
 /* Codes of one row, and what its values lose by them. NaN where the row has a value that is not finite. */
-static void make_row(const bench *b, const float *values, loss *sums)
+static void make_row(const quantize_pass_bench *b, const float *values, loss *sums)
 {
     organ_quantize_row(b->part->scheme, b->kernels, values, b->scales, b->cols, b->codes, b->back);
     organ_quantize_lose(b->kernels, values, b->back, b->cols, sums);
@@ -118,7 +118,7 @@ static void make_row(const bench *b, const float *values, loss *sums)
 static organ_status make_codes(void *context, const organ_weight_strip *strip, void *scratch, void *result, organ_error *error)
 {
     const organ_quantize_job *const job = context;
-    bench b = bench_of(job, strip, scratch);
+    quantize_pass_bench b = bench_of(job, strip, scratch);
     const size_t row = organ_quantize_row_bytes(b.part->scheme, b.cols);
     const organ_grid *const grid = &b.part->scheme->grid;
     const size_t band = grid->scale_of == ORGAN_SCALE_BLOCK ? grid->size : 1;
@@ -141,7 +141,7 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
 /* ---- passes ---- */
 
 /* What a stretch of rows is of the bytes of the tensor; a scale for the whole tensor takes two passes, each half of the way. */
-static uint64_t share(const organ_quantize_job *job, const organ_quantize_part *part, const organ_weight_strip *strip)
+static uint64_t quantize_pass_share(const organ_quantize_job *job, const organ_quantize_part *part, const organ_weight_strip *strip)
 {
     const uint64_t bytes = part->weight->codes->bytes / (part->rows ? part->rows : 1) * strip->rows;
     return job->scheme->grid.scale_of == ORGAN_SCALE_TENSOR ? bytes / 2 : bytes;
@@ -156,7 +156,7 @@ static organ_status retire_codes(void *context, const organ_weight_strip *strip,
     part->error_squares += sums->error_squares;
     if (strip->last && organ_unit_run_finish(job->run, part->unit, organ_quantize_results(part), error))
         return error->status;
-    organ_progress_advance(job->progress, share(job, part, strip), strip->last ? part->weight->name : NULL, NULL);
+    organ_progress_advance(job->progress, quantize_pass_share(job, part, strip), strip->last ? part->weight->name : NULL, NULL);
     return ORGAN_OK;
 }
 
@@ -176,7 +176,7 @@ static organ_status retire_look(void *context, const organ_weight_strip *strip, 
     const float *const greatest = result;
     (void)error;
     part->greatest = *greatest > part->greatest ? *greatest : part->greatest;
-    organ_progress_advance(job->progress, share(job, part, strip), NULL, NULL);
+    organ_progress_advance(job->progress, quantize_pass_share(job, part, strip), NULL, NULL);
     return ORGAN_OK;
 }
 
@@ -191,7 +191,7 @@ static organ_status put_small(organ_quantize_job *job, size_t count, organ_error
 {
     for (size_t k = 0; k < count && !error->status; k++) {
         const organ_quantize_part *const part = job->todo[k];
-        const bench b = {.job = job, .part = part, .kernels = job->engine->kernels};
+        const quantize_pass_bench b = {.job = job, .part = part, .kernels = job->engine->kernels};
         unsigned char stored[4];
         if (organ_quantize_put_shape(job, part, error) != ORGAN_OK || job->scheme->grid.scale_of != ORGAN_SCALE_TENSOR)
             continue;
@@ -234,7 +234,7 @@ static organ_status run_passes(organ_quantize_job *job, const organ_weight_item 
     return error->status;
 }
 
-static organ_status foresee(organ_quantize_job *job, const organ_weight_item *items, size_t count, organ_error *error)
+static organ_status quantize_pass_foresee(organ_quantize_job *job, const organ_weight_item *items, size_t count, organ_error *error)
 {
     const organ_weight_pass pass = codes_pass(job, items, count);
     organ_plan_memory(&job->plan, organ_weight_pass_enough(&pass, job->engine, error), 0);
@@ -269,4 +269,7 @@ static organ_status with_items(organ_quantize_job *job, use_items *use, organ_er
 
 organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error) { return with_items(job, run_passes, error); }
 
-organ_status organ_quantize_foresee_pass(organ_quantize_job *job, organ_error *error) { return with_items(job, foresee, error); }
+organ_status organ_quantize_foresee_pass(organ_quantize_job *job, organ_error *error)
+{
+    return with_items(job, quantize_pass_foresee, error);
+}

@@ -82,7 +82,7 @@ static size_t target_named(const organ_quantize_widths *w, const char *name)
     return k;
 }
 
-static organ_status make(void *context, const organ_along_matrix *m, size_t level, float *weights, organ_error *error)
+static organ_status quantize_widths_make(void *context, const organ_along_matrix *m, size_t level, float *weights, organ_error *error)
 {
     organ_quantize_widths *const w = context;
     const size_t rows = (size_t)m->rows, cols = (size_t)m->cols;
@@ -115,17 +115,17 @@ static void derive(void *context, size_t tensor)
 /* As it is, too. */
 static organ_status make_given(void *context, const organ_along_matrix *m, double given, float *weights, organ_error *error)
 {
-    return given < ORGAN_WIDTH_LEVELS ? make(context, m, (size_t)given, weights, error) : error->status;
+    return given < ORGAN_WIDTH_LEVELS ? quantize_widths_make(context, m, (size_t)given, weights, error) : error->status;
 }
 
-static void forget_inputs(void *context)
+static void quantize_widths_forget_inputs(void *context)
 {
     organ_quantize_widths *const w = context;
     organ_gptq_inputs_close(&w->inputs);
     w->inputs_of = NULL;
 }
 
-static uint64_t memory(void *context, const organ_tensor *tensor)
+static uint64_t quantize_widths_memory(void *context, const organ_tensor *tensor)
 {
     const organ_quantize_widths *const w = context;
     const organ_matrices m = organ_tensor_matrices(tensor);
@@ -236,7 +236,7 @@ static organ_status find_budget(organ_quantize_widths *w, organ_error *error)
 }
 
 /* What is known so far is kept: a run that is ended now measures only the rest when it is begun again. */
-static organ_status found(void *context, const organ_allocation_tensor *tensor, organ_error *error)
+static organ_status quantize_widths_found(void *context, const organ_allocation_tensor *tensor, organ_error *error)
 {
     const organ_quantize_widths *const w = context;
     const char *const file = w->job->options->allocate.file;
@@ -275,7 +275,7 @@ static organ_along_options walk_of(const organ_quantize_options *o)
                                  .moments_only = true};
 }
 
-static organ_status open_walk(organ_quantize_widths *w, organ_error *error)
+static organ_status quantize_widths_open_walk(organ_quantize_widths *w, organ_error *error)
 {
     const organ_quantize_options *const o = w->job->options;
     const organ_curves_options options = {
@@ -283,7 +283,8 @@ static organ_status open_walk(organ_quantize_widths *w, organ_error *error)
     w->curves.levels = organ_width_levels;
     w->curves.level_count = ORGAN_WIDTH_LEVELS;
     w->curves.measured = organ_width_measured;
-    w->work = (organ_curves_work){.context = w, .make = make, .memory = memory, .derive = derive, .found = found};
+    w->work = (organ_curves_work){
+        .context = w, .make = quantize_widths_make, .memory = quantize_widths_memory, .derive = derive, .found = quantize_widths_found};
     if (organ_curves_open(&options, w->job->model, &w->held, &w->curves, w->of, &w->work, w->job->engine, w->job->progress, &w->walk,
                           error))
         return error->status;
@@ -332,13 +333,13 @@ static organ_status open_exchanges(organ_quantize_widths *w, organ_exchanges **e
     const organ_quantize_options *const o = w->job->options;
     const organ_exchanges_options options = {
         .walk = walk_of(o), .tokens = organ_allocate_tokens(&o->allocate), .rounds = o->allocate.rounds};
-    w->exchange_work =
-        (organ_exchanges_work){.context = w, .make = make_given, .memory = memory, .propose = propose, .forget = forget_inputs};
+    w->exchange_work = (organ_exchanges_work){
+        .context = w, .make = make_given, .memory = quantize_widths_memory, .propose = propose, .forget = quantize_widths_forget_inputs};
     return organ_exchanges_open(&options, w->job->model, &w->held, &w->choices, w->choice_of, &w->exchange_work, w->job->engine,
                                 w->job->progress, exchanges, error);
 }
 
-static organ_status exchange_pairs(organ_quantize_widths *w, organ_error *error)
+static organ_status quantize_widths_exchange_pairs(organ_quantize_widths *w, organ_error *error)
 {
     organ_exchanges *exchanges = NULL;
     for (size_t c = 0; c < w->choices.count; c++)
@@ -365,7 +366,7 @@ static organ_status open_walks(organ_quantize_widths *w, organ_error *error)
         organ_exchanges_foresee(exchanges, &ORGAN_GPTQ_SOLVE, &w->job->plan);
     organ_exchanges_close(exchanges);
     if ((!organ_memory_refuse_both(&other, &third) || organ_memory_named(&other)))
-        open_walk(w, error);
+        quantize_widths_open_walk(w, error);
     return organ_memory_refuse_both(error, &other);
 }
 
@@ -401,12 +402,12 @@ static void add_costs(organ_quantize_widths *w)
             w->choices.tensors[w->in[t]].cost[l] += w->curves.tensors[t].cost[l];
 }
 
-static organ_status divide(organ_quantize_widths *w, organ_error *error)
+static organ_status quantize_widths_divide(organ_quantize_widths *w, organ_error *error)
 {
     organ_quantize_job *const job = w->job;
     add_costs(w);
     w->spent = organ_allocation_choose(&w->choices, w->sizes, w->budget, w->chosen, &w->uniform);
-    if (job->options->allocate.rounds && exchange_pairs(w, error) != ORGAN_OK)
+    if (job->options->allocate.rounds && quantize_widths_exchange_pairs(w, error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; k < w->held.count; k++)
         job->scheme_of[w->held.tensors[k] - job->model->tensors] = scheme_at(w->chosen[w->choice_of[k]], joined_of(w, k));
@@ -437,7 +438,7 @@ static void tell_apart(const organ_quantize_widths *w)
 }
 
 /* Measuring takes long: what would refuse the output is found before. */
-static organ_status check_output(const organ_quantize_job *job, organ_error *error)
+static organ_status quantize_widths_check_output(const organ_quantize_job *job, organ_error *error)
 {
     const organ_quantize_options *const o = job->options;
     if (o->dry_run || organ_output_spares(o->output, job->model, error) != ORGAN_OK)
@@ -451,11 +452,11 @@ organ_status organ_quantize_widths_find(organ_quantize_job *job, organ_error *er
     if (!w)
         return organ_fail_memory(error, job->options->model);
     w->job = job;
-    if (check_output(job, error) || list_tensors(w, error) || w->held.count == 0 || find_sizes(w, error) || find_budget(w, error) ||
-        know_curves(w, error))
+    if (quantize_widths_check_output(job, error) || list_tensors(w, error) || w->held.count == 0 || find_sizes(w, error) ||
+        find_budget(w, error) || know_curves(w, error))
         return error->status;
     stop_measuring(w);
-    if (divide(w, error) != ORGAN_OK)
+    if (quantize_widths_divide(w, error) != ORGAN_OK)
         return error->status;
     tell_apart(w);
     return ORGAN_OK;

@@ -32,11 +32,11 @@ typedef struct counted {
 } counted;
 
 /* One tensor of the donor and what became of it. */
-typedef struct finding {
+typedef struct audit_finding {
     const organ_tensor *donor, *copy; /* copy: NULL if it is not there or of another shape or dtype */
     bool target;
     counted found;
-} finding;
+} audit_finding;
 
 typedef struct audit {
     const organ_audit_options *options;
@@ -44,8 +44,8 @@ typedef struct audit {
     const organ_progress *progress;
     organ_model *donor, *copy;
     organ_targets targets;
-    finding *findings; /* one per tensor of the donor */
-    finding **pairs;   /* those that the copy has */
+    audit_finding *findings; /* one per tensor of the donor */
+    audit_finding **pairs;   /* those that the copy has */
     size_t pair_count;
     const organ_tensor **sides; /* of the donor, and behind them of the copy */
     organ_compared compared;    /* of the pairs, in stretches, */
@@ -56,7 +56,7 @@ typedef struct audit {
     double started;
 } audit;
 
-static void shape_text(const organ_tensor *tensor, char *out, size_t size)
+static void audit_shape_text(const organ_tensor *tensor, char *out, size_t size)
 {
     size_t used = (size_t)snprintf(out, size, "%s [", organ_dtype_describe(tensor->dtype)->name);
     for (unsigned k = 0; k < tensor->rank && used < size; k++)
@@ -77,8 +77,8 @@ static const organ_tensor *counterpart(audit *a, const organ_tensor *donor)
     if (copy->dtype == donor->dtype && copy->rank == donor->rank &&
         memcmp(copy->shape, donor->shape, donor->rank * sizeof *donor->shape) == 0)
         return copy;
-    shape_text(donor, was, sizeof was);
-    shape_text(copy, is, sizeof is);
+    audit_shape_text(donor, was, sizeof was);
+    audit_shape_text(copy, is, sizeof is);
     organ_problem_add(&a->problems, "tensor '%s' is %s in the donor and %s in %s", donor->name, was, is, a->copy->path);
     return NULL;
 }
@@ -95,7 +95,7 @@ static void tally_bytes(const organ_tile *tile, counted *result)
 static void compare_tile(void *context, const organ_tile *tile, void *scratch, void *result)
 {
     const audit *a = context;
-    const finding *f = a->pairs[a->compared.cuts.list[tile->item].of];
+    const audit_finding *f = a->pairs[a->compared.cuts.list[tile->item].of];
     const organ_kernels *kernels = a->engine->kernels;
     counted *found = result;
     (void)scratch;
@@ -116,7 +116,7 @@ static void add_counted(counted *sum, const counted *more)
     sum->different += more->different;
 }
 
-static organ_status retire_band(void *context, const organ_band *band, organ_error *error)
+static organ_status audit_retire_band(void *context, const organ_band *band, organ_error *error)
 {
     audit *a = context;
     const organ_cut *const cut = &a->compared.cuts.list[band->item];
@@ -138,8 +138,8 @@ static organ_status pair_up(audit *a, organ_error *error)
     if (!a->findings || !a->pairs || !a->problems.sentences)
         return organ_fail_errno(error, ENOMEM, "%s", a->donor->path);
     for (size_t t = 0; t < count; t++) {
-        finding *f = &a->findings[t];
-        *f = (finding){.donor = &a->donor->tensors[t], .target = a->targets.chosen[t]};
+        audit_finding *f = &a->findings[t];
+        *f = (audit_finding){.donor = &a->donor->tensors[t], .target = a->targets.chosen[t]};
         if ((f->copy = counterpart(a, f->donor)))
             a->pairs[a->pair_count++] = f;
         organ_rows_passed();
@@ -163,7 +163,7 @@ static organ_status count_share(audit *a, organ_error *error)
                              .result_bytes = sizeof(counted),
                              .context = a,
                              .work = compare_tile,
-                             .retire = retire_band};
+                             .retire = audit_retire_band};
     if (organ_pass_run(&pass, a->engine, error) == ORGAN_OK && organ_model_unchanged(a->donor, error) == ORGAN_OK)
         organ_model_unchanged(a->copy, error);
     return error->status;
@@ -204,7 +204,7 @@ static organ_status compare_models(audit *a, organ_error *error)
 static void judge_tensors(audit *a)
 {
     for (size_t t = 0; t < a->donor->tensor_count; t++) {
-        const finding *f = &a->findings[t];
+        const audit_finding *f = &a->findings[t];
         if (f->target && f->found.counts.changed && !a->options->compensated)
             organ_problem_add(
                 &a->problems,
@@ -227,7 +227,7 @@ static bool index_valid(audit *a)
     const bool needed = a->donor->index != NULL;
     size_t moved = 0;
     for (size_t t = 0; needed && t < a->donor->tensor_count; t++) {
-        const finding *f = &a->findings[t];
+        const audit_finding *f = &a->findings[t];
         moved += f->copy && strcmp(a->donor->files[f->donor->file].name, a->copy->files[f->copy->file].name) != 0;
     }
     if (needed && !a->copy->index)
@@ -254,16 +254,16 @@ static bool denominators_hold(audit *a, uint64_t accounted)
 }
 
 /* Sums over the findings that the checks and the document speak of. */
-typedef struct sums {
+typedef struct audit_sums {
     uint64_t accounted, changed;
     size_t others, identical, comparable;
-} sums;
+} audit_sums;
 
-static sums sum_up(const audit *a)
+static audit_sums sum_up(const audit *a)
 {
-    sums s = {0};
+    audit_sums s = {0};
     for (size_t t = 0; t < a->donor->tensor_count; t++) {
-        const finding *f = &a->findings[t];
+        const audit_finding *f = &a->findings[t];
         s.comparable += f->copy != NULL;
         s.accounted += f->found.counts.zero_before + f->found.counts.killed + f->found.counts.kept +
                        (a->options->compensated ? f->found.counts.changed : 0);
@@ -274,7 +274,7 @@ static sums sum_up(const audit *a)
     return s;
 }
 
-static json_t *checks_json(audit *a, const sums *s, bool denominators)
+static json_t *checks_json(audit *a, const audit_sums *s, bool denominators)
 {
     const size_t count = a->donor->tensor_count;
     char accounted[32], targets[32];
@@ -291,7 +291,7 @@ static json_t *checks_json(audit *a, const sums *s, bool denominators)
     return checks;
 }
 
-static json_t *run_json(const audit *a)
+static json_t *audit_run_json(const audit *a)
 {
     const double seconds = organ_seconds_now() - a->started;
     uint64_t bytes = 0;
@@ -309,7 +309,7 @@ static organ_tally *tally_rows(const audit *a, bool present, bool as_told, size_
     const bool compensated = a->options->compensated && as_told;
     *count = 0;
     for (size_t t = 0; rows && t < a->donor->tensor_count; t++) {
-        const finding *f = &a->findings[t];
+        const audit_finding *f = &a->findings[t];
         organ_rows_passed();
         if (f->target && (f->copy || !present))
             rows[(*count)++] = (organ_tally){.tensor = f->donor,
@@ -345,10 +345,10 @@ static organ_status map_tiles(audit *a, organ_error *error)
     return error->status;
 }
 
-static json_t *document_of(audit *a)
+static json_t *audit_document_of(audit *a)
 {
     judge_tensors(a);
-    const sums s = sum_up(a);
+    const audit_sums s = sum_up(a);
     const bool denominators = denominators_hold(a, s.accounted);
     json_t *checks = checks_json(a, &s, denominators); /* may add problems: before they are counted */
     const char *const definition = a->options->compensated ? "compensated-pruning/1" : "physarum-v1/1";
@@ -363,7 +363,8 @@ static json_t *document_of(audit *a)
     const bool complete = document && add_counts(document, a) == 0;
     document = organ_json_joined(document, rest);
     json_t *const end =
-        complete ? ORGAN_OBJECT(SET("errata", organ_errata_of_audit(document, a->options->compensated)), SET("run", run_json(a))) : NULL;
+        complete ? ORGAN_OBJECT(SET("errata", organ_errata_of_audit(document, a->options->compensated)), SET("run", audit_run_json(a)))
+                 : NULL;
     return organ_json_joined(document, end);
 }
 
@@ -384,7 +385,7 @@ static organ_status audit_copy(void *context, json_t **report, organ_error *erro
     audit *const a = context;
     if (open_both(a, error) || pair_up(a, error) || compare_models(a, error) || map_tiles(a, error))
         return error->status;
-    *report = document_of(a);
+    *report = audit_document_of(a);
     if (*report && organ_problems_count(&a->problems))
         organ_fail(error, ORGAN_CHECK_FAILED, "%s is not a pruning of %s: %s", a->options->pruned, a->options->donor,
                    json_string_value(json_array_get(a->problems.sentences, 0)));

@@ -6,7 +6,7 @@
 
 #include <stdlib.h>
 
-static uint64_t bytes_of(const void *cuts, size_t k) { return 2 * ((const organ_cuts *)cuts)->list[k].tensor.bytes; }
+static uint64_t compared_bytes_of(const void *cuts, size_t k) { return 2 * ((const organ_cuts *)cuts)->list[k].tensor.bytes; }
 
 organ_status organ_compared_make(const organ_tensor *const *tensors, const organ_tensor *const *others, size_t count, organ_ranks *ranks,
                                  organ_compared *pairs, organ_error *error)
@@ -19,7 +19,7 @@ organ_status organ_compared_make(const organ_tensor *const *tensors, const organ
     pairs->items = organ_rows_take(stretches + 1, sizeof *pairs->items);
     if (!pairs->others || !pairs->items)
         return organ_fail_memory(error, "pairs of tensors");
-    if (organ_deal_make(ranks, stretches, bytes_of, &pairs->cuts, &pairs->deal, error))
+    if (organ_deal_make(ranks, stretches, compared_bytes_of, &pairs->cuts, &pairs->deal, error))
         return error->status;
     for (size_t k = 0; k < stretches; k++) {
         const organ_cut *const cut = &pairs->cuts.list[k];

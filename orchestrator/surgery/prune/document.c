@@ -98,7 +98,7 @@ static json_t *shard_json(const organ_prune_job *job, size_t f, uint64_t *killed
 }
 
 /* All that differs from run to run and from machine to machine. */
-static json_t *run_json(const organ_prune_job *job, const organ_output *output)
+static json_t *document_run_json(const organ_prune_job *job, const organ_output *output)
 {
     const organ_engine *const engine = job->engine;
     const double seconds = organ_output_seconds(output, engine);
@@ -187,7 +187,7 @@ json_t *organ_prune_document(void *context, const organ_unit_output *made)
                                       SET("integrity", job->checks ? json_incref(job->checks) : json_array()),
                                       SET("definitions", organ_definitions_json(job->options->targets)), SET("errata", json_array()),
                                       SET("not_in_this_report", organ_json_texts(sizeof not_told / sizeof *not_told, not_told)),
-                                      SET("run", run_json(job, &made->output)));
+                                      SET("run", document_run_json(job, &made->output)));
     const bool counted = document && add_counts(document, job) == 0;
     document = organ_json_joined(document, rest);
     if (document && counted && (!job->kind->amend || job->kind->amend(job, document) == 0))

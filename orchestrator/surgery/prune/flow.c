@@ -108,20 +108,20 @@ bool organ_gain_step(organ_gain_search *s, double rate, double wanted)
     return s->gain < LEAST_GAIN || s->gain > MOST_GAIN || s->gain == tried || s->gain == s->low || s->gain == s->high;
 }
 
-typedef struct search {
+typedef struct flow_search {
     organ_prune_flow flow; /* first: organ_prune_tile takes it for the context */
     organ_prune_job *job;
     organ_gain_search *states; /* one per target; without a gain: it is not searched for */
     uint64_t *killed;          /* of each, in this round */
     bool together;             /* the search is for targets that are cut: all ranks go through it */
     size_t open;               /* targets without a gain */
-} search;
+} flow_search;
 
 static bool is_searched(const organ_prune_part *unit) { return unit->searched; }
 
 static organ_status tried(void *context, const organ_band *band, organ_error *error)
 {
-    search *s = context;
+    flow_search *s = context;
     organ_prune_part *const unit = s->flow.parts[band->item];
     organ_progress_advance(s->job->progress, band->bytes, NULL, NULL);
     if (organ_prune_fold(s->job, unit, band, error) || !band->last)
@@ -133,7 +133,7 @@ static organ_status tried(void *context, const organ_band *band, organ_error *er
 }
 
 /* The kill rates are known: settles, or has another gain for the next round. */
-static void step_gains(search *s)
+static void step_gains(flow_search *s)
 {
     organ_prune_job *const job = s->job;
     for (size_t t = 0; t < job->targets.count; t++) {
@@ -152,7 +152,7 @@ static void step_gains(search *s)
 }
 
 /* What this process goes through in the next round, by the gains that are to be tried. */
-static uint64_t choose_units(search *s)
+static uint64_t choose_units(flow_search *s)
 {
     uint64_t bytes = 0;
     for (size_t k = 0; k < s->job->cuts.count; k++) {
@@ -165,7 +165,7 @@ static uint64_t choose_units(search *s)
     return bytes;
 }
 
-static organ_status one_round(search *s, organ_error *error)
+static organ_status one_round(flow_search *s, organ_error *error)
 {
     organ_pass pass;
     const uint64_t bytes = choose_units(s);
@@ -185,7 +185,7 @@ static organ_status one_round(search *s, organ_error *error)
 }
 
 /* A target that is not cut belongs to one rank, which searches alone. */
-static organ_status search_for(search *s, bool together, organ_error *error)
+static organ_status search_for(flow_search *s, bool together, organ_error *error)
 {
     const organ_prune_job *const job = s->job;
     s->together = together;
@@ -204,7 +204,8 @@ static organ_status search_for(search *s, bool together, organ_error *error)
 
 organ_status organ_prune_search_gains(organ_prune_job *job, organ_error *error)
 {
-    search s = {.job = job, .states = calloc(job->targets.count, sizeof *s.states), .killed = calloc(job->targets.count, sizeof *s.killed)};
+    flow_search s = {
+        .job = job, .states = calloc(job->targets.count, sizeof *s.states), .killed = calloc(job->targets.count, sizeof *s.killed)};
     if (!s.states || !s.killed)
         organ_fail_errno(error, ENOMEM, "%s", job->donor->path);
     else if (search_for(&s, false, error) == ORGAN_OK)

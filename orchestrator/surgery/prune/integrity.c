@@ -61,7 +61,7 @@ static void check_against(const organ_prune_job *job, const organ_model *copy, j
                     "%zu of %zu tensors", tensors, donor->tensor_count);
 }
 
-static void check_targets(const organ_prune_job *job, json_t *checks)
+static void integrity_check_targets(const organ_prune_job *job, json_t *checks)
 {
     size_t done = 0;
     uint64_t processed = 0;
@@ -107,7 +107,7 @@ organ_status organ_prune_check_copy(organ_prune_job *job, const char *path, orga
     if (organ_model_open(path, &copy, error))
         return error->status;
     check_against(job, copy, job->checks, error);
-    check_targets(job, job->checks);
+    integrity_check_targets(job, job->checks);
     if (!error->status && fail_unsound(job, error) == ORGAN_OK)
         look_again(job, copy, error);
     organ_model_close(copy);

@@ -15,9 +15,9 @@
 #define BINS       56        /* up to 2^4 */
 #define ROOT_OF_2  0x3504F3u /* mantissa of the FP32 value nearest to it */
 
-typedef struct sums {
+typedef struct magnitudes_sums {
     uint64_t weights, zero, all[BINS], killed[BINS];
-} sums;
+} magnitudes_sums;
 
 struct organ_magnitudes {
     const organ_model *donor;
@@ -28,7 +28,7 @@ struct organ_magnitudes {
     uint64_t *seen;    /* of each tensor, whether bytes of it passed by: 0 if not */
     void *bytes;
     float *before, *after;
-    sums found;
+    magnitudes_sums found;
 };
 
 /* The exponent is the octave; its second half begins at the root of 2. A subnormal is in the first bin. */
@@ -170,7 +170,7 @@ organ_status organ_magnitudes_tell(organ_magnitudes *c, const organ_model *copy,
     *report = NULL;
     if (organ_ranks_add(ranks, "the tensors are known that were counted", c->seen, c->count, error) == ORGAN_OK)
         count_share(c, copy, ranks, error);
-    _Static_assert(sizeof(sums) == (2 + 2 * BINS) * sizeof(uint64_t), "sums are counts, one behind the other");
+    _Static_assert(sizeof(magnitudes_sums) == (2 + 2 * BINS) * sizeof(uint64_t), "sums are counts, one behind the other");
     organ_ranks_add(ranks, "magnitudes are counted", &c->found.weights, sizeof c->found / sizeof(uint64_t), error);
     if (!error->status && c->of && !(*report = describe(c)))
         organ_fail_errno(error, ENOMEM, "%s: magnitudes of the weights", c->donor->path);

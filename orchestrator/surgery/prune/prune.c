@@ -25,7 +25,7 @@ typedef struct writer {
     organ_prune_job *job;
 } writer;
 
-static organ_status check_options(const organ_prune_options *o, organ_error *error)
+static organ_status prune_check_options(const organ_prune_options *o, organ_error *error)
 {
     if (o->block_size < 16 || o->block_size > 4096)
         return organ_fail(error, ORGAN_USAGE, "block size %u is not in 16 .. 4096", o->block_size);
@@ -52,7 +52,7 @@ static organ_status check_cpu(const organ_prune_options *o, organ_error *error)
 
 organ_status organ_prune_check_options(const organ_prune_options *options, organ_error *error)
 {
-    return check_options(options, error) ? error->status : check_cpu(options, error);
+    return prune_check_options(options, error) ? error->status : check_cpu(options, error);
 }
 
 static organ_status list_parts(organ_prune_job *job, organ_error *error)
@@ -157,7 +157,7 @@ organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *unit,
     return ORGAN_OK;
 }
 
-static organ_status retire_band(void *context, const organ_band *band, organ_error *error)
+static organ_status prune_retire_band(void *context, const organ_band *band, organ_error *error)
 {
     writer *w = context;
     organ_prune_job *job = w->job;
@@ -197,7 +197,7 @@ static organ_status run_flow(organ_prune_job *job, organ_error *error)
     start_clocks(job);
     if (organ_prune_pass_make(job, is_left, &w.flow, &pass, error) == ORGAN_OK) {
         pass.context = &w;
-        pass.retire = retire_band;
+        pass.retire = prune_retire_band;
         organ_pass_run(&pass, job->engine, error);
     }
     organ_prune_pass_free(&w.flow, &pass);
@@ -242,7 +242,7 @@ organ_status organ_prune_parts(organ_prune_job *job, organ_error *error)
 
 /* ---- what the remake asks for ---- */
 
-static uint64_t count_of(const json_t *line, const char *key) { return (uint64_t)json_integer_value(json_object_get(line, key)); }
+static uint64_t prune_count_of(const json_t *line, const char *key) { return (uint64_t)json_integer_value(json_object_get(line, key)); }
 
 static bool recall_part(void *context, size_t item, const json_t *line)
 {
@@ -256,8 +256,8 @@ static bool recall_part(void *context, size_t item, const json_t *line)
     if (whole)
         memcpy(job->cuts.xxh3[unit->target], unit->xxh3, sizeof unit->xxh3);
     unit->counts = (organ_prune_counts){
-        .zero_before = count_of(line, "zero_before"), .killed = count_of(line, "killed"), .kept = count_of(line, "kept")};
-    unit->tiles = count_of(line, "tiles");
+        .zero_before = prune_count_of(line, "zero_before"), .killed = prune_count_of(line, "killed"), .kept = prune_count_of(line, "kept")};
+    unit->tiles = prune_count_of(line, "tiles");
     unit->gain = job->parts[unit->target].gain = json_real_value(json_object_get(line, "gain"));
     if (job->kind->recall)
         job->kind->recall(job, unit, line);

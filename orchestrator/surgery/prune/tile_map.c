@@ -65,7 +65,7 @@ static void count_tile(void *context, const organ_tile *tile, void *scratch, voi
     *(uint64_t *)result = counts.killed;
 }
 
-static organ_status retire_band(void *context, const organ_band *band, organ_error *error)
+static organ_status tile_map_retire_band(void *context, const organ_band *band, organ_error *error)
 {
     mapping *const m = context;
     const uint64_t *const killed = band->results, per_matrix = m->rows / m->matrices;
@@ -99,7 +99,7 @@ static organ_status map_share(mapping *m, const organ_model *donor, const organ_
                              .result_bytes = sizeof(uint64_t),
                              .context = m,
                              .work = count_tile,
-                             .retire = retire_band};
+                             .retire = tile_map_retire_band};
     return organ_pass_run(&pass, m->engine, error);
 }
 

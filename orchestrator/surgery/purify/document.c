@@ -12,15 +12,15 @@
 #define MUCH 5.0 /* percent of the energy, from which on the report warns */
 
 /* Sums over some parts; means of theta over those that have one before and after. */
-typedef struct sums {
+typedef struct document_sums {
     uint64_t tensors, elements, bytes;
     double before, after, theta_before, theta_after;
     size_t thetas;
-} sums;
+} document_sums;
 
 static bool has_theta(const organ_z *z) { return z->done && !z->reason; }
 
-static void add_part(sums *s, const organ_purify_job *job, size_t k)
+static void document_add_part(document_sums *s, const organ_purify_job *job, size_t k)
 {
     const organ_purify_part *const part = &job->parts[k];
     const double *const energies = job->rows.results[k].sums;
@@ -42,7 +42,7 @@ static double removed_percent(double before, double after) { return before > 0 ?
 #define SET_THETA(key, sum, count) SET_REAL_OF(key, (count) > 0, organ_millionth((sum) / (double)(count)))
 
 /* What a dry run does not know is left out. */
-static json_t *sums_json(const organ_purify_job *job, const sums *s)
+static json_t *document_sums_json(const organ_purify_job *job, const document_sums *s)
 {
     json_t *const object = ORGAN_OBJECT(SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements), SET_COUNT("bytes", s->bytes));
     if (job->options->dry_run)
@@ -53,19 +53,21 @@ static json_t *sums_json(const organ_purify_job *job, const sums *s)
                                                   SET_THETA("theta_after", s->theta_after, s->thetas)));
 }
 
-static json_t *role_json(const void *context, size_t role)
+static json_t *document_role_json(const void *context, size_t role)
 {
     const organ_purify_job *const job = context;
-    sums s = {0};
+    document_sums s = {0};
     for (size_t k = 0; k < job->count; k++) {
         organ_rows_passed();
         if (organ_anatomy_row(&job->parts[k].tensor->anatomy) == role)
-            add_part(&s, job, k);
+            document_add_part(&s, job, k);
     }
-    return s.tensors ? organ_json_joined(ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)role))), sums_json(job, &s)) : NULL;
+    return s.tensors
+               ? organ_json_joined(ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)role))), document_sums_json(job, &s))
+               : NULL;
 }
 
-static json_t *part_json(const void *context, size_t k)
+static json_t *document_part_json(const void *context, size_t k)
 {
     const organ_purify_job *const job = context;
     const organ_purify_part *const part = &job->parts[k];
@@ -82,7 +84,7 @@ static json_t *part_json(const void *context, size_t k)
                                                   SET_TEXT("xxh3", job->rows.results[k].xxh3)));
 }
 
-static json_t *left_json(const void *context, size_t k)
+static json_t *document_left_json(const void *context, size_t k)
 {
     const organ_tensor *const tensor = ((const organ_purify_job *)context)->left[k];
     return ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_DTYPE("dtype", tensor->dtype));
@@ -115,7 +117,7 @@ static json_t *command_json(const organ_purify_job *job)
     return string;
 }
 
-static json_t *warning_json(const organ_purify_job *job, const sums *all)
+static json_t *warning_json(const organ_purify_job *job, const document_sums *all)
 {
     if (job->options->dry_run || removed_percent(all->before, all->after) <= MUCH)
         return json_null();
@@ -126,7 +128,7 @@ static json_t *warning_json(const organ_purify_job *job, const sums *all)
         SET_REAL("energy_removed_percent", removed_percent(all->before, all->after)), SET("commands", json_pack("[o]", command_json(job))));
 }
 
-static json_t *definitions_json(const organ_purify_job *job)
+static json_t *purify_definitions_json(const organ_purify_job *job)
 {
     return ORGAN_OBJECT(
         SET_TEXT("energy",
@@ -145,13 +147,14 @@ json_t *organ_purify_document(void *context, const organ_unit_output *made)
 {
     (void)made; /* tensors keep their places */
     const organ_purify_job *const job = context;
-    sums all = {0};
+    document_sums all = {0};
     for (size_t k = 0; k < job->count; k++) {
         organ_rows_passed();
-        add_part(&all, job, k);
+        document_add_part(&all, job, k);
     }
-    return ORGAN_OBJECT(SET("totals", sums_json(job, &all)), SET("warning", warning_json(job, &all)),
-                        SET("matrices", organ_matrices_json(job->donor, job->chosen)),
-                        SET("roles", organ_anatomy_rows_json(role_json, job)), SET("tensors", organ_json_rows(job->count, part_json, job)),
-                        SET("left_alone", organ_json_rows(job->left_count, left_json, job)), SET("definitions", definitions_json(job)));
+    return ORGAN_OBJECT(
+        SET("totals", document_sums_json(job, &all)), SET("warning", warning_json(job, &all)),
+        SET("matrices", organ_matrices_json(job->donor, job->chosen)), SET("roles", organ_anatomy_rows_json(document_role_json, job)),
+        SET("tensors", organ_json_rows(job->count, document_part_json, job)),
+        SET("left_alone", organ_json_rows(job->left_count, document_left_json, job)), SET("definitions", purify_definitions_json(job)));
 }

@@ -26,7 +26,6 @@ static bool broken; /* FFTW aborted in a plan: see organ_guarded_call */
 
 static size_t bins_of(size_t n) { return n / 2 + 1; }
 
-
 /* n + 2 values (the powers of the bins take their place) and the bins. */
 static size_t values_bytes(size_t n) { return organ_to_line((n + 2) * sizeof(double)); }
 
@@ -34,14 +33,14 @@ uint64_t organ_fft_scratch(uint64_t n) { return n > INT_MAX ? 0 : values_bytes(n
 
 static fftw_complex *bins_in(void *scratch, size_t n) { return (fftw_complex *)(void *)((char *)scratch + values_bytes(n)); }
 
-typedef struct planning {
+typedef struct fft_planning {
     organ_fft *fft;
     double *scratch;
-} planning;
+} fft_planning;
 
 static void make_plans(void *context)
 {
-    const planning *const p = context;
+    const fft_planning *const p = context;
     const size_t n = p->fft->n;
     p->fft->there = fftw_plan_dft_r2c_1d((int)n, p->scratch, bins_in(p->scratch, n), FFTW_ESTIMATE);
     p->fft->back = fftw_plan_dft_c2r_1d((int)n, bins_in(p->scratch, n), p->scratch, FFTW_ESTIMATE);
@@ -60,7 +59,7 @@ organ_status organ_fft_create(uint64_t n, organ_fft **result, organ_error *error
     if (fft && scratch && organ_set_aside(((size_t)1 << 20) + PLAN_BYTES * n, &last)) {
         fft->n = n;
         pthread_mutex_lock(&planner);
-        if (!organ_guarded_call(make_plans, &(planning){fft, scratch}, &broken))
+        if (!organ_guarded_call(make_plans, &(fft_planning){fft, scratch}, &broken))
             fft->there = fft->back = NULL; /* lost */
         pthread_mutex_unlock(&planner);
     }
@@ -85,7 +84,7 @@ void organ_fft_destroy(organ_fft *fft)
     free(fft);
 }
 
-static uint64_t bits_of(double value)
+static uint64_t fft_bits_of(double value)
 {
     uint64_t bits;
     memcpy(&bits, &value, sizeof bits);
@@ -96,7 +95,7 @@ static uint64_t bits_of(double value)
 static size_t part(double *values, size_t from, size_t to, uint64_t bit)
 {
     while (from < to)
-        if (!(bits_of(values[from]) & bit))
+        if (!(fft_bits_of(values[from]) & bit))
             from++;
         else {
             const double other = values[--to];

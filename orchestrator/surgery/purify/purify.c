@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static organ_status check_options(organ_purify_job *job, organ_error *error)
+static organ_status purify_check_options(organ_purify_job *job, organ_error *error)
 {
     const organ_purify_options *o = job->options;
     job->haar = strcmp(o->method, "haar") == 0;
@@ -29,14 +29,14 @@ static organ_status check_options(organ_purify_job *job, organ_error *error)
 
 static bool has_rows(const organ_tensor *tensor) { return tensor->elements > 0 && organ_tensor_matrices(tensor).cols > 1; }
 
-static bool is_meant(const organ_purify_job *job, const organ_selection *selection, const organ_tensor *tensor)
+static bool purify_is_meant(const organ_purify_job *job, const organ_selection *selection, const organ_tensor *tensor)
 {
     if (!has_rows(tensor) || !organ_selected(selection, tensor))
         return false;
     return job->options->types || (tensor->rank >= 2 && organ_role_describe(tensor->anatomy.role)->projection);
 }
 
-static organ_status take_tensor(organ_purify_job *job, const organ_tensor *tensor, organ_error *error)
+static organ_status purify_take_tensor(organ_purify_job *job, const organ_tensor *tensor, organ_error *error)
 {
     if (organ_can_widen(tensor->dtype) && organ_can_narrow(tensor->dtype)) {
         job->chosen[tensor - job->donor->tensors] = true;
@@ -73,13 +73,13 @@ static organ_status select_tensors(organ_purify_job *job, organ_error *error)
         return organ_fail_memory(error, donor->path);
     organ_selection_parse(job->options->types, job->options->layers, &selection, error);
     for (size_t t = 0; t < donor->tensor_count && !error->status; t++)
-        job->chosen[t] = is_meant(job, &selection, &donor->tensors[t]);
+        job->chosen[t] = purify_is_meant(job, &selection, &donor->tensors[t]);
     if (!error->status)
         organ_plain_only(donor, job->chosen, error);
     for (size_t t = 0; t < donor->tensor_count && !error->status; t++)
         if (job->chosen[t]) {
             job->chosen[t] = false;
-            take_tensor(job, &donor->tensors[t], error);
+            purify_take_tensor(job, &donor->tensors[t], error);
             organ_rows_passed();
         }
     if (!error->status && job->count == 0 && job->left_count > 0)
@@ -169,7 +169,7 @@ static void close_purify(void *context)
 static organ_status purify(void *context, json_t **report, organ_error *error)
 {
     organ_purify_job *const job = context;
-    return check_options(job, error) || open_donor(job, error) ? error->status : remake_donor(job, report, error);
+    return purify_check_options(job, error) || open_donor(job, error) ? error->status : remake_donor(job, report, error);
 }
 
 organ_status organ_purify(const organ_purify_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,

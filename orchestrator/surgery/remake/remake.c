@@ -21,7 +21,7 @@
 
 #define CONFIG "config.json"
 
-typedef struct work {
+typedef struct remake_work {
     const organ_remake *remake;
     organ_unit_output made;
     organ_shard_piece *pieces; /* of copies of the files */
@@ -35,7 +35,7 @@ typedef struct work {
     organ_json_edit config; /* as the output will have it */
     size_t stripped;        /* settings that are left out of it */
     organ_evaluation evaluation;
-} work;
+} remake_work;
 
 /* ---- before anything is written ---- */
 
@@ -60,7 +60,7 @@ static organ_status check_ending(const organ_remake *m, bool single, organ_error
     return ORGAN_OK;
 }
 
-static organ_status check_place(const work *w, organ_error *error)
+static organ_status remake_check_place(const remake_work *w, organ_error *error)
 {
     const organ_remake *const m = w->remake;
     const organ_output *const output = &w->made.output;
@@ -71,7 +71,7 @@ static organ_status check_place(const work *w, organ_error *error)
 }
 
 /* Rows are cut wherever they are added up. */
-static organ_status cut_rows(work *w, organ_error *error)
+static organ_status cut_rows(remake_work *w, organ_error *error)
 {
     const organ_model *const model = w->remake->model;
     size_t count = 0;
@@ -87,7 +87,7 @@ static organ_status cut_rows(work *w, organ_error *error)
     return error->status;
 }
 
-static organ_status list_replaced(work *w, organ_error *error)
+static organ_status list_replaced(remake_work *w, organ_error *error)
 {
     organ_unit_output *const made = &w->made;
     w->cuts = w->remake->cuts;
@@ -109,7 +109,7 @@ static organ_status list_replaced(work *w, organ_error *error)
     return ORGAN_OK;
 }
 
-static organ_status plan_files(work *w, organ_error *error)
+static organ_status plan_files(remake_work *w, organ_error *error)
 {
     const organ_remake *const m = w->remake;
     if (m->replaced)
@@ -120,7 +120,7 @@ static organ_status plan_files(work *w, organ_error *error)
     return organ_resharding_plan(m->model, m->pieces, m->piece_count, m->most, name, w->made.output.single, &w->made.plan, error);
 }
 
-static organ_status edit_config(work *w, organ_error *error)
+static organ_status edit_config(remake_work *w, organ_error *error)
 {
     char *bytes = NULL;
     size_t length = 0;
@@ -139,7 +139,7 @@ static organ_status edit_config(work *w, organ_error *error)
     return error->status;
 }
 
-static organ_status prepare_evaluation(work *w, organ_error *error)
+static organ_status prepare_evaluation(remake_work *w, organ_error *error)
 {
     const organ_remake *const m = w->remake;
     w->evaluation = (organ_evaluation){.options = m->evaluate,
@@ -156,9 +156,9 @@ static organ_status prepare_evaluation(work *w, organ_error *error)
     return organ_evaluation_prepare(&w->evaluation, error);
 }
 
-static organ_status prepare(work *w, organ_error *error)
+static organ_status remake_prepare(remake_work *w, organ_error *error)
 {
-    if (check_place(w, error) || plan_files(w, error))
+    if (remake_check_place(w, error) || plan_files(w, error))
         return error->status;
     if (!w->made.output.single && !w->remake->replaced &&
         (organ_beside_list(w->remake->model, &w->root, &w->beside, error) || edit_config(w, error)))
@@ -173,7 +173,7 @@ static organ_status prepare(work *w, organ_error *error)
 /* ---- the files beside the tensors ---- */
 
 /* One of the files of tensors. */
-static bool is_planned(const work *w, const char *name)
+static bool is_planned(const remake_work *w, const char *name)
 {
     for (size_t f = 0; f < organ_resharding_files(w->made.plan); f++)
         if (strcmp(name, organ_resharding_file(w->made.plan, f, NULL)) == 0)
@@ -182,7 +182,7 @@ static bool is_planned(const work *w, const char *name)
 }
 
 /* Neither made anew nor unwanted: an index of old shards, say. */
-static bool goes_along(const work *w, const char *name)
+static bool goes_along(const remake_work *w, const char *name)
 {
     const organ_model *const model = w->remake->model;
     if (strcmp(name, CONFIG) == 0 || strcmp(name, ORGAN_INDEX_NAME) == 0 || (model->index && strcmp(name, model->index) == 0))
@@ -194,7 +194,7 @@ static bool goes_along(const work *w, const char *name)
 }
 
 /* Reports about the donor stay readable beside those about the output. */
-static organ_status copy_beside(const work *w, const char *to, organ_error *error)
+static organ_status copy_beside(const remake_work *w, const char *to, organ_error *error)
 {
     for (size_t k = 0; k < w->beside.count && !error->status; k++) {
         const char *const name = w->beside.names[k];
@@ -210,7 +210,7 @@ static organ_status copy_beside(const work *w, const char *to, organ_error *erro
     return error->status;
 }
 
-static organ_status write_config(const work *w, const char *to, organ_error *error)
+static organ_status write_config(const remake_work *w, const char *to, organ_error *error)
 {
     char *const path = organ_format("%s/" CONFIG, to);
     if (!path)
@@ -224,7 +224,7 @@ static organ_status write_config(const work *w, const char *to, organ_error *err
 
 static organ_status begin_remake(void *context, const char *to, organ_error *error)
 {
-    const work *const w = context;
+    const remake_work *const w = context;
     if (w->config_path && write_config(w, to, error))
         return error->status;
     return copy_beside(w, to, error);
@@ -232,7 +232,7 @@ static organ_status begin_remake(void *context, const char *to, organ_error *err
 
 static organ_status fill_remake(void *context, organ_unit_run *run, organ_error *error)
 {
-    const work *const w = context;
+    const remake_work *const w = context;
     const organ_remake *const m = w->remake;
     const organ_row_pass pass = {m->model, m->replaced, w->cuts, m->engine, m->progress, m->rows, m->context};
     return m->rows ? organ_row_pass_run(&pass, run, error) : m->fill(m->context, run, error);
@@ -240,13 +240,13 @@ static organ_status fill_remake(void *context, organ_unit_run *run, organ_error 
 
 static bool recall_remake(void *context, size_t item, const json_t *results)
 {
-    const work *const w = context;
+    const remake_work *const w = context;
     const organ_remake *const m = w->remake;
     return m->rows ? organ_row_pass_recall(m->rows, w->cuts, item, results) : m->recall(m->context, item, results);
 }
 
 /* What the output opens by, while it grows. Shards of new names open as a directory, whatever the model was named by. */
-static char *path_of(const work *w)
+static char *path_of(const remake_work *w)
 {
     const organ_output *const output = &w->made.output;
     const char *const to = organ_output_directory(output), *const single = output->single ? organ_output_name(output) : NULL;
@@ -254,7 +254,7 @@ static char *path_of(const work *w)
 }
 
 /* Digests of tensors that nobody has seen whole, and then the sums of all. */
-static organ_status settle_cuts(const work *w, const char *path, organ_error *error)
+static organ_status settle_cuts(const remake_work *w, const char *path, organ_error *error)
 {
     organ_model *written = NULL;
     if (w->cuts->count > w->cuts->tensor_count && organ_model_open(path, &written, error) == ORGAN_OK)
@@ -267,7 +267,7 @@ static organ_status settle_cuts(const work *w, const char *path, organ_error *er
 
 static organ_status finish_remake(void *context, const char *to, organ_error *error)
 {
-    const work *const w = context;
+    const remake_work *const w = context;
     const organ_remake *const m = w->remake;
     if (organ_model_unchanged(m->model, error))
         return error->status;
@@ -283,7 +283,7 @@ static organ_status finish_remake(void *context, const char *to, organ_error *er
     return error->status;
 }
 
-static void evaluate_remake(work *w)
+static void evaluate_remake(remake_work *w)
 {
     char *const path = path_of(w);
     organ_evaluation_run(&w->evaluation, path);
@@ -291,7 +291,7 @@ static void evaluate_remake(work *w)
 }
 
 /* What all documents of remakes have stands around what the verb tells. NULL without memory. */
-static json_t *document_of(const work *w)
+static json_t *remake_document_of(const remake_work *w)
 {
     const organ_remake *const m = w->remake;
     json_t *const told = m->document(m->context, &w->made);
@@ -308,7 +308,7 @@ static json_t *document_of(const work *w)
 }
 
 /* What a dry run foresees: "plan", and the time of it in "run". -1 without memory. */
-static int tell_plan(const work *w, json_t *report)
+static int tell_plan(const remake_work *w, json_t *report)
 {
     const organ_remake *const m = w->remake;
     if (!m->dry_run || !m->plan)
@@ -329,13 +329,13 @@ static int tell_plan(const work *w, json_t *report)
 
 static organ_status tell_remake(void *context, json_t **report, organ_error *error)
 {
-    work *const w = context;
+    remake_work *const w = context;
     const organ_remake *const m = w->remake;
     organ_output *const output = &w->made.output;
     const organ_report_files files = files_of(m);
     if (!m->dry_run)
         evaluate_remake(w);
-    if (!(*report = organ_evaluated_json(&w->evaluation, document_of(w))) || (m->settle && m->settle(m->context, *report)) ||
+    if (!(*report = organ_evaluated_json(&w->evaluation, remake_document_of(w))) || (m->settle && m->settle(m->context, *report)) ||
         tell_plan(w, *report))
         return organ_fail_memory(error, w->remake->path);
     if (!m->dry_run && organ_ranks_first(output->ranks) && organ_output_reports_write(output, &files, *report, error) == ORGAN_OK &&
@@ -347,7 +347,7 @@ static organ_status tell_remake(void *context, json_t **report, organ_error *err
 /* NULL without memory. */
 static json_t *identity_of_remake(void *context)
 {
-    const work *const w = context;
+    const remake_work *const w = context;
     const organ_remake *const m = w->remake;
     json_t *made = ORGAN_OBJECT(SET("parameters", m->parameters(m->context)));
     char *config = NULL;
@@ -398,11 +398,11 @@ static organ_unit_output output_of_remake(const organ_remake *m)
 organ_status organ_remake_run(const organ_remake *remake, json_t **report, organ_error *error)
 {
     const organ_memory_work json = organ_memory_work_begin();
-    work w = {.remake = remake, .made = output_of_remake(remake)};
+    remake_work w = {.remake = remake, .made = output_of_remake(remake)};
     *report = NULL;
     organ_rows_rest();
     w.made.context = &w;
-    if (prepare(&w, error) == ORGAN_OK && organ_unit_output_make(&w.made, report, error) == ORGAN_OK)
+    if (remake_prepare(&w, error) == ORGAN_OK && organ_unit_output_make(&w.made, report, error) == ORGAN_OK)
         organ_evaluation_end(&w.evaluation, error);
     organ_evaluation_release(&w.evaluation);
     organ_resharding_free(w.made.plan);

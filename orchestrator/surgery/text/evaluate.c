@@ -18,17 +18,17 @@
 
 /* ---- both ---- */
 
-typedef struct scoring {
+typedef struct evaluate_scoring {
     const organ_perplexity_options *perplexity; /* one of these */
     const organ_evaluate_options *evaluate;
     const organ_engine *engine;
     const organ_progress *progress;
     const char **paths;
     organ_trial trial;
-} scoring;
+} evaluate_scoring;
 
-static organ_status write_reports(const scoring *s, const organ_experiment_options *o, const organ_report_files *files,
-                                  const json_t *report, organ_error *error)
+static organ_status evaluate_write_reports(const evaluate_scoring *s, const organ_experiment_options *o, const organ_report_files *files,
+                                           const json_t *report, organ_error *error)
 {
     if (!report || !o->output || error->status)
         return error->status;
@@ -37,7 +37,7 @@ static organ_status write_reports(const scoring *s, const organ_experiment_optio
 
 static void close_scoring(void *context)
 {
-    scoring *const s = context;
+    evaluate_scoring *const s = context;
     organ_trial_close(&s->trial);
     free(s->paths);
 }
@@ -60,7 +60,7 @@ static json_t *models_json(const organ_trial *trial, organ_error *error)
     return models;
 }
 
-static json_t *document(const organ_trial *trial, const char *schema, json_t *models)
+static json_t *evaluate_document(const organ_trial *trial, const char *schema, json_t *models)
 {
     return ORGAN_OBJECT(SET_HEAD(schema, "perplexity/1"), SET("experiment", organ_trial_experiment_json(trial)), SET("models", models),
                         SET("definitions", organ_trial_definitions_json(trial)), SET("run", organ_trial_run_json(trial)));
@@ -69,21 +69,21 @@ static json_t *document(const organ_trial *trial, const char *schema, json_t *mo
 static organ_status score_models(void *context, json_t **report, organ_error *error)
 {
     static const organ_report_files files = {"perplexity.json", "PERPLEXITY_REPORT.md", NULL};
-    scoring *const s = context;
+    evaluate_scoring *const s = context;
     const organ_perplexity_options *const o = s->perplexity;
     const char *const paths[2] = {o->model, o->compare};
     if (organ_trial_open(&s->trial, paths, o->compare ? 2 : 1, &o->experiment, s->engine, s->progress, error) ||
         organ_trial_run(&s->trial, error))
         return error->status;
     json_t *const models = models_json(&s->trial, error);
-    *report = document(&s->trial, "organ.perplexity/1", models);
-    return write_reports(s, &o->experiment, &files, *report, error);
+    *report = evaluate_document(&s->trial, "organ.perplexity/1", models);
+    return evaluate_write_reports(s, &o->experiment, &files, *report, error);
 }
 
 organ_status organ_perplexity(const organ_perplexity_options *options, const organ_engine *engine, const organ_progress *progress,
                               json_t **report, organ_error *error)
 {
-    scoring s = {.perplexity = options, .engine = engine, .progress = progress};
+    evaluate_scoring s = {.perplexity = options, .engine = engine, .progress = progress};
     return organ_operation_run(&(organ_operation){options->model, &s, score_models, close_scoring, false}, report, error);
 }
 
@@ -209,7 +209,7 @@ static json_t *evaluation(const organ_trial *trial, const json_t *histories, org
     for (size_t m = 1; m < json_array_size(models); m++)
         if (json_object_update(json_array_get(models, m), json_array_get(histories, m - 1)))
             organ_fail_memory(error, trial->models[m].path);
-    json_t *const report = document(trial, "organ.evaluate/1", models);
+    json_t *const report = evaluate_document(trial, "organ.evaluate/1", models);
     json_t *const definitions = json_object_get(report, "definitions");
     ORGAN_ADD(report, SET("errata", organ_errata_of_experiments(experiments)));
     json_decref(experiments);
@@ -229,7 +229,7 @@ static json_t *evaluation(const organ_trial *trial, const json_t *histories, org
 static organ_status score_prunings(void *context, json_t **report, organ_error *error)
 {
     static const organ_report_files files = {"evaluate.json", "EVALUATION_REPORT.md", NULL};
-    scoring *const s = context;
+    evaluate_scoring *const s = context;
     const organ_evaluate_options *const o = s->evaluate;
     if (!(s->paths = calloc(o->count + 1, sizeof *s->paths)))
         return organ_fail_memory(error, o->donor);
@@ -243,12 +243,12 @@ static organ_status score_prunings(void *context, json_t **report, organ_error *
         organ_trial_run(&s->trial, error) == ORGAN_OK)
         *report = evaluation(&s->trial, histories, error);
     json_decref(histories);
-    return write_reports(s, &o->experiment, &files, *report, error);
+    return evaluate_write_reports(s, &o->experiment, &files, *report, error);
 }
 
 organ_status organ_evaluate(const organ_evaluate_options *options, const organ_engine *engine, const organ_progress *progress,
                             json_t **report, organ_error *error)
 {
-    scoring s = {.evaluate = options, .engine = engine, .progress = progress};
+    evaluate_scoring s = {.evaluate = options, .engine = engine, .progress = progress};
     return organ_operation_run(&(organ_operation){options->donor, &s, score_prunings, close_scoring, false}, report, error);
 }

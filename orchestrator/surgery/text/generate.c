@@ -55,7 +55,7 @@ static organ_status read_prompt(generation *g, organ_error *error)
     return error->status;
 }
 
-static organ_status make_room(generation *g, organ_error *error)
+static organ_status generate_make_room(generation *g, organ_error *error)
 {
     const size_t most = g->prompt + g->options->count;
     const uint64_t context = organ_forward_describe(g->forward)->context;
@@ -144,7 +144,7 @@ static organ_status continue_prompt(generation *g, organ_error *error)
 
 /* ---- the report ---- */
 
-static json_t *document(const generation *g)
+static json_t *generate_document(const generation *g)
 {
     const size_t made = g->count - g->prompt;
     return ORGAN_OBJECT(
@@ -165,9 +165,9 @@ static organ_status generate(void *context, json_t **report, organ_error *error)
     if (organ_engine_compute(&g->engine, g->options->compute, error) ||
         organ_model_open_with(g->options->model, g->options->access, &g->model, error) ||
         organ_forward_open(g->model, &g->engine, &g->forward, error) || organ_tokenizer_open(g->model, &g->tokenizer, error) ||
-        read_prompt(g, error) || make_room(g, error) || continue_prompt(g, error))
+        read_prompt(g, error) || generate_make_room(g, error) || continue_prompt(g, error))
         return error->status;
-    *report = document(g);
+    *report = generate_document(g);
     return ORGAN_OK;
 }
 

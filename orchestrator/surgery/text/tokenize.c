@@ -104,7 +104,7 @@ typedef struct tokenizing {
     uint32_t *ids;
 } tokenizing;
 
-static json_t *document(const tokenizing *t, size_t count)
+static json_t *tokenize_document(const tokenizing *t, size_t count)
 {
     const organ_tokenize_options *const o = t->options;
     char digest[17];
@@ -131,7 +131,7 @@ static organ_status tokenize(void *context, json_t **report, organ_error *error)
     if (error->status || check_stop(t->stop, error) ||
         organ_tokenizer_encode(t->tokenizer, t->text, t->bytes, o->special, &t->ids, &count, error) || check_stop(t->stop, error))
         return error->status;
-    *report = document(t, count);
+    *report = tokenize_document(t, count);
     return ORGAN_OK;
 }
 

@@ -129,7 +129,7 @@ static size_t used_of(const organ_experiment_options *o, size_t tokens)
     return o->max_tokens && o->max_tokens < tokens ? o->max_tokens : tokens;
 }
 
-static organ_status lay_out(organ_trial *trial, organ_error *error)
+static organ_status trial_lay_out(organ_trial *trial, organ_error *error)
 {
     const organ_experiment_options *const o = trial->options;
     /* llama.cpp reads the names of special tokens in a text as characters. */
@@ -198,7 +198,7 @@ static bool holds_window(void *context, uint64_t memory)
     return divide_memory(e->trial, memory, e->longest, e->tokens);
 }
 
-static organ_status share_memory(organ_trial *trial, extent e, organ_error *error)
+static organ_status trial_share_memory(organ_trial *trial, extent e, organ_error *error)
 {
     const uint64_t given = trial->memory;
     if (holds_window(&e, given))
@@ -213,11 +213,11 @@ static organ_status share_both(organ_trial *trial, organ_error *error)
 {
     organ_error other = {0};
     const size_t tokens = used_of(trial->options, trial->text.tokens), context = trial->protocol.context;
-    share_memory(trial, (extent){trial, context < tokens ? context : tokens, tokens}, &other);
+    trial_share_memory(trial, (extent){trial, context < tokens ? context : tokens, tokens}, &other);
     return organ_memory_refuse_both(error, &other);
 }
 
-static organ_status allocate(organ_trial *trial, organ_error *error)
+static organ_status trial_allocate(organ_trial *trial, organ_error *error)
 {
     for (size_t m = 0; m < trial->count && !error->status; m++) {
         organ_trial_model *const model = &trial->models[m];
@@ -238,7 +238,7 @@ static void see_text(organ_trial *trial)
     snprintf(trial->digest, sizeof trial->digest, "%016llx", (unsigned long long)XXH3_64bits(trial->text.bytes, trial->text.size));
 }
 
-static organ_status open_all(organ_trial *trial, const char *const *paths, size_t count, organ_error *error)
+static organ_status trial_open_all(organ_trial *trial, const char *const *paths, size_t count, organ_error *error)
 {
     const organ_experiment_options *const options = trial->options;
     if (organ_engine_compute(&trial->engine, options->compute, error) != ORGAN_OK)
@@ -264,20 +264,20 @@ static organ_status open_all(organ_trial *trial, const char *const *paths, size_
         return error->status;
     *error = refusal;
     if (loaded)
-        lay_out(trial, error);
+        trial_lay_out(trial, error);
     if (organ_memory_named(error))
         share_both(trial, error);
     organ_text_release(&trial->text);
     return error->status
                ? error->status
-               : share_memory(trial, (extent){trial, longest_window(&trial->plan), trial->plan.begin[trial->plan.windows]}, error);
+               : trial_share_memory(trial, (extent){trial, longest_window(&trial->plan), trial->plan.begin[trial->plan.windows]}, error);
 }
 
 organ_status organ_trial_open(organ_trial *trial, const char *const *paths, size_t count, const organ_experiment_options *options,
                               const organ_engine *engine, const organ_progress *progress, organ_error *error)
 {
     *trial = (organ_trial){.options = options, .progress = progress, .engine = *engine, .memory = engine->memory};
-    return open_all(trial, paths, count, error);
+    return trial_open_all(trial, paths, count, error);
 }
 
 organ_status organ_trial_open_made(organ_trial *trial, const char *before, const char *after, organ_made_as as,
@@ -287,7 +287,7 @@ organ_status organ_trial_open_made(organ_trial *trial, const char *before, const
     const char *const paths[2] = {before, after ? after : before};
     *trial = (organ_trial){.options = options, .made = true, .progress = progress, .engine = *engine, .memory = engine->memory};
     trial->made_as = after ? ORGAN_MADE_ALIKE : as;
-    return open_all(trial, paths, 2, error);
+    return trial_open_all(trial, paths, 2, error);
 }
 
 void organ_trial_close(organ_trial *trial)
@@ -309,7 +309,7 @@ void organ_trial_close(organ_trial *trial)
 
 /* ---- the run ---- */
 
-static organ_status carry(void *context, const organ_windows *windows, organ_error *error)
+static organ_status trial_carry(void *context, const organ_windows *windows, organ_error *error)
 {
     organ_trial_model *const m = context;
     const organ_trial *const trial = m->trial;
@@ -359,7 +359,7 @@ static organ_status score_windows(organ_trial *trial, organ_logit_source *source
     uint64_t bytes = 0;
     for (size_t m = 0; m < trial->count; m++) {
         organ_trial_model *const model = &trial->models[m];
-        sources[m] = (organ_logit_source){model, organ_forward_describe(model->forward)->vocabulary, model->path, carry, logits};
+        sources[m] = (organ_logit_source){model, organ_forward_describe(model->forward)->vocabulary, model->path, trial_carry, logits};
         bytes += model->bytes * batches;
     }
     organ_progress_begin(trial->progress, "scoring", bytes, batches);
@@ -380,7 +380,7 @@ organ_status organ_trial_run(organ_trial *trial, organ_error *error)
     if (!sources || !scores)
         organ_fail_errno(error, ENOMEM, "%zu models", trial->count);
     else
-        allocate(trial, error);
+        trial_allocate(trial, error);
     organ_ranks_agree(trial->engine.ranks, "models and text are open", error);
     if (!error->status)
         score_windows(trial, sources, scores, error);

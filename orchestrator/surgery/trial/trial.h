@@ -33,7 +33,7 @@ typedef struct organ_trial {
     size_t count;
     organ_trial_model *models;
     organ_tokenizer *tokenizer; /* of the first; the others have the same digest */
-    organ_text text;            /* until the windows are laid out */
+    organ_text_input text;      /* until the windows are laid out */
     size_t text_bytes;
     char digest[17]; /* XXH3 of the text */
     bool utf8;       /* all of it is */

@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-static json_t *number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
+static json_t *trial_document_number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
 
 static const char *bos_policy(const organ_trial *trial)
 {
@@ -42,11 +42,12 @@ json_t *organ_trial_figures_json(const organ_trial *trial, size_t m)
     const organ_perplexity_figures f = organ_perplexity_sum(trial->models[m].scores.nll, trial->plan.scored);
     const double bytes = (double)trial->scored_bytes, count = (double)trial->plan.scored, bits = f.total / M_LN2;
     const bool lm_eval = trial->protocol.style == ORGAN_STYLE_LM_EVAL;
-    return ORGAN_OBJECT(SET("perplexity", number(f.perplexity)), SET("perplexity_error", number(f.perplexity_error)),
-                        SET("nll", number(f.nll.mean)), SET("nll_error", number(f.nll.error)), SET("bits_per_byte", number(bits / bytes)),
-                        SET("bits_per_byte_error", number(f.nll.error * count / M_LN2 / bytes)),
-                        SET("word_perplexity", lm_eval ? number(exp(f.total / (double)trial->words)) : json_null()),
-                        SET("byte_perplexity", lm_eval ? number(exp(f.total / bytes)) : json_null()));
+    return ORGAN_OBJECT(SET("perplexity", trial_document_number(f.perplexity)),
+                        SET("perplexity_error", trial_document_number(f.perplexity_error)), SET("nll", trial_document_number(f.nll.mean)),
+                        SET("nll_error", trial_document_number(f.nll.error)), SET("bits_per_byte", trial_document_number(bits / bytes)),
+                        SET("bits_per_byte_error", trial_document_number(f.nll.error * count / M_LN2 / bytes)),
+                        SET("word_perplexity", lm_eval ? trial_document_number(exp(f.total / (double)trial->words)) : json_null()),
+                        SET("byte_perplexity", lm_eval ? trial_document_number(exp(f.total / bytes)) : json_null()));
 }
 
 json_t *organ_trial_comparison_json(const organ_trial *trial, size_t m, organ_error *error)
@@ -54,11 +55,13 @@ json_t *organ_trial_comparison_json(const organ_trial *trial, size_t m, organ_er
     organ_perplexity_comparison c;
     if (organ_perplexity_compare(&trial->models[0].scores, &trial->models[m].scores, trial->plan.scored, &c, error) != ORGAN_OK)
         return NULL;
-    return ORGAN_OBJECT(SET("difference", number(c.difference)), SET("difference_error", number(c.difference_error)),
-                        SET("ratio", number(c.ratio)), SET("ratio_error", number(c.ratio_error)), SET("nll_difference", number(c.nll.mean)),
-                        SET("nll_difference_error", number(c.nll.error)), SET("kl_divergence", number(c.divergence.mean)),
-                        SET("kl_divergence_error", number(c.divergence.error)), SET("top1_agreement", number(c.agreement)),
-                        SET("top1_agreement_error", number(c.agreement_error)));
+    return ORGAN_OBJECT(
+        SET("difference", trial_document_number(c.difference)), SET("difference_error", trial_document_number(c.difference_error)),
+        SET("ratio", trial_document_number(c.ratio)), SET("ratio_error", trial_document_number(c.ratio_error)),
+        SET("nll_difference", trial_document_number(c.nll.mean)), SET("nll_difference_error", trial_document_number(c.nll.error)),
+        SET("kl_divergence", trial_document_number(c.divergence.mean)),
+        SET("kl_divergence_error", trial_document_number(c.divergence.error)), SET("top1_agreement", trial_document_number(c.agreement)),
+        SET("top1_agreement_error", trial_document_number(c.agreement_error)));
 }
 
 static const char *style_text(organ_perplexity_style style)

@@ -82,12 +82,12 @@ static const struct {
 /* Keys of one file that are looked at: real ones have a handful, and values within values are read again for each. */
 enum { KEYS_MOST = 1000 };
 
-typedef struct reading {
+typedef struct config_reading {
     organ_findings *findings;
     size_t keys;
-} reading;
+} config_reading;
 
-static void look_at(organ_findings *findings, const organ_json_key *key, key_check *check)
+static void config_look_at(organ_findings *findings, const organ_json_key *key, key_check *check)
 {
     json_error_t fault;
     bool no_memory;
@@ -104,10 +104,10 @@ static void look_at(organ_findings *findings, const organ_json_key *key, key_che
 
 static void see_key(void *context, const organ_json_key *key)
 {
-    reading *const r = context;
+    config_reading *const r = context;
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
         if (strcmp(keys[k].name, key->name) == 0 && r->keys++ < KEYS_MOST)
-            look_at(r->findings, key, keys[k].check);
+            config_look_at(r->findings, key, keys[k].check);
 }
 
 void organ_config_check(organ_findings *findings, const organ_json_text *text)
@@ -117,7 +117,7 @@ void organ_config_check(organ_findings *findings, const organ_json_text *text)
     if (text->length <= STRICT_BYTES && organ_json_parse(text, (organ_json_span){0, text->length}, NULL, &tree, &error) != ORGAN_OK)
         organ_findings_add_error(findings, ORGAN_FINDING_CONFIG, &error);
     json_decref(tree);
-    reading r = {.findings = findings};
+    config_reading r = {.findings = findings};
     organ_json_keys(text, see_key, &r);
     if (r.keys > KEYS_MOST)
         organ_findings_add(findings, ORGAN_FINDING_UNREAD, "", "%zu keys that loaders act on; the first %d were looked at", r.keys,

@@ -44,7 +44,7 @@ size_t organ_json_value_end(const organ_json_text *text, size_t at, size_t most)
     return at;
 }
 
-typedef struct walk {
+typedef struct json_keys_walk {
     const organ_json_text *text;
     organ_json_key_seen *seen;
     void *context;
@@ -53,9 +53,9 @@ typedef struct walk {
         bool object;
         organ_json_span name; /* of the member that the walk is in, quotes and all */
     } levels[ORGAN_JSON_KEYS_DEPTH];
-} walk;
+} json_keys_walk;
 
-static void path_of(const walk *w, char path[400])
+static void path_of(const json_keys_walk *w, char path[400])
 {
     size_t used = 0;
     *path = 0;
@@ -68,7 +68,7 @@ static void path_of(const walk *w, char path[400])
 }
 
 /* The name of a member as it is meant, in `name`. False for one that is longer, or is none. */
-static bool read_name(const organ_json_text *text, organ_json_span span, char name[NAME_ROOM])
+static bool json_keys_read_name(const organ_json_text *text, organ_json_span span, char name[NAME_ROOM])
 {
     const size_t length = span.end - span.begin;
     const char *const string = text->bytes + span.begin;
@@ -90,11 +90,11 @@ static bool read_name(const organ_json_text *text, organ_json_span span, char na
 }
 
 /* The string is the name of a member if a colon follows. */
-static void see_member(const walk *w, organ_json_span span)
+static void see_member(const json_keys_walk *w, organ_json_span span)
 {
     const size_t colon = past_blanks(w->text, span.end);
     char name[NAME_ROOM];
-    if (colon >= w->text->length || w->text->bytes[colon] != ':' || !read_name(w->text, span, name))
+    if (colon >= w->text->length || w->text->bytes[colon] != ':' || !json_keys_read_name(w->text, span, name))
         return;
     organ_json_key key = {.text = w->text, .name = name, .value = past_blanks(w->text, colon + 1)};
     path_of(w, key.path);
@@ -103,7 +103,7 @@ static void see_member(const walk *w, organ_json_span span)
 
 void organ_json_keys(const organ_json_text *text, organ_json_key_seen *seen, void *context)
 {
-    walk w = {.text = text, .seen = seen, .context = context};
+    json_keys_walk w = {.text = text, .seen = seen, .context = context};
     for (size_t at = 0; at < text->length;) {
         const char c = text->bytes[at];
         if (c == '{' || c == '[') {

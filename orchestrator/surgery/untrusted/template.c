@@ -74,24 +74,24 @@ static const struct {
 /* Parts of names that are looked for in texts, also where several texts of a tag make one. */
 static const char *const parts[] = {"subclasses", "builtins", "getattribute", "func_globals", "popen", "gi_frame", "f_globals"};
 
-typedef struct token {
+typedef struct template_token {
     char kind; /* 'n' name, 's' string, '9' number, '(' '{' '%' ... a character; 0 none */
     char word[64];
-} token;
+} template_token;
 
-typedef struct scan {
+typedef struct template_scan {
     organ_findings *findings;
     const char *where, *text;
     size_t at, end, line;
     bool seen[TRICKS];
-    token last[HISTORY];   /* the newest first */
-    char joined[TAG_ROOM]; /* all texts of the tag one after the other */
+    template_token last[HISTORY]; /* the newest first */
+    char joined[TAG_ROOM];        /* all texts of the tag one after the other */
     size_t joined_length;
     bool in_range, has_dict, is_raw;
     size_t open; /* brackets of the tag */
-} scan;
+} template_scan;
 
-static void found(scan *s, trick which, const char *word)
+static void template_found(template_scan *s, trick which, const char *word)
 {
     char where[600], what[300];
     if (s->seen[which])
@@ -134,28 +134,28 @@ static bool is_piece(const char *text)
            (ends && length > 2 && isalpha((unsigned char)text[length - 3]));
 }
 
-static void check_text(scan *s, const char *text)
+static void template_check_text(template_scan *s, const char *text)
 {
     char name[64];
     if (has_dunder(text, name))
-        found(s, TRICK_DUNDER, name);
+        template_found(s, TRICK_DUNDER, name);
     for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
         if (strcasestr(text, parts[k]))
-            found(s, TRICK_PIECE, parts[k]);
+            template_found(s, TRICK_PIECE, parts[k]);
 }
 
-static void check_string(scan *s, const char *text)
+static void check_string(template_scan *s, const char *text)
 {
-    check_text(s, text);
+    template_check_text(s, text);
     if (is_piece(text) && !s->seen[TRICK_DUNDER])
-        found(s, TRICK_PIECE, text);
+        template_found(s, TRICK_PIECE, text);
     if (strstr(text, "%c") || strstr(text, ":c}"))
-        found(s, TRICK_FORMAT, text);
+        template_found(s, TRICK_FORMAT, text);
     if (strcmp(text, "attr") == 0 && s->last[0].kind == '(' && strcmp(s->last[1].word, "map") == 0)
-        found(s, TRICK_FILTER, "map('attr')");
+        template_found(s, TRICK_FILTER, "map('attr')");
     for (size_t k = 0; k < sizeof words / sizeof *words; k++)
         if (words[k].trick == TRICK_ATTRIBUTE && strcmp(text, words[k].word) == 0)
-            found(s, TRICK_ATTRIBUTE, text);
+            template_found(s, TRICK_ATTRIBUTE, text);
     const size_t length = strlen(text), room = TAG_ROOM - 1 - s->joined_length;
     memcpy(s->joined + s->joined_length, text, length < room ? length : room);
     s->joined_length += length < room ? length : room;
@@ -164,7 +164,7 @@ static void check_string(scan *s, const char *text)
 
 /* ---- tokens ---- */
 
-static void push(scan *s, char kind, const char *word)
+static void push(template_scan *s, char kind, const char *word)
 {
     memmove(s->last + 1, s->last, sizeof s->last - sizeof *s->last);
     s->last[0].kind = kind;
@@ -209,7 +209,7 @@ static char unescape(const char *text, size_t left, size_t *taken)
     return left > 1 ? text[1] : '\\';
 }
 
-static void take_string(scan *s)
+static void take_string(template_scan *s)
 {
     const char quote = s->text[s->at++];
     char word[WORD_ROOM];
@@ -225,7 +225,7 @@ static void take_string(scan *s)
         s->at += taken;
         if (length + 1 == sizeof word) { /* a long text is looked at piece by piece, with an overlap */
             word[length] = 0;
-            check_text(s, word);
+            template_check_text(s, word);
             memmove(word, word + length / 2, length - length / 2);
             length -= length / 2;
         }
@@ -237,15 +237,15 @@ static void take_string(scan *s)
 }
 
 /* ...) | join of a dict(...) of names, ['a', 'b'] | join is in the joined texts. */
-static void check_filter(scan *s, const char *word)
+static void check_filter(template_scan *s, const char *word)
 {
     if (strcmp(word, "attr") == 0)
-        found(s, TRICK_FILTER, word);
+        template_found(s, TRICK_FILTER, word);
     if (s->has_dict && (strcmp(word, "join") == 0 || strcmp(word, "first") == 0))
-        found(s, TRICK_LETTERS, "dict(...) | join");
+        template_found(s, TRICK_LETTERS, "dict(...) | join");
 }
 
-static void check_name(scan *s, const char *word)
+static void check_name(template_scan *s, const char *word)
 {
     static const char *const loads[] = {"import", "from", "include", "extends"};
     char name[64];
@@ -253,20 +253,20 @@ static void check_name(scan *s, const char *word)
     const size_t length = strlen(word);
     s->is_raw |= before == '%' && strcmp(word, "raw") == 0;
     if (has_dunder(word, name) || (length > 2 && strncmp(word, "__", 2) == 0))
-        found(s, TRICK_DUNDER, word);
+        template_found(s, TRICK_DUNDER, word);
     else if (before == '.' && *word == '_')
-        found(s, TRICK_ATTRIBUTE, word);
+        template_found(s, TRICK_ATTRIBUTE, word);
     if (before == '|' || (before == 'n' && strcmp(s->last[0].word, "filter") == 0))
         check_filter(s, word);
     for (size_t k = 0; before == '%' && k < sizeof loads / sizeof *loads; k++)
         if (strcmp(word, loads[k]) == 0)
-            found(s, TRICK_IMPORT, word);
+            template_found(s, TRICK_IMPORT, word);
     for (size_t k = 0; k < sizeof words / sizeof *words; k++)
         if (strcmp(word, words[k].word) == 0 && (words[k].trick == TRICK_CALL || before == '.'))
-            found(s, words[k].trick, word);
+            template_found(s, words[k].trick, word);
 }
 
-static void take_name(scan *s)
+static void take_name(template_scan *s)
 {
     char word[64];
     size_t length = 0;
@@ -281,7 +281,7 @@ static void take_name(scan *s)
 }
 
 /* Digits may have underscores between them. */
-static void take_number(scan *s)
+static void take_number(template_scan *s)
 {
     char word[64] = "";
     size_t length = 0, next;
@@ -293,11 +293,11 @@ static void take_number(scan *s)
     for (next = s->at; next < s->end && s->text[next] == ' ';)
         next++;
     if ((s->in_range && value > RANGE_MOST) || (value > REPEAT_MOST && (s->last[0].kind == '*' || (next < s->end && s->text[next] == '*'))))
-        found(s, TRICK_ENDLESS, word);
+        template_found(s, TRICK_ENDLESS, word);
     push(s, '9', word);
 }
 
-static void take_mark(scan *s)
+static void take_mark(template_scan *s)
 {
     const char c = s->text[s->at++], mark[2] = {c, 0};
     if (c == '(' && s->last[0].kind == 'n' && strcmp(s->last[0].word, "range") == 0)
@@ -305,7 +305,7 @@ static void take_mark(scan *s)
     if (c == '(' && s->last[0].kind == 'n' && strcmp(s->last[0].word, "dict") == 0)
         s->has_dict = true;
     if (c == '*' && s->last[0].kind == 's' && *s->last[0].word && strspn(s->last[0].word, "_") == strlen(s->last[0].word))
-        found(s, TRICK_PIECE, s->last[0].word);
+        template_found(s, TRICK_PIECE, s->last[0].word);
     s->line += c == '\n';
     s->open += c == '(' || c == '[' || c == '{';
     s->open -= (c == ')' || c == ']' || c == '}') && s->open > 0;
@@ -313,13 +313,13 @@ static void take_mark(scan *s)
         push(s, c, mark);
 }
 
-static bool comes(const scan *s, const char *text)
+static bool comes(const template_scan *s, const char *text)
 {
     return s->end - s->at >= strlen(text) && strncmp(s->text + s->at, text, strlen(text)) == 0;
 }
 
 /* {{ ... }} or {% ... %}: s->at is behind its beginning. It does not end within brackets. */
-static void take_tag(scan *s, const char *end)
+static void take_tag(template_scan *s, const char *end)
 {
     memset(s->last, 0, sizeof s->last);
     s->joined_length = 0;
@@ -340,11 +340,11 @@ static void take_tag(scan *s, const char *end)
             take_mark(s);
     }
     s->at += s->at < s->end ? 2 : 0;
-    check_text(s, s->joined);
+    template_check_text(s, s->joined);
 }
 
 /* What stands in a comment, or between tags, is shown or passed over, not run. */
-static void take_rest(scan *s, const char *end)
+static void take_rest(template_scan *s, const char *end)
 {
     while (s->at < s->end && !(end ? comes(s, end) : comes(s, "{{") || comes(s, "{%") || comes(s, "{#")))
         s->line += s->text[s->at++] == '\n';
@@ -352,7 +352,7 @@ static void take_rest(scan *s, const char *end)
 }
 
 /* What follows {% raw %} is no code up to its end, whatever it looks like. */
-static void take_raw(scan *s)
+static void take_raw(template_scan *s)
 {
     while (s->at < s->end && !comes(s, "endraw"))
         s->line += s->text[s->at++] == '\n';
@@ -360,7 +360,7 @@ static void take_raw(scan *s)
 }
 
 /* The names that all ways out need, wherever they stand: for who reads tags otherwise than this does. */
-static void check_whole(scan *s, size_t length)
+static void check_whole(template_scan *s, size_t length)
 {
     static const char *const names[] = {"__subclasses__", "__globals__", "__builtins__", "__import__",      "__mro__",
                                         "__bases__",      "__base__",    "__class__",    "__getattribute__"};
@@ -371,17 +371,17 @@ static void check_whole(scan *s, size_t length)
         s->line = 1;
         for (const char *c = s->text; c < there; c++)
             s->line += *c == '\n';
-        found(s, TRICK_DUNDER, names[k]);
+        template_found(s, TRICK_DUNDER, names[k]);
     }
 }
 
 void organ_template_check(organ_findings *findings, const char *where, const char *text, size_t length)
 {
-    scan s = {.findings = findings, .where = where, .text = text, .end = length > LONGEST ? LONGEST : length, .line = 1};
+    template_scan s = {.findings = findings, .where = where, .text = text, .end = length > LONGEST ? LONGEST : length, .line = 1};
     char bytes[32];
     snprintf(bytes, sizeof bytes, "%zu", length);
     if (length > LONGEST)
-        found(&s, TRICK_LONG, bytes);
+        template_found(&s, TRICK_LONG, bytes);
     while (s.at < s.end) {
         const bool code = comes(&s, "{{") || comes(&s, "{%"), comment = comes(&s, "{#");
         const char *const end = code && s.text[s.at + 1] == '%' ? "%}" : "}}";

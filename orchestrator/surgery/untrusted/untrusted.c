@@ -8,7 +8,7 @@
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/untrusted/walk.h"
 
-static json_t *document_of(const organ_untrusted_options *options, const organ_findings *findings, const organ_walked *walked)
+static json_t *untrusted_document_of(const organ_untrusted_options *options, const organ_findings *findings, const organ_walked *walked)
 {
     return ORGAN_OBJECT(SET_TEXT("schema", "organ.untrusted/1"), SET_TEXT("organ", ORGAN_VERSION),
                         SET("model", ORGAN_OBJECT(SET("name", organ_name_json(options->model)))),
@@ -20,7 +20,7 @@ static json_t *document_of(const organ_untrusted_options *options, const organ_f
                         SET_HELD("findings", findings->list), SET("run", ORGAN_OBJECT(SET_BYTES("model", options->model))));
 }
 
-static organ_status judge(const organ_untrusted_options *options, organ_findings *findings, json_t **report, organ_error *error)
+static organ_status untrusted_judge(const organ_untrusted_options *options, organ_findings *findings, json_t **report, organ_error *error)
 {
     organ_walked walked = {0};
     if (organ_walk(options->model, findings, &walked, error) != ORGAN_OK)
@@ -34,7 +34,7 @@ static organ_status judge(const organ_untrusted_options *options, organ_findings
     findings->file = ".";
     if (walked.weights == 0)
         organ_findings_add(findings, ORGAN_FINDING_NO_WEIGHTS, "", "no file of weights could be looked into");
-    *report = document_of(options, findings, &walked);
+    *report = untrusted_document_of(options, findings, &walked);
     const size_t count = organ_findings_count(findings);
     if (!*report)
         return organ_fail_memory(error, options->model);
@@ -53,7 +53,7 @@ organ_status organ_untrusted(const organ_untrusted_options *options, json_t **re
     if (organ_http_is_url(options->model))
         organ_fail(error, ORGAN_USAGE, "--untrusted looks at what has been downloaded, but the model is at a URL");
     else
-        judge(options, &findings, report, error);
+        untrusted_judge(options, &findings, report, error);
     json_decref(findings.list);
     return organ_memory_work_end(&work, report, options->model, error);
 }

@@ -56,7 +56,7 @@ static void add_refusal(const tree *t, organ_finding_kind kind, const char *what
 
 /* ---- one file ---- */
 
-static void check_text(const tree *t, organ_content content, const char *name, int fd, uint64_t size)
+static void walk_check_text(const tree *t, organ_content content, const char *name, int fd, uint64_t size)
 {
     organ_error error = {0};
     if (size > TEXT_BYTES) {
@@ -103,7 +103,7 @@ static void check_content(const tree *t, const char *name, int fd, uint64_t size
     else if (content == ORGAN_CONTENT_GGUF)
         organ_weights_check_gguf(t->findings, fd, size, !kept);
     else if (content != ORGAN_CONTENT_OTHER && content != ORGAN_CONTENT_SAFETENSORS)
-        check_text(t, content, name, fd, size);
+        walk_check_text(t, content, name, fd, size);
 }
 
 /* The file `stored` in the directory `at`, which loaders find by the name `name`. The path of a single file, in AT_FDCWD, may be a link. */
@@ -126,7 +126,7 @@ static void check_file(const tree *t, int at, const char *stored, const char *na
 
 /* ---- links ---- */
 
-static bool is_within(const char *path, const char *folder)
+static bool walk_is_within(const char *path, const char *folder)
 {
     const size_t length = strlen(folder);
     return strncmp(path, folder, length) == 0 && (path[length] == '/' || path[length] == 0);
@@ -146,7 +146,7 @@ static void check_target(tree *t, const char *text, const char *name, organ_link
     char *const whole = organ_format("%s%s%s", base, *target->path ? "/" : "", target->path);
     if (!whole)
         organ_memory_refused();
-    else if (!is_within(whole, t->root))
+    else if (!walk_is_within(whole, t->root))
         organ_findings_add(t->findings, ORGAN_FINDING_LINK, "", "the link to '%.300s' leads to a directory that was not looked at", text);
     free(whole);
 }
@@ -183,7 +183,7 @@ static void check_link(tree *t, int at, const char *name, const char *path)
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 /* The names in a directory, sorted; *count of them. */
-static char **list_names(const tree *t, int fd, size_t *count)
+static char **walk_list_names(const tree *t, int fd, size_t *count)
 {
     DIR *const folder = fdopendir(fd);
     char **names = NULL;
@@ -213,7 +213,7 @@ static char **list_names(const tree *t, int fd, size_t *count)
 }
 
 /* A file of weights as a model: an index, a single file, a GGUF file or the first of several. */
-static void check_model(const tree *t, const char *folder, const char *name, bool indexed)
+static void walk_check_model(const tree *t, const char *folder, const char *name, bool indexed)
 {
     static const char end[] = ".safetensors.index.json";
     unsigned part = 1, parts = 1;
@@ -240,7 +240,7 @@ static void check_models(const tree *t, const char *folder, char *const *names, 
         char *const name = organ_format("%s%s%s", folder, *folder ? "/" : "", names[k]);
         t->findings->file = name;
         if (name)
-            check_model(t, folder, names[k], indexed);
+            walk_check_model(t, folder, names[k], indexed);
         else
             organ_memory_refused();
         free(name);
@@ -302,7 +302,7 @@ static void walk_folder(tree *t, int fd, const char *folder, unsigned depth)
 {
     size_t count;
     const int kept = dup(fd);
-    char **const names = list_names(t, fd, &count);
+    char **const names = walk_list_names(t, fd, &count);
     t->walked->directories++;
     for (size_t k = 0; k < count && kept >= 0 && t->entries++ < ENTRIES_MOST; k++) {
         char *const path = organ_format("%s%s%s", folder, *folder ? "/" : "", names[k]);

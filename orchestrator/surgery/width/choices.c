@@ -76,7 +76,7 @@ organ_status organ_width_choices_add(organ_width_job *job, organ_width_part *par
         error);
 }
 
-static organ_width_part *part_of(const organ_width_job *job, const json_t *line)
+static organ_width_part *choices_part_of(const organ_width_job *job, const json_t *line)
 {
     const char *const name = json_string_value(json_object_get(line, "tensor"));
     const json_int_t matrix = json_integer_value(json_object_get(line, "matrix"));
@@ -110,9 +110,9 @@ static bool read_report(const json_t *line, organ_narrow_report *r)
 }
 
 /* A line whose values are on the disk no more is as if it were not there. */
-static organ_status recall(organ_width_job *job, const json_t *line, organ_error *error)
+static organ_status choices_recall(organ_width_job *job, const json_t *line, organ_error *error)
 {
-    organ_width_part *const part = part_of(job, line);
+    organ_width_part *const part = choices_part_of(job, line);
     const char *const wanted = json_string_value(json_object_get(line, "xxh3"));
     organ_narrow_report report = {0};
     char digits[17];
@@ -133,7 +133,7 @@ static organ_status recall(organ_width_job *job, const json_t *line, organ_error
 /* ---- begin and end ---- */
 
 /* The first line. */
-static json_t *head_of(organ_width_job *job)
+static json_t *choices_head_of(organ_width_job *job)
 {
     char *const config = organ_format("%s/config.json", job->model->directory);
     json_t *const files = config ? organ_run_files(job->model, config) : NULL;
@@ -168,7 +168,7 @@ static organ_status make_values(const organ_width_choices *c, organ_error *error
 static organ_status begin_values(organ_width_job *job, organ_error *error)
 {
     organ_width_choices *const c = &job->choices;
-    if (organ_run_journal_begin(&c->journal, head_of(job), job->options->output, error) == ORGAN_OK)
+    if (organ_run_journal_begin(&c->journal, choices_head_of(job), job->options->output, error) == ORGAN_OK)
         make_values(c, error);
     return error->status;
 }
@@ -177,7 +177,7 @@ static organ_status recall_all(organ_width_job *job, organ_error *error)
 {
     const json_t *line;
     size_t k;
-    json_array_foreach(job->choices.journal.lines, k, line) if (k > 0 && !error->status) recall(job, line, error);
+    json_array_foreach(job->choices.journal.lines, k, line) if (k > 0 && !error->status) choices_recall(job, line, error);
     return organ_ranks_agree(job->engine->ranks, "what was chosen is known", error);
 }
 

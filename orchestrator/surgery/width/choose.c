@@ -17,12 +17,12 @@
 #define STRIP_BYTES ((size_t)4 << 20) /* of values that go to the disk together, or a row */
 
 /* Rows of a part without the columns that went. */
-typedef struct strip {
+typedef struct choose_strip {
     size_t rows, cols;
     float *values;
-} strip;
+} choose_strip;
 
-static organ_status open_strip(const organ_width_part *part, strip *s, organ_error *error)
+static organ_status open_strip(const organ_width_part *part, choose_strip *s, organ_error *error)
 {
     s->cols = (size_t)organ_width_columns(part);
     s->rows = organ_lesser(organ_larger(STRIP_BYTES / (s->cols * sizeof(float)), 1), (size_t)organ_width_rows(part));
@@ -43,7 +43,7 @@ static void move_row(const organ_width_part *part, float *whole, float *kept, bo
 static organ_status keep_values(organ_width_job *job, organ_width_part *part, float *weights, organ_error *error)
 {
     const size_t rows = (size_t)organ_width_rows(part), cols = part->share->whole * part->share->columns;
-    strip s = {0};
+    choose_strip s = {0};
     open_strip(part, &s, error);
     for (size_t first = 0; first < rows && !error->status; first += s.rows) {
         const size_t some = organ_lesser(s.rows, rows - first);
@@ -57,7 +57,7 @@ static organ_status keep_values(organ_width_job *job, organ_width_part *part, fl
 
 /* ---- for the walk ---- */
 
-static uint64_t matrix_memory(void *context, const organ_along_text *along, const organ_tensor *tensor)
+static uint64_t choose_matrix_memory(void *context, const organ_along_text *along, const organ_tensor *tensor)
 {
     const organ_width_job *const job = context;
     const organ_matrices m = organ_tensor_matrices(tensor);
@@ -68,7 +68,7 @@ static uint64_t matrix_memory(void *context, const organ_along_text *along, cons
            organ_larger(STRIP_BYTES, (size_t)m.cols * sizeof(float));
 }
 
-static bool is_done(void *context, size_t target)
+static bool choose_is_done(void *context, size_t target)
 {
     const organ_width_job *const job = context;
     for (size_t k = job->first[target]; k < job->first[target + 1]; k++)
@@ -77,11 +77,11 @@ static bool is_done(void *context, size_t target)
     return true;
 }
 
-static organ_status restore(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
+static organ_status choose_restore(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
 {
     const organ_width_job *const job = context;
     const organ_width_part *const part = &job->parts[job->first[matrix->target] + matrix->matrix];
-    strip s = {0};
+    choose_strip s = {0};
     memset(weights, 0, (size_t)(matrix->rows * matrix->cols) * sizeof *weights);
     open_strip(part, &s, error);
     for (size_t first = 0; first < matrix->rows && !error->status; first += s.rows) {
@@ -95,7 +95,7 @@ static organ_status restore(void *context, const organ_along_matrix *matrix, flo
 }
 
 /* Bytes of the donor that a part is made of. */
-static uint64_t bytes_of(const organ_width_part *part) { return part->tensor->bytes / organ_tensor_matrices(part->tensor).count; }
+static uint64_t choose_bytes_of(const organ_width_part *part) { return part->tensor->bytes / organ_tensor_matrices(part->tensor).count; }
 
 static void tell(const organ_width_job *job, const organ_width_part *part, const char *name)
 {
@@ -103,7 +103,7 @@ static void tell(const organ_width_job *job, const organ_width_part *part, const
     const organ_narrow_report *const r = &part->report;
     snprintf(remark, sizeof remark, r->tokens ? "%.2f %% lost" : "no token, chosen by norms",
              r->energy > 0 ? 100 * r->loss / r->energy : 0.0);
-    organ_progress_advance(job->progress, bytes_of(part), name, remark);
+    organ_progress_advance(job->progress, choose_bytes_of(part), name, remark);
 }
 
 static organ_status narrow(organ_width_job *job, organ_width_part *part, const organ_along_matrix *matrix, float *weights,
@@ -122,7 +122,7 @@ static organ_status narrow(organ_width_job *job, organ_width_part *part, const o
 }
 
 /* Every rank comes to the same, and the first one keeps it. */
-static organ_status change(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
+static organ_status choose_change(void *context, const organ_along_matrix *matrix, float *weights, organ_error *error)
 {
     organ_width_job *const job = context;
     organ_width_part *const part = &job->parts[job->first[matrix->target] + matrix->matrix];
@@ -150,10 +150,10 @@ organ_status organ_width_text(organ_width_job *job, organ_error *error)
                                       .streams = ORGAN_ALONG_CHANGED,
                                       .moments_only = true};
     job->work = (organ_along_work){.context = job,
-                                   .memory = matrix_memory,
-                                   .done = is_done,
-                                   .restore = restore,
-                                   .change = change,
+                                   .memory = choose_matrix_memory,
+                                   .done = choose_is_done,
+                                   .restore = choose_restore,
+                                   .change = choose_change,
                                    .alike = true,
                                    .mixtures = job->shares[ORGAN_WIDTH_EXPERTS].keep > 0};
     if (organ_along_open(&job->walk, job->model, &job->targets, &job->work, job->engine, job->progress, &job->along, error) != ORGAN_OK)
@@ -177,7 +177,7 @@ organ_status organ_width_choose(organ_width_job *job, organ_error *error)
     size_t count = 0;
     for (size_t k = 0; k < job->part_count; k++)
         if (!job->parts[k].done) {
-            bytes += bytes_of(&job->parts[k]);
+            bytes += choose_bytes_of(&job->parts[k]);
             count++;
         }
     if (count) {

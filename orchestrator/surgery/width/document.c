@@ -45,7 +45,7 @@ static int64_t expert_of(const organ_width_part *part)
     return part->kind != ORGAN_WIDTH_EXPERTS ? -1 : a->expert < 0 ? (int64_t)part->matrix : a->expert;
 }
 
-static json_t *part_json(const void *context, size_t k)
+static json_t *document_part_json(const void *context, size_t k)
 {
     const organ_width_job *const job = context;
     const organ_width_part *const part = &job->parts[k];
@@ -110,7 +110,7 @@ static json_t *memory_json(const organ_width_job *job)
                : json_null();
 }
 
-static json_t *definitions_json(const organ_width_job *job)
+static json_t *width_definitions_json(const organ_width_job *job)
 {
     return ORGAN_OBJECT(
         SET_TEXT("lost",
@@ -138,11 +138,12 @@ static json_t *definitions_json(const organ_width_job *job)
 json_t *organ_width_document(void *context, const organ_cut_run *run, const organ_unit_output *made)
 {
     const organ_width_job *const job = context;
-    return organ_json_joined(
-        organ_cut_json(run, made),
-        ORGAN_OBJECT(SET_HELD("calibration", job->calibration), SET("memory", memory_json(job)),
-                     SET("ffn", means_json(job, ORGAN_WIDTH_CHANNELS)), SET("experts", means_json(job, ORGAN_WIDTH_EXPERTS)),
-                     SET_IF(job->shares[ORGAN_WIDTH_SHARED].keep, "shared", means_json(job, ORGAN_WIDTH_SHARED)),
-                     SET("attention", means_json(job, ORGAN_WIDTH_HEADS)),
-                     SET("projections", organ_json_rows(job->part_count, part_json, job)), SET("definitions", definitions_json(job))));
+    return organ_json_joined(organ_cut_json(run, made),
+                             ORGAN_OBJECT(SET_HELD("calibration", job->calibration), SET("memory", memory_json(job)),
+                                          SET("ffn", means_json(job, ORGAN_WIDTH_CHANNELS)),
+                                          SET("experts", means_json(job, ORGAN_WIDTH_EXPERTS)),
+                                          SET_IF(job->shares[ORGAN_WIDTH_SHARED].keep, "shared", means_json(job, ORGAN_WIDTH_SHARED)),
+                                          SET("attention", means_json(job, ORGAN_WIDTH_HEADS)),
+                                          SET("projections", organ_json_rows(job->part_count, document_part_json, job)),
+                                          SET("definitions", width_definitions_json(job))));
 }

@@ -45,15 +45,15 @@ typedef struct narrowing {
 enum { Q, H, ROW };
 
 /* The block of H that a column lies in: its first column, its width, its place. */
-typedef struct block {
+typedef struct narrow_matrix_block {
     size_t start, width;
     size_t at;
-} block;
+} narrow_matrix_block;
 
-static block block_at(const narrowing *x, size_t column)
+static narrow_matrix_block block_at(const narrowing *x, size_t column)
 {
     const size_t b = x->moments->block, start = column / b * b;
-    return (block){start, organ_lesser(b, x->cols - start), start * b};
+    return (narrow_matrix_block){start, organ_lesser(b, x->cols - start), start * b};
 }
 
 static organ_status out_of_memory(const narrowing *x, organ_error *error) { return organ_fail_memory(error, x->options->name); }
@@ -61,7 +61,7 @@ static organ_status out_of_memory(const narrowing *x, organ_error *error) { retu
 /* ---- P and G ---- */
 
 /* H^-1 = U^T U. What is below the diagonal of U is of no use; rows of the product need U down to the diagonal alone. */
-static void square_factor(const narrowing *x, const block *b)
+static void square_factor(const narrowing *x, const narrow_matrix_block *b)
 {
     float *const u = x->g + b->at, *const p = x->p + b->at;
     size_t count = 0;
@@ -78,7 +78,7 @@ static void square_factor(const narrowing *x, const block *b)
     organ_products_run(x->engine, NULL, x->products, count, x->scratch);
 }
 
-static void square_weights(const narrowing *x, const block *b)
+static void square_weights(const narrowing *x, const narrow_matrix_block *b)
 {
     const organ_factor columns = organ_by_columns(x->weights + b->start, x->cols);
     const organ_product product = {
@@ -89,7 +89,7 @@ static void square_weights(const narrowing *x, const block *b)
 static void read_diagonals(const narrowing *x)
 {
     for (size_t j = 0; j < x->cols; j++) {
-        const block b = block_at(x, j);
+        const narrow_matrix_block b = block_at(x, j);
         x->own_p[j] = (double)x->p[b.at + (j - b.start) * (b.width + 1)];
         x->own_g[j] = (double)x->g[b.at + (j - b.start) * (b.width + 1)];
     }
@@ -101,7 +101,7 @@ static float *damped(const narrowing *x)
     return organ_expand_moments(x->engine, x->moments, 0, 1, ORGAN_NARROW_DAMPING * x->moments->mean_diagonal);
 }
 
-static organ_status invert(narrowing *x, organ_error *error)
+static organ_status narrow_matrix_invert(narrowing *x, organ_error *error)
 {
     const size_t rest = x->cols % x->moments->block;
     bool definite = false;
@@ -110,7 +110,7 @@ static organ_status invert(narrowing *x, organ_error *error)
     if (!x->g || !x->p)
         return out_of_memory(x, error);
     for (size_t start = 0; start < x->cols; start += x->moments->block) {
-        const block b = block_at(x, start);
+        const narrow_matrix_block b = block_at(x, start);
         if (!organ_inverse_factor(x->engine, x->g + b.at, b.width, &definite))
             return out_of_memory(x, error);
         if (!definite)
@@ -126,7 +126,7 @@ static organ_status invert(narrowing *x, organ_error *error)
 /* ---- a column goes ---- */
 
 /* What is put off becomes part of P and G. */
-static void settle(narrowing *x)
+static void narrow_matrix_settle(narrowing *x)
 {
     static const struct {
         int left, right;
@@ -135,7 +135,7 @@ static void settle(narrowing *x)
     for (size_t l = 0; l < sizeof losses / sizeof *losses; l++) {
         size_t count = 0;
         for (size_t start = 0; start < x->cols; start += x->moments->block) {
-            const block b = block_at(x, start);
+            const narrow_matrix_block b = block_at(x, start);
             x->products[count++] = (organ_product){.m = b.width,
                                                    .n = b.width,
                                                    .k = x->pending,
@@ -151,7 +151,7 @@ static void settle(narrowing *x)
 }
 
 /* row -= sum over what is put off of left(column) right */
-static void take_pending(const narrowing *x, size_t column, const block *b, int left, int right, float *row)
+static void take_pending(const narrowing *x, size_t column, const narrow_matrix_block *b, int left, int right, float *row)
 {
     const organ_product product = {.m = 1,
                                    .n = b->width,
@@ -166,7 +166,7 @@ static void take_pending(const narrowing *x, size_t column, const block *b, int 
 
 static void remove_column(narrowing *x, size_t column)
 {
-    const block b = block_at(x, column);
+    const narrow_matrix_block b = block_at(x, column);
     const size_t at = b.at + (column - b.start) * b.width;
     float *rows[3];
     for (size_t k = 0; k < 3; k++) {
@@ -189,7 +189,7 @@ static void remove_column(narrowing *x, size_t column)
         x->own_g[b.start + j] -= 2 * q * h;
     }
     if (++x->pending == PENDING)
-        settle(x);
+        narrow_matrix_settle(x);
 }
 
 /* ---- the choice ---- */
@@ -199,7 +199,7 @@ static void copy_square(const narrowing *x, const float *from, size_t first, dou
 {
     const size_t n = x->options->group;
     for (size_t i = 0; i < n; i++) {
-        const block b = block_at(x, first + i);
+        const narrow_matrix_block b = block_at(x, first + i);
         for (size_t j = 0; j < n; j++) {
             const size_t column = first + j;
             const bool inside = column >= b.start && column < b.start + b.width;
@@ -235,14 +235,14 @@ static void weigh_group(void *context, size_t group, size_t worker)
     }
 }
 
-static void weigh(narrowing *x)
+static void narrow_matrix_weigh(narrowing *x)
 {
     if (x->options->group == 1) {
         for (size_t j = 0; j < x->cols; j++)
             x->losses[j] = x->own_p[j] > 0 && x->own_g[j] > 0 ? x->own_g[j] / x->own_p[j] : 0.0;
         return;
     }
-    settle(x);
+    narrow_matrix_settle(x);
     organ_share(x->engine, NULL, x->groups, weigh_group, x);
 }
 
@@ -266,7 +266,7 @@ static size_t least(const narrowing *x)
     return best;
 }
 
-static organ_status choose(narrowing *x, uint32_t *kept, organ_error *error)
+static organ_status narrow_matrix_choose(narrowing *x, uint32_t *kept, organ_error *error)
 {
     const organ_narrow_options *const o = x->options;
     if (o->by_magnitude)
@@ -275,13 +275,13 @@ static organ_status choose(narrowing *x, uint32_t *kept, organ_error *error)
         if (organ_stop_asked(x->engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", o->name);
         if (!o->by_magnitude)
-            weigh(x);
+            narrow_matrix_weigh(x);
         const size_t group = least(x);
         x->gone[group] = true;
         for (size_t c = 0; c < o->group; c++)
             remove_column(x, group * o->group + c);
     }
-    settle(x);
+    narrow_matrix_settle(x);
     for (size_t k = 0, n = 0; k < x->groups; k++)
         if (!x->gone[k])
             kept[n++] = (uint32_t)k;
@@ -290,11 +290,11 @@ static organ_status choose(narrowing *x, uint32_t *kept, organ_error *error)
 
 /* ---- what stays is solved anew ---- */
 
-typedef struct strip {
+typedef struct narrow_matrix_strip {
     size_t rows;
     float *weights; /* rows x cols, as they become */
     float *donor, *difference, *product;
-} strip;
+} narrow_matrix_strip;
 
 /* Columns that are gone become 0. */
 static void clear_gone(const narrowing *x, float *values, size_t rows)
@@ -306,7 +306,7 @@ static void clear_gone(const narrowing *x, float *values, size_t rows)
 }
 
 /* (W - W') H, which is what W' misses. */
-static organ_status miss(const narrowing *x, const organ_block_matrix *h, const strip *s, organ_error *error)
+static organ_status miss(const narrowing *x, const organ_block_matrix *h, const narrow_matrix_strip *s, organ_error *error)
 {
     for (size_t k = 0; k < s->rows * x->cols; k++)
         s->difference[k] = s->donor[k] - s->weights[k];
@@ -314,7 +314,7 @@ static organ_status miss(const narrowing *x, const organ_block_matrix *h, const 
 }
 
 /* W' gets what it misses times H_KK^-1, which is what is left of P. */
-static organ_status solve_strip(const narrowing *x, const organ_block_matrix *h, const strip *s, organ_error *error)
+static organ_status solve_strip(const narrowing *x, const organ_block_matrix *h, const narrow_matrix_strip *s, organ_error *error)
 {
     const organ_block_matrix p = {x->cols, x->moments->block, x->p};
     const size_t n = s->rows * x->cols;
@@ -338,7 +338,7 @@ static organ_status solve_strip(const narrowing *x, const organ_block_matrix *h,
     return ORGAN_OK;
 }
 
-static organ_status solve(narrowing *x, organ_error *error)
+static organ_status narrow_matrix_solve(narrowing *x, organ_error *error)
 {
     const size_t together = organ_lesser(STRIP, x->rows);
     free(x->g);
@@ -348,11 +348,11 @@ static organ_status solve(narrowing *x, organ_error *error)
     if (!x->g || !room)
         out_of_memory(x, error);
     for (size_t first = 0; first < x->rows && !error->status; first += together) {
-        const strip s = {.rows = organ_lesser(together, x->rows - first),
-                         .weights = x->weights + first * x->cols,
-                         .donor = room,
-                         .difference = room + together * x->cols,
-                         .product = room + 2 * together * x->cols};
+        const narrow_matrix_strip s = {.rows = organ_lesser(together, x->rows - first),
+                                       .weights = x->weights + first * x->cols,
+                                       .donor = room,
+                                       .difference = room + together * x->cols,
+                                       .product = room + 2 * together * x->cols};
         solve_strip(x, &h, &s, error);
     }
     free(room);
@@ -361,7 +361,7 @@ static organ_status solve(narrowing *x, organ_error *error)
 
 /* ---- all of it ---- */
 
-static bool take_room(narrowing *x)
+static bool narrow_matrix_take_room(narrowing *x)
 {
     const size_t group = x->options->group;
     const size_t bands = x->cols / BAND + x->cols / x->moments->block + 2;
@@ -378,7 +378,7 @@ static bool take_room(narrowing *x)
            x->scratch && x->products;
 }
 
-static void release(const narrowing *x)
+static void narrow_matrix_release(const narrowing *x)
 {
     void *const parts[] = {x->p,       x->g,         x->own_p,  x->own_g, x->gone,    x->lost[Q],
                            x->lost[H], x->lost[ROW], x->losses, x->room,  x->scratch, x->products};
@@ -401,11 +401,11 @@ organ_status organ_narrow_matrix(const organ_engine *engine, const organ_narrow_
     *report = (organ_narrow_report){.tokens = moments->tokens, .block_diagonal = moments->block < cols};
     if (!isfinite(organ_sum_of_squares(weights, rows * cols)))
         organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' has values that are not finite", options->name);
-    else if (!take_room(&x))
+    else if (!narrow_matrix_take_room(&x))
         out_of_memory(&x, error);
-    else if (invert(&x, error) == ORGAN_OK && choose(&x, kept, error) == ORGAN_OK)
-        solve(&x, error);
-    release(&x);
+    else if (narrow_matrix_invert(&x, error) == ORGAN_OK && narrow_matrix_choose(&x, kept, error) == ORGAN_OK)
+        narrow_matrix_solve(&x, error);
+    narrow_matrix_release(&x);
     return error->status;
 }
 

@@ -17,7 +17,7 @@ organ_width_kind organ_width_kind_of(const organ_tensor *t)
 }
 
 /* Rows by columns, or of experts a stack of such. */
-static organ_status check_shape(const organ_width_job *job, const organ_tensor *t, const organ_width_share *share, organ_error *error)
+static organ_status parts_check_shape(const organ_width_job *job, const organ_tensor *t, const organ_width_share *share, organ_error *error)
 {
     const organ_width_kind kind = organ_width_kind_of(t);
     const uint64_t experts = kind == ORGAN_WIDTH_EXPERTS ? organ_cut_experts(job->model, (size_t)t->anatomy.layer) : 0;
@@ -37,7 +37,7 @@ static organ_status check_part(const organ_width_job *job, const organ_tensor *t
     static const char format[] = "%.300s: tensor '%.200s': dtype %s cannot be solved anew, only BF16, F16 and F32 can";
     const organ_model *const model = job->model;
     const char *const file = model->files[t->file].path, *const dtype = organ_dtype_describe(t->dtype)->name;
-    if (check_shape(job, t, share, error) != ORGAN_OK)
+    if (parts_check_shape(job, t, share, error) != ORGAN_OK)
         return error->status;
     if (organ_dtype_is_blocks(t->dtype))
         return organ_dequantize_first(model, error, format, file, t->name, dtype);
@@ -59,7 +59,7 @@ static organ_status take_part(organ_width_job *job, const organ_tensor *t, uint6
     return ORGAN_OK;
 }
 
-static organ_status take_target(organ_width_job *job, const organ_tensor *t, organ_error *error)
+static organ_status parts_take_target(organ_width_job *job, const organ_tensor *t, organ_error *error)
 {
     const uint64_t matrices = organ_tensor_matrices(t).count;
     if (check_part(job, t, &job->shares[organ_width_kind_of(t)], error) != ORGAN_OK)
@@ -74,7 +74,7 @@ static organ_status take_target(organ_width_job *job, const organ_tensor *t, org
 }
 
 /* Room for as many parts as the chosen tensors have matrices. */
-static organ_status make_room(organ_width_job *job, organ_error *error)
+static organ_status parts_make_room(organ_width_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
     uint64_t matrices = 0;
@@ -98,16 +98,16 @@ static organ_status list_parts(organ_width_job *job, organ_error *error)
         const organ_width_kind kind = organ_width_kind_of(&model->tensors[t]);
         job->targets.chosen[t] = kind < ORGAN_WIDTH_KINDS && job->shares[kind].keep;
     }
-    if (organ_plain_only(model, job->targets.chosen, error) != ORGAN_OK || make_room(job, error) != ORGAN_OK)
+    if (organ_plain_only(model, job->targets.chosen, error) != ORGAN_OK || parts_make_room(job, error) != ORGAN_OK)
         return error->status;
     for (size_t t = 0; t < model->tensor_count && !error->status; t++)
         if (job->targets.chosen[t])
-            take_target(job, &model->tensors[t], error);
+            parts_take_target(job, &model->tensors[t], error);
     return error->status;
 }
 
 /* Each layer with experts its own stretch of a list of all. */
-static organ_status list_experts(organ_width_job *job, organ_error *error)
+static organ_status parts_list_experts(organ_width_job *job, organ_error *error)
 {
     uint64_t all = 0;
     for (size_t l = 0; l < job->layer_count; l++)
@@ -142,7 +142,7 @@ static organ_status list_layers(organ_width_job *job, organ_error *error)
     job->layer_count = organ_cut_layers(job->model);
     if (!(job->layers = calloc(job->layer_count + 1, sizeof *job->layers)))
         return organ_fail_memory(error, job->model->path);
-    if (job->shares[ORGAN_WIDTH_EXPERTS].keep && list_experts(job, error) != ORGAN_OK)
+    if (job->shares[ORGAN_WIDTH_EXPERTS].keep && parts_list_experts(job, error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; k < job->part_count; k++)
         tell_part(job, &job->parts[k]);

@@ -22,7 +22,7 @@ typedef struct wish {
 } wish;
 
 /* A decimal number and what stands behind it; NULL: there is none. */
-static const char *number(const char *text, double *value)
+static const char *plan_number(const char *text, double *value)
 {
     const size_t digits = strspn(text, "0123456789.");
     char *end = NULL;
@@ -50,7 +50,7 @@ static organ_status read_percent(const wish *w, double percent, size_t *keep, or
 static organ_status read_wish(const wish *w, size_t *keep, organ_error *error)
 {
     double value = 0;
-    const char *const unit = number(w->text, &value);
+    const char *const unit = plan_number(w->text, &value);
     if (unit && strcmp(unit, "%") == 0)
         return read_percent(w, value, keep, error);
     if (!unit || *unit || value != floor(value))

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static organ_status check_options(const organ_width_options *o, organ_error *error)
+static organ_status width_check_options(const organ_width_options *o, organ_error *error)
 {
     if (!o->ffn && !o->heads)
         return organ_fail(error, ORGAN_USAGE, "nothing is to be taken away: --ffn or --heads says how much of what stays");
@@ -44,7 +44,7 @@ static organ_status put_parts(void *context, organ_cut_run *run, organ_error *er
     return error->status;
 }
 
-static organ_status cut(organ_width_job *job, bool dry, json_t **report, organ_error *error)
+static organ_status width_cut(organ_width_job *job, bool dry, json_t **report, organ_error *error)
 {
     const organ_width_options *const o = job->options;
     organ_cut_out made = {.model = job->model,
@@ -73,7 +73,7 @@ static organ_status cut(organ_width_job *job, bool dry, json_t **report, organ_e
 static organ_status try_cut(organ_width_job *job, organ_error *error)
 {
     json_t *report = NULL;
-    cut(job, true, &report, error);
+    width_cut(job, true, &report, error);
     json_decref(report);
     return error->status;
 }
@@ -82,18 +82,18 @@ static organ_status narrow(void *context, json_t **report, organ_error *error)
 {
     organ_width_job *const job = context;
     const organ_width_options *const o = job->options;
-    if (check_options(o, error) || organ_donor_open(o->model, "narrowed", job->progress, &job->model, error) ||
+    if (width_check_options(o, error) || organ_donor_open(o->model, "narrowed", job->progress, &job->model, error) ||
         organ_width_plan(job, error) || organ_width_text(job, error))
         return error->status;
     if (o->dry_run) {
         organ_width_foresee(job);
-        return cut(job, true, report, error);
+        return width_cut(job, true, report, error);
     }
     if (try_cut(job, error) || organ_width_choices_begin(job, error) || organ_width_choose(job, error) ||
         organ_model_unchanged(job->model, error) || organ_output_still_free(o->output, organ_output_like(job->model), o->force, error))
         return organ_width_choices_end(job, false, error);
     /* Where another run stands in the way of the output, no later one could go on with what was chosen. */
-    cut(job, false, report, error);
+    width_cut(job, false, report, error);
     return organ_width_choices_end(job, !error->status || *report || error->status == ORGAN_USAGE, error);
 }
 
