@@ -13,7 +13,7 @@
 static atomic_bool used;
 static atomic_int fault;
 
-void organ_unnamed_files_use(void) { atomic_store(&used, true); }
+void organ_unnamed_files_use(bool use) { atomic_store(&used, use); }
 bool organ_unnamed_files_used(void) { return atomic_load_explicit(&used, memory_order_relaxed); }
 
 static const char *folder_of_files(void)

@@ -8,8 +8,9 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-/* Allows the process to make such files. Before this call organ_unnamed_file makes none and reports no fault. */
-void organ_unnamed_files_use(void);
+/* Allows the process to make such files, or forbids it again. Before the first call it is forbidden: organ_unnamed_file makes none and
+ * reports no fault. */
+void organ_unnamed_files_use(bool use);
 bool organ_unnamed_files_used(void);
 
 /* Returns the errno with which the first file could not be created or extended, and sets *folder to the folder of the files; from then on

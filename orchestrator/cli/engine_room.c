@@ -112,7 +112,7 @@ static organ_status run_with(const organ_call *call, bool with_engine, organ_wor
     const organ_progress shown = organ_terminal_progress(&terminal), *const progress = organ_ranks_progress(call->ranks, &shown);
     if (with_engine && open_engine(call, progress, &engine, error) != ORGAN_OK)
         return error->status;
-    organ_unnamed_files_use();
+    organ_unnamed_files_use(true);
     work(call, engine, progress, &report, error);
     note_unspooled(progress);
     organ_engine_destroy(engine);

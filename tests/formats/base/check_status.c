@@ -156,7 +156,7 @@ START_TEST(rows_rest)
 {
     enum { LARGE = 500000, SMALL = 16 };
     const char *folder;
-    organ_unnamed_files_use();
+    organ_unnamed_files_use(true);
     uint64_t *const rows = organ_rows_take(LARGE, sizeof *rows), *const few = organ_rows_take(SMALL, sizeof *few);
     uint64_t *grown = malloc(LARGE * sizeof *grown);
     ck_assert(rows && few && grown);
@@ -179,6 +179,7 @@ START_TEST(rows_rest)
     organ_rows_free(few);
     organ_rows_free(grown);
     organ_rows_free(rows);
+    organ_unnamed_files_use(false);
 }
 END_TEST
 

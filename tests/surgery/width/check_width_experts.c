@@ -205,7 +205,8 @@ START_TEST(neither_memory_nor_threads_show)
     way.dry_run = true;
     must_narrow("dry", way);
     const json_t *const memory = json_object_get(width_report, "memory");
-    const uint64_t enough = (uint64_t)json_integer_value(json_object_get(memory, "enough"));
+    const json_t *const plan = json_object_get(width_report, "plan");
+    const uint64_t enough = (uint64_t)json_integer_value(json_object_get(plan, "memory_enough"));
     const uint64_t moments = (uint64_t)json_integer_value(json_object_get(memory, "expert_moments"));
     ck_assert_uint_eq(moments, EXPERTS * organ_calibration_memory(width, HIDDEN, false, true));
     ck_assert(!scratch_left("dry"));
