@@ -279,7 +279,8 @@ static const char *expand(const char *word)
     return *word == '@' ? scratch_path("%s", word + 1) : *word == '%' ? path : word;
 }
 
-/* Runs the program; its exit code. *peak in bytes, *headers of all models that the words name, and what it has written to stderr. */
+/* Runs the program and returns its exit code. Sets *peak (bytes), *headers (bytes of the headers of all models among the words) and the
+ * text of stderr. */
 static int run_words(const row *r, const char *memory, uint64_t *peak, uint64_t *headers, char *said, size_t room)
 {
     static char buffer[WORDS][4096], copy[1024];

@@ -11,7 +11,7 @@
     "{dry_run?Dry run, nothing was written: |" done " }{" model ":model}\n{dry_run?would go into |into }{run.output}"
 
 /* The end of one: how long it took, and where the report stands, which of a single file is beside it. */
-/* What a dry run foresees of the run. */
+/* The plan of a dry run: bytes of the output, memory and time. */
 #define PLAN                                                                                                                               \
     SECTION(ON_MARKDOWN, "dry_run&plan", "What the run takes"),                                                                            \
         SAY(ON_ALL, "dry_run&plan", "Output: {plan.output_bytes:bytes} of tensors."),                                                      \

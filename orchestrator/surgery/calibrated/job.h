@@ -31,7 +31,7 @@ typedef struct organ_calibrated_method {
     bool compensates;       /* weights that are kept are changed, */
     bool two_streams;       /* towards what the donor does as well, */
     bool products;          /* by products that are told of */
-    bool noise;             /* goes by stability and contribution: --seed */
+    bool noise;             /* the method draws noise to score stability and contribution, so that --seed has a meaning */
     bool effort;            /* has --effort, */
     bool can_leave;         /* --no-compensate, */
     bool by_imatrix;        /* and --imatrix */

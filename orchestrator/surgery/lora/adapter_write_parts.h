@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What adapter_write.c, which writes an adapter, shares with adapter_resume.c, which takes over what an earlier run has written of it. */
+ * Structures that adapter_write.c (writes an adapter) shares with adapter_resume.c (continues an adapter of an interrupted run). */
 #ifndef ORGAN_ADAPTER_WRITE_PARTS_H
 #define ORGAN_ADAPTER_WRITE_PARTS_H
 

@@ -70,7 +70,7 @@ organ_status organ_lora_keep(organ_lora_job *job, unsigned element_bytes, organ_
 /* Decomposes the change of one module and appends its factors. */
 organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *module, organ_error *error);
 
-/* What the journal says of a module that is done: all that organ_lora_factorise found. NULL without memory. Recall takes it over;
+/* Returns the journal entry of a finished module: every result of organ_lora_factorise. NULL without memory. Recall takes it over;
  * ORGAN_IO if it is not understood. */
 json_t *organ_lora_module_results(const organ_lora_module *module);
 organ_status organ_lora_module_recall(const organ_lora_job *job, organ_lora_module *module, const json_t *results, organ_error *error);

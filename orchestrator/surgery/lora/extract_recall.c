@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What the journal of an extraction says of each part, and how a run that continues takes it over. */
+ * Journal entries of an extraction: writes one for each module, and reads them when a run continues. */
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/algebra/floats.h"
 #include "orchestrator/surgery/lora/extract_job.h"

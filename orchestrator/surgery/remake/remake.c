@@ -307,7 +307,7 @@ static json_t *remake_document_of(const remake_work *w)
     return made;
 }
 
-/* What a dry run foresees: "plan", and the time of it in "run". -1 without memory. */
+/* Adds the predictions of a dry run to the document: "plan", and the time in "run". Returns -1 if there is no memory. */
 static int tell_plan(const remake_work *w, json_t *report)
 {
     const organ_remake *const m = w->remake;

@@ -163,7 +163,7 @@ organ_status organ_width_text(organ_width_job *job, organ_error *error)
     return job->calibration ? ORGAN_OK : organ_fail_memory(error, o->calibration);
 }
 
-/* What is chosen is written beside the output and read again. */
+/* Writes the choices to a file next to the output and reads them back. */
 void organ_width_foresee(organ_width_job *job)
 {
     const bool loss = strcmp(job->options->score, "loss") == 0;

@@ -81,7 +81,7 @@ START_TEST(a_dry_run_makes_nothing)
 }
 END_TEST
 
-/* The n-th such call and all after it fail. What is left, the next run continues to the adapter `whole`. */
+/* The n-th such call and all after it fail. The next run continues from the files left behind and makes the adapter `whole`. */
 static bool fails_at(lora_way way, fault_call call, long n, int fault)
 {
     static unsigned runs;
