@@ -12,7 +12,7 @@
 #
 # tests/suites.tsv has a row for each suite: its trees, its tier, whether it runs while no suite without `alone` does, and the seconds of processor
 # that it takes. All trees are built first. Then the suites run side by side, the most costly first, JOBS of them at a time (default: one more than there
-# are CPUs, since many suites wait for a disk or for another process). SUITES="kernels cli" runs only those, in any tree. EFFORT=all|some|few: docs/testing.md.
+# are CPUs, since many suites wait for a disk or for another process). SUITES="kernels cli" runs only those. EFFORT=all|some|few: docs/testing.md.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 jobs=${JOBS:-$(($(nproc) + 1))}
@@ -47,15 +47,18 @@ table=tests/suites.tsv
 # The value of a column (1: suite, 2: trees, 3: tier, 4: exclusive, 5: cost) in the row of a suite.
 column() { awk -F '\t' -v suite="$1" -v column="$2" '$1 == suite { print $column }' "$table"; }
 
-# suites_of TREE: the suites that SUITES names, or all whose row names the tree.
+# suites_of TREE: all suites whose row names the tree; or those that SUITES names, except under sanitizers a suite whose row names neither `sanitize` nor
+# `whole`, since it looks at the native build.
 suites_of() {
-    local name
+    local name trees
     if [[ -z ${SUITES:-} ]]; then
         awk -F '\t' -v tree="$1" '/^[^#]/ && ","$2"," ~ ","tree","' "$table" | cut -f 1
         return
     fi
     for name in $SUITES; do
-        if [[ -n $(column "$name" 2) ]]; then echo "$name"; else echo "$0: $table has no suite '$name'" >&2 && return 2; fi
+        trees=$(column "$name" 2)
+        if [[ -z $trees ]]; then echo "$0: $table has no suite '$name'" >&2 && return 2; fi
+        [[ $1 == sanitize && ! $trees =~ sanitize|whole ]] || echo "$name"
     done
 }
 
