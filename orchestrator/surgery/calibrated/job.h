@@ -30,7 +30,7 @@ typedef struct organ_calibrated_method {
     bool flows;             /* may decide the sparsity by itself */
     bool compensates;       /* weights that are kept are changed, */
     bool two_streams;       /* towards what the donor does as well, */
-    bool products;          /* by products that are told of */
+    bool products;          /* the method solves by matrix products, whose number the document states */
     bool noise;             /* the method draws noise to score stability and contribution, so that --seed has a meaning */
     bool effort;            /* has --effort, */
     bool can_leave;         /* --no-compensate, */

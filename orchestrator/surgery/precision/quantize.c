@@ -242,7 +242,7 @@ static void close_quantize(void *context)
     organ_model_close(job->model);
 }
 
-/* What measures widths was foreseen when it was opened. */
+/* Adds the work of the job to the plan. The measurement of mixed widths added its own work when it was opened. */
 static organ_status quantize_foresee(organ_quantize_job *job, organ_error *error)
 {
     const organ_plan_solve solve = organ_quantize_solve(job);
